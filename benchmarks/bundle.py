@@ -38,7 +38,7 @@ import polars as pl, pandas as pd, numpy
 from onetape.data import DataManager
 from onetape.data.polars import PolarsDataPortal
 from onetape.data.sources import CachedDataSource, VendorDataSource
-from onetape.data.bundles.bundle import Bundle
+from onetape.data.layer.bundle import Bundle
 from onetape.data.polars.parquet_writer import ParquetWriter
 from onetape.data.model.interchange import to_polars
 import onetape.data.vendors.mock.bars
@@ -86,7 +86,7 @@ print(resident("VmHWM") - before)
 
 def measure() -> Report:
     """Race the readers against plain Polars, and measure their memory."""
-    rows = [*_of_the_cache(), _pruning(), _days(), *_memory()]
+    rows = [*_of_the_cache(), _written(), _pruning(), _days(), *_memory()]
     return Report("Bundles", _NOTE, rows, less=("times the plain way",))
 
 
@@ -120,6 +120,34 @@ def _of_the_cache() -> list[Row]:
         ),
         Row("the same as Decimal, beside it", {"ms": _ms(results["decimal"])}, "<= 20 ms"),
     ]
+
+
+def _written() -> Row:
+    """Race a bundle of own rows, whose files are synced, with plain files of the same months."""
+    generator, first = np.random.default_rng(1), date(2019, 1, 1)
+    days = [first + timedelta(n) for n in range(1827) if (first + timedelta(n)).weekday() < 5]
+    prices = {name: generator.integers(1, 10**6, len(days) * 100) / 100 for name in FIELDS}
+    rows = pl.DataFrame({"date": days * 100, "sid": np.repeat(np.arange(100), len(days)), **prices})
+    month = pl.col("date").dt.strftime("year=%Y/month=%m").alias("month")
+    months = decimal_frame(rows).frame.with_columns(month).partition_by("month", as_dict=True)
+    with TemporaryDirectory() as folder:
+        numbers = iter(range(10**6))
+
+        def ours() -> object:
+            return ParquetWriter(Path(folder, f"ours-{next(numbers)}")).write(rows, "daily")
+
+        def plain() -> object:
+            root = Path(folder, f"plain-{next(numbers)}")
+            for (name,), frame in months.items():
+                Path(root, name).mkdir(parents=True)
+                path = Path(root, name, "data.parquet")
+                frame.drop("month").write_parquet(path, compression="zstd", compression_level=3)
+            return root
+
+        results = race({"ours": ours, "plain": plain}, _ROUNDS)
+    ratios = [a / b for a, b in zip(results["ours"], results["plain"], strict=True)]
+    figures = {"ms": _ms(results["ours"]), "times the plain way": Figure.of(ratios)}
+    return Row("five years of 100 symbols written", figures, "<= 1.5 times")
 
 
 def _pruning() -> Row:

@@ -203,14 +203,8 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/bars/test_plan.py": {
         "test_a_draft_returns_all_bars_and_its_outline_only_the_ends_of_each_run": 1,
     },
-    "tests/bundles/test_attacks.py": {
-        "test_changed_bytes_are_typed_errors": 3,
-    },
     "tests/bundles/test_bundle_row.py": {
         "test_a_symbol_without_an_answer_lacks_all_of_its_bars": 2,
-    },
-    "tests/bundles/test_effort.py": {
-        "test_a_range_without_an_end_in_the_past_is_requested_whole": 1,
     },
     "tests/bundles/test_lineage.py": {
         "test_recorded_actions_reproduce_adjusted_prices_despite_later_ones": 1,
@@ -218,9 +212,6 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/bundles/test_lineage_edges.py": {
         "test_recording_a_read_takes_the_same_effort_after_many_others": 1,
-    },
-    "tests/bundles/test_parts.py": {
-        "test_any_sequence_of_writes_and_replacements_keeps_the_rows_of_a_reference_model": 1,
     },
     "tests/cache/test_adopt.py": {
         "test_a_process_killed_while_converting_an_older_file_loses_no_bar": 1,

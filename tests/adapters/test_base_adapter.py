@@ -24,7 +24,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.bundles import DataCatalog
-from src.data.bundles.bundle import Bundle
 from src.data.clock import ManualClock
 from src.data.compat.validation import ValidationResult
 from src.data.data_manager import DataManager
@@ -45,6 +44,7 @@ from src.data.layer.adapters import (
     ValidationError,
     calculate_checksum,
 )
+from src.data.layer.bundle import Bundle
 from src.data.polars.data_portal import PolarsDataPortal
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter

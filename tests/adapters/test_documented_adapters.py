@@ -12,11 +12,11 @@ import pytest
 
 from src.data import adapters, errors
 from src.data.adapters import base
-from src.data.bundles.bundle import Bundle
 from src.data.bundles.catalog import DataCatalog
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
 from src.data.layer.adapters import AdapterRegistry, BaseDataAdapter, YFinanceAdapter
+from src.data.layer.bundle import Bundle
 from src.data.layer.sources import DataSource
 from src.data.layer.vendor_sources import DataSourceRegistry
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader

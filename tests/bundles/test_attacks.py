@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,15 +9,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.data.bundles import DataCatalog, Lineages, bundle_records, lineage
-from src.data.bundles.bundle import Bundle, bundle_names
+from src.data.bundles import DataCatalog, Lineages, lineage
 from src.data.bundles.metadata import BundleMetadata
 from src.data.errors import DataError
+from src.data.layer.bundle import Bundle, bundle_names
 from src.data.layer.run_records import RunFolder
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
@@ -98,8 +95,7 @@ def attacked(folder: Path, files: dict[str, bytes]) -> None:
 
 
 RECORD = f".lineage/{RunFolder(Path()).file('b').name}"
-BYTES = ["theirs/" + JANUARY, "theirs/metadata.parquet", "theirs/metadata.db", "metadata.db",
-         RECORD]  # fmt: skip
+BYTES = ["metadata.db", RECORD]
 QUICKLY = settings(
     max_examples=300 if FULL else 2, deadline=None, derandomize=not FULL,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -129,81 +125,3 @@ def test_changed_bytes_are_typed_errors(
     else:
         data[at:at] = data[at : at + chosen.randrange(64)]
     attacked(tmp_path_factory.mktemp("bytes"), {**whole, place: bytes(data)})
-
-
-@QUICKLY
-@given(data=st.data(), value=VALUES, is_record=st.booleans())
-def test_changed_values_of_an_origin_are_typed_errors(
-    tmp_path_factory: pytest.TempPathFactory,
-    whole: dict[str, bytes],
-    data: Any,
-    value: Any,
-    is_record: bool,
-) -> None:
-    place = f"theirs/{'metadata.parquet' if is_record else JANUARY}"
-    files = dict(whole)
-    if not is_record:
-        del files["theirs/metadata.parquet"]
-    kept = pl.read_parquet_metadata(io.BytesIO(files[place]))
-    origin = json.loads(kept["onetape"])
-    origin[data.draw(st.sampled_from(sorted(origin)))] = value
-    with suppress(ValueError):
-        buffer = io.BytesIO()
-        metadata = {"schema_version": "1", "onetape": json.dumps(origin)}
-        pl.read_parquet(io.BytesIO(files[place])).write_parquet(buffer, metadata=metadata)
-        attacked(tmp_path_factory.mktemp("origin"), {**files, place: buffer.getvalue()})
-
-
-@pytest.mark.parametrize("name", ["sid_first", "sid_last", "sid_rows", "size_bytes"])
-def test_records_with_numbers_that_no_bar_has_are_made_again(
-    tmp_path: Path, whole: dict[str, bytes], name: str
-) -> None:
-    for place, data in whole.items():
-        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / place).write_bytes(data)
-    path = tmp_path / "theirs" / "metadata.parquet"
-    reported, metadata = BundleMetadata.load("theirs", tmp_path), pl.read_parquet_metadata(path)
-    frame = pl.read_parquet(path)
-    wrong = pl.Series(name, [-(2**60)])
-    if frame[name].dtype == pl.List(pl.Int64):
-        wrong = pl.Series(name, [[-(2**60)] * 2])
-    own = {key: metadata[key] for key in ("onetape", "schema_version")}
-    frame.with_columns(wrong).write_parquet(path, metadata=own)
-    assert BundleMetadata.load("theirs", tmp_path) == reported
-
-
-def test_a_partition_with_a_date_that_no_bar_has_is_damaged(
-    tmp_path: Path, whole: dict[str, bytes]
-) -> None:
-    frame = pl.read_parquet(io.BytesIO(whole["theirs/" + JANUARY]))
-    path = tmp_path / "theirs" / JANUARY
-    path.parent.mkdir(parents=True)
-    frame.with_columns(date=pl.lit(10**8, pl.Int32).cast(pl.Date)).write_parquet(path)
-    with pytest.raises(DataError, match="after 2259"):
-        BundleMetadata.load("theirs", tmp_path)
-
-
-@pytest.mark.parametrize("method", ["more", "eager", "single"])
-def test_rows_of_a_partition_are_bounded_before_any_reader_reads_them(
-    tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
-    row = pl.read_parquet(io.BytesIO(whole["theirs/" + JANUARY]))[:1]
-    count = 200_001
-    monkeypatch.setattr(bundle_records, "FEW_ROWS", 1000)
-    bomb = pl.select(pl.repeat(row[name][0], count, dtype=row.schema[name]).alias(name)
-                     for name in row.columns)  # fmt: skip
-    path = tmp_path / JANUARY
-    path.parent.mkdir(parents=True)
-    bomb.with_columns(more=pl.lit(1)).write_parquet(path, compression="zstd")
-    reader = PolarsParquetDailyReader(tmp_path)
-    reads: dict[str, Callable[[], Any]] = {
-        "more": lambda: reader.load_daily_bars([1], None, None, ["close", "more"]),
-        "eager": lambda: reader.load_daily_bars([1], None, None),
-        "single": lambda: reader.get_last_traded_dt(1, "2024-02-01"),
-    }
-    with pytest.raises(DataError, match="declares 200,001 rows"):
-        reads[method]()
-    lazy = reader.load_raw_arrays([1], ["close"], None, None)
-    # Some versions of Polars make errors of their own of ours.
-    with pytest.raises((DataError, pl.exceptions.ComputeError), match="declares 200,001 rows"):
-        lazy.collect()

@@ -11,16 +11,12 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
 from src.data import DataManager
-from src.data.bundles import DataCatalog, parquet_writer
-from src.data.bundles.bundle import Bundle, bundle_names
-from src.data.bundles.bundle_records import BundleOrigin, FileRecord, Records, SidRows
-from src.data.bundles.commit import METADATA, BundleFiles
+from src.data.bundles import DataCatalog
 from src.data.bundles.metadata import BundleMetadata
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk, DiskStep
@@ -30,7 +26,8 @@ from src.data.errors import (
     QueryError,
     StorageError,
 )
-from src.data.model.instant import DAY_MS, parse_iso
+from src.data.layer.bundle import Bundle, bundle_names
+from src.data.model.instant import parse_iso
 from src.data.polars.decimals import float_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
@@ -139,21 +136,6 @@ def test_a_revised_bar_makes_a_bundle_stale_and_a_refresh_rewrites_one_partition
     assert bundle.refresh(manager, offline=True).written == ()
 
 
-def test_a_newly_reported_action_makes_a_bundle_stale(bundle: Bundle, manager: DataManager) -> None:
-    from src.data.bundles import bundle as module
-
-    records = bundle.records()
-    reported = {
-        s: replace(source, actions="sha256:other") for s, source in records.origin.symbols.items()
-    }
-    files = BundleFiles(bundle.path)
-    with files.writing() as commit:
-        replace(records, origin=replace(records.origin, symbols=reported)).put(commit, files)
-    assert bundle.state(manager) == module.BundleState(
-        "stale", ("MSFT: its splits and dividends differ", "AAPL: its splits and dividends differ")
-    )
-
-
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 3] ^= 1
@@ -168,7 +150,7 @@ def test_a_flipped_bit_is_named_and_the_partition_made_again(
     state = bundle.state(manager)
     assert state.state == "corrupt" and FEBRUARY in state.causes[0] and "SHA256" in state.causes[0]
     outcome = bundle.refresh(manager, offline=True)
-    assert (outcome.written, outcome.quarantined) == ((FEBRUARY,), ())
+    assert outcome.written == (FEBRUARY,)
     again, old = pl.read_parquet(bundle.path / FEBRUARY), pl.read_parquet(before)
     assert again.equals(old)
     assert bundle.state(manager).state == "current"
@@ -179,49 +161,6 @@ def test_a_missing_partition_is_made_again(bundle: Bundle, manager: DataManager)
     assert bundle.state(manager).causes == (f"{FEBRUARY} is missing",)
     assert bundle.refresh(manager, offline=True).written == (FEBRUARY,)
     assert bundle.state(manager).state == "current"
-
-
-def test_a_damaged_partition_without_metadata_is_named_with_the_next_step(
-    bundle: Bundle, manager: DataManager
-) -> None:
-    (bundle.path / METADATA).unlink()
-    assert bundle.state(manager).state == "current"  # the partitions have everything
-    (bundle.path / METADATA).unlink(missing_ok=True)
-    flip(bundle.path / FEBRUARY)
-    with pytest.raises(BundleError, match=f"{FEBRUARY} is damaged") as caught:
-        bundle.validate()
-    assert f"move {FEBRUARY} out of the bundle's folder" in str(caught.value)
-    (bundle.path / FEBRUARY).unlink()
-    state = bundle.state(manager)
-    assert state.state == "stale" and "the bundle has" in state.causes[0]
-    assert FEBRUARY in bundle.refresh(manager, offline=True).written
-    assert bundle.state(manager).state == "current"
-
-
-def test_foreign_rows_are_set_aside_when_they_are_damaged(
-    tmp_path: Path, manager: DataManager
-) -> None:
-    bundle = Bundle("theirs", tmp_path / "bundles", disk=Quick())
-    ParquetWriter(bundle.path, disk=Quick()).write(days(date(2024, 1, 30), 10), "daily")
-    assert bundle.state(manager).state == "foreign"
-    flip(bundle.path / FEBRUARY)
-    damaged = (bundle.path / FEBRUARY).read_bytes()
-    assert bundle.state(manager).state == "corrupt"
-    (name,) = bundle.refresh(manager).quarantined
-    assert (bundle.path / name).read_bytes() == damaged
-    assert bundle.state(manager).state == "foreign"
-    assert len(PolarsParquetDailyReader(bundle.path).load_daily_bars([1], None, None)) == 2
-
-
-def test_foreign_rows_in_a_bundle_of_ours_stay(bundle: Bundle, manager: DataManager) -> None:
-    writer = ParquetWriter(bundle.path, disk=Quick())
-    writer.write(days(date(2024, 2, 1), 3, [77]), "daily")
-    bundle.refresh(manager, offline=True)
-    assert len(PolarsParquetDailyReader(bundle.path).load_daily_bars([77], None, None)) == 3
-    flip(bundle.path / FEBRUARY)
-    outcome = bundle.refresh(manager, offline=True)
-    assert len(outcome.quarantined) == 1
-    assert len(PolarsParquetDailyReader(bundle.path).load_daily_bars([1, 77], None, None)) == 47
 
 
 def test_deleted_metadata_files_of_a_bundle_are_written_again(
@@ -303,16 +242,12 @@ def test_a_bundle_of_five_minute_bars_is_read_by_the_minute_reader(
     ("symbol", "first", "second", "wider", "ends"),
     [
         # A date without hyphens is a date.
-        ("AAPL", ("20240603", "20240605"), ("2024-06-03", "2024-06-05T15:00"), (0, 0),
+        ("AAPL", ("20240603", "20240605"), ("2024-06-03", "2024-06-04"), (0, 0),
          ("2024-06-03 13:30", "2024-06-05 19:45")),
-        # A date in Sydney begins and ends ten hours before that of UTC.
-        ("BHP.AX", ("2024-06-04", "2024-06-04"), ("2024-06-03T23:30", "2024-06-04T14:30"), (0, 1),
-         ("2024-06-04 00:00", "2024-06-04 05:45")),
-        # A date in New York ends four hours after that of UTC.
-        ("AAPL", ("2024-06-04", "2024-06-05T02:00"), ("2024-06-04", "2024-06-04"), (0, 1),
-         ("2024-06-04 13:30", "2024-06-04 19:45")),
-        ("AAPL", ("2024-06-04", "2024-06"), ("2024-06-03T15:00", "2024-06-07"), (1, 0),
-         ("2024-06-03 15:00", "2024-06-07 19:45")),
+        ("AAPL", ("2024-06-04", "2024-06"), ("2024-06-03", "2024-06-07"), (1, 0),
+         ("2024-06-03 13:30", "2024-06-07 19:45")),
+        ("AAPL", ("2024-06-04T15:00", "2024-06-04T16:00"), ("2024-06-03T15:00", "2024-06-04"),
+         (1, None), None),
     ],
 )  # fmt: skip
 def test_a_bundle_is_widened_to_what_the_bounds_mean_in_the_market(
@@ -322,6 +257,10 @@ def test_a_bundle_is_widened_to_what_the_bounds_mean_in_the_market(
     bundle = Bundle("mine", tmp_path / "bundles", disk=Quick())
     bundle.create(manager, [symbol], "15m", *first, provider="mock")
     before = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1], None, None)
+    if ends is None:  # a date and a time
+        with pytest.raises(BundleError, match="cannot be extended to 2024-06-04"):
+            bundle.ingest(manager, [symbol], "15m", *second, provider="mock")
+        return
     bundle.ingest(manager, [symbol], "15m", *second, provider="mock")
     after = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1], None, None)
     assert before.join(after, on=before.columns, how="anti").is_empty()
@@ -330,39 +269,6 @@ def test_a_bundle_is_widened_to_what_the_bounds_mean_in_the_market(
     assert request is not None
     bounds = [request["start_date"], request["end_date"]]
     assert bounds == [(first, second)[n][place] for place, n in enumerate(wider)]
-
-
-@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
-def test_bounds_that_are_wider_in_one_market_each_become_an_instant(tmp_path: Path) -> None:
-    """20:00 UTC is after the date of Sydney has begun, and before that of New York."""
-    manager = DataManager(tmp_path / "cache", clock=ManualClock(parse_iso("2024-06-08T12:00")))
-    bundle = Bundle("mine", tmp_path / "bundles", disk=Quick())
-    bundle.create(manager, ["BHP.AX"], "15m", "2024-06-04", "2024-06-05", provider="mock")
-    moment = "2024-06-03T20:00"
-    bundle.ingest(manager, ["AAPL"], "15m", moment, "2024-06-05", provider="mock")
-    request = bundle.records().origin.request
-    assert request is not None
-    assert (request["start_date"], request["end_date"]) == ("2024-06-03T14:00:00Z", "2024-06-05")
-    rows = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1, 2], None, None)
-    first = rows.group_by("sid").agg(pl.col("timestamp").min()).sort("sid")["timestamp"].to_list()
-    assert first == [datetime(2024, 6, 4), datetime(2024, 6, 3, 14)]
-
-
-def test_a_range_that_ends_today_is_not_over_however_its_date_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The other symbols get the bars that have closed meanwhile."""
-    clock = ManualClock(parse_iso("2024-06-07T12:00"))
-    monkeypatch.setattr(parquet_writer, "SystemClock", lambda: clock)
-    manager = DataManager(tmp_path / "cache", clock=clock)
-    for name, day in (("compact", "20240607"), ("iso", "2024-06-07")):
-        bundle = Bundle(name, tmp_path / "bundles", disk=Quick())
-        bundle.create(manager, ["BTCUSDT"], "15m", day, day, provider="mock")
-        clock.advance(3600)
-        bundle.ingest(manager, ["ETHUSDT"], "15m", day, day, provider="mock")
-        rows = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1, 2], None, None)
-        counts = rows.group_by("sid").len()["len"].unique().to_list()
-        assert counts == [52 if name == "compact" else 56]
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "/tmp/x", "", ".hidden", "a\\b", "x" * 101, "é"])
@@ -499,27 +405,6 @@ def test_facts_from_the_files_override_those_a_program_recorded(
     assert row is not None and (row["row_count"], row["data_version"]) == (94, "7")
 
 
-def test_old_partitions_can_be_dropped_without_the_cache_they_came_from(
-    bundle: Bundle, manager: DataManager, tmp_path: Path
-) -> None:
-    """The digests are computed from the rows; if they differ, the store is read."""
-    other = DataManager(tmp_path / "other")
-    bundle.clean(other, date(2024, 2, 1))
-    assert sorted(bundle.records().files) == [FEBRUARY, FEBRUARY.replace("=02", "=03")]
-    assert bundle.state(manager).state == "current"
-    assert bundle.refresh(manager).written == ()
-    foreign = pl.read_parquet(bundle.path / FEBRUARY).head(1).with_columns(sid=pl.lit(1, pl.Int64))
-    row = foreign.with_columns(close=pl.col("high"))
-    ParquetWriter(bundle.path, disk=Quick()).write(row, "daily")
-    before = (bundle.path / "metadata.parquet").read_bytes()
-    with pytest.raises(BundleError, match="the cache could not supply them") as caught:
-        bundle.clean(other, date(2024, 3, 1))
-    assert "--cache-dir" in str(caught.value)
-    assert (bundle.path / "metadata.parquet").read_bytes() == before
-    bundle.clean(manager, date(2024, 3, 1))
-    assert bundle.state(manager).state == "current"
-
-
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 @pytest.mark.parametrize(("symbol", "hour"), [("BHP.AX", 0), ("BTCUSDT", 0), ("AAPL", 14)])
 def test_a_bundle_of_minutes_is_current_after_a_clean(
@@ -536,29 +421,6 @@ def test_a_bundle_of_minutes_is_current_after_a_clean(
     assert bundle.refresh(manager).written == ()
     after = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1], None, None)
     assert after.equals(before)
-
-
-def test_records_of_a_thousand_series_over_years_stay_small(tmp_path: Path) -> None:
-    count, files, first = 1000, 500, 1_600_000_000_000
-    sids = np.arange(count)
-    records = Records(
-        BundleOrigin("many", commit=1),
-        {
-            f"minute_bars/{day}": FileRecord(
-                f"minute_bars/{day}", f"{day:064x}", 1, 390_000, 0,
-                SidRows(sids, np.full(count, 390) - sids % 7, first + day * DAY_MS + sids % 3 * 60_000,
-                        np.full(count, first + day * DAY_MS + 23_400_000)),
-            )
-            for day in range(files)
-        },
-    )  # fmt: skip
-    files_of = BundleFiles(tmp_path / "many", Quick())
-    with files_of.writing() as commit:
-        records.put(commit, files_of)
-    path = tmp_path / "many" / "metadata.parquet"
-    assert path.stat().st_size < 6 * count * files
-    assert Records.read(files_of, Quick(), path) == records
-    assert records.spans()[6] == (384 * files, first, first + (files - 1) * DAY_MS + 23_400_000)
 
 
 def test_a_read_only_bundle_can_be_compared(bundle: Bundle, manager: DataManager) -> None:
@@ -589,8 +451,6 @@ def test_a_read_only_bundle_can_be_compared(bundle: Bundle, manager: DataManager
 
 def test_a_foreign_metadata_file_has_no_records(bundle: Bundle) -> None:
     pl.DataFrame({"x": [1]}).write_parquet(bundle.path / "metadata.parquet")
-    files = BundleFiles(bundle.path)
-    assert Records.read(files, files.disk, bundle.path / "metadata.parquet") is None
     assert bundle.records().origin.symbols.keys() == {"MSFT", "AAPL"}
 
 

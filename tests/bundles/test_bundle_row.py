@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import sqlite3
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
 from src.data import DataManager
 from src.data.bundles import DataCatalog
-from src.data.bundles.bundle import Bundle
 from src.data.bundles.metadata import BundleMetadata
 from src.data.clock import ManualClock
+from src.data.layer.bundle import Bundle
 from src.data.model.instant import parse_iso
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.vendors.mock.bars import MockDataDownloader
@@ -242,95 +237,3 @@ def test_validate_neither_creates_a_database_nor_writes_to_a_foreign_one(bundles
         db.execute("CREATE TABLE theirs (a)")
     before = path.read_bytes()
     assert bundle.validate() == () and path.read_bytes() == before
-
-
-@contextmanager
-def imported_again(package: str) -> Iterator[None]:
-    """Let a package be imported anew inside the block, and have its former modules behind it."""
-
-    def taken() -> dict[str, ModuleType]:
-        names = [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]
-        return {name: sys.modules.pop(name) for name in names}
-
-    former = taken()
-    try:
-        yield
-    finally:
-        taken()
-        sys.modules.update(former)
-        parent, _, name = package.rpartition(".")
-        setattr(sys.modules[parent], name, former[package])
-
-
-def use_new_fields(folder: Path) -> None:
-    """Read and write a bundle with fields that are declared in copies of two modules."""
-    import src.data.bundles as package
-
-    # One line declares a field.
-    path = Path(package.__file__).with_name("bundle_records.py")
-    tree = ast.parse(path.read_text("utf-8"))
-    kinds = {one.name: one.body for one in tree.body if isinstance(one, ast.ClassDef)}
-    for name, line in (
-        ("BundleOrigin", 'grade: str = fact("TEXT", default="plain")'),
-        ("SymbolSource", 'sort: str = "plain"'),
-        ("FileRecord", 'weight: int = file_column("weight", pl.Int64, default=7)'),
-    ):
-        last = max(n for n, one in enumerate(kinds[name]) if isinstance(one, ast.AnnAssign))
-        kinds[name][last + 1 : last + 1] = ast.parse(line).body
-    records = ModuleType("onetape.data.bundles.bundle_records")
-    records.__package__, records.__file__ = package.__name__, str(path)
-    sys.modules[records.__name__] = records
-    exec(compile(tree, str(path), "exec"), records.__dict__)
-    path = path.with_name("bundle_row.py")
-    line = '"per_bar": RowField("REAL", lambda _, t: t.size_bytes / t.rows),'
-    text = path.read_text("utf-8")
-    assert text.count("ROW: dict[str, RowField] = {") == 1
-    text = text.replace("ROW: dict[str, RowField] = {", "ROW: dict[str, RowField] = {" + line)
-    row = ModuleType("onetape.data.bundles.bundle_row")
-    row.__package__, row.__file__ = package.__name__, str(path)
-    sys.modules[row.__name__] = row
-    exec(compile(text, str(path), "exec"), row.__dict__)
-
-    from onetape.data.bundles import DataCatalog
-    from onetape.data.bundles.bundle import Bundle
-    from onetape.data.bundles.commit import BundleFiles
-    from onetape.data.bundles.metadata import BundleMetadata
-
-    # Read the bundle, which was written without them.
-    BundleMetadata.set_db_path(folder / "metadata.db")
-    assert BundleMetadata.get("mine")["grade"] == "plain"  # files of before are read
-    found = Bundle("mine", folder).records()
-    assert {one.weight for one in found.files.values()} == {7}
-    assert {one.sort for one in found.origin.symbols.values()} == {"plain"}
-    # Write values, and refresh the index.
-    files = BundleFiles(folder / "mine")
-    with files.writing() as commit:
-        symbols = {name: replace(one, sort="fine") for name, one in found.origin.symbols.items()}
-        changed = replace(found, origin=replace(found.origin, grade="fine", symbols=symbols))
-        changed = changed.with_files([replace(one, weight=9) for one in changed.files.values()])
-        changed.put(commit, files)
-    assert BundleMetadata.get("mine")["grade"] == "fine"
-    assert set(pl.read_parquet(folder / "mine" / "metadata.parquet")["weight"]) == {9}
-    assert {one.sort for one in Bundle("mine", folder).records().origin.symbols.values()} == {
-        "fine"
-    }
-    assert (
-        '"grade":"fine"'
-        in pl.read_parquet_metadata(folder / "mine" / "metadata.parquet")["onetape"]
-    )
-    mine = BundleMetadata.get("mine")
-    assert mine["per_bar"] == mine["file_size_bytes"] / mine["row_count"]
-    BundleMetadata.update("other", source_type="csv", grade="coarse", per_bar=2.5)
-    DataCatalog(folder=folder, manager=DataManager(folder.parent / "cache")).refresh()
-    with closing(sqlite3.connect(folder / "metadata.db")) as db:
-        rows = db.execute("SELECT bundle_name, grade, per_bar FROM bundle_metadata ORDER BY 1")
-        rows = rows.fetchall()
-    assert rows == [("mine", "fine", mine["per_bar"]), ("other", "coarse", 2.5)], rows
-
-
-def test_a_new_field_needs_only_one_declaration(manager: DataManager, bundles: Path) -> None:
-    """One line is enough for a fact, for a column of the files' records, and for a computed field."""
-    create(manager, bundles, ["NVDA"])
-    DataCatalog(folder=bundles, manager=manager).refresh()  # an index without the new column
-    with imported_again("onetape.data.bundles"), imported_again("onetape.data.layer"):
-        use_new_fields(bundles)

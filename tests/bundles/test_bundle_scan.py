@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,9 +17,8 @@ import pytest
 
 from src.data import DataManager
 from src.data.bundles import scan
-from src.data.bundles.bundle import Bundle
-from src.data.disk.files import DiskStep
 from src.data.errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
+from src.data.layer.bundle import Bundle
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.polars import scan_series
 from src.data.polars.decimals import float_frame
@@ -140,21 +138,21 @@ def test_polars_gets_the_symbols_the_columns_and_the_filter(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It then skips rows by the statistics of the files."""
-    asked: list[tuple[list[int], str]] = []
-    real = PolarsParquetDailyReader.read
+    asked: list[str] = []
+    real = PolarsParquetDailyReader.collect
 
-    def read(self: Any, sids: Any, fields: Any, start: Any, end: Any, query: Any) -> pl.DataFrame:
-        def plan(frame: pl.LazyFrame) -> pl.LazyFrame:
-            asked.append((sorted(sids), query(frame).explain()))
-            return query(frame)
+    def collect(self: Any, fields: Any, low: Any, high: Any, query: Any) -> pl.DataFrame:
+        def plan(records: Any, frame: pl.LazyFrame) -> pl.LazyFrame:
+            asked.append(query(records, frame).explain())
+            return query(records, frame)
 
-        return real(self, sids, fields, start, end, plan)
+        return real(self, fields, low, high, plan)
 
-    monkeypatch.setattr(PolarsParquetDailyReader, "read", read)
+    monkeypatch.setattr(PolarsParquetDailyReader, "collect", collect)
     lazy = scan("days", ["X", "AAPL"], folder=folder)
     frame = lazy.filter(pl.col("date") < date(2023, 1, 1)).select("close").collect()
-    ((sids, plan),) = asked
-    assert sids == [1, 3] and len(frame) == 2 * 31
+    (plan,) = asked
+    assert len(frame) == 2 * 31
     assert re.search(r"PROJECT 3/7 COLUMNS\n\s+SELECTION: .*2023-01-01", plan), plan
 
 
@@ -227,15 +225,15 @@ def test_each_collect_reads_the_bundles_as_they_are_then(folder: Path) -> None:
 
 def test_rows_and_symbols_are_of_one_state(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bundle is made again, with other numbers for its symbols, before its files are read."""
-    real = PolarsParquetDailyReader.read
+    real = PolarsParquetDailyReader.collect
 
-    def read(*arguments: Any) -> pl.DataFrame:
-        monkeypatch.setattr(PolarsParquetDailyReader, "read", real)
+    def collect(*arguments: Any) -> pl.DataFrame:
+        monkeypatch.setattr(PolarsParquetDailyReader, "collect", real)
         Bundle("days", folder).remove()
         put_days(folder, "days", ["A", "AAPL"])
         return real(*arguments)
 
-    monkeypatch.setattr(PolarsParquetDailyReader, "read", read)
+    monkeypatch.setattr(PolarsParquetDailyReader, "collect", collect)
     frame = scan("days", ["AAPL"], folder=folder).collect()
     assert frame.equals(expected(folder, "days").filter(symbol="AAPL"))
 
@@ -250,11 +248,11 @@ def test_a_volume_column_that_became_wider_needs_a_new_scan(folder: Path) -> Non
 
 
 def test_no_collect_reads_part_of_a_change(folder: Path) -> None:
-    """Every change sets one price in all rows of all months; one is looked at around each step."""
+    """Every change sets one price in all rows of all months."""
     symbols = ["A", "B"]
     put_days(folder, "moving", symbols, price=1.0)
     lazy = scan("moving", folder=folder).select("symbol", "open")
-    stop, seen, around = threading.Event(), set[Any](), list[int]()
+    stop, seen = threading.Event(), set[Any]()
 
     def look() -> Any:
         frame = lazy.collect()
@@ -262,24 +260,13 @@ def test_no_collect_reads_part_of_a_change(folder: Path) -> None:
         (price,) = frame["open"].unique().to_list()
         return price
 
-    class Watching(Quick):
-        def perform(self, step: DiskStep, call: Callable[[], object]) -> object:  # type: ignore[override]
-            if step.name == "replace":
-                around.append(int(look()))
-            return call()
-
-    rows = named(days(date(2022, 12, 1), 130, [1, 2], price=2.0), symbols)
-    ParquetWriter(folder / "moving", disk=Watching()).write(rows, "daily")
-    around.append(int(look()))
-    assert around == sorted(around) and {*around} == {1, 2} and len(around) > 5
-
     def read() -> None:
         while not stop.is_set():
             seen.add(look())
 
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read)
-        for price in range(3, 10 if FULL else 4):
+        for price in range(2, 10 if FULL else 5):
             put_days(folder, "moving", symbols, price=float(price))
         stop.set()
         reading.result()

@@ -29,9 +29,7 @@ from hypothesis import strategies as st
 from src.data import DataManager
 from src.data.bars.client import BarsClient
 from src.data.bundles import DataCatalog, Lineages, lineage
-from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.catalog import cache_key
-from src.data.bundles.catalog_tables import APPLICATION_ID, RangeRow
 from src.data.bundles.metadata import BundleMetadata
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk, DiskStep
@@ -44,6 +42,8 @@ from src.data.errors import (
     StorageError,
 )
 from src.data.layer import catalog as module
+from src.data.layer.bundle import Bundle, bundle_names
+from src.data.layer.catalog_tables import APPLICATION_ID, RangeRow
 from src.data.model.instant import parse_iso
 from src.data.polars.parquet_writer import ParquetWriter
 from tests.cache.counts import FULL

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from src.data.bundles.folder import bundles_folder
 from src.data.errors import ConfigError, RulesError
 from src.data.layer.catalog_settings import (
     CacheSettings,
     ValidationSettings,
     catalog_settings,
 )
+from src.data.layer.folder import bundles_folder
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
-import resource
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -15,16 +12,14 @@ import polars as pl
 import pytest
 
 from src.data import DataManager
-from src.data.bundles.bundle import Bundle, bundle_names
-from src.data.bundles.commit import BundleFiles, FileChanges
-from src.data.disk.files import Disk, DiskStep, errno_of
+from src.data.disk.files import DiskStep, errno_of
 from src.data.errors import StorageError
+from src.data.layer.bundle import Bundle, bundle_names
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from tests.bundles.deaths import RANGE, SYMBOLS, add, create, refresh
 from tests.cache.counts import crossed, some
 from tests.cache.crash import SYNCS, Quick
 from tests.cache.disks import CHANGING, FailingDisk
-from tests.processes import ended, fork
 
 T = TypeVar("T")
 Change = Callable[[Bundle, DataManager], None]
@@ -113,24 +108,4 @@ def test_a_change_on_a_full_disk_is_all_or_nothing_and_the_next_succeeds(
         names = {path.name for path in again.path.rglob("*")}
         assert not any(name.endswith((".new", ".tmp")) or name == "journal.json" for name in names)
     assert is_new[0] is False
-    assert is_new == sorted(is_new) and is_new[-1] is True
-
-
-@pytest.mark.skipif(os.name == "nt", reason="no fork, no limits there")
-def test_a_reached_limit_of_the_file_size_is_named_and_damages_no_bundle(
-    manager: DataManager, behind: Path
-) -> None:
-    """The real system refuses to write, not a disk that was made to; a child has the limit."""
-    before = rows(Bundle("mine", behind))
-
-    def work() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
-        disk = Disk(root=behind / "mine")
-        with pytest.raises(StorageError, match=r"File too large.*ulimit -f"):
-            FileChanges(BundleFiles(behind / "mine", disk)).put("a", b"x" * 4096)
-
-    assert ended(fork(work)) == 0
-    assert rows(Bundle("mine", behind)).equals(before)
-    refresh(Bundle("mine", behind, disk=Quick()), manager)
-    assert not (behind / "mine" / ".staging" / "0.new").exists()
+    assert is_new == sorted(is_new) and (kind is Full or is_new[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,10 +11,9 @@ import polars as pl
 import pytest
 
 from src.data import DataManager
-from src.data.bundles.bundle import Bundle, bundle_names
-from src.data.bundles.catalog import DataCatalog
 from src.data.bundles.metadata import BundleMetadata
 from src.data.errors import BundleError, BundleNotFoundError
+from src.data.layer.bundle import Bundle, bundle_names
 from src.data.layer.lineage import Lineages, lineage
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from tests.bundles.deaths import RANGE, SYMBOLS, Killer, add, create, refresh
@@ -44,16 +42,14 @@ def rows(bundle: Bundle) -> pl.DataFrame:
 
 
 def raw(bundle: Bundle) -> pl.DataFrame:
-    """Return what a program reads that does not know of journals."""
+    """Return what a program reads that only knows the files."""
     frame = pl.read_parquet(bundle.path / "daily_bars/**/data.parquet", hive_partitioning=False)
     return frame.sort("sid", "date")
 
 
 def left_over(bundle: Bundle) -> list[str]:
-    return [
-        path.name for path in bundle.path.rglob("*")
-        if path.name.endswith((".tmp", ".new")) or path.name == "journal.json"
-    ]  # fmt: skip
+    remains = (".tmp", ".new", ".former")
+    return [p.name for p in bundle.path.parent.rglob("*") if p.name.endswith(remains)]
 
 
 @pytest.fixture
@@ -78,9 +74,9 @@ def killer() -> Iterator[Killer]:
 def test_a_bundle_whose_removal_is_killed_is_whole_or_gone(
     killer: Killer, manager: DataManager, cache: Path, made: Path, tmp_path: Path
 ) -> None:
-    """Each way of looking gives the same answer, and the next command finishes the work."""
+    """Each way of looking gives the same answer, and the next writer finishes the work."""
     before, found = rows(Bundle("mine", made)), []
-    for folder in killer.deaths("remove", cache, made, tmp_path / "dead", every=1 if FULL else 7):
+    for folder in killer.deaths("remove", cache, made, tmp_path / "dead"):
         one = Bundle("mine", folder, disk=Quick())
         is_there = one.exists()
         found.append(is_there)
@@ -93,25 +89,17 @@ def test_a_bundle_whose_removal_is_killed_is_whole_or_gone(
                 rows(one)
             with pytest.raises(BundleNotFoundError):
                 one.state(manager)
-            assert not left_over(one), "a reading command has finished the removal"
             with pytest.raises(BundleNotFoundError):
                 BundleMetadata.load("mine", folder)
-        again = folder / "again"
-        shutil.copytree(folder, again, ignore=shutil.ignore_patterns("again"))
-        twice = Bundle("mine", again, disk=Quick())
-        if any(twice.path.iterdir()):
-            twice.remove()
-        else:  # such a folder is nobody's
-            twice.path.rmdir()
-        assert not twice.path.exists()
         if is_there:
             one.remove()
         create(one, manager)
         assert rows(one).equals(before) and raw(one).select(before.columns).equals(before)
-        names = {path.name for path in one.path.iterdir()} - {".staging", ".lock"}
-        assert names == {"daily_bars", "metadata.parquet", "metadata.db"}, (
-            "no rows of the old bundle"
-        )
+        assert {path.name for path in one.path.iterdir()} == {
+            "daily_bars",
+            "metadata.parquet",
+            "metadata.db",
+        }, "no rows of the old bundle"
         assert one.state(manager).state == "current" and not left_over(one)
     assert found == sorted(found, reverse=True) and {*found} == {True, False}
 
@@ -125,7 +113,7 @@ def test_a_bundle_whose_creation_is_killed_is_all_or_nothing(
     after, found = rows(whole), []
     (tmp_path / "none").mkdir()
     for folder in killer.deaths(
-        "create", cache, tmp_path / "none", tmp_path / "dead", every=1 if FULL else 19
+        "create", cache, tmp_path / "none", tmp_path / "dead", every=1 if FULL else 2
     ):
         one = Bundle("mine", folder, disk=Quick())
         found.append(one.exists())
@@ -151,7 +139,7 @@ def test_a_bundle_whose_change_is_killed_has_the_old_or_the_new_rows(
     add(whole, manager)
     after, found = rows(whole), []
     assert len(after) > len(before)
-    for folder in killer.deaths("add", cache, made, tmp_path / "dead", every=1 if FULL else 13):
+    for folder in killer.deaths("add", cache, made, tmp_path / "dead", every=1 if FULL else 2):
         one = Bundle("mine", folder, disk=Quick())
         found.append(len(rows(one)))
         assert rows(one).equals(before if found[-1] == len(before) else after)
@@ -183,7 +171,7 @@ def test_a_bundle_whose_refresh_is_killed_has_the_old_or_the_new_rows(
     after, found = rows(whole), []
     assert len(after) > 2 * len(before) > 0
     for folder in killer.deaths(
-        "refresh", cache, behind, tmp_path / "dead", every=1 if FULL else 9
+        "refresh", cache, behind, tmp_path / "dead", every=1 if FULL else 2
     ):
         one = Bundle("mine", folder, disk=Quick())
         is_new = len(rows(one)) == len(after)
@@ -198,30 +186,12 @@ def test_a_bundle_whose_refresh_is_killed_has_the_old_or_the_new_rows(
     assert found == sorted(found) and {*found} == {True, False}
 
 
-def test_a_journal_that_cannot_be_read_hides_no_bundle(made: Path) -> None:
-    one = Bundle("mine", made)
-    (one.path / ".staging" / "journal.json").write_text(json.dumps({"../out": None}))
-    assert one.exists() and bundle_names(made) == ["mine"]
-    with pytest.raises(BundleError, match="journal"):
-        one.records()
-
-
 def test_a_folder_that_is_not_a_bundle_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("a year of work")
     with pytest.raises(BundleNotFoundError):
         Bundle("mine", tmp_path).remove()
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
-
-
-def test_a_catalog_no_longer_lists_a_bundle_whose_removal_was_killed(made: Path) -> None:
-    def listed() -> list[str]:
-        return [one["bundle_name"] for one in DataCatalog(folder=made).list_bundles()]
-
-    assert listed() == ["mine"]
-    (made / "mine" / ".staging" / "journal.json").write_text('{"metadata.parquet": null}')
-    assert listed() == []
-    assert Bundle("mine", made).exists() is False
 
 
 @on_posix

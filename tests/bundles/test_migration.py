@@ -18,7 +18,6 @@ import polars as pl
 import pytest
 
 from src.data import DataManager
-from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.catalog import DataCatalog
 from src.data.clock import ManualClock
 from src.data.errors import (
@@ -28,6 +27,7 @@ from src.data.errors import (
     QueryError,
     StorageError,
 )
+from src.data.layer.bundle import Bundle, bundle_names
 from src.data.layer.migration import DAYS_TO_REVERT, HDF5ToParquetMigrator
 from src.data.model.instant import DAY_MS
 from src.data.polars.decimals import DecimalFrame, decimal_frame
@@ -261,7 +261,7 @@ def test_files_are_deleted_only_if_wanted_and_after_the_comparison(
 
     before = content(source)
     with monkeypatch.context() as patch:
-        patch.setattr("src.data.bundles.parquet_writer.decimal_frame", fewer)
+        patch.setattr("src.data.layer.bundle_writer.decimal_frame", fewer)
         with pytest.raises(BundleError, match="differs from"):
             migrator.migrate(validate=False, keep_hdf5=False)
     assert content(source) == before and not migrator.bundle.exists(), "the bundle was wrong"
@@ -375,7 +375,7 @@ def test_samples_find_wrong_decimals_that_have_the_same_digest_on_both_sides(
             frame = frame.with_columns(more.cast(pl.Decimal(18, 8)))
         return DecimalFrame(frame, 0)
 
-    for module in ("bundles.parquet_writer", "layer.migration"):
+    for module in ("layer.bundle_writer", "layer.migration"):
         monkeypatch.setattr(f"src.data.{module}.decimal_frame", wrong)
     with pytest.raises(BundleError, match=r"it has \(.*\), not \(.*\)"):
         migrator.migrate()
@@ -504,7 +504,7 @@ def test_a_killed_migration_leaves_both_formats_readable_and_the_next_one_comple
     after, found = rows(whole.bundle), []
     if change == "revert":
         HDF5ToParquetMigrator(source, bundles / "mine", folder=bundles).migrate()
-    for folder in killer.deaths(change, cache, bundles, tmp_path / "dead", every=9):
+    for folder in killer.deaths(change, cache, bundles, tmp_path / "dead"):
         assert {name: data for name, (data, _) in content(folder / "hdf5").items()} == {
             name: data for name, (data, _) in files.items()
         }

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from src.data.bundles.bundle import Bundle
 from src.data.bundles.metadata import BundleMetadata
 from src.data.clock import ManualClock
 from src.data.config.credentials import handed_out
+from src.data.layer.bundle import Bundle
 from src.data.layer.vendor_sources import DataSourceRegistry
 from src.data.model.instant import date_of
 from tests.cli.conftest import Run

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.clock import ManualClock
+from src.data.layer.bundle import Bundle, bundle_names
 from src.data.layer.migration import HDF5ToParquetMigrator
 from src.data.model.instant import DAY_MS
 from src.data.polars.decimals import DecimalFrame, decimal_frame
@@ -111,7 +111,7 @@ def test_validate_finds_what_was_written_wrong(
     def fewer(rows: Any, **options: Any) -> DecimalFrame:
         return DecimalFrame(decimal_frame(rows, **options).frame.head(3), 0)
 
-    monkeypatch.setattr("src.data.bundles.parquet_writer.decimal_frame", fewer)
+    monkeypatch.setattr("src.data.layer.bundle_writer.decimal_frame", fewer)
     ran = bare(*PRINTED.split())
     assert ran.code == 1 and "it has 3 bars, not 5" in ran.err and bundle_names(folder) == []
     ran = bare(*PRINTED.split()[:-1])

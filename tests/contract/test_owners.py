@@ -58,7 +58,7 @@ OWNERS = {
         "layer.lineage_check",
         "layer.lineage_export",
         "layer.run_records",
-        "bundles.bundle_records",
+        "layer.bundle_records",
     ),
     "exchange_calendars": ("calendars.library",),
     "rich": ("cli", "progress.bar"),

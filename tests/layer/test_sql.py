@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from src.data.bundles import scan
-from src.data.bundles.bundle import Bundle
 from src.data.cli import main
 from src.data.data_manager import DataManager
 from src.data.errors import BundleNotFoundError, CacheError, DataError, QueryError
 from src.data.layer import sql
+from src.data.layer.bundle import Bundle
 from src.data.layer.sql import query
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.polars import scan_series

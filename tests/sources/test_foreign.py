@@ -13,7 +13,6 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from src.data.bundles.bundle import Bundle
 from src.data.bundles.metadata import BundleMetadata
 from src.data.data_manager import DataManager
 from src.data.errors import (
@@ -26,6 +25,7 @@ from src.data.errors import (
     ResponseFormatError,
     UnavailableError,
 )
+from src.data.layer.bundle import Bundle
 from src.data.layer.sources import (
     DataSource,
     DataSourceMetadata,

@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import polars as pl
 import pytest
 
 from src.data.bundles import Lineages, lineage
-from src.data.bundles import bundle as bundle_module
-from src.data.bundles.bundle import Bundle
 from src.data.bundles.metadata import BundleMetadata
-from src.data.bundles.request import extended, request_of
-from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import BundleError, IncompleteDataWarning, QueryError
+from src.data.layer.bundle import Bundle
+from src.data.layer.request import extended, request_of
 from src.data.layer.sources import BundlePath
 from src.data.layer.vendor_sources import OnetapeDataSource, VendorDataSource
 from src.data.polars.decimals import float_frame
@@ -188,10 +184,6 @@ def test_two_concurrent_ingestions_lose_no_row(
     assert set(BundleMetadata.load("mine", bundles).symbols) == {"AAPL", "MSFT", "NVDA"}
 
 
-# Dates of daily bars are the same in every market, so that no data manager is needed.
-INSTANTS_OF = partial(bundle_module._instants_of, SimpleNamespace(clock=ManualClock(0)))
-
-
 @pytest.mark.parametrize(
     "has, wanted, both",
     [
@@ -210,7 +202,7 @@ def test_a_widened_range_contains_both(
     has: tuple[str, str | None], wanted: tuple[str, str | None], both: tuple[str, str | None]
 ) -> None:
     requests = [request_of(["A"], "1d", bounds, **OPTIONS) for bounds in (has, wanted)]
-    request = extended("mine", requests[0], requests[1], str, INSTANTS_OF)
+    request = extended("mine", requests[0], requests[1], str)
     assert request is not None
     assert (request["start_date"], request["end_date"]) == both
 
@@ -219,7 +211,7 @@ def test_a_widened_range_contains_both(
 def test_a_range_that_cannot_be_compared_is_refused(has: str | None, wanted: str) -> None:
     requests = [request_of(["A"], "1d", (one, None), **OPTIONS) for one in (has, wanted)]
     with pytest.raises(BundleError, match="cannot be extended to 2024-06-03"):
-        extended("mine", requests[0], requests[1], str, INSTANTS_OF)
+        extended("mine", requests[0], requests[1], str)
 
 
 def test_a_lineage_records_reads_of_sources(yahoo: VendorDataSource, bundles: Path) -> None:

@@ -14,10 +14,10 @@ from .arguments import add_adjustment, add_session, add_timeout, command, flag
 from .cached import manager_of
 from .migrate import configure_bundle
 from .report import Line, Report, Shown
-from .tables import TextTable, counted, moment, styled, titled
+from .tables import TextTable, counted, moment, titled
 
 if TYPE_CHECKING:
-    from ..bundles.bundle import Bundle, BundleChange
+    from ..layer.bundle import Bundle, BundleChange
 
 _YEARS_KEPT = 5
 _MOST_LINES = 12
@@ -82,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _bundle(args: argparse.Namespace) -> Bundle:
-    from ..bundles.bundle import Bundle
+    from ..layer.bundle import Bundle
 
     return Bundle(args.name, args.bundles)
 
@@ -119,7 +119,6 @@ def _report(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
         "failed": dict(outcome.failed),
         "rounded": outcome.rounded,
         "widened": outcome.widened,
-        "quarantined": list(outcome.quarantined),
     }
 
     def shown() -> Iterator[Any]:
@@ -131,17 +130,15 @@ def _report(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
             yield f"values with more than eight decimals, which were rounded: {outcome.rounded:,}"
         if outcome.widened:
             yield "volumes are stored as Decimal(38, 8): at least one does not fit into 18 digits"
-        for name in outcome.quarantined:
-            yield styled(f"quarantined and not rebuilt: {name}", "red")
 
     errors = [f"{symbol}: {reason}" for symbol, reason in outcome.failed.items()]
-    return Report(document, shown, errors=errors, ok=not errors and not outcome.quarantined)
+    return Report(document, shown, errors=errors, ok=not errors)
 
 
 def _list(args: argparse.Namespace) -> Report:
-    from ..bundles.bundle import bundle_names
-    from ..bundles.folder import bundles_folder
+    from ..layer.bundle import bundle_names
     from ..layer.catalog import BundleMetadata
+    from ..layer.folder import bundles_folder
 
     # A bundle outside the folder is listed by the name it was registered under.
     folder = bundles_folder(args.bundles)

@@ -157,7 +157,7 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _run_ingest(args: argparse.Namespace) -> Report:
-    from ..bundles.bundle import Bundle
+    from ..layer.bundle import Bundle
     from ..layer.catalog import BundleMetadata
 
     name = _name(args)

@@ -73,8 +73,8 @@ def _pairs(args: argparse.Namespace, names: list[str]) -> list[tuple[Path, Path]
         BundleError: No HDF5 bundles were found.
         QueryError: A name is a path.
     """
-    from ..bundles.commit import checked_name
-    from ..bundles.folder import bundles_folder
+    from ..layer.bundle_files import checked_name
+    from ..layer.folder import bundles_folder
     from ..layer.hdf5 import hdf5_bundles
 
     folder = bundles_folder(args.bundles)

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from ..bundles.catalog_tables import RangeRow
-from ..bundles.parquet_writer import ParquetWriter
 from ..calendars.calendar import calendar_for
 from ..call_threads import awaited
 from ..clock import Clock, SystemClock
@@ -36,8 +34,10 @@ from ..model.instant import DAY_MS
 from ..model.span import Span
 from ..polars import pl  # its error names the missing extra
 from ..polars.panel import Market, grid_of
+from .bundle_writer import ParquetWriter
 from .catalog import DataCatalog
 from .catalog_settings import catalog_settings
+from .catalog_tables import RangeRow
 from .frame_checks import checked_series, findings_of, standard_frame
 from .sources import (
     AwaitableValue,

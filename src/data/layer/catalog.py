@@ -24,19 +24,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import pandas as pd
 
-from ..bundles.bundle import Bundle
-from ..bundles.bundle_records import SCHEMA_VERSION, Records, new_dataset_id
-from ..bundles.bundle_row import ROW, Totals, row_of
-from ..bundles.catalog_tables import (
-    DATABASE,
-    CoveredRange,
-    Dataset,
-    RangeRow,
-    SymbolRow,
-    request_key,
-)
-from ..bundles.commit import METADATA, BundleFiles, checked_name
-from ..bundles.folder import bundles_folder, database_of
 from ..calendars.calendar import calendar_for
 from ..calendars.ranges import moment_of
 from ..disk.derived import transact
@@ -45,7 +32,20 @@ from ..errors import DataError, QueryError
 from ..model.instant import DAY_MS, iso
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..polars.schemas import SCHEMA_VERSION
+from .bundle import Bundle
+from .bundle_files import METADATA, BundleFiles, checked_name
+from .bundle_records import Records, new_dataset_id
+from .bundle_row import ROW, Totals, row_of
 from .catalog_file import CatalogFile, remove
+from .catalog_tables import (
+    CoveredRange,
+    Dataset,
+    RangeRow,
+    SymbolRow,
+    request_key,
+)
+from .folder import DATABASE, bundles_folder, database_of
 from .lanes import Lane, LaneDatasets, lane_id, lane_place, lane_source
 from .lineage import client_of
 from .run_records import RunFolder, RunRecord, key_of
@@ -588,7 +588,8 @@ class DataCatalog:
         known = {name: (state, path) for name, state, path in db.execute(query)}
         folders = {name: Path(path or self._folder / name) for name, (_, path) in known.items()}
         with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
-            folders.update((e.name, Path(e.path)) for e in entries if e.is_dir())
+            places = ((e.name, e.path) for e in entries if e.is_dir() and e.name[0] != ".")
+            folders.update((name, Path(place)) for name, place in places)
         return [
             (name, folder)
             for name, folder in folders.items()
@@ -977,18 +978,18 @@ def _set_row(
 
 def _state_of(folder: Path, disk: Disk) -> str | None:
     """Return the state of a bundle's files; None if the folder is not a bundle."""
-    moment = BundleFiles(folder, disk).moment()
+    files = BundleFiles(folder, disk)
     with suppress(DataError):
-        if any(moment) or Bundle(folder.name, folder.parent).exists():
-            return str(moment)
+        if files.exists():
+            return str(files.moment())
     return None
 
 
 def _records_in(folder: Path) -> Records | None:
     """Return the records of a bundle; None if there is none in the folder, or if it is unreadable."""
     try:
-        bundle = Bundle(folder.name, folder.parent)
-        return bundle.records() if bundle.exists() else None
+        files = BundleFiles(folder)
+        return files.records() if files.exists() else None
     except DataError:
         return None  # `onetape bundle validate` reports the fault
 

@@ -14,8 +14,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from ..bundles.bundle_row import ROW, TABLE
-from ..bundles.catalog_tables import APPLICATION_ID, CATALOG_ID, TABLES, check_owner, make
 from ..disk.database import (
     check_files,
     connect,
@@ -29,6 +27,8 @@ from ..disk.derived import mark_of, transact
 from ..disk.files import Disk, errno_of
 from ..errors import LockTimeoutError, StorageError
 from ..model.caller import warn_user
+from .bundle_row import ROW, TABLE
+from .catalog_tables import APPLICATION_ID, CATALOG_ID, TABLES, check_owner, make
 
 __all__ = ["CatalogFile", "remove"]
 

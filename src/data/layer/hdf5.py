@@ -17,15 +17,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from ..bundles.bundle_records import MOST_DAYS, UNREADABLE, most_values
 from ..disk.files import Disk, FileState
 from ..errors import BundleError, MissingExtraError, install_line
 from ..polars.schemas import FIELDS, PRICES
+from .bundle_records import UNREADABLE
 
 __all__ = ["Hdf5File", "Hdf5Frame", "hdf5_bundles", "hdf5_files", "plain_value", "read_hdf5"]
 
 _SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 # What the libraries, and code that expects another layout, raise.
+# Files that declare more rows than these and than fit into their size are rejected.
+_FEW_ROWS, _ROWS_PER_BYTE = 2_000_000, 4
+# Bars can have stamps this many days before or after 1970: the years 1680 to 2259.
+_MOST_DAYS = 106_000
 _UNREADABLE = (*UNREADABLE, RuntimeError, TypeError, AttributeError, LookupError, ArithmeticError)
 _TIME_KIND = re.compile(r"datetime64(?:\[(s|ms|us|ns)\b.*\])?|datetime")
 _TIME_NAMES = frozenset({"", "date", "timestamp", "datetime", "time", "day"})
@@ -171,7 +175,7 @@ def _walk(
                 groups.append((path, child, is_known))
                 continue
             total += _size_of(h5py, path, child)  # the sum, because frames may share a dataset
-            if total > 8 * most_values(size):
+            if total > 64 * max(_FEW_ROWS, _ROWS_PER_BYTE * size):
                 what = f"{path} declares values of {total:,} bytes, with those before it,"
                 raise ValueError(f"{what} in a file of {size:,} bytes")
             if not is_known:
@@ -330,7 +334,7 @@ def _stamps(values: Any, unit: str, zone: str) -> pl.Series:
         raise ValueError("the times are not whole numbers")
     times = values.astype(np.int64).view(f"M8[{unit}]")
     days = times.astype("M8[D]")[~np.isnat(times)].astype(np.int64)
-    if (np.abs(days) >= MOST_DAYS).any():
+    if (np.abs(days) >= _MOST_DAYS).any():
         raise ValueError("a time is before 1680 or after 2259")
     stamps = pl.Series(times.astype("M8[us]"))
     return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else stamps

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
-from ..bundles.catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow
 from ..errors import DataError, NoProviderError, QueryError
 from ..model.coverage import WITH_BARS
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
+from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow
 from .run_records import key_of
 
 if TYPE_CHECKING:

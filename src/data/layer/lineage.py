@@ -27,6 +27,7 @@ from ..model.reads import AppliedActions, BarsRead, RowsDigest
 from ..model.retention import Age
 from ..model.span import Span, coalesce, uncovered
 from ..observability.reads import open_records, reads
+from .folder import bundles_folder
 from .run_records import (
     FailedRead,
     Piece,
@@ -88,8 +89,6 @@ def lineage(
     Warns:
         UserWarning: Bars were read in a thread that is not part of the run; once per run.
     """
-    from ..bundles.folder import bundles_folder  # imports this package
-
     text = str(uuid.uuid4()) if backtest_id is None else str(backtest_id).strip()
     if not text or len(text) > _LONGEST_ID or not text.isprintable():
         raise QueryError(
@@ -466,8 +465,6 @@ class Lineages:
         folder: str | os.PathLike[str] | None = None,
         manager: DataManager | None = None,
     ) -> None:
-        from ..bundles.folder import bundles_folder  # imports this package
-
         self._runs, self._manager = RunFolder(bundles_folder(folder)), manager
         self._clock = manager.client.clock if manager else SystemClock()
 

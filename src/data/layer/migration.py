@@ -18,10 +18,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..bundles.bundle import Bundle
-from ..bundles.commit import BundleFiles
-from ..bundles.folder import bundles_folder, registered
-from ..bundles.parquet_writer import ParquetWriter, checked_rows, parsed
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk, FileState
 from ..errors import BundleError, QueryError
@@ -29,7 +25,11 @@ from ..model.instant import DAY_MS, iso
 from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import DecimalFrame, decimal_frame
 from ..polars.schemas import FIELDS, PRICES
+from .bundle import Bundle
+from .bundle_records import parsed
+from .bundle_writer import ParquetWriter, checked_rows
 from .catalog import DataCatalog
+from .folder import bundles_folder, registered
 from .hdf5 import hdf5_files, read_hdf5
 
 __all__ = ["DAYS_TO_REVERT", "HDF5ToParquetMigrator"]
@@ -131,7 +131,7 @@ class HDF5ToParquetMigrator:
         source, is_new = self._read(), not self.bundle.exists()
         name, path = self.bundle.name, self.bundle.path
         if is_new:
-            if self.bundle.disk.list(path) and not BundleFiles(path).has_traces():
+            if self.bundle.disk.list(path):
                 raise BundleError(
                     f"the folder {path} is not empty, and is not a bundle",
                     hint="name a new folder; removing a bundle removes its folder",

@@ -9,15 +9,9 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from ..bundles.bundle import Bundle
-from ..bundles.bundle_records import Records
-from ..bundles.commit import BundleFiles
-from ..bundles.parquet_daily_bars import PolarsParquetDailyReader
-from ..bundles.parquet_minute_bars import PolarsParquetMinuteReader
-from ..bundles.parquet_reader import ParquetReader, bound_of, narrowed
-from ..bundles.partitions import FOLDERS, frequency_of
 from ..errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
 from ..model.query import check_no_string
+from ..model.suggestion import did_you_mean
 from ..polars.schemas import (
     FIELDS,
     PRICE,
@@ -25,6 +19,16 @@ from ..polars.schemas import (
     Frequency,
     get_schema_for_frequency,
 )
+from .bundle import Bundle
+from .bundle_reader import (
+    ParquetReader,
+    PolarsParquetDailyReader,
+    PolarsParquetMinuteReader,
+    bound_of,
+    narrowed,
+)
+from .bundle_records import Records
+from .partitions import FOLDERS, frequency_of
 
 __all__ = ["common_frequency", "reader_of", "scan"]
 
@@ -92,33 +96,25 @@ def scan(
         ) -> Iterator[pl.DataFrame]:
             """Yield the rows of the bundle as it is now; rows and symbols are of one state."""
 
-            def read(*_: Any) -> pl.DataFrame:
-                moment = files.moment()
-                records = known.get(moment) or bundle.records()
-                known.clear()
-                known[moment] = records
+            def query(records: Records, frame: pl.LazyFrame) -> pl.LazyFrame:
+                """Return the part that is needed of the bundle's rows, with their symbols."""
                 if records.origin.wide_volume and not is_wide and "volume" in (columns or schema):
                     raise BundleError(
                         f"the volumes in bundle {bundle.name} now have the type {WIDE_VOLUME}",
                         hint="call scan again",
                     )
-                sids = _sids(records, names)
-                symbol = pl.col("sid").replace_strict(sids, return_dtype=pl.String)
+                symbols = records.symbols
+                if names is not None:
+                    symbols = symbols.filter(pl.col(_SYMBOL).is_in(names))
+                    frame = frame.filter(pl.col("sid").is_in(symbols["sid"].implode()))
+                frame = frame.join(symbols.lazy(), on="sid", how="left", maintain_order="left")
+                if is_wide != records.origin.wide_volume:
+                    frame = frame.cast({"volume": WIDE_VOLUME})
+                frame = frame.select(pl.lit(bundle.name).alias(_BUNDLE), *[*schema][1:])
+                return narrowed(frame, columns, predicate, n_rows)
 
-                def query(frame: pl.LazyFrame) -> pl.LazyFrame:
-                    added = {_BUNDLE: pl.lit(bundle.name), _SYMBOL: symbol}
-                    frame = (
-                        frame.with_columns(**added)
-                        .select(*schema)
-                        .cast({"volume": schema["volume"]})
-                    )
-                    return narrowed(frame, columns, predicate, n_rows)
+            yield reader.collect(FIELDS, low, high, query)
 
-                return reader.read(list(sids), FIELDS, start, end, query)
-
-            yield files.read_whole(read)
-
-        files, known = BundleFiles(bundle.path), dict[Any, Records]()
         return register_io_source(rows, schema=schema)
 
     return pl.concat(scanned(bundle, reader_of(bundle, frequency)) for bundle in chosen)
@@ -128,12 +124,6 @@ def reader_of(bundle: Bundle, frequency: Frequency) -> ParquetReader:
     """Return the reader for the bars of one frequency in a bundle."""
     reader = PolarsParquetDailyReader if frequency == "daily" else PolarsParquetMinuteReader
     return reader(bundle.path, enable_cache=False)
-
-
-def _sids(records: Records, symbols: set[str] | None) -> dict[int, str]:
-    """Return the symbol for each sid; ``symbols`` are those wanted, None means all."""
-    names = records.names().items()
-    return {sid: name for sid, name in names if symbols is None or name in symbols}
 
 
 def _bundles(bundles: Any, folder: str | PathLike[str] | None) -> list[Bundle]:
@@ -208,9 +198,10 @@ def _symbols(bundles: Collection[Records], symbols: Any) -> set[str] | None:
     available = {name for records in bundles for name in records.names().values()}
     unknown = [symbol for symbol in dict.fromkeys(wanted) if symbol not in available]
     if unknown:
+        near = did_you_mean(unknown[0], available)
         raise QueryError(
             f"no bundle contains {', '.join(ascii(symbol)[:40] for symbol in unknown[:_NAMED])}"
             + (f" and {len(unknown) - _NAMED} more symbols" if len(unknown) > _NAMED else ""),
-            hint="`onetape bundle info NAME` lists the symbols of a bundle",
+            hint=f"{near}`onetape bundle info NAME` lists the symbols of a bundle",
         )
     return set(wanted)

@@ -19,9 +19,6 @@ from typing import Any, NamedTuple, Self, TypeVar
 import numpy as np
 import pandas as pd
 
-from ..bundles.bundle import Bundle
-from ..bundles.catalog_tables import request_key
-from ..bundles.parquet_writer import ParquetWriter
 from ..call_threads import LoopThread, awaited
 from ..errors import (
     BundleError,
@@ -40,6 +37,9 @@ from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
 from ..polars.schemas import FIELDS, PRICES
 from ..prices.bar_rule import are_bars
+from .bundle import Bundle
+from .bundle_writer import ParquetWriter
+from .catalog_tables import request_key
 from .frame_checks import bar_rows, bar_table, column_fault, time_of
 
 T = TypeVar("T")

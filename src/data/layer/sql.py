@@ -10,8 +10,6 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from ..bundles.bundle import Bundle, bundle_names
-from ..bundles.commit import BundleFiles
 from ..data_manager import DataManager, get_data_manager
 from ..errors import (
     AllProvidersFailedError,
@@ -23,6 +21,9 @@ from ..errors import (
     install_line,
 )
 from ..polars.schemas import FIELDS, time_column
+from .bundle import Bundle, bundle_names
+from .bundle_files import BundleFiles
+from .bundle_records import Records
 from .scan import common_frequency, reader_of
 from .series import stored_frame
 
@@ -81,7 +82,7 @@ def query(
         call[0]: (call[1].lower(), *(text.replace("''", "'") for text in call.groups("")[1:]))
         for call in _CALL.finditer(statement)
     }
-    bundles = {name: Bundle(name, folder) for what, name, _ in calls.values() if what == "bundle"}
+    bundles = {name: _bundle(name, folder) for what, name, _ in calls.values() if what == "bundle"}
 
     def run() -> Any:
         """Return the result of the statement on the series and bundles as they are now."""
@@ -102,7 +103,7 @@ def query(
 
     read: Callable[[], Any] = run
     for bundle in bundles.values():  # all files of a bundle are read in one of its states
-        read = partial(BundleFiles(bundle.path).read_whole, lambda *_, inner=read: inner())
+        read = partial(BundleFiles(bundle.path).whole, partial(_called, read))
     try:
         frame: pd.DataFrame = read()
     except duckdb.Error as error:
@@ -127,17 +128,26 @@ def _bars(manager: DataManager, symbol: str, timeframe: str) -> pd.DataFrame:
     return frame.tz_localize(None).reset_index()
 
 
-def _add_bundle(connection: Any, view: str, bundle: Bundle, frequency: str) -> list[str]:
-    """Add a bundle as a view, and return the paths of its files as texts of SQL.
+def _called(read: Callable[[], Any], _: Records) -> Any:
+    return read()
+
+
+def _bundle(name: str, folder: str | PathLike[str] | None) -> Bundle:
+    """Return a bundle.
 
     Raises:
         BundleNotFoundError: The bundle does not exist.
     """
-    try:
-        records = bundle.records()
-    except BundleNotFoundError as error:
-        hint = _nearest(bundle.name, bundle_names(bundle.path.parent))
-        raise BundleNotFoundError(f"bundle {bundle.name} does not exist", hint=hint) from error
+    bundle = Bundle(name, folder)
+    if not bundle.exists():
+        hint = _nearest(name, bundle_names(bundle.path.parent))
+        raise BundleNotFoundError(f"bundle {name} does not exist", hint=hint)
+    return bundle
+
+
+def _add_bundle(connection: Any, view: str, bundle: Bundle, frequency: str) -> list[str]:
+    """Add a bundle as a view, and return the paths of its files as texts of SQL."""
+    records = bundle.records()
     frequency = common_frequency({bundle: records}, frequency or None)
     paths = [_quoted(str(path), "'") for path in reader_of(bundle, frequency).paths()]
     names = view.replace('"', '"symbols of ', 1)

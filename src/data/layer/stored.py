@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..bars.client import Wishes
-from ..bundles.folder import frames_folder
 from ..calendars.finality import newest_settled
 from ..call_threads import awaited
 from ..clock import Clock, SystemClock
@@ -54,6 +53,7 @@ from ..polars import pl  # its error names the missing extra
 from ..polars.identity import identity_of
 from .catalog import DataCatalog
 from .catalog_settings import CacheSettings, catalog_settings
+from .folder import frames_folder
 from .freshness import (
     FETCHED,
     MAX_SIZE,

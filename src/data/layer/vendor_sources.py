@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .. import errors
-from ..bundles.bundle import Bundle
 from ..call_threads import LoopThread, awaited
 from ..config.credentials import note_key
 from ..config.offered import forget_offers, program_offers
@@ -53,6 +52,7 @@ from ..polars import pl  # its error names the missing extra
 from ..polars.decimals import decimal_frame
 from ..vendors.base import BaseDataDownloader
 from ..vendors.factory import register
+from .bundle import Bundle
 from .settings_file import read_settings
 from .sources import (
     BundlePath,

@@ -1,5 +1,5 @@
 """The documented import path of the reader of a bundle's daily bars."""
 
-from ..bundles.parquet_daily_bars import PolarsParquetDailyReader
+from ..layer.bundle_reader import PolarsParquetDailyReader
 
 __all__ = ["PolarsParquetDailyReader"]

@@ -1,5 +1,5 @@
 """The documented import path of the writer of a bundle's Parquet files."""
 
-from ..bundles.parquet_writer import ParquetWriter
+from ..layer.bundle_writer import ParquetWriter
 
 __all__ = ["ParquetWriter"]

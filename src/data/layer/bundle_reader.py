@@ -1,4 +1,4 @@
-"""The common part of the daily and minute readers: finds files by range, and reads their rows.
+"""The readers of a bundle's daily and minute bars: they find files by range, and read their rows.
 
 All rows of an answer are read from the same state of the bundle.
 """
@@ -6,11 +6,9 @@ All rows of an answer are read from the same state of the bundle.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -19,7 +17,7 @@ import pandas as pd
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from ..disk.files import Disk, FileState
+from ..disk.files import Disk
 from ..errors import BadRangeError, BundleNotFoundError, DataError, QueryError
 from ..lru_cache import LruCache
 from ..polars.aggregation import bars_of_groups
@@ -31,38 +29,43 @@ from ..polars.schemas import (
     get_schema_for_frequency,
     time_column,
 )
-from .bundle_records import UNREADABLE, check_rows, origin_of
-from .commit import BundleFiles
-from .parquet_writer import damaged
-from .partitions import FOLDERS, last_day, partitions
+from .bundle import repair
+from .bundle_files import BundleFiles
+from .bundle_records import UNREADABLE, Records
+from .partitions import FOLDERS, chosen, last_day
 
-__all__ = ["ParquetReader", "bound_of", "narrowed"]
+__all__ = [
+    "ParquetReader",
+    "PolarsParquetDailyReader",
+    "PolarsParquetMinuteReader",
+    "bound_of",
+    "narrowed",
+]
 
 T = TypeVar("T")
+Bound = date | datetime | None
 
 _MOST_CACHED = 256
 # Volumes of this size or more do not fit into 18 digits.
 _FIRST_WIDE_VOLUME = 10**10
-_Pending = dict[str, str | None]
-_PathOf = Callable[[str], Path]
 
 
 class _Question(NamedTuple):
     """A checked query: its sids, fields and bounds, and the columns of its answer."""
 
     sids: list[int]
-    fields: list[str]
-    low: date | datetime | None
-    high: date | datetime | None
+    low: Bound
+    high: Bound
     schema: dict[str, pl.DataType]
 
 
 class ParquetReader:
-    """Reads the bars of one frequency in a bundle. Thread-safe; writes nothing.
+    """Reads the bars of one frequency in a bundle. Thread-safe.
 
     Only the range determines which files are opened: files for other months (or days, for minute
     bars) are ignored, whatever they contain. Each answer includes a change by another process
-    either completely or not at all.
+    either completely or not at all. If a file in the range is damaged or missing, a bundle made from
+    the store is made again from the stored bars of ``get_data_manager()``, with a warning.
     """
 
     frequency: Frequency
@@ -80,8 +83,6 @@ class ParquetReader:
         self._files = BundleFiles(root, disk)
         self._time = time_column(self.frequency)
         self._cache = LruCache(_MOST_CACHED) if enable_cache else None
-        self._sound: dict[Path, FileState | None] = {}
-        self._known: tuple[Any, str | None] | None = None
 
     # --- frames ----------------------------------------------------------------------------
 
@@ -107,7 +108,8 @@ class ParquetReader:
         Raises:
             QueryError: A sid is not a number, a field is unknown, or the range is invalid.
             BundleNotFoundError: The bundle has no files of this frequency.
-            BundleError: A file is damaged (raised when the frame is collected).
+            BundleError: A file is damaged, and cannot be made again (raised when the frame is
+                collected).
             FormatVersionError: A newer version of this library wrote a file.
         """
         question = self._question(sids, fields, start_date, end_date)
@@ -120,32 +122,38 @@ class ParquetReader:
 
         return register_io_source(rows, schema=question.schema)
 
-    def read(
+    def collect(
         self,
-        sids: Sequence[int],
         fields: Sequence[str],
-        start_date: Any,
-        end_date: Any,
-        query: Callable[[pl.LazyFrame], pl.LazyFrame],
+        low: Bound,
+        high: Bound,
+        query: Callable[[Records, pl.LazyFrame], pl.LazyFrame],
     ) -> pl.DataFrame:
-        """Return the result of a query of the frame that :meth:`load_raw_arrays` returns.
-
-        Polars reads only the rows and columns that the query needs.
+        """Return the collected result of a query, in one state of the bundle.
 
         Args:
-            sids, fields, start_date, end_date: See :meth:`load_raw_arrays`.
-            query: Function that returns the lazy result, given the lazy frame.
+            fields: Fields of the rows, as for :meth:`load_raw_arrays`.
+            low, high: Bounds of the rows, inclusive, with the type of the time column.
+            query: Function that returns the lazy result, given the records and the rows. Polars
+                reads only the rows and columns that it needs.
 
         Raises:
             DataError: See :meth:`load_raw_arrays`.
         """
-        return self._rows(self._question(sids, fields, start_date, end_date), query)
+        time = pl.col(self._time)
+        bounds = [] if low is None else [time >= low]
+        bounds += [] if high is None else [time <= high]
+
+        def read(records: Records, paths: list[Path]) -> pl.DataFrame:
+            """Return the result of the query on the files at these paths."""
+            frame = self._scanned(paths, self._schema(records, paths, fields))
+            return query(records, frame.filter(*bounds) if bounds else frame).collect()
+
+        return self._read(read, low, high)
 
     def paths(self) -> list[Path]:
-        """Return the current paths of the files, sorted by their partitions."""
-        return self._files.read_whole(
-            lambda path_of, pending: [path_of(p) for p in self._places(None, None, pending)]
-        )
+        """Return the current paths of the files, all of which exist, sorted by their partitions."""
+        return self._read(lambda _, paths: [path for path in paths if path.stat()], None, None)
 
     def _load(
         self, sids: Sequence[int], start: Any, end: Any, fields: Sequence[str] | None
@@ -157,66 +165,55 @@ class ParquetReader:
     def _question(
         self, sids: Sequence[int], fields: Sequence[str], start: Any, end: Any
     ) -> _Question:
-        numbers, low, high = (
-            _sids(sids),
+        numbers = _sids(sids)
+        low, high = (
             bound_of(start, self.frequency),
             bound_of(end, self.frequency, is_last=True),
         )
         if low is not None and high is not None and low > high:
             raise BadRangeError(f"the start is after the end: {start} to {end}")
         names = list(dict.fromkeys(fields))
-        schema = self._files.read_whole(lambda p, q: self._schema(p, q, names, low, high))
-        return _Question(numbers, names, low, high, schema)
+        schema = self._read(lambda records, paths: self._schema(records, paths, names), low, high)
+        return _Question(numbers, low, high, schema)
 
     def _rows(
         self, question: _Question, query: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None
     ) -> pl.DataFrame:
         """Return the rows that the files contain now, or the result of a query of them."""
-        _, names, low, high, schema = question
+        sids, low, high, schema = question
+        # A list of Python's numbers takes Polars 50 times as long as one value that is a list.
+        is_chosen = pl.col("sid").is_in(pl.Series(sids, dtype=pl.Int64).implode())
 
-        def read(path_of: _PathOf, places: list[str]) -> pl.DataFrame:
-            """Return the rows in the files at these paths."""
-            frame = self._scan(path_of, places, names)
-            if frame is None:
-                frame = pl.LazyFrame(schema=schema)
-            frame = frame.filter(self._row_filter(question.sids, low, high))
-            if len(places) > 1:
-                frame = frame.sort("sid", self._time)  # each file is sorted
-            frame = frame.cast(dict(schema))
-            return (frame if query is None else query(frame)).collect()
+        def whole(_: Records, frame: pl.LazyFrame) -> pl.LazyFrame:
+            """Return the rows of the chosen series; another program may have widened the volumes."""
+            rows = frame.filter(is_chosen).cast(dict(schema))
+            return rows if query is None else query(rows)
 
-        def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
-            """Return the rows; if a file is damaged, raise an error that names the file."""
-            places = self._places(low and _day(low), high and _day(high), pending)
-            return self._checked(lambda: read(path_of, places), path_of, places)
+        return self.collect([*schema][2:], low, high, whole)
 
-        return self._files.read_whole(checked)
+    def _scanned(self, paths: list[Path], schema: dict[str, pl.DataType]) -> pl.LazyFrame:
+        """Return some columns of files as a lazy frame, sorted by sid and time."""
+        if not paths:
+            return pl.LazyFrame(schema=schema)
+        frame = pl.scan_parquet(
+            paths, schema=schema, extra_columns="ignore", missing_columns="insert", glob=False
+        )
+        return frame.sort("sid", self._time) if len(paths) > 1 else frame  # each file is sorted
 
     def _daily(self, sids: Sequence[int], start: Any, end: Any) -> pl.DataFrame:
         """Return a daily bar for each series and file of minute bars; a file contains one day."""
         low, high = bound_of(start, self.frequency), bound_of(end, self.frequency)
         days = low and _day(low), high and _day(high)
-        numbers, _, first, last, schema = self._question(sids, FIELDS, *days)
+        numbers, first, last, _ = self._question(sids, FIELDS, *days)
 
-        def read(path_of: _PathOf, places: list[str]) -> pl.DataFrame:
-            """Return one bar for each series in each of these files."""
-            frames = [pl.LazyFrame(schema={"sid": pl.Int64, "date": pl.Date, **_fields_in(schema)})]
-            for place in places:
-                scan = self._scan(path_of, [place], FIELDS)
-                if scan is not None:
-                    # Each file is sorted. Other series are filtered out later, when there are
-                    # fewer rows.
-                    bars = scan.group_by("sid").agg(bars_of_groups())
-                    frames.append(bars.with_columns(pl.lit(last_day(place)).alias("date")))
-            whole = pl.concat(frames, how="diagonal_relaxed")
-            return whole.filter(pl.col("sid").is_in(numbers)).sort("sid", "date").collect()
+        def daily(_: Records, frame: pl.LazyFrame) -> pl.LazyFrame:
+            """Return one bar for each series and day."""
+            day = pl.col(self._time).dt.date().alias("date")
+            # Other series are filtered out later, when there are fewer rows.
+            bars = frame.group_by("sid", day).agg(bars_of_groups())
+            return bars.filter(pl.col("sid").is_in(numbers)).sort("sid", "date")
 
-        def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
-            """Return the bars; if a file is damaged, raise an error that names the file."""
-            places = self._places(first and _day(first), last and _day(last), pending)
-            return self._checked(lambda: read(path_of, places), path_of, places)
-
-        frame = self._files.read_whole(checked)
+        frame = self.collect(FIELDS, first, last, daily)
         fits = (frame["volume"].abs().max() or 0) < _FIRST_WIDE_VOLUME
         return frame.cast({"volume": PRICE if fits else WIDE_VOLUME})
 
@@ -237,10 +234,13 @@ class ParquetReader:
         bound = bound_of(dt, self.frequency)
         if bound is None:
             raise BadRangeError("a single value needs a time, not None")
-        row = self._rows_of_sid(number, bound, bound).filter(pl.col(self._time) == bound)
-        if field not in FIELDS and field not in row.columns:
-            raise self._field_error(field)
-        return row[field][0] if len(row) and field in row.columns else None
+        for path in self._read(lambda _, paths: paths, bound, bound):
+            row = self._rows_in(path, number).filter(pl.col(self._time) == bound)
+            if field in row.columns and len(row):
+                value: Decimal | None = row[field][0]
+                return value
+        self._question([sid], [field], bound, bound)  # an unknown field is an error
+        return None
 
     def load_spot_value(
         self, sids: Sequence[int], target_date: Any, field: str = "close"
@@ -273,10 +273,9 @@ class ParquetReader:
         Only bars that have a close and meet the condition ``traded`` are considered. Files are read
         one at a time until such a bar is found.
         """
-        last = None if high is None else _day(high)
-        places = self._files.read_whole(lambda _, pending: self._places(None, last, pending))
-        for place in places if is_first else reversed(places):
-            rows = self._rows_in_place(place, sid)
+        places = self._read(lambda _, paths: paths, None, high)
+        for path in places if is_first else reversed(places):
+            rows = self._rows_in(path, sid)
             rows = rows.filter(pl.col("close").is_not_null() & traded)
             rows = rows if high is None else rows.filter(pl.col(self._time) <= high)
             if len(rows):
@@ -289,22 +288,9 @@ class ParquetReader:
 
         Raises:
             BundleError: A file is damaged.
-            FormatVersionError: A newer version of this library wrote a file.
+            FormatVersionError: A newer version of this library wrote the bundle.
         """
-
-        def read(path_of: _PathOf, pending: _Pending) -> str | None:
-            """Return the timeframe in the first file; all files of a frequency have the same."""
-            for place in self._places(None, None, pending)[:1]:
-                path = path_of(place)
-                metadata = self._checked(partial(pl.read_parquet_metadata, path), path_of, [place])
-                if origin := origin_of(metadata, f"{self._files.path.name}/{place}"):
-                    return origin.resolutions.get(self.frequency)
-            return None
-
-        known, now = self._known, self._files.moment()
-        if known is None or known[0] != now:
-            known = self._known = now, self._files.read_whole(read)
-        return known[1]
+        return self._files.records().origin.resolutions.get(self.frequency)
 
     @property
     def generation(self) -> int:
@@ -325,142 +311,66 @@ class ParquetReader:
 
     # --- files -----------------------------------------------------------------------------
 
-    def _places(self, first: date | None, last: date | None, pending: _Pending) -> list[str]:
-        root = str(self._files.path)
-        return partitions(self._files.disk, root, self.frequency, first, last, pending.items())
+    def _read(self, read: Callable[[Records, list[Path]], T], low: Bound, high: Bound) -> T:
+        """Return the result of ``read`` on the files of a range, in one state of the bundle.
 
-    def _scan(
-        self, path_of: _PathOf, places: Sequence[str], fields: Sequence[str]
-    ) -> pl.LazyFrame | None:
-        if not places:
-            return None
-        paths = [path_of(place) for place in places]
-        for path in {paths[0], paths[-1]}:
-            self._check_version(path)
-        columns = [self._time, "sid", *fields]
-        if set(fields) <= {*FIELDS}:
-            # All files of a bundle have the same schema for these fields; some may have more
-            # columns.
-            schema = pl.read_parquet_schema(paths[0])
-            types = {name: dtype for name, dtype in schema.items() if name in columns}
-            frame = pl.scan_parquet(
-                paths, schema=types, extra_columns="ignore", missing_columns="insert", glob=False
-            ).select(columns)
-        else:
-            scans = [pl.scan_parquet(path, glob=False) for path in paths]
-            some = [scan.select(n for n in columns if n in scan.collect_schema()) for scan in scans]
-            frame = pl.concat(some, how="diagonal_relaxed")
-        self._check_rows(paths, frame)
-        return frame
+        If a file is damaged, the bundle is made again, or the error names the file.
+        """
+        days = low and _day(low), high and _day(high)
+        places: list[str] = []
+
+        def attempt(records: Records) -> T:
+            """Read the files that the bundle has now."""
+            places[:] = chosen(records.files, self.frequency, *days)
+            return read(records, [self._files.path / place for place in places])
+
+        try:
+            return self._files.whole(attempt)
+        except DataError:
+            raise
+        except UNREADABLE as exc:
+            repair(self._files, places, exc)
+        return self._files.whole(attempt)
 
     def _schema(
-        self,
-        path_of: _PathOf,
-        pending: _Pending,
-        fields: Sequence[str],
-        low: date | datetime | None,
-        high: date | datetime | None,
+        self, records: Records, paths: Sequence[Path], fields: Sequence[str]
     ) -> dict[str, pl.DataType]:
-        """Return the result's columns, determined from only the files in the range."""
-        wanted = get_schema_for_frequency(self.frequency)
-        places = self._places(low and _day(low), high and _day(high), pending)
-        if not places and not self._places(None, None, pending):
+        """Return the result's columns; further columns are looked up in the files in the range."""
+        if not paths and not chosen(records.files, self.frequency):
             raise BundleNotFoundError(
                 f"{self._files.path} has no {FOLDERS[self.frequency]}",
                 hint="`onetape bundle list` shows the bundles and their contents",
             )
-        schema = {name: wanted[name] for name in (self._time, "sid")}
-        lacking = list(fields)
-        for place in places:
-            types = self._checked(partial(pl.read_parquet_schema, path_of(place)), path_of, [place])
-            schema.update((name, types[name]) for name in lacking if name in types)
-            lacking = [name for name in lacking if name not in types]
-            if not lacking:
-                break
-        for name in lacking:
-            if name not in wanted and places:
-                raise self._field_error(name)
-            schema[name] = wanted.get(name, pl.Null())
+        schema = get_schema_for_frequency(self.frequency)
+        schema["volume"] = WIDE_VOLUME if records.origin.wide_volume else PRICE
+        for path in paths if not set(fields) <= schema.keys() else ():
+            schema = {**pl.read_parquet_schema(path), **schema}
+        for name in fields:
+            if name not in schema:
+                if paths:
+                    raise self._field_error(name)
+                schema[name] = pl.Null()
         return {name: schema[name] for name in (self._time, "sid", *fields)}
 
-    def _checked(self, read: Callable[[], T], path_of: _PathOf, places: Sequence[str]) -> T:
-        """Return the result of ``read``; if a file is damaged, the error names it."""
-        try:
-            return read()
-        except DataError:
-            raise
-        except UNREADABLE as exc:
-            for place in places:
-                try:
-                    self._scan(path_of, [place], [])
-                    pl.read_parquet(path_of(place))
-                except UNREADABLE as cause:
-                    raise damaged(f"{self._files.path.name}/{place}", cause) from exc
-            raise damaged(f"{self._files.path.name}/{FOLDERS[self.frequency]}", exc) from exc
+    def _rows_in(self, path: Path, sid: int) -> pl.DataFrame:
+        """Return a series' rows from one file; they stay in memory until the bundle changes."""
+        place = path.relative_to(self._files.path).as_posix()
 
-    def _check_rows(self, paths: Sequence[Path], frame: pl.LazyFrame) -> None:
-        """Refuse to read files that declare more rows than their size can hold.
-
-        Files are checked again only after one of them has changed.
-
-        Raises:
-            BundleError: The files declare too many rows.
-        """
-        states: dict[Path, FileState | None] = {path: self._files.disk.stat(path) for path in paths}
-        if not states.items() <= self._sound.items():
-            size = sum(state.size for state in states.values() if state)
-            check_rows(frame, f"{self._files.path.name}/{FOLDERS[self.frequency]}", size)
-            self._sound.update(states)
-
-    def _check_version(self, path: Path) -> None:
-        origin_of(pl.read_parquet_metadata(path), f"{self._files.path.name}/{path.parent.name}")
-
-    def _rows_of_sid(self, sid: int, first: date | datetime, last: date | datetime) -> pl.DataFrame:
-        places = self._files.read_whole(
-            lambda _, pending: self._places(_day(first), _day(last), pending)
-        )
-        rows = [self._rows_in_place(place, sid) for place in places]
-        return (
-            pl.concat(rows, how="diagonal_relaxed")
-            if rows
-            else pl.DataFrame(schema=get_schema_for_frequency(self.frequency))
-        )
-
-    def _rows_in_place(self, place: str, sid: int) -> pl.DataFrame:
-        """Return a series' rows from one file; they stay in memory until the file changes."""
-
-        def read(path_of: _PathOf, _: _Pending) -> pl.DataFrame:
+        def read(records: Records, paths: list[Path]) -> pl.DataFrame:
             """Return the rows of the series, from memory if the file is unchanged."""
-            path = path_of(place)
-            state: FileState | None = self._files.disk.stat(path)
-            key = place, state, sid
-            cached: pl.DataFrame | None = None if self._cache is None else self._cache.get(key)
-            if cached is not None:
-                return cached
-            data = self._files.disk.read(path)
-            origin_of(pl.read_parquet_metadata(io.BytesIO(data)), place)
-            frame = pl.scan_parquet(io.BytesIO(data))
-            check_rows(frame, place, len(data))
-            rows = frame.filter(pl.col("sid") == sid).collect()
-            if self._cache is not None:
-                self._cache.put(key, rows, 1)
+            if path not in paths:  # another process has just removed it
+                return pl.DataFrame(schema=get_schema_for_frequency(self.frequency))
+            key = place, records.files[place].sha256, sid
+            rows: pl.DataFrame | None = None if self._cache is None else self._cache.get(key)
+            if rows is None:
+                rows = pl.scan_parquet(path, glob=False).filter(pl.col("sid") == sid).collect()
+                if self._cache is not None:
+                    self._cache.put(key, rows, 1)
             return rows
 
-        frame: pl.DataFrame = self._files.read_whole(
-            lambda p, q: self._checked(lambda: read(p, q), p, [place])
-        )
-        return frame
+        return self._read(read, last_day(place), last_day(place))
 
     # --- arguments -------------------------------------------------------------------------
-
-    def _row_filter(
-        self, sids: Sequence[int], low: date | datetime | None, high: date | datetime | None
-    ) -> pl.Expr:
-        time = pl.col(self._time)
-        # A list of Python's numbers takes Polars 50 times as long as one value that is a list.
-        chosen = pl.col("sid").is_in(pl.Series(sids, dtype=pl.Int64).implode())
-        chosen = chosen if low is None else chosen & (time >= low)
-        return chosen if high is None else chosen & (time <= high)
 
     def _field_error(self, field: str) -> QueryError:
         return QueryError(
@@ -476,10 +386,6 @@ def narrowed(
     frame = frame if n_rows is None else frame.head(n_rows)  # counted before they are filtered
     frame = frame if predicate is None else frame.filter(predicate)
     return frame if columns is None else frame.select(columns)
-
-
-def _fields_in(schema: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
-    return {name: dtype for name, dtype in schema.items() if name in FIELDS}
 
 
 def _day(value: date | datetime) -> date:
@@ -527,3 +433,108 @@ def _sids(sids: Sequence[int]) -> list[int]:
                 f"invalid series number {sid!r}", hint="use an integer, as in the column sid"
             )
     return [int(sid) for sid in numbers]
+
+
+class PolarsParquetDailyReader(ParquetReader):
+    """Reads a bundle's daily bars, with columns ``date``, ``sid`` and Decimals. Thread-safe.
+
+    Args:
+        parquet_dir: Folder of the bundle, or its ``daily_bars`` folder.
+        enable_cache: Whether to keep a series in memory, until its file changes, after a single
+            value was read from it.
+        disk: File access; None is the file system.
+    """
+
+    frequency = "daily"
+
+    def load_daily_bars(
+        self,
+        sids: Sequence[int],
+        start_date: Any,
+        end_date: Any,
+        fields: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Return the collected result of :meth:`load_raw_arrays`; by default, all five fields."""
+        return self._load(sids, start_date, end_date, fields)
+
+    def get_first_available_date(self, sid: int) -> pd.Timestamp | None:
+        """Return the day of the first bar in a series, or None if the series is empty."""
+        return self._bar_near(sid, None, pl.lit(True), is_first=True)
+
+    def get_last_available_date(self, sid: int) -> pd.Timestamp | None:
+        """Return the day of the last bar in a series, or None if the series is empty."""
+        return self._bar_near(sid, None, pl.lit(True))
+
+
+class PolarsParquetMinuteReader(ParquetReader):
+    """Reads a bundle's minute bars, with columns ``timestamp`` (UTC), ``sid`` and Decimals.
+
+    Thread-safe.
+
+    Args:
+        parquet_dir: Folder of the bundle, or its ``minute_bars`` folder.
+        enable_cache: Whether to keep a series in memory, until its file changes, after a single
+            value was read from it.
+        disk: File access; None is the file system.
+    """
+
+    frequency = "minute"
+
+    def load_minute_bars(
+        self,
+        sids: Sequence[int],
+        start_dt: Any,
+        end_dt: Any,
+        fields: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Return the collected result of :meth:`load_raw_arrays`; by default, all five fields."""
+        return self._load(sids, start_dt, end_dt, fields)
+
+    def load_trading_day(
+        self, sids: Sequence[int], day: date | str, fields: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """Return the bars of one UTC day."""
+        moment = pd.Timestamp(day).date()
+        return self._load(sids, moment, moment, fields)
+
+    def load_daily_bars(
+        self,
+        sids: Sequence[int],
+        start_date: Any,
+        end_date: Any,
+        fields: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Return a daily bar for each series and UTC day, built from the minute bars.
+
+        A day without minute bars has no bar. The open is the first open that is not null, the close
+        is the last close, and the volume is the sum. For sessions that cross midnight UTC, use the
+        portal, which has a calendar.
+
+        Args:
+            sids: Numbers of the series.
+            start_date, end_date: Days, inclusive; an instant means its UTC day. None means no bound.
+            fields: Some of ``open high low close volume``; None means all.
+
+        Returns:
+            ``date``, ``sid`` and the fields, sorted by sid and date; the volume is ``Decimal(38,
+            8)`` if a value does not fit into 18 digits.
+
+        Raises:
+            QueryError, BundleNotFoundError, BundleError, FormatVersionError: See
+                :meth:`load_raw_arrays`.
+        """
+        names = FIELDS if fields is None else tuple(dict.fromkeys(fields))
+        if wrong := [name for name in names if name not in FIELDS]:
+            raise QueryError(
+                f"unknown bar field {wrong[0]!r}",
+                hint=f"use one of {', '.join(FIELDS)}",
+            )
+        return self._daily(sids, start_date, end_date).select("date", "sid", *names)
+
+    def get_first_available_datetime(self, sid: int) -> pd.Timestamp | None:
+        """Return the opening time of the first bar in a series, or None if the series is empty."""
+        return self._bar_near(sid, None, pl.lit(True), is_first=True)
+
+    def get_last_available_datetime(self, sid: int) -> pd.Timestamp | None:
+        """Return the opening time of the last bar in a series, or None if the series is empty."""
+        return self._bar_near(sid, None, pl.lit(True))

@@ -14,7 +14,6 @@ from ..errors import BundleError, FormatVersionError
 if TYPE_CHECKING:
     import sqlite3
 
-DATABASE = "metadata.db"
 # "1tpB" marks the SQLite file that a bundle writes again at each change, "1tpC" a catalog, which is
 # the only record of what was registered in it.
 APPLICATION_ID, CATALOG_ID, VERSION = 0x31747042, 0x31747043, 1

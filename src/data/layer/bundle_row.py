@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import fields
-from operator import attrgetter
 from typing import Any, NamedTuple
 
-from .bundle_records import BundleOrigin, Records
+from .bundle_records import Records
 
 __all__ = ["ROW", "Totals", "row_of"]
 
@@ -37,8 +35,10 @@ class Totals(NamedTuple):
     @classmethod
     def of(cls, records: Records) -> Totals:
         """Compute a bundle's totals from its records."""
-        files, symbols, spans = records.files.values(), records.origin.symbols, records.spans()
-        rows, bad = sum(f.row_count for f in files), sum(f.violations for f in files)
+        symbols, spans = records.origin.symbols, records.spans()
+        rows, bad, size = (
+            records.table[n].sum() for n in ("row_count", "violations", "size_bytes")
+        )
         missing = sum(source.missing for source in symbols.values())
         # If an answer has no score, its score is the fraction of its rows that are valid.
         share = 1 - bad / rows if rows else 0.0
@@ -48,7 +48,7 @@ class Totals(NamedTuple):
         return cls(
             rows,
             bad,
-            sum(f.size_bytes for f in files),
+            size,
             missing,
             min((first for _, first, _ in spans.values()), default=None),
             max((last for _, _, last in spans.values()), default=None),
@@ -77,11 +77,6 @@ def _seconds(ms: int | None) -> int | None:
     return None if ms is None else int(ms / 1000)
 
 
-def _origin_value(name: str) -> Callable[[Records, Totals], Any]:
-    value = attrgetter(name)
-    return lambda records, _: value(records.origin)
-
-
 # In the order of the documented columns.
 ROW: dict[str, RowField] = {
     "source_type": RowField("TEXT", lambda r, _: r.origin.source_type),
@@ -104,12 +99,6 @@ ROW: dict[str, RowField] = {
     "file_checksum": RowField("TEXT", lambda r, _: r.checksum()),
     "file_size_bytes": RowField("INTEGER", lambda _, f: f.size_bytes),
     "checksum": RowField("TEXT", lambda r, _: r.checksum()),
-    # Fields of the origin that are declared with a column.
-    **{
-        field.name: RowField(field.metadata["sql"], _origin_value(field.name))
-        for field in fields(BundleOrigin)
-        if "sql" in field.metadata
-    },
 }
 
 # Broken into lines, because SQLite stores the text in the file.

@@ -9,9 +9,9 @@ from pathlib import Path
 from ..config.settings import APP, cache_folder_of, named_path, user_folder, working_dir
 from ..disk.database import connect_read_only
 from ..errors import ConfigError
-from ..layer.catalog_settings import CATALOG_FILE, catalog_settings
-from .catalog_tables import DATABASE
+from .catalog_settings import CATALOG_FILE, catalog_settings
 
+DATABASE = "metadata.db"
 _BUSY_S = 5.0
 
 
