@@ -40,7 +40,6 @@ OWNERS = {
         "layer.",
         "sources.",
         "adapters.",
-        "v2.",
     ),
     "duckdb": ("layer.sql",),
     "pyarrow": ("model.interchange", "cache.format.csv_rows", "vendors.local.carrier"),

@@ -15,8 +15,9 @@ import pytest
 from onetape.aio import AsyncDataManager
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, QueryError
+from src.data.layer.data_cache import DataCache
+from src.data.layer.loader import SmartDataLoader
 from src.data.provider_selector import get_provider_selector
-from src.data.v2 import DataCache, SmartDataLoader
 from tests.vendor_server import Fault, VendorServer
 
 WEEK = date(2024, 6, 3), date(2024, 6, 7)
