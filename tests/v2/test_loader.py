@@ -78,6 +78,19 @@ def test_the_look_back_is_that_of_the_timeframe_in_calendar_days(timeframe: str,
     assert cache.asked == [("AAPL", timeframe, WEEK[0] - timedelta(days=days), WEEK[1])]
 
 
+def test_each_timeframe_begins_at_its_own_look_back_with_any_cache(manager: DataManager) -> None:
+    question = ["AAPL", "BTCUSDT"], ["1d", "1h"], *WEEK
+    load(SmartDataLoader(cache := Recorded()), *question)
+    days = {"1d": 200, "1h": 30}
+    starts = {label: WEEK[0] - timedelta(days=count) for label, count in days.items()}
+    assert sorted(asked[:3] for asked in cache.asked) == [
+        (symbol, label, starts[label]) for symbol in question[0] for label in days
+    ]
+    frames = load(SmartDataLoader(DataCache(manager=manager)), *question)["BTCUSDT"]
+    assert frames["1d"]["date"][0] == starts["1d"]
+    assert frames["1h"]["timestamp"][0].date() == starts["1h"]
+
+
 def test_at_most_twenty_run_at_once_over_all_calls_of_a_loader() -> None:
     cache = Recorded(turns=5)
     loader = SmartDataLoader(cache)
@@ -157,6 +170,41 @@ def missing(name: str, frame: pl.DataFrame, timeframe: str, caplog: Any) -> floa
         load(SmartDataLoader(Recorded({name: frame})), [name], [timeframe], *WEEK)
     found = re.findall(r"([\d.]+)% missing data", caplog.text)
     return float(found[0]) if found else 0.0
+
+
+def quality(name: str, frame: pl.DataFrame, caplog: Any) -> list[str]:
+    """Return what the quality log says about a frame."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "onetape.v2"):
+        load(SmartDataLoader(Recorded({name: frame})), [name], ["1d"], *WEEK)
+    return [line.split(": ", 1)[1] for text in caplog.messages for line in text.splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("absent", "said"), [(49, []), (50, []), (51, ["5.1% missing data"])], ids=str
+)
+def test_more_than_a_twentieth_of_the_bars_is_said_to_be_missing(
+    absent: int, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = bars(date(2021, 1, 1), *[100.0] * 1000)
+    thin = pl.concat([whole[:1], whole[1 + absent :]])
+    assert quality("BTCUSDT", thin, caplog) == said
+
+
+@pytest.mark.parametrize("column", ["open", "high", "low", "close"])
+@pytest.mark.parametrize(
+    ("usual", "odd", "is_outlier"),
+    [(200.0, 1999.0, False), (200.0, 2001.0, True), (50.0, 5.01, False), (50.0, 4.99, True)],
+)
+def test_an_outlier_is_ten_times_beyond_the_outer_hundredths_of_a_column(
+    usual: float, odd: float, is_outlier: bool, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The hundredths are at the usual price of 3 % of the bars; all others are at 100."""
+    prices = [100.0] * 388 + [usual] * 12
+    frame = bars(date(2021, 1, 1), *prices, 100.0)
+    other = pl.Series([*prices, odd])
+    found = quality("BTCUSDT", frame.with_columns(other.alias(column)), caplog)
+    assert found == [f"1 price outliers in {column}"] * is_outlier
 
 
 def test_missing_bars_are_counted_by_the_calendar_in_every_form_of_times_and_prices(

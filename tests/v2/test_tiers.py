@@ -475,6 +475,37 @@ def test_bars_are_copied_to_the_table_with_their_columns(
     assert str(fresh["last_update"])[:16] == "2024-06-12 15:00"
 
 
+def test_each_copy_has_the_vendor_and_score_of_its_own_bars(
+    manager: DataManager, database: Database, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_ohlcv = manager.get_ohlcv
+
+    def scored(symbol: str, *question: Any, **options: Any) -> pd.DataFrame:
+        """Return bars of which those of coins have a lower score."""
+        frame = get_ohlcv(symbol, *question, **options)
+        if symbol == "BTCUSDT":
+            facts = frame.attrs["onetape"]
+            frame.attrs["onetape"] = facts | {"quality": facts["quality"] | {"score": 0.875}}
+        return frame
+
+    monkeypatch.setattr(manager, "get_ohlcv", scored)
+    cache = DataCache(None, session, manager=manager)
+    get(cache)
+    get(cache, "BTCUSDT", "1d", MAY[0], date(2024, 5, 10))
+    found = {
+        (row["symbol"], row["data_source"], float(row["quality_score"]))
+        for row in rows_in(database)
+    }
+    assert found == {("AAPL", "yahoo", 1.0), ("BTCUSDT", "binance", 0.875)}
+    fresh = {
+        (row["symbol"], row["data_source"], row["record_count"], str(row["last_timestamp"])[:10])
+        for row in rows_in(database, "data_freshness")
+    }
+    assert fresh == {
+        ("AAPL", "yahoo", 22, "2024-05-31"), ("BTCUSDT", "binance", 10, "2024-05-10"),
+    }  # fmt: skip
+
+
 def test_freshness_is_that_of_all_copies_of_a_series(
     manager: DataManager, database: Database, session: Session, clock: ManualClock
 ) -> None:
