@@ -31,7 +31,7 @@ from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from tests.cache.counts import FULL
 from tests.v2.servers import KINDS, Server, server
-from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server import Fault, VendorServer, split
 
 MAY = date(2024, 5, 1), date(2024, 5, 31)
 KEY = "prices:AAPL:1d:2024-05-01:2024-05-31"
@@ -302,6 +302,26 @@ def test_a_change_by_another_process_is_seen_by_the_next_question(
     assert get(cache).equals(second)
     fresh = DataCache(running.client(), manager=manager)
     assert get(fresh).equals(second), "the server has the new answer"
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_after_a_split_fetched_by_another_process_all_ranges_have_one_price_scale(
+    manager: DataManager, other: DataManager, running: Server, tmp_path: Path, clock: ManualClock,
+    vendors: VendorServer, is_late: bool,
+) -> None:  # fmt: skip
+    """A late one is reported after the day's splits have been fetched, by the prices alone."""
+    cache, ranges = DataCache(running.client(), manager=manager), ((date(2024, 4, 1), MAY[0]), MAY)
+    before = [get(cache, "AAPL", "1d", *range_) for range_ in ranges]
+    vendors.truth.act("AAPL", split("2024-06-12" if is_late else "2024-06-13", 2))
+    clock.advance(60 if is_late else 86_400)
+    writer = DataManager(tmp_path / "cache", manager.provider_selector.config_path, clock=clock)
+    start = ranges[0][0] if is_late else date(2024, 6, 3)
+    writer.get_ohlcv("AAPL", "1d", start, date(2024, 6, 11), force_refresh=True)
+    readers = [cache, DataCache(running.client(), manager=other), cache]
+    for reader in readers if not is_late else [cache, cache]:
+        for range_, old in zip(ranges, before, strict=True):
+            closes = get(reader, "AAPL", "1d", *range_)["close"].to_list()
+            assert closes == pytest.approx((old["close"] / 2).to_list(), abs=0.01)
 
 
 def test_what_the_store_holds_and_doubts_is_not_read_from_the_server(
