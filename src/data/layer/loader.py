@@ -217,6 +217,8 @@ def _issues(frame: pl.DataFrame, symbol: str, timeframe: str, is_whole: bool) ->
     texts = {name: column.dtype for name, column in prices.items() if not column.dtype.is_numeric()}
     if texts:
         return [f"{name} has the type {dtype}, not a number" for name, dtype in texts.items()]
+    if is_whole and 0 < frame["high"].max() <= _TIMES * frame["low"].min():
+        return []  # all prices and their quantiles are between these
     values = {name: column.cast(pl.Float64).to_numpy() for name, column in prices.items()}
     issues = []
     time = next((name for name in ("timestamp", "date") if name in frame.columns), None)

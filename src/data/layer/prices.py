@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..adapters.frames import checked_series
 from ..errors import QualityError, QueryError, ResponseFormatError
 from ..model.bars import PRICES
+from ..model.frame import empty_frame
 from ..model.instant import DAY_MS, day_ms, iso, to_ms
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["bounds_ms", "checked_prices", "empty_prices", "prices_frame", "volumes"]
 
-_STAMP = pl.Datetime("us")
-_VALUES = (*PRICES, "volume", "adj_close")
+_STAMP, _DAY_US = pl.Datetime("us"), DAY_MS * 1000
+_USUAL = (*PRICES, "volume")
+_VALUES = (*_USUAL, "adj_close")
+_USUAL_INDEX = empty_frame().columns  # most frames share it, so that it is compared quickly
+_UNKNOWN = pl.Series([None], dtype=pl.Float64)
 # Bounds of stamps that Python's datetimes can show, as UTC milliseconds.
 _FIRST_MS, _LAST_MS = to_ms(datetime.min), to_ms(datetime.max)
 
@@ -51,16 +55,26 @@ def prices_frame(frame: pd.DataFrame, timeframe: Timeframe, *, is_share: bool) -
     """
     if not len(frame):
         return empty_prices(timeframe)
-    values = {name: frame[name].to_numpy(np.float64) for name in _VALUES if name in frame}
-    if not is_share:
-        values.setdefault("adj_close", values["close"])
-    unknown = np.full(len(frame), np.nan)
-    columns = {name: pl.Series(name, values[name]) for name in PRICES}
-    columns["volume"] = volumes(values.get("volume", unknown))
-    columns["adj_close"] = pl.Series(values.get("adj_close", unknown), nan_to_null=True)
-    stamps = pl.Series(frame.index.as_unit("us").asi8).cast(_STAMP)  # type: ignore[attr-defined]
-    times = stamps if timeframe.is_intraday else stamps.cast(pl.Date)
-    return pl.DataFrame({_time(timeframe): times.set_sorted(), **columns})
+    names: Sequence[str] = _USUAL
+    if not frame.columns.equals(_USUAL_INDEX):
+        names = [name for name in _VALUES if name in frame.columns]
+        frame = frame[names]
+    values = frame.to_numpy(np.float64).T
+    numbers, count = pl.Series(values.reshape(-1)), len(frame)  # quicker than one by one
+    columns = {n: numbers.slice(i * count, count).alias(n) for i, n in enumerate(names)}
+    unknown = _UNKNOWN.new_from_index(0, count)
+    volume = volumes(values[names.index("volume")]) if "volume" in columns else unknown
+    adjusted = unknown if is_share else columns["close"]
+    if "adj_close" in columns:
+        adjusted = pl.Series(values[names.index("adj_close")], nan_to_null=True)
+    stamps = frame.index.as_unit("us").asi8  # type: ignore[attr-defined]
+    if timeframe.is_intraday:
+        times = pl.Series(stamps).cast(_STAMP)
+    else:
+        times = pl.Series((stamps // _DAY_US).astype(np.int32)).cast(pl.Date)
+    prices = [columns[name] for name in PRICES]
+    others = [volume.alias("volume"), adjusted.alias("adj_close")]
+    return pl.DataFrame([times.alias(_time(timeframe)).set_sorted(), *prices, *others])
 
 
 def volumes(values: NDArray[np.float64]) -> pl.Series:
