@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,21 @@ def running(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield made
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let servers take their time on a busy machine."""
     monkeypatch.setattr(tiers, "_AWAY_S", 10.0)
+
+
+@pytest.fixture
+def usual(_patient: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Restore the usual time limit, and return a function that changes it."""
+
+    def change(seconds: float) -> None:
+        monkeypatch.setattr(tiers, "_AWAY_S", seconds)
+
+    change(0.05)
+    return change
 
 
 def timed(cache: DataCache, *range_: date) -> tuple[pl.DataFrame, float]:
@@ -73,8 +84,9 @@ class Counting(redis.Redis):
 
 
 def test_a_server_that_hangs_costs_its_time_once_and_is_used_again_when_it_is_back(
-    manager: DataManager, running: Server, clock: ManualClock, caplog: pytest.LogCaptureFixture
-) -> None:
+    manager: DataManager, running: Server, clock: ManualClock, caplog: pytest.LogCaptureFixture,
+    usual: Callable[[float], None],
+) -> None:  # fmt: skip
     client = Counting(port=running.port)
     cache = DataCache(client, manager=manager)
     starts = iter(range(1, 20))
@@ -94,6 +106,7 @@ def test_a_server_that_hangs_costs_its_time_once_and_is_used_again_when_it_is_ba
         asyncio.run(ask())
     assert client.calls == 2 and "not used for the next 60 s" in caplog.text
     running.go_on()
+    usual(10.0)
     clock.advance(61)
     asyncio.run(ask())
     asyncio.run(ask())
@@ -101,7 +114,7 @@ def test_a_server_that_hangs_costs_its_time_once_and_is_used_again_when_it_is_ba
 
 
 def test_many_questions_at_once_find_a_server_away_with_one_warning(
-    manager: DataManager, running: Server, caplog: pytest.LogCaptureFixture
+    manager: DataManager, running: Server, caplog: pytest.LogCaptureFixture, usual: object
 ) -> None:
     running.pause()
     cache = DataCache(redis.asyncio.Redis(port=running.port), manager=manager)
@@ -117,7 +130,7 @@ def test_many_questions_at_once_find_a_server_away_with_one_warning(
 
 
 def test_fifty_milliseconds_are_the_most_that_a_hanging_server_costs(
-    manager: DataManager, running: Server
+    manager: DataManager, running: Server, usual: object
 ) -> None:
     cache = DataCache(manager=manager)
     timed(cache)
@@ -134,8 +147,7 @@ def test_fifty_milliseconds_are_the_most_that_a_hanging_server_costs(
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_server_that_refuses_connections_is_skipped(
-    manager: DataManager, running: Server, is_async: bool, caplog: pytest.LogCaptureFixture,
-    patient: None,
+    manager: DataManager, running: Server, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:  # fmt: skip
     running.stop()
     port = {"port": running.port, "password": SECRET}
@@ -155,7 +167,7 @@ def test_a_server_that_refuses_connections_is_skipped(
 @pytest.mark.parametrize("kind", [valkey.Valkey, valkey.asyncio.Valkey, redis.asyncio.Redis])
 def test_other_clients_serve_as_well(
     manager: DataManager, tmp_path: Path, clock: ManualClock, vendors: VendorServer,
-    running: Server, kind: Any, patient: None,
+    running: Server, kind: Any
 ) -> None:  # fmt: skip
     other = DataManager(tmp_path / "other", manager.provider_selector.config_path, clock=clock)
 
@@ -237,9 +249,7 @@ def test_what_is_no_client_or_session_is_refused(manager: DataManager) -> None:
         DataCache(client, manager=manager)
 
 
-def test_a_plain_client_serves_several_loops_at_once(
-    manager: DataManager, running: Server, patient: None
-) -> None:
+def test_a_plain_client_serves_several_loops_at_once(manager: DataManager, running: Server) -> None:
     cache = DataCache(running.client(), manager=manager)
     frames: list[pl.DataFrame] = []
     threads = [
@@ -255,7 +265,7 @@ def test_a_plain_client_serves_several_loops_at_once(
 
 
 def test_a_cancelled_question_leaves_no_task_and_the_tier_usable(
-    manager: DataManager, running: Server, patient: None
+    manager: DataManager, running: Server
 ) -> None:
     async def main() -> None:
         cache = DataCache(redis.asyncio.Redis(port=running.port), manager=manager)
@@ -394,7 +404,7 @@ def test_bad_ranges_are_refused_as_without_tiers(manager: DataManager, range_: A
 
 
 def test_instants_of_one_time_in_several_zones_are_one_key(
-    manager: DataManager, running: Server, patient: None
+    manager: DataManager, running: Server
 ) -> None:
     cache = DataCache(running.client(), manager=manager)
     first, last = datetime(2024, 5, 1), datetime(2024, 5, 3, 23)

@@ -44,10 +44,15 @@ def _server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield made
 
 
-@pytest.fixture
-def running(_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """Return a server without keys, whose answers are waited for on a busy machine as well."""
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let servers take their time on a busy machine."""
     monkeypatch.setattr(tiers, "_AWAY_S", 10.0)
+
+
+@pytest.fixture
+def running(_server: Server) -> Server:
+    """Return a server without keys."""
     with _server.client() as client:
         client.flushall()
     return _server
