@@ -12,7 +12,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from onetape.aio import AsyncDataManager
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, QueryError
 from src.data.layer.data_cache import DataCache
@@ -263,21 +262,6 @@ def test_the_quality_log_searches_no_names_for_a_symbol_that_is_unknown(
     assert len(load(SmartDataLoader(Recorded()), ["S17"], ["1d"], *WEEK)["S17"]["1d"]) == 2
 
 
-def test_three_doors_give_the_same_values_with_one_request(
-    manager: DataManager, vendors: VendorServer
-) -> None:
-    start, end = WEEK[0] - timedelta(days=200), WEEK[1]
-    loaded = load(SmartDataLoader(DataCache(manager=manager)), ["AAPL"], ["1d"], *WEEK)
-    sent = vendors.count("yahoo")
-    plain = manager.get_ohlcv("AAPL", "1d", start, end)
-    awaited = asyncio.run(AsyncDataManager(manager).aget_ohlcv("AAPL", "1d", start, end))
-    assert vendors.count("yahoo") == sent == 1
-    assert plain.equals(awaited)
-    frame = loaded["AAPL"]["1d"]
-    for name in ("open", "high", "low", "close", "volume", "adj_close"):
-        assert frame[name].to_list() == plain[name].to_list(), name
-
-
 def test_our_own_cache_is_asked_once_for_all_symbols_of_a_timeframe(manager: DataManager) -> None:
     class Counted(DataCache):
         """Notes its batches."""
@@ -290,33 +274,6 @@ def test_our_own_cache_is_asked_once_for_all_symbols_of_a_timeframe(manager: Dat
     loaded = load(SmartDataLoader(Counted(manager=manager)), ["AAPL", "MSFT"], ["1d", "1h"], *WEEK)
     assert asked == [(["AAPL", "MSFT"], "1d"), (["AAPL", "MSFT"], "1h")]
     assert all(len(frame) for frames in loaded.values() for frame in frames.values())
-
-
-def test_a_part_of_a_range_that_was_loaded_is_no_request(
-    manager: DataManager, vendors: VendorServer
-) -> None:
-    cache = DataCache(manager=manager)
-    whole = asyncio.run(cache.get_prices("AAPL", "1d", date(2024, 5, 6), date(2024, 5, 17)))
-    vendors.clear_log()
-    part = asyncio.run(cache.get_prices("AAPL", "1d", date(2024, 5, 8), date(2024, 5, 10)))
-    assert part.equals(whole[2:5]) and not vendors.count()
-
-
-def test_a_writer_elsewhere_is_seen_by_the_next_call(
-    manager: DataManager, vendors: VendorServer
-) -> None:
-    cache = DataCache(manager=manager)
-    other = DataManager(
-        manager.cache.cache_dir, manager.provider_selector.config_path, clock=manager.client.clock
-    )
-    question = "AAPL", "1d", date(2024, 5, 6), date(2024, 5, 17)
-    before = asyncio.run(cache.get_prices(*question))
-    before = asyncio.run(cache.get_prices(*question))
-    vendors.fault("yahoo", Fault.rescale(1.01, 3), symbol="AAPL")
-    other.get_ohlcv(*question, force_refresh=True)
-    after = asyncio.run(cache.get_prices(*question))
-    assert not after.equals(before)
-    assert after["close"].to_list() == other.get_ohlcv(*question)["close"].to_list()
 
 
 def test_a_loader_needs_no_event_loop_to_be_built_and_leaves_nothing_behind(
