@@ -11,13 +11,11 @@ from datetime import date, datetime, timedelta
 from time import process_time
 from typing import Any
 
-from onetape.data.layer.live import PipelineBar, _Series
-
-from onetape.data.model.timeframe import Timeframe
 from onetape.data.layer.data_cache import DataCache
-from onetape.data.layer.live import LiveDataPipeline
+from onetape.data.layer.live import LiveDataPipeline, PipelineBar, _Series
 from onetape.data.layer.loader import SmartDataLoader
 from onetape.data.layer.providers import provider_for
+from onetape.data.model.timeframe import Timeframe
 
 from .feed import _frames, _to_callback
 from .harness import Figure, Report, Row, sized
