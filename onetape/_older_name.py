@@ -29,13 +29,7 @@ class _Loader:
 
     def exec_module(self, module: ModuleType) -> None:
         """Import the other module; an import returns what ``sys.modules`` contains afterwards."""
-        own = sys.modules[module.__name__] = import_module(self._spec.name)
-        # Importing a module binds its name in its package, also by a second name. If the package has bound
-        # the name to something else since the first time, the module must not be loaded again.
-        for name, value in list(vars(own).items()):
-            below = sys.modules.get(f"{own.__name__}.{name}", value)
-            if below is not value:
-                sys.modules[f"{module.__name__}.{name}"] = below
+        sys.modules[module.__name__] = import_module(self._spec.name)
 
     def get_code(self, _: str) -> CodeType | None:
         """Return the other module's code, which ``python -m`` runs."""

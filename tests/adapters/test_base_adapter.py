@@ -23,13 +23,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.adapters.base import (
-    BaseDataAdapter,
-    NetworkError,
-    RateLimitError,
-    ValidationError,
-    calculate_checksum,
-)
 from src.data.bundles import DataCatalog
 from src.data.bundles.bundle import Bundle
 from src.data.clock import ManualClock
@@ -44,11 +37,18 @@ from src.data.errors import (
     RateLimitedError,
     RulesError,
 )
+from src.data.layer import sources
+from src.data.layer.adapters import (
+    BaseDataAdapter,
+    NetworkError,
+    RateLimitError,
+    ValidationError,
+    calculate_checksum,
+)
 from src.data.polars.data_portal import PolarsDataPortal
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.polars.schemas import PRICE, WIDE_VOLUME
-from src.data.sources import foreign_source
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))
 NOW = int(datetime(2024, 6, 3, 12, tzinfo=UTC).timestamp() * 1000)
@@ -642,12 +642,12 @@ def test_a_bundle_of_a_source_may_take_longer_than_a_question_of_a_portal(
             await asyncio.sleep(0.02)
             return bars()
 
-    assert foreign_source.INGESTION_S > foreign_source.PATIENCE_S
-    question = foreign_source.SourceQuestion.of(*QUESTION)
-    asyncio.run(foreign_source.ingested(Slow(None), "mine", question, tmp_path))
-    monkeypatch.setattr(foreign_source, "INGESTION_S", 0.001)
+    assert sources.INGESTION_S > sources.PATIENCE_S
+    question = sources.SourceQuestion.of(*QUESTION)
+    asyncio.run(sources.ingested(Slow(None), "mine", question, tmp_path))
+    monkeypatch.setattr(sources, "INGESTION_S", 0.001)
     with pytest.raises(ProviderTimeoutError):
-        asyncio.run(foreign_source.ingested(Slow(None), "mine", question, tmp_path))
+        asyncio.run(sources.ingested(Slow(None), "mine", question, tmp_path))
 
 
 class Given(BaseDataAdapter):
@@ -795,4 +795,3 @@ def test_a_programs_own_takes_both_documented_sets_of_names(own: Any) -> None:
         fetched(["A"], 1, end=2, end_date=2)
     with pytest.raises(TypeError, match="until"):
         fetched(["A"], 1, until=2, frequency="1h")
-    assert inspect.iscoroutinefunction(adapter.fetch) == (own is OfAdapters)

@@ -11,14 +11,16 @@ import pandas as pd
 import pytest
 
 from src.data import adapters, errors
-from src.data.adapters import AdapterRegistry, BaseDataAdapter, YFinanceAdapter, base
+from src.data.adapters import base
 from src.data.bundles.bundle import Bundle
 from src.data.bundles.catalog import DataCatalog
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
+from src.data.layer.adapters import AdapterRegistry, BaseDataAdapter, YFinanceAdapter
+from src.data.layer.sources import DataSource
+from src.data.layer.vendor_sources import DataSourceRegistry
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
-from src.data.sources import DataSource, DataSourceRegistry
 from tests.sources.test_adapter_settings import PRINTED
 
 START, END = pd.Timestamp("2024-01-02"), pd.Timestamp("2024-01-31")

@@ -27,9 +27,9 @@ import numpy as np
 from src.data import DataManager
 from src.data.bars.client import Wishes
 from src.data.bundles.bundle import Bundle
-from src.data.bundles.lineage import LineageRun
 from src.data.calendars.calendar import calendar_for
 from src.data.disk.files import DiskStep
+from src.data.layer.lineage import LineageRun
 from src.data.model.instant import DAY_MS
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.data.bundles import DataCatalog, bundle_records
+from src.data.bundles import DataCatalog, Lineages, bundle_records, lineage
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.metadata import BundleMetadata
 from src.data.errors import DataError
+from src.data.layer.run_records import RunFolder
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
 from tests.cache.counts import FULL
@@ -28,13 +29,6 @@ from tests.polars.bars import days
 
 pytestmark = pytest.mark.timeout(600)
 JANUARY = "daily_bars/year=2024/month=01/data.parquet"
-HEAD = {"format": 1, "time": "2024-01-01T00:00:00Z"}
-LINES: list[dict[str, Any]] = [
-    {"type": "lineage", "run": "b", "event": "begin", "keep": None},
-    {"type": "lineage", "run": "b", "event": "read", "n": 0, "series": "A 1d", "generation": 1,
-     "read": [["2024-01-01", "2024-01-02", 1, "x"]], "adjustment": "split", "provider": None,
-     "cache": "/c", "asked": "2024-01-02"},
-]  # fmt: skip
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.sampled_from([2**63, -(2**80), 10**4000])
     | st.floats() | st.text(max_size=4) | st.sampled_from(["\ud800", "/", "2024-01-01", "a\0b"]),
@@ -45,12 +39,12 @@ VALUES = st.recursive(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Return the files of a folder with one bundle and a line of each kind."""
+    """Return the files of a folder with one bundle and one run."""
     folder = tmp_path_factory.mktemp("whole")
     bundle = Bundle("theirs", folder, disk=Quick())
     ParquetWriter(bundle.path, disk=Quick()).write(days(date(2024, 1, 2), 4, [1, 2]), "daily")
-    lines = (json.dumps({**HEAD, **line}) + "\n" for line in LINES)
-    (folder / "catalog.jsonl").write_text("".join(lines))
+    with lineage("b", folder=folder):
+        pass
     catalog = DataCatalog(folder / "metadata.db")
     catalog.link_backtest_to_dataset("b", catalog.register_dataset("s", ["A"], 1, 2, "1d", "x"))
     catalog.store_metadata({"bundle_name": "theirs", "source_type": "csv", "outlier_count": 3})
@@ -80,7 +74,8 @@ def uses(folder: Path) -> Iterator[Callable[[], Any]]:
     yield lambda: catalog.get_datasets_for_backtest("b")
     yield lambda: catalog.get_dataset_info("d")
     yield lambda: catalog.get_cache_size()
-    yield catalog.close
+    yield lambda: Lineages(folder).list()
+    yield lambda: Lineages(folder).check("b")
 
 
 def attacked(folder: Path, files: dict[str, bytes]) -> None:
@@ -98,12 +93,13 @@ def attacked(folder: Path, files: dict[str, bytes]) -> None:
                 use()
     finally:
         for place, data in files.items():
-            if place.endswith("/data.parquet") or place == "catalog.jsonl":
+            if place.endswith("/data.parquet"):
                 assert (folder / place).read_bytes() == data, place
 
 
+RECORD = f".lineage/{RunFolder(Path()).file('b').name}"
 BYTES = ["theirs/" + JANUARY, "theirs/metadata.parquet", "theirs/metadata.db", "metadata.db",
-         "catalog.jsonl"]  # fmt: skip
+         RECORD]  # fmt: skip
 QUICKLY = settings(
     max_examples=300 if FULL else 2, deadline=None, derandomize=not FULL,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -133,33 +129,6 @@ def test_changed_bytes_are_typed_errors(
     else:
         data[at:at] = data[at : at + chosen.randrange(64)]
     attacked(tmp_path_factory.mktemp("bytes"), {**whole, place: bytes(data)})
-
-
-@QUICKLY
-@given(data=st.data(), value=VALUES)
-def test_changed_values_of_lines_are_typed_errors(
-    tmp_path_factory: pytest.TempPathFactory, whole: dict[str, bytes], data: Any, value: Any
-) -> None:
-    line = {**HEAD, **data.draw(st.sampled_from(LINES))}
-    line[data.draw(st.sampled_from(sorted(line)))] = value
-    with suppress(ValueError):  # what JSON has no text for
-        text = json.dumps(line)
-        log = whole["catalog.jsonl"] + text.encode() + b"\n"
-        attacked(tmp_path_factory.mktemp("lines"), {**whole, "catalog.jsonl": log})
-
-
-@pytest.mark.parametrize("depth", [900, 5000])
-def test_lines_that_are_nested_deeply_are_typed_errors(
-    tmp_path: Path, whole: dict[str, bytes], depth: int
-) -> None:
-    """At 900 levels a parser may still read what another function can no longer walk."""
-    lines = []
-    for line in LINES:
-        for field in sorted({*HEAD, *line}):
-            text = json.dumps({**HEAD, **line, field: 0})
-            lines.append(text.replace(f'"{field}": 0', f'"{field}": {"[" * depth}{"]" * depth}'))
-    log = whole["catalog.jsonl"] + "\n".join([*lines, ""]).encode()
-    attacked(tmp_path, {**whole, "catalog.jsonl": log})
 
 
 @QUICKLY

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from src.data.bundles.data_catalog_settings import (
-    CacheSettings,
-    ValidationSettings,
-    cache_settings,
-    validation_settings,
-)
 from src.data.bundles.folder import bundles_folder
 from src.data.errors import ConfigError, RulesError
+from src.data.layer.catalog_settings import (
+    CacheSettings,
+    ValidationSettings,
+    catalog_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -85,8 +84,9 @@ validation:
 """
     )
     assert bundles_folder() == tmp_path / "data/bundles"
-    assert cache_settings() == CacheSettings(cache_dir=tmp_path / "data/cache")
-    assert validation_settings() == ValidationSettings()
+    settings = catalog_settings()
+    assert settings.cache == CacheSettings(cache_dir=tmp_path / "data/cache")
+    assert settings.validation == ValidationSettings()
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import pytest
 from src.data import DataManager
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.catalog import DataCatalog
-from src.data.bundles.lineage import Lineages, lineage
 from src.data.bundles.metadata import BundleMetadata
 from src.data.errors import BundleError, BundleNotFoundError
+from src.data.layer.lineage import Lineages, lineage
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from tests.bundles.deaths import RANGE, SYMBOLS, Killer, add, create, refresh
 from tests.cache.counts import FULL

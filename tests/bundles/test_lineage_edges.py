@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import warnings
 from collections.abc import Callable
 from datetime import date
@@ -16,13 +15,13 @@ import pytest
 
 from src.data.bars.answer.read import HandedOn
 from src.data.bundles import Lineages, lineage
-from src.data.bundles.catalog_log import CATALOG
-from src.data.bundles.export import exported
-from src.data.bundles.lineage import LineageRun
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk
 from src.data.errors import IncompleteDataWarning, QueryError
+from src.data.layer.lineage import LineageRun
+from src.data.layer.lineage_export import exported
+from src.data.layer.run_records import spans_of
 from src.data.model.bars import BarTable
 from src.data.model.coverage import Coverage
 from src.data.model.reads import BarsRead
@@ -30,7 +29,6 @@ from src.data.model.span import Span, coalesce
 from tests.e2e.scripted_vendor import route_to
 from tests.e2e.share_vendors import DIVIDENDS, SPLIT, Script, ShareVendor, Truth, split, stamp_span
 from tests.effort import calls_of
-from tests.processes import Talker
 
 WEEK = ("BTCUSDT", "1h", "2024-05-01", "2024-05-07")
 COLUMNS = ["open", "high", "low", "close", "volume"]
@@ -108,7 +106,7 @@ def test_bars_of_vendors_in_dispute_are_adjusted_again_by_their_own_splits(
     lineages = Lineages(bundles, manager)
     (read,) = lineages.get("divided").reads
     assert {v: [a.numerator for a in rows if a.type == "split"]
-            for v, rows in read.applied.own.items()} == {"one": [4.0], "two": [2.0]}  # fmt: skip
+            for v, rows in read.actions.own.items()} == {"one": [4.0], "two": [2.0]}  # fmt: skip
     assert_same_bits(lineages, "divided", pd.concat([spring, summer]))
     assert lineages.check("divided").is_identical
 
@@ -150,42 +148,6 @@ def test_a_repeated_read_is_recognised_without_a_new_record(
 # --- processes -----------------------------------------------------------------------------------
 
 
-def test_a_killed_lineage_run_keeps_its_reads_and_its_id(
-    manager: DataManager, bundles: Path, tmp_path: Path
-) -> None:
-    """Another process is refused its id, while it runs and when it is dead; a torn last line hurts none."""
-    manager.get_ohlcv(*WEEK)
-
-    def read() -> None:
-        ours = DataManager(tmp_path / "cache")
-        with lineage("killed", folder=bundles, manager=ours):
-            ours.get_ohlcv(*WEEK, offline=True)
-            print("read", flush=True)
-            signal.pause()
-
-    process = Talker([], read)
-    try:
-        assert process.hear() == "read\n"
-        with pytest.raises(QueryError, match="lineage 'killed' already"), lineage(
-            "killed", folder=bundles, manager=manager
-        ):  # fmt: skip
-            pytest.fail("the block must not run")
-    finally:
-        process.kill()
-    with (bundles / CATALOG).open("a") as log:
-        log.write('{"type":"lineage","format":1,"run":"killed","event":"re')
-    lineages = Lineages(bundles, manager)
-    report = lineages.check("killed")
-    assert [(one.state, one.read.rows) for one in report.series] == [("identical", 168)]
-    assert report.record.ended == "" and not report.is_identical
-    with pytest.raises(QueryError, match="already"), lineage("killed", folder=bundles):
-        pytest.fail("the block must not run")
-    with lineage("next", folder=bundles, manager=manager):
-        manager.get_ohlcv(*WEEK)
-    assert lineages.check("next").is_identical
-    assert [one.run for one in lineages.list()] == ["killed", "next"]
-
-
 def test_one_of_two_processes_that_begin_the_same_lineage_id_is_refused(
     manager: DataManager, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +155,7 @@ def test_one_of_two_processes_that_begin_the_same_lineage_id_is_refused(
     real, others = Disk.lock, [lineage("same", folder=bundles, manager=manager)]
 
     def lock(disk: Disk, path: Path, *more: Any, **options: Any) -> Any:
-        if path.parent == bundles and others:
+        if path.parent == bundles / ".lineage" and others:
             others.pop().begin()
         return real(disk, path, *more, **options)
 
@@ -203,7 +165,7 @@ def test_one_of_two_processes_that_begin_the_same_lineage_id_is_refused(
     ):  # fmt: skip
         pytest.fail("the block must not run")
     assert not others
-    assert (bundles / CATALOG).read_text().count('"event":"begin"') == 1
+    assert len(list((bundles / ".lineage").glob("*.json"))) == 1
 
 
 # --- how much work a read is --------------------------------------------------------------------
@@ -224,6 +186,11 @@ class _Handed(NamedTuple):
         return self.whole
 
 
+def sevenths(span: Span) -> tuple[Span, ...]:
+    """Return each seventh millisecond of a span."""
+    return tuple(Span(n, n + 1) for n in range(*span) if n % 7 == 0)
+
+
 @pytest.mark.parametrize("step, length", [(1, 20), (30, 20), (-1, 20), (-30, 20)])
 def test_recording_a_read_takes_the_same_effort_after_many_others(
     manager: DataManager, bundles: Path, step: int, length: int
@@ -240,10 +207,7 @@ def test_recording_a_read_takes_the_same_effort_after_many_others(
     class Given(SimpleNamespace):
         """An answer that can be referred to weakly."""
 
-    answers = [
-        Given(query=query, read=whole._replace(span=s, lacking=(Span(s.start + 3, s.start + 4),)))
-        for s in spans
-    ]
+    answers = [Given(query=query, read=whole._replace(span=s, lacking=sevenths(s))) for s in spans]
     run = LineageRun("many", None, bundles, manager, ManualClock(0))
     run.begin()
 
@@ -259,6 +223,7 @@ def test_recording_a_read_takes_the_same_effort_after_many_others(
     run.end()
     (one,) = Lineages(bundles, manager).get("many").reads
     assert coalesce(one.spans) == coalesce(spans)
-    lacking = coalesce(Span(s.start + 3, s.start + 4) for s in spans)
-    assert len(one.lacking) + one.more_lacking == len(lacking)
-    assert list(one.lacking) == lacking[:512]
+    lacking = coalesce(one for span in spans for one in sevenths(span))
+    irregular = list(spans_of(one.irregular))
+    assert irregular[:511] == lacking[:511] and irregular[-1].end == lacking[-1].end
+    assert len(irregular) == min(512, len(lacking))

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from src.data.bundles import Lineages, lineage
-from src.data.bundles import lineage_check as check
-from src.data.bundles.export import exported
 from src.data.cache.store import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.layer import lineage_check as check
+from src.data.layer.lineage_export import exported
 from src.data.model.actions import Action
 from src.data.model.instant import day_ms
 from src.data.model.series import SeriesKey
@@ -79,7 +79,7 @@ def lineages(manager: DataManager, bundles: Path) -> Lineages:
 def by_day(one: check.CheckedRead) -> dict[str, set[tuple[str, ...]]]:
     days: dict[str, set[tuple[str, ...]]] = {}
     for cell in one.cells:
-        days.setdefault(cell.to_json()["stamp"][:10], set()).add(cell.causes)
+        days.setdefault(cell.stamp[:10], set()).add(cell.causes)
     return days
 
 

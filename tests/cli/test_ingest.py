@@ -13,8 +13,8 @@ from src.data.bundles.bundle import Bundle
 from src.data.bundles.metadata import BundleMetadata
 from src.data.clock import ManualClock
 from src.data.config.credentials import handed_out
+from src.data.layer.vendor_sources import DataSourceRegistry
 from src.data.model.instant import date_of
-from src.data.sources import DataSourceRegistry
 from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 

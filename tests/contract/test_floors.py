@@ -29,22 +29,14 @@ FLOORS = {
     "data_manager": 13,
     "charts": 14, "db": 14, "polars": 14, "yf": 14,
     "bundles": 15,
-    "layer": 16, "sources": 16,
-    "layer.stored": 17,
-    "adapters": 17, "catalog": 17, "cli": 17,
+    "layer": 16,
+    "layer.catalog_settings": 14,
+    "catalog": 17, "cli": 17,
     "compat": 18, "__main__": 18,
 }  # fmt: skip
 
-# They use sources and adapters.
-V2 = {
-    f"layer.{name}"
-    for name in ("calls", "columnar", "data_cache", "failover", "lazy", "live", "loader", "prefetch",
-                 "prices", "providers", "tiers", "v1")
-}  # fmt: skip
-FLOORS |= dict.fromkeys(V2, 18)
-
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.
-OLDER_PACKAGES = ("downloader", "pipeline", "utils")
+OLDER_PACKAGES = ("adapters", "downloader", "pipeline", "sources", "utils")
 SHIMS = {m.name for m in modules()} & {
     *MODULES,
     *(m.name for m in modules() if m.top in OLDER_PACKAGES),
@@ -55,15 +47,15 @@ SHIMS = {m.name for m in modules()} & {
     "feed.base_live_data_feed", "feed.binance_live_feed", "feed.coingecko_live_feed",
     "feed.ibkr_live_feed", "feed.yahoo_live_feed",
     "jobs.verifying",
-    "bundles", "bundles.adapter_bundles", "bundles.catalog", "bundles.metadata", "bundles.migration",
-    "sources.cached_source",
+    "bundles", "bundles.adapter_bundles", "bundles.catalog", "bundles.export", "bundles.metadata",
+    "bundles.migration",
     "polars.cache_manager", "polars.catalog",
     "polars.parquet_daily_bars", "polars.parquet_minute_bars", "polars.parquet_writer",
     "v2",
 }  # fmt: skip
 
 # Documented paths of names that moved up: the root of a package shows them without using them.
-FACES = {("polars", "layer.series"), ("bundles", "layer.scan"), ("sources", "layer.stored")}
+FACES = {("polars", "layer.series"), ("bundles", "layer.scan")}
 
 
 def floor_violations(source: Module) -> list[str]:
@@ -86,7 +78,7 @@ def _is_allowed(source: Module, target: str, names: tuple[str, ...]) -> bool:
     if not target:  # `from . import __version__`
         return set(names) <= {"__version__"}
     top = target.split(".")[0]
-    has_own_floor = "." in source.name and source.name in FLOORS and source.name not in V2
+    has_own_floor = "." in source.name and source.name in FLOORS
     if top == source.top and not has_own_floor:
         return _is_allowed_inside(source, target)
     return _floor(target) < _floor(source.name)
@@ -175,7 +167,7 @@ def test_bars_are_reached_by_their_client() -> None:
 
 
 # Modules with a floor of their own; every package above `bars` stands on one floor as a whole.
-ALONE = {"vendors.registry", "compat.retry", "compat.limiters", "layer.stored"} | V2
+ALONE = {"vendors.registry", "compat.retry", "compat.limiters", "layer.catalog_settings"}
 MOST_FLOORS = 19
 
 

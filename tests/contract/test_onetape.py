@@ -119,19 +119,6 @@ def test_the_older_name_imported_first_loads_no_file_twice(tmp_path: Path) -> No
     )
 
 
-def test_what_a_package_calls_like_its_module_stays_bound(tmp_path: Path) -> None:
-    """``bundles`` binds the name of its module ``lineage`` to a function."""
-    code = (
-        "import onetape.data.bundles as bundles\n"
-        "first = bundles.lineage\n"
-        "import src.data.bundles.lineage\n"
-        "from src.data.bundles.lineage import lineage\n"
-        "print(bundles.lineage is first is lineage)"
-    )
-    said = run(["-c", code], tmp_path)
-    assert said.stdout == "True\n", said.stderr
-
-
 def test_public_classes_have_one_home_in_onetape() -> None:
     places = [("", name) for name in src.data.__all__]
     places += [(f".{path}", name) for path, names in DEEP_PATHS for name in names.split()]

@@ -49,7 +49,6 @@ PAGES = pages()
 PROGRAMS = ("README.md", "asyncio.md")
 # Page to the fixture that gives the names among which it runs.
 PLACES = {
-    "cached-sources.md": "empty_folder",
     "charts.md": "empty_folder",
     "coming-from-freqtrade.md": "empty_folder",
     "errors.md": "outage",
@@ -61,7 +60,7 @@ PLACES = {
     "other-tools.md": "own_process",
     "own-files.md": "empty_folder",
     "pipeline.md": "empty_folder",
-    "portal.md": "empty_folder",
+    "sources.md": "empty_folder",
     "recording.md": "recorded",
     "reports.md": "empty_folder",
     "symbols.md": "empty_folder",

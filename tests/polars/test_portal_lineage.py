@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from src.data.bundles import Lineages, lineage
-from src.data.bundles.lineage_lines import SeriesRead
 from src.data.data_manager import DataManager
 from src.data.errors import NoDataAvailableError
+from src.data.layer.run_records import SeriesRead
 from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, MINUTE_MS, day_ms, parse_iso
 from src.data.model.span import Span, coalesce
@@ -126,9 +126,8 @@ def recorded(
 def plain(read: SeriesRead) -> Any:
     """Return all of a recorded read but its number and folder, and in how many pieces it came."""
     return (
-        str(read.series), read.generation, coalesce(read.spans), read.rows, read.adjustment,
-        read.provider, read.made, read.lacking, read.unexpected, read.unstored, read.substitute,
-        read.relevant().to_json(),
+        read.series, read.generation, coalesce(read.spans), read.rows, read.adjustment,
+        read.provider, read.made, read.irregular, read.unstored, read.substitute, read.actions,
     )  # fmt: skip
 
 
@@ -147,7 +146,7 @@ def test_derived_bars_are_recorded_as_they_are_shown(tmp_path: Path) -> None:
     looks = [Look(["AAPL"], "1w", 3, place) for place in (100, 101, 100, 106)]
     _, lineages = recorded(tmp_path, through_a_portal, looks)
     report = lineages.check("walk")
-    assert [(str(one.read.series), one.read.made, one.state) for one in report.series] == [
+    assert [(one.read.series, one.read.made, one.state) for one in report.series] == [
         ("AAPL 1d", ("1w",), "identical")
     ]
     assert max(span.end for span in report.series[0].read.spans) <= stamp_of(DAYS[110])
@@ -163,7 +162,7 @@ def test_no_week_before_the_shown_ones_is_recorded(tmp_path: Path, day: str) -> 
     assert window["date"].to_list() == [date(2024, 1, 29), date(2024, 2, 5)]
     (read,) = Lineages(tmp_path / "bundles", manager).get("run").reads
     (piece,) = read.pieces
-    assert (piece.span.start, piece.rows) == (stamp_of(date(2024, 1, 29)), 10)
+    assert (piece.start[:10], piece.rows) == ("2024-01-29", 10)
 
 
 def test_shown_bars_are_recorded_when_a_panel_is_dropped_saved_or_ended(
@@ -178,10 +177,7 @@ def test_shown_bars_are_recorded_when_a_panel_is_dropped_saved_or_ended(
         portal.get_spot_value(["AAPL"], "close", day, "daily")
 
     def ends() -> list[tuple[int | None, str]]:
-        reads = sorted(lineages.get("run").reads, key=lambda read: read.number)
-        return [
-            (r.generation, str(date.fromordinal(719163 + r.spans[-1].end // DAY_MS))) for r in reads
-        ]
+        return [(r.generation, r.pieces[-1].end[:10]) for r in lineages.get("run").reads]
 
     with lineage("run", folder=tmp_path / "bundles", manager=manager) as run:
         look("2024-02-01")

@@ -12,9 +12,9 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, DataPortalError, IncompleteDataWarning
+from src.data.layer.vendor_sources import DataSourceRegistry
 from src.data.model.instant import parse_iso
 from src.data.polars import PolarsDataPortal
-from src.data.sources import DataSourceRegistry
 from tests.cache.counts import FULL
 from tests.e2e.conftest import make, manager, rules
 from tests.vendor_server import Fault, VendorServer

@@ -13,7 +13,8 @@ import pandas as pd
 import polars as pl
 
 from src.data.clock import ManualClock
-from src.data.sources import CachedDataSource, DataSource, DataSourceMetadata
+from src.data.layer.sources import DataSource, DataSourceMetadata
+from src.data.layer.stored import CachedDataSource
 from tests.polars.portal_stage import sessions
 
 YEAR = (pd.Timestamp("2023-01-01"), pd.Timestamp("2023-12-31"), "1d")

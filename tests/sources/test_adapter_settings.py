@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.data.errors import ConfigError, RulesError
-from src.data.sources.adapter_settings import adapter_settings
+from src.data.layer.vendor_sources import adapter_settings
 
 # As the documents print it.
 PRINTED = """

@@ -15,17 +15,16 @@ from src.data.bundles import Lineages, lineage
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, NoDataAvailableError
-from src.data.model.instant import parse_iso
-from src.data.polars import PolarsDataPortal
-from src.data.sources import (
+from src.data.layer.freshness import (
     AlwaysStaleFreshnessPolicy,
-    CachedDataSource,
     MarketCloseFreshnessPolicy,
     NeverStaleFreshnessPolicy,
     TTLFreshnessPolicy,
-    VendorDataSource,
-    YFinanceDataSource,
 )
+from src.data.layer.stored import CachedDataSource
+from src.data.layer.vendor_sources import VendorDataSource, YFinanceDataSource
+from src.data.model.instant import parse_iso
+from src.data.polars import PolarsDataPortal
 from tests.cache.counts import FULL
 from tests.vendor_server import VendorServer
 
@@ -193,15 +192,16 @@ def test_history_is_fetched_once_and_no_hole_passes(
 
 
 def test_a_hole_behind_the_newest_bars_is_filled(manager: DataManager, clock: ManualClock) -> None:
-    """Also for one of two symbols; the vendor is asked then, so the newest bars come too."""
+    """The vendor is queried then, so the newest bars come too, also those of another symbol."""
     own = CachedDataSource(Binance(manager), freshness_policy=NeverStaleFreshnessPolicy())
-    now = moved_to(clock, "2024-06-12T15:30:00")
-    got(own, ["BTCUSDT", "ETHUSDT"], HOURS_FROM, now, "1h")
-    got(own, ["ETHUSDT"], HOURS_FROM - pd.Timedelta(days=2), now, "1h")
+    now, early = moved_to(clock, "2024-06-12T15:30:00"), HOURS_FROM - pd.Timedelta(days=2)
+    got(own, ["BTCUSDT"], HOURS_FROM, now, "1h")
+    got(own, ["ETHUSDT"], early, now, "1h")
     now = moved_to(clock, "2024-06-12T16:01:00")
     with pytest.warns(IncompleteDataWarning, match="ETHUSDT"):
-        frame = got(own, ["ETHUSDT", "BTCUSDT"], HOURS_FROM - pd.Timedelta(days=2), now, "1h")
-    assert frame["symbol"].to_list() == ["ETHUSDT"] * 63 + ["BTCUSDT"] * 64
+        assert got(own, ["ETHUSDT"], early, now, "1h").height == 63
+    frame = got(own, ["ETHUSDT", "BTCUSDT"], early, now, "1h")
+    assert frame["symbol"].to_list() == ["ETHUSDT"] * 64 + ["BTCUSDT"] * 64
     assert frame.filter(pl.col("symbol") == "BTCUSDT")["timestamp"].diff().n_unique() == 2
 
 

@@ -11,12 +11,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.adapters import CSVAdapter, CSVConfig, CSVDataSource, SchemaMapping
 from src.data.bundles.metadata import BundleMetadata
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import ConfigError, QualityError, QueryError, UnknownSymbolError
-from src.data.sources import DataSourceRegistry
+from src.data.layer.adapters import CSVAdapter
+from src.data.layer.vendor_sources import (
+    CSVConfig,
+    CSVDataSource,
+    DataSourceRegistry,
+    SchemaMapping,
+)
 from src.data.vendors.local import carrier
 from tests.effort import effort_of
 

@@ -17,14 +17,10 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.layer import stored
-from src.data.sources import (
-    CachedDataSource,
-    VendorDataSource,
-    foreign_source,
-)
-from src.data.sources.foreign_source import SourceQuestion
-from src.data.sources.vendor_source import SourceAnswer
+from src.data.layer import sources, stored
+from src.data.layer.sources import SourceQuestion
+from src.data.layer.stored import CachedDataSource
+from src.data.layer.vendor_sources import SourceAnswer, VendorDataSource
 from tests.cache.counts import FULL
 from tests.cache.disks import LaterDisk
 from tests.effort import calls_of, effort_of
@@ -48,7 +44,7 @@ def in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     async def here(work: Callable[[], object]) -> object:
         return work()
 
-    for module in (stored, foreign_source):
+    for module in (stored, sources):
         monkeypatch.setattr(module, "awaited", here)
 
 
@@ -132,7 +128,7 @@ def test_a_hit_and_a_miss_cost_no_more_calls_for_more_rows(tmp_path: Path) -> No
             ask = partial(got, own, [symbol], stamps[0], stamps[-1], "1m")
             taken = [calls_of(ask), calls_of(ask)]
         question = SourceQuestion.of(["AAPL"], stamps[0], stamps[-1], "1m")
-        fetch = foreign_source.fetched(Own(stamps), question)
+        fetch = sources.fetched(Own(stamps), question)
         misses.append(taken[0] - calls_of(partial(asyncio.run, fetch)))
         hits.append(taken[1])
     assert hits[1] <= hits[0] + 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -25,10 +26,16 @@ from src.data.errors import (
     ResponseFormatError,
     UnavailableError,
 )
+from src.data.layer.sources import (
+    DataSource,
+    DataSourceMetadata,
+    SourceQuestion,
+    checked_frame,
+    fetched,
+    ingested,
+)
+from src.data.layer.vendor_sources import VendorDataSource
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
-from src.data.sources import DataSource, DataSourceMetadata
-from src.data.sources.foreign_source import SourceQuestion, checked_frame, fetched, ingested
-from src.data.sources.vendor_source import VendorDataSource
 from tests.polars.portal_stage import Fake
 
 START, END = pd.Timestamp("2024-06-03"), pd.Timestamp("2024-06-05")
@@ -126,22 +133,28 @@ def test_equal_rows_count_once_and_rows_that_can_be_no_bars_are_kept_with_a_warn
 @pytest.mark.parametrize(
     "given, why",
     [
-        (None, "of type NoneType"),
-        (pd.DataFrame({"close": [1.0]}), "of type DataFrame"),
-        (DAYS.drop("close"), "without close"),
-        (DAYS.drop("timestamp"), "without timestamp"),
-        (DAYS.drop("symbol"), "without symbol"),
-        (DAYS.with_columns(close=pl.lit("x")), "whose close is String"),
-        (DAYS.with_columns(timestamp=pl.lit("2024-06-03")), "whose timestamp is String"),
-        (DAYS.with_columns(symbol=pl.lit(1)), "whose symbol is Int32"),
+        (None, "expected a Polars frame, not NoneType"),
+        (pd.DataFrame({"close": [1.0]}), "expected a Polars frame, not DataFrame"),
+        (DAYS.drop("close"), "the frame has no close"),
+        (DAYS.drop("timestamp"), "the frame has no timestamp"),
+        (DAYS.drop("symbol"), "the frame has no symbol"),
+        (DAYS.with_columns(close=pl.lit("x")), "close has the type String, not a number"),
+        (
+            DAYS.with_columns(timestamp=pl.lit("2024-06-03")),
+            "timestamp has the type String, not a time",
+        ),
+        (DAYS.with_columns(symbol=pl.lit(1)), "symbol has the type Int32, not a string"),
         (DAYS.with_columns(timestamp=pl.lit(None, pl.Date)), "timestamp is null in 3 rows"),
         (DAYS.with_columns(close=pl.lit(float("inf"))), "close has an infinity"),
-        (pl.concat([DAYS, DAYS[:1].with_columns(close=pl.lit(9.0))]), "with different rows for AA"),
-        (DAYS.lazy().select("nothing"), "that cannot be read"),
+        (
+            pl.concat([DAYS, DAYS[:1].with_columns(close=pl.lit(9.0))]),
+            "it has different rows for AA at 2024-06-04",
+        ),
+        (DAYS.lazy().select("nothing"), "it cannot be collected"),
     ],
 )
 def test_a_frame_that_cannot_be_bars(given: Any, why: str, bundles: Path) -> None:
-    with pytest.raises(ResponseFormatError, match=f"Mine returned a frame {why}|{why}"):
+    with pytest.raises(ResponseFormatError, match=f"Mine returned an invalid frame: .*{why}"):
         asyncio.run(fetched(Mine(given), TWO))
     with pytest.raises(ResponseFormatError):
         ingest(Mine(given))
@@ -191,6 +204,18 @@ def test_a_source_that_hangs_is_not_waited_for() -> None:
         assert ended
 
     asyncio.run(program())
+
+
+def test_a_source_that_blocks_its_thread_blocks_no_event_loop() -> None:
+    go = threading.Event()
+
+    class Blocking(Mine):
+        def fetch(self, *_: Any) -> Any:  # type: ignore[override]
+            go.wait(30)
+
+    with pytest.raises(ProviderTimeoutError, match=r"Blocking returned no .* within 0\.01 s"):
+        asyncio.run(fetched(Blocking(), TWO, 0.01))
+    go.set()
 
 
 def test_a_cancelled_caller_cancels_the_source() -> None:

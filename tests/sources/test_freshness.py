@@ -12,19 +12,20 @@ import pandas as pd
 import pytest
 
 from src.data.errors import BadTimeframeError, ConfigError, QueryError, RulesError
-from src.data.sources import (
+from src.data.layer.freshness import (
+    MAX_SIZE,
     AlwaysStaleFreshnessPolicy,
     CacheFreshnessPolicy,
-    DataSourceMetadata,
     FreshnessPolicyFactory,
     HybridFreshnessPolicy,
     MarketCloseFreshnessPolicy,
     NeverStaleFreshnessPolicy,
     TTLFreshnessPolicy,
+    freshness_settings,
+    is_fresh_by,
 )
-from src.data.sources.freshness import is_fresh_by
-from src.data.sources.freshness_settings import MAX_SIZE, freshness_settings
-from src.data.sources.vendor_source import VendorDataSource
+from src.data.layer.sources import DataSourceMetadata
+from src.data.layer.vendor_sources import VendorDataSource
 from tests.cache.counts import crossed
 
 

@@ -13,20 +13,18 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from src.data.bundles import Lineages, lineage
 from src.data.bundles import bundle as bundle_module
-from src.data.bundles import lineage
 from src.data.bundles.bundle import Bundle
-from src.data.bundles.catalog_log import CatalogLog
-from src.data.bundles.lineage_lines import runs_in
 from src.data.bundles.metadata import BundleMetadata
 from src.data.bundles.request import extended, request_of
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import BundleError, IncompleteDataWarning, QueryError
+from src.data.layer.sources import BundlePath
+from src.data.layer.vendor_sources import OnetapeDataSource, VendorDataSource
 from src.data.polars.decimals import float_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
-from src.data.sources.foreign_source import BundlePath
-from src.data.sources.vendor_source import OnetapeDataSource, VendorDataSource
 from tests.vendor_server import Fault, VendorServer
 
 OPTIONS = {"adjustment": "split", "provider": None, "session": "regular"}
@@ -231,8 +229,8 @@ def test_a_lineage_records_reads_of_sources(yahoo: VendorDataSource, bundles: Pa
 
     with lineage("run-1", folder=bundles):
         asyncio.run(program())
-    reads = runs_in(CatalogLog(bundles), "run-1")["run-1"].reads
-    assert {(read.series.symbol, read.provider) for read in reads} == {
+    reads = Lineages(bundles).get("run-1").reads
+    assert {(read.key.symbol, read.provider) for read in reads} == {
         ("AAPL", "yahoo"),
         ("MSFT", "yahoo"),
     }

@@ -12,10 +12,10 @@ import pytest
 
 from src.data import DataManager
 from src.data.bundles.metadata import BundleMetadata
+from src.data.layer.vendor_sources import VendorDataSource
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.interchange import to_polars
 from src.data.polars import PolarsDataPortal
-from src.data.sources import VendorDataSource
 from src.data.vendors.mock.bars import MockDataDownloader
 from tests.cache.counts import FULL
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from src.data.adapters import CSVAdapter
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import LookaheadError, QueryError
+from src.data.layer.adapters import CSVAdapter
+from src.data.layer.vendor_sources import OnetapeDataSource, VendorDataSource
 from src.data.model.instant import DAY_MS
 from src.data.polars import PolarsDataPortal
-from src.data.sources import OnetapeDataSource, VendorDataSource
 from tests.polars.portal_stage import Fake, long_frame, sessions, stamp_of
 from tests.vendor_server import VendorServer
 

@@ -7,8 +7,10 @@ import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import fields
+from datetime import datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import polars as pl
@@ -16,17 +18,13 @@ import pytest
 
 import src.data.adapters as adapters
 from src.data import sources
+from src.data.bundles.bundle import Bundle
 from src.data.bundles.metadata import BundleMetadata
 from src.data.data_manager import DataManager, get_data_manager, reset_data_manager
 from src.data.errors import DataError, QueryError, UnknownProviderError
 from src.data.jobs.vendors import describe_vendor
-from src.data.sources import (
-    DataSource,
-    DataSourceMetadata,
-    DataSourceRegistry,
-    SchemaMapping,
-    VendorDataSource,
-)
+from src.data.layer.sources import DataSource, DataSourceMetadata
+from src.data.layer.vendor_sources import DataSourceRegistry, SchemaMapping, VendorDataSource
 from tests.polars.portal_stage import Fake, long_frame
 
 # What the package ccxt has of an exchange takes a second to load.
@@ -108,6 +106,64 @@ def test_the_printed_custom_source() -> None:
     assert info["rate_limit"] is None
     DataSourceRegistry.reset()
     assert DataSourceRegistry.list_sources() == NAMES
+
+
+class Floats(MyCustomDataSource):
+    """A source of days with a further column, which counts its calls."""
+
+    asked: ClassVar[list[tuple[str, str, str]]] = []
+
+    async def fetch(self, symbols, start, end, frequency) -> pl.DataFrame:  # type: ignore[no-untyped-def]
+        self.asked.append((*symbols, str(start.date()), str(end.date())))
+        days = [datetime(2024, 6, day) for day in (3, 4, 6, 7)]
+        prices = dict.fromkeys(("open", "high", "low", "close", "volume"), 5.0)
+        frame = pl.DataFrame({"timestamp": days, "symbol": symbols[0], **prices, "note": "x"})
+        return frame.filter(pl.col("timestamp").is_between(start, end))
+
+
+def test_a_registered_source_is_a_vendor_whose_bars_are_stored(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    """Stored bars are not requested again, a bundle of them is a view, and an error names the source."""
+    DataSourceRegistry.register("mine", Floats)
+    Floats.asked.clear()
+    week = "1d", "2024-06-03", "2024-06-07"
+    bars = manager.get_ohlcv("AAPL", *week, provider="mine")
+    assert bars["close"].tolist() == [5.0] * 4
+    assert [one["provider"] for one in bars.attrs["onetape"]["attempts"]] == ["mine"]
+    assert len(Floats.asked) == 1
+    source = VendorDataSource(manager, provider="mine")
+    assert source.answer(["AAPL"], START, pd.Timestamp("2024-06-04"), "1d", refresh=False).is_hit
+    assert len(Floats.asked) == 1
+    path = source.ingest_to_bundle("own", ["AAPL"], *week[1:], "1d", folder=tmp_path)
+    assert Bundle("own", tmp_path).records().origin.request is not None and path.name == "own"
+    DataSourceRegistry.register("mine", Broken)
+    with pytest.raises(DataError, match=r"Broken returned no 1d bars for MSFT .*no such symbol"):
+        manager.get_ohlcv("MSFT", *week, provider="mine")
+    DataSourceRegistry.reset()
+    with pytest.raises(UnknownProviderError, match="mine"):
+        VendorDataSource(manager, provider="mine")
+
+
+def test_a_registered_source_may_ask_the_manager_for_bars_of_another(manager: DataManager) -> None:
+    """Its coroutine blocks the loop that runs it; the other source needs one as well."""
+
+    class Asking(MyCustomDataSource):
+        async def fetch(self, symbols, start, end, frequency) -> pl.DataFrame:  # type: ignore[no-untyped-def]
+            bars = manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", provider="mine")
+            return pl.from_pandas(bars.reset_index()).with_columns(pl.col("close") * 1)
+
+    DataSourceRegistry.register("mine", Floats)
+    DataSourceRegistry.register("asking", Asking)
+    bars = manager.get_ohlcv(
+        "MSFT", "1d", "2024-06-03", "2024-06-07", provider="asking", timeout=20
+    )
+    assert bars["close"].tolist() == [5.0] * 4
+
+
+class Broken(MyCustomDataSource):
+    async def fetch(self, symbols, start, end, frequency) -> pl.DataFrame:  # type: ignore[no-untyped-def]
+        raise ValueError("no such symbol")
 
 
 @pytest.mark.parametrize("name", ["bloomberg", "", "ccxt:../x", 5, "finra", "yfinance:x"])
@@ -258,6 +314,22 @@ def test_adapters_are_the_sources_with_the_steps_of_an_ingestion() -> None:
         adapters.Nothing  # noqa: B018 - the access itself is the test
     assert all(hasattr(adapters, name) for name in adapters.__all__)
     assert all(hasattr(sources, name) for name in sources.__all__)
+
+
+@pytest.mark.parametrize(
+    "path, names",
+    [
+        ("sources.base", "DataSource DataSourceConfig DataSourceMetadata"),
+        ("sources.cached_source", "CachedDataSource"),
+        ("sources.freshness", "CacheFreshnessPolicy FreshnessPolicyFactory"),
+        ("adapters.base", "BaseDataAdapter ValidationError calculate_checksum"),
+        ("adapters.registry", "AdapterRegistry"),
+    ],
+)
+def test_documented_import_paths(path: str, names: str) -> None:
+    module = import_module(f"src.data.{path}")
+    assert set(names.split()) <= set(module.__all__)
+    assert all(hasattr(module, name) for name in module.__all__)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .lineage import LineageRun, Lineages, lineage
+from ..layer.lineage import LineageRun, Lineages, lineage
 
 if TYPE_CHECKING:
     from ..layer.scan import scan

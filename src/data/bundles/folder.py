@@ -6,11 +6,11 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from ..config.settings import APP, named_path, user_folder, working_dir
+from ..config.settings import APP, cache_folder_of, named_path, user_folder, working_dir
 from ..disk.database import connect_read_only
 from ..errors import ConfigError
+from ..layer.catalog_settings import CATALOG_FILE, catalog_settings
 from .catalog_tables import DATABASE
-from .data_catalog_settings import bundles_setting, cache_folder, metadata_db_setting
 
 _BUSY_S = 5.0
 
@@ -32,7 +32,14 @@ def bundles_folder(
         ConfigError: The path cannot be used, is in the cache folder or is a file, or the user has
             no home folder; a :class:`RulesError` lists the errors in the configuration file.
     """
-    path, source = bundles_setting(given)
+    if given is not None and not os.fspath(given):
+        raise ConfigError("the path of the bundle folder is an empty string", hint="name a folder")
+    if given is not None:
+        path, source = named_path(given, "the bundles folder", working_dir()), "argument"
+    elif (configured := catalog_settings().catalog.parquet_dir) is not None:
+        path, source = configured, str(CATALOG_FILE)
+    else:
+        path, source = user_folder("data", None) / APP / "bundles", "user data folder"
     return outside_of_the_cache(path, f"the bundle folder {path} ({source})", cache_dir)
 
 
@@ -71,7 +78,8 @@ def outside_of_the_cache(
         ConfigError: The folder cannot be used, is in the cache folder or is a file.
     """
     try:
-        folder, cache = path.resolve(), cache_folder(cache_dir).resolve()
+        cache = cache_folder_of(cache_dir, None, working_dir())[0].resolve()
+        folder = path.resolve()
         is_wrong = folder.exists() and not folder.is_dir()
     except (OSError, RuntimeError) as exc:
         raise ConfigError(f"{about} cannot be used: {exc}") from exc
@@ -91,7 +99,7 @@ def database_of(folder: Path) -> Path:
     Raises:
         ConfigError: A setting in the configuration file cannot be used.
     """
-    configured = metadata_db_setting()
+    configured = catalog_settings().catalog.metadata_db
     return configured if configured and folder == bundles_folder() else folder / DATABASE
 
 

@@ -28,7 +28,6 @@ from ..errors import (
 from ..model.instant import date_of, iso
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..sources.registry import DataSourceRegistry
 from ..vendors.foreign import masked
 from .arguments import add_timeout, command, listed
 from .cached import manager_of
@@ -39,7 +38,7 @@ from .report import Line, Report
 from .tables import TextTable, facts, titled
 
 if TYPE_CHECKING:
-    from ..sources.base import DataSource
+    from ..layer.sources import DataSource
 
 # Days between the default start and now.
 _DAYS_BACK, _DAYS_BACK_INTRADAY = 365, 30
@@ -126,6 +125,8 @@ def _checked_name(name: str) -> str:
     Raises:
         ArgumentTypeError: The source does not exist.
     """
+    from ..layer.vendor_sources import DataSourceRegistry
+
     if name.strip() and ":" not in name and not DataSourceRegistry.is_registered(name):
         try:
             DataSourceRegistry.get_source_info(name)
@@ -255,17 +256,15 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
     Raises:
         QueryError: The source does not exist, or does not accept these options.
     """
+    from ..layer.vendor_sources import DataSourceRegistry, VendorDataSource
     from ..polars.bar_sources import others_code
-    from ..sources.vendor_source import VendorDataSource
 
     config = {to: value for option, to in _ARGUMENTS.items() if (value := getattr(args, option))}
-    is_named = (
-        ":" not in name or name.partition(":")[0].lower() in DataSourceRegistry.list_sources()
-    )
-    is_registered = DataSourceRegistry.is_registered(name)
+    family = name.partition(":")[0].lower()
+    is_named = ":" not in name or family in DataSourceRegistry.list_sources()
     with others_code(f"{name} is not a source", QueryError):
         make: Any = partial(DataSourceRegistry.get_source, name) if is_named else _named_class(name)
-        is_ours = is_named and not is_registered
+        is_ours = is_named and not DataSourceRegistry.is_registered(name)
         if is_ours or (isinstance(make, type) and issubclass(make, VendorDataSource)):
             config["manager"] = manager_of(args, makes_folder=True)
             if args.timeout is not None:
@@ -295,8 +294,8 @@ def _ingest(
     """
     import pandas as pd
 
+    from ..layer.vendor_sources import VendorDataSource
     from ..polars.bar_sources import others_code
-    from ..sources.vendor_source import VendorDataSource
 
     is_ours = isinstance(source, VendorDataSource)
     clock = source.manager.client.clock if isinstance(source, VendorDataSource) else SystemClock()
@@ -341,6 +340,8 @@ async def _run_work(work: Callable[[], Any], seconds: float | None) -> None:
 
 
 def _sources() -> Report:
+    from ..layer.vendor_sources import DataSourceRegistry
+
     every = [_source_json(name) for name in DataSourceRegistry.list_sources()]
     rows = [
         [
@@ -367,6 +368,8 @@ def _source_info(name: str) -> Report:
 
 def _source_json(name: str) -> dict[str, Any]:
     """Return the registry's information on a source."""
+    from ..layer.vendor_sources import DataSourceRegistry
+
     stored = DataSourceRegistry.get_source_info(name)
     return stored | {"metadata": asdict(stored["metadata"])}
 

@@ -12,8 +12,8 @@ from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, styled
 
 if TYPE_CHECKING:
-    from ..bundles.lineage import Lineages
-    from ..bundles.lineage_check import CheckReport
+    from ..layer.lineage import Lineages
+    from ..layer.lineage_check import CheckReport
 
 _SHOWN = 20
 _STYLES = {
@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _lineages(args: argparse.Namespace) -> Lineages:
-    from ..bundles.lineage import Lineages
+    from ..layer.lineage import Lineages
 
     return Lineages(args.bundles, manager_of(args))
 
@@ -116,19 +116,18 @@ def _show(args: argparse.Namespace) -> Report:
         yield styled(f"{record.run} · {moment(record.started)} to {ended}", "bold")
         rows = [
             [
-                str(read.series),
+                read.series,
                 "never stored" if read.generation is None else f"{read.generation}",
-                moment(entry["read"][0][0]) if read.pieces else "",
-                moment(entry["read"][-1][1]) if read.pieces else "",
+                moment(read.pieces[0].start) if read.pieces else "",
+                moment(read.pieces[-1].end) if read.pieces else "",
                 f"{read.rows + len(read.unstored):,}",
                 read.adjustment,
-                str(len(entry["actions"]["rows"])),
-                entry["read"][0][3][7:19]
+                str(len(read.actions.rows)),
+                read.pieces[0].digest[7:19]
                 if len(read.pieces) == 1
                 else f"{len(read.pieces)} pieces",
             ]
             for read in record.reads
-            for entry in (read.to_json(),)
         ]
         if rows:
             names = ["series", "version#", "from", "to", "bars#", "prices?", "actions#?", "digest?"]
@@ -156,15 +155,13 @@ def _checked(report: CheckReport) -> Shown:
             yield Line(f"  {checked.detail}")
         rows = [
             [
-                moment(entry["stamp"]),
+                moment(cell.stamp),
                 cell.column,
-                f"{cell.before:.10g}",
-                f"{cell.now:.10g}",
+                *("" if value is None else f"{value:.10g}" for value in (cell.before, cell.now)),
                 ", ".join(cell.causes),
                 cell.detail,
             ]
             for cell in checked.cells[:_SHOWN]
-            for entry in (cell.to_json(),)
         ]
         if rows:
             yield TextTable(["time", "column", "then#", "now#", "cause", "detail?"], rows)
@@ -173,7 +170,7 @@ def _checked(report: CheckReport) -> Shown:
                 f"the first {_SHOWN} of {len(checked.cells)} differing values; --json lists all",
                 "dim",
             )
-    for failure in report.failed:
+    for failure in report.record.failed:
         yield Line(f"failed then: {failure.symbol} {failure.timeframe}: {failure.error}")
     if not report.record.ended:
         yield Line("the run has no recorded end, so its last reads may be missing", "bold yellow")
@@ -193,7 +190,7 @@ def _forget(args: argparse.Namespace) -> Report:
 
 
 def _export(args: argparse.Namespace) -> Report:
-    from ..bundles.export import exported
+    from ..layer.lineage_export import exported
 
     path = _lineages(args).export(args.id, Path(args.folder))
     record, reads = exported(path)

@@ -3,86 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
+from ..layer.sources import BundlePath
+from ..layer.vendor_sources import DataSourceRegistry, VendorDataSource
 from ..model.caller import warn_user
-from ..sources.foreign_source import BundlePath
-from ..sources.registry import DataSourceRegistry
-from ..sources.vendor_source import VendorDataSource
-
-__all__ = [
-    "ccxt_hourly_profiling_bundle",
-    "ccxt_minute_profiling_bundle",
-    "csv_profiling_bundle",
-    "yfinance_profiling_bundle",
-]
 
 
-def yfinance_profiling_bundle(
-    symbols: list[str], start_date: Any, end_date: Any, **config: Any
-) -> BundlePath | asyncio.Task[BundlePath]:
-    """Write daily bars from Yahoo Finance to the bundle ``yfinance-profiling``; return its folder.
+class ProfilingBundle(Protocol):
+    """A function that writes bars to one bundle."""
 
-    Args:
-        symbols, start_date, end_date: See :meth:`.VendorDataSource.ingest_to_bundle`.
-        **config: Arguments for the source's class.
+    def __call__(
+        self, symbols: list[str], start_date: Any, end_date: Any, **config: Any
+    ) -> BundlePath | asyncio.Task[BundlePath]:
+        """Write bars to the bundle; return its folder, or a task as ``ingest_to_bundle`` does.
 
-    Raises:
-        DataError: See :meth:`.VendorDataSource.ingest_to_bundle`.
+        Args:
+            symbols, start_date, end_date: See :meth:`.VendorDataSource.ingest_to_bundle`.
+            **config: Arguments for the source's class.
 
-    Warns:
-        DeprecationWarning: Issued by every call.
-    """
-    return _write("yfinance", symbols, start_date, end_date, "1d", "yfinance-profiling", config)
+        Raises:
+            DataError: See :meth:`.VendorDataSource.ingest_to_bundle`.
 
-
-def ccxt_hourly_profiling_bundle(
-    symbols: list[str], start_date: Any, end_date: Any, **config: Any
-) -> BundlePath | asyncio.Task[BundlePath]:
-    """Write hourly bars from an exchange to the bundle ``ccxt-hourly-profiling``.
-
-    See :func:`yfinance_profiling_bundle`.
-    """
-    return _write("ccxt", symbols, start_date, end_date, "1h", "ccxt-hourly-profiling", config)
+        Warns:
+            DeprecationWarning: Issued by every call.
+        """
 
 
-def ccxt_minute_profiling_bundle(
-    symbols: list[str], start_date: Any, end_date: Any, **config: Any
-) -> BundlePath | asyncio.Task[BundlePath]:
-    """Write minute bars from an exchange to the bundle ``ccxt-minute-profiling``.
+def _writer(name: str, frequency: str, bundle: str) -> ProfilingBundle:
+    """Return the function that writes a source's bars to a bundle."""
 
-    See :func:`yfinance_profiling_bundle`.
-    """
-    return _write("ccxt", symbols, start_date, end_date, "1m", "ccxt-minute-profiling", config)
+    def write(
+        symbols: list[str], start_date: Any, end_date: Any, **config: Any
+    ) -> BundlePath | asyncio.Task[BundlePath]:
+        """Write bars to the bundle; see :meth:`.VendorDataSource.ingest_to_bundle`."""
+        warn_user(
+            (
+                "adapter bundles are deprecated; use "
+                f"DataSourceRegistry.get_source({name!r}).ingest_to_bundle({bundle!r}, symbols, "
+                f"start, end, {frequency!r}) instead"
+            ),
+            DeprecationWarning,
+        )
+        source = DataSourceRegistry.get_source(name, **config)
+        assert isinstance(source, VendorDataSource)
+        return source.ingest_to_bundle(bundle, symbols, start_date, end_date, frequency)
+
+    return write
 
 
-def csv_profiling_bundle(
-    symbols: list[str], start_date: Any, end_date: Any, **config: Any
-) -> BundlePath | asyncio.Task[BundlePath]:
-    """Write daily bars from the user's own files to the bundle ``csv-profiling``.
-
-    See :func:`yfinance_profiling_bundle`.
-    """
-    return _write("csv", symbols, start_date, end_date, "1d", "csv-profiling", config)
-
-
-def _write(
-    name: str,
-    symbols: list[str],
-    start: Any,
-    end: Any,
-    frequency: str,
-    bundle: str,
-    config: dict[str, Any],
-) -> BundlePath | asyncio.Task[BundlePath]:
-    warn_user(
-        (
-            "adapter bundles are deprecated; use "
-            f"DataSourceRegistry.get_source({name!r}).ingest_to_bundle({bundle!r}, symbols, "
-            f"start, end, {frequency!r}) instead"
-        ),
-        DeprecationWarning,
-    )
-    source = DataSourceRegistry.get_source(name, **config)
-    assert isinstance(source, VendorDataSource)
-    return source.ingest_to_bundle(bundle, symbols, start, end, frequency)
+yfinance_profiling_bundle = _writer("yfinance", "1d", "yfinance-profiling")
+ccxt_hourly_profiling_bundle = _writer("ccxt", "1h", "ccxt-hourly-profiling")
+ccxt_minute_profiling_bundle = _writer("ccxt", "1m", "ccxt-minute-profiling")
+csv_profiling_bundle = _writer("csv", "1d", "csv-profiling")

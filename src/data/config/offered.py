@@ -91,10 +91,14 @@ def program_offers() -> Mapping[str, ProgramOffer]:
     return _registered
 
 
-def forget_offers() -> None:
-    """Drop the classes registered by user code, and look up installed packages again when needed."""
+def forget_offers(base: type = object) -> None:
+    """Drop the classes registered by user code, and look up installed packages again when needed.
+
+    Args:
+        base: Only this class and its subclasses are dropped.
+    """
     global _registered
-    _registered = {}
+    _registered = {name: one for name, one in _registered.items() if not issubclass(one.cls, base)}
     _installed_offers.cache_clear()
 
 

@@ -2,7 +2,7 @@
 
 Registrations and links are rows of the SQLite file, which is the only place where they are. Bundles
 are found by reading their folder, lanes (stored bars of one kind for one series) by asking the
-store, and the reads of recorded runs in the log of lineages.
+store, and the reads of recorded runs in their records.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import pandas as pd
 from ..bundles.bundle import Bundle
 from ..bundles.bundle_records import SCHEMA_VERSION, Records, new_dataset_id
 from ..bundles.bundle_row import ROW, Totals, row_of
-from ..bundles.catalog_log import CatalogLog, entry_of
 from ..bundles.catalog_tables import (
     DATABASE,
     CoveredRange,
@@ -38,8 +37,6 @@ from ..bundles.catalog_tables import (
 )
 from ..bundles.commit import METADATA, BundleFiles, checked_name
 from ..bundles.folder import bundles_folder, database_of
-from ..bundles.lineage import client_of
-from ..bundles.lineage_lines import INVALID_RECORD_ERRORS, LINEAGE, SeriesRead, key_of, runs_in
 from ..calendars.calendar import calendar_for
 from ..calendars.ranges import moment_of
 from ..disk.derived import transact
@@ -50,6 +47,8 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .catalog_file import CatalogFile, remove
 from .lanes import Lane, LaneDatasets, lane_id, lane_place, lane_source
+from .lineage import client_of
+from .run_records import RunFolder, RunRecord, key_of
 
 if TYPE_CHECKING:
     from ..data_manager import DataManager
@@ -62,7 +61,7 @@ _log = logging.getLogger(__name__)
 _LONGEST_TEXT = 1000
 _DAY_S, _NS = DAY_MS // 1000, 10**9
 _NO_MARKETS: Mapping[str, Any] = {}
-_LINEAGE_LINK = f"{LINEAGE} %"
+_LINEAGE_LINK = "lineage %"
 _BUNDLE_ID = "SELECT dataset_id FROM bundle_metadata WHERE bundle_name = ?"
 _BEST_MATCH = """
     SELECT size, newness, dataset_id FROM catalog_search AS one
@@ -137,7 +136,7 @@ class DataCatalog:
         self.metadata_db_path = str(path)
         self._manager, self._disk = manager, disk or Disk()
         self._file = CatalogFile(path, self._disk)
-        self._log = CatalogLog(self._folder, self._disk)
+        self._runs = RunFolder(self._folder, self._disk)
         self._lanes = LaneDatasets(lambda: client_of(self._manager))
 
     def __repr__(self) -> str:
@@ -519,16 +518,16 @@ class DataCatalog:
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def current(db: sqlite3.Connection) -> T:
             """Bring the rows up to date, which seldom writes, and call ``work``."""
-            bundles, done = self._changed_bundles(db), self._applied_log(db)
+            bundles, runs = self._changed_bundles(db), self._changed_runs(db)
 
             def update() -> None:
                 """Write the rows of bundles and runs that have changed."""
                 for bundle in bundles:
                     self._describe(db, *bundle)
-                if done is not None:
-                    self._apply_log(db, done)
+                for run in runs:
+                    self._link_run(db, *run)
 
-            if bundles or done is not None:
+            if bundles or runs:
                 transact(db, update)
             return work(db)
 
@@ -635,7 +634,7 @@ class DataCatalog:
         local = self._folder / name
         self._describe(db, name, Path(path) if path and not local.exists() else local)
 
-    # --- lanes and the log of lineages -----------------------------------------------------
+    # --- lanes and runs ----------------------------------------------------------------------
 
     def _add_lanes(self, lanes: Iterable[Lane]) -> None:
         """Add rows for lanes (stored series) to the SQLite file, unless it already has them."""
@@ -654,30 +653,27 @@ class DataCatalog:
 
         self._read(add)
 
-    def _applied_log(self, db: sqlite3.Connection) -> int | None:
-        """Return how much of the log of lineages has been applied; None if there is nothing new."""
-        (done,) = db.execute("SELECT coalesce(max(size), 0) FROM catalog_log").fetchone()
-        state = self._disk.stat(self._log.path)
-        return None if done == (state.size if state else 0) else done
+    def _changed_runs(self, db: sqlite3.Connection) -> list[tuple[str, str | None]]:
+        """Return the files of records that differ from their rows, with their states; None if gone."""
+        known = dict(db.execute("SELECT file, state FROM catalog_runs"))
+        now = {name: str(state) for name, state in self._runs.states().items()}
+        names = known.keys() | now.keys()
+        return [(name, now.get(name)) for name in names if known.get(name) != now.get(name)]
 
-    def _apply_log(self, db: sqlite3.Connection, done: int) -> None:
-        """Link the lanes that backtests have read since the last call."""
-        data, state = self._log.read_from(done) or (b"", None)
-        entries = map(entry_of, data.split(b"\n"))
-        runs = {str(entry.get("run")) for entry in entries if entry.get("type") == LINEAGE}
+    def _link_run(self, db: sqlite3.Connection, file: str, state: str | None) -> None:
+        """Link the lanes that a run has read to the run; if its record is gone, remove the links."""
+        db.execute("DELETE FROM backtest_data_links WHERE cache_key LIKE ?", (f"lineage {file} %",))
+        db.execute("DELETE FROM catalog_runs WHERE file = ?", (file,))
+        if state is None:
+            return
+        db.execute("INSERT INTO catalog_runs VALUES (?, ?)", (file, state))
         try:
-            records = runs_in(self._log, *runs) if len(runs) == 1 else runs_in(self._log)
-            for run in runs:
-                query = "DELETE FROM backtest_data_links WHERE backtest_id = ? AND cache_key LIKE ?"
-                db.execute(query, (run, _LINEAGE_LINK))
-                record = records.get(run)
-                for read in record.reads if record and not record.is_forgotten else ():
-                    if read.pieces:
-                        _link_read(db, run, read)
-        except (DataError, *INVALID_RECORD_ERRORS) as exc:
-            _log.warning("%s: some runs are not in the catalog: %s", self._log.path, exc)
-        db.execute("DELETE FROM catalog_log")
-        db.execute("INSERT INTO catalog_log VALUES (?)", (state.size if state else 0,))
+            record = self._runs.read(file)
+        except DataError as exc:
+            _log.warning("a run is not in the catalog: %s", exc)
+        else:
+            if record is not None:
+                _link_reads(db, file, record)
 
     def _bars_on_dates(
         self,
@@ -941,24 +937,28 @@ def _link(db: sqlite3.Connection, backtest: str, dataset: str, at: int, cache_ke
     )
 
 
-def _link_read(db: sqlite3.Connection, run: str, read: SeriesRead) -> None:
-    """Link a lane that a run read; without rows from the store, the lane gets those of the read."""
-    at, place = read.asked_ms // 1000, lane_place(read.cache, read.series)
-    dataset = Dataset(
-        lane_id(place),
-        lane_source(read.provider or "onetape", read.series),
-        read.series.timeframe.label,
-        read.spans[0].start // 1000,
-        read.spans[-1].end // 1000 - 1,
-        read.pieces[-1].digest,
-        last_updated=at,
-        row_count=read.rows,
-        symbols=(SymbolRow(read.series.symbol),),
-    )
-    key = dataset.dataset_id
-    if not db.execute("SELECT 1 FROM date_ranges WHERE dataset_id = ?", (key,)).fetchone():
-        _put_lanes(db, [(place, dataset)])  # nothing is known about it from the store
-    _link(db, run, key, at, f"{LINEAGE} {read.number} {read.series} #{read.generation}")
+def _link_reads(db: sqlite3.Connection, file: str, record: RunRecord) -> None:
+    """Link the lanes that a run read; without rows from the store, a lane gets those of the read."""
+    for number, read in enumerate(record.reads):
+        if not read.pieces:
+            continue
+        key, at, place = read.key, read.asked_ms // 1000, lane_place(read.cache, read.key)
+        dataset = Dataset(
+            lane_id(place),
+            lane_source(read.provider or "onetape", key),
+            key.timeframe.label,
+            read.spans[0].start // 1000,
+            read.spans[-1].end // 1000 - 1,
+            read.pieces[-1].digest,
+            last_updated=at,
+            row_count=read.rows,
+            symbols=(SymbolRow(key.symbol),),
+        )
+        own = dataset.dataset_id
+        if not db.execute("SELECT 1 FROM date_ranges WHERE dataset_id = ?", (own,)).fetchone():
+            _put_lanes(db, [(place, dataset)])  # nothing is known about it from the store
+        link = f"lineage {file} {number} {read.series} #{read.generation}"
+        _link(db, record.run, own, at, link)
 
 
 def _set_row(

@@ -45,8 +45,8 @@ _TABLES = (
     dataset_id TEXT, start_date INTEGER, end_date INTEGER, source TEXT NOT NULL,
     PRIMARY KEY (symbol, resolution, size, newness, dataset_id, start_date, end_date))
     WITHOUT ROWID""",
-    # How far the log of lineages has been read.
-    "CREATE TABLE catalog_log (size INTEGER NOT NULL)",
+    # Runs whose reads are links, with the state of their records.
+    "CREATE TABLE catalog_runs (file TEXT PRIMARY KEY, state TEXT NOT NULL)",
     TABLE,
     "CREATE INDEX idx_bundle_metadata_dataset ON bundle_metadata(dataset_id)",
     """CREATE TABLE bundle_symbols (bundle_name TEXT NOT NULL, symbol_id INTEGER NOT NULL,

@@ -15,10 +15,10 @@ from ..model.instant import iso, to_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.query import distinct_symbols
 from ..model.timeframe import Timeframe
-from ..sources.vendor_source import recorded_error
 from .calls import in_thread, prices
 from .prices import prices_frame
 from .tiers import COPIED_COLUMNS, TTL_MS, DatabaseTier, Held, RedisTier, rows_of
+from .vendor_sources import recorded_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 from ..bundles.catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow
-from ..bundles.lineage_lines import key_of
 from ..errors import DataError, NoProviderError, QueryError
 from ..model.coverage import WITH_BARS
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
+from .run_records import key_of
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient

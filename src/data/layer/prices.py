@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..adapters.frames import checked_series
 from ..errors import QualityError, QueryError, ResponseFormatError
 from ..model.bars import PRICES
 from ..model.frame import empty_frame
@@ -16,6 +15,7 @@ from ..model.instant import DAY_MS, day_ms, iso, to_ms
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
+from .frame_checks import checked_series
 
 if TYPE_CHECKING:
     import pandas as pd

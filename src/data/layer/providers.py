@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import QueryError, UnknownProviderError
 from ..jobs.vendors import vendor_of
-from ..sources.vendor_source import VendorDataSource, manager_like
+from ..layer.vendor_sources import VendorDataSource, manager_like
 from .calls import in_thread, prices
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,38 +28,53 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..bundles.data_catalog_settings import CacheSettings, cache_settings
+from ..bars.client import Wishes
 from ..bundles.folder import frames_folder
+from ..calendars.finality import newest_settled
 from ..call_threads import awaited
 from ..clock import Clock, SystemClock
 from ..data_manager import DataManager
 from ..disk.atomic import or_discarded, stage, write_atomically
 from ..disk.calls import MOST_BYTES, all_memory
 from ..disk.files import Disk, FileState
-from ..errors import CacheError, CorruptEntryError, NoDataAvailableError, QueryError, StorageError
+from ..errors import (
+    CacheError,
+    CorruptEntryError,
+    DataError,
+    QueryError,
+    StorageError,
+)
 from ..forks import renew_after_fork
 from ..lru_cache import LruCache
 from ..model.caller import warn_user
 from ..model.frame import REQUIRED_COLUMNS
-from ..model.query import distinct_symbols
+from ..model.instant import MINUTE_MS, from_ms
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
 from ..polars.identity import identity_of
-from ..sources.base import DataSource, DataSourceMetadata
-from ..sources.foreign_source import (
+from .catalog import DataCatalog
+from .catalog_settings import CacheSettings, catalog_settings
+from .freshness import (
+    FETCHED,
+    MAX_SIZE,
+    NOW,
+    FreshnessPolicyFactory,
+    checked_settings,
+    freshness_settings,
+    is_fresh_by,
+)
+from .sources import (
     PATIENCE_S,
     BundlePath,
+    DataSource,
+    DataSourceMetadata,
     SourceQuestion,
     fetched,
     for_caller,
     ingested,
     started,
 )
-from ..sources.freshness import FETCHED, FreshnessPolicyFactory, source_name
-from ..sources.freshness_settings import MAX_SIZE, checked_settings, freshness_settings
-from ..sources.newest_bars import finality, is_current, withheld
-from ..sources.vendor_source import SourceAnswer, VendorDataSource
-from .catalog import DataCatalog
+from .vendor_sources import VendorDataSource, bound_of, source_name
 
 __all__ = ["CacheManager", "CachedDataSource", "FrameStore", "LRUCache", "StoredFrame"]
 
@@ -498,7 +514,7 @@ class CacheManager:
         if db_path is not None and data_catalog is not None:
             raise QueryError("db_path and data_catalog cannot be used together")
         settings = _with_arguments(
-            cache_settings(),
+            catalog_settings().cache,
             cache_dir=cache_directory if cache_dir is None else cache_dir,
             hot_cache_size_mb=hot_cache_size_mb,
             cold_cache_size_mb=cold_cache_size_mb,
@@ -945,7 +961,7 @@ def _with_arguments(settings: CacheSettings, **given: Any) -> CacheSettings:
     policy = passed.get("eviction_policy", "lru")
     if policy not in _POLICIES:
         raise QueryError(f"unknown eviction_policy {policy!r:.80}; use {', '.join(_POLICIES)}")
-    return settings._replace(**passed)
+    return replace(settings, **passed)
 
 
 def _own_frame(data: Any) -> pl.DataFrame:
@@ -1021,10 +1037,11 @@ class CachedDataSource(DataSource):
       requests a frame, while the others wait for it.
     - A frame with columns other than those of bars, or with Decimals, is an only copy: it is never
       dropped, and if its file is damaged, it is set aside with an error.
-    - If the calendar is known (from ``<source>.calendar`` in the configuration, or from the
-      policy), a frame whose bars were all final when it arrived is kept permanently. Otherwise, the
-      policy decides whether the whole frame is requested again.
-    - Without a policy, :class:`.FreshnessPolicyFactory` chooses one.
+    - The policy decides whether the whole frame is requested again. Without a policy,
+      :class:`.FreshnessPolicyFactory` chooses one.
+    - To keep a custom source's bars in the data manager's store instead, which knows which bars are
+      final or missing, register its class (:meth:`.DataSourceRegistry.register`) and pass
+      ``VendorDataSource(provider=name)``.
 
     Args:
         adapter: A packaged source, or an object with ``fetch(symbols, start, end,
@@ -1163,28 +1180,12 @@ class CachedDataSource(DataSource):
     ) -> tuple[pl.DataFrame, bool]:
         """Return bars from the store, and whether no vendor was queried for any of them.
 
-        Symbols whose latest bars the freshness policy withholds are not requested.
+        The latest bars are not requested if the freshness policy withholds them.
         """
         policy = self._policy(Timeframe.parse(question[-1]))
-        names = distinct_symbols(symbols)
-        held = [] if policy is None else withheld(source, policy, names, *question)
-        if not held:
-            answer = source.answer(symbols, *question, refresh=False)
-            return answer.frame, answer.is_hit
-        answers, nothing = list[SourceAnswer](), None
-        for part, is_offline in (([n for n in names if n not in held], False), (held, True)):
-            try:
-                if part:
-                    answers.append(
-                        source.answer(part, *question, refresh=False, offline=is_offline)
-                    )
-            except NoDataAvailableError as error:
-                nothing = error
-        if nothing is not None and not answers:
-            raise nothing
-        frame = pl.concat([answer.frame for answer in answers], how="vertical_relaxed")
-        place = pl.col("symbol").replace_strict({name: n for n, name in enumerate(names)})
-        return frame.sort(place, maintain_order=True), all(answer.is_hit for answer in answers)
+        is_held = policy is not None and _is_withheld(source, policy, symbols, *question)
+        answer = source.answer(symbols, *question, refresh=False, offline=is_held)
+        return answer.frame, answer.is_hit
 
     async def _shared(self, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
         """Return a frame, and whether it was cached; one caller requests it for all callers."""
@@ -1212,10 +1213,12 @@ class CachedDataSource(DataSource):
         except StorageError as error:
             warn_user(f"frames cannot be stored in {self.cache_dir}: {error}")
             stored = None
-        calendar, now_ms = self._calendar(question.timeframe), self._clock.now_ms()
-        policy = self._policy(question.timeframe)
-        if stored and is_current(stored.facts, question, policy, calendar, now_ms):
-            return stored.frame, True
+        policy, now_ms = self._policy(question.timeframe), self._clock.now_ms()
+        if stored and stored.facts[FETCHED] * 1000 <= now_ms:  # otherwise a clock was wrong
+            facts = {**stored.facts, NOW: now_ms / 1000}
+            calendar = self.config.get(f"{self.name}.calendar")
+            if is_fresh_by(policy, facts, question.timeframe.label, calendar):
+                return stored.frame, True
         frame = await fetched(self.adapter, question, PATIENCE_S)
         facts = {
             "source": self.name,
@@ -1224,7 +1227,6 @@ class CachedDataSource(DataSource):
             "end": question.bounds[1],
             "frequency": question.timeframe.label,
             FETCHED: now_ms / 1000,
-            **finality(frame, question, calendar, now_ms),
         }
         keep = partial(self._frames.put, key, frame, facts, is_only_copy=_is_only_copy(frame))
         try:
@@ -1232,11 +1234,6 @@ class CachedDataSource(DataSource):
         except StorageError as error:
             warn_user(f"{question} were not stored in {self.cache_dir}: {error}")
         return frame, False
-
-    def _calendar(self, timeframe: Timeframe) -> Any:
-        """Return the calendar configured for the custom source; None if it is unknown."""
-        calendar = getattr(self._policy(timeframe), "calendar", None)
-        return self.config.get(f"{self.name}.calendar") if calendar is None else calendar
 
     async def warm_cache(
         self, symbols: list[str], start: pd.Timestamp, end: pd.Timestamp, frequency: str
@@ -1271,7 +1268,7 @@ class CachedDataSource(DataSource):
             ingest = self._packaged.ingest_to_bundle
             return ingest(bundle_name, symbols, start, end, frequency, **options)
         question = SourceQuestion.of(symbols, start, end, frequency)
-        return started(ingested(self, bundle_name, question, **options))
+        return started(partial(ingested, self, bundle_name, question, **options))
 
     def get_metadata(self) -> DataSourceMetadata:
         """Return the source's description of itself."""
@@ -1339,3 +1336,40 @@ def _is_only_copy(frame: pl.DataFrame) -> bool:
     return not bars.issuperset(frame.columns) or any(
         isinstance(kind, pl.Decimal) for kind in frame.dtypes
     )
+
+
+# An intraday bar may change for this long after its close.
+_SETTLE_MS = 2 * MINUTE_MS
+
+
+def _is_withheld(
+    source: VendorDataSource, policy: Any, symbols: Sequence[str], start: Any, end: Any, label: str
+) -> bool:
+    """Return whether the latest bars of all symbols must not be requested again, by a policy.
+
+    No vendor is queried. The result is False if a symbol lacks bars before its latest ones, or if
+    one of its bars has become final since the last fetch: the vendor is queried for these anyway.
+    For the arguments, see :meth:`.VendorDataSource.answer`.
+    """
+    client, timeframe = source.manager.client, Timeframe.parse(label)
+    first, last = bound_of(start, timeframe), bound_of(end, timeframe)
+    wishes, now_ms = Wishes(source.provider, source.adjustment), client.clock.now_ms()
+    for symbol in symbols:
+        try:
+            query = client.query(symbol, timeframe, first, last, wishes=wishes)
+            outline = client.outline(client.series_of(query))
+        except DataError:
+            return False  # the answer reports the error
+        newest = newest_settled(outline.grid, _SETTLE_MS, now_ms)
+        since = query.span.end if newest is None else outline.grid.next_open(newest + 1)
+        if query.span.end <= since or not outline.coverage:
+            return False
+        latest = max(outline.coverage, key=lambda covered: covered.span.end)
+        facts = {FETCHED: latest.fetched_at / 1000, NOW: now_ms / 1000}
+        if not is_fresh_by(policy, facts, timeframe.label, outline.grid.calendar):
+            return False
+        if query.span.start < since:
+            history = client.query(symbol, timeframe, first, from_ms(since - 1), wishes=wishes)
+            if not client.lookup(history).is_hit:
+                return False
+    return True

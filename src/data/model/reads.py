@@ -13,7 +13,6 @@ import numpy as np
 
 from .actions import Action
 from .bars import BarTable
-from .canonical import canonical
 from .coverage import Coverage
 from .kind import Adjustment
 from .query import BarsQuery
@@ -55,39 +54,6 @@ class AppliedActions:
         divided = {report.source for event in book.disputed for report in event.reports}
         by_vendor = {vendor: tuple(book.of(vendor)) for vendor in sorted(divided)}
         return cls(as_of, tuple(book.actions), by_vendor, closes)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-compatible dictionary; ``digest`` is a digest of its other entries."""
-        entry: dict[str, Any] = {
-            "as_of": self.as_of.isoformat() if self.as_of else None,
-            "rows": [action.to_json() for action in self.rows],
-        }
-        if self.own:
-            entry["own"] = {v: [a.to_json() for a in rows] for v, rows in self.own.items()}
-        if self.closes is not None:
-            entry["closes"] = {day.isoformat(): close for day, close in self.closes.items()}
-        digest = hashlib.sha256(canonical(entry).encode()).hexdigest()
-        return {"digest": f"sha256:{digest}", **entry}
-
-    @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> AppliedActions:
-        """Parse the output of :meth:`to_json`.
-
-        Raises ``KeyError``, ``TypeError`` or ``ValueError`` if the input is invalid.
-        """
-        closes = entry.get("closes")
-        return cls(
-            date.fromisoformat(entry["as_of"]) if entry["as_of"] else None,
-            tuple(map(_action, entry["rows"])),
-            {v: tuple(map(_action, rows)) for v, rows in entry.get("own", {}).items()},
-            None if closes is None else {date.fromisoformat(d): c for d, c in closes.items()},
-        )
-
-
-def _action(entry: Mapping[str, Any]) -> Action:
-    values = {**entry, "ex_date": date.fromisoformat(entry["ex_date"])}
-    values["parts"] = tuple(values.get("parts", ()))
-    return Action(**values)
 
 
 class BarsRead(NamedTuple):

@@ -68,3 +68,7 @@ class Age:
             return now_ms - self.count * UNIT_MS[self.unit]
         day = months_before(date_of(now_ms), self.count * UNIT_MONTHS[self.unit])
         return day_ms(day) + now_ms % DAY_MS
+
+    def after(self, now_ms: int) -> int:
+        """Return the instant that follows ``now_ms`` by this age, in UTC milliseconds."""
+        return Age(-self.count, self.unit).before(now_ms)

@@ -2,49 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
-import secrets
+import pickle
 import sys
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from datetime import date, time, timedelta
-from decimal import Decimal
-from enum import Enum
-from fractions import Fraction
-from itertools import count
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
-from uuid import UUID
-from zoneinfo import ZoneInfo
-
-import numpy as np
+from uuid import uuid4
 
 __all__ = ["identity_of"]
 
-# Types whose ``repr`` shows the whole value; that of frames, arrays and clients does not.
-_NUMBERS = (bool, int, float, complex, Decimal, Fraction, np.generic)
-_TIMES = (date, time, timedelta, ZoneInfo)
-_SHOWN = (*_NUMBERS, *_TIMES, type(None), str, bytes, range, PurePath, UUID, Enum)
-_PROCESS, _numbers = secrets.token_hex(8), count()
-
 
 def identity_of(adapter: Any, name: str) -> str:
-    """Return a string that identifies a source by its name, class and arguments.
+    """Return a string that identifies a custom source by its name, class and arguments.
 
-    If they cannot be described, the string is a new one each time.
+    If the arguments cannot be pickled, the string is a new one each time.
     """
     metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
-    address, cls = str(getattr(metadata, "source_url", "")), type(adapter)
+    cls = type(adapter)
     try:
-        about = _shown(cls) + _shown(_arguments(adapter))
-    except (KeyError, TypeError, ValueError, RecursionError):
-        about = f"{cls.__module__}.{cls.__qualname__} {next(_numbers)} {_PROCESS}"
-    return json.dumps([name, address, about])
+        about = pickle.dumps((cls, _arguments_of(adapter)), protocol=5)
+        if b"__main__" in about:  # as every script is
+            about += str(Path(sys.modules["__main__"].__file__ or "").resolve()).encode()
+    except Exception:  # noqa: BLE001 - the arguments' own code may raise anything
+        about = uuid4().bytes
+    text = hashlib.sha256(about).hexdigest()
+    return json.dumps([name, str(getattr(metadata, "source_url", "")), cls.__qualname__, text])
 
 
-def _arguments(adapter: Any) -> dict[str, Any]:
-    """Return a source's constructor arguments by name."""
+def _arguments_of(adapter: Any) -> dict[str, Any]:
+    """Return a source's constructor arguments by name.
+
+    Raises:
+        KeyError: An argument is not known.
+    """
     signature, attributes = inspect.signature(type(adapter)), getattr(adapter, "__dict__", {})
     if "_arguments" in attributes:  # each DataSource has them
         args, options = attributes["_arguments"]
@@ -54,28 +46,3 @@ def _arguments(adapter: Any) -> dict[str, Any]:
     # Attributes with the names of the arguments, as in most classes.
     names = {n: n if n in attributes else f"_{n}" for n in signature.parameters}
     return {name: attributes[attribute] for name, attribute in names.items()}
-
-
-def _shown(value: Any) -> str:
-    """Return a text that differs for different values.
-
-    Raises:
-        TypeError: The value has no such text.
-    """
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    if isinstance(value, _SHOWN):
-        return f"{kind} {value!r}"
-    if is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return f"{kind}{sorted(_shown(k) + _shown(v) for k, v in value.items())}"
-    if isinstance(value, list | tuple | set | frozenset):
-        texts = [_shown(item) for item in value]
-        return f"{kind}{sorted(texts) if isinstance(value, set | frozenset) else texts}"
-    is_code = isinstance(value, type) or inspect.isfunction(value)
-    if not is_code or "<" in value.__qualname__:  # a lambda, or made in a function
-        raise TypeError(f"{kind} cannot be described")
-    place = value.__module__
-    if place == "__main__":  # as every script is
-        place = str(Path(sys.modules["__main__"].__file__ or "").resolve())
-    return f"{place}.{value.__qualname__}"
