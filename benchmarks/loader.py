@@ -11,9 +11,11 @@ from datetime import date, datetime, timedelta
 from time import process_time
 from typing import Any
 
+from onetape.data.layer.data_cache import DataCache
+from onetape.data.layer.live import LiveDataPipeline, PipelineBar, _Series
+from onetape.data.layer.loader import SmartDataLoader
+from onetape.data.layer.providers import provider_for
 from onetape.data.model.timeframe import Timeframe
-from onetape.data.v2 import DataCache, LiveDataPipeline, SmartDataLoader, provider_for
-from onetape.data.v2.pipeline import PipelineBar, _Series
 
 from .feed import _frames, _to_callback
 from .harness import Figure, Report, Row, sized
@@ -101,7 +103,7 @@ async def _delivered(bars: list[PipelineBar]) -> int:
     """Deliver bars to queues, and read them all; return the number of queues."""
     pipeline = LiveDataPipeline([provider_for("binance")])
     queues = [await pipeline.subscribe("BTCUSDT", "1m") for _ in range(_QUEUES)]
-    pipeline._deliver(_Series("BTCUSDT", Timeframe.parse("1m"), "BTCUSDT:1m", 0), bars)
+    pipeline._deliver(_Series("BTCUSDT", Timeframe.parse("1m"), "BTCUSDT:1m", 0, 0), bars)
     for queue in queues:
         while not queue.empty():
             queue.get_nowait()

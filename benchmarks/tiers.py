@@ -16,7 +16,8 @@ import redis.asyncio
 
 from onetape.aio import AsyncDataManager
 from onetape.data.data_manager import DataManager
-from onetape.data.v2 import DataCache, tiers
+from onetape.data.layer import tiers
+from onetape.data.layer.data_cache import DataCache
 from tests.v2.servers import server
 
 from .harness import Figure, Report, Row, race
@@ -61,7 +62,7 @@ def _figures(
     twin, key = AsyncDataManager(manager), ":".join(map(str, ("prices", *case)))
 
     async def of_server() -> pl.DataFrame:
-        theirs._memory.drop(key)
+        theirs._memory.drop(f"{key}:")
         return await theirs.get_prices(*case)
 
     async def of_client() -> pl.DataFrame:

@@ -1354,6 +1354,12 @@ def existing_data_manager() -> DataManager | None:
     return manager
 
 
+def current_selector() -> ProviderSelector:
+    """Return the selector with the rules of this process's data manager or, without one, the usual rules."""
+    manager = existing_data_manager()
+    return get_provider_selector() if manager is None else manager.provider_selector
+
+
 def reset_data_manager() -> None:
     """Forget this process's data manager, so that the next call creates a new one. For tests.
 

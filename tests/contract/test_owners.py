@@ -38,7 +38,6 @@ OWNERS = {
         "polars.",
         "bundles.",
         "layer.",
-        "v2.",
     ),
     "duckdb": ("layer.sql",),
     "pyarrow": ("model.interchange", "cache.format.csv_rows", "vendors.local.carrier"),

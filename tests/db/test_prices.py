@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 from src.data.db.core.base import SCHEMA
 from src.data.db.core.database import Database
 from src.data.db.core.types import RoundedDecimal
+from src.data.db.prices import DataFreshness, copied_prices, copy_prices
 from src.data.errors import DatabaseError
 from tests.db.conftest import execute
 
@@ -84,6 +86,33 @@ def test_a_bar_is_there_once(database: Database) -> None:
         session.execute(insert)
     with pytest.raises(DatabaseError, match="rejected a row"), database.writing() as session:
         session.execute(insert)
+
+
+def test_bars_that_a_series_no_longer_has_are_removed_and_not_counted(database: Database) -> None:
+    days = [datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2, 3, 6)]
+
+    def copy(symbol: str, vendor: str, at: datetime, *stamps: datetime) -> None:
+        prices = dict.fromkeys(("open", "high", "low", "close"), 1.0) | {"volume": 1}
+        rows = [prices | {"timestamp": stamp, "data_source": vendor} for stamp in stamps]
+        with database.writing() as session:
+            copy_prices(session, symbol, "1d", days[0], days[2], rows, at)
+
+    for symbol, vendor in (("A", "yahoo"), ("B", "fmp")):
+        copy(symbol, vendor, days[3], *days[:3])
+    copy("A", "tiingo", days[3] + timedelta(hours=1), days[0], days[1])
+    with database.reading() as session:
+        left = {
+            symbol: [
+                row.timestamp for row in copied_prices(session, symbol, "1d", days[0], days[3])
+            ]
+            for symbol in "AB"
+        }
+        fresh = {
+            row.symbol: (row.data_source, row.record_count, row.last_timestamp)
+            for row in session.scalars(select(DataFreshness))
+        }
+    assert left == {"A": days[:2], "B": days[:3]}
+    assert fresh == {"A": ("tiingo", 2, days[1]), "B": ("fmp", 3, days[2])}
 
 
 def test_bars_are_found_by_series_newest_first(database: Database) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import pickle
-from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.ext.asyncio.session import AsyncSession
 from sqlalchemy.orm import Session
 
-from src.data.bars.client import BarsClient
 from src.data.data_manager import DataManager
 from src.data.disk.files import DiskStep
 from src.data.errors import IncompleteDataWarning, QueryError
-from src.data.v2 import ColumnarDataLoader, LazyDataFrame
+from src.data.layer.columnar import ColumnarDataLoader
 from tests.vendor_server import Fault, VendorServer
 
 WEEK = date(2024, 6, 3), date(2024, 6, 7)
@@ -146,12 +143,6 @@ def test_the_columns_of_the_store_are_those_of_get_ohlcv(
     assert (frame.schema["volume"] == pl.Int64) == (symbol == "AAPL")
 
 
-def loaded(manager: DataManager, *question: Any) -> list[pl.DataFrame]:
-    """Return the same rows as both classes load them."""
-    columns = load(ColumnarDataLoader(manager=manager), *question, ["timestamp", "close"])
-    return [columns, LazyDataFrame.of(*question, ["close"], manager=manager).collect()]
-
-
 @pytest.mark.parametrize("symbol", ["AAPL", "BTCUSDT"])
 def test_bars_that_cannot_be_fetched_are_reported(
     symbol: str, manager: DataManager, vendors: VendorServer
@@ -159,10 +150,11 @@ def test_bars_that_cannot_be_fetched_are_reported(
     manager.get_ohlcv(symbol, "1d", *WEEK)
     for vendor in ("yahoo", "binance"):
         vendors.fault(vendor, Fault.status(401))
+    loader = ColumnarDataLoader(manager=manager)
     with pytest.warns(IncompleteDataWarning, match="1 gap, .*2024-06-12") as warned:
-        frames = loaded(manager, symbol, "1d", WEEK[0], date(2024, 6, 11))
-    assert [len(frame) for frame in frames] == [5, 5]
-    assert len([one for one in warned if one.category is IncompleteDataWarning]) == 2
+        frame = load(loader, symbol, "1d", WEEK[0], date(2024, 6, 11), ["close"])
+    assert len(frame) == 5
+    assert len([one for one in warned if one.category is IncompleteDataWarning]) == 1
 
 
 def test_bars_that_cannot_be_stored_are_returned(
@@ -180,60 +172,7 @@ def test_bars_that_cannot_be_stored_are_returned(
     monkeypatch.setattr(disk, "perform", failing)
     for symbol in ("BTCUSDT", "AAPL"):
         bars = manager.get_ohlcv(symbol, "1d", *WEEK)
-        for frame in loaded(manager, symbol, "1d", *WEEK):
-            assert frame["close"].to_list() == bars["close"].tolist() and len(frame) == 5
-            assert frame.schema == {"timestamp": pl.Datetime("us"), "close": pl.Float64}
-
-
-# --- LazyDataFrame.of -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that gets the number of rows of each frame that is built."""
-    found: list[int] = []
-    get: Callable[..., Any] = BarsClient.get
-
-    def counted(client: BarsClient, query: Any) -> Any:
-        frame = get(client, query)
-        found.append(len(frame))
-        return frame
-
-    monkeypatch.setattr(BarsClient, "get", counted)
-    return found
-
-
-def test_a_slice_of_the_store_leaves_the_frame_unloaded(
-    manager: DataManager, vendors: VendorServer
-) -> None:
-    question = "BTCUSDT", "1h", date(2024, 5, 1), date(2024, 5, 31)
-    lazy = LazyDataFrame.of(*question, ["close"], manager=manager)
-    assert not vendors.count()
-    whole = LazyDataFrame.of(*question, ["close"], manager=manager).collect()
-    assert len(whole) == 31 * 24 and whole.columns == ["timestamp", "close"]
-    for start, length in ((100, 5), (-3, 2), (740, None), (0, 1), (744, 3), (5, 0)):
-        assert lazy.slice(start, length).equals(whole.slice(start, length)), (start, length)
-        assert not lazy.is_loaded
-    assert lazy.collect().equals(whole) and lazy.is_loaded
-
-
-def test_bars_that_are_missing_are_fetched_once(
-    manager: DataManager, vendors: VendorServer
-) -> None:
-    lazy = LazyDataFrame.of("AAPL", "1d", *WEEK, ["close", "adj_close"], manager=manager)
-    assert lazy.slice(1, 2)["timestamp"].to_list() == [datetime(2024, 6, 4), datetime(2024, 6, 5)]
-    assert len(lazy) == 5 and vendors.count("yahoo") == 1
-
-
-@pytest.mark.parametrize(
-    ("timeframe", "bounds", "columns"),
-    [("7x", WEEK, ["close"]), ("1d", WEEK[::-1], ["close"]), ("1d", WEEK, ["timestamp"]), ("1d", WEEK, [])],
-)  # fmt: skip
-def test_a_wrong_question_is_refused_at_once(timeframe: str, bounds: Any, columns: Any) -> None:
-    with pytest.raises(QueryError):
-        LazyDataFrame.of("AAPL", timeframe, *bounds, columns)
-
-
-def test_a_frame_of_the_usual_manager_can_be_pickled() -> None:
-    lazy = pickle.loads(pickle.dumps(LazyDataFrame.of("AAPL", "1d", *WEEK)))
-    assert "AAPL:1d" in repr(lazy) and not lazy.is_loaded
+        columns = ["timestamp", "close"]
+        frame = load(ColumnarDataLoader(manager=manager), symbol, "1d", *WEEK, columns)
+        assert frame["close"].to_list() == bars["close"].tolist() and len(frame) == 5
+        assert frame.schema == {"timestamp": pl.Datetime("us"), "close": pl.Float64}

@@ -7,41 +7,33 @@ import asyncio
 import gc
 import json
 import os
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
-import redis
 
-import src.data.v2
+import src.data.layer
 from onetape.aio import AsyncDataManager
-from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import QueryError
-from src.data.model.bars import BarTable
-from src.data.model.instant import DAY_MS, parse_iso
-from src.data.model.kind import Basis, Kind
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.v2 import DataCache, LiveDataPipeline, SmartDataLoader
+from src.data.layer.data_cache import DataCache
+from src.data.layer.live import LiveDataPipeline
+from src.data.layer.loader import SmartDataLoader
 from tests.cache.counts import FULL
-from tests.processes import Talker
 from tests.v2.test_failover import Own, bars
 from tests.v2.test_pipeline import Time, Venue, turns
 from tests.vendor_server import Fault, VendorServer
 
 WEEK = date(2024, 6, 3), date(2024, 6, 7)
-READS, CYCLES, SYMBOLS, ROWS = (100_000, 200, 10_000, 10**6) if FULL else (20, 3, 200, 4_000)
-V2 = Path(src.data.v2.__path__[0])
+CYCLES, SYMBOLS, ROWS = (200, 10_000, 10**6) if FULL else (3, 200, 4_000)
+LAYER = Path(src.data.layer.__path__[0])
+V2 = (
+    "calls columnar data_cache failover lazy live loader prefetch prices providers tiers v1".split()
+)
 # Everything that sends, limits, repeats or waits; the data manager alone does that.
 FORBIDDEN = ("net.http", "net.limiter", "net.retry", "net.quota", "net.sender", "net.websocket",
              "http", "urllib", "socket", "requests", "aiohttp", "httpx", "websockets")  # fmt: skip
@@ -56,9 +48,9 @@ def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
             yield from (f"{node.module or ''}.{one.name}".lstrip(".") for one in node.names)
 
 
-@pytest.mark.parametrize("path", sorted(V2.glob("*.py")), ids=lambda path: path.stem)
-def test_no_file_sends_limits_repeats_or_sleeps_by_itself(path: Path) -> None:
-    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+@pytest.mark.parametrize("name", V2)
+def test_no_file_sends_limits_repeats_or_sleeps_by_itself(name: str) -> None:
+    nodes = list(ast.walk(ast.parse((LAYER / f"{name}.py").read_text("utf-8"))))
     found = list(_imports(nodes))
     begins = [one for one in found if any(f"{one}.".startswith(f"{no}.") for no in FORBIDDEN)]
     assert not begins
@@ -101,54 +93,6 @@ def test_one_strategy_through_three_doors_has_equal_bars_provenance_and_one_requ
     assert frame["date"].to_list() == [stamp.date() for stamp in plain.index]
     for name in ("open", "high", "low", "close", "volume", "adj_close"):
         assert frame[name].to_list() == plain[name].tolist(), name
-
-
-# --- a writer in another process ------------------------------------------------------------------
-
-
-def _write(root: Path) -> None:
-    """Commit ten days at each price that is read, and print it once its commit has returned."""
-    store = BarStore(root)
-    span = Span(parse_iso("2024-05-01"), parse_iso("2024-05-11"))
-    stamps = np.arange(span.start, span.end, DAY_MS, dtype=np.int64)
-    coin = Kind("24h", "clock", "binance", "USDT", "base")
-    for line in sys.stdin:
-        table = BarTable.of_columns(stamps, [np.full(len(stamps), float(line))] * 5)
-        asked = parse_iso("2024-06-12")
-        piece = CommitPiece(table, span, "binance", asked, coin, Basis("raw"), "final")
-        series = SeriesKey("BTCUSDT", Timeframe.parse("1d"))
-        store.commit(series, Commit((piece,), kind=coin))
-        print(line.strip(), flush=True)
-
-
-@pytest.mark.timeout(7200 if FULL else 300)
-def test_a_commit_of_another_process_is_in_the_next_answers(manager: DataManager) -> None:
-    # A fork need not import the library.
-    writer = Talker([], partial(_write, manager.cache.store.root))
-
-    async def stale() -> int:
-        plain, remembering = (
-            DataCache(manager=manager),
-            DataCache(redis.Redis(port=9), manager=manager),  # nothing listens there
-        )
-        count = 0
-        for number in range(READS // 10):
-            writer.tell(str(100 + number))
-            assert writer.hear()
-            for day in range(1, 11):
-                asked = "BTCUSDT", "1d", date(2024, 5, day), date(2024, 5, 10)
-                cache = remembering if day % 3 else plain
-                if day % 2:
-                    frame = await cache.get_prices(*asked)
-                else:
-                    frame = (await cache.get_prices_batch(["BTCUSDT"], *asked[1:]))["BTCUSDT"]
-                count += frame["close"].to_list() != [100.0 + number] * (11 - day)
-        return count
-
-    try:
-        assert asyncio.run(stale()) == 0
-    finally:
-        writer.end()
 
 
 # --- starts and stops ------------------------------------------------------------------------------
@@ -223,8 +167,8 @@ def test_a_loop_closed_with_questions_under_way_costs_the_next_loop_nothing(
         for _ in range(2):
             loaded = await loader.load_strategy_data(["AAPL"], ["1d"], *WEEK)
             assert len(loaded["AAPL"]["1d"]) > 100
-        (own,) = loader._prefetches.values()
-        assert own._task is not None
+        own = loader._last
+        assert own is not None and own._task is not None
         await asyncio.wait_for(asyncio.shield(own._task), 30)
         assert not own._waiting
         await loader.aclose()
@@ -288,7 +232,7 @@ def test_a_question_that_is_cancelled_at_any_await_does_not_hold_up_the_prefetch
             await turns(count)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            assert all(one._is_idle.is_set() for one in loader._prefetches.values())
+            assert loader._last is not None and not loader._last._questions
         await loader.aclose()
 
     asyncio.run(body())
@@ -331,32 +275,6 @@ def test_thousands_of_symbols_are_one_result_each() -> None:
     loaded = asyncio.run(SmartDataLoader(Own()).load_strategy_data(names, ["1d"], *WEEK))
     assert list(loaded) == names
     assert [name for name in names if not len(loaded[name]["1d"])] == ["S17"]
-
-
-def test_two_loops_cannot_use_one_pipeline_at_the_same_time() -> None:
-    clock = ManualClock(1_718_204_430_000)
-    pipeline = LiveDataPipeline(
-        [Venue(clock)], clock=clock, pause=Time(clock, "2024-06-12T15:30").pause
-    )
-
-    async def other() -> None:
-        for call in (
-            pipeline.subscribe("A", "1h"),
-            pipeline.start_streaming(["A"], "1h"),
-            pipeline.stop(),
-        ):
-            with pytest.raises(QueryError, match="another event loop"):
-                await call
-
-    async def body() -> None:
-        queue = await pipeline.subscribe("A", "1h")
-        await pipeline.start_streaming(["A"], "1h")
-        await asyncio.to_thread(asyncio.run, other())
-        await turns()
-        assert not queue.dropped
-        await pipeline.stop()
-
-    asyncio.run(body())
 
 
 def test_two_loops_load_with_one_loader_at_the_same_time() -> None:

@@ -14,13 +14,8 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataProviderError, QueryError
-from src.data.v2 import (
-    DataProvider,
-    HealthStatus,
-    MultiProviderDataManager,
-    ProviderHealthMonitor,
-    provider_for,
-)
+from src.data.layer.failover import HealthStatus, MultiProviderDataManager, ProviderHealthMonitor
+from src.data.layer.providers import DataProvider, provider_for
 from tests.vendor_server import Fault, VendorServer
 
 WEEK = date(2024, 6, 3), date(2024, 6, 7)
@@ -171,7 +166,8 @@ def _with(**columns: Any) -> pl.DataFrame:
         (pd.DataFrame({"close": [1.0]}), "DataFrame, not a Polars frame"),
         (bars().drop("close"), "no close"),
         (bars().drop("date"), "neither a date nor a timestamp column"),
-        (_with(open=pl.lit("x")), "not a number"),
+        (_with(open=pl.lit("x")), "odd returned open as String, the first 'x', not as a number"),
+        (_with(symbol=pl.lit("MSFT")), "odd returned bars for 'MSFT', not for 'AAPL'"),
         (_with(high=pl.lit(0.5)), "rows that cannot be bars: 2, the first at 2024-06-03"),
         (_with(close=pl.lit(None, pl.Float64)), "price missing"),
         (pl.concat([bars(), bars()]), "2024-06-03"),

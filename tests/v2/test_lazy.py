@@ -16,7 +16,9 @@ import pytest
 
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
-from src.data.v2 import DataCache, LazyDataFrame, V1CompatibilityAdapter
+from src.data.layer.data_cache import DataCache
+from src.data.layer.lazy import LazyDataFrame
+from src.data.layer.v1 import V1CompatibilityAdapter
 
 
 class Loader:

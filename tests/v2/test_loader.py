@@ -12,11 +12,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from onetape.aio import AsyncDataManager
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, QueryError
+from src.data.layer.data_cache import DataCache
+from src.data.layer.loader import SmartDataLoader
 from src.data.provider_selector import get_provider_selector
-from src.data.v2 import DataCache, SmartDataLoader
 from tests.vendor_server import Fault, VendorServer
 
 WEEK = date(2024, 6, 3), date(2024, 6, 7)
@@ -75,6 +75,19 @@ def test_the_look_back_is_that_of_the_timeframe_in_calendar_days(timeframe: str,
     cache = Recorded()
     load(SmartDataLoader(cache), ["AAPL"], [timeframe], *WEEK)
     assert cache.asked == [("AAPL", timeframe, WEEK[0] - timedelta(days=days), WEEK[1])]
+
+
+def test_each_timeframe_begins_at_its_own_look_back_with_any_cache(manager: DataManager) -> None:
+    question = ["AAPL", "BTCUSDT"], ["1d", "1h"], *WEEK
+    load(SmartDataLoader(cache := Recorded()), *question)
+    days = {"1d": 200, "1h": 30}
+    starts = {label: WEEK[0] - timedelta(days=count) for label, count in days.items()}
+    assert sorted(asked[:3] for asked in cache.asked) == [
+        (symbol, label, starts[label]) for symbol in question[0] for label in days
+    ]
+    frames = load(SmartDataLoader(DataCache(manager=manager)), *question)["BTCUSDT"]
+    assert frames["1d"]["date"][0] == starts["1d"]
+    assert frames["1h"]["timestamp"][0].date() == starts["1h"]
 
 
 def test_at_most_twenty_run_at_once_over_all_calls_of_a_loader() -> None:
@@ -158,6 +171,41 @@ def missing(name: str, frame: pl.DataFrame, timeframe: str, caplog: Any) -> floa
     return float(found[0]) if found else 0.0
 
 
+def quality(name: str, frame: pl.DataFrame, caplog: Any) -> list[str]:
+    """Return what the quality log says about a frame."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "onetape.v2"):
+        load(SmartDataLoader(Recorded({name: frame})), [name], ["1d"], *WEEK)
+    return [line.split(": ", 1)[1] for text in caplog.messages for line in text.splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("absent", "said"), [(49, []), (50, []), (51, ["5.1% missing data"])], ids=str
+)
+def test_more_than_a_twentieth_of_the_bars_is_said_to_be_missing(
+    absent: int, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = bars(date(2021, 1, 1), *[100.0] * 1000)
+    thin = pl.concat([whole[:1], whole[1 + absent :]])
+    assert quality("BTCUSDT", thin, caplog) == said
+
+
+@pytest.mark.parametrize("column", ["open", "high", "low", "close"])
+@pytest.mark.parametrize(
+    ("usual", "odd", "is_outlier"),
+    [(200.0, 1999.0, False), (200.0, 2001.0, True), (50.0, 5.01, False), (50.0, 4.99, True)],
+)
+def test_an_outlier_is_ten_times_beyond_the_outer_hundredths_of_a_column(
+    usual: float, odd: float, is_outlier: bool, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The hundredths are at the usual price of 3 % of the bars; all others are at 100."""
+    prices = [100.0] * 388 + [usual] * 12
+    frame = bars(date(2021, 1, 1), *prices, 100.0)
+    other = pl.Series([*prices, odd])
+    found = quality("BTCUSDT", frame.with_columns(other.alias(column)), caplog)
+    assert found == [f"1 price outliers in {column}"] * is_outlier
+
+
 def test_missing_bars_are_counted_by_the_calendar_in_every_form_of_times_and_prices(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -214,21 +262,6 @@ def test_the_quality_log_searches_no_names_for_a_symbol_that_is_unknown(
     assert len(load(SmartDataLoader(Recorded()), ["S17"], ["1d"], *WEEK)["S17"]["1d"]) == 2
 
 
-def test_three_doors_give_the_same_values_with_one_request(
-    manager: DataManager, vendors: VendorServer
-) -> None:
-    start, end = WEEK[0] - timedelta(days=200), WEEK[1]
-    loaded = load(SmartDataLoader(DataCache(manager=manager)), ["AAPL"], ["1d"], *WEEK)
-    sent = vendors.count("yahoo")
-    plain = manager.get_ohlcv("AAPL", "1d", start, end)
-    awaited = asyncio.run(AsyncDataManager(manager).aget_ohlcv("AAPL", "1d", start, end))
-    assert vendors.count("yahoo") == sent == 1
-    assert plain.equals(awaited)
-    frame = loaded["AAPL"]["1d"]
-    for name in ("open", "high", "low", "close", "volume", "adj_close"):
-        assert frame[name].to_list() == plain[name].to_list(), name
-
-
 def test_our_own_cache_is_asked_once_for_all_symbols_of_a_timeframe(manager: DataManager) -> None:
     class Counted(DataCache):
         """Notes its batches."""
@@ -241,33 +274,6 @@ def test_our_own_cache_is_asked_once_for_all_symbols_of_a_timeframe(manager: Dat
     loaded = load(SmartDataLoader(Counted(manager=manager)), ["AAPL", "MSFT"], ["1d", "1h"], *WEEK)
     assert asked == [(["AAPL", "MSFT"], "1d"), (["AAPL", "MSFT"], "1h")]
     assert all(len(frame) for frames in loaded.values() for frame in frames.values())
-
-
-def test_a_part_of_a_range_that_was_loaded_is_no_request(
-    manager: DataManager, vendors: VendorServer
-) -> None:
-    cache = DataCache(manager=manager)
-    whole = asyncio.run(cache.get_prices("AAPL", "1d", date(2024, 5, 6), date(2024, 5, 17)))
-    vendors.clear_log()
-    part = asyncio.run(cache.get_prices("AAPL", "1d", date(2024, 5, 8), date(2024, 5, 10)))
-    assert part.equals(whole[2:5]) and not vendors.count()
-
-
-def test_a_writer_elsewhere_is_seen_by_the_next_call(
-    manager: DataManager, vendors: VendorServer
-) -> None:
-    cache = DataCache(manager=manager)
-    other = DataManager(
-        manager.cache.cache_dir, manager.provider_selector.config_path, clock=manager.client.clock
-    )
-    question = "AAPL", "1d", date(2024, 5, 6), date(2024, 5, 17)
-    before = asyncio.run(cache.get_prices(*question))
-    before = asyncio.run(cache.get_prices(*question))
-    vendors.fault("yahoo", Fault.rescale(1.01, 3), symbol="AAPL")
-    other.get_ohlcv(*question, force_refresh=True)
-    after = asyncio.run(cache.get_prices(*question))
-    assert not after.equals(before)
-    assert after["close"].to_list() == other.get_ohlcv(*question)["close"].to_list()
 
 
 def test_a_loader_needs_no_event_loop_to_be_built_and_leaves_nothing_behind(

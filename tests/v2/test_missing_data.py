@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from src.data import UnifiedCache
+from src.data.compat.missing_data import MissingDataHandler
 from src.data.errors import QueryError, ResponseFormatError
 from src.data.model.frame import filled_rows, table_of
-from src.data.v2 import MissingDataHandler
 
 HANDLER = MissingDataHandler()
 

@@ -26,24 +26,19 @@ from src.data.errors import (
     RateLimitedError,
     UnknownProviderError,
 )
+from src.data.layer.calls import in_thread
+from src.data.layer.data_cache import DataCache
+from src.data.layer.failover import MultiProviderDataManager
+from src.data.layer.lazy import LazyDataFrame
+from src.data.layer.live import LiveDataPipeline
+from src.data.layer.loader import SmartDataLoader
+from src.data.layer.prices import checked_prices, prices_frame
+from src.data.layer.providers import FMPProvider, VendorProvider, YFinanceProvider, provider_for
+from src.data.layer.v1 import V1CompatibilityAdapter
 from src.data.model.caller import warn_user
 from src.data.model.instant import from_ms, parse_iso, to_ms
 from src.data.model.stream import LiveBar
 from src.data.model.timeframe import Timeframe
-from src.data.v2 import (
-    DataCache,
-    FMPProvider,
-    LazyDataFrame,
-    LiveDataPipeline,
-    MultiProviderDataManager,
-    SmartDataLoader,
-    V1CompatibilityAdapter,
-    VendorProvider,
-    YFinanceProvider,
-    provider_for,
-)
-from src.data.v2.calls import in_thread
-from src.data.v2.frames import checked_prices, prices_frame
 from tests.v2.test_failover import Own, bars, fetch, manager_of
 from tests.v2.test_pipeline import Time, Venue, read, run, turns
 
@@ -56,8 +51,8 @@ class Panic(BaseException):
 
 
 def checked(frame: Any, timeframe: str = "1d", bounds: Any = WEEK) -> pl.DataFrame:
-    """Return the checked frame of a program's provider."""
-    return checked_prices(frame, Timeframe.parse(timeframe), bounds, "own", NOW_MS)
+    """Return the checked frame of a program's provider for the symbol X."""
+    return checked_prices(frame, "X", Timeframe.parse(timeframe), bounds, "own", NOW_MS)
 
 
 def stamped(stamps: Any, name: str = "timestamp") -> pl.DataFrame:
@@ -141,38 +136,31 @@ def test_a_market_without_volume_has_null_volume() -> None:
     assert frame["volume"].to_list() == [None] and frame["adj_close"].to_list() == [1.0]
 
 
-def test_a_frame_like_another_has_its_own_values_and_types() -> None:
+@pytest.mark.parametrize(
+    ("columns", "is_share", "volume", "adj_close"),
+    [
+        ({"volume": [7.0, 8.0]}, False, [7, 8], [1.0, 2.0]),
+        ({"volume": [7.0, 8.5]}, True, [7.0, 8.5], [None, None]),
+        ({"volume": [7.5, 8.0]}, False, [7.5, 8.0], [1.0, 2.0]),
+        ({"volume": [7.0, float("nan")]}, False, [7.0, None], [1.0, 2.0]),
+        ({"volume": [2.0**53, 1.0]}, False, [2.0**53, 1.0], [1.0, 2.0]),
+        ({"adj_close": [3.0, float("nan")]}, True, [None, None], [3.0, None]),
+    ],
+)
+def test_frames_of_the_manager_have_whole_volumes_and_null_for_what_is_unknown(
+    columns: Any, is_share: bool, volume: list[Any], adj_close: list[Any]
+) -> None:
     times = pd.DatetimeIndex(["2024-06-03", "2024-06-04"], name="timestamp")
-
-    def frame(last: str = "volume", at: Any = times, **columns: list[float]) -> pd.DataFrame:
-        names = ("open", "high", "low", "close", last)
-        return pd.DataFrame({n: columns.get(n, [1.0, 2.0]) for n in names}, index=at, dtype=float)
-
-    day, nan = Timeframe.parse("1d"), float("nan")
-    first = frame()
-    shaped = prices_frame(first, day, is_share=False)
-    before = shaped.clone()
-    adjusted = frame(adj_close=[3.0, nan]).assign(adj_close=[3.0, nan])
-    for other, is_share, volume, adj_close in (
-        (frame(open=[5.0, 6.0], volume=[7.0, 8.0]), False, [7, 8], [1.0, 2.0]),
-        (frame(volume=[7.0, 8.5]), True, [7.0, 8.5], [None, None]),
-        (frame(volume=[7.5, 8.0]), False, [7.5, 8.0], [1.0, 2.0]),
-        (frame(volume=[7.0, nan]), False, [7.0, None], [1.0, 2.0]),
-        (frame(volume=[2.0**53, 1.0]), False, [2.0**53, 1.0], [1.0, 2.0]),
-        (frame("adj_close"), True, [None, None], [1.0, 2.0]),
-        (adjusted, True, [1, 2], [3.0, None]),
-        (frame(at=times + pd.Timedelta(days=1)), False, [1, 2], [1.0, 2.0]),
-        (frame(at=times.as_unit("s")), False, [1, 2], [1.0, 2.0]),
-    ):
-        for like in (None, (first, shaped), (other, prices_frame(other, day, is_share=is_share))):
-            one = prices_frame(other, day, is_share=is_share, like=like)
-            assert one["date"].to_list() == [stamp.date() for stamp in other.index]
-            assert one["open"].to_list() == other["open"].tolist()
-            assert one["volume"].to_list() == volume and one["adj_close"].to_list() == adj_close
-            is_whole = all(isinstance(value, int) for value in volume)
-            assert one.schema["volume"] == (pl.Int64 if is_whole else pl.Float64)
-            assert one.columns == shaped.columns
-    assert shaped.equals(before) and shaped.schema == before.schema
+    prices = {name: [1.0, 2.0] for name in ("open", "high", "low", "close")}
+    for index in (times, times.as_unit("s")):
+        frame = pd.DataFrame({**prices, **columns}, index=index)
+        shaped = prices_frame(frame, Timeframe.parse("1d"), is_share=is_share)
+        assert shaped["date"].to_list() == [date(2024, 6, 3), date(2024, 6, 4)]
+        assert shaped["close"].to_list() == [1.0, 2.0]
+        assert shaped["volume"].to_list() == volume
+        assert shaped["adj_close"].to_list() == adj_close
+        is_whole = all(isinstance(value, int) for value in volume)
+        assert shaped.schema["volume"] == (pl.Int64 if is_whole else pl.Float64)
 
 
 def test_a_range_that_no_time_can_hold_is_a_wrong_question(clock: ManualClock) -> None:

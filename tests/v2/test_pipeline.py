@@ -15,8 +15,9 @@ import tests.feed.conftest as of_feeds
 from src.data.call_threads import awaited
 from src.data.clock import ManualClock
 from src.data.errors import QueryError
+from src.data.layer.live import LiveDataPipeline
+from src.data.layer.providers import DataProvider, VendorProvider, provider_for
 from src.data.model.instant import from_ms, parse_iso
-from src.data.v2 import DataProvider, LiveDataPipeline, VendorProvider, provider_for
 from tests.feed.conftest import Stage, ours, wait_until
 
 stage, streams = of_feeds.stage, of_feeds.streams
@@ -244,6 +245,72 @@ def test_a_series_whose_providers_all_fail_is_queried_once_for_each_close(
     assert len([one for one in caplog.messages if "failed for X 1h" in one]) == 21
 
 
+class Steady(DataProvider):
+    """A program's provider with a bar for each step of any timeframe, up to now."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+
+    async def fetch_prices(self, symbol: str, timeframe: str, start: date, end: date) -> Any:
+        step = {"1m": timedelta(minutes=1), "1h": HOUR}[timeframe]
+        first, now = datetime(start.year, start.month, start.day), from_ms(self.clock.now_ms())
+        stamps = [first + n * step for n in range((now - first) // step + 1)]
+        prices = dict.fromkeys(("open", "high", "low", "close"), float(len(timeframe + symbol)))
+        return pl.DataFrame({"timestamp": stamps}).with_columns(
+            *(pl.lit(price).alias(name) for name, price in prices.items())
+        )
+
+    fetch_fundamentals = Venue.fetch_fundamentals
+    fetch_universe = Venue.fetch_universe
+
+
+def streamed_together(
+    clock: ManualClock, minutes: int, asked: list[tuple[list[str], str]]
+) -> dict[tuple[str, str], list[Any]]:
+    """Return the bars of each series of one pipeline after some minutes of one clock."""
+
+    async def pause(seconds: float) -> None:
+        due_ms = clock.now_ms() + seconds * 1000
+        while clock.now_ms() < due_ms:
+            await asyncio.sleep(0)
+
+    async def body() -> dict[tuple[str, str], list[Any]]:
+        pipeline = LiveDataPipeline([Steady(clock)], clock=clock, pause=pause)
+        queues = {}
+        for symbols, timeframe in asked:
+            for symbol in symbols:
+                queues[symbol, timeframe] = await pipeline.subscribe(symbol, timeframe)
+        for symbols, timeframe in asked:
+            await pipeline.start_streaming(symbols, timeframe)
+        for _ in range(minutes):
+            await turns(20)
+            clock.advance(60)
+        await turns(20)
+        await pipeline.stop()
+        return {series: read(queue) for series, queue in queues.items()}
+
+    found: dict[tuple[str, str], list[Any]] = run(body)
+    return found
+
+
+def test_each_timeframe_of_a_symbol_has_its_own_subscribers(clock: ManualClock) -> None:
+    found = streamed_together(clock, 61, [(["X"], "1m"), (["X"], "1h")])
+    minutes, hours = found["X", "1m"], found["X", "1h"]
+    noon = datetime(2024, 7, 10, 12)
+    assert [bar.timestamp for bar in minutes] == [
+        noon + n * timedelta(minutes=1) for n in range(61)
+    ]
+    assert [bar.timestamp for bar in hours] == [noon]
+    assert {bar.timeframe for bar in minutes} == {"1m"} and hours[0].timeframe == "1h"
+
+
+def test_each_symbol_of_a_start_is_streamed(clock: ManualClock) -> None:
+    found = streamed_together(clock, 61, [(["X", "YY", "ZZZ"], "1h")])
+    assert {symbol: [bar.close for bar in bars] for (symbol, _), bars in found.items()} == {
+        "X": [3.0], "YY": [4.0], "ZZZ": [5.0],
+    }  # fmt: skip
+
+
 def test_a_queue_that_is_not_read_drops_its_oldest_and_holds_up_no_other(
     clock: ManualClock,
 ) -> None:
@@ -374,21 +441,10 @@ def test_a_provider_or_subscription_that_cannot_stream_is_refused(clock: ManualC
     with pytest.raises(QueryError, match="object has no fetch_prices"):
         LiveDataPipeline([object()])  # type: ignore[list-item]
 
-    async def body() -> LiveDataPipeline:
+    async def body() -> None:
         pipeline = LiveDataPipeline([Venue(clock)], clock=clock)
         for symbols, timeframe in (("X", "1h"), (["X"], "7x"), (["X"], "1M")):
             with pytest.raises(QueryError):
                 await pipeline.start_streaming(symbols, timeframe)
-        await pipeline.subscribe("X", "1h")
-        return pipeline
 
-    loop = asyncio.new_event_loop()  # still open while the other one runs
-    pipeline = loop.run_until_complete(body())
-
-    async def elsewhere() -> None:
-        for use in (lambda: pipeline.subscribe("X", "1h"), pipeline.stop):
-            with pytest.raises(QueryError, match="another event loop"):
-                await use()
-
-    run(elsewhere)
-    loop.close()
+    run(body)

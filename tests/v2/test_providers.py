@@ -12,8 +12,7 @@ import pytest
 
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataError, QueryError, UnknownProviderError
-from src.data.model.instant import parse_iso
-from src.data.v2 import (
+from src.data.layer.providers import (
     AlphaVantageProvider,
     DataProvider,
     FMPProvider,
@@ -21,6 +20,7 @@ from src.data.v2 import (
     YFinanceProvider,
     provider_for,
 )
+from src.data.model.instant import parse_iso
 from tests.vendor_server import VendorServer, dividend
 from tests.vendor_server.keyed import KEY
 

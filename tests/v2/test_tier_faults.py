@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,8 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.db.core.database import Database
 from src.data.errors import DataError, QueryError
-from src.data.v2 import DataCache, tiers
+from src.data.layer import calls, tiers
+from src.data.layer.data_cache import DataCache
 from tests.cache.counts import crossed
 from tests.v2.servers import KINDS, Server, server
 from tests.vendor_server import VendorServer
@@ -45,10 +45,21 @@ def running(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield made
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let servers take their time on a busy machine."""
     monkeypatch.setattr(tiers, "_AWAY_S", 10.0)
+
+
+@pytest.fixture
+def usual(_patient: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Restore the usual time limit, and return a function that changes it."""
+
+    def change(seconds: float) -> None:
+        monkeypatch.setattr(tiers, "_AWAY_S", seconds)
+
+    change(0.05)
+    return change
 
 
 def timed(cache: DataCache, *range_: date) -> tuple[pl.DataFrame, float]:
@@ -72,50 +83,38 @@ class Counting(redis.Redis):
         return super().get(name)
 
 
-async def settled(tier: Any) -> None:
-    """Wait until nothing runs in the background."""
-    while tier._running:
-        await asyncio.wait(set(tier._running))
-
-
 def test_a_server_that_hangs_costs_its_time_once_and_is_used_again_when_it_is_back(
-    manager: DataManager, running: Server, clock: ManualClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    manager.get_ohlcv("AAPL", "1d", *MAY)
+    manager: DataManager, running: Server, clock: ManualClock, caplog: pytest.LogCaptureFixture,
+    usual: Callable[[float], None],
+) -> None:  # fmt: skip
     client = Counting(port=running.port)
     cache = DataCache(client, manager=manager)
+    starts = iter(range(1, 20))
 
-    async def main() -> None:
-        async def ask() -> None:
-            cache._memory.drop_where(lambda *_: True)
-            assert len(await cache.get_prices("AAPL", "1d", *MAY)) == 22
+    async def ask() -> None:
+        """Ask for a range of a series of which nothing is stored."""
+        manager.clear_cache()
+        assert await cache.get_prices("AAPL", "1d", date(2024, 5, next(starts)), MAY[1]) is not None
 
-        caplog.set_level(logging.INFO, "onetape.v2")
-        running.pause()
-        for _ in range(5):
-            await ask()
-        assert client.calls == 1, "questions after the first do not wait"
-        assert caplog.text.count("did not answer within 0.05 s; not used for the next 30 s") == 1
-        clock.advance(31)
-        await ask()  # starts a trial, without waiting for it
-        await settled(cache._redis)
-        assert caplog.text.count("did not answer") == 2
-        assert "not used for the next 60 s" in caplog.text
-        running.go_on()
-        clock.advance(61)
-        await ask()
-        await settled(cache._redis)
-        assert "Redis answers again" in caplog.text
-        calls = client.calls
-        await ask()
-        assert client.calls == calls + 1
-        assert running.client().keys()
-
-    asyncio.run(main())
+    running.pause()
+    for _ in range(5):
+        asyncio.run(ask())
+    assert client.calls == 1, "questions after the first do not wait"
+    assert caplog.text.count("did not answer within 0.05 s; not used for the next 30 s") == 1
+    clock.advance(31)
+    for _ in range(2):
+        asyncio.run(ask())
+    assert client.calls == 2 and "not used for the next 60 s" in caplog.text
+    running.go_on()
+    usual(10.0)
+    clock.advance(61)
+    asyncio.run(ask())
+    asyncio.run(ask())
+    assert client.calls == 4 and running.client().keys()
 
 
 def test_many_questions_at_once_find_a_server_away_with_one_warning(
-    manager: DataManager, running: Server, caplog: pytest.LogCaptureFixture
+    manager: DataManager, running: Server, caplog: pytest.LogCaptureFixture, usual: object
 ) -> None:
     running.pause()
     cache = DataCache(redis.asyncio.Redis(port=running.port), manager=manager)
@@ -131,7 +130,7 @@ def test_many_questions_at_once_find_a_server_away_with_one_warning(
 
 
 def test_fifty_milliseconds_are_the_most_that_a_hanging_server_costs(
-    manager: DataManager, running: Server
+    manager: DataManager, running: Server, usual: object
 ) -> None:
     cache = DataCache(manager=manager)
     timed(cache)
@@ -148,8 +147,7 @@ def test_fifty_milliseconds_are_the_most_that_a_hanging_server_costs(
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_server_that_refuses_connections_is_skipped(
-    manager: DataManager, running: Server, is_async: bool, caplog: pytest.LogCaptureFixture,
-    patient: None,
+    manager: DataManager, running: Server, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:  # fmt: skip
     running.stop()
     port = {"port": running.port, "password": SECRET}
@@ -169,7 +167,7 @@ def test_a_server_that_refuses_connections_is_skipped(
 @pytest.mark.parametrize("kind", [valkey.Valkey, valkey.asyncio.Valkey, redis.asyncio.Redis])
 def test_other_clients_serve_as_well(
     manager: DataManager, tmp_path: Path, clock: ManualClock, vendors: VendorServer,
-    running: Server, kind: Any, patient: None,
+    running: Server, kind: Any
 ) -> None:  # fmt: skip
     other = DataManager(tmp_path / "other", manager.provider_selector.config_path, clock=clock)
 
@@ -251,31 +249,7 @@ def test_what_is_no_client_or_session_is_refused(manager: DataManager) -> None:
         DataCache(client, manager=manager)
 
 
-def test_an_asynchronous_client_belongs_to_one_loop(
-    manager: DataManager, running: Server, caplog: pytest.LogCaptureFixture, patient: None
-) -> None:
-    client = redis.asyncio.Redis(port=running.port)
-    cache = DataCache(client, manager=manager)
-    entered, left = threading.Event(), threading.Event()
-
-    async def main() -> None:
-        await cache.get_prices("AAPL", "1d", *MAY)
-        await asyncio.to_thread(beside)
-        await client.aclose()
-
-    def beside() -> None:
-        frame, _ = timed(cache, *APRIL)
-        assert len(frame) == 22
-
-    asyncio.run(main())
-    assert "used in another event loop; skipped" in caplog.text
-    assert len(running.client().keys()) == 1
-    del entered, left
-
-
-def test_a_plain_client_serves_several_loops_at_once(
-    manager: DataManager, running: Server, patient: None
-) -> None:
+def test_a_plain_client_serves_several_loops_at_once(manager: DataManager, running: Server) -> None:
     cache = DataCache(running.client(), manager=manager)
     frames: list[pl.DataFrame] = []
     threads = [
@@ -291,7 +265,7 @@ def test_a_plain_client_serves_several_loops_at_once(
 
 
 def test_a_cancelled_question_leaves_no_task_and_the_tier_usable(
-    manager: DataManager, running: Server, patient: None
+    manager: DataManager, running: Server
 ) -> None:
     async def main() -> None:
         cache = DataCache(redis.asyncio.Redis(port=running.port), manager=manager)
@@ -304,9 +278,10 @@ def test_a_cancelled_question_leaves_no_task_and_the_tier_usable(
             task.cancel()
             await asyncio.wait({task})
         assert len(await cache.get_prices("AAPL", "1d", *APRIL)) == 22
-        await settled(cache._redis)
+        while calls._running:
+            await asyncio.wait(set(calls._running))
         assert len(asyncio.all_tasks()) == 1
-        assert cache._redis is not None and cache._redis._circuit.is_closed
+        assert cache._redis is not None and cache._redis._guard.circuit.is_closed
         await cache._redis._client.aclose()
 
     asyncio.run(main())
@@ -329,7 +304,9 @@ def test_a_session_in_a_broken_transaction_is_rolled_back_and_used_again(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("src.data.v2.tiers._AWAY_S", 10.0)  # a busy machine may need more than 0.05
+    monkeypatch.setattr(
+        "src.data.layer.tiers._AWAY_S", 10.0
+    )  # a busy machine may need more than 0.05
     with database.reading():
         pass
     session = Session(database.engine)
@@ -343,11 +320,9 @@ def test_a_session_in_a_broken_transaction_is_rolled_back_and_used_again(
         async def later() -> None:
             clock.advance(31)
             await cache.get_prices("AAPL", "1d", *APRIL)
-            await settled(cache._database)
-            await cache.get_prices("AAPL", "1d", date(2024, 3, 1), date(2024, 3, 28))
 
         asyncio.run(later())
-    assert count(database) in (20, 22)
+    assert count(database) == 22
     session.close()
 
 
@@ -429,7 +404,7 @@ def test_bad_ranges_are_refused_as_without_tiers(manager: DataManager, range_: A
 
 
 def test_instants_of_one_time_in_several_zones_are_one_key(
-    manager: DataManager, running: Server, patient: None
+    manager: DataManager, running: Server
 ) -> None:
     cache = DataCache(running.client(), manager=manager)
     first, last = datetime(2024, 5, 1), datetime(2024, 5, 3, 23)

@@ -16,13 +16,13 @@ import redis
 from src.data.cache.values import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.layer.data_cache import DataCache
 from src.data.model.bars import BarTable
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.v2 import DataCache
 from tests.cache.counts import FULL
 from tests.conftest import WEDNESDAY
 

@@ -19,9 +19,10 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.db.core.database import Database
 from src.data.db.symbols.models import Symbol
+from src.data.db.universe.definition import UniverseDefinition
+from src.data.db.universe.manager import UniverseManager
 from src.data.db.universe.models import Universe
 from src.data.errors import UniverseError
-from src.data.v2 import UniverseDefinition, UniverseManager
 
 T = TypeVar("T")
 Use = Callable[[Any], Awaitable[T]]

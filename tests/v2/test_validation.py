@@ -13,20 +13,20 @@ import pandas as pd
 import pytest
 
 from src.data.calendars.calendar import calendar_for
+from src.data.compat.data_validator import (
+    CheckResult,
+    DataAwareStrategySelector,
+    DataQualityReport,
+    DataQualityScorer,
+    DataValidator,
+)
+from src.data.compat.missing_data import MissingDataHandler
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.v2 import (
-    CheckResult,
-    DataAwareStrategySelector,
-    DataQualityReport,
-    DataQualityScorer,
-    DataValidator,
-    MissingDataHandler,
-)
 from src.data.wiring import MANAGER
 from tests.cache.counts import crossed
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.bars import Stamps
+from ..model.bars import Stamps, among
 from ..model.edges import Edges, edges_of
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.reasons import HOLIDAYS_UNKNOWN, NO_BAR
@@ -150,6 +150,22 @@ class BarGrid:
         days = np.arange(int(last[0]) + DAY_MS, cap_ms, DAY_MS, dtype=np.int64)
         unclosed = days[self.closes(days) > now_ms] if len(days) else days
         return int(unclosed[0]) if len(unclosed) else cap_ms
+
+
+def fitting_opens(stamps: Stamps, calendar: MarketCalendar, timeframe: Timeframe) -> Stamps:
+    """Return the timestamps of the bars expected from the first of ``stamps`` to the last.
+
+    The bars show whether hourly ones begin on the hour or are counted from the session's open.
+
+    Args:
+        stamps: Ascending timestamps of bars; at least one.
+        calendar: Calendar of their market.
+        timeframe: Timeframe of the bars.
+    """
+    reach = Span(int(stamps[0]), int(stamps[-1]) + 1)
+    anchors = ("session", "clock") if timeframe.is_intraday else ("session",)
+    both = [BarGrid(calendar, timeframe, anchor).opens(reach) for anchor in anchors]
+    return max(both, key=lambda opens: int(np.count_nonzero(among(opens, stamps))))
 
 
 def _of_at_most(spans: Iterable[Span], length: int) -> Iterator[list[Span]]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data_manager import current_selector
 from ..errors import BadTimeframeError, DataError, QueryError
 from ..model.bars import PRICES, BarTable, Stamps
 from ..model.frame import NS_IN_MS
@@ -25,7 +26,7 @@ from ..prices.bar_rule import ordered
 from ..prices.judgement.levels import split_errors, unit_errors
 from ..prices.judgement.series import CheckedSeries, Mask
 from ..prices.judgement.shape import outliers
-from .missing_data import TIMES, MissingDataHandler, current_selector, expected_times, of_polars
+from .missing_data import TIMES, MissingDataHandler, expected_times, of_polars
 
 __all__ = [
     "CheckResult",

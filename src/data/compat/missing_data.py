@@ -11,22 +11,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ..calendars.calendar import calendar_for
-from ..calendars.grid import BarGrid
-from ..data_manager import existing_data_manager
+from ..calendars.grid import fitting_opens
+from ..data_manager import current_selector
 from ..errors import QueryError
 from ..model.bars import PRICES, Stamps, among
 from ..model.frame import NS_IN_MS, with_filled
 from ..model.instrument import Instrument
 from ..model.interchange import to_polars
-from ..model.span import Span
 from ..model.texts import lacks_columns
 from ..model.timeframe import Timeframe
-from ..provider_selector import ProviderSelector, get_provider_selector
 
-__all__ = ["GapAnalysis", "MissingDataHandler", "count_gaps"]
+__all__ = ["GapAnalysis", "MissingDataHandler"]
 
 TIMES = ("timestamp", "date", "datetime", "time")
 _NEW_YORK = Instrument("", "stock", "XNYS", "America/New_York")
@@ -142,35 +139,13 @@ class MissingDataHandler:
         return _add_rows(frame, expected_times(frame, _NEW_YORK, timeframe), pd.DataFrame.ffill)
 
 
-def current_selector() -> ProviderSelector:
-    """Return the selector with the rules of this process's data manager or, without one, the usual rules."""
-    manager = existing_data_manager()
-    return get_provider_selector() if manager is None else manager.provider_selector
-
-
 def _instrument(symbol: str) -> Instrument:
     return current_selector().instrument(symbol)
 
 
 def _analysis(frame: pd.DataFrame, symbol: str, timeframe: str) -> GapAnalysis:
     stamps, below_ms = np.divmod(pd.DatetimeIndex(frame.index).as_unit("ns").asi8, NS_IN_MS)
-    return count_gaps(stamps, ~_lacks_price(frame) & (below_ms == 0), symbol, timeframe)
-
-
-def count_gaps(
-    stamps: Stamps, is_known: NDArray[np.bool_], symbol: str, timeframe: str
-) -> GapAnalysis:
-    """Return the counts of expected and missing bars for stamps (UTC milliseconds).
-
-    Args:
-        stamps: Times of the rows, ascending and unique.
-        is_known: Whether each row is a bar with all prices.
-        symbol, timeframe: See :meth:`MissingDataHandler.handle_missing_data`.
-
-    Raises:
-        QueryError: The symbol or the timeframe is invalid.
-        NoProviderError: Nothing is known about the symbol.
-    """
+    is_known = ~_lacks_price(frame) & (below_ms == 0)
     expected = _expected_stamps(stamps, _instrument(symbol), timeframe)
     return GapAnalysis(len(expected), int((~among(expected, stamps[is_known])).sum()))
 
@@ -194,12 +169,7 @@ def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) 
 def _expected_stamps(stamps: Stamps, instrument: Instrument, timeframe: str) -> Stamps:
     """Return the stamps of the bars expected from the first of ``stamps`` to the last."""
     parsed = Timeframe.parse(timeframe)
-    if not len(stamps):
-        return stamps
-    span, calendar = Span(int(stamps[0]), int(stamps[-1]) + 1), calendar_for(instrument)
-    anchors = ("session", "clock") if parsed.is_intraday else ("session",)
-    grids = [BarGrid(calendar, parsed, anchor).opens(span) for anchor in anchors]
-    return max(grids, key=lambda opens: int(np.count_nonzero(among(opens, stamps))))
+    return fitting_opens(stamps, calendar_for(instrument), parsed) if len(stamps) else stamps
 
 
 def _add_rows(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..bars.client import BarsClient
 from ..calendars.calendar import calendar_for, opened_and_coming
-from ..calendars.grid import BarGrid
+from ..calendars.grid import fitting_opens
 from ..errors import CacheError, ConfigError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable, Stamps, among, distinct, inside
 from ..model.coverage import WITH_BARS
@@ -361,14 +361,9 @@ def _expected_stamps(
     """
     if not len(table):
         return None, no_rows()
-    reach = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
     try:
-        grids = [
-            BarGrid(calendar_for(instrument), timeframe, anchor) for anchor in ("session", "clock")
-        ]
-        both = [grid.opens(reach) for grid in (grids if timeframe.is_intraday else grids[:1])]
+        expected = fitting_opens(table.stamps, calendar_for(instrument), timeframe)
     except ConfigError:
         return None, no_rows()
-    expected = max(both, key=lambda stamps: int(np.count_nonzero(among(table.stamps, stamps))))
     is_known = inside(expected, [entry.span for entry in coverage]) | among(expected, table.stamps)
     return expected[is_known], expected[~is_known]

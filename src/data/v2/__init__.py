@@ -1,7 +1,7 @@
-"""The second data layer (``v2``): awaitable classes with Polars frames, on top of the data manager.
+"""The documented import path of the second data layer: awaitable classes with Polars frames.
 
-Every name is loaded on first use. A name that needs a missing extra raises an error that names the
-extra; ``import *`` leaves out names that need the ``db`` extra.
+The names need the extra ``polars``; a name that needs the extra ``db`` is imported on first use,
+and ``import *`` leaves it out.
 
 This package is provisional: a minor release may change its names, results and stored data.
 """
@@ -11,68 +11,43 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..compat.data_validator import (
+    CheckResult,
+    DataAwareStrategySelector,
+    DataQualityReport,
+    DataQualityScorer,
+    DataValidator,
+)
+from ..compat.missing_data import MissingDataHandler
+from ..compat.universe_sync import DataSyncManager, SyncReport
+from ..compat.validation import ValidationResult
+from ..errors import DataProviderError
+from ..layer.columnar import ColumnarDataLoader
+from ..layer.data_cache import DataCache
+from ..layer.failover import HealthStatus, MultiProviderDataManager, ProviderHealthMonitor
+from ..layer.lazy import LazyDataFrame
+from ..layer.live import LiveDataPipeline, PipelineBar
+from ..layer.loader import SmartDataLoader
+from ..layer.providers import (
+    AlphaVantageProvider,
+    DataProvider,
+    FMPProvider,
+    VendorProvider,
+    YFinanceProvider,
+    provider_for,
+)
+from ..layer.v1 import V1CompatibilityAdapter
+
 if TYPE_CHECKING:
-    from ..compat.data_validator import CheckResult as CheckResult
-    from ..compat.data_validator import DataAwareStrategySelector as DataAwareStrategySelector
-    from ..compat.data_validator import DataQualityReport as DataQualityReport
-    from ..compat.data_validator import DataQualityScorer as DataQualityScorer
-    from ..compat.data_validator import DataValidator as DataValidator
-    from ..compat.missing_data import MissingDataHandler as MissingDataHandler
-    from ..compat.universe_sync import DataSyncManager as DataSyncManager
-    from ..compat.universe_sync import SyncReport as SyncReport
-    from ..compat.validation import ValidationResult as ValidationResult
     from ..db.symbols.processor import CorporateActionsProcessor as CorporateActionsProcessor
     from ..db.universe.definition import UniverseDefinition as UniverseDefinition
     from ..db.universe.manager import UniverseManager as UniverseManager
-    from ..errors import DataProviderError as DataProviderError
-    from .cache import DataCache as DataCache
-    from .columnar import ColumnarDataLoader as ColumnarDataLoader
-    from .failover import HealthStatus as HealthStatus
-    from .failover import MultiProviderDataManager as MultiProviderDataManager
-    from .failover import ProviderHealthMonitor as ProviderHealthMonitor
-    from .lazy import LazyDataFrame as LazyDataFrame
-    from .loader import SmartDataLoader as SmartDataLoader
-    from .pipeline import LiveDataPipeline as LiveDataPipeline
-    from .pipeline import PipelineBar as PipelineBar
-    from .providers import AlphaVantageProvider as AlphaVantageProvider
-    from .providers import DataProvider as DataProvider
-    from .providers import FMPProvider as FMPProvider
-    from .providers import VendorProvider as VendorProvider
-    from .providers import YFinanceProvider as YFinanceProvider
-    from .providers import provider_for as provider_for
-    from .v1 import V1CompatibilityAdapter as V1CompatibilityAdapter
 
-# Maps each name to its module.
+# Maps each name that needs the extra `db` to its module.
 _HOMES = {
-    "AlphaVantageProvider": "v2.providers",
-    "CheckResult": "compat.data_validator",
-    "ColumnarDataLoader": "v2.columnar",
     "CorporateActionsProcessor": "db.symbols.processor",
-    "DataAwareStrategySelector": "compat.data_validator",
-    "DataCache": "v2.cache",
-    "DataProvider": "v2.providers",
-    "DataProviderError": "errors",
-    "DataQualityReport": "compat.data_validator",
-    "DataQualityScorer": "compat.data_validator",
-    "DataSyncManager": "compat.universe_sync",
-    "DataValidator": "compat.data_validator",
-    "FMPProvider": "v2.providers",
-    "HealthStatus": "v2.failover",
-    "LazyDataFrame": "v2.lazy",
-    "LiveDataPipeline": "v2.pipeline",
-    "MissingDataHandler": "compat.missing_data",
-    "MultiProviderDataManager": "v2.failover",
-    "PipelineBar": "v2.pipeline",
-    "ProviderHealthMonitor": "v2.failover",
-    "SmartDataLoader": "v2.loader",
-    "SyncReport": "compat.universe_sync",
     "UniverseDefinition": "db.universe.definition",
     "UniverseManager": "db.universe.manager",
-    "V1CompatibilityAdapter": "v2.v1",
-    "ValidationResult": "compat.validation",
-    "VendorProvider": "v2.providers",
-    "YFinanceProvider": "v2.providers",
-    "provider_for": "v2.providers",
 }
 
 __all__ = [

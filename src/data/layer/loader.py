@@ -7,24 +7,24 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..compat.missing_data import count_gaps, current_selector
+from ..calendars.calendar import calendar_for
+from ..calendars.grid import fitting_opens
+from ..data_manager import current_selector
 from ..errors import DataError, QueryError
-from ..model.bars import PRICES
+from ..model.bars import PRICES, among
 from ..model.query import check_no_string, distinct_symbols
 from ..model.timeframe import Timeframe
 from ..polars import pl  # its error names the missing extra
-from .cache import DataCache
-from .calls import foreign
-from .frames import bounds_ms, empty_prices
+from .calls import own_call
+from .data_cache import DataCache
 from .prefetch import Prefetch
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from .prices import bounds_ms, empty_prices
 
 __all__ = ["SmartDataLoader"]
 
@@ -33,6 +33,8 @@ _AT_ONCE = 20
 _LOOK_BACK = {"1d": 200, "1h": 30, "15m": 7, "5m": 3, "1m": 1}
 _USUAL_LOOK_BACK = 30
 _MANY_MISSING = 0.05
+# Prices are outliers beyond the quantiles multiplied or divided by the number.
+_QUANTILES, _TIMES = (0.01, 0.99), 10
 # Longer symbols are not tickers, but may be known.
 _LONGEST_TICKER = 15
 # First and last time that calendars know, as UTC microseconds.
@@ -45,7 +47,7 @@ class SmartDataLoader:
     """Loads series for a strategy, at most 20 at a time across all calls.
 
     It can be constructed outside an event loop, and used from several event loops; each of these
-    has its own limit of 20.
+    has its own limit of 20. With ``prefetch``, use it in one event loop at a time.
 
     Args:
         cache: Object with ``get_prices(symbol, timeframe, start, end)``, a coroutine function that
@@ -69,7 +71,7 @@ class SmartDataLoader:
                 hint="SmartDataLoader(DataCache(), prefetch=True)",
             )
         self._is_prefetching = bool(prefetch)
-        self._prefetches: WeakKeyDictionary[Any, Prefetch] = WeakKeyDictionary()
+        self._last: Prefetch | None = None
         self._slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
 
     async def load_strategy_data(
@@ -103,29 +105,29 @@ class SmartDataLoader:
         except TypeError as error:
             text = f"timeframes must be a list of strings, not {timeframes!r:.80}"
             raise QueryError(text) from error
-        labels = list(parsed)
         bounds_ms(start, end)
-        starts = {label: self._compute_buffer_start(start, str(parsed[label])) for label in labels}
+        starts = [
+            self._compute_buffer_start(start, str(timeframe)) for timeframe in parsed.values()
+        ]
         prefetch = self._prefetch()
         with prefetch.question() if prefetch else nullcontext():
-            frames = await asyncio.gather(
-                *(self._load(names, label, starts[label], end) for label in labels)
-            )
+            loading = map(self._load, [names] * len(parsed), parsed, starts, [end] * len(parsed))
+            answers = dict(zip(parsed, await asyncio.gather(*loading), strict=True))
         results: _Frames = {name: {} for name in names}
-        whole = {
-            (name, label)
-            for label, loaded in zip(labels, frames, strict=True)
-            for name in getattr(loaded, "without_gaps", ())
-        }
-        for label, loaded in zip(labels, frames, strict=True):
+        for label, frames in answers.items():
             for name in names:
-                frame = loaded[name]
+                frame = frames[name]
                 if isinstance(frame, Exception):
                     _log.error("Failed to load %s %s: %s", name, label, frame)
                     frame = empty_prices(parsed[label])
                 elif prefetch is not None and self._is_prefetching:
                     prefetch.note(name, str(parsed[label]), start, end)
                 results[name][label] = frame
+        whole = {
+            (name, label)
+            for label, frames in answers.items()
+            for name in getattr(frames, "without_gaps", ())
+        }
         # In a thread: for many series it takes seconds, in which the loop must go on.
         await asyncio.to_thread(self._validate_data_quality, results, whole)
         return results
@@ -135,10 +137,8 @@ class SmartDataLoader:
 
         The loader can still be used, without prefetching. May be called several times.
         """
-        self._is_prefetching = False
-        prefetch = self._prefetches.pop(asyncio.get_running_loop(), None)
-        for other in list(self._prefetches.values()):
-            other.clear()
+        prefetch = self._prefetch()
+        self._is_prefetching, self._last = False, None
         if prefetch is not None:
             await prefetch.close()
 
@@ -151,15 +151,10 @@ class SmartDataLoader:
 
     def _prefetch(self) -> Prefetch | None:
         """Return the running event loop's prefetch, or None if there is none."""
-        if not self._is_prefetching:
-            return None
-        loop = asyncio.get_running_loop()
-        known = self._prefetches.get(loop)
-        if known is None:
-            for ended in [prefetch for prefetch in self._prefetches if prefetch.is_closed()]:
-                del self._prefetches[ended]
-            known = self._prefetches[loop] = Prefetch(self.cache.manager)
-        return known
+        is_here = self._last is not None and self._last.loop is asyncio.get_running_loop()
+        if self._is_prefetching and not is_here:
+            self._last = Prefetch(self.cache.manager)
+        return self._last
 
     def _compute_buffer_start(self, start: date | datetime, timeframe: str) -> date | datetime:
         try:
@@ -174,22 +169,16 @@ class SmartDataLoader:
         if getattr(type(self.cache), "get_prices", None) is DataCache.get_prices:
             async with self._slot():
                 return await self.cache.get_prices_batch(symbols, timeframe, start, end)
-        frames = await asyncio.gather(
-            *(self._load_single_series(symbol, timeframe, start, end) for symbol in symbols)
-        )
-        return dict(zip(symbols, frames, strict=True))
+        series = (self._load_single_series(symbol, timeframe, start, end) for symbol in symbols)
+        return dict(zip(symbols, await asyncio.gather(*series), strict=True))
 
-    async def _load_single_series(
-        self, symbol: str, timeframe: str, start: Any, end: Any
-    ) -> pl.DataFrame | Exception:
-        async with self._slot():
-            try:
-                frame: pl.DataFrame = await foreign(
-                    type(self.cache).__name__,
-                    lambda: self.cache.get_prices(symbol, timeframe, start, end),
-                )
-            except DataError as error:
-                return error
+    async def _load_single_series(self, *question: Any) -> pl.DataFrame | Exception:
+        ask = partial(self.cache.get_prices, *question)
+        try:
+            async with self._slot():
+                frame: pl.DataFrame = await own_call(type(self.cache).__name__, ask)
+        except DataError as error:
+            return error
         if not isinstance(frame, pl.DataFrame):
             type_name = f"{type(frame).__module__}.{type(frame).__qualname__}"
             return QueryError(f"get_prices returned a {type_name}, not a Polars frame")
@@ -228,58 +217,41 @@ def _issues(frame: pl.DataFrame, symbol: str, timeframe: str, is_whole: bool) ->
     texts = {name: column.dtype for name, column in prices.items() if not column.dtype.is_numeric()}
     if texts:
         return [f"{name} has the type {dtype}, not a number" for name, dtype in texts.items()]
-    if is_whole and 0 < frame["high"].max() <= 10 * frame["low"].min():
+    if is_whole and 0 < frame["high"].max() <= _TIMES * frame["low"].min():
         return []  # all prices and their quantiles are between these
-    issues = [] if is_whole else _missing_problem(frame, prices, symbol, timeframe)
-    for name, column in prices.items():
-        lowest, highest = column.min(), column.max()
-        # The quantiles are between these; computing them takes longer.
-        if lowest is None or 0 < highest <= 10 * lowest:
+    values = {name: column.cast(pl.Float64).to_numpy() for name, column in prices.items()}
+    issues = []
+    time = next((name for name in ("timestamp", "date") if name in frame.columns), None)
+    if not is_whole and time is not None and len(values) == len(PRICES):
+        is_known = ~np.isnan(list(values.values())).any(axis=0)
+        share = _missing_share(frame[time], is_known, symbol, timeframe)
+        issues = [f"{share:.1%} missing data"] if share > _MANY_MISSING else []
+    for name, column in values.items():
+        known = column[~np.isnan(column)]
+        # All quantiles are between the lowest and the highest price; computing them takes longer.
+        if not len(known) or 0 < known.max() <= _TIMES * known.min():
             continue
-        values = _known_prices(column)
-        low, high = values.quantile(0.01), values.quantile(0.99)
-        if low is not None and high is not None:
-            count = int(((values > high * 10) | (values < low / 10)).sum())
-            issues += [f"{count} price outliers in {name}"] if count else []
+        low, high = np.quantile(known, _QUANTILES, method="nearest")
+        count = np.count_nonzero((known > high * _TIMES) | (known < low / _TIMES))
+        issues += [f"{count} price outliers in {name}"] if count else []
     return issues
 
 
-def _known_prices(values: pl.Series) -> pl.Series:
-    """Return prices as floats, with null for unknown prices."""
-    return values.cast(pl.Float64).fill_nan(None)
-
-
-def _missing_problem(
-    frame: pl.DataFrame, prices: Mapping[str, pl.Series], symbol: str, timeframe: str
-) -> list[str]:
-    """Return the problem that a frame lacks many expected bars, as a list; empty if it does not."""
-    time = next((name for name in ("timestamp", "date") if name in frame.columns), None)
-    if time is None or len(prices) < len(PRICES):
-        return []
-    stamps = _stamps_us(frame[time])
-    if stamps is None or not _may_be_known(symbol):
-        return []
-    is_known = stamps % 1000 == 0
-    for values in prices.values():
-        is_known &= ~np.isnan(values.cast(pl.Float64).to_numpy())
-    try:
-        gaps = count_gaps(stamps // 1000, is_known, symbol, timeframe)
-    except (DataError, ValueError):
-        return []  # no calendar applies: how many bars there should be is not known
-    return [f"{gaps.gap_pct:.1%} missing data"] if gaps.gap_pct > _MANY_MISSING else []
-
-
-def _may_be_known(symbol: str) -> bool:
-    """Return False if a symbol is unknown, without a search for the names that it resembles."""
-    is_ticker = current_selector().validate_ticker(symbol)["valid"]
-    return is_ticker or len(symbol) > _LONGEST_TICKER
-
-
-def _stamps_us(times: pl.Series) -> NDArray[np.int64] | None:
-    """Return times as UTC microseconds; None if they cannot be those of bars."""
+def _missing_share(times: pl.Series, is_known: Any, symbol: str, timeframe: str) -> float:
+    """Return the share of the expected bars that a series lacks; 0 if that cannot be known."""
     if not isinstance(times.dtype, pl.Date | pl.Datetime) or times.null_count():
-        return None
+        return 0.0
     stamps = times.cast(pl.Datetime("us")).cast(pl.Int64).to_numpy()
-    is_ascending = (stamps[1:] > stamps[:-1]).all()
     in_range = stamps[0] >= _FIRST_US and stamps[-1] <= _LAST_US
-    return stamps if is_ascending and in_range else None
+    selector = current_selector()
+    # An unknown symbol is not looked up, as that would search for the names that it resembles.
+    may_be_known = selector.validate_ticker(symbol)["valid"] or len(symbol) > _LONGEST_TICKER
+    if not (in_range and may_be_known and (stamps[1:] > stamps[:-1]).all()):
+        return 0.0
+    try:
+        calendar = calendar_for(selector.instrument(symbol))
+        expected = fitting_opens(stamps // 1000, calendar, Timeframe.parse(timeframe))
+    except (DataError, ValueError):
+        return 0.0  # no calendar applies
+    present = stamps[is_known & (stamps % 1000 == 0)] // 1000
+    return float((~among(expected, present)).mean()) if len(expected) else 0.0

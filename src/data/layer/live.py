@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..clock import Clock, SystemClock
@@ -15,12 +15,10 @@ from ..errors import QueryError
 from ..model.instant import DAY_MS, SECOND_MS, date_of, from_ms
 from ..model.query import check_no_string, distinct_symbols
 from ..model.timeframe import Timeframe
-from .failover import call_provider
-from .frames import checked_prices
+from .failover import fetch_from
 from .providers import VendorProvider
 
 if TYPE_CHECKING:
-    from ..model.stream import LiveBar
     from .providers import DataProvider
 
 __all__ = ["BarQueue", "LiveDataPipeline", "PipelineBar"]
@@ -28,7 +26,7 @@ __all__ = ["BarQueue", "LiveDataPipeline", "PipelineBar"]
 _CAPACITY = 1000
 _BACK_OFF_S = 60.0
 # A provider is queried this long after a bar's close, and so often until it has the bar.
-_AFTER_CLOSE_S, _TRIES = 1.0, 3
+_AFTER_CLOSE_MS, _TRIES = SECOND_MS, 3
 _TIMEOUT_S = 30.0
 # 1970 began on a Thursday, weeks begin on Monday.
 _MONDAY_MS = 4 * DAY_MS
@@ -93,28 +91,25 @@ class _Series:
         symbol, timeframe, key: Series, and its key among the subscribers.
         closed_ms: Time by which delivered bars had closed; bars that closed earlier are not polled
             again.
+        due_ms: Time at which a provider of the program is queried next.
         newest: Opening time of the newest bar delivered.
         phase_ms: Remainder of the closes when divided by the length of a bar.
-        polled_ms: Time of the last poll that did not fail, or after which no other provider is tried
-            before the next close; 0 before the first.
+        tries: Number of queries since the last close that found no new bar.
     """
 
     symbol: str
     timeframe: Timeframe
     key: str
     closed_ms: int
-    newest: datetime | None = None
-    phase_ms: int = 0
-    polled_ms: int = 0
+    phase_ms: int
+    due_ms: int = 0
+    newest: datetime = datetime.min
+    tries: int = 0
 
-    def next_close_ms(self, now_ms: int) -> int:
+    def next_due_ms(self, now_ms: int) -> int:
+        """Return the time of the first query after the next close."""
         step_ms = self.timeframe.step_ms or 1
-        return now_ms + step_ms - (now_ms - self.phase_ms) % step_ms
-
-    def undelivered(self, now_ms: int) -> int:
-        """Return how many bars may have closed since the last one delivered, at most."""
-        step_ms = self.timeframe.step_ms or _SHORTEST_MONTH_MS
-        return (now_ms - self.closed_ms) // step_ms + 1
+        return now_ms + step_ms - (now_ms - self.phase_ms) % step_ms + _AFTER_CLOSE_MS
 
 
 class LiveDataPipeline:
@@ -152,27 +147,16 @@ class LiveDataPipeline:
         pause: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
         self.providers = list(providers)
-        wrong = [
-            provider
-            for provider in self.providers
-            if not callable(getattr(provider, "fetch_prices", None))
-        ]
-        if wrong or not self.providers:
-            what = (
-                f"{type(wrong[0]).__name__} has no fetch_prices"
-                if wrong
-                else "no provider is given"
-            )
-            raise QueryError(what)
-        if (
-            isinstance(lookback_bars, bool)
-            or not isinstance(lookback_bars, int)
-            or lookback_bars < 0
-        ):
+        if not self.providers:
+            raise QueryError("no provider is given")
+        for provider in self.providers:
+            if not callable(getattr(provider, "fetch_prices", None)):
+                raise QueryError(f"{type(provider).__name__} has no fetch_prices")
+        is_number = isinstance(lookback_bars, int) and not isinstance(lookback_bars, bool)
+        if not is_number or lookback_bars < 0:
             raise QueryError(f"lookback_bars must be a number of bars, not {lookback_bars!r:.80}")
         self._lookback, self._clock = lookback_bars, clock or SystemClock()
         self._pause = pause or asyncio.sleep
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.subscribers: defaultdict[str, list[BarQueue]] = defaultdict(list)
 
@@ -184,20 +168,18 @@ class LiveDataPipeline:
                 length and the provider would have to be polled.
         """
         check_no_string(symbols, hint=f"[{symbols!r}]")
-        self._enter()
         parsed = Timeframe.parse(timeframe)
         are_feeds = all(isinstance(provider, VendorProvider) for provider in self.providers)
         if parsed.step_ms is None and not are_feeds:
             raise QueryError(f"bars of {timeframe} have no fixed length, so they cannot be polled")
-        series = [
-            _Series(symbol, parsed, _key(symbol, parsed), self._clock.now_ms())
-            for symbol in distinct_symbols(symbols)
-        ]
-        for one_series in series:
-            one_series.phase_ms = _MONDAY_MS if parsed.unit == "w" else 0
-            running = self._tasks.get(one_series.key)
-            if running is None or running.done():
-                self._tasks[one_series.key] = asyncio.create_task(self._stream(one_series))
+        keys = {symbol: _key(symbol, parsed) for symbol in distinct_symbols(symbols)}
+        phase_ms, now_ms = _MONDAY_MS if parsed.unit == "w" else 0, self._clock.now_ms()
+        for symbol, key in keys.items():
+            task = self._tasks.get(key)
+            if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+                series = _Series(symbol, parsed, key, now_ms, phase_ms)
+                series.due_ms = series.next_due_ms(now_ms)
+                self._tasks[key] = asyncio.create_task(self._stream(series))
 
     async def subscribe(self, symbol: str, timeframe: str) -> BarQueue:
         """Return a new queue for a series, which receives all bars from now on.
@@ -208,7 +190,6 @@ class LiveDataPipeline:
         Raises:
             QueryError: The symbol or the timeframe is invalid.
         """
-        self._enter()
         queue = BarQueue()
         self.subscribers[_key(symbol, Timeframe.parse(timeframe))].append(queue)
         return queue
@@ -220,31 +201,16 @@ class LiveDataPipeline:
                 queues.remove(queue)
 
     async def stop(self) -> None:
-        """End all tasks and feeds, and wait for their end. May be called several times.
-
-        Raises:
-            QueryError: The pipeline runs in another event loop, which is still open.
-        """
-        self._enter()
-        tasks, self._tasks = list(self._tasks.values()), {}
-        for task in tasks:
+        """End all tasks and feeds, and wait for their end. May be called several times."""
+        tasks, self._tasks = self._tasks, {}
+        mine = [task for task in tasks.values() if task.get_loop() is asyncio.get_running_loop()]
+        for task in mine:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._loop = None
-
-    def _enter(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is not None and self._loop.is_closed():  # its tasks are gone with it
-            self._loop, self._tasks = None, {}
-        if self._loop not in (None, loop):
-            raise QueryError(
-                "this pipeline runs in another event loop", hint="use one pipeline for each loop"
-            )
-        self._loop = loop
+        await asyncio.gather(*mine, return_exceptions=True)
 
     async def _stream(self, series: _Series) -> None:
         """Deliver a series until cancelled; a failure ends neither this series nor others."""
-        turn, failures = 0, 0
+        turn = failures = 0
         while True:
             provider = self.providers[turn % len(self.providers)]
             reason: object = "the feed has ended"
@@ -257,9 +223,8 @@ class LiveDataPipeline:
                     continue
             except Exception as error:  # noqa: BLE001 - logged, the series goes on
                 reason = error
-            _log.error(
-                "Live data streaming failed for %s %s: %s", series.symbol, series.timeframe, reason
-            )
+            label = series.timeframe
+            _log.error("Live data streaming failed for %s %s: %s", series.symbol, label, reason)
             turn, failures = turn + 1, failures + 1
             await self._pause(_BACK_OFF_S)
 
@@ -268,63 +233,58 @@ class LiveDataPipeline:
 
         Its history begins early enough for all bars that closed while no feed was running.
         """
-        label, missed = str(series.timeframe), series.undelivered(self._clock.now_ms())
-        lookback = self._lookback if is_first else max(self._lookback, missed)
+        label, lookback = str(series.timeframe), self._lookback
+        if not is_first:
+            length_ms = series.timeframe.step_ms or _SHORTEST_MONTH_MS
+            missed = (self._clock.now_ms() - series.closed_ms) // length_ms + 1
+            lookback = max(lookback, missed)
         feed = await provider.live_feed(series.symbol, label, lookback)
         try:
             async for bar in feed:
-                self._deliver(series, [_bar_of_feed(series.symbol, label, bar)])
+                values = bar.open, bar.high, bar.low, bar.close, bar.volume, bar.origin
+                made = PipelineBar(series.symbol, label, from_ms(bar.stamp_ms), *values)
+                self._deliver(series, [made])
         finally:
             await asyncio.shield(asyncio.to_thread(feed.stop))
 
     async def _poll(self, provider: DataProvider, series: _Series, *, is_last: bool) -> None:
-        """Deliver the bars that have closed since the last one, after waiting for a close.
+        """Wait until the next query is due, and deliver the bars that have closed since the last one.
 
-        Do not wait if one was missed since the last poll, because a provider failed or its feed ended.
-        With ``is_last``, which means that all providers have failed, the close counts as polled even if
-        this one fails too.
+        A query that fails remains due, unless ``is_last``: all providers have failed.
         """
         timeframe, step_ms = series.timeframe, series.timeframe.step_ms or 0
         now_ms = self._clock.now_ms()
-        since_ms = min(max(series.polled_ms, series.closed_ms), now_ms)
-        wait_s = (series.next_close_ms(since_ms) - now_ms) / SECOND_MS + _AFTER_CLOSE_S
-        if wait_s > 0:
-            await self._pause(wait_s)
-        for left in reversed(range(_TRIES)):
-            now_ms = self._clock.now_ms()
-            if is_last:
-                series.polled_ms = now_ms
-            # The bar that closes next began up to its length ago; the clock may have been set back.
-            bounds = date_of(min(series.closed_ms, now_ms) - step_ms + 1), date_of(now_ms)
-            name = type(provider).__name__
-            frame = await call_provider(
-                name, provider, series.symbol, timeframe, bounds, _TIMEOUT_S
-            )
-            rows = checked_prices(frame, timeframe, bounds, name, now_ms)
-            bars = [
-                bar
-                for bar in _bars_of_rows(series.symbol, str(timeframe), rows.iter_rows())
-                if series.closed_ms < _closed_ms(bar, step_ms) <= now_ms
-            ]
-            self._deliver(series, bars)
-            pause_ms = step_ms // 20
-            is_close_next = series.next_close_ms(now_ms) <= self._clock.now_ms() + pause_ms
-            if bars or not left or is_close_next:
-                series.polled_ms = now_ms
-                return
-            await self._pause(pause_ms / SECOND_MS)
+        # The clock may have been set back since the time was calculated.
+        wait_ms = min(series.due_ms, series.next_due_ms(now_ms)) - now_ms
+        if wait_ms > 0:
+            await self._pause(wait_ms / SECOND_MS)
+        now_ms = self._clock.now_ms()
+        if is_last:
+            series.due_ms = series.next_due_ms(now_ms)
+        # The bar that closes next began up to its length ago; the clock may have been set back.
+        bounds = date_of(min(series.closed_ms, now_ms) - step_ms + 1), date_of(now_ms)
+        name, question = type(provider).__name__, (series.symbol, timeframe, bounds)
+        rows = await fetch_from(name, provider, *question, _TIMEOUT_S, self._clock)
+        bars = [_bar_of_row(series, row) for row in rows.iter_rows()]
+        new = [bar for bar in bars if series.closed_ms < _closed_ms(bar, step_ms) <= now_ms]
+        self._deliver(series, new)
+        series.due_ms = series.next_due_ms(now_ms)
+        series.tries = 0 if new else (series.tries + 1) % _TRIES
+        if series.tries:
+            series.due_ms = min(series.due_ms, now_ms + step_ms // 20)
 
     def _deliver(self, series: _Series, bars: Iterable[PipelineBar]) -> None:
         """Deliver only bars that are newer than the last one delivered, even by another feed."""
         step_ms = series.timeframe.step_ms
         for bar in bars:
-            if series.newest is not None and bar.timestamp <= series.newest:
+            if bar.timestamp <= series.newest:
                 continue
             series.newest = bar.timestamp
             if step_ms is not None:
                 closed_ms = _closed_ms(bar, step_ms)
                 series.closed_ms = max(series.closed_ms, closed_ms)
                 series.phase_ms = closed_ms % step_ms
+                series.due_ms = closed_ms + step_ms + _AFTER_CLOSE_MS
             for queue in self.subscribers[series.key]:
                 queue.push(bar)
 
@@ -336,17 +296,12 @@ def _key(symbol: str, timeframe: Timeframe) -> str:
     return f"{symbol}:{timeframe}"
 
 
-def _bar_of_feed(symbol: str, timeframe: str, bar: LiveBar) -> PipelineBar:
-    values = bar.open, bar.high, bar.low, bar.close, bar.volume
-    return PipelineBar(symbol, timeframe, from_ms(bar.stamp_ms), *values, bar.origin)
-
-
-def _bars_of_rows(symbol: str, timeframe: str, rows: Iterable[Any]) -> Iterable[PipelineBar]:
-    for time, *values, _ in rows:
-        stamp = time if isinstance(time, datetime) else datetime(time.year, time.month, time.day)
-        volume = values[4]
-        values[4] = float("nan") if volume is None else float(volume)
-        yield PipelineBar(symbol, timeframe, stamp, *values)
+def _bar_of_row(series: _Series, row: tuple[Any, ...]) -> PipelineBar:
+    """Return a row of :func:`.checked_prices` as a bar; an unknown volume is NaN."""
+    stamp, *prices, volume, _ = row
+    stamp = stamp if isinstance(stamp, datetime) else datetime.combine(stamp, time())
+    values = [*prices, float("nan") if volume is None else float(volume)]
+    return PipelineBar(series.symbol, str(series.timeframe), stamp, *values)
 
 
 def _closed_ms(bar: PipelineBar, step_ms: int) -> int:

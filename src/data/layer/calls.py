@@ -1,4 +1,4 @@
-"""Awaitable calls to the data manager, for the classes of the second data layer."""
+"""Awaitable calls to the data manager and to a program's own objects."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from ..model.caller import called_from, working_for
 from ..model.timeframe import Timeframe
 from ..net.deadline import Deadline
 from ..vendors.foreign import error_text, mask_keys
-from .frames import empty_prices, prices_frame
+from .prices import empty_prices, prices_frame
 
 if TYPE_CHECKING:
     from ..data_manager import DataManager
     from ..polars import pl
 
+__all__ = ["in_thread", "own_call", "prices"]
+
 R = TypeVar("R")
+# Calls that have not ended yet: the event loop itself keeps only weak references to tasks.
+_running = set[asyncio.Future[Any]]()
 
 
 async def in_thread(work: Callable[[], R], *, looks: bool, timeout: float | None = None) -> R:
@@ -39,42 +43,32 @@ async def in_thread(work: Callable[[], R], *, looks: bool, timeout: float | None
     return await answer(call, Deadline(SystemClock(), timeout), looks=looks)
 
 
-async def foreign(name: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+async def own_call(
+    name: str, ask: Callable[[], Awaitable[Any]], limit_s: float | None = None
+) -> Any:
     """Await a call to the program's own object; convert any error to one of this library's.
 
-    Even a ``CancelledError`` is converted, unless the caller was cancelled. ``KeyboardInterrupt``
-    and ``SystemExit`` are passed on.
+    If the caller is cancelled or the time is up, the call is cancelled too. Its end is not awaited,
+    because it may catch the cancellation. Warnings of the call name the line that awaits this one.
 
     Args:
         name: Name of the object, for errors.
         ask: Function that makes the call.
+        limit_s: Seconds to wait; None means no limit.
 
     Raises:
-        DataError: The object failed, in whatever way.
-    """
-    task = asyncio.current_task()
-    cancels = task.cancelling() if task else 0
-    try:
-        return await ask()
-    except DataError as error:
-        mask_keys(error)
-        raise
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # the program's object may raise any class
-        if isinstance(error, asyncio.CancelledError) and task and task.cancelling() > cancels:
-            raise
-        raise ForeignError(f"{name}: {error_text(error)}", provider=name) from error
-
-
-async def within(name: str, call: asyncio.Future[Any], limit_s: float) -> Any:
-    """Return the result of a call; stop waiting after ``limit_s`` seconds or if cancelled.
-
-    The call is then cancelled, but its end is not awaited, because it may catch the cancellation.
-
-    Raises:
+        DataError: The object failed, in whatever way, even with a ``CancelledError`` of its own.
         ProviderTimeoutError: The time limit has expired.
     """
+
+    async def run() -> Any:
+        return await ask()
+
+    with working_for(called_from()):
+        call = asyncio.ensure_future(run())
+    _running.add(call)
+    call.add_done_callback(_running.discard)
+    call.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
         await asyncio.wait({call}, timeout=limit_s)
     finally:
@@ -82,21 +76,21 @@ async def within(name: str, call: asyncio.Future[Any], limit_s: float) -> Any:
         call.cancel()
     if is_late:
         raise ProviderTimeoutError(f"{name} did not answer within {limit_s:g} s", provider=name)
-    return call.result()
-
-
-def keep(call: asyncio.Future[Any], running: set[asyncio.Future[Any]]) -> asyncio.Future[Any]:
-    """Add a call to ``running`` until it ends, and return it; its error is not reported a second time."""
-    running.add(call)
-    call.add_done_callback(running.discard)
-    call.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return call
+    try:
+        return call.result()
+    except DataError as error:
+        mask_keys(error)
+        raise
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # the program's object may raise any class
+        raise ForeignError(f"{name}: {error_text(error)}", provider=name) from error
 
 
 async def prices(
     manager: DataManager, symbol: str, timeframe: str, start: Any, end: Any, **options: Any
 ) -> pl.DataFrame:
-    """Return bars in the format of :func:`prices_frame`; an empty frame if there are none.
+    """Return bars in the format of :func:`.prices_frame`; an empty frame if there are none.
 
     Args:
         manager: Data manager to call.

@@ -191,12 +191,7 @@ def provider_for(
         raise UnknownProviderError(
             f"unknown vendor {vendor!r:.80}", hint="`onetape providers` lists them"
         )
-    classes: tuple[type[VendorProvider], ...] = (
-        FMPProvider,
-        AlphaVantageProvider,
-        YFinanceProvider,
-    )
-    declared = {cls.vendor: cls for cls in classes}
+    declared = {cls.vendor: cls for cls in (FMPProvider, AlphaVantageProvider, YFinanceProvider)}
     made = type("VendorProvider", (VendorProvider,), {"vendor": name})
     cls: type[VendorProvider] = declared.get(name, made)
     return cls(api_key, manager=manager, timeout=timeout)
@@ -206,11 +201,7 @@ class _LimitedSource(VendorDataSource):
     """A source with its own key and, unless the rules set a lower one, the account's rate limit."""
 
     def __init__(
-        self,
-        per_minute: int | None,
-        manager: DataManager | None,
-        vendor: str,
-        api_key: str | None,
+        self, per_minute: int | None, manager: DataManager | None, vendor: str, api_key: str | None
     ) -> None:
         self._per_minute = per_minute
         keys = {} if api_key is None else {"api_key": api_key}
@@ -224,11 +215,11 @@ class _LimitedSource(VendorDataSource):
         rules = base.provider_selector.rules
         if self._per_minute is not None:
             providers = rules.get("providers") or {}
-            of_provider = providers.get(self.provider) or {}
-            limits = of_provider.get("rate_limits") or {}
+            vendor = providers.get(self.provider) or {}
+            limits = vendor.get("rate_limits") or {}
             most = min(self._per_minute, limits.get("requests_per_minute") or self._per_minute)
-            of_provider = of_provider | {"rate_limits": limits | {"requests_per_minute": most}}
-            rules = rules | {"providers": providers | {self.provider: of_provider}}
+            vendor = vendor | {"rate_limits": limits | {"requests_per_minute": most}}
+            rules = rules | {"providers": providers | {self.provider: vendor}}
         made = manager_like(base, rules)
         self._use_keys(made)
         return made

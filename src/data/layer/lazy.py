@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..forks import renew_after_fork
-from ..model.bars import PRICES
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
-
-    from ..data_manager import DataManager
     from ..polars import pl
 
 __all__ = ["LazyDataFrame"]
@@ -37,39 +33,6 @@ class LazyDataFrame:
         self._data: pl.DataFrame | None = None
         self.after_fork()
         renew_after_fork(self)
-
-    @classmethod
-    def of(
-        cls,
-        symbol: str,
-        timeframe: str,
-        start: date | datetime,
-        end: date | datetime,
-        columns: Sequence[str] = (*PRICES, "volume"),
-        *,
-        manager: DataManager | None = None,
-    ) -> LazyDataFrame:
-        """Return a frame of the data manager's bars; nothing is read before it is used.
-
-        Bars that are missing from the store are fetched on first use, with the warnings of
-        ``get_ohlcv``. Stored columns are mapped into memory, so before the frame is loaded
-        :meth:`slice` copies only the rows that it returns.
-
-        Args:
-            symbol, timeframe: See ``get_ohlcv``.
-            start, end: First and last date or time, both inclusive.
-            columns: Columns after ``timestamp``: some of ``open``, ``high``, ``low``, ``close``, ``volume``
-                and ``adj_close``. All are ``Float64``, NaN if unknown.
-            manager: Data manager; None means :func:`~onetape.data.get_data_manager`, called on first use.
-
-        Raises:
-            QueryError: A column, the timeframe or the range is invalid.
-        """
-        from .columnar import NUMBERS, StoredRows, checked_columns
-
-        names = checked_columns(columns, NUMBERS)
-        rows = StoredRows(symbol, timeframe, start, end, names, manager)
-        return cls(rows, f"{symbol}:{timeframe}:{start}:{end}")
 
     def after_fork(self) -> None:
         """Create a new lock in a forked child."""

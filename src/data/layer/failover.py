@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, SystemClock
 from ..errors import (
@@ -15,47 +18,76 @@ from ..errors import (
     DataError,
     DataProviderError,
     NoDataAvailableError,
+    NoDataError,
     QueryError,
 )
-from ..model.caller import called_from, collecting_warnings, working_for
+from ..model.caller import collecting_warnings
 from ..model.instant import date_of
 from ..model.timeframe import Timeframe
-from ..net.circuit_breaker import BreakerTimings, Circuit, CircuitPolicy, Outcome, outcome_of
-from .calls import foreign, keep, within
-from .frames import bounds_ms, checked_prices
+from ..net.circuit_breaker import BreakerTimings, Circuit, CircuitPolicy, Outcome
+from .calls import own_call
+from .prices import bounds_ms, checked_prices
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
     from datetime import date
 
     from ..polars import pl
     from .providers import DataProvider
 
 __all__ = [
-    "SKIPS_FAILING",
+    "Guard",
     "HealthStatus",
     "MultiProviderDataManager",
     "ProviderHealthMonitor",
-    "call_provider",
+    "fetch_from",
 ]
 
 _SLOW_S = 10.0
 _CHECKED = ("SPY", "1d", timedelta(days=5))
-_SKIPS = BreakerTimings(1, 30.0, 300.0)
-SKIPS_FAILING = CircuitPolicy(failing=_SKIPS, unreadable=_SKIPS, refused=_SKIPS, locked_out=_SKIPS)
+_POLICY = CircuitPolicy(failing=BreakerTimings(1, 30.0, 300.0))
 # Errors that are about the question, not the provider.
-_OF_QUESTIONS = QueryError, CapabilityError, NoDataAvailableError
-_running = set[asyncio.Future[Any]]()  # calls that have not ended yet
+_OF_QUESTIONS = QueryError, CapabilityError, NoDataError, NoDataAvailableError
 _log = logging.getLogger("onetape.v2")
 
 
-class _RegisteredProvider(NamedTuple):
-    """A provider with its position in the query order."""
+class Guard:
+    """Skips an object for 30 s after a failure; the time doubles with each failed trial, up to 300 s.
 
-    priority: int
-    position: int
-    name: str
-    provider: DataProvider
+    Args:
+        clock: Function that returns the clock.
+
+    Attributes:
+        circuit: State of the object; ``reason`` is the last failure.
+    """
+
+    def __init__(self, clock: Callable[[], Clock]) -> None:
+        self._clock, self.circuit = clock, Circuit()
+
+    def wait_s(self) -> float:
+        """Return the seconds for which the object is to be skipped; 0 if it may be called."""
+        return self.circuit.shut_for(self._clock().monotonic())
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Record how the call in the block ends; only a ``DataError`` can be a failure."""
+        is_trial = not self.circuit.is_closed
+        self.circuit = _POLICY.enter(self.circuit, self._clock().monotonic())
+        outcome: Outcome = "says nothing"  # if it is cancelled, the next call may try
+        reason = ""
+        try:
+            yield
+            outcome = "answered"
+        except DataError as error:
+            is_fault = not (
+                isinstance(error, _OF_QUESTIONS) or getattr(error, "is_no_fault", False)
+            )
+            outcome, reason = "failing" if is_fault else outcome, str(error)
+            raise
+        finally:
+            now_s = self._clock().monotonic()
+            self.circuit = _POLICY.leave(
+                self.circuit, outcome, now_s, trial=is_trial, reason=reason
+            )
 
 
 class MultiProviderDataManager:
@@ -73,25 +105,18 @@ class MultiProviderDataManager:
         clock: Clock for the times.
 
     Attributes:
+        providers: Providers by name, in query order.
+        provider_priority: Pairs of priority and name, in query order.
         provider_health: Maps each name to ``status`` (``unknown``, ``healthy`` or ``error``),
             ``last_check`` (aware UTC, or None) and, after a failure, ``last_error``.
     """
 
     def __init__(self, *, timeout: float = 30.0, clock: Clock | None = None) -> None:
         self._timeout, self._clock = timeout, clock or SystemClock()
-        self._registered: list[_RegisteredProvider] = []
-        self._circuits: dict[str, Circuit] = {}
+        self.providers: dict[str, DataProvider] = {}
+        self.provider_priority: list[tuple[int, str]] = []
         self.provider_health: dict[str, dict[str, Any]] = {}
-
-    @property
-    def providers(self) -> dict[str, DataProvider]:
-        """A new dictionary of the providers by name, in query order."""
-        return {entry.name: entry.provider for entry in self._registered}
-
-    @property
-    def provider_priority(self) -> list[tuple[int, str]]:
-        """A new list of (priority, name) pairs, in query order."""
-        return [(entry.priority, entry.name) for entry in self._registered]
+        self._guards: dict[str, Guard] = {}
 
     def register_provider(self, name: str, provider: DataProvider, priority: int = 0) -> None:
         """Add a provider, replacing any with the same name.
@@ -112,11 +137,11 @@ class MultiProviderDataManager:
             raise QueryError(f"{name}: {type(provider).__name__} has no fetch_prices")
         if isinstance(priority, bool) or not isinstance(priority, int):
             raise QueryError(f"{name}: the priority must be an integer, not {priority!r:.80}")
-        others = [entry for entry in self._registered if entry.name != name]
-        position = 1 + max((entry.position for entry in others), default=0)
-        others.append(_RegisteredProvider(priority, position, name, provider))
-        self._registered = sorted(others, key=lambda entry: (entry.priority, entry.position))
-        self._circuits[name] = Circuit()
+        others = [entry for entry in self.provider_priority if entry[1] != name]
+        self.provider_priority = sorted([*others, (priority, name)], key=itemgetter(0))
+        providers = self.providers | {name: provider}
+        self.providers = {other: providers[other] for _, other in self.provider_priority}
+        self._guards[name] = Guard(lambda: self._clock)
         self.provider_health[name] = {"status": "unknown", "last_check": None}
 
     async def fetch_with_fallback(
@@ -137,26 +162,28 @@ class MultiProviderDataManager:
             QueryError: The timeframe or range is invalid, or no provider is registered.
             DataProviderError: Every provider failed or is being skipped; ``attempts`` lists them.
         """
-        parsed = Timeframe.parse(timeframe)
+        question = symbol, Timeframe.parse(timeframe), (start, end)
         bounds_ms(start, end)
-        if not self._registered:
+        if not self.providers:
             raise QueryError("no provider is registered", hint="call register_provider first")
         attempts: list[Attempt] = []
         empty: tuple[pl.DataFrame, str] | None = None
-        for _, _, name, provider in self._registered:
-            wait_s = self._circuits[name].shut_for(self._clock.monotonic())
-            if wait_s:
-                reason = self._circuits[name].reason
+        for name, provider in self.providers.items():
+            guard = self._guards[name]
+            if wait_s := guard.wait_s():
                 _log.warning("Provider %s unhealthy, skipping", name)
-                text = f"skipped for another {wait_s:.0f} s after: {reason}"
+                text = f"skipped for another {wait_s:.0f} s after: {guard.circuit.reason}"
                 attempts.append(Attempt(name, "CircuitOpenError", text))
                 continue
             try:
-                frame = await self._fetched(name, provider, symbol, parsed, (start, end))
+                with guard.attempt():
+                    frame = await fetch_from(name, provider, *question, self._timeout, self._clock)
             except DataError as error:
                 _log.error("Provider %s failed for %s: %s", name, symbol, error)
+                self._note(name, "error", last_error=str(error))
                 attempts.append(Attempt(name, type(error).__name__, str(error), error=error))
                 continue
+            self._note(name, "healthy")
             if len(frame):
                 return frame, name
             empty = empty or (frame, name)
@@ -169,69 +196,30 @@ class MultiProviderDataManager:
             symbol=symbol,
         )
 
-    async def _fetched(
-        self, name: str, provider: DataProvider, symbol: str, timeframe: Timeframe, bounds: Any
-    ) -> pl.DataFrame:
-        """Return a provider's bars, and record its health.
-
-        Raises:
-            DataError: The provider failed, in whatever way.
-        """
-        is_trial = not self._circuits[name].is_closed
-        self._circuits[name] = SKIPS_FAILING.enter(self._circuits[name], self._clock.monotonic())
-        try:
-            frame = await call_provider(name, provider, symbol, timeframe, bounds, self._timeout)
-            checked = checked_prices(frame, timeframe, bounds, name, self._clock.now_ms())
-        except DataError as error:
-            self._note(name, error, is_trial=is_trial)
-            raise
-        except BaseException:  # cancelled: the next call may try
-            self._circuits[name] = SKIPS_FAILING.leave(
-                self._circuits[name], "says nothing", self._clock.monotonic(), trial=is_trial
-            )
-            raise
-        self._note(name, None, is_trial=is_trial)
-        return checked
-
-    def _note(self, name: str, error: DataError | None, *, is_trial: bool) -> None:
-        outcome, now_s = _outcome(error), self._clock.monotonic()
-        self._circuits[name] = SKIPS_FAILING.leave(
-            self._circuits[name], outcome, now_s, trial=is_trial, reason=str(error or "")
-        )
-        checked = {"last_check": datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)}
-        if outcome == "answered":
-            self.provider_health[name] = {"status": "healthy", **checked}
-        elif error is not None:
-            self.provider_health[name] = {"status": "error", "last_error": str(error), **checked}
+    def _note(self, name: str, status: str, **error: str) -> None:
+        checked = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        self.provider_health[name] = {"status": status, **error, "last_check": checked}
 
 
-def _outcome(error: DataError | None) -> Outcome:
-    """Return the outcome of a call; an error in the query does not count against the provider."""
-    outcome = outcome_of(error)
-    is_ill = outcome == "says nothing" and not isinstance(error, _OF_QUESTIONS)
-    return "failing" if is_ill and not getattr(error, "is_no_fault", False) else outcome
-
-
-async def call_provider(
+async def fetch_from(
     name: str,
     provider: DataProvider,
     symbol: str,
     timeframe: Timeframe,
-    bounds: Any,
+    bounds: tuple[Any, Any],
     limit_s: float,
-) -> Any:
-    """Call a provider; convert any error to one of this library's.
+    clock: Clock,
+) -> pl.DataFrame:
+    """Return a provider's bars after checking them; see :func:`.checked_prices`.
 
-    Its warnings name the line that awaits this call.
+    Raises:
+        DataError: The provider failed, in whatever way.
     """
-
-    def ask() -> Awaitable[Any]:
-        """Start the call as a task of its own, so that its end need not be awaited."""
-        with working_for(called_from()):
-            call = asyncio.ensure_future(provider.fetch_prices(symbol, str(timeframe), *bounds))
-        return within(name, keep(call, _running), limit_s)
-
-    return await foreign(name, ask)
+    began_ms = clock.now_ms()
+    ask = partial(provider.fetch_prices, symbol, str(timeframe), *bounds)
+    frame = await own_call(name, ask, limit_s)
+    now_ms = max(began_ms, clock.now_ms())  # the clock may be set back meanwhile
+    return checked_prices(frame, symbol, timeframe, bounds, name, now_ms)
 
 
 @dataclass(frozen=True)
@@ -270,26 +258,22 @@ class ProviderHealthMonitor:
 
         No exception is raised, except for a cancellation.
         """
-        symbol, timeframe, length = _CHECKED
-        now_ms = self._clock.now_ms()
-        today, parsed = date_of(now_ms), Timeframe.parse(timeframe)
-        began = self._clock.monotonic()
+        symbol, label, length = _CHECKED
+        today, began = date_of(self._clock.now_ms()), self._clock.monotonic()
+        question = symbol, Timeframe.parse(label), (today - length, today)
         try:
-            bounds = today - length, today
             with collecting_warnings() as lacking:  # bars that a vendor did not send
-                answer = await call_provider(
-                    provider_name, provider, symbol, parsed, bounds, self._timeout
+                frame = await fetch_from(
+                    provider_name, provider, *question, self._timeout, self._clock
                 )
-            took = self._clock.monotonic() - began
-            frame = checked_prices(answer, parsed, bounds, provider_name, now_ms)
         except DataError as error:
             status = HealthStatus("error", str(error))
         else:
+            took = self._clock.monotonic() - began
+            status = HealthStatus("healthy", "", took)
             if lacking or not len(frame):
                 status = HealthStatus("degraded", (lacking or ["No data returned"])[0], took)
             elif took > _SLOW_S:
                 status = HealthStatus("slow", f"Response time: {took:.1f}s", took)
-            else:
-                status = HealthStatus("healthy", "", took)
         self.metrics[provider_name] = status
         return status
