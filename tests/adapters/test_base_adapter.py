@@ -44,10 +44,10 @@ from src.data.errors import (
     RateLimitedError,
     RulesError,
 )
-from src.data.polars.data_portal import PolarsDataPortal
+from src.data.layer.frames import PRICE, WIDE_VOLUME
+from src.data.layer.polars_portal import PolarsDataPortal
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
-from src.data.polars.schemas import PRICE, WIDE_VOLUME
 from src.data.sources import foreign_source
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))

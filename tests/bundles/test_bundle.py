@@ -30,8 +30,8 @@ from src.data.errors import (
     QueryError,
     StorageError,
 )
+from src.data.layer.frames import float_frame
 from src.data.model.instant import DAY_MS, parse_iso
-from src.data.polars.decimals import float_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
 from src.data.polars.parquet_writer import ParquetWriter

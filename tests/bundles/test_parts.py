@@ -18,7 +18,7 @@ from src.data.bundles.bundle import Bundle
 from src.data.bundles.commit import BundleFiles
 from src.data.bundles.parquet_writer import rebuilt
 from src.data.bundles.partitions import main_of
-from src.data.polars.decimals import decimal_frame
+from src.data.layer.frames import decimal_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
 from src.data.polars.parquet_writer import ParquetWriter

@@ -135,7 +135,7 @@ def test_a_programs_bundle_is_not_removed(folder: Path, capsys: pytest.CaptureFi
 def test_without_polars_the_extra_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    packages = ("onetape.data.polars", "onetape.data.bundles")
+    packages = ("onetape.data.layer", "onetape.data.bundles")
     with monkeypatch.context() as without:
         for name in [n for n in sys.modules if n.startswith(packages)]:
             if name in packages:  # importing it again sets the attribute of the package above, too

@@ -23,7 +23,7 @@ from src.data.bundles.request import extended, request_of
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import BundleError, IncompleteDataWarning, QueryError
-from src.data.polars.decimals import float_frame
+from src.data.layer.frames import float_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.sources.foreign_source import BundlePath
 from src.data.sources.vendor_source import OnetapeDataSource, VendorDataSource

@@ -36,12 +36,12 @@ from ..errors import (
     wait_seconds,
 )
 from ..layer.catalog import DataCatalog
+from ..layer.frames import pl  # its error names the missing extra
+from ..layer.panel import Market, grid_of
 from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import DAY_MS
 from ..model.span import Span
 from ..model.texts import counted
-from ..polars import pl  # its error names the missing extra
-from ..polars.panel import Market, grid_of
 from ..sources.base import DataSource, DataSourceMetadata
 from ..sources.foreign_source import (
     BundlePath,

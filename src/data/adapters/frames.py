@@ -9,13 +9,11 @@ import numpy as np
 
 from ..bundles.data_catalog_settings import ValidationSettings
 from ..errors import QualityError
+from ..layer.frames import FIELDS, PRICES, decimal_frame, pl
 from ..model.bars import BarTable, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
-from ..polars.decimals import decimal_frame
-from ..polars.schemas import FIELDS, PRICES
 from ..prices.bar_rule import are_bars, faults_of, latest_live
 from ..prices.judgement.checks import run_checks
 from ..prices.judgement.findings import QualityFinding

@@ -41,6 +41,8 @@ from ..errors import (
     QueryError,
     StorageError,
 )
+from ..layer.frames import FIELDS, PRICES, Frequency, float_frame, get_schema_for_frequency, pl
+from ..layer.panel import Market, grid_of
 from ..model.bars import fingerprint_of
 from ..model.frame import NS_IN_MS
 from ..model.instant import DAY_MS, date_of, day_ms, iso
@@ -51,10 +53,6 @@ from ..model.provenance import ATTRS_KEY
 from ..model.span import uncovered
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
-from ..polars.decimals import float_frame
-from ..polars.panel import Market, grid_of
-from ..polars.schemas import FIELDS, PRICES, Frequency, get_schema_for_frequency
 from .bundle_records import (
     REWRITTEN,
     FileRecord,

@@ -42,12 +42,12 @@ from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from ..disk.database import connect
 from ..disk.files import Disk, FileState
 from ..errors import BundleError, FormatVersionError
+from ..layer.frames import pl
 from ..model.instant import DAY_MS, iso, parse_iso
 from .catalog_tables import (
     DATABASE,

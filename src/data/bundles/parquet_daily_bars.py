@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import polars as pl
 
+from ..layer.frames import pl
 from .parquet_reader import ParquetReader
 
 __all__ = ["PolarsParquetDailyReader"]

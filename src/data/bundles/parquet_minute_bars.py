@@ -7,10 +7,9 @@ from datetime import date
 from typing import Any
 
 import pandas as pd
-import polars as pl
 
 from ..errors import QueryError
-from ..polars.schemas import FIELDS
+from ..layer.frames import FIELDS, pl
 from .parquet_reader import ParquetReader
 
 __all__ = ["PolarsParquetMinuteReader"]

@@ -16,21 +16,21 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
-import polars as pl
 from polars.io.plugins import register_io_source
 
 from ..disk.files import Disk, FileState
 from ..errors import BadRangeError, BundleNotFoundError, DataError, QueryError
-from ..lru_cache import LruCache
-from ..polars.aggregation import bars_of_groups
-from ..polars.schemas import (
+from ..layer.aggregation import bars_of_groups
+from ..layer.frames import (
     FIELDS,
     PRICE,
     WIDE_VOLUME,
     Frequency,
     get_schema_for_frequency,
+    pl,
     time_column,
 )
+from ..lru_cache import LruCache
 from .bundle_records import UNREADABLE, check_rows, origin_of
 from .commit import BundleFiles
 from .parquet_writer import damaged

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import BundleError, QueryError
+from ..layer.frames import FIELDS, WIDE_VOLUME, decimal_frame, get_schema_for_frequency, time_column
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars.decimals import decimal_frame
-from ..polars.schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_frequency, time_column
 from .bundle_records import (
     MOST_DAYS,
     REWRITTEN,
@@ -39,6 +38,9 @@ from .bundle_records import (
 from .commit import METADATA, BundleFiles, FileChanges
 from .partitions import frequency_of, main_of, new_part, partition_of, partitions
 from .request import cannot_be_written
+
+if TYPE_CHECKING:
+    from ..layer.frames import Frequency
 
 __all__ = ["ParquetWriter", "Written", "checked_rows"]
 

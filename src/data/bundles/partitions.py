@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 
 from ..disk.files import Disk
-from ..polars.schemas import Frequency, get_schema_for_frequency
+from ..layer.frames import Frequency, get_schema_for_frequency
 
 __all__ = [
     "FOLDERS",

@@ -255,7 +255,7 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
     Raises:
         QueryError: The source does not exist, or does not accept these options.
     """
-    from ..polars.bar_sources import others_code
+    from ..layer.portal_sources import others_code
     from ..sources.vendor_source import VendorDataSource
 
     config = {to: value for option, to in _ARGUMENTS.items() if (value := getattr(args, option))}
@@ -295,7 +295,7 @@ def _ingest(
     """
     import pandas as pd
 
-    from ..polars.bar_sources import others_code
+    from ..layer.portal_sources import others_code
     from ..sources.vendor_source import VendorDataSource
 
     is_ours = isinstance(source, VendorDataSource)

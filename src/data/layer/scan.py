@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-import polars as pl
 from polars.io.plugins import register_io_source
 
 from ..bundles.bundle import Bundle
@@ -18,12 +17,13 @@ from ..bundles.parquet_reader import ParquetReader, bound_of, narrowed
 from ..bundles.partitions import FOLDERS, frequency_of
 from ..errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
 from ..model.query import check_no_string
-from ..polars.schemas import (
+from .frames import (
     FIELDS,
     PRICE,
     WIDE_VOLUME,
     Frequency,
     get_schema_for_frequency,
+    pl,
 )
 
 __all__ = ["common_frequency", "reader_of", "scan"]

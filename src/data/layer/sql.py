@@ -22,7 +22,7 @@ from ..errors import (
     QueryError,
     install_line,
 )
-from ..polars.schemas import FIELDS, time_column
+from .frames import FIELDS, time_column
 from .scan import common_frequency, reader_of
 from .series import stored_frame
 

@@ -42,8 +42,6 @@ from ..model.caller import warn_user
 from ..model.frame import REQUIRED_COLUMNS
 from ..model.query import distinct_symbols
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
-from ..polars.identity import identity_of
 from ..sources.base import DataSource, DataSourceMetadata
 from ..sources.foreign_source import (
     PATIENCE_S,
@@ -59,6 +57,8 @@ from ..sources.freshness_settings import MAX_SIZE, checked_settings, freshness_s
 from ..sources.newest_bars import finality, is_current, withheld
 from ..sources.vendor_source import SourceAnswer, VendorDataSource
 from .catalog import DataCatalog
+from .frames import pl  # its error names the missing extra
+from .identity import identity_of
 
 __all__ = ["CacheManager", "CachedDataSource", "FrameStore", "LRUCache", "StoredFrame"]
 

@@ -11,8 +11,8 @@ from typing import Any
 from ..bundles.bundle import Bundle, BundleChange
 from ..data_manager import DataManager
 from ..errors import QualityError, QueryError
+from ..layer.frames import pl
 from ..model.texts import counted
-from ..polars import pl
 from .adapter_settings import adapter_settings
 from .vendor_source import SourceAnswer, VendorDataSource, manager_like
 

@@ -26,12 +26,11 @@ from ..errors import (
     QueryError,
     ResponseFormatError,
 )
+from ..layer.frames import decimal_frame, pl
 from ..model.caller import called_from, warn_user, working_for
 from ..model.frame import REQUIRED_COLUMNS as FIELDS
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
-from ..polars.decimals import decimal_frame
 
 __all__ = [
     "BundlePath",

@@ -17,10 +17,10 @@ from ..calendars.calendar import named_calendar
 from ..calendars.finality import newest_settled
 from ..calendars.grid import BarGrid
 from ..errors import DataError
+from ..layer.frames import pl  # its error names the missing extra
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, to_ms
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
 from .freshness import FETCHED, NOW, is_fresh_by
 from .vendor_source import VendorDataSource, bound_of
 

@@ -22,6 +22,7 @@ from ..errors import (
 )
 from ..forks import renew_after_fork
 from ..jobs.vendors import describe_vendor, has_stream, keys_of, use_keys, vendor_of
+from ..layer.frames import decimal_frame, pl
 from ..model.caller import called_from, warn_user, working_for
 from ..model.frame import REQUIRED_COLUMNS as FIELDS
 from ..model.interchange import to_polars
@@ -29,8 +30,6 @@ from ..model.provenance import ATTRS_KEY
 from ..model.query import check_no_string
 from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
-from ..polars.decimals import decimal_frame
 from .adapter_settings import adapter_settings
 from .base import DataSource, DataSourceMetadata
 from .foreign_source import BundlePath, begun

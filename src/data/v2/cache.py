@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from ..bars.client import StoredAnswer
     from ..clock import Clock
+    from ..layer.frames import pl
     from ..model.query import BarsQuery
-    from ..polars import pl
 
 __all__ = ["DataCache", "PriceFrames"]
 

@@ -17,7 +17,7 @@ from .frames import empty_prices, prices_frame
 
 if TYPE_CHECKING:
     from ..data_manager import DataManager
-    from ..polars import pl
+    from ..layer.frames import pl
 
 R = TypeVar("R")
 

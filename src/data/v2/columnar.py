@@ -8,11 +8,11 @@ from typing import Any
 
 from ..data_manager import DataManager, get_data_manager
 from ..errors import NoDataAvailableError, QueryError
+from ..layer.frames import pl  # its error names the missing extra
 from ..model.bars import PRICES
 from ..model.instant import from_ms
 from ..model.interchange import to_polars
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
 from .calls import in_thread
 from .frames import bounds_ms
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..calendars.calendar import calendar_for, day_span, session_date
 from ..calendars.grid import BarGrid
+from ..layer.frames import pl  # its error names the missing extra
 from ..model.bars import PRICES
 from ..model.instant import from_ms, to_ms
 from ..model.provenance import ATTRS_KEY
-from ..polars import pl  # its error names the missing extra
 from .frames import checked_prices
 from .values import TTL_MS
 

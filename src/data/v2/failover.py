@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from datetime import date
 
-    from ..polars import pl
+    from ..layer.frames import pl
     from .providers import DataProvider
 
 __all__ = [

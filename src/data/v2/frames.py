@@ -9,13 +9,13 @@ import numpy as np
 
 from ..adapters.frames import checked_series
 from ..errors import QualityError, QueryError, ResponseFormatError
+from ..layer.frames import pl  # its error names the missing extra
 from ..model.bars import PRICES
 from ..model.frame import empty_frame
 from ..model.instant import DAY_MS, day_ms, iso, to_ms
 from ..model.reasons import UNASKED
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from ..data_manager import DataManager
-    from ..polars import pl
+    from ..layer.frames import pl
 
 __all__ = ["LazyDataFrame"]
 

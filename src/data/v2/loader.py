@@ -14,10 +14,10 @@ import numpy as np
 
 from ..compat.missing_data import count_gaps, current_selector
 from ..errors import DataError, QueryError
+from ..layer.frames import pl  # its error names the missing extra
 from ..model.bars import PRICES
 from ..model.query import check_no_string, distinct_symbols
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
 from .cache import DataCache
 from .calls import foreign
 from .frames import bounds_ms, empty_prices

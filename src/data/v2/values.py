@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from ..bars.client import StoredAnswer
 from ..errors import CorruptEntryError
+from ..layer.frames import pl  # its error names the missing extra
 from ..model.instant import SECOND_MS
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
 from .frames import empty_prices
 
 __all__ = ["MOST_BYTES", "MOST_UNPACKED", "TTL_MS", "HeldPrices", "is_ours", "packed", "unpacked"]

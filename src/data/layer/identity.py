@@ -7,6 +7,7 @@ import json
 import secrets
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -16,6 +17,7 @@ from itertools import count
 from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
+from weakref import finalize
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -27,20 +29,33 @@ _NUMBERS = (bool, int, float, complex, Decimal, Fraction, np.generic)
 _TIMES = (date, time, timedelta, ZoneInfo)
 _SHOWN = (*_NUMBERS, *_TIMES, type(None), str, bytes, range, PurePath, UUID, Enum)
 _PROCESS, _numbers = secrets.token_hex(8), count()
+# Maps the ids of living objects to their numbers.
+_known: dict[int, int] = {}
 
 
 def identity_of(adapter: Any, name: str) -> str:
     """Return a string that identifies a source by its name, class and arguments.
 
-    If they cannot be described, the string is a new one each time.
+    If they cannot be described, the string identifies the object, in this process only.
     """
     metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
     address, cls = str(getattr(metadata, "source_url", "")), type(adapter)
     try:
         about = _shown(cls) + _shown(_arguments(adapter))
     except (KeyError, TypeError, ValueError, RecursionError):
-        about = f"{cls.__module__}.{cls.__qualname__} {next(_numbers)} {_PROCESS}"
+        about = f"{cls.__module__}.{cls.__qualname__} {_number_of(adapter)} {_PROCESS}"
     return json.dumps([name, address, about])
+
+
+def _number_of(adapter: Any) -> int:
+    """Return a number that no other object in this process has or had."""
+    if id(adapter) in _known:
+        return _known[id(adapter)]
+    number = next(_numbers)
+    with suppress(TypeError):  # nothing would report when the object is gone
+        finalize(adapter, _known.pop, id(adapter), None).atexit = False
+        _known[id(adapter)] = number
+    return number
 
 
 def _arguments(adapter: Any) -> dict[str, Any]:
