@@ -38,10 +38,10 @@ def measure() -> Report:
 def _rows(manager: DataManager, symbols: list[str], folder: Path) -> list[Row]:
     path = folder / "bars.csv.gz"
     Naive.write(path, manager.get_ohlcv(symbols[0], *_ASKED))  # all shares have the same bars
-    label, *bounds = _ASKED
+    label, start, end = _ASKED
 
     def columns() -> pl.DataFrame:
-        rows = manager.client.get_rows_by_symbol(symbols, label, (*bounds, None))
+        rows = manager.client.get_rows_by_symbol(symbols, label, (start, end, None))
         return bars_frame(rows)
 
     def frames() -> pl.DataFrame:

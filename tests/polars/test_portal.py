@@ -283,6 +283,14 @@ def test_a_look_back_over_holidays_is_whole(portal: PolarsDataPortal) -> None:
         assert window["AAPL"].null_count() == 0
 
 
+def test_a_look_back_from_the_first_rows_in_memory_is_whole(portal: PolarsDataPortal) -> None:
+    """At noon the day's bar has not closed: the two rows before it begin a day earlier."""
+    portal.get_spot_value(["BTCUSDT"], "close", datetime(2024, 5, 20, 12), "daily")
+    noon = datetime(2024, 5, 17, 12)
+    window = portal.get_history_window(["BTCUSDT"], noon, 2, "1d", "close", "minute")
+    assert window["date"].to_list() == [date(2024, 5, 15), date(2024, 5, 16)]
+
+
 def test_a_portal_returns_the_last_closed_hours(stored: DataManager) -> None:
     hours = list(range(MINUTES[0], MINUTES[0] + 30 * HOUR_MS, HOUR_MS))
     put(stored, "BTCUSDT", "1h", table(hours, 2), kind=COIN)

@@ -184,7 +184,7 @@ class Panel:
         """
         return max(horizons) <= self.until_ms and all(
             group.closed_by(horizon) >= count
-            or start_of(group.market, self.timeframe, horizon, count) >= group.start
+            or first_of(group.market, self.timeframe, horizon, count) >= group.start
             for group, horizon in zip(self.groups, horizons, strict=True)
         )
 
@@ -310,6 +310,14 @@ def start_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) 
         return BarGrid(market.calendar, timeframe).back(horizon_ms, count)
     times, days = (4, 7) if timeframe.is_intraday else (2, 31)
     return horizon_ms - timeframe.longest_ms * times * count - days * DAY_MS
+
+
+def first_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) -> int:
+    """Return the timestamp of the first of the last ``count`` rows that had closed by an instant.
+
+    See :func:`start_of` for an unknown calendar, and for the error.
+    """
+    return start_of(market, timeframe, end_of(market, timeframe, horizon_ms), count)
 
 
 def end_of(market: Market, timeframe: Timeframe, until_ms: int) -> int:

@@ -32,7 +32,7 @@ from ..model.suggestion import did_you_mean
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..observability.reads import reads
-from .panel import FIELDS, Moment, Panel, end_of, group_of, known_until, most_rows, start_of
+from .panel import FIELDS, Moment, Panel, first_of, group_of, known_until, most_rows, start_of
 from .portal_reads import PanelReads, RunReads
 from .portal_sources import (
     Assets,
@@ -65,8 +65,7 @@ _AHEAD_ROWS, _BEHIND_ROWS = 4096, 900
 _AHEAD_MS = 366 * 24 * HOUR_MS
 # No bar is requested from before this time.
 _FIRST_MS = day_ms(date(1900, 1, 2))
-# Extra rows to read before the requested ones, in case a bar has not closed, or the vendor's bars
-# start at other times of day.
+# Extra rows to read before the requested ones.
 _SPARE_ROWS = 4
 # An incomplete answer is read again after this time.
 _RETRY_MS = 60_000
@@ -127,14 +126,13 @@ class BasePortal(ABC, Generic[S, F]):
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
             ``put(..., data)``, queried before a source or reader, such as a
-            :class:`~onetape.data.polars.cache_manager.CacheManager`. If both methods also have the
-            arguments ``checksum`` and ``generation``, they get the version of the data as well, and
-            ``source`` also identifies the folder or the arguments of the source. Otherwise, the
-            version is part of ``source`` (``name@version``), if there is one. It cannot be used
-            with a data manager, which has its own store.
+            :class:`~onetape.data.polars.cache_manager.CacheManager`. ``source`` identifies the
+            arguments of the source or the folder of the bundle, followed by ``@`` and the version
+            of the data, if there is one. It cannot be used with a data manager, which has its own
+            store.
         data_catalog: Object with ``find_dataset`` and ``get_dataset_info``, such as a
             :class:`~onetape.data.bundles.DataCatalog`: the checksum of the dataset with the requested
-            bars is passed to the cache manager, which then notices that a frame is stale. Any other
+            bars is part of the version, so a frame of an older dataset is not used. Any other
             object is only kept as an attribute.
 
     Attributes:
@@ -573,7 +571,7 @@ class BasePortal(ABC, Generic[S, F]):
                 shown.hand_over()
                 return panel, horizons, was_hit
             run.uncut.add(key)
-        panel, horizons, is_hit = self._build(question, 0, spare=0)
+        panel, horizons, is_hit = self._build(question, 0, with_spare=False)
         return panel, horizons, is_hit and was_hit
 
     def _forget(self, record: Any) -> None:
@@ -598,12 +596,12 @@ class BasePortal(ABC, Generic[S, F]):
         return panel, horizons
 
     def _build(
-        self, question: PortalQuestion, ahead_ms: int, *, spare: int = _SPARE_ROWS
+        self, question: PortalQuestion, ahead_ms: int, *, with_spare: bool = True
     ) -> tuple[Panel, tuple[int, ...], bool]:
         """Read a panel that extends at most ``ahead_ms`` beyond the requested time.
 
-        Without ``spare`` rows, it begins with the first row of the answer; if the bars start at
-        other times than the calendar's, it is read again with some.
+        Without spare rows, it begins with the first row of the answer; if the bars start at other
+        times than the calendar's, it is read again with some.
 
         Raises:
             LookaheadError: The requested time is after the simulation time, or after now.
@@ -611,13 +609,12 @@ class BasePortal(ABC, Generic[S, F]):
         timeframe, now_ms = question.timeframe, self._source.now_ms()
         markets = self._source.markets(question.assets, timeframe)
         horizons = self._horizons(question, [market.calendar for market in markets], now_ms)
-        ends = [
-            horizon if spare else end_of(market, timeframe, horizon)
-            for market, horizon in zip(markets, horizons, strict=True)
-        ]
+        # Extra rows in case a bar has not closed, or the bars start at other times of day.
         starts = [
-            start_of(market, timeframe, end, question.rows + spare)
-            for market, end in zip(markets, ends, strict=True)
+            start_of(market, timeframe, horizon, question.rows + _SPARE_ROWS)
+            if with_spare
+            else first_of(market, timeframe, horizon, question.rows)
+            for market, horizon in zip(markets, horizons, strict=True)
         ]
         last_ms, is_hit = max(horizons), True
         until_ms = min(now_ms, last_ms + ahead_ms)
@@ -650,7 +647,8 @@ class BasePortal(ABC, Generic[S, F]):
             read.scales,
             mark,
         )
-        if not spare and not panel.covers(horizons, question.rows):
+        closed = (g.closed_by(h) for g, h in zip(groups, horizons, strict=True))
+        if not with_spare and min(closed) < question.rows:
             return self._build(question, ahead_ms)
         return panel, horizons, is_hit and read.is_hit
 
