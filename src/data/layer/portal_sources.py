@@ -265,11 +265,9 @@ class ManagerBars(PortalSource):
         answers: dict[str, Rows] = {}
         before = {name: self._scale(name) for name in wanted.assets.names}
         for market, span in wanted.spans():
-            symbols = [wanted.assets.names[index] for index in market.columns]
-            bounds = from_ms(span.start), from_ms(span.end - 1), None
-            answers |= self.client.get_rows_by_symbol(
-                symbols, wanted.timeframe, bounds, self._wishes
-            )
+            names = [wanted.assets.names[index] for index in market.columns]
+            asked = wanted.timeframe, (from_ms(span.start), from_ms(span.end - 1), None)
+            answers |= self.client.get_rows_by_symbol(names, *asked, self._wishes)
         facts = {name: answer.facts for name, answer in answers.items()}
         _refuse_failed(facts)
         if self._validator is not None:
@@ -552,8 +550,8 @@ class ReaderBars(FrameBars):
     def _identity(self, assets: Assets, timeframe: Timeframe) -> str:
         reader, _ = self._reader(timeframe)
         folder: Any = getattr(reader, "parquet_dir", None)
-        is_path = isinstance(folder, str | PathLike)
-        own = realpath(folder) if is_path else identity_of(reader, self._name)
+        named = isinstance(folder, str | PathLike)
+        own = realpath(folder) if named else identity_of(reader, self._name)
         # A frame has numbers, which may belong to another asset of the same name.
         return f"{type(reader).__qualname__} {own} {sorted(assets.sids)}"
 
