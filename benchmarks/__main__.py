@@ -34,6 +34,7 @@ from . import (
     loader,
     memory,
     nights,
+    one_frame,
     populate,
     portal,
     quote,
@@ -63,7 +64,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
         hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
         workload, company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, records, bundle, portal, cached, catalog, lineage,
-        yf, scan, frames, tiers, loader, hosts,
+        yf, scan, frames, tiers, loader, hosts, one_frame,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

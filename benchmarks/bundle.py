@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 
+from onetape.data.layer.frames import FIELDS
 from onetape.data.model.frame import NS_IN_MS
 from onetape.data.model.interchange import to_polars
 from onetape.data.model.series import SeriesKey
@@ -19,7 +20,6 @@ from onetape.data.polars.decimals import decimal_frame
 from onetape.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from onetape.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
 from onetape.data.polars.parquet_writer import ParquetWriter
-from onetape.data.polars.schemas import FIELDS
 
 from .harness import Figure, Report, Row, race, sized
 from .stage import MINUTES, YEAR, long_stage

@@ -45,10 +45,10 @@ from src.data.layer.adapters import (
     calculate_checksum,
 )
 from src.data.layer.bundle import Bundle
-from src.data.polars.data_portal import PolarsDataPortal
+from src.data.layer.frames import PRICE, WIDE_VOLUME
+from src.data.layer.polars_portal import PolarsDataPortal
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
-from src.data.polars.schemas import PRICE, WIDE_VOLUME
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))
 NOW = int(datetime(2024, 6, 3, 12, tzinfo=UTC).timestamp() * 1000)

@@ -30,10 +30,10 @@ from src.data.calendars.calendar import calendar_for
 from src.data.disk.files import DiskStep
 from src.data.layer.bundle import Bundle
 from src.data.layer.lineage import LineageRun
+from src.data.layer.panel import Market, grid_of
 from src.data.model.instant import DAY_MS
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.polars.panel import Market, grid_of
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.disks import CHANGING, Killed

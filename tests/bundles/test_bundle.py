@@ -27,8 +27,8 @@ from src.data.errors import (
     StorageError,
 )
 from src.data.layer.bundle import Bundle, bundle_names
+from src.data.layer.frames import float_frame
 from src.data.model.instant import parse_iso
-from src.data.polars.decimals import float_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
 from src.data.polars.parquet_writer import ParquetWriter

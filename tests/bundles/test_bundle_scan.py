@@ -19,12 +19,11 @@ from src.data import DataManager
 from src.data.bundles import scan
 from src.data.errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
 from src.data.layer.bundle import Bundle
+from src.data.layer.frames import FIELDS, PRICE, WIDE_VOLUME, float_frame
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.polars import scan_series
-from src.data.polars.decimals import float_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
-from src.data.polars.schemas import FIELDS, PRICE, WIDE_VOLUME
 from tests.cache.counts import FULL, crossed
 from tests.cache.crash import Quick
 from tests.polars.bars import days, minutes

@@ -28,9 +28,9 @@ from src.data.errors import (
     StorageError,
 )
 from src.data.layer.bundle import Bundle, bundle_names
+from src.data.layer.frames import DecimalFrame, decimal_frame
 from src.data.layer.migration import DAYS_TO_REVERT, HDF5ToParquetMigrator
 from src.data.model.instant import DAY_MS
-from src.data.polars.decimals import DecimalFrame, decimal_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
 from tests.bundles.deaths import RANGE, SYMBOLS, Killer

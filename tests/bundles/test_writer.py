@@ -24,9 +24,9 @@ from src.data.errors import (
 )
 from src.data.layer import bundle_files
 from src.data.layer.bundle_files import BundleFiles
+from src.data.layer.frames import WIDE_VOLUME
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
-from src.data.polars.schemas import WIDE_VOLUME
 from tests.cache.counts import FULL
 from tests.cache.crash import Platter, Quick, Recorder, states
 from tests.cache.disks import DyingDisk, FailingDisk, Killed

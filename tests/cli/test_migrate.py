@@ -11,9 +11,9 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.layer.bundle import Bundle, bundle_names
+from src.data.layer.frames import DecimalFrame, decimal_frame
 from src.data.layer.migration import HDF5ToParquetMigrator
 from src.data.model.instant import DAY_MS
-from src.data.polars.decimals import DecimalFrame, decimal_frame
 from tests.bundles.hdf5_samples import WHY, bars, write
 from tests.cli.conftest import Run
 

@@ -11,16 +11,15 @@ import polars as pl
 import pytest
 
 from src.data.errors import QueryError
-from src.data.polars.aggregation import (
+from src.data.layer.aggregation import (
     resample_custom_interval,
     resample_daily_to_monthly,
     resample_daily_to_weekly,
     resample_minute_to_daily,
 )
-from src.data.polars.decimals import decimal_frame
+from src.data.layer.frames import PRICES, decimal_frame, get_schema_for_frequency
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
 from src.data.polars.parquet_writer import ParquetWriter
-from src.data.polars.schemas import PRICES, get_schema_for_frequency
 from tests.cache.counts import FULL
 from tests.polars.bars import days, minutes
 

@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 
 from src.data.errors import DecimalRangeError, QueryError
-from src.data.polars.decimals import decimal_frame, float_frame
-from src.data.polars.schemas import (
+from src.data.layer.frames import (
     DAILY_BARS_SCHEMA,
     FIELDS,
     PRICE,
     WIDE_VOLUME,
+    decimal_frame,
+    float_frame,
     get_schema_for_frequency,
     validate_schema,
 )

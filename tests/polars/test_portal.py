@@ -27,10 +27,11 @@ from src.data.errors import (
     NoDataAvailableError,
     QueryError,
 )
-from src.data.lru_cache import LruCache
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, from_ms, parse_iso
-from src.data.polars import PandasDataPortal, PolarsDataPortal, base_portal
-from src.data.polars.panel import Moment
+from src.data.layer.panel import Moment
+from src.data.model.actions import Action
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, day_ms, from_ms, parse_iso
+from src.data.model.span import Span
+from src.data.polars import PandasDataPortal, PolarsDataPortal
 
 from .portal_stage import (
     COIN,
@@ -282,6 +283,14 @@ def test_a_look_back_over_holidays_is_whole(portal: PolarsDataPortal) -> None:
         assert window["AAPL"].null_count() == 0
 
 
+def test_a_look_back_from_the_first_rows_in_memory_is_whole(portal: PolarsDataPortal) -> None:
+    """At noon the day's bar has not closed: the two rows before it begin a day earlier."""
+    portal.get_spot_value(["BTCUSDT"], "close", datetime(2024, 5, 20, 12), "daily")
+    noon = datetime(2024, 5, 17, 12)
+    window = portal.get_history_window(["BTCUSDT"], noon, 2, "1d", "close", "minute")
+    assert window["date"].to_list() == [date(2024, 5, 15), date(2024, 5, 16)]
+
+
 def test_a_portal_returns_the_last_closed_hours(stored: DataManager) -> None:
     hours = list(range(MINUTES[0], MINUTES[0] + 30 * HOUR_MS, HOUR_MS))
     put(stored, "BTCUSDT", "1h", table(hours, 2), kind=COIN)
@@ -311,14 +320,14 @@ def test_weeks_are_made_of_days_and_see_their_commits(
 def test_a_backtest_reads_once(stored: DataManager, monkeypatch: pytest.MonkeyPatch) -> None:
     portal = PolarsDataPortal(data_source=stored)
     calls = 0
-    real = type(stored.client).get_batch
+    real = type(stored.client).get_rows_by_symbol
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(type(stored.client), "get_batch", counted)
+    monkeypatch.setattr(type(stored.client), "get_rows_by_symbol", counted)
     for day in DAYS[-120:]:
         portal.set_simulation_time(day)
         spot = portal.get_spot_value(["AAPL"], "close", day, "daily")
@@ -331,7 +340,7 @@ def test_each_lineage_contains_only_the_bars_read_in_its_block(
 ) -> None:
     """What is remembered from before, or for another record, is read again; ahead, and once."""
     calls = 0
-    real = type(stored.client).get_batch
+    real = type(stored.client).get_rows_by_symbol
 
     def counted(client: Any, *arguments: Any) -> Any:
         nonlocal calls
@@ -339,7 +348,7 @@ def test_each_lineage_contains_only_the_bars_read_in_its_block(
         return real(client, *arguments)
 
     portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
-    monkeypatch.setattr(type(stored.client), "get_batch", counted)
+    monkeypatch.setattr(type(stored.client), "get_rows_by_symbol", counted)
     for run in ("one", "two"):
         with lineage(run, folder=tmp_path / "bundles", manager=stored):
             for day in ("2024-01-12", "2024-01-16", "2024-01-17", "2024-01-12"):
@@ -381,7 +390,7 @@ def test_a_commit_during_a_reading_is_seen(
 ) -> None:
     """What was read before it is answered, and not kept."""
     portal = PolarsDataPortal(data_source=stored)
-    real = type(stored.client).get_batch
+    real = type(stored.client).get_rows_by_symbol
 
     def late(*args: Any, **kwargs: Any) -> Any:
         frames = real(*args, **kwargs)
@@ -389,26 +398,51 @@ def test_a_commit_during_a_reading_is_seen(
         return frames
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(stored.client), "get_batch", late)
+        patch.setattr(type(stored.client), "get_rows_by_symbol", late)
         portal.get_spot_value(["AAPL"], "close", "2024-06-14", "daily")
     spot = portal.get_spot_value(["AAPL"], "close", "2024-06-14", "daily")
     assert spot.to_list() == [price("2024-06-14", 7)]
 
 
+def test_a_split_that_is_stored_between_two_reads_leaves_one_price_scale(
+    stored: DataManager, portal: PolarsDataPortal
+) -> None:
+    """As by another process, which announces nothing here; other assets are not read again."""
+    close = price("2024-01-12")
+    for symbol in ("AAPL", "MSFT"):
+        portal.get_spot_value([symbol], "close", "2024-01-12", "daily")
+    split = Action(date(2024, 6, 3), "split", day_ms(date(2024, 6, 3)), 4.0, 1.0)
+    stored.cache.store.add_actions(
+        "AAPL", (split,), Span(STAMPS[0] - 5 * DAY_MS, NOW), "yahoo", NOW
+    )
+    assert portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily").to_list() == [close]
+    both = portal.get_spot_value(["AAPL", "BTCUSDT"], "close", "2024-01-12", "daily")
+    kept = {panel.names for panel in panels_of(portal)}
+    assert (
+        portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")[0] == both[0] == close / 4
+    )
+    assert kept == {("MSFT",), ("AAPL", "BTCUSDT")}
+
+
+def panels_of(portal: PolarsDataPortal) -> list[Any]:
+    """Return the panels in a portal's memory, the least recently used first."""
+    held: list[Any] = []
+    portal._panels.drop_where(lambda _, panel: bool(held.append(panel)))
+    return held
+
+
 def test_portal_memory_drops_the_least_used_answers_above_its_limit(
-    stored: DataManager, monkeypatch: pytest.MonkeyPatch
+    stored: DataManager,
 ) -> None:
     """The least used answers go first; one that is too large is not kept."""
-    memory = LruCache(base_portal.MOST_BYTES)
-    monkeypatch.setattr(base_portal, "LruCache", lambda most_bytes: memory)
     portal = PolarsDataPortal(data_source=stored)
+    memory = portal._panels
     portal.get_spot_value(["AAPL"], "close", "2024-03-12", "daily")
     size = memory.size
     memory.most_bytes = int(size * 2.5)
     for symbols in (["MSFT"], ["AAPL"], ["BTCUSDT"], ["AAPL", "MSFT", "BTCUSDT"]):
         portal.get_spot_value(symbols, "close", "2024-03-12", "daily")
-    held: list[Any] = []
-    memory.drop_where(lambda _, panel: bool(held.append(panel)))
+    held = panels_of(portal)
     kept = [panel.names for panel in held]
     assert sum(panel.nbytes for panel in held) == memory.size <= size * 2.5
     assert ("AAPL", "MSFT", "BTCUSDT") not in kept
@@ -432,11 +466,11 @@ def test_a_portal_without_cache_reads_the_source_each_time(
     portal = PolarsDataPortal(data_source=stored, use_cache=False)
     asked: list[bool] = []
 
-    def refused(_: Any, queries: Any) -> Any:
-        asked.extend(query.refresh for query in queries)
+    def refused(_: Any, names: Any, timeframe: Any, bounds: Any, wishes: Any) -> Any:
+        asked.append(wishes.refresh)
         raise QueryError("asked")
 
-    monkeypatch.setattr(type(stored.client), "get_batch", refused)
+    monkeypatch.setattr(type(stored.client), "get_rows_by_symbol", refused)
     for _ in range(2):
         with pytest.raises(QueryError, match="asked"):
             portal.get_spot_value(["AAPL"], "close", "2024-06-14", "daily")

@@ -17,12 +17,12 @@ import pytest
 from src.data.bundles import Lineages, lineage
 from src.data.data_manager import DataManager
 from src.data.errors import NoDataAvailableError
+from src.data.layer.portal_reads import PanelReads
 from src.data.layer.run_records import SeriesRead
 from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, MINUTE_MS, day_ms, parse_iso
 from src.data.model.span import Span, coalesce
 from src.data.polars import PolarsDataPortal
-from src.data.polars.shown import PanelReads
 from tests.reachable import reachable
 
 from .portal_stage import COIN, NOW, manager_on, put, sessions, stamp_of, table
@@ -204,7 +204,7 @@ def test_shown_bars_are_recorded_when_a_panel_is_dropped_saved_or_ended(
 def test_many_looks_are_handed_over_before_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.polars.shown._MOST_LOOKS", 5)
+    monkeypatch.setattr("src.data.layer.portal_reads._MOST_LOOKS", 5)
     handed: list[int] = []
     real = PanelReads.hand_over
     monkeypatch.setattr(

@@ -49,13 +49,13 @@ def bar_requests(vendors: VendorServer) -> int:
 def counted_reads(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Return a list that gets an entry for each read of bars from now on."""
     reads: list[Any] = []
-    real = type(manager.client).get_batch
+    real = type(manager.client).get_rows_by_symbol
 
     def counted(client: Any, *arguments: Any) -> Any:
         reads.append(arguments)
         return real(client, *arguments)
 
-    monkeypatch.setattr(type(manager.client), "get_batch", counted)
+    monkeypatch.setattr(type(manager.client), "get_rows_by_symbol", counted)
     return reads
 
 

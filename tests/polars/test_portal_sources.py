@@ -25,10 +25,10 @@ from src.data.errors import (
     QueryError,
     UnavailableError,
 )
+from src.data.layer import portal_sources as bar_sources
+from src.data.layer.polars_portal import PortalFrame
 from src.data.model.instant import DAY_MS, MINUTE_MS, from_ms, parse_iso
-from src.data.polars import PolarsDataPortal, bar_sources
-from src.data.polars.data_portal import PortalFrame
-from src.data.polars.panel import FIELDS
+from src.data.polars import PolarsDataPortal
 
 from .portal_stage import Fake, long_frame, sessions, stamp_of, value_of
 
@@ -600,19 +600,15 @@ def test_the_reader_of_a_bundle_serves_the_timeframe_of_its_bars(tmp_path: Path)
             calendar="XNYS",
         )
     at = datetime(2024, 1, 12, 15, 31)
-    for label in ("1m", "5m"):
+    for label in ("1m", "1h", "1d"):
         with pytest.raises(QueryError, match=rf"no reader for {label} bars .*readers: 1w, 15m"):
             portal.get_spot_value([AAPL], "close", at, label)
     quarter = portal.get_history_window([AAPL], at, 1, "15m", "close", "minute")
     last = first + 45 * MINUTE_MS
     assert [s.replace(tzinfo=None) for s in quarter["timestamp"]] == [datetime(2024, 1, 12, 15, 15)]
     assert quarter["AAPL"].to_list() == [Decimal(str(value_of(last)))]
-    hour = portal.get_history_window([AAPL], at, 1, "1h", "close", "minute")
-    assert hour["AAPL"].to_list() == [Decimal(str(value_of(last)))]
     on_thursday = portal.get_history_window([AAPL], "2024-01-11", 1, "1w", "close", "daily")
     assert on_thursday.rows() == [(date(2024, 1, 1), Decimal(str(value_of(weeks[0]))))]
-    day = portal.get_spot_value([AAPL], "close", "2024-01-12", "daily")
-    assert day.to_list() == [Decimal(str(value_of(quarters[-1])))]
 
 
 def test_readers_that_fail_and_readers_given_twice() -> None:
@@ -675,156 +671,3 @@ def test_threads_share_a_portal() -> None:
         thread.join(30)
     assert not wrong
     assert portal.cache_hit_rate > 95
-
-
-# --- bars made of shorter ones -------------------------------------------------------------------
-
-# 2024-01-16 and 17 in New York; the second session of the bundle ends at 19:59 UTC, within the session.
-FIRST_OPEN, SECOND_OPEN = datetime(2024, 1, 16, 14, 30), datetime(2024, 1, 17, 14, 30)
-
-
-class MinuteReader:
-    """Minutes of AAPL from before the open to behind the close; of MSFT few; and no other frequency."""
-
-    def __init__(self) -> None:
-        dice = np.random.default_rng(2)
-        whole = [FIRST_OPEN + timedelta(minutes=n) for n in range(-30, 450)]
-        part = [SECOND_OPEN + timedelta(minutes=n) for n in range(330)]
-        few = [FIRST_OPEN + timedelta(minutes=n) for n in (0, 7, 200, 1445)]
-        stamps = [(24, s) for s in whole + part] + [(5061, s) for s in few]
-        prices = {name: dice.integers(100, 10**5, len(stamps)) / 100 for name in FIELDS}
-        self.frame = pl.DataFrame(
-            {"timestamp": [s for _, s in stamps], "sid": [sid for sid, _ in stamps], **prices}
-        )
-
-    def load_raw_arrays(self, sids: Any, fields: Any, start: Any, end: Any) -> pl.LazyFrame:
-        wanted = pl.col("sid").is_in(sids), pl.col("timestamp").is_between(start, end)
-        return self.frame.lazy().filter(*wanted).select("timestamp", "sid", *fields)
-
-    def bar(self, sid: int, start: datetime, end: datetime) -> list[float]:
-        """Return the bar of some minutes, by a plain loop."""
-        rows = self.frame.filter(pl.col("sid") == sid).sort("timestamp").rows()
-        bars = [values for stamp, _, *values in rows if start <= stamp < end]
-        opens, highs, lows, closes, volumes = zip(*bars, strict=True)
-        return [opens[0], max(highs), min(lows), closes[-1], round(sum(volumes), 2)]
-
-
-@pytest.fixture
-def minutes_alone() -> tuple[PolarsDataPortal, MinuteReader]:
-    reader = MinuteReader()
-    with pytest.warns(
-        DeprecationWarning,
-        match=r"readers are deprecated; use data_source=get_data_manager\(\) instead",
-    ):
-        return PolarsDataPortal(minute_reader=reader, calendar="XNYS"), reader
-
-
-def test_days_of_a_reader_of_minutes_are_those_of_the_sessions(
-    minutes_alone: tuple[PolarsDataPortal, MinuteReader],
-) -> None:
-    portal, reader = minutes_alone
-    close = FIRST_OPEN + timedelta(minutes=390)
-    bars = [reader.bar(sid, FIRST_OPEN, close) for sid in (24, 5061)]
-    for place, name in enumerate(FIELDS):
-        found = portal.get_spot_value([AAPL, MSFT], name, "2024-01-16", "daily")
-        wanted = [bar[place] for bar in bars]
-        assert [round(float(value), 2) for value in found] == wanted
-        before = portal.get_spot_value([AAPL], name, close, "1d")
-        assert round(float(before[0]), 2) == wanted[0]
-
-
-@pytest.mark.parametrize(("label", "minutes"), [("5m", 5), ("1h", 60)])
-def test_bars_derived_from_minutes_contain_no_bar_that_has_not_closed(
-    minutes_alone: tuple[PolarsDataPortal, MinuteReader], label: str, minutes: int
-) -> None:
-    portal, reader = minutes_alone
-    at = FIRST_OPEN + timedelta(minutes=3 * minutes - 1)
-    window = portal.get_history_window([AAPL], at, 2, label, "high", "minute")
-    length = timedelta(minutes=minutes)
-    bounds = [(FIRST_OPEN + n * length, FIRST_OPEN + (n + 1) * length) for n in range(2)]
-    assert [float(v) for v in window["AAPL"]] == [reader.bar(24, *b)[1] for b in bounds]
-    assert [s.replace(tzinfo=None) for s in window["timestamp"]] == [start for start, _ in bounds]
-
-
-def test_a_session_within_which_the_bundle_ends_has_no_bar(
-    minutes_alone: tuple[PolarsDataPortal, MinuteReader],
-) -> None:
-    portal, _ = minutes_alone
-    window = portal.get_history_window([AAPL, MSFT], "2024-01-17", 2, "1d", "close", "daily")
-    assert window["AAPL"].is_null().to_list() == [False, True]
-    with pytest.raises(NoDataAvailableError):
-        portal.get_spot_value([AAPL], "close", "2024-01-17", "daily")
-    with pytest.raises(NoDataAvailableError):
-        portal.get_spot_value([AAPL], "close", "2024-01-12", "daily")
-
-
-def test_a_session_is_over_where_a_later_one_has_a_minute(
-    minutes_alone: tuple[PolarsDataPortal, MinuteReader],
-) -> None:
-    """Of an asset that does not trade in the last minute, asked for alone, and with nothing read ahead."""
-    _, reader = minutes_alone
-    with pytest.warns(
-        DeprecationWarning,
-        match=r"readers are deprecated; use data_source=get_data_manager\(\) instead",
-    ):
-        portal = PolarsDataPortal(minute_reader=reader, calendar="XNYS", use_cache=False)
-    (found,) = portal.get_spot_value([MSFT], "volume", "2024-01-16", "daily")
-    wanted = reader.bar(5061, FIRST_OPEN, FIRST_OPEN + timedelta(minutes=390))[-1]
-    assert round(float(found), 2) == wanted
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
-    """Return the clock of portals over readers."""
-    clock = ManualClock(parse_iso("2024-01-17T21:00:05"))
-    monkeypatch.setattr(bar_sources, "SystemClock", lambda: clock)
-    return clock
-
-
-def test_a_session_that_a_reader_of_minutes_gets_late_is_shown_after_a_minute(
-    clock: ManualClock, minutes_alone: tuple[PolarsDataPortal, MinuteReader]
-) -> None:
-    portal, reader = minutes_alone
-
-    def volumes() -> list[Any]:
-        window = portal.get_history_window([AAPL], "2024-01-17", 2, "1d", "volume", "daily")
-        return [value and round(float(value), 2) for value in window["AAPL"]]
-
-    opens = FIRST_OPEN, SECOND_OPEN
-    first = reader.bar(24, FIRST_OPEN, FIRST_OPEN + timedelta(minutes=390))[-1]
-    assert volumes() == [first, None]
-    last = pl.col("timestamp") == SECOND_OPEN + timedelta(minutes=329)
-    late = reader.frame.filter(last).with_columns(pl.col("timestamp") + timedelta(minutes=60))
-    reader.frame = reader.frame.vstack(late)
-    clock.advance(59)
-    assert volumes() == [first, None]
-    clock.advance(1)
-    wanted = [reader.bar(24, start, start + timedelta(minutes=390))[-1] for start in opens]
-    assert volumes() == wanted
-
-
-def test_a_backtest_does_not_query_again_a_reader_whose_bars_end_later(
-    clock: ManualClock,
-    minutes_alone: tuple[PolarsDataPortal, MinuteReader],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    portal, reader = minutes_alone
-    read, calls = reader.load_raw_arrays, list[Any]()
-    monkeypatch.setattr(reader, "load_raw_arrays", lambda *args: calls.append(args) or read(*args))
-    clock.advance(2 * DAY_MS / 1000)
-    for _ in range(20):
-        portal.get_spot_value([AAPL, MSFT], "close", "2024-01-16", "daily")
-        clock.advance(120)
-    assert len(calls) == 1
-
-
-def test_a_daily_reader_gives_weeks_and_an_unserved_timeframe_is_refused() -> None:
-    with pytest.warns(
-        DeprecationWarning,
-        match=r"readers are deprecated; use data_source=get_data_manager\(\) instead",
-    ):
-        portal = PolarsDataPortal(daily_reader=Reader(), trading_calendar="XNYS")
-    week = portal.get_history_window([AAPL], "2024-01-12", 1, "1w", "close", "daily")
-    assert week.rows() == [(date(2024, 1, 8), values(date(2024, 1, 12))[0])]
-    with pytest.raises(QueryError, match="no reader for 1h bars"):
-        portal.get_spot_value([AAPL], "close", datetime(2024, 1, 12), "1h")

@@ -16,10 +16,10 @@ from src.data.bundles.metadata import BundleMetadata
 from src.data.data_manager import DataManager
 from src.data.errors import BundleError, IncompleteDataWarning, QueryError
 from src.data.layer.bundle import Bundle
+from src.data.layer.frames import float_frame
 from src.data.layer.request import extended, request_of
 from src.data.layer.sources import BundlePath
 from src.data.layer.vendor_sources import OnetapeDataSource, VendorDataSource
-from src.data.polars.decimals import float_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from tests.vendor_server import Fault, VendorServer
 

@@ -256,8 +256,8 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
     Raises:
         QueryError: The source does not exist, or does not accept these options.
     """
+    from ..layer.portal_sources import others_code
     from ..layer.vendor_sources import DataSourceRegistry, VendorDataSource
-    from ..polars.bar_sources import others_code
 
     config = {to: value for option, to in _ARGUMENTS.items() if (value := getattr(args, option))}
     family = name.partition(":")[0].lower()
@@ -294,8 +294,8 @@ def _ingest(
     """
     import pandas as pd
 
+    from ..layer.portal_sources import others_code
     from ..layer.vendor_sources import VendorDataSource
-    from ..polars.bar_sources import others_code
 
     is_ours = isinstance(source, VendorDataSource)
     clock = source.manager.client.clock if isinstance(source, VendorDataSource) else SystemClock()

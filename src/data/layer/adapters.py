@@ -32,13 +32,13 @@ from ..errors import (
 from ..model.caller import warn_user
 from ..model.instant import DAY_MS
 from ..model.span import Span
-from ..polars import pl  # its error names the missing extra
-from ..polars.panel import Market, grid_of
 from .bundle_writer import ParquetWriter
 from .catalog import DataCatalog
 from .catalog_settings import catalog_settings
 from .catalog_tables import RangeRow
 from .frame_checks import checked_series, findings_of, standard_frame
+from .frames import pl  # its error names the missing extra
+from .panel import Market, grid_of
 from .sources import (
     AwaitableValue,
     BundlePath,

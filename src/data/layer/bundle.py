@@ -41,14 +41,19 @@ from ..model.interchange import to_polars
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
 from ..model.texts import counted
-from ..polars import pl  # its error names the missing extra
-from ..polars.decimals import decimal_frame
-from ..polars.panel import Market, grid_of
-from ..polars.schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_frequency
 from .bundle_files import BundleFiles, checked_name
 from .bundle_records import Records, SymbolSource, damaged, digest_of, measured, parsed
 from .bundle_writer import files_of, new_records, split
 from .folder import bundles_folder, registered
+from .frames import (
+    FIELDS,
+    WIDE_VOLUME,
+    Frequency,
+    decimal_frame,
+    get_schema_for_frequency,
+    pl,  # its error names the missing extra
+)
+from .panel import Market, grid_of
 from .partitions import last_day, partitions
 from .request import extended, is_daily, options_of, request_of
 

@@ -29,7 +29,6 @@ from ..errors import (
     StorageError,
 )
 from ..lru_cache import LruCache
-from ..polars.schemas import WIDE_VOLUME
 from .bundle_records import (
     UNREADABLE,
     BundleOrigin,
@@ -42,6 +41,7 @@ from .bundle_records import (
 )
 from .catalog_tables import check_owner, header_of
 from .folder import DATABASE
+from .frames import WIDE_VOLUME
 from .partitions import partitions
 
 __all__ = ["METADATA", "BundleFiles", "checked_name"]

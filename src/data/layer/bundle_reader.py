@@ -20,8 +20,11 @@ from polars.io.plugins import register_io_source
 from ..disk.files import Disk
 from ..errors import BadRangeError, BundleNotFoundError, DataError, QueryError
 from ..lru_cache import LruCache
-from ..polars.aggregation import bars_of_groups
-from ..polars.schemas import (
+from .aggregation import bars_of_groups
+from .bundle import repair
+from .bundle_files import BundleFiles
+from .bundle_records import UNREADABLE, Records
+from .frames import (
     FIELDS,
     PRICE,
     WIDE_VOLUME,
@@ -29,9 +32,6 @@ from ..polars.schemas import (
     get_schema_for_frequency,
     time_column,
 )
-from .bundle import repair
-from .bundle_files import BundleFiles
-from .bundle_records import UNREADABLE, Records
 from .partitions import FOLDERS, chosen, last_day
 
 __all__ = [

@@ -25,8 +25,8 @@ from ..disk.database import connect
 from ..errors import BundleError, FormatVersionError
 from ..model.instant import iso, parse_iso
 from ..once import cached_property
-from ..polars.schemas import FIELDS, SCHEMA_VERSION
 from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow, make, request_key
+from .frames import FIELDS, SCHEMA_VERSION
 from .request import instant_of
 
 __all__ = ["BundleOrigin", "FileRecord", "Records", "SymbolSource", "file_metadata", "measured"]

@@ -15,8 +15,6 @@ from ..disk.files import Disk
 from ..errors import BundleError, QueryError
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars.decimals import decimal_frame
-from ..polars.schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_frequency, time_column
 from .bundle_files import BundleFiles
 from .bundle_records import (
     BundleOrigin,
@@ -25,6 +23,14 @@ from .bundle_records import (
     measured,
     new_dataset_id,
     packed,
+)
+from .frames import (
+    FIELDS,
+    WIDE_VOLUME,
+    Frequency,
+    decimal_frame,
+    get_schema_for_frequency,
+    time_column,
 )
 from .partitions import main_of, partition_of
 from .request import cannot_be_written

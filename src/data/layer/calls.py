@@ -17,7 +17,7 @@ from .prices import empty_prices, prices_frame
 
 if TYPE_CHECKING:
     from ..data_manager import DataManager
-    from ..polars import pl
+    from ..layer.frames import pl
 
 __all__ = ["in_thread", "own_call", "prices"]
 

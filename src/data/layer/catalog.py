@@ -32,7 +32,6 @@ from ..errors import DataError, QueryError
 from ..model.instant import DAY_MS, iso
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..polars.schemas import SCHEMA_VERSION
 from .bundle import Bundle
 from .bundle_files import METADATA, BundleFiles, checked_name
 from .bundle_records import Records, new_dataset_id
@@ -46,6 +45,7 @@ from .catalog_tables import (
     request_key,
 )
 from .folder import DATABASE, bundles_folder, database_of
+from .frames import SCHEMA_VERSION
 from .lanes import Lane, LaneDatasets, lane_id, lane_place, lane_source
 from .lineage import client_of
 from .run_records import RunFolder, RunRecord, key_of

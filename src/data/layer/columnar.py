@@ -11,8 +11,8 @@ from ..errors import QueryError
 from ..model.bars import PRICES
 from ..model.instant import from_ms
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
 from .calls import prices
+from .frames import pl  # its error names the missing extra
 from .prices import bounds_ms, volumes
 
 __all__ = ["ColumnarDataLoader"]

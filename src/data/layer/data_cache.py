@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..bars.client import StoredAnswer
     from ..clock import Clock
     from ..model.query import BarsQuery
-    from ..polars import pl
+    from .frames import pl
 
 __all__ = ["DataCache", "PriceFrames"]
 

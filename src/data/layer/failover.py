@@ -31,7 +31,7 @@ from .prices import bounds_ms, checked_prices
 if TYPE_CHECKING:
     from datetime import date
 
-    from ..polars import pl
+    from ..layer.frames import pl
     from .providers import DataProvider
 
 __all__ = [

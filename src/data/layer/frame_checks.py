@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 
 from ..errors import QualityError
-from ..layer.catalog_settings import ValidationSettings
+from .catalog_settings import ValidationSettings
 from ..model.bars import BarTable, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
-from ..polars.decimals import decimal_frame
-from ..polars.schemas import FIELDS, PRICES
 from ..prices.bar_rule import are_bars, faults_of, latest_live
 from ..prices.judgement.checks import run_checks
 from ..prices.judgement.findings import QualityFinding
 from ..prices.judgement.series import CheckedSeries
+from .frames import (
+    FIELDS,
+    PRICES,
+    decimal_frame,
+    pl,  # its error names the missing extra
+)
 
 _MOST_NAMED = 5
 _DAYS_OF = ((28, "M"), (7, "w"), (1, "d"))

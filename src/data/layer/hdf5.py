@@ -19,8 +19,8 @@ import polars as pl
 
 from ..disk.files import Disk, FileState
 from ..errors import BundleError, MissingExtraError, install_line
-from ..polars.schemas import FIELDS, PRICES
 from .bundle_records import UNREADABLE
+from .frames import FIELDS, PRICES
 
 __all__ = ["Hdf5File", "Hdf5Frame", "hdf5_bundles", "hdf5_files", "plain_value", "read_hdf5"]
 

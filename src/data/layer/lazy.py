@@ -10,7 +10,7 @@ from ..errors import QueryError
 from ..forks import renew_after_fork
 
 if TYPE_CHECKING:
-    from ..polars import pl
+    from .frames import pl
 
 __all__ = ["LazyDataFrame"]
 

@@ -20,9 +20,9 @@ from ..errors import DataError, QueryError
 from ..model.bars import PRICES, among
 from ..model.query import check_no_string, distinct_symbols
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
 from .calls import own_call
 from .data_cache import DataCache
+from .frames import pl  # its error names the missing extra
 from .prefetch import Prefetch
 from .prices import bounds_ms, empty_prices
 

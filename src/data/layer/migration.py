@@ -22,14 +22,18 @@ from ..clock import Clock, SystemClock
 from ..disk.files import Disk, FileState
 from ..errors import BundleError, QueryError
 from ..model.instant import DAY_MS, iso
-from ..polars import pl  # its error names the missing extra
-from ..polars.decimals import DecimalFrame, decimal_frame
-from ..polars.schemas import FIELDS, PRICES
 from .bundle import Bundle
 from .bundle_records import parsed
 from .bundle_writer import ParquetWriter, checked_rows
 from .catalog import DataCatalog
 from .folder import bundles_folder, registered
+from .frames import (
+    FIELDS,
+    PRICES,
+    DecimalFrame,
+    decimal_frame,
+    pl,  # its error names the missing extra
+)
 from .hdf5 import hdf5_files, read_hdf5
 
 __all__ = ["DAYS_TO_REVERT", "HDF5ToParquetMigrator"]

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..disk.files import Disk
-from ..polars.schemas import Frequency
+from .frames import Frequency
 
 __all__ = ["FOLDERS", "chosen", "frequency_of", "last_day", "main_of", "partition_of", "partitions"]
 

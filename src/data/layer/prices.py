@@ -14,8 +14,8 @@ from ..model.frame import empty_frame
 from ..model.instant import DAY_MS, day_ms, iso, to_ms
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
 from .frame_checks import checked_series
+from .frames import pl  # its error names the missing extra
 
 if TYPE_CHECKING:
     import pandas as pd

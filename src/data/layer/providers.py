@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..data_manager import DataManager
     from ..feed.selection import AnyFeed
-    from ..polars import pl
+    from ..layer.frames import pl
 
 __all__ = [
     "AlphaVantageProvider",

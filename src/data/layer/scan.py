@@ -12,13 +12,6 @@ from polars.io.plugins import register_io_source
 from ..errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
 from ..model.query import check_no_string
 from ..model.suggestion import did_you_mean
-from ..polars.schemas import (
-    FIELDS,
-    PRICE,
-    WIDE_VOLUME,
-    Frequency,
-    get_schema_for_frequency,
-)
 from .bundle import Bundle
 from .bundle_reader import (
     ParquetReader,
@@ -28,6 +21,13 @@ from .bundle_reader import (
     narrowed,
 )
 from .bundle_records import Records
+from .frames import (
+    FIELDS,
+    PRICE,
+    WIDE_VOLUME,
+    Frequency,
+    get_schema_for_frequency,
+)
 from .partitions import FOLDERS, frequency_of
 
 __all__ = ["common_frequency", "reader_of", "scan"]

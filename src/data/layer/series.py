@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from ..bars.client import Wishes
 from ..data_manager import DataManager, get_data_manager
 from ..errors import QueryError
@@ -16,6 +14,7 @@ from ..model.coverage import WITH_BARS
 from ..model.interchange import to_polars
 from ..model.query import EXTRA_COLUMNS
 from ..model.span import Span
+from .frames import pl
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -33,14 +33,17 @@ from ..model.caller import called_from, warn_user, working_for
 from ..model.query import distinct_symbols
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
-from ..polars.decimals import decimal_frame
-from ..polars.schemas import FIELDS, PRICES
 from ..prices.bar_rule import are_bars
 from .bundle import Bundle
 from .bundle_writer import ParquetWriter
 from .catalog_tables import request_key
 from .frame_checks import bar_rows, bar_table, column_fault, time_of
+from .frames import (
+    FIELDS,
+    PRICES,
+    decimal_frame,
+    pl,  # its error names the missing extra
+)
 
 T = TypeVar("T")
 

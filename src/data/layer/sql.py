@@ -20,10 +20,10 @@ from ..errors import (
     QueryError,
     install_line,
 )
-from ..polars.schemas import FIELDS, time_column
 from .bundle import Bundle, bundle_names
 from .bundle_files import BundleFiles
 from .bundle_records import Records
+from .frames import FIELDS, time_column
 from .scan import common_frequency, reader_of
 from .series import stored_frame
 

@@ -49,11 +49,10 @@ from ..model.caller import warn_user
 from ..model.frame import REQUIRED_COLUMNS
 from ..model.instant import MINUTE_MS, from_ms
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
-from ..polars.identity import identity_of
 from .catalog import DataCatalog
 from .catalog_settings import CacheSettings, catalog_settings
 from .folder import frames_folder
+from .frames import pl  # its error names the missing extra
 from .freshness import (
     FETCHED,
     MAX_SIZE,
@@ -63,6 +62,7 @@ from .freshness import (
     freshness_settings,
     is_fresh_by,
 )
+from .identity import identity_of
 from .sources import (
     PATIENCE_S,
     BundlePath,

@@ -25,9 +25,9 @@ from ..errors import CorruptEntryError, DataError, QueryError
 from ..model.bars import PRICES
 from ..model.instant import SECOND_MS, from_ms, to_ms
 from ..model.provenance import ATTRS_KEY
-from ..polars import pl  # its error names the missing extra
 from .calls import in_thread, own_call
 from .failover import Guard
+from .frames import pl  # its error names the missing extra
 from .prices import checked_prices, empty_prices
 
 if TYPE_CHECKING:

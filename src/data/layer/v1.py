@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import QueryError
-from ..polars import pl  # its error names the missing extra
+from ..layer.frames import pl  # its error names the missing extra
 
 if TYPE_CHECKING:
     from datetime import date

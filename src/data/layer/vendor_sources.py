@@ -48,11 +48,13 @@ from ..model.query import check_no_string
 from ..model.suggestion import did_you_mean
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..polars import pl  # its error names the missing extra
-from ..polars.decimals import decimal_frame
 from ..vendors.base import BaseDataDownloader
 from ..vendors.factory import register
 from .bundle import Bundle
+from .frames import (
+    decimal_frame,
+    pl,  # its error names the missing extra
+)
 from .settings_file import read_settings
 from .sources import (
     BundlePath,

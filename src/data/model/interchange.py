@@ -188,7 +188,7 @@ def _columns(frame: pd.DataFrame, symbol: str | None) -> list[_Column | _Symbol]
             "the frame has several rows of column names or several indexes; a table has one of each",
             hint='pass the dict of frames (layout="dict"), or a single field such as wide["close"]',
         )
-    holder = frame.copy(deep=False)
+    holder = pd.DataFrame(frame)  # unlike a shallow copy, without a copy of the provenance
     sources: list[tuple[str, Any]] = [(str(name), column) for name, column in holder.items()]
     index = holder.index
     if isinstance(index, pd.DatetimeIndex) or index.name is not None:
@@ -235,8 +235,8 @@ def _share_or_copy(values: NDArray[Any], holder: pd.DataFrame) -> NDArray[Any]:
 
 def _polars_series(pl: Any, column: _Column | _Symbol) -> pl.Series:
     if isinstance(column, _Symbol):
-        every = pl.repeat(column.text, column.rows, dtype=pl.String, eager=True)
-        return every.alias(column.name)
+        text = pl.Series(column.name, [column.text], dtype=pl.String)
+        return text.new_from_index(0, column.rows)
     name, values = column.name, column.values
     if isinstance(values, list):
         return pl.Series(name, values, dtype=pl.String if column.is_text else None)

@@ -1,4 +1,4 @@
-"""Bars in Polars: Decimal columns, lazy frames of stored bars, the portal (extra ``polars``).
+"""The documented import path of the portal and of lazy frames of stored bars (extra ``polars``).
 
 ``DataPortal`` is :class:`PolarsDataPortal`, or :class:`PandasDataPortal` if
 ``RUSTYBT_USE_POLARS`` is 0; Polars then need not be installed.
@@ -9,49 +9,32 @@ This package is provisional: a minor release may change its names, results and s
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ..config.settings import uses_polars
-from ..errors import MissingExtraError, install_line
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from ..layer.frames import pl
+    from ..layer.polars_portal import PolarsDataPortal
+    from ..layer.polars_portal import PolarsDataPortal as DataPortal
+    from ..layer.portal import PandasDataPortal
     from ..layer.series import scan_series
-    from .data_portal import PolarsDataPortal
-    from .data_portal import PolarsDataPortal as DataPortal
-    from .pandas_portal import PandasDataPortal
 
 # Maps each public name to its module, which is imported on first use.
 _HOMES = {
-    "PandasDataPortal": "pandas_portal",
-    "PolarsDataPortal": "data_portal",
-    "scan_series": ".layer.series",
+    "PandasDataPortal": "portal",
+    "PolarsDataPortal": "polars_portal",
+    "pl": "frames",
+    "scan_series": "series",
 }
 
-__all__ = ("DataPortal", "PandasDataPortal", "PolarsDataPortal", "pl", "scan_series")
-
-
-def _library() -> Any:
-    """Import and return Polars; if it is missing, raise an error that names the extra."""
-    if not find_spec("polars"):
-        raise MissingExtraError(
-            "onetape.data.polars needs the `polars` extra", hint=install_line("polars")
-        )
-    return import_module("polars")
-
-
-if uses_polars():
-    _library()
+__all__ = ["DataPortal", "PandasDataPortal", "PolarsDataPortal", "pl", "scan_series"]
 
 
 def __getattr__(name: str) -> Any:
     """Import a name from its module on first use."""
-    if name == "pl":
-        return _library()
     if name == "DataPortal":
         name = "PolarsDataPortal" if uses_polars() else "PandasDataPortal"
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f"..layer.{_HOMES[name]}", __name__), name)

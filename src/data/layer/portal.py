@@ -1,6 +1,7 @@
-"""The common part of both portals: bar values at a simulation time, for Polars and pandas.
+"""The portal: bar values as a backtest could have known them at a given time, for pandas and Polars.
 
-Numbers are float64 until a subclass turns them into Series and frames.
+Numbers are float64 until :class:`PandasDataPortal` or :class:`.PolarsDataPortal` turns them into
+Series and frames.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from functools import lru_cache, partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from ..bars.client import Wishes
 from ..calendars.calendar import named_calendar
@@ -27,51 +28,49 @@ from ..forks import renew_after_fork
 from ..lru_cache import LruCache
 from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import HOUR_MS, day_ms, iso
-from ..model.span import Span
 from ..model.suggestion import did_you_mean
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..observability.reads import reads
-from .bar_sources import (
+from .panel import FIELDS, Moment, Panel, first_of, group_of, known_until, most_rows, start_of
+from .portal_reads import PanelReads, RunReads
+from .portal_sources import (
     Assets,
     ForeignBars,
     ManagerBars,
     PortalSource,
     ReaderBars,
-    ReadLimits,
-    ReadResult,
+    Wanted,
     others_code,
 )
-from .panel import FIELDS, Market, Moment, Panel, end_of, group_of, known_until, most_rows, start_of
-from .shown import PanelReads, ReadAhead, RunPanels
 
 if TYPE_CHECKING:
+    from ..bars.client import BarsClient
     from ..calendars.calendar import MarketCalendar
     from ..model.stored import CommitNotice
 
+__all__ = ["BasePortal", "PandasDataPortal", "PortalQuestion"]
+
 S = TypeVar("S")
 F = TypeVar("F")
+# A panel and, for each of its groups, the instant up to which the caller may see bars.
+_Visible = tuple[Panel, tuple[int, ...]]
 
 # Maximum memory for all panels of a portal, and for one panel that is read ahead.
 MOST_BYTES = 64 << 20
 _AHEAD_BYTES = 16 << 20
-_AHEAD_ROWS = 16384
+# Rows to read ahead, and back for a caller that moves back in time (no more than most vendors send
+# in one page); at most a year.
+_AHEAD_ROWS, _BEHIND_ROWS = 4096, 900
 _AHEAD_MS = 366 * 24 * HOUR_MS
-# Number of earlier rows to read for a caller that moves back: more than a year of daily bars, and
-# no more than most vendors send in one page.
-_BEHIND_ROWS = 900
 # No bar is requested from before this time.
 _FIRST_MS = day_ms(date(1900, 1, 2))
-# Extra rows to read before the requested ones, in case a bar has not closed, or the vendor's bars
-# start at other times of day.
+# Extra rows to read before the requested ones.
 _SPARE_ROWS = 4
 # An incomplete answer is read again after this time.
 _RETRY_MS = 60_000
-# Number of attempts if the calendar is unknown; each one looks further back.
-_LOOKS_BACK = 4
 # In the east, a session begins up to this long before the UTC day of its date.
 _EAST_MS = 14 * HOUR_MS
-_NO_ENDS: Mapping[str, int] = MappingProxyType({})
 _FREQUENCIES = {"daily": "1d", "minute": "1m"}
 _NOTHING_GIVEN = "a portal needs a data_source, or a daily_reader or minute_reader"
 
@@ -93,62 +92,6 @@ class PortalQuestion(NamedTuple):
     moment: Moment
     is_daily: bool
     rows: int
-
-    @property
-    def is_intraday(self) -> bool:
-        """Whether the bars are shorter than a day."""
-        return self.timeframe.is_intraday
-
-
-class VisiblePanel(NamedTuple):
-    """A panel and, for each of its groups, the instant up to which the caller may see bars."""
-
-    panel: Panel
-    horizons: tuple[int, ...]
-
-
-class _BuiltPanel(NamedTuple):
-    """A panel that was just read.
-
-    ``mark`` is the number of commits to the store before the read; ``is_hit`` is whether the read
-    succeeded without querying a vendor or source.
-    """
-
-    found: VisiblePanel
-    mark: int
-    is_hit: bool
-
-
-class _Terms(NamedTuple):
-    """The terms of reading a panel, which are the same for each of its reads.
-
-    Attributes:
-        markets: Assets grouped by market.
-        horizons: Instant by which bars must have closed to be visible, for each market.
-        now: Time of the call.
-        ahead_ms: Number of milliseconds after the horizons up to which bars may be read ahead; 0
-            means that no bars are read ahead.
-        is_back: Whether the caller moves back in time, so that earlier bars are read as well.
-    """
-
-    markets: tuple[Market, ...]
-    horizons: tuple[int, ...]
-    now: int
-    ahead_ms: int
-    is_back: bool
-
-
-class _Extent(NamedTuple):
-    """The range of bars to read for a panel.
-
-    ``until_ms`` is the instant by which a bar must have closed to be in the panel; for ``ends`` and
-    ``is_hit``, see :class:`~.bar_sources.ReadRange`.
-    """
-
-    span: Span
-    until_ms: int
-    ends: Mapping[str, int] = _NO_ENDS
-    is_hit: bool = True
 
 
 class BasePortal(ABC, Generic[S, F]):
@@ -183,14 +126,13 @@ class BasePortal(ABC, Generic[S, F]):
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
             ``put(..., data)``, queried before a source or reader, such as a
-            :class:`~onetape.data.polars.cache_manager.CacheManager`. If both methods also have the
-            arguments ``checksum`` and ``generation``, they get the version of the data as well, and
-            ``source`` also identifies the folder or the arguments of the source. Otherwise, the
-            version is part of ``source`` (``name@version``), if there is one. It cannot be used
-            with a data manager, which has its own store.
+            :class:`~onetape.data.polars.cache_manager.CacheManager`. ``source`` identifies the
+            arguments of the source or the folder of the bundle, followed by ``@`` and the version
+            of the data, if there is one. It cannot be used with a data manager, which has its own
+            store.
         data_catalog: Object with ``find_dataset`` and ``get_dataset_info``, such as a
             :class:`~onetape.data.bundles.DataCatalog`: the checksum of the dataset with the requested
-            bars is passed to the cache manager, which then notices that a frame is stale. Any other
+            bars is part of the version, so a frame of an older dataset is not used. Any other
             object is only kept as an attribute.
 
     Attributes:
@@ -225,44 +167,38 @@ class BasePortal(ABC, Generic[S, F]):
         minute = _aliased("minute_reader", minute_reader, "minute_bar_reader", minute_bar_reader)
         self.calendar = _aliased("calendar", calendar, "trading_calendar", trading_calendar)
         self.asset_finder, self.data_catalog = asset_finder, data_catalog
-        self._source = self._source_of(
-            (daily, minute), data_source, cache_manager, validator, use_cache=use_cache
-        )
-        self._panels = _Panels() if use_cache else None
+        given = (daily, minute), data_source, cache_manager, validator
+        self._source = self._source_of(*given, use_cache=use_cache)
+        self._ahead_bytes = _AHEAD_BYTES if use_cache else 0
+        self._panels = LruCache(MOST_BYTES if use_cache else 0)
         self._time: date | datetime | None = None
         if current_simulation_time is not None:
             self.set_simulation_time(current_simulation_time)
-        if isinstance(self._source, ManagerBars) and self._panels is not None:
-            self._panels.drop_on_commits(self._source.client.subscribe, self)
-        self._hits = self._misses = 0
+        self._hits = self._misses = self._commits = 0
+        # Number of the latest commit to each series.
+        self._changed: dict[tuple[str, str], int] = {}
         self.after_fork()
         renew_after_fork(self)
+        if isinstance(self._source, ManagerBars):
+            self._subscribe(self._source.client)
 
     def after_fork(self) -> None:
         """Create new locks in a forked child."""
         self._guard = threading.Lock()
         self._turns: dict[Any, threading.Lock] = {}
-        self._shown: dict[Any, RunPanels] = {}
-        if self._panels is not None:
-            self._panels.guard = threading.Lock()
+        self._runs: dict[Any, RunReads] = {}
 
     def _source_of(
-        self,
-        readers: tuple[Any, Any],
-        source: Any,
-        cache: Any,
-        validator: Any,
-        *,
-        use_cache: bool,
+        self, readers: tuple[Any, Any], source: Any, cache: Any, validator: Any, *, use_cache: bool
     ) -> PortalSource:
-        has_readers = any(reader is not None for reader in readers)
+        has_readers = readers != (None, None)
         if source is None and not has_readers:
             raise QueryError(_NOTHING_GIVEN, hint="such as data_source=get_data_manager()")
         if source is not None and has_readers:
             raise QueryError(
                 "data_source and readers cannot be used together", hint="give only one of them"
             )
-        if cache is not None and not all(callable(getattr(cache, n, None)) for n in ("get", "put")):
+        if cache is not None and not _has_methods(cache, "get", "put"):
             raise QueryError(f"cache_manager has no methods get and put: {cache!r:.80}")
         # Packaged sources are data managers with one vendor pinned.
         is_pinned = hasattr(source, "provider") and not isinstance(source, DataManager)
@@ -279,14 +215,11 @@ class BasePortal(ABC, Generic[S, F]):
                 adjustment = getattr(source, "adjustment", wishes.adjustment)
                 wishes = replace(wishes, provider=source.provider, adjustment=adjustment)
             return ManagerBars(manager.client, wishes, validator)
-        catalog = self.data_catalog
-        if not all(
-            callable(getattr(catalog, n, None)) for n in ("find_dataset", "get_dataset_info")
-        ):
-            catalog = None
-        options = named_calendar(self.calendar), cache, catalog, None, validator
+        is_catalog = _has_methods(self.data_catalog, "find_dataset", "get_dataset_info")
+        catalog = self.data_catalog if is_catalog else None
+        options = named_calendar(self.calendar), cache, catalog, validator
         if not has_readers:
-            if not callable(getattr(source, "fetch", None)):
+            if not _has_methods(source, "fetch"):
                 raise QueryError(
                     f"data_source is not a data manager and has no fetch method: {source!r:.80}",
                     hint=(
@@ -350,7 +283,7 @@ class BasePortal(ABC, Generic[S, F]):
                 read.
         """
         question = self._question(assets, field, dt, (data_frequency, data_frequency), 1)
-        return self._spot(question, self._read(question))
+        return self._series(question, *self._read(question))
 
     def get_history_window(
         self,
@@ -389,7 +322,7 @@ class BasePortal(ABC, Generic[S, F]):
                 read.
         """
         question = self._question(assets, field, end_dt, (frequency, data_frequency), bar_count)
-        return self._window(question, self._read(question))
+        return self._frame(question, *self._read(question))
 
     async def async_get_spot_value(
         self, assets: Any, field: str, dt: Any, data_frequency: str
@@ -400,7 +333,7 @@ class BasePortal(ABC, Generic[S, F]):
         later calls.
         """
         question = self._question(assets, field, dt, (data_frequency, data_frequency), 1)
-        return self._spot(question, await self._await(question))
+        return self._series(question, *await self._await(question))
 
     async def async_get_history_window(
         self,
@@ -413,7 +346,7 @@ class BasePortal(ABC, Generic[S, F]):
     ) -> F:
         """Run :meth:`get_history_window` as :meth:`async_get_spot_value` does."""
         question = self._question(assets, field, end_dt, (frequency, data_frequency), bar_count)
-        return self._window(question, await self._await(question))
+        return self._frame(question, *await self._await(question))
 
     @property
     def cache_hit_rate(self) -> float:
@@ -428,29 +361,22 @@ class BasePortal(ABC, Generic[S, F]):
     # --- output ---------------------------------------------------------------------------------
 
     @abstractmethod
-    def _series(self, question: PortalQuestion, visible: VisiblePanel) -> S:
+    def _series(self, question: PortalQuestion, panel: Panel, horizons: tuple[int, ...]) -> S:
         """Return the values of the last visible row as a Series."""
 
     @abstractmethod
-    def _frame(self, question: PortalQuestion, visible: VisiblePanel) -> F:
+    def _frame(self, question: PortalQuestion, panel: Panel, horizons: tuple[int, ...]) -> F:
         """Return the last visible rows as a frame."""
 
-    def _spot(self, question: PortalQuestion, visible: VisiblePanel) -> S:
-        self._refuse_without_bars(question, visible)
-        return self._series(question, visible)
-
-    def _window(self, question: PortalQuestion, visible: VisiblePanel) -> F:
-        self._refuse_without_bars(question, visible)
-        return self._frame(question, visible)
-
-    def _refuse_without_bars(self, question: PortalQuestion, visible: VisiblePanel) -> None:
-        """Raise an error if no asset has a value in the last rows of its own market.
+    def _checked(self, question: PortalQuestion, visible: _Visible) -> _Visible:
+        """Return a panel, unless no asset has a value in the last rows of its own market.
 
         Raises:
             NoDataAvailableError: No asset has one.
         """
-        if not visible.panel.lacks(question.field, visible.horizons, question.rows):
-            return
+        panel, horizons = visible
+        if not panel.lacks(question.field, horizons, question.rows):
+            return visible
         every = question.assets.names
         names = ", ".join(every[:5])
         more = f" and {len(every) - 5} more" if len(every) > 5 else ""
@@ -539,189 +465,192 @@ class BasePortal(ABC, Generic[S, F]):
 
     # --- panels ---------------------------------------------------------------------------------
 
-    def _read(self, question: PortalQuestion) -> VisiblePanel:
+    def _read(self, question: PortalQuestion) -> _Visible:
         """Return a panel that answers the portal call, reading one if none is in memory.
 
         Raises:
             LookaheadError: The requested time is after the simulation time, or after now.
+            NoDataAvailableError: No asset has a value in the last rows.
         """
-        visible = self._panel_in_memory(question)
-        return self._load_panel(question) if visible is None else visible
+        return self._checked(question, self._in_memory(question) or self._load(question))
 
-    async def _await(self, question: PortalQuestion) -> VisiblePanel:
+    async def _await(self, question: PortalQuestion) -> _Visible:
         """Return a panel as :meth:`_read` does, but do the reading in another thread."""
-        visible = self._panel_in_memory(question)
-        if visible is not None:
-            return visible
-        caller = called_from()
+        visible = self._in_memory(question)
+        if visible is None:
+            caller = called_from()
 
-        def load() -> VisiblePanel:
-            """Read the panel; warnings point to the line of user code that awaits it."""
-            with working_for(caller):
-                return self._load_panel(question)
+            def load() -> _Visible:
+                """Read the panel; warnings point to the line of user code that awaits it."""
+                with working_for(caller):
+                    return self._load(question)
 
-        return await awaited(load)
+            visible = await awaited(load)
+        return self._checked(question, visible)
 
-    def _panel_in_memory(self, question: PortalQuestion) -> VisiblePanel | None:
+    def _in_memory(self, question: PortalQuestion) -> _Visible | None:
         """Return a panel from memory that answers the portal call, or None."""
-        panel = None if self._panels is None else self._panels.get(_key(question))
-        if panel is None:
+        panel: Panel | None = self._panels.get(_key(question))
+        if panel is None or self._is_outdated(panel):
             return None
         now_ms = self._source.now_ms()
         horizons = self._horizons(question, [g.market.calendar for g in panel.groups], now_ms)
         is_due = panel.expires_ms is not None and now_ms >= panel.expires_ms
-        is_due = is_due and max(horizons) > panel.complete_until
         if is_due or not panel.covers(horizons, question.rows):
             return None
         with self._guard:
             self._hits += 1
         if panel.shown is not None:
             panel.shown.add(horizons, question.rows)
-        return VisiblePanel(panel, horizons)
+        return panel, horizons
 
-    def _load_panel(self, question: PortalQuestion) -> VisiblePanel:
+    def _subscribe(self, client: BarsClient) -> None:
+        """Note the series of each commit to the store, for as long as this object exists."""
+        here = weakref.ref(self)
+
+        def hear(notice: CommitNotice) -> None:
+            """Note a commit, after which panels of its series are outdated."""
+            portal = here()
+            if portal is not None:
+                with portal._guard:
+                    portal._commits += 1
+                    series = notice.series.symbol, notice.series.timeframe.label
+                    portal._changed[series] = portal._commits
+
+        weakref.finalize(self, client.subscribe(hear))
+
+    def _is_outdated(self, panel: Panel) -> bool:
+        """Return whether a commit has changed one of the panel's series since it was read."""
+        return panel.mark < self._commits and any(
+            self._changed.get(series, 0) > panel.mark for series in panel.series
+        )
+
+    def _load(self, question: PortalQuestion) -> _Visible:
         """Read a panel; if another caller is already reading it, wait for that panel instead."""
         key = _key(question)
         with self._guard:
             turn = self._turns.setdefault(key, threading.Lock())
         with turn:
             try:
-                return self._panel_in_memory(question) or self._load(question)
+                visible = self._in_memory(question)
+                if visible is None:
+                    with self._source.as_one_call():
+                        visible = self._keep(key, *self._read_panel(question))
+                return visible
             finally:
                 with self._guard:
                     self._turns.pop(key, None)
 
-    def _load(self, question: PortalQuestion) -> VisiblePanel:
-        """Read a panel for a portal call, and keep it in memory."""
-        record = reads.get()
-        with self._source.as_one_call():
-            if (
-                record is not None
-                and self._panels is not None
-                and isinstance(self._source, ManagerBars)
-            ):
-                return self._keep_panel(question, self._read_recorded(question, record))
-            return self._keep_panel(question, self._build_panel(question, self._ahead_ms(question)))
+    def _read_panel(self, question: PortalQuestion) -> tuple[Panel, tuple[int, ...], bool]:
+        """Read a panel for a portal call; return whether it was read without querying a source.
 
-    def _read_recorded(self, question: PortalQuestion, record: Any) -> _BuiltPanel:
-        """Read a panel for a caller whose reads are recorded (see ``lineage``).
-
-        Only the rows that the caller sees are recorded, not those that are read ahead. If the
-        answers cannot be cut to the visible rows, nothing is read ahead.
+        For a caller whose reads are recorded (see ``lineage``), only the rows that the caller sees
+        are recorded, not those that are read ahead. If the answers cannot be cut to the visible
+        rows, nothing is read ahead.
         """
+        record, key = reads.get(), _key(question)
+        rows = min(_AHEAD_ROWS, most_rows(len(question.assets.names), self._ahead_bytes))
+        ahead_ms = min(_AHEAD_MS, rows * question.timeframe.longest_ms)
+        if record is None or not ahead_ms or not isinstance(self._source, ManagerBars):
+            return self._build(question, ahead_ms)
         with self._guard:
-            shown_to = self._shown.get(record)
-            if shown_to is None:
-                self._shown[record] = shown_to = RunPanels(record, partial(self._forget, record))
-        key, is_hit = _key(question), True
-        if key not in shown_to.uncut:
-            ahead = ReadAhead(record)
-            token = reads.set(ahead)
+            if record not in self._runs:
+                self._runs[record] = RunReads(record, partial(self._forget, record))
+            run = self._runs[record]
+        was_hit = True
+        if key not in run.uncut:
+            shown = PanelReads(record)
+            token = reads.set(shown)
             try:
-                built = self._build_panel(question, self._ahead_ms(question))
+                panel, horizons, was_hit = self._build(question, ahead_ms)
             finally:
                 reads.reset(token)
-            if ahead.can_be_cut():
-                panel = built.found.panel
-                panel.shown = PanelReads(ahead, panel, question.timeframe)
-                panel.shown.add(built.found.horizons, question.rows)
-                panel.shown.hand_over()
-                shown_to.add(panel, panel.shown)
-                return built
-            is_hit = built.is_hit
-            shown_to.uncut.add(key)
-        built = self._build_panel(question, 0, is_exact=True)
-        return built._replace(is_hit=is_hit and built.is_hit)
+            if shown.can_be_cut():
+                run.add(panel, shown)
+                shown.add(horizons, question.rows)
+                shown.hand_over()
+                return panel, horizons, was_hit
+            run.uncut.add(key)
+        panel, horizons, is_hit = self._build(question, 0, with_spare=False)
+        return panel, horizons, is_hit and was_hit
 
     def _forget(self, record: Any) -> None:
         """Drop everything that was read for a recorded run that has ended."""
         with self._guard:
-            self._shown.pop(record, None)
-        if self._panels is not None:
-            self._panels.drop_of(record)
+            self._runs.pop(record, None)
+        self._panels.drop_where(lambda key, _: key[-1] is record)
 
-    def _keep_panel(self, question: PortalQuestion, built: _BuiltPanel) -> VisiblePanel:
-        """Keep a panel that was just read, and count it as a hit or a miss."""
+    def _keep(self, key: Any, panel: Panel, horizons: tuple[int, ...], is_hit: bool) -> _Visible:
+        """Keep a panel that was just read, and count it as a hit or a miss.
+
+        Panels with other bars of an asset than this one, such as bars before a split that another
+        process has stored, are dropped: all values have one price scale.
+        """
         with self._guard:
-            self._hits += built.is_hit
-            self._misses += not built.is_hit
-        if self._panels is not None:
-            self._panels.keep(_key(question), built.found.panel, built.mark)
-        return built.found
+            self._hits += is_hit
+            self._misses += not is_hit
+        self._panels.put(key, panel, panel.nbytes)
+        self._panels.drop_where(
+            lambda _, kept: any(kept.scales.get(n, s) != s for n, s in panel.scales.items())
+        )
+        return panel, horizons
 
-    def _build_panel(
-        self, question: PortalQuestion, ahead_ms: int, *, is_exact: bool = False
-    ) -> _BuiltPanel:
+    def _build(
+        self, question: PortalQuestion, ahead_ms: int, *, with_spare: bool = True
+    ) -> tuple[Panel, tuple[int, ...], bool]:
         """Read a panel that extends at most ``ahead_ms`` beyond the requested time.
 
-        If the panel has too few rows, earlier bars are read as well, a few times. This can happen
-        only if the calendar is unknown or, with ``is_exact``, which reads no row before the
-        requested ones, if the bars start at other times than the calendar's.
-        """
-        terms = self._terms(question, ahead_ms)
-        counts = [(question.rows + _SPARE_ROWS) * 4**look for look in range(_LOOKS_BACK)]
-        counts, is_hit = [0] * is_exact + counts, True
-        for look, rows in enumerate(counts):
-            extent = self._extent(question, terms, rows)
-            # Commits from now on may change the bars, which are read next.
-            mark = 0 if self._panels is None else self._panels.commits
-            last = max(terms.horizons)
-            read = self._source.read(
-                question.assets, question.timeframe, extent.span, extent.ends, last
-            )
-            is_hit = is_hit and read.is_hit and extent.is_hit
-            is_last = look == len(counts) - 1
-            panel = _arrange_panel(question, terms, extent, read, is_last=is_last)
-            if panel.covers(terms.horizons, question.rows):
-                break
-        return _BuiltPanel(VisiblePanel(panel, terms.horizons), mark, is_hit=is_hit)
-
-    def _terms(self, question: PortalQuestion, ahead_ms: int) -> _Terms:
-        """Return the terms of all reads of a panel.
-
-        If a panel in memory covers the time but begins too late, the caller is moving back in time.
+        Without spare rows, it begins with the first row of the answer; if the bars start at other
+        times than the calendar's, it is read again with some.
 
         Raises:
             LookaheadError: The requested time is after the simulation time, or after now.
         """
-        now_ms = self._source.now_ms()
-        markets = self._source.markets(question.assets, question.timeframe)
+        timeframe, now_ms = question.timeframe, self._source.now_ms()
+        markets = self._source.markets(question.assets, timeframe)
         horizons = self._horizons(question, [market.calendar for market in markets], now_ms)
-        kept = None if self._panels is None else self._panels.get(_key(question))
-        is_back = kept is not None and kept.until_ms >= max(horizons)
-        return _Terms(markets, horizons, now_ms, ahead_ms, is_back)
-
-    def _extent(self, question: PortalQuestion, terms: _Terms, rows: int) -> _Extent:
-        """Return the range of bars to read for a panel.
-
-        The range contains ``rows`` bars that are visible at the requested time in every market, and
-        the bars to read ahead for later requests. With 0 rows, it begins with the first row of the
-        answer.
-        """
-        timeframe, (markets, horizons, now, ahead_ms, is_back) = question.timeframe, terms
-        start = min(
-            start_of(market, timeframe, horizon, rows)
-            if rows
-            else start_of(market, timeframe, end_of(market, timeframe, horizon), question.rows)
+        # Extra rows in case a bar has not closed, or the bars start at other times of day.
+        starts = [
+            start_of(market, timeframe, horizon, question.rows + _SPARE_ROWS)
+            if with_spare
+            else first_of(market, timeframe, horizon, question.rows)
             for market, horizon in zip(markets, horizons, strict=True)
+        ]
+        last_ms, is_hit = max(horizons), True
+        until_ms = min(now_ms, last_ms + ahead_ms)
+        wanted = Wanted(question.assets, timeframe, markets, tuple(starts), last_ms, until_ms)
+        if ahead_ms:
+            kept: Panel | None = self._panels.get(_key(question))
+            # If a panel in memory covers the time but begins too late, the caller moves back.
+            is_back = kept is not None and kept.until_ms >= last_ms
+            behind_ms = min(ahead_ms, _BEHIND_ROWS * timeframe.longest_ms)
+            if timeframe.is_intraday and not is_back:  # takes many requests
+                behind_ms = 0
+            backs = [min(start, max(_FIRST_MS, start - behind_ms)) for start in starts]
+            wanted, is_hit = self._source.reach(wanted, backs, is_back=is_back)
+        # Commits from now on may change the bars, which are read next.
+        mark = self._commits
+        read = self._source.read(wanted)
+        groups = tuple(
+            group_of(
+                market, timeframe, span, [read.bars[n] for n in market.columns], wanted.until_ms
+            )
+            for market, span in wanted.spans()
         )
-        until = min(now, max(horizons) + ahead_ms)
-        span = Span(start, max(end_of(market, timeframe, until) for market in markets))
-        if not ahead_ms:
-            return _Extent(span, until)
-        behind_ms = min(ahead_ms, _BEHIND_ROWS * timeframe.longest_ms)
-        back = min(start, max(_FIRST_MS, start - behind_ms))
-        around = ReadLimits(span, max(horizons), until, back, is_back)
-        reach = self._source.reach(question.assets, timeframe, around)
-        end = max(end_of(market, timeframe, reach.until_ms) for market in markets)
-        return _Extent(Span(reach.start, end), reach.until_ms, reach.ends, reach.is_hit)
-
-    def _ahead_ms(self, question: PortalQuestion) -> int:
-        """Return the number of milliseconds to read ahead for the caller's next steps in time."""
-        if self._panels is None:
-            return 0
-        rows = min(_AHEAD_ROWS, most_rows(len(question.assets.names), _AHEAD_BYTES))
-        return min(_AHEAD_MS, rows * question.timeframe.longest_ms)
+        panel = Panel(
+            question.assets.names,
+            timeframe,
+            read.series,
+            groups,
+            min(known_until(group, timeframe, wanted.until_ms) for group in groups),
+            None if read.is_complete else now_ms + _RETRY_MS,
+            read.scales,
+            mark,
+        )
+        closed = (g.closed_by(h) for g, h in zip(groups, horizons, strict=True))
+        if not with_spare and min(closed) < question.rows:
+            return self._build(question, ahead_ms)
+        return panel, horizons, is_hit and read.is_hit
 
     def _horizons(
         self, question: PortalQuestion, calendars: Sequence[MarketCalendar], now: int
@@ -753,87 +682,6 @@ class BasePortal(ABC, Generic[S, F]):
         return tuple(horizons)
 
 
-class _Panels:
-    """The panels (tables of bars) that a portal keeps in memory. Thread-safe.
-
-    The least recently used panel is dropped first.
-
-    Attributes:
-        commits: Number of commits to the store that have been reported so far.
-    """
-
-    def __init__(self) -> None:
-        self.guard = threading.Lock()
-        self.commits = 0
-        self._panels = LruCache(MOST_BYTES)
-        # Number of the latest commit to each series.
-        self._changed: dict[tuple[str, str], int] = {}
-
-    def get(self, key: Any) -> Panel | None:
-        """Return a panel, and mark it as the most recently used."""
-        panel: Panel | None = self._panels.get(key)
-        return panel
-
-    def keep(self, key: Any, panel: Panel, mark: int) -> None:
-        """Keep a panel, unless one of its series changed after commit number ``mark``.
-
-        A panel that is too large is not kept either.
-        """
-        with self.guard:
-            if any(self._changed.get(s, 0) > mark for s in panel.series):
-                self._panels.drop(key)
-            else:
-                self._panels.put(key, panel, panel.nbytes)
-
-    def drop_of(self, record: Any) -> None:
-        """Drop the panels that were read for a recorded run."""
-        self._panels.drop_where(lambda key, _: key[-1] is record)
-
-    def note(self, notice: CommitNotice) -> None:
-        """Drop the panels that were built from the series that a commit has changed."""
-        series = notice.series.symbol, notice.series.timeframe.label
-        with self.guard:
-            self.commits += 1
-            self._changed[series] = self.commits
-            self._panels.drop_where(lambda _, panel: series in panel.series)
-
-    def drop_on_commits(
-        self,
-        subscribe: Callable[[Callable[[CommitNotice], object]], Callable[[], None]],
-        owner: Any,
-    ) -> None:
-        """Subscribe to commits for as long as the owner of the panels exists."""
-        here = weakref.ref(self)
-
-        def hear(notice: CommitNotice) -> None:
-            """Drop the panels that a commit has made outdated, if this object still exists."""
-            panels = here()
-            if panels is not None:
-                panels.note(notice)
-
-        weakref.finalize(owner, subscribe(hear))
-
-
-def _arrange_panel(
-    question: PortalQuestion, terms: _Terms, extent: _Extent, read: ReadResult, *, is_last: bool
-) -> Panel:
-    """Arrange bars in rows; ``is_last`` means that no earlier bars will be read after these."""
-    timeframe, until = question.timeframe, extent.until_ms
-    groups = tuple(
-        group_of(market, timeframe, extent.span, [read.bars[n] for n in market.columns], until)
-        for market in terms.markets
-    )
-    return Panel(
-        question.assets.names,
-        read.series,
-        groups,
-        min(known_until(group.market, group, timeframe, until) for group in groups),
-        None if read.is_complete else terms.now + _RETRY_MS,
-        whole_for=question.rows if is_last else 0,
-        complete_until=read.complete_until,
-    )
-
-
 def _key(question: PortalQuestion) -> Any:
     """Return the key for a panel; a recorded run (see ``lineage``) has its own panels."""
     return question.assets, question.timeframe, reads.get()
@@ -850,6 +698,10 @@ def _aliased(name: str, value: Any, other: str, alias: Any) -> Any:
             f"{name} and {other} are two names for one argument", hint="give only one of them"
         )
     return alias if value is None else value
+
+
+def _has_methods(value: Any, *names: str) -> bool:
+    return all(callable(getattr(value, name, None)) for name in names)
 
 
 @lru_cache(64)
@@ -898,3 +750,42 @@ def _moment(name: str, value: date | datetime, *, is_daily: bool) -> Moment:
 
 def _spell(moment: Moment) -> str:
     return iso(moment.ms) if moment.day is None else moment.day.isoformat()
+
+
+class _Series(pd.Series):
+    """A Series that can also be awaited; awaiting it returns the Series itself."""
+
+    def __await__(self) -> Generator[Any, None, pd.Series[Any]]:
+        return same_value(self).__await__()
+
+
+class _Frame(pd.DataFrame):
+    """A frame that can also be awaited; awaiting it returns the frame itself."""
+
+    def __await__(self) -> Generator[Any, None, pd.DataFrame]:
+        return same_value(self).__await__()
+
+
+async def same_value(value: Any) -> Any:
+    """Return a value, when it is awaited."""
+    return value
+
+
+class PandasDataPortal(BasePortal[_Series, _Frame]):
+    """The values of bars as a backtest could have known them at a given time, in pandas.
+
+    Values are float64; a missing value is NaN. A Series has the assets as its index; a frame has a
+    naive UTC index (``date`` or ``timestamp``, ns) and a column for each asset.
+    """
+
+    __doc__ = f"{__doc__}\n\n{BasePortal.__doc__}"
+
+    def _series(self, question: PortalQuestion, panel: Panel, horizons: tuple[int, ...]) -> _Series:
+        row = panel.row(question.field, horizons)
+        return _Series(row, index=list(panel.names), name=question.field)
+
+    def _frame(self, question: PortalQuestion, panel: Panel, horizons: tuple[int, ...]) -> _Frame:
+        stamps, values = panel.window(question.field, horizons, question.rows)
+        name = "timestamp" if question.timeframe.is_intraday else "date"
+        index = pd.DatetimeIndex(stamps.astype("M8[ms]"), name=name).as_unit("ns")
+        return _Frame(values.copy(), index=index, columns=list(panel.names))

@@ -7,8 +7,8 @@ session's date.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
@@ -118,23 +118,25 @@ class PanelGroup:
         stamps: Timestamps of the rows, ascending.
         closes: Time at which each row's bar closes, ascending.
         values: Array of shape (fields, rows, assets); NaN if there is no value.
+        start: Timestamp from which on the bars were read.
+        is_known: Whether the market's calendar determines the rows.
     """
 
     market: Market
     stamps: Stamps
     closes: Stamps
     values: Floats
+    start: int
+    is_known: bool
 
     def closed_by(self, horizon_ms: int) -> int:
         """Return the number of rows that had closed by an instant."""
         return int(self.closes.searchsorted(horizon_ms, side="right"))
 
-
-class PanelWindow(NamedTuple):
-    """A part of a panel: the rows' timestamps, and an array of values, shape (rows, assets)."""
-
-    stamps: Stamps
-    values: Floats
+    def rows(self, horizon_ms: int, count: int) -> slice:
+        """Return the slice of the last ``count`` rows that had closed by an instant."""
+        last = self.closed_by(horizon_ms)
+        return slice(max(0, last - count), last)
 
 
 @dataclass
@@ -143,26 +145,27 @@ class Panel:
 
     Attributes:
         names: Assets, in order.
+        timeframe: Timeframe of the bars.
         series: Symbol and timeframe of each stored series from which the panel was built.
         groups: Bars, grouped by market.
         until_ms: Last instant for which the panel can answer.
         expires_ms: Time at which to read the panel again because bars are missing; None if no bars
             are missing.
-        complete_until: Instant up to which no bars are missing in any case.
-        whole_for: Largest number of rows that the panel can answer for although it has fewer,
-            because there are no earlier bars; 0 if earlier bars may exist.
+        scales: Maps each asset to the splits and dividends that its prices are adjusted for.
+        mark: Number of commits to the store that had been reported before the panel was read.
         prepared: Output for each field, kept so that later answers can reuse it.
         shown: Rows that the caller has seen, which a lineage will record; None if reads are not
             recorded.
     """
 
     names: tuple[str, ...]
+    timeframe: Timeframe
     series: frozenset[tuple[str, str]]
     groups: tuple[PanelGroup, ...]
     until_ms: int
     expires_ms: int | None = None
-    whole_for: int = 0
-    complete_until: int = 0
+    scales: Mapping[str, str] = field(default_factory=dict)
+    mark: int = 0
     prepared: dict[tuple[str, str], Any] = field(default_factory=dict)
     shown: Any = None
 
@@ -176,64 +179,52 @@ class Panel:
     def covers(self, horizons: Sequence[int], count: int) -> bool:
         """Return whether the panel contains the last ``count`` rows up to each market's horizon.
 
-        A horizon is the instant by which a bar must have closed to be visible.
+        A horizon is the instant by which a bar must have closed to be visible. If there are fewer
+        rows, the panel must begin where they would begin.
         """
-        if max(horizons) > self.until_ms:
-            return False
-        if count <= self.whole_for:
-            return True
-        pairs = zip(self.groups, horizons, strict=True)
-        return all(group.closed_by(horizon) >= count for group, horizon in pairs)
+        return max(horizons) <= self.until_ms and all(
+            group.closed_by(horizon) >= count
+            or first_of(group.market, self.timeframe, horizon, count) >= group.start
+            for group, horizon in zip(self.groups, horizons, strict=True)
+        )
 
     def row(self, name: str, horizons: Sequence[int]) -> Floats:
-        """Return the values in the last closed row, one for each asset."""
-        index = FIELDS.index(name)
-        if len(self.groups) == 1:
-            (group,) = self.groups
-            last = group.closed_by(horizons[0])
-            return group.values[index, last - 1] if last else np.full(len(self.names), np.nan)
+        """Return the values in each market's last closed row, one for each asset."""
         row = np.full(len(self.names), np.nan)
         for group, horizon in zip(self.groups, horizons, strict=True):
-            last = group.closed_by(horizon)
-            if last:
-                row[list(group.market.columns)] = group.values[index, last - 1]
+            if last := group.closed_by(horizon):
+                row[list(group.market.columns)] = group.values[FIELDS.index(name), last - 1]
         return row
 
     def lacks(self, name: str, horizons: Sequence[int], count: int) -> bool:
         """Return whether the last ``count`` closed rows in every market lack all values."""
         index = FIELDS.index(name)
-        for group, horizon in zip(self.groups, horizons, strict=True):
-            last = group.closed_by(horizon)
-            if not np.isnan(group.values[index, max(0, last - count) : last]).all():
-                return False
-        return True
+        return all(
+            np.isnan(group.values[index, group.rows(horizon, count)]).all()
+            for group, horizon in zip(self.groups, horizons, strict=True)
+        )
 
-    def rows(self, horizon: int, count: int) -> slice:
-        """Return the slice of the last ``count`` closed rows; the panel has only one market."""
-        last = self.groups[0].closed_by(horizon)
-        return slice(max(0, last - count), last)
+    def window(self, name: str, horizons: Sequence[int], count: int) -> tuple[Stamps, Floats]:
+        """Return the last ``count`` rows that had closed by the horizons, across all markets.
 
-    def window(self, name: str, horizons: Sequence[int], count: int) -> PanelWindow:
-        """Return the last ``count`` rows that had closed by the horizons, across all markets."""
+        The result is the rows' timestamps, and an array of values, shape (rows, assets).
+        """
         index = FIELDS.index(name)
-        if len(self.groups) == 1:
-            (group,), rows = self.groups, self.rows(horizons[0], count)
-            return PanelWindow(group.stamps[rows], group.values[index, rows])
-        lasts = [group.closed_by(h) for group, h in zip(self.groups, horizons, strict=True)]
-        windows = [
-            slice(max(0, last - count), last) for last in lasts
-        ]  # from each market, the rows that may be among the last overall
-        pairs = list(zip(self.groups, windows, strict=True))
-        stamps = np.unique(np.concatenate([group.stamps[rows] for group, rows in pairs]))[-count:]
+        # From each market, the rows that may be among the last overall.
+        parts = [
+            (group.market, group.stamps[rows], group.values[index, rows])
+            for group, horizon in zip(self.groups, horizons, strict=True)
+            for rows in [group.rows(horizon, count)]
+        ]
+        if len(parts) == 1:
+            return parts[0][1:]
+        stamps = np.unique(np.concatenate([times for _, times, _ in parts]))[-count:]
         values = np.full((len(stamps), len(self.names)), np.nan)
-        for group, rows in pairs:
-            times = group.stamps[rows]
-            kept = times >= stamps[0] if len(stamps) else np.zeros(0, dtype=bool)
-            assets = np.array(group.market.columns)
-            values[np.ix_(stamps.searchsorted(times[kept]), assets)] = group.values[index, rows][
-                kept
-            ]
-        return PanelWindow(stamps, values)
+        for market, times, cells in parts:
+            kept = np.isin(times, stamps)
+            places = np.ix_(stamps.searchsorted(times[kept]), np.array(market.columns))
+            values[places] = cells[kept]
+        return stamps, values
 
 
 def grid_of(market: Market, timeframe: Timeframe, stamps: Stamps) -> BarGrid:
@@ -262,10 +253,9 @@ def group_of(
     there = [table.stamps for table in bars if table is not None]
     present = np.unique(np.concatenate(there)) if there else np.empty(0, dtype=np.int64)
     grid = grid_of(market, timeframe, present)
-    if not timeframe.is_intraday and not grid.aligned(present).all():
-        # The source's weeks or months are not the calendar's, which does not expect them.
-        market = replace(market, is_known=False)
-    stamps = np.union1d(grid.opens(span), present) if market.is_known else present
+    # A source's weeks or months may not be the calendar's, which then does not expect them.
+    is_known = market.is_known and (timeframe.is_intraday or bool(grid.aligned(present).all()))
+    stamps = np.union1d(grid.opens(span), present) if is_known else present
     # An off-calendar bar may close after the next one, which is not visible until then.
     closes = np.maximum.accumulate(_closes(grid, stamps)) if len(stamps) else stamps
     rows = int(closes.searchsorted(until_ms, side="right"))
@@ -275,7 +265,7 @@ def group_of(
         if table is not None and rows:
             kept = int(table.stamps.searchsorted(stamps[-1], side="right"))
             values[:, stamps.searchsorted(table.stamps[:kept]), index] = table.values[:, :kept]
-    return PanelGroup(market, stamps, closes, values)
+    return PanelGroup(market, stamps, closes, values, span.start, is_known)
 
 
 def _closes(grid: BarGrid, stamps: Stamps) -> Stamps:
@@ -293,15 +283,16 @@ def _closes(grid: BarGrid, stamps: Stamps) -> Stamps:
     return closes
 
 
-def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_ms: int) -> int:
+def known_until(group: PanelGroup, timeframe: Timeframe, until_ms: int) -> int:
     """Return the last instant before the next expected bar closes.
 
-    The result is ``until_ms`` or later; it is ``until_ms`` if the market's calendar is unknown.
+    The result is ``until_ms`` or later; it is ``until_ms`` if it is unknown which bars to expect.
     """
-    if not market.is_known:
+    if not group.is_known:
         return until_ms
-    grid = grid_of(market, timeframe, group.stamps)
-    stamp = first_unclosed(market.calendar, timeframe, until_ms, grid.anchor)
+    calendar = group.market.calendar
+    grid = grid_of(group.market, timeframe, group.stamps)
+    stamp = first_unclosed(calendar, timeframe, until_ms, grid.anchor)
     close = int(grid.closes(np.array([stamp], dtype=np.int64))[0])
     return max(until_ms, close - 1)
 
@@ -310,15 +301,23 @@ def start_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) 
     """Return the timestamp of the ``count``-th row before an instant, or an earlier one.
 
     If the calendar is unknown, the stamp is an estimate that allows for a market that is closed at
-    night and on five days out of fourteen.
+    night, on five days out of fourteen, and for a week (a month for bars of a day or longer).
 
     Raises:
         BadRangeError: The stamp would be before 1900.
     """
     if market.is_known:
         return BarGrid(market.calendar, timeframe).back(horizon_ms, count)
-    length = timeframe.longest_ms * (4 if timeframe.is_intraday else 2)
-    return horizon_ms - length * count - 7 * DAY_MS
+    times, days = (4, 7) if timeframe.is_intraday else (2, 31)
+    return horizon_ms - timeframe.longest_ms * times * count - days * DAY_MS
+
+
+def first_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) -> int:
+    """Return the timestamp of the first of the last ``count`` rows that had closed by an instant.
+
+    See :func:`start_of` for an unknown calendar, and for the error.
+    """
+    return start_of(market, timeframe, end_of(market, timeframe, horizon_ms), count)
 
 
 def end_of(market: Market, timeframe: Timeframe, until_ms: int) -> int:
