@@ -84,7 +84,7 @@ def test_words_are_searched_for(run: Run) -> None:
     shown = run("docs", "survivorship").out
     assert "universes" in shown and "`onetape docs universes` shows the first" in shown
     (line,) = [
-        one for one in run("docs", "RUSTYBT_USE_POLARS", "--json").json if one["page"] == "portal"
+        one for one in run("docs", "RUSTYBT_USE_POLARS", "--json").json if one["page"] == "bundles"
     ]
     assert "RUSTYBT_USE_POLARS" in line["text"] and line["section"]
 

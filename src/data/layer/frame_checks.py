@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import QualityError
-from .catalog_settings import ValidationSettings
 from ..model.bars import BarTable, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.texts import counted
@@ -17,6 +16,7 @@ from ..prices.bar_rule import are_bars, faults_of, latest_live
 from ..prices.judgement.checks import run_checks
 from ..prices.judgement.findings import QualityFinding
 from ..prices.judgement.series import CheckedSeries
+from .catalog_settings import ValidationSettings
 from .frames import (
     FIELDS,
     PRICES,
