@@ -28,7 +28,7 @@ from ..disk.files import Disk, errno_of
 from ..errors import LockTimeoutError, StorageError
 from ..model.caller import warn_user
 from .bundle_row import ROW, TABLE
-from .catalog_tables import APPLICATION_ID, CATALOG_ID, TABLES, check_owner, make
+from .catalog_tables import CATALOG_ID, TABLES, check_owner, make
 
 __all__ = ["CatalogFile", "remove"]
 
@@ -36,6 +36,8 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 # Seconds to wait for another process that is writing.
 BUSY_S = 30.0
+# Runs whose reads are links, with the state of their records.
+_RUNS = "CREATE TABLE IF NOT EXISTS catalog_runs (file TEXT PRIMARY KEY, state TEXT NOT NULL)"
 _TABLES = (
     *TABLES,
     # Where the store has a lane.
@@ -45,8 +47,7 @@ _TABLES = (
     dataset_id TEXT, start_date INTEGER, end_date INTEGER, source TEXT NOT NULL,
     PRIMARY KEY (symbol, resolution, size, newness, dataset_id, start_date, end_date))
     WITHOUT ROWID""",
-    # Runs whose reads are links, with the state of their records.
-    "CREATE TABLE catalog_runs (file TEXT PRIMARY KEY, state TEXT NOT NULL)",
+    _RUNS,
     TABLE,
     "CREATE INDEX idx_bundle_metadata_dataset ON bundle_metadata(dataset_id)",
     """CREATE TABLE bundle_symbols (bundle_name TEXT NOT NULL, symbol_id INTEGER NOT NULL,
@@ -115,7 +116,7 @@ class CatalogFile:
                     raise LockTimeoutError(
                         f"{self.path} was locked by another process for {BUSY_S:g} s"
                     ) from exc
-                if is_last or not (is_damage(exc) or isinstance(exc, sqlite3.NotSupportedError)):
+                if is_last or not is_damage(exc):
                     raise StorageError(f"{self.path} cannot be used: {exc}") from exc
                 self._set_aside(inode, str(exc))
         raise AssertionError("not reached")
@@ -134,9 +135,8 @@ class CatalogFile:
             if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
                 transact(db, lambda: _make(db))
             application, version = mark_of(db)
-            if application == APPLICATION_ID:
-                raise sqlite3.NotSupportedError("an earlier version wrote it")
             check_owner(application, version, str(self.path), CATALOG_ID)
+            db.execute(_RUNS)
             columns = {row[1] for row in db.execute("PRAGMA table_info(bundle_metadata)")}
             if added := ROW.keys() - columns:
                 transact(db, lambda: _add_columns(db, added))
