@@ -17,35 +17,20 @@ Dates are written ``2025-07-08``, ``2025-7-8`` or ``July 9, 2025``; ambiguous fo
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import pairwise, zip_longest
+from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ...errors import QueryError, UniverseError
 from ...model.printable import printable
 from ...model.texts import counted
+from ..csv_rows import Row, column_name, csv_rows, read_day
 
-_ISO = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})")
-_WORDS = re.compile(r"([A-Za-z]{3,9})\.? ([0-9]{1,2}), ?([0-9]{4})")
-_MONTHS = (
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-)
 _SEPARATORS = re.compile(r"[,;\s]+")
 _SHAPES = "`symbol,from,to`, `date,added,removed` or `symbol`"
 # Other column names that real files use; blanks and hyphens count as ``_``.
@@ -99,7 +84,6 @@ _NO_DAY = frozenset(
 _FIRST_SERIAL = date(1899, 12, 30)
 _EPOCH = date(1970, 1, 1)
 
-Row = tuple[int, Mapping[str, str]]
 Canonical = Callable[[str], str]
 
 
@@ -176,7 +160,8 @@ def read_file(data: bytes, title: str, canonical: Canonical) -> MemberFile:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise _error(title, data.count(b"\n", 0, exc.start) + 1, "not UTF-8 text") from exc
-    rows = list((_json_rows if text.lstrip()[:1] in ("[", "{") else _csv_rows)(text, title))
+    is_json = text.lstrip()[:1] in ("[", "{")
+    rows = list(_json_rows(text, title) if is_json else csv_rows(text, partial(_error, title)))
     if not rows:
         raise UniverseError(f"{title} has no entries", hint=f"use the columns {_SHAPES}")
     names = dict.fromkeys(name for _, row in rows for name in row)
@@ -371,24 +356,6 @@ def _counted_day(text: str, is_of_time: bool) -> date | None:
     return None
 
 
-def read_day(text: str) -> date | None:
-    """Parse a date such as ``2025-7-8`` or ``July 9, 2025``; return None for any other string."""
-    if match := _ISO.fullmatch(text):
-        year, month, day = map(int, match.groups())
-    elif match := _WORDS.fullmatch(text):
-        word = match[1].lower()
-        months = [
-            month for month, name in enumerate(_MONTHS, 1) if word in (name, name[:3], name[:4])
-        ]
-        year, month, day = int(match[3]), months[0] if months else 0, int(match[2])
-    else:
-        return None
-    try:
-        return date(year, month, day)
-    except ValueError:
-        return None
-
-
 class _Reader:
     """Reads the rows of one membership file."""
 
@@ -446,29 +413,6 @@ class _Reader:
         return day
 
 
-def _csv_rows(text: str, title: str) -> Iterator[Row]:
-    """Yield each line's number and its values by column name."""
-    lines = text.removesuffix("\n").split("\n")
-    reader = csv.reader((f"{line}\n" for line in lines), strict=True)
-    header: list[str] = []
-    try:
-        for cells in reader:
-            values = [cell.strip() for cell in cells]
-            if not any(values):
-                continue
-            if not header:
-                header = [_normal_name(value) for value in values]
-                if len(set(header)) < len(header):
-                    raise _error(title, reader.line_num, "two columns have the same name")
-                continue
-            if len(values) > len(header):
-                what = f"has too many cells: {len(values)}; the header names {len(header)} columns"
-                raise _error(title, reader.line_num, what)
-            yield reader.line_num, dict(zip_longest(header, values, fillvalue=""))
-    except csv.Error as exc:
-        raise _error(title, reader.line_num, f"not valid CSV: {exc}") from exc
-
-
 def _json_rows(text: str, title: str) -> Iterator[Row]:
     """Yield each entry's number, from 1, and its values by name; a plain string is a symbol."""
     try:
@@ -486,15 +430,11 @@ def _json_rows(text: str, title: str) -> Iterator[Row]:
             entry = {"symbol": entry}
         if not isinstance(entry, dict):
             raise _error(title, number, "is neither an object nor a string")
-        names = ((_normal_name(str(key)), value) for key, value in entry.items())
+        names = ((column_name(str(key)), value) for key, value in entry.items())
         yield (
             number,
             {name: str(value).strip() if value is not None else "" for name, value in names},
         )
-
-
-def _normal_name(name: str) -> str:
-    return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
 def _error(title: str, line: int, what: str, hint: str = "nothing was imported") -> UniverseError:

@@ -19,9 +19,10 @@ from ...model.instant import from_ms
 from ...model.universe import Members
 from ..core.database import get_database
 from ..core.sessions import run
+from ..csv_rows import read_day
 from . import storage
 from .definition import UniverseDefinition, check_name
-from .files import Listing, read_day
+from .files import Listing
 from .filters import SymbolFigures, select
 from .models import Universe
 from .sources import cached_closes, listed, listed_in_file
