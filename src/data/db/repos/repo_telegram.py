@@ -25,6 +25,8 @@ _STATUSES = ("open", "in_progress", "closed")
 class SettingsRepo(Repository):
     """Reads and changes settings, which are identified by a key."""
 
+    model = TelegramSetting
+
     def get(self, key: str) -> TelegramSetting | None:
         """Return a setting, or None if it is not set."""
         return self.session.get(TelegramSetting, checked_text(key, 255, "a key"))
@@ -57,6 +59,8 @@ class SettingsRepo(Repository):
 
 class FeedbackRepo(Repository):
     """Stores and queries users' feedback."""
+
+    model = TelegramFeedback
 
     def create(self, user_id: int, type_: str, message: str) -> TelegramFeedback:
         """Add feedback, with the status open.
@@ -92,7 +96,11 @@ class FeedbackRepo(Repository):
 class CommandAuditRepo(Repository):
     """Stores and queries the log of chat commands."""
 
-    def log(self, telegram_user_id: str | int, command: str, **fields: Any) -> TelegramCommandAudit:
+    model = TelegramCommandAudit
+
+    def log(
+        self, /, telegram_user_id: str | int, command: str, **fields: Any
+    ) -> TelegramCommandAudit:
         """Log a command; ``fields`` are values for further columns.
 
         Raises:
@@ -107,7 +115,7 @@ class CommandAuditRepo(Repository):
         return row
 
     def last_commands(
-        self, telegram_user_id: str | int, *, limit: int = 20
+        self, telegram_user_id: str | int, limit: int = 20
     ) -> builtins.list[TelegramCommandAudit]:
         """Return a user's last commands, newest first."""
         return self.list(limit=limit, user_id=checked_id(telegram_user_id))
