@@ -13,6 +13,7 @@ from sqlalchemy.engine import ScalarResult
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.pool import Pool
 
+from ...config.donotshare import variable_of
 from ...errors import DatabaseError, SchemaError
 from ...forks import renew_after_fork
 from ...model.unit_of_work import inside_unit
@@ -20,7 +21,6 @@ from . import engine as engines
 from .base import SCHEMA, Base
 from .engine import Work, for_work, typed_errors
 from .schema import Schema
-from .settings import may_drop_tables
 from .url import DatabaseUrl, database_url
 
 __all__ = ["Database", "adapted", "get_database", "locked", "once_more"]
@@ -220,7 +220,7 @@ def drop_all_tables(*bases: type[DeclarativeBase]) -> None:
     Raises:
         SchemaError: ``ALLOW_DROP_TABLES`` is not 1, or a newer version created the tables.
     """
-    if not may_drop_tables():
+    if variable_of("ALLOW_DROP_TABLES", None) != "1":
         raise SchemaError(
             "dropping tables is not enabled", hint="set ALLOW_DROP_TABLES=1 to enable it"
         )

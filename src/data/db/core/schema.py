@@ -38,12 +38,12 @@ from sqlalchemy import (
 from sqlalchemy.schema import CreateSchema
 from sqlalchemy.sql.schema import BLANK_SCHEMA
 
+from ...config.donotshare import variable_of
 from ...disk.database import check_files, copy_whole, make_empty
 from ...disk.files import Disk
 from ...errors import DatabaseError, SchemaError, StorageError
 from .base import SCHEMA
 from .engine import for_work, typed_errors
-from .settings import may_drop_tables
 from .url import DatabaseUrl
 
 StateName = Literal["empty", "own", "older", "newer", "foreign"]
@@ -268,7 +268,7 @@ class Schema:
         Raises:
             SchemaError: The variable is not 1, or a newer version created the tables.
         """
-        if not may_drop_tables():
+        if variable_of("ALLOW_DROP_TABLES", None) != "1":
             raise SchemaError(
                 f"dropping the tables of {self._url} is not enabled",
                 hint="set ALLOW_DROP_TABLES=1 to enable it",

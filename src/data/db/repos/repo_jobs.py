@@ -34,7 +34,7 @@ from ..models.model_jobs import (
 )
 from ..models.model_users import AuthIdentity
 from .repo_users import TELEGRAM, UsersRepo, checked_id
-from .rows import Repository, assign, claim, flag, page, plain
+from .rows import Repository, assign, claim, flag, page, plain, where
 
 __all__ = ["AlertsRepo", "JobsRepository", "SchedulesRepo"]
 
@@ -368,13 +368,9 @@ class JobsRepository(Repository):
         """Return the schedules that match the given conditions, ordered by id."""
         limit, offset = page(limit, offset)
         query = select(Schedule).order_by(Schedule.id).limit(limit).offset(offset)
-        if user_id is not None:
-            query = query.where(Schedule.user_id == user_id)
-        if job_type is not None:
-            query = query.where(Schedule.job_type == _job_type(job_type))
-        if enabled is not None:
-            query = query.where(Schedule.enabled.is_(enabled))
-        return [*self.session.scalars(query)]
+        type_ = None if job_type is None else _job_type(job_type)
+        owned = (Schedule.user_id, user_id), (Schedule.job_type, type_)
+        return [*self.session.scalars(where(query, *owned, (Schedule.enabled, enabled)))]
 
     def update_schedule(self, schedule_id: int, update_data: ScheduleUpdate) -> Schedule | None:
         """Update a schedule and return it, or None if it does not exist."""
@@ -479,8 +475,7 @@ class JobsRepository(Repository):
         """Return the runs that match the given conditions, newest first."""
         limit, offset = page(limit, offset)
         query = _filtered(user_id, job_type).order_by(ScheduleRun.id.desc())
-        if status is not None:
-            query = query.where(ScheduleRun.status == _status(status))
+        query = where(query, (ScheduleRun.status, None if status is None else _status(status)))
         return [*self.session.scalars(query.limit(limit).offset(offset))]
 
     def update_run(self, run_id: int, update_data: ScheduleRunUpdate) -> ScheduleRun | None:
@@ -576,10 +571,8 @@ def _runs() -> Select[ScheduleRun]:
 
 
 def _filtered(user_id: int | None, job_type: JobType | str | None) -> Select[ScheduleRun]:
-    query = _runs()
-    if user_id is not None:
-        query = query.where(ScheduleRun.user_id == user_id)
-    return query if job_type is None else query.where(ScheduleRun.job_type == _job_type(job_type))
+    type_ = None if job_type is None else _job_type(job_type)
+    return where(_runs(), (ScheduleRun.user_id, user_id), (ScheduleRun.job_type, type_))
 
 
 def _filter_user(query: Select[Any], column: Any, recipient: str | int) -> Select[Any]:

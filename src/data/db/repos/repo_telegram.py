@@ -15,7 +15,7 @@ from ..core.database import locked
 from ..core.texts import checked_text
 from ..models.model_telegram import TelegramCommandAudit, TelegramFeedback, TelegramSetting
 from .repo_users import checked_id
-from .rows import Repository, assign, claim, page
+from .rows import Repository, assign, claim, page, where
 
 __all__ = ["CommandAuditRepo", "FeedbackRepo", "SettingsRepo"]
 
@@ -78,9 +78,7 @@ class FeedbackRepo(Repository):
     def list(self, type_: str | None = None) -> builtins.list[TelegramFeedback]:
         """Return feedback, newest first."""
         query = select(TelegramFeedback).order_by(TelegramFeedback.id.desc())
-        if type_ is not None:
-            query = query.where(TelegramFeedback.type == type_)
-        return [*self.session.scalars(query)]
+        return [*self.session.scalars(where(query, (TelegramFeedback.type, type_)))]
 
     def set_status(self, feedback_id: int, status: str) -> bool:
         """Set a status: ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
@@ -139,12 +137,8 @@ class CommandAuditRepo(Repository):
         table = TelegramCommandAudit
         limit, offset = page(limit, offset)
         query = select(table).order_by(table.id.desc()).limit(limit).offset(offset)
-        if user_id is not None:
-            query = query.where(table.telegram_user_id == user_id)
-        if command is not None:
-            query = query.where(table.command == command)
-        if success_only:
-            query = query.where(table.success.is_(True))
+        query = where(query, (table.telegram_user_id, user_id), (table.command, command))
+        query = where(query, (table.success, success_only or None))
         if start_date is not None:
             query = query.where(table.created_at >= _moment(start_date))
         if end_date is not None:

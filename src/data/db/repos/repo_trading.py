@@ -32,6 +32,7 @@ from .rows import (
     exact,
     page,
     same,
+    where,
 )
 
 __all__ = ["BotsRepo", "MetricsRepo", "PositionsRepo", "TradeRepository", "TradesRepo"]
@@ -99,9 +100,7 @@ class BotsRepo(Repository):
     def _where(self, condition: Any, user_id: int | None) -> list[BotInstance]:
         table = BotInstance
         query = select(table).where(condition).order_by(table.created_at, table.id)
-        if user_id is not None:
-            query = query.where(table.user_id == user_id)
-        return [*self.session.scalars(query)]
+        return [*self.session.scalars(where(query, (table.user_id, user_id)))]
 
     def update_status(
         self,
@@ -201,15 +200,13 @@ class TradesRepo(Repository):
     def open_trades(self, symbol: str | None = None) -> list[Trade]:
         """Return the open trades, oldest first."""
         query = select(Trade).where(Trade.status == "open").order_by(Trade.created_at, Trade.id)
-        return [
-            *self.session.scalars(query if symbol is None else query.where(Trade.symbol == symbol))
-        ]
+        return [*self.session.scalars(where(query, (Trade.symbol, symbol)))]
 
     def pnl_summary(self, bot_id: str | int | None = None) -> dict[str, Any]:
         """Return the total ``net_pnl`` and the number (``n_trades``) of the closed trades."""
+        number = None if bot_id is None else key(bot_id)
         query = select(Trade.net_pnl).where(Trade.status == "closed")
-        if bot_id is not None:
-            query = query.where(Trade.bot_id == key(bot_id))
+        query = where(query, (Trade.bot_id, number))
         # Not in SQL, because SQLite would sum the strings as floats.
         values = self.session.scalars(query).all()
         total = sum((Fraction(value) for value in values if value is not None), Fraction(0))
@@ -267,10 +264,8 @@ class PositionsRepo(Repository):
     ) -> list[Position]:
         """Return the open positions, oldest first."""
         query = select(Position).where(Position.status == "open")
-        if bot_id is not None:
-            query = query.where(Position.bot_id == key(bot_id))
-        if symbol is not None:
-            query = query.where(Position.symbol == symbol)
+        number = None if bot_id is None else key(bot_id)
+        query = where(query, (Position.bot_id, number), (Position.symbol, symbol))
         return [*self.session.scalars(query.order_by(Position.opened_at, Position.id))]
 
     def apply_fill(

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import inspect, select
+from sqlalchemy import Select, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
 
@@ -169,6 +169,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def where(query: Select[T], *pairs: tuple[Any, Any]) -> Select[T]:
+    """Limit a query to rows in which each column has its value; None means any value."""
+    return query.where(*(column == value for column, value in pairs if value is not None))
 
 
 def page(limit: int, offset: int = 0) -> tuple[int, int]:
