@@ -67,13 +67,12 @@ class _Work:
         now = self.now()
         excluded: dict[str, str] = {}
         today_file = None if today is None else _whole(today)
-        selector = self._data_manager().provider_selector
         if definition.index_name is not None:
             path = _whole(definition.index_name)
-            found = listed_in_file(path, selector, now.date(), today_file)
+            found = listed_in_file(path, self._data_manager(), now.date(), today_file)
             definition = UniverseDefinition("index", definition.description, index_name=path)
         elif definition.filters is None:
-            found = listed(definition.symbols or (), selector)
+            found = listed(definition.symbols or (), self._data_manager())
         elif not figures:
             raise UniverseError(
                 "the database has no active symbols, so there is nothing to filter",

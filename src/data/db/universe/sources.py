@@ -14,7 +14,6 @@ from .files import Listing, listing, read_file, some
 
 if TYPE_CHECKING:
     from ...data_manager import DataManager
-    from ...provider_selector import ProviderSelector
 
 # Maximum size of a file. Decades of an index take a few hundred kilobytes, whereas the content of a
 # device may never end.
@@ -25,8 +24,8 @@ _PRICE_DAYS = 7
 class Spellings:
     """Returns the first spelling of each symbol in a source, in uppercase."""
 
-    def __init__(self, selector: ProviderSelector) -> None:
-        self._selector = selector
+    def __init__(self, manager: DataManager) -> None:
+        self._selector = manager.provider_selector
         self._written: dict[str, str] = {}
 
     def __call__(self, symbol: Any) -> str:
@@ -53,13 +52,13 @@ class Spellings:
         return True
 
 
-def listed(symbols: Iterable[Any], selector: ProviderSelector) -> Listing:
+def listed(symbols: Iterable[Any], manager: DataManager) -> Listing:
     """Return a list of symbols as today's members, without duplicates.
 
     Raises:
         UniverseError: An entry is not a symbol.
     """
-    names, spelling = [], Spellings(selector)
+    names, spelling = [], Spellings(manager)
     for number, symbol in enumerate(symbols, 1):
         try:
             names.append(spelling(symbol))
@@ -69,13 +68,13 @@ def listed(symbols: Iterable[Any], selector: ProviderSelector) -> Listing:
 
 
 def listed_in_file(
-    file: str | Path, selector: ProviderSelector, day: date, today: str | Path | None = None
+    file: str | Path, manager: DataManager, day: date, today: str | Path | None = None
 ) -> Listing:
     """Return the memberships in a file; if any line is invalid, the whole file is rejected.
 
     Args:
         file: File with intervals, a change log or a list; see :mod:`onetape.data.db.universe.files`.
-        selector: Object that knows the spelling of symbols.
+        manager: Data manager that defines the spelling of symbols.
         day: Last day whose changes are used.
         today: File with today's list of members, to which a change log is applied backwards.
 
@@ -83,7 +82,7 @@ def listed_in_file(
         UniverseError: A file cannot be read, a line is invalid, today's list is missing for a
             change log, or the two files cannot be used together.
     """
-    path, spelling, members = Path(file), Spellings(selector), None
+    path, spelling, members = Path(file), Spellings(manager), None
     content = read_file(_read(path), path.name, spelling)
     if today is not None:
         members = read_file(_read(Path(today)), Path(today).name, spelling).symbols
