@@ -272,7 +272,7 @@ class TelegramRepository(Repository):
         ``price``, the alert does not fire until the close crosses it again.
 
         Raises:
-            QueryError: The condition is unknown, the price is not above 0.
+            QueryError: The condition is unknown, or the price is not above 0.
         """
         config = {"ticker": ticker, "price": price, "condition": condition}
         return AlertsRepo(self.session, self.clock).add(telegram_user_id, config, email=email).id
@@ -330,7 +330,7 @@ class TelegramRepository(Repository):
                 ``schedule_type``, ``list_type``: options for the program that runs the schedule.
 
         Raises:
-            QueryError: The time is invalid, an option is unknown.
+            QueryError: The time is invalid, or an option is unknown.
         """
         config = {"ticker": ticker, "scheduled_time": scheduled_time, **checked_options(kwargs)}
         return self.add_json_schedule(telegram_user_id, config)

@@ -56,6 +56,8 @@ class _Work:
         definition: UniverseDefinition,
         today: str | Path | None = None,
         figures: Sequence[SymbolFigures] = (),
+        *,
+        is_refresh: bool = False,
     ) -> _Unit[RefreshResult]:
         """Read the members that a definition describes; return the unit of work that records them.
 
@@ -83,7 +85,7 @@ class _Work:
             symbols, excluded = select(figures, definition.filters, closes)
             found = Listing(symbols)
         return lambda session: storage.record(
-            session, name, definition, found, now, today_file, excluded
+            session, name, definition, found, now, today_file, excluded, is_refresh=is_refresh
         )
 
     def reading(
@@ -197,10 +199,7 @@ class StoredUniverses:
             UniverseError: The name, the definition or a symbol is invalid, or the definition's file
                 cannot be used; nothing was recorded.
         """
-        figures = self._read(storage.candidates) if definition.filters else ()
-        unit = self._work.recording(name, definition, today, figures)
-        with self._database.writing() as session:
-            return unit(session)
+        return self._record(name, definition, today)
 
     def import_file(
         self, name: str, file: str | Path, today: str | Path | None = None
@@ -224,8 +223,20 @@ class StoredUniverses:
         Raises:
             UniverseError: The universe does not exist, or its source cannot be used.
         """
-        definition, today = self._read(_stored(name))
-        return self.create(name, definition, today=today)
+        return self._record(name, *self._read(_stored(name)), is_refresh=True)
+
+    def _record(
+        self,
+        name: str,
+        definition: UniverseDefinition,
+        today: str | Path | None,
+        *,
+        is_refresh: bool = False,
+    ) -> RefreshResult:
+        figures = self._read(storage.candidates) if definition.filters else ()
+        unit = self._work.recording(name, definition, today, figures, is_refresh=is_refresh)
+        with self._database.writing() as session:
+            return unit(session)
 
     def members(
         self,
@@ -299,16 +310,7 @@ class UniverseManager:
         self, name: str, definition: UniverseDefinition, *, today: str | Path | None = None
     ) -> RefreshResult:
         """Create or update a universe; see :meth:`StoredUniverses.create`."""
-        figures = await run(self.db, storage.candidates) if definition.filters else ()
-        try:
-            # In a thread, so that the event loop continues while files and the cache are read.
-            unit = await asyncio.to_thread(self._work.recording, name, definition, today, figures)
-            result = await run(self.db, unit)
-            await _await_value(self.db.commit())
-        except BaseException:
-            await _await_value(self.db.rollback())
-            raise
-        return result
+        return await self._record(name, definition, today)
 
     async def import_file(
         self, name: str, file: str | Path, today: str | Path | None = None
@@ -319,8 +321,29 @@ class UniverseManager:
 
     async def refresh(self, name: str) -> RefreshResult:
         """Record the current memberships from the source; see :meth:`StoredUniverses.refresh`."""
-        definition, today = await run(self.db, _stored(name))
-        return await self.create_universe(name, definition, today=today)
+        return await self._record(name, *await run(self.db, _stored(name)), is_refresh=True)
+
+    async def _record(
+        self,
+        name: str,
+        definition: UniverseDefinition,
+        today: str | Path | None,
+        *,
+        is_refresh: bool = False,
+    ) -> RefreshResult:
+        figures = await run(self.db, storage.candidates) if definition.filters else ()
+
+        def recording() -> _Unit[RefreshResult]:
+            return self._work.recording(name, definition, today, figures, is_refresh=is_refresh)
+
+        try:
+            # In a thread, so that the event loop continues while files and the cache are read.
+            result = await run(self.db, await asyncio.to_thread(recording))
+            await _await_value(self.db.commit())
+        except BaseException:
+            await _await_value(self.db.rollback())
+            raise
+        return result
 
     async def members(
         self,

@@ -69,6 +69,8 @@ def record(
     now: datetime,
     today_file: str | None = None,
     excluded: Mapping[str, str] | None = None,
+    *,
+    is_refresh: bool = False,
 ) -> RefreshResult:
     """Store the definition of a universe, and make its memberships those that were found.
 
@@ -76,7 +78,8 @@ def record(
     replace all earlier ones.
 
     Raises:
-        UniverseError: The universe exists, and its type would change from or to ``index``.
+        UniverseError: The universe exists, and its type would change from or to ``index``; or this
+            is a refresh, and the definition has been changed meanwhile.
     """
     today, values = now.date(), definition.model_dump()
     described = {"type": definition.type, "description": definition.description}
@@ -89,7 +92,12 @@ def record(
             f"universe {name!r} is of type {row.type} and cannot be changed to type {definition.type}",
             hint="choose another name",
         )
+    if is_refresh and row.definition != values:
+        raise UniverseError(
+            f"the definition of universe {name!r} was changed meanwhile", hint="refresh it again"
+        )
     if not is_new:
+        stored["description"] = definition.description or row.description
         row.known_from = found.known_from or row.known_from
         for column, value in stored.items():
             setattr(row, column, value)
