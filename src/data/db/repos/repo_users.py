@@ -88,8 +88,8 @@ class UsersRepo(Repository):
 
     def get_user_by_telegram_id(self, telegram_user_id: str | int) -> User | None:
         """Return the user who owns a chat, or None if the chat is unknown."""
-        query = select(User).join(AuthIdentity, AuthIdentity.user_id == User.id)
-        return self.session.scalars(query.where(*_identity_terms(telegram_user_id))).one_or_none()
+        identity = self.get_identity(TELEGRAM, telegram_user_id)
+        return None if identity is None else self.session.get(User, identity.user_id)
 
     def ensure_user_for_telegram(
         self,
@@ -278,13 +278,9 @@ def _codes(user_id: int) -> Select[VerificationCode]:
     return codes.order_by(VerificationCode.id.desc())
 
 
-def _identity_terms(external_id: str | int, provider: str = TELEGRAM) -> tuple[Any, Any]:
-    same_user = AuthIdentity.external_id == checked_id(external_id)
-    return AuthIdentity.provider == provider, same_user
-
-
 def _identity_query(external_id: str | int, provider: str) -> Select[AuthIdentity]:
-    return select(AuthIdentity).where(*_identity_terms(external_id, provider))
+    same_user = AuthIdentity.external_id == checked_id(external_id)
+    return select(AuthIdentity).where(AuthIdentity.provider == provider, same_user)
 
 
 def checked_id(external_id: str | int) -> str:
