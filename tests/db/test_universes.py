@@ -317,25 +317,6 @@ def test_a_list_without_dates_goes_on_from_dated_members(
     assert now.known_from == date(2015, 1, 2)
 
 
-def test_a_refresh_does_not_undo_a_new_definition(
-    universes: StoredUniverses, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    universes.create("tech", static("AAPL", description="mine"))
-    read = universes._read
-
-    def late(unit: Any) -> Any:
-        found = read(unit)
-        monkeypatch.undo()
-        universes.create("tech", static("MSFT"))
-        return found
-
-    monkeypatch.setattr(universes, "_read", late)
-    with pytest.raises(UniverseError, match="was changed meanwhile"):
-        universes.refresh("tech")
-    assert list(universes.members("tech")) == ["MSFT"]
-    assert [row.description for row in universes.universes()] == ["mine"]
-
-
 def test_a_symbol_that_joins_and_leaves_a_list_on_one_day_was_no_member(
     universes: StoredUniverses,
 ) -> None:

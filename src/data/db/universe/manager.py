@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +22,7 @@ from ..csv_rows import read_day
 from . import storage
 from .definition import UniverseDefinition, check_name
 from .files import Listing
-from .filters import SymbolFigures, select
+from .filters import select
 from .models import Universe
 from .sources import cached_closes, listed, listed_in_file
 from .storage import RefreshResult
@@ -35,11 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["StoredUniverses", "UniverseManager", "open_universes"]
 
 T = TypeVar("T")
-_Unit = Callable[[Session], T]
 
 
-class _Work:
-    """The parts of each call that need no database; the two classes below run them and the units.
+class _Logic:
+    """The calls of both classes below, each in a unit of work that the caller opens.
 
     Args:
         data_manager: Data manager that defines the spelling of symbols and reads cached close
@@ -50,61 +48,57 @@ class _Work:
     def __init__(self, data_manager: DataManager | None, clock: Clock | None) -> None:
         self._manager, self._clock = data_manager, clock or SystemClock()
 
-    def recording(
+    def create(
         self,
+        session: Session,
         name: str,
         definition: UniverseDefinition,
         today: str | Path | None = None,
-        figures: Sequence[SymbolFigures] = (),
-        *,
-        is_refresh: bool = False,
-    ) -> _Unit[RefreshResult]:
-        """Read the members that a definition describes; return the unit of work that records them.
-
-        Raises:
-            UniverseError: The name, the definition, a file or a symbol is invalid.
-        """
+    ) -> RefreshResult:
+        """Read the members that a definition describes, and record both."""
         check_name(name)
         definition.check()
-        now = self.now()
+        now, manager = self._now(), self._data_manager()
         excluded: dict[str, str] = {}
         today_file = None if today is None else _whole(today)
         if definition.index_name is not None:
             path = _whole(definition.index_name)
-            found = listed_in_file(path, self._data_manager(), now.date(), today_file)
+            found = listed_in_file(path, manager, now.date(), today_file)
             definition = UniverseDefinition("index", definition.description, index_name=path)
         elif definition.filters is None:
-            found = listed(definition.symbols or (), self._data_manager())
-        elif not figures:
+            found = listed(definition.symbols or (), manager)
+        elif figures := storage.candidates(session):
+            closes = cached_closes(manager, now.date())
+            symbols, excluded = select(figures, definition.filters, closes)
+            found = Listing(symbols)
+        else:
             raise UniverseError(
                 "the database has no active symbols, so there is nothing to filter",
                 hint="add some with onetape symbols refresh",
             )
-        else:
-            closes = cached_closes(self._data_manager(), now.date())
-            symbols, excluded = select(figures, definition.filters, closes)
-            found = Listing(symbols)
-        return lambda session: storage.record(
-            session, name, definition, found, now, today_file, excluded, is_refresh=is_refresh
-        )
+        return storage.record(session, name, definition, found, now, today_file, excluded)
 
-    def reading(
-        self, name: str, as_of: date | str | None, since: date | str | None
-    ) -> _Unit[Members]:
-        """Return the unit of work that reads the members of a universe.
+    def refresh(self, session: Session, name: str) -> RefreshResult:
+        """Record the current members according to the stored definition."""
+        row = storage.existing(session, name)
+        return self.create(session, name, UniverseDefinition(**row.definition), row.today_file)
+
+    def members(
+        self, session: Session, name: str, as_of: date | str | None, since: date | str | None
+    ) -> Members:
+        """Read the members of a universe.
 
         Raises:
             UniverseError: A date is invalid, or ``since`` is after the other one.
         """
-        now = self.now()
+        now = self._now()
         day = now.date() if as_of is None else _day(as_of, "as_of")
         first = None if since is None else _day(since, "since")
         if first is not None and first > day:
             raise UniverseError(f"since ({first}) is after as_of ({day})")
-        return lambda session: storage.read_members(session, name, day, first, now)
+        return storage.read_members(session, name, day, first, now)
 
-    def now(self) -> datetime:
-        """Return the current time, timezone-aware UTC."""
+    def _now(self) -> datetime:
         return from_ms(self._clock.now_ms()).replace(tzinfo=UTC)
 
     def _data_manager(self) -> DataManager:
@@ -117,16 +111,6 @@ class _Work:
 
 def _whole(path: str | Path) -> str:
     return str(Path(path).expanduser().absolute())
-
-
-def _stored(name: str) -> _Unit[tuple[UniverseDefinition, str | None]]:
-    """Return the unit of work that reads the definition of a universe and its list of today."""
-
-    def read(session: Session) -> tuple[UniverseDefinition, str | None]:
-        row = storage.existing(session, name)
-        return UniverseDefinition(**row.definition), row.today_file
-
-    return read
 
 
 def _checked(members: Members, strict: bool) -> Members:
@@ -182,7 +166,7 @@ class StoredUniverses:
         clock: Clock | None = None,
     ) -> None:
         self._database = database or get_database()
-        self._work = _Work(data_manager, clock)
+        self._logic = _Logic(data_manager, clock)
 
     def create(
         self, name: str, definition: UniverseDefinition, *, today: str | Path | None = None
@@ -199,7 +183,8 @@ class StoredUniverses:
             UniverseError: The name, the definition or a symbol is invalid, or the definition's file
                 cannot be used; nothing was recorded.
         """
-        return self._record(name, definition, today)
+        with self._database.writing() as session:
+            return self._logic.create(session, name, definition, today)
 
     def import_file(
         self, name: str, file: str | Path, today: str | Path | None = None
@@ -223,20 +208,8 @@ class StoredUniverses:
         Raises:
             UniverseError: The universe does not exist, or its source cannot be used.
         """
-        return self._record(name, *self._read(_stored(name)), is_refresh=True)
-
-    def _record(
-        self,
-        name: str,
-        definition: UniverseDefinition,
-        today: str | Path | None,
-        *,
-        is_refresh: bool = False,
-    ) -> RefreshResult:
-        figures = self._read(storage.candidates) if definition.filters else ()
-        unit = self._work.recording(name, definition, today, figures, is_refresh=is_refresh)
         with self._database.writing() as session:
-            return unit(session)
+            return self._logic.refresh(session, name)
 
     def members(
         self,
@@ -246,17 +219,14 @@ class StoredUniverses:
         since: date | str | None = None,
     ) -> Members:
         """Return the members on a day; see :meth:`onetape.data.model.universe.Universes.members`."""
-        return _checked(self._read(self._work.reading(name, as_of, since)), strict)
+        with self._database.reading() as session:
+            members = self._logic.members(session, name, as_of, since)
+        return _checked(members, strict)
 
     def universes(self) -> list[Universe]:
         """Return the rows of all universes, ordered by name."""
-        return self._read(
-            lambda session: [*session.scalars(select_rows(Universe).order_by(Universe.name))]
-        )
-
-    def _read(self, unit: _Unit[T]) -> T:
         with self._database.reading() as session:
-            return unit(session)
+            return [*session.scalars(select_rows(Universe).order_by(Universe.name))]
 
 
 def open_universes() -> StoredUniverses:
@@ -304,13 +274,13 @@ class UniverseManager:
         clock: Clock | None = None,
     ) -> None:
         self.db = db_session
-        self._work = _Work(data_manager, clock)
+        self._logic = _Logic(data_manager, clock)
 
     async def create_universe(
         self, name: str, definition: UniverseDefinition, *, today: str | Path | None = None
     ) -> RefreshResult:
         """Create or update a universe; see :meth:`StoredUniverses.create`."""
-        return await self._record(name, definition, today)
+        return await self._committed(self._logic.create, name, definition, today)
 
     async def import_file(
         self, name: str, file: str | Path, today: str | Path | None = None
@@ -321,29 +291,7 @@ class UniverseManager:
 
     async def refresh(self, name: str) -> RefreshResult:
         """Record the current memberships from the source; see :meth:`StoredUniverses.refresh`."""
-        return await self._record(name, *await run(self.db, _stored(name)), is_refresh=True)
-
-    async def _record(
-        self,
-        name: str,
-        definition: UniverseDefinition,
-        today: str | Path | None,
-        *,
-        is_refresh: bool = False,
-    ) -> RefreshResult:
-        figures = await run(self.db, storage.candidates) if definition.filters else ()
-
-        def recording() -> _Unit[RefreshResult]:
-            return self._work.recording(name, definition, today, figures, is_refresh=is_refresh)
-
-        try:
-            # In a thread, so that the event loop continues while files and the cache are read.
-            result = await run(self.db, await asyncio.to_thread(recording))
-            await _await_value(self.db.commit())
-        except BaseException:
-            await _await_value(self.db.rollback())
-            raise
-        return result
+        return await self._committed(self._logic.refresh, name)
 
     async def members(
         self,
@@ -353,7 +301,16 @@ class UniverseManager:
         since: date | str | None = None,
     ) -> Members:
         """Return the members on a day; see :meth:`onetape.data.model.universe.Universes.members`."""
-        return _checked(await run(self.db, self._work.reading(name, as_of, since)), strict)
+        return _checked(await run(self.db, self._logic.members, name, as_of, since), strict)
+
+    async def _committed(self, function: Callable[..., T], *arguments: Any) -> T:
+        try:
+            result = await run(self.db, function, *arguments)
+            await _await_value(self.db.commit())
+        except BaseException:
+            await _await_value(self.db.rollback())
+            raise
+        return result
 
 
 async def _await_value(value: Any) -> None:

@@ -69,8 +69,6 @@ def record(
     now: datetime,
     today_file: str | None = None,
     excluded: Mapping[str, str] | None = None,
-    *,
-    is_refresh: bool = False,
 ) -> RefreshResult:
     """Store the definition of a universe, and make its memberships those that were found.
 
@@ -78,8 +76,7 @@ def record(
     replace all earlier ones.
 
     Raises:
-        UniverseError: The universe exists, and its type would change from or to ``index``; or this
-            is a refresh, and the definition has been changed meanwhile.
+        UniverseError: The universe exists, and its type would change from or to ``index``.
     """
     today, values = now.date(), definition.model_dump()
     described = {"type": definition.type, "description": definition.description}
@@ -91,10 +88,6 @@ def record(
         raise UniverseError(
             f"universe {name!r} is of type {row.type} and cannot be changed to type {definition.type}",
             hint="choose another name",
-        )
-    if is_refresh and row.definition != values:
-        raise UniverseError(
-            f"the definition of universe {name!r} was changed meanwhile", hint="refresh it again"
         )
     if not is_new:
         stored["description"] = definition.description or row.description
@@ -177,12 +170,12 @@ def candidates(session: Session) -> list[SymbolFigures]:
 
 
 def existing(session: Session, name: str) -> Universe:
-    """Return the row of a universe.
+    """Return the row of a universe, locked until the unit of work ends.
 
     Raises:
         UniverseError: The universe does not exist.
     """
-    row = session.get(Universe, name)
+    row = locked(session, select(Universe).where(Universe.name == name)).one_or_none()
     if row is None:
         raise unknown(session, name)
     return row
