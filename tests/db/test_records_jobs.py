@@ -503,7 +503,7 @@ def test_an_alert_of_a_user_with_several_identities_is_delivered_once_in_its_cha
         session.execute(
             update(AuthIdentity).where(AuthIdentity.provider == "local").values(user_id=user)
         )
-        for provider in ("a", "z"):
+        for provider in ("mail", "z"):
             session.add(
                 AuthIdentity(user_id=user, provider=provider, external_id="x", created_at=MOMENT)
             )
