@@ -37,7 +37,7 @@ def measure() -> Report:
         walked, read = [], []
         for turn in range(_IMPORTS):
             universes = StoredUniverses(Database(f"sqlite:///{place / f'{turn}.db'}"), manager)
-            universes.summaries()  # makes the tables
+            universes.universes()  # makes the tables
             importing = universes.import_file
             walked.append(_timed(importing, "walked", place / "log", place / "today"))
             read.append(_timed(importing, "read", place / "intervals"))

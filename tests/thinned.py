@@ -374,7 +374,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_no_update_is_lost": 1,
     },
     "tests/db/test_records_trading.py": {
-        "test_late_dividends_count_as_in_their_order": 1,
         "test_positions_are_exact_to_the_last_digit": 1,
     },
     "tests/db/test_symbol_refresh.py": {

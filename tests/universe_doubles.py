@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Any
+from datetime import date
 
 from src.data.errors import SurvivorshipWarning, UniverseError
 from src.data.model.caller import warn_user
-from src.data.model.universe import Members, Unresolved
+from src.data.model.universe import Members
 
 
 @dataclass
@@ -26,7 +25,6 @@ class DatedUniverse:
         self,
         name: str,
         as_of: date | str | None = None,
-        known_at: Any = None,
         strict: bool = False,
         since: date | str | None = None,
     ) -> Members:
@@ -39,10 +37,9 @@ class DatedUniverse:
             if begin <= day and (end is None or first < end)
         ]
         is_pit = first >= self.known_from
-        unresolved = () if is_pit else (Unresolved("MSFT", date(2009, 1, 2), "two logs differ"),)
         answer = Members(
-            name, tuple(sorted(chosen)), date.fromisoformat(day), datetime(2024, 6, 12, tzinfo=UTC), is_pit,
-            date.fromisoformat(self.known_from), unresolved, "" if is_pit else "recorded later",
+            name, tuple(sorted(chosen)), date.fromisoformat(day), is_pit,
+            date.fromisoformat(self.known_from), "" if is_pit else "recorded later",
             since=None if since is None else date.fromisoformat(first),
         )  # fmt: skip
         if not is_pit and strict:

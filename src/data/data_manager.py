@@ -407,9 +407,9 @@ class DataManager:
         ``symbols``. It stands for the universe's members in :attr:`universes` on the session date
         ``as_of``, including delisted ones. If ``as_of`` is None, the universe stands for today's
         members, which do not include companies that have failed since the first bar. The returned
-        dict then has the attributes ``members`` (with ``is_pit``, ``known_from``, ``unresolved``,
-        ``reason``) and ``without_bars`` (maps each member to the sessions in the range for which it
-        has no bar); for a wide frame, both are in ``attrs["onetape"]["universe"]``.
+        dict then has the attributes ``members`` (with ``is_pit``, ``known_from`` and ``reason``)
+        and ``without_bars`` (maps each member to the sessions in the range for which it has no
+        bar); for a wide frame, both are in ``attrs["onetape"]["universe"]``.
 
         Raises:
             QueryError: An argument that applies to all symbols is invalid.

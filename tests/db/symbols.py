@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event, select
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.db.core.database import Database
-from src.data.db.symbols.models import Boundary, CorporateAction, Symbol, SymbolAlias
+from src.data.db.symbols.models import CorporateAction, Symbol, SymbolName
 from src.data.db.symbols.tables import ImportReport, import_changes
 
 NOW = datetime(2024, 6, 12, 15, 0, 30, tzinfo=UTC)
@@ -81,7 +81,7 @@ def dump(database: Database) -> dict[str, list[tuple[Any, ...]]]:
     """Return all rows of the tables of symbols but for their numbers and times of writing, sorted."""
     rows: dict[str, list[tuple[Any, ...]]] = {}
     with database.reading() as session:
-        for model in (Symbol, CorporateAction, SymbolAlias, Boundary):
+        for model in (Symbol, CorporateAction, SymbolName):
             names = [c.key for c in model.__mapper__.column_attrs]
             names = [n for n in names if n not in ("id", "updated_at", "created_at", "recorded_at")]
             held = [tuple(getattr(row, n) for n in names) for row in session.scalars(select(model))]

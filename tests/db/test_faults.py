@@ -368,66 +368,6 @@ def test_an_unreadable_database_is_never_replaced(tmp_path: Path, how: str) -> N
     assert use(url) == ["A", "B"]
 
 
-def test_a_backup_is_used_only_without_the_log_of_the_previous_file(tmp_path: Path) -> None:
-    path, backup = tmp_path / "a.db", tmp_path / "backup"
-    database = Database(f"sqlite:///{path}")
-    add(database, "A")
-    database.schema.backup(backup)
-    for part in range(3):  # more than the log keeps, so that the file has them as well
-        add(database, *(f"S{part}{n}" for n in range(500)), text_="x" * 900)
-    whole = backup.read_bytes()
-    path.rename(tmp_path / "damaged")
-    backup.rename(path)
-    for _ in range(2):
-        with pytest.raises(DatabaseError, match="-wal belongs to the old one"):
-            add(database, "B")
-    assert path.read_bytes() == whole
-    for suffix in ("-wal", "-shm"):
-        Path(f"{path}{suffix}").rename(tmp_path / f"damaged{suffix}")
-    add(database, "B")
-    assert names(database) == ["A", "B"] and database.schema.differences() == []
-    database.close()
-
-
-def test_the_log_of_the_only_unit_of_a_program_is_not_used_for_a_backup(tmp_path: Path) -> None:
-    path, backup = tmp_path / "a.db", tmp_path / "backup"
-    earlier = Database(f"sqlite:///{path}")
-    add(earlier, "A")
-    earlier.schema.backup(backup)
-    earlier.close()
-    database = Database(f"sqlite:///{path}")
-    add(database, "C")
-    path.rename(tmp_path / "damaged")
-    backup.rename(path)
-    with pytest.raises(DatabaseError, match="-wal belongs to the old one"):
-        add(database, "B")
-    database.close()
-
-
-@pytest.mark.parametrize("how", ["close", "fork"])
-def test_a_log_with_the_inode_of_a_deleted_one_is_used(tmp_path: Path, how: str) -> None:
-    """The other program's units are kept: the log is not taken for that of the file moved away."""
-    path, other, log = tmp_path / "a.db", tmp_path / "other.db", tmp_path / "log"
-    database, program = Database(f"sqlite:///{path}"), Database(f"sqlite:///{other}")
-    for name in "AB":
-        add(database, name)
-        add(program, f"OF_{name}")
-    os.link(f"{path}-wal", log)  # keeps the inode
-    if how == "fork":
-        database.before_fork()
-        database.after_fork_in_parent()
-    else:
-        database.close()
-    assert not Path(f"{path}-wal").exists()
-    path.rename(tmp_path / "damaged")
-    path.write_bytes(other.read_bytes())
-    log.write_bytes(Path(f"{other}-wal").read_bytes())
-    log.rename(f"{path}-wal")
-    assert names(database) == ["OF_A", "OF_B"]
-    database.close()
-    program.close()
-
-
 def test_the_error_about_a_damaged_file_names_its_log(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     path.write_bytes(os.urandom(8192))

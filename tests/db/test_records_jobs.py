@@ -159,37 +159,6 @@ def test_a_number_is_never_used_again(db: TelegramService) -> None:
     assert db.add_alert("7", "AAPL", 250, "above") > number
 
 
-def test_a_user_has_as_many_as_are_allowed(db: TelegramService) -> None:
-    db.set_user_limit("7", "max_alerts", 1)
-    db.set_user_limit("7", "max_schedules", 1)
-    number = db.add_alert("7", "AAPL", 250, "above")
-    db.add_schedule("7", "AAPL", "09:30")
-    with pytest.raises(QueryError, match="the limit of 1 alerts is reached"):
-        db.add_alert("7", "AAPL", 251, "above")
-    with pytest.raises(QueryError, match="the limit of 1 schedules is reached"):
-        db.add_schedule("7", "AAPL", "09:31")
-    db.delete_alert(number)
-    second = db.add_alert("7", "AAPL", 251, "above")
-    with pytest.raises(QueryError, match="the limit of 1 alerts is reached: there are 1"):
-        db.add_alert("7", "AAPL", 252, "above")
-    db.update_alert(second, enabled=False)
-    db.add_alert("7", "AAPL", 252, "above")
-
-
-def test_alerts_and_schedules_of_other_users_do_not_count_towards_a_limit(
-    db: TelegramService,
-) -> None:
-    for _ in range(3):
-        db.add_alert("8", "AAPL", 250, "above")
-        db.add_schedule("8", "AAPL", "09:30")
-    db.set_user_limit("7", "max_alerts", 1)
-    db.set_user_limit("7", "max_schedules", 1)
-    db.add_alert("7", "AAPL", 250, "above")
-    db.add_schedule("7", "AAPL", "09:30")
-    counts = {user: (len(db.list_alerts(user)), len(db.list_schedules(user))) for user in "78"}
-    assert counts == {"7": (1, 1), "8": (3, 3)}
-
-
 def test_the_same_name_at_another_service_is_another_user(
     database: Database, clock: ManualClock, db: TelegramService
 ) -> None:
@@ -219,21 +188,6 @@ def test_a_schedule_keeps_its_minutes(db: TelegramService) -> None:
     for wrong in ({"scheduled_time": "25:00"}, {"perlod": "1y"}, {"enabled": 1}, {"cron": "x"}):
         assert db.update_schedule(number, **wrong) is False
     assert db.get_schedule(number) == changed
-
-
-@pytest.mark.parametrize("text", ["\x1b]0;own\x07", "A\u202eB", "A\u2028B"])
-def test_the_texts_by_which_a_schedule_is_shown_have_no_control_characters(
-    db: TelegramService, jobs: JobsService, text: str
-) -> None:
-    with pytest.raises(QueryError, match="has control characters"):
-        db.add_schedule("7", text, "09:45")
-    assert db.list_schedules("7") == []
-    number = db.add_schedule("7", "ÄPFEL.DE", "09:45")
-    with pytest.raises(QueryError, match="has control characters"):
-        jobs.update_schedule(number, ScheduleUpdate(name=text))
-    with pytest.raises(QueryError):
-        db.add_alert("7", text, 1.0, "above")
-    assert [row["ticker"] for row in db.list_schedules("7")] == ["ÄPFEL.DE"]
 
 
 def test_a_disabled_schedule_is_not_active(db: TelegramService) -> None:
@@ -532,6 +486,31 @@ def test_alerts_of_this_machine_are_apart(records: StoredAlerts, db: TelegramSer
     assert db.list_users()[0]["telegram_user_id"] == "7"
     with pytest.raises(QueryError):
         records.add_alert("local", config | {"price": 0}, NOW_MS)
+
+
+def test_an_alert_of_a_user_with_several_identities_is_delivered_once_in_its_channel(
+    database: Database, records: StoredAlerts, db: TelegramService
+) -> None:
+    config = {"ticker": "AAPL", "price": 250, "condition": "above"}
+    chat, local = (
+        db.add_alert("7", "AAPL", 250, "above"),
+        records.add_alert("local", config, NOW_MS),
+    )
+    mailed = db.add_json_alert("7", config | {"alert_action": "mail"})
+    with database.writing() as session:
+        (user,) = session.scalars(select(Alert.user_id).where(Alert.id == chat))
+        session.execute(update(Alert).values(user_id=user))
+        session.execute(
+            update(AuthIdentity).where(AuthIdentity.provider == "local").values(user_id=user)
+        )
+        for provider in ("mail", "z"):
+            session.add(
+                AuthIdentity(user_id=user, provider=provider, external_id="x", created_at=MOMENT)
+            )
+    stored = records.active_alerts(["telegram", "local", "mail"])
+    assert [(alert.id, alert.recipient) for alert, _ in stored] == [
+        (chat, "7"), (local.id, "local"), (mailed, "7"),
+    ]  # fmt: skip
 
 
 def test_an_alert_with_a_re_arm_config_fires_at_each_crossing(

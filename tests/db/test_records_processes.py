@@ -18,7 +18,6 @@ from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.db.services.trading_service import TradingService
-from src.data.errors import QueryError
 from tests.processes import together
 
 PROCESSES, TIMES = (8, 200) if os.environ.get("ONETAPE_FULL") else (2, 6)
@@ -46,12 +45,6 @@ class Process:
         with self.service.uow() as repos:
             repos.telegram_settings.update("count", lambda value: str(int(value or 0) + 1))
         return self.users.set_setting(f"own{self.number}", str(n))
-
-    def alert(self, n: int) -> object:
-        try:
-            return self.users.add_alert("7", "AAPL", n + 1, "above")
-        except QueryError:
-            return None
 
     def run(self, n: int) -> object:
         moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=n)
@@ -111,10 +104,3 @@ def test_every_run_is_claimed_and_taken_once(database: Database) -> None:
     runs = JobsService.of(database).list_runs(limit=10_000)
     assert len(runs) == TIMES
     assert [bool(run.worker_id) for run in runs if run.status == "running"] == [True] * taken
-
-
-def test_limits_hold_when_processes_add_concurrently(database: Database) -> None:
-    users = TelegramService.of(database)
-    users.set_user_limit("7", "max_alerts", TIMES)
-    assert _run(database, "alert") == TIMES
-    assert len(users.list_alerts("7")) == TIMES

@@ -115,20 +115,6 @@ def test_five_wrong_tries_void_a_code(db: TelegramService) -> None:
     assert db.verify_code("7", "222222") is True
 
 
-def test_at_most_five_codes_are_issued_an_hour(db: TelegramService, clock: ManualClock) -> None:
-    for n in range(5):
-        db.set_user_email("7", "ann@example.com", f"11111{n}", NOW)
-    assert db.count_codes_last_hour("7", NOW + 10) == 5
-    with pytest.raises(QueryError, match="within an hour"):
-        db.set_user_email("7", "eve@example.com", CODE, NOW)
-    status = db.get_user_status("7")
-    assert status is not None
-    assert status["email"] == "ann@example.com", "nothing of the refused call is kept"
-    clock.advance(3600)
-    db.set_verification_code("7", code=CODE, sent_time=NOW + 3600)
-    assert db.verify_code("7", CODE) is True
-
-
 def test_codes_are_of_secrets_and_compared_in_constant_time(
     db: TelegramService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

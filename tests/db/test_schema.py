@@ -228,7 +228,7 @@ def test_each_changed_table_is_reported_as_a_difference(database_url: str) -> No
     changes = {
         "remove column": "ALTER TABLE {}symbols_v2 ADD COLUMN odd TEXT",
         "add column": "ALTER TABLE {}symbols_v2 DROP COLUMN sector",
-        "add table": "DROP TABLE {}symbol_boundaries",
+        "add table": "DROP TABLE {}symbol_names",
     }
     run(database_url, *(change.format(place(database)) for change in changes.values()))
     found = database.schema.differences()

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from src.data.db.core.database import Database
 from src.data.db.core.sessions import run
-from src.data.db.symbols.models import Boundary, SymbolAlias
+from src.data.db.symbols.models import SymbolName
 from src.data.db.symbols.tables import changes_by_name, import_changes, resolve
 from src.data.errors import DatabaseError, QueryError
 from tests.cache.counts import FULL
@@ -42,7 +42,7 @@ def resolved(database: Database, symbol: str, on: str) -> tuple[str, str, str]:
 
 def test_a_name_is_resolved_by_date_and_by_its_source(database: Database, tmp_path: Path) -> None:
     report = imported(database, tmp_path, RENAMES)
-    assert (report.rows, report.added, report.removed) == (2, 6, 0)
+    assert (report.rows, report.added, report.removed) == (4, 4, 0)
     assert report.symbols == ("FB", "META", "METV")
     assert resolved(database, "FB", "2022-06-08") == ("META", "META", "Nasdaq notice")
     assert resolved(database, "META", "2022-06-09") == ("META", "META", "Nasdaq notice")
@@ -57,12 +57,12 @@ def test_a_name_is_resolved_by_date_and_by_its_source(database: Database, tmp_pa
         resolved(database, "NOPE", "2022-06-09")
 
 
-def test_boundaries_are_dated_rows_with_their_source(database: Database, tmp_path: Path) -> None:
+def test_names_are_dated_rows_with_their_source(database: Database, tmp_path: Path) -> None:
     imported(database, tmp_path, RENAMES)
     with database.reading() as session:
-        row = session.scalars(select(Boundary).where(Boundary.symbol == "FB")).one()
-    assert (row.effective_date, row.kind, row.successor) == (date(2022, 6, 9), "rename", "META")
-    assert (row.source, row.origin, row.recorded_at) == ("Nasdaq notice", "names.csv", NOW)
+        row = session.scalars(select(SymbolName).where(SymbolName.symbol == "FB")).one()
+    assert (row.valid_from, row.valid_to, row.instrument) == (None, date(2022, 6, 9), "META")
+    assert (row.end_source, row.origin, row.recorded_at) == ("Nasdaq notice", "names.csv", NOW)
     assert row.recorded_at.tzinfo is UTC
 
 
@@ -87,7 +87,7 @@ def test_a_repeated_import_changes_no_row(database: Database, tmp_path: Path) ->
         assert (report.added, report.removed, report.symbols) == (0, 0, ())
         assert dump(database) == before
         with database.reading() as session:
-            assert {row.recorded_at for row in session.scalars(select(SymbolAlias))} == {NOW}
+            assert {row.recorded_at for row in session.scalars(select(SymbolName))} == {NOW}
 
 
 def test_a_corrected_file_takes_the_place_of_the_one_before(
@@ -97,37 +97,19 @@ def test_a_corrected_file_takes_the_place_of_the_one_before(
     report = imported(database, tmp_path, HEADER + "2022-06-08,rename,FB,META,Nasdaq notice\n")
     assert report.symbols == ("FB", "META", "METV")
     assert resolved(database, "META", "2022-06-08")[0] == "META"
-    with database.reading() as session:
-        assert len(session.scalars(select(Boundary)).all()) == 1
 
 
-def test_a_rename_ends_an_open_interval_of_another_file_until_the_rename_is_removed(
+def test_files_are_stored_side_by_side_unless_they_overlap(
     database: Database, tmp_path: Path
 ) -> None:
-    imported(database, tmp_path, INTERVALS, "intervals.csv")
+    imported(database, tmp_path, INTERVALS, "a.csv")
     before = dump(database)
-    log = HEADER + "2024-05-01,rename,META,MTPL,made up\n"
-    imported(database, tmp_path, log, "log.csv")
-    assert resolved(database, "MTPL", "2024-05-01") == ("Meta Platforms", "MTPL", "made up")
-    with pytest.raises(QueryError, match="META does not refer to any instrument on 2024-05-01"):
-        resolved(database, "META", "2024-05-01")
-    imported(database, tmp_path, log.replace("2024-05-01", "2024-05-02"), "log.csv")
-    assert resolved(database, "META", "2024-05-01") == ("Meta Platforms", "MTPL", "list")
-    imported(database, tmp_path, HEADER + "2000-01-03,delisting,XYZQ,,s\n", "log.csv")
-    after = dump(database)
-    for table in before:
-        left = [row for row in after[table] if "XYZQ" not in row]
-        assert left == before[table]
-
-
-def test_files_that_agree_are_stored_side_by_side(database: Database, tmp_path: Path) -> None:
-    imported(database, tmp_path, RENAMES, "a.csv")
-    imported(database, tmp_path, RENAMES.replace("Nasdaq notice", "an exchange"), "b.csv")
-    with database.reading() as session:
-        (change,) = changes_by_name(session)["FB"]
-    assert change.source == "Nasdaq notice"
-    imported(database, tmp_path, HEADER + "2000-01-03,delisting,XYZQ,,s\n", "a.csv")
-    assert resolved(database, "FB", "2022-06-08") == ("META", "META", "an exchange")
+    with pytest.raises(QueryError, match=r"META as MTPL .*made up. overlaps|overlaps META"):
+        imported(database, tmp_path, HEADER + "2024-05-01,rename,META,MTPL,made up\n", "b.csv")
+    assert dump(database) == before
+    imported(database, tmp_path, HEADER + "2000-01-03,delisting,XYZQ,,s\n", "b.csv")
+    assert [change.type for change in _changes(database)["XYZQ"]] == ["delisting"]
+    assert resolved(database, "FB", "2022-06-08") == ("Meta Platforms", "META", "list")
 
 
 @pytest.mark.parametrize(
@@ -135,8 +117,8 @@ def test_files_that_agree_are_stored_side_by_side(database: Database, tmp_path: 
     [
         (HEADER + "2022-06-09,rename,A,B,s\n09.06.2022,rename,C,D,s\n", "line 3: date is not a date: '09"),
         (HEADER + "2022-06-09,rename,A,B,s\n2022-06-10,rename,A,C,t\n", "has already ended"),
-        (HEADER + "2022-06-09,rename,A,B,s\n2022-06-09,rename,A,B,t\n", "line 3: this row repeats line 2"),
-        (HEADER + "2022-06-08,rename,FB,META,other\n", "names.csv|contradicts|already ended"),
+        (HEADER + "2022-06-09,rename,A,B,s\n2022-06-09,rename,A,B,t\n", "has already ended"),
+        (HEADER + "2022-06-08,rename,FB,META,other\n", "overlaps"),
         ("symbol,instrument,from,to\nA,x,2022-01-03,2021-01-04\n", "line 2: `to` .2021-01-04. is not after"),
         ("symbol,instrument,from,to\nA,x,,2022-01-03\nA,y,2022-01-02,\n", "overlaps"),
     ],
@@ -191,7 +173,7 @@ def test_thousands_of_changes_are_imported_within_seconds(
     chance.shuffle(rows)
     started = time.process_time()
     report = imported(database, tmp_path, HEADER + "\n".join(rows) + "\n")
-    assert (report.rows, report.added) == (COUNT, 2 * COUNT)
+    assert (report.rows, report.added) == (COUNT, COUNT)
     assert time.process_time() - started < 10
     assert resolved(database, "A77", "1999-01-04")[0] == "B77"
     with database.reading() as session:
@@ -220,14 +202,14 @@ def test_concurrent_imports_run_one_after_another(database: Database, tmp_path: 
     # B can begin as one instrument alone: of six files one is taken.
     assert len(errors) == 5
     with database.reading() as session:
-        assert len(session.scalars(select(Boundary)).all()) == 1
+        assert len(session.scalars(select(SymbolName)).all()) == 2
 
 
 def test_the_tables_themselves_refuse_a_reversed_interval(database: Database) -> None:
     day = date(2022, 6, 9)
-    alias = SymbolAlias(
-        symbol="A", instrument="x", valid_from=day, valid_to=day, source="s", origin="", is_closed=False,
-        recorded_at=NOW,
+    alias = SymbolName(
+        symbol="A", instrument="x", valid_from=day, valid_to=day, source="s", ending="", successor="",
+        parent="", end_source="", origin="", recorded_at=NOW,
     )  # fmt: skip
     with pytest.raises(DatabaseError), database.writing() as session:
         session.add(alias)

@@ -106,25 +106,6 @@ def test_a_unit_inside_a_unit_would_wait_for_itself(database: Database) -> None:
     assert names(database) == ["B"]
 
 
-def test_a_unit_of_another_task_does_not_stop_the_event_loop(database: Database) -> None:
-    """SQLite's lock would be waited for in the thread of the task that has it."""
-
-    async def unit(name: str) -> None:
-        with database.writing() as session:
-            await asyncio.sleep(0)
-            session.add(Symbol(symbol=name, updated_at=NOW, sources={}, avg_daily_volume=0))
-
-    async def both() -> list[BaseException | None]:
-        return await asyncio.gather(unit("A"), unit("B"), return_exceptions=True)
-
-    first, second = asyncio.run(both())
-    assert first is None
-    if database.dialect == "sqlite":
-        assert isinstance(second, DatabaseError) and "another task of this thread" in str(second)
-        add(database, "B")
-    assert names(database) == ["A", "B"]
-
-
 def test_errors_contain_no_values(database: Database) -> None:
     add(database, "CANARY-VALUE")
     with pytest.raises(DatabaseError) as caught:
@@ -247,18 +228,6 @@ def test_a_fork_beside_an_idle_connection_leaves_both_sides_working(database: Da
     assert volume(database) == 8
 
 
-def test_a_fork_in_the_middle_of_others_units_hangs_no_child(database: Database) -> None:
-    add(database, "A")
-    threads = [Thread(target=increments, args=(database, 12, with_lock)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for _ in range(3):
-        assert ended(fork(lambda: increments(database, 1, with_lock))) == 0
-    for thread in threads:
-        thread.join()
-    assert volume(database) == 27
-
-
 # --- which database ------------------------------------------------------------------------------
 
 
@@ -308,6 +277,7 @@ def test_a_replaced_database_file_is_used_from_then_on(tmp_path: Path) -> None:
     database.close()
     backup.replace(path)
     assert names(database) == ["OLD"]
+    database.close()
     path.unlink()
     add(database, "FRESH")
     assert names(database) == ["FRESH"]

@@ -11,14 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from src.data.clock import ManualClock
 from src.data.db import Database, UniverseDefinition, UniverseManager
 from src.data.db.symbols.models import Symbol
 from src.data.db.universe import StoredUniverses
-from src.data.db.universe.models import Universe, UniverseMember, UniverseRecord
+from src.data.db.universe.models import Universe, UniverseMember
 from src.data.errors import QueryError, SurvivorshipWarning, UniverseError
 from src.data.model.instant import to_ms
 from src.data.model.universe import Members, Universes
@@ -75,7 +75,6 @@ def test_a_static_universe_returns_its_members_sorted_and_point_in_time(
     assert list(members) == ["AAPL", "BRK.B"]
     assert members.as_of == members.known_from == date(2026, 1, 5)
     assert members.is_pit
-    assert members.known_at == MONDAY.replace(tzinfo=UTC)
     protocol: Universes = universes
     assert protocol.members("tech", strict=True) == members
 
@@ -105,16 +104,6 @@ def test_a_day_to_come_is_not_point_in_time(universes: StoredUniverses) -> None:
         universes.members("tech", "2030-01-01", strict=True)
 
 
-def test_members_on_a_date_after_known_at_are_not_point_in_time(
-    universes: StoredUniverses, clock: ManualClock
-) -> None:
-    universes.create("tech", static("AAPL"))
-    days_later(clock, 60)
-    assert universes.members("tech", "2026-02-10").is_pit
-    with pytest.warns(SurvivorshipWarning, match="in the future"):
-        universes.members("tech", "2026-02-10", known_at="2026-01-20")
-
-
 def test_symbols_are_kept_as_their_source_writes_them(
     universes: StoredUniverses, tmp_path: Path
 ) -> None:
@@ -128,40 +117,6 @@ def test_symbols_are_kept_as_their_source_writes_them(
     assert list(universes.members("index")) == ["BF.B", "BRK-B"]
     assert list(universes.members("index", "2019-01-02")) == ["BF.B"]
     assert list(universes.members("index", "2021-06-01")) == ["BRK-B"]
-
-
-def test_sources_that_write_a_symbol_differently_agree(
-    universes: StoredUniverses, tmp_path: Path
-) -> None:
-    """Of the spellings of a universe, the first one stays, also when a file is written anew."""
-    for name, symbol in (("a.csv", "BF.B"), ("b.csv", "BF-B")):
-        file = written(tmp_path / name, f"symbol,from,to\n{symbol},2015-01-02,\nA,2015-01-02,\n")
-        universes.import_file("index", file)
-    members = universes.members("index", "2020-01-02", strict=True)
-    assert list(members) == ["A", "BF.B"] and not members.unresolved
-    written(tmp_path / "a.csv", "symbol,from,to\nBF-B,2015-01-02,\nA,2015-01-02,\n")
-    assert [one.is_changed for one in universes.refresh("index")] == [False, False]
-    log = written(tmp_path / "log.csv", "date,added,removed\n2016-01-04,BF-B,C\n")
-    today = written(tmp_path / "today.csv", "symbol\nA\nBF/B\n")
-    universes.import_file("other", log, today)
-    assert list(universes.members("other", "2020-01-02", strict=True)) == ["A", "BF-B"]
-
-
-def test_a_refresh_heals_a_universe_that_was_recorded_with_two_spellings(
-    universes: StoredUniverses, database: Database, tmp_path: Path
-) -> None:
-    """Older versions stored each source's own spelling."""
-    for name in ("a.csv", "b.csv"):
-        file = written(tmp_path / name, "symbol,from,to\nBF.B,2015-01-02,\nA,2015-01-02,\n")
-        universes.import_file("index", file)
-    with database.writing() as session:
-        newest = session.scalars(select(UniverseRecord.id).order_by(UniverseRecord.id)).all()[-1]
-        of_b = UniverseMember.record == newest, UniverseMember.symbol == "BF.B"
-        session.execute(update(UniverseMember).where(*of_b).values(symbol="BF-B"))
-    with pytest.warns(SurvivorshipWarning):
-        assert list(universes.members("index", "2020-01-02")) == ["A"]
-    assert [one.is_changed for one in universes.refresh("index")] == [False, True]
-    assert list(universes.members("index", "2020-01-02", strict=True)) == ["A", "BF.B"]
 
 
 def test_symbols_that_no_market_has_and_columns_that_are_not_read_are_named(
@@ -188,34 +143,19 @@ def test_a_new_definition_is_a_difference(
     assert (made.opened, made.replaced, made.members) == (2, 1, 2)  # one is the closed interval
     assert list(universes.members("tech")) == ["MSFT", "NVDA"]
     assert list(universes.members("tech", "2026-01-20")) == ["AAPL", "MSFT"]
-    assert list(universes.members("tech", known_at="2026-01-20")) == ["AAPL", "MSFT"]
-    assert universes.summary("tech").description == "new"
+    assert [row.description for row in universes.universes()] == ["new"]
 
 
 def test_the_same_universe_again_changes_no_row(
     universes: StoredUniverses, database: Database, clock: ManualClock
 ) -> None:
     universes.create("tech", static("AAPL", "MSFT"))
-    before = rows(database, UniverseRecord), rows(database, UniverseMember)
+    before = rows(database, UniverseMember)
     days_later(clock, 1)
     assert not universes.create("tech", static("MSFT", "AAPL")).is_changed
-    assert [one.is_changed for one in universes.refresh("tech")] == [False]
-    assert (rows(database, UniverseRecord), rows(database, UniverseMember)) == before
-    assert universes.summary("tech").checked_at == (MONDAY + timedelta(days=1)).replace(tzinfo=UTC)
-
-
-def test_records_are_in_order_when_the_clock_goes_back(
-    universes: StoredUniverses, clock: ManualClock
-) -> None:
-    universes.create("tech", static("AAPL"))
-    first = universes.members("tech")
-    clock.sleep(-3600)
-    made = universes.create("tech", static("MSFT"))
-    assert made.recorded_at == first.known_at + timedelta(milliseconds=1)
-    assert universes.members("tech", "2026-01-05", known_at=made.recorded_at).symbols == ("MSFT",)
-    clock.sleep(7200)
-    assert list(universes.members("tech", known_at=first.known_at)) == ["AAPL"]
-    assert list(universes.members("tech")) == ["MSFT"]
+    assert not universes.refresh("tech").is_changed
+    assert rows(database, UniverseMember) == before
+    assert universes.universes()[0].checked_at == (MONDAY + timedelta(days=1)).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +164,7 @@ def test_records_are_in_order_when_the_clock_goes_back(
 def test_hostile_names_come_back(universes: StoredUniverses, name: str) -> None:
     universes.create(name, static("AAPL"))
     assert list(universes.members(name)) == ["AAPL"]
-    assert [one.name for one in universes.summaries()] == [name]
+    assert [one.name for one in universes.universes()] == [name]
 
 
 def test_a_universe_of_ten_thousand_members_is_stored(universes: StoredUniverses) -> None:
@@ -258,7 +198,7 @@ def test_an_invalid_universe_is_not_created(universes: StoredUniverses, database
     with pytest.raises(UniverseError, match=r"the universe does not exist: 'u'.*there are none"):
         universes.members("u")
     universes.create("real", static("AAPL"))
-    for call in (universes.members, universes.refresh, universes.summary):
+    for call in (universes.members, universes.refresh):
         with pytest.raises(
             UniverseError, match=r"does not exist: 'u' \(existing universes: real\)"
         ):
@@ -273,10 +213,6 @@ def test_an_invalid_universe_is_not_created(universes: StoredUniverses, database
         ({"as_of": 5}, "is not a date:"),
         ({"since": "x"}, "since is not a date: 'x'"),
         ({"as_of": "2026-01-05", "since": "2026-01-06"}, "since .2026-01-06. is after as_of"),
-        ({"known_at": "yesterday"}, "known_at is not a time: 'yesterday'"),
-        ({"known_at": "2026-01-05T12:00:01"}, "known_at is in the future:"),
-        ({"known_at": "2026-01-06"}, "known_at is in the future:"),
-        ({"known_at": "2026-01-04"}, "nothing is recorded for universe 'u' until 2026-01-04 23:59:59"),
     ],
 )  # fmt: skip
 def test_invalid_days_and_times_of_members_are_refused(
@@ -285,8 +221,7 @@ def test_invalid_days_and_times_of_members_are_refused(
     universes.create("u", static("AAPL"))
     with pytest.raises(UniverseError, match=message):
         universes.members("u", **arguments)
-    assert universes.members("u", as_of=datetime(2026, 1, 5), known_at="2026-01-05").is_pit
-    assert universes.members("u", known_at="2026-01-05T13:00+01:00").is_pit
+    assert universes.members("u", as_of=datetime(2026, 1, 5)).is_pit
 
 
 # --- files about an index --------------------------------------------------------------------
@@ -299,7 +234,7 @@ def test_a_walked_log_is_the_replay(universes: StoredUniverses, tmp_path: Path) 
         written(tmp_path / "today.csv", index.list_()),
     )
     imported = universes.import_file("index", log, today)
-    assert (imported.members, imported.unresolved) == (100, ())
+    assert (imported.members, imported.notes) == (100, ())
     # Every change and the day before, and with them every day: nothing changes in between.
     turns = {day - timedelta(days=back) for day, _, _ in index.changes for back in (0, 1)}
     compared = 0
@@ -312,7 +247,7 @@ def test_a_walked_log_is_the_replay(universes: StoredUniverses, tmp_path: Path) 
     before = index.changes[0][0] - timedelta(days=1)
     (first,) = [members for day, members in index.replayed() if day == before]
     for day in (before, before - timedelta(days=1_000)):
-        with pytest.warns(SurvivorshipWarning, match="nothing is known before") as caught:
+        with pytest.warns(SurvivorshipWarning, match="not known for certain") as caught:
             assert set(universes.members("index", day)) == first
         assert str(index.changes[0][0]) in str(caught[0].message)
     with pytest.warns(SurvivorshipWarning):
@@ -326,119 +261,29 @@ def test_an_imported_file_is_refreshed_from_its_path(
         tmp_path / "index.csv", "symbol,from,to\nAAPL,2015-01-02,\nGONE,2015-01-02,2020-01-02\n"
     )
     assert universes.import_file("index", file).opened == 2
-    assert [one.is_changed for one in universes.refresh("index")] == [False]
+    assert not universes.refresh("index").is_changed
     written(file, "symbol,from,to\nAAPL,2015-01-02,\nGONE,2015-01-02,2019-06-03\nNEW,2026-02-02,\n")
     days_later(clock, 30)
-    (refreshed,) = universes.refresh("index")
+    refreshed = universes.refresh("index")
     assert (refreshed.opened, refreshed.replaced, refreshed.members) == (2, 1, 2)
     members = universes.members("index", "2019-12-02")
     assert (list(members), members.is_pit) == (["AAPL"], True)
-    assert members.reason == "corrected at 2026-02-04 12:00 UTC by index.csv: -GONE"
-    assert list(universes.members("index", "2019-12-02", "2026-01-05T12:00")) == ["AAPL", "GONE"]
+    with pytest.warns(
+        SurvivorshipWarning, match="nothing is known before 2015-01-02; the members of"
+    ):
+        assert list(universes.members("index", "2010-01-04")) == ["AAPL", "GONE"]
     file.unlink()
-    before = rows(database, UniverseRecord)
+    before = rows(database, UniverseMember)
     with pytest.raises(UniverseError, match="cannot be read: No such file"):
         universes.refresh("index")
-    assert rows(database, UniverseRecord) == before
-
-
-def test_an_unchanged_log_gives_the_same_members_later(
-    universes: StoredUniverses, tmp_path: Path, clock: ManualClock
-) -> None:
-    names = [f"S{chr(65 + n)}" for n in range(26)]
-    today = written(tmp_path / "today.csv", "\n".join(["symbol", *names]))
-    log = written(tmp_path / "log.csv", "date,added,removed\n2015-01-02,GONE,\n2016-01-04,SA,\n")
-    imported = universes.import_file("index", log, today)
-    assert [step.symbol for step in imported.unresolved] == ["GONE"]
-    days_later(clock, 3)
-    assert [one.is_changed for one in universes.refresh("index")] == [False]
-    assert universes.members("index").known_from == date(2026, 1, 5)
-
-
-def test_a_list_is_not_newer_because_the_change_log_beside_it_is(
-    universes: StoredUniverses, tmp_path: Path, clock: ManualClock, database: Database
-) -> None:
-    """A log with an announced change is downloaded again, and its list is not."""
-    names = [f"S{chr(65 + n)}" for n in range(26)]
-    today = written(tmp_path / "today.csv", "\n".join(["symbol", *names]))
-    text = "date,added,removed\n2015-01-02,SA,\n2016-01-04,SB,GONE\n2026-01-09,NEW,SZ\n"
-    log = written(tmp_path / "log.csv", text)
-    note = "2 entries after 2026-01-05 not used yet: refresh then with a newer list"
-
-    def refreshed() -> tuple[bool, tuple[object, ...], tuple[str, ...]]:
-        (one,) = universes.refresh("index")
-        assert universes.members("index", "2015-06-01", strict=True).known_from == date(2015, 1, 2)
-        return one.is_changed, one.unresolved, one.notes
-
-    assert universes.import_file("index", log, today).notes == (note,)
-    with database.writing() as session:  # as older versions recorded it
-        (row,) = session.scalars(select(UniverseRecord))
-        assert row.details["listed"] == "2026-01-05"
-        row.details = {name: row.details[name] for name in ("files", "steps")}
-    days_later(clock, 1)
-    written(log, text + "\n")
-    assert refreshed() == (False, (), (note,))
-    days_later(clock, 10)
-    assert refreshed() == (False, (), (note,))
-    written(log, text.replace("SB", "SC"))
-    assert refreshed() == (True, (), (note,))
-    days_later(clock, 10)
-    written(log, text.replace("SB", "SC") + "\n")
-    assert refreshed() == (False, (), (note,))
-    written(today, "\n".join(["symbol", "NEW", *names[:-1]]))
-    assert refreshed() == (True, (), ())
-    then, later = (
-        universes.members("index", f"2026-01-{day}", strict=True) for day in ("08", "09")
-    )
-    assert (set(then) - set(later), set(later) - set(then)) == ({"SZ"}, {"NEW"})
-
-
-def test_an_imported_file_older_than_usual_is_noted(
-    universes: StoredUniverses, tmp_path: Path
-) -> None:
-    days = [f"2024-0{month}-01" for month in range(1, 8)]
-    lines = [f"S{chr(65 + place)},{day}," for place, day in enumerate(days)]
-    imported = universes.import_file(
-        "index", written(tmp_path / "a.csv", "\n".join(["symbol,from,to", *lines]))
-    )
-    assert imported.notes == (
-        "a.csv is older than usual: its last change was on 2024-07-01, 553 days earlier, and recent "
-        "changes were at most 31 days apart",
-    )
-    assert universes.members("index").reason == imported.notes[0]
-    assert universes.members("index", "2024-07-15").reason == ""
-
-
-def test_a_member_disputed_by_two_logs_is_unresolved_with_a_warning(
-    universes: StoredUniverses, tmp_path: Path
-) -> None:
-    one = written(tmp_path / "one.csv", "symbol,from,to\nA,2015-01-02,\nB,2015-01-02,2020-01-02\n")
-    other = written(
-        tmp_path / "other.csv", "symbol,from,to\nA,2015-01-02,\nB,2015-01-02,2018-01-02\n"
-    )
-    universes.import_file("index", one)
-    universes.import_file("index", other)
-    with pytest.warns(SurvivorshipWarning, match="1 membership unresolved"):
-        members = universes.members("index", "2019-01-02")
-    assert list(members) == ["A"]
-    (disputed,) = members.unresolved
-    assert (disputed.symbol, disputed.reason) == (
-        "B",
-        "is a member according to one.csv, but not other.csv",
-    )
-    assert "2015-01-02 to 2020-01-02, line 3" in disputed.evidence[0]
-    assert "other.csv (sha256 " in disputed.evidence[1]
-    assert list(universes.members("index", "2017-01-02", strict=True)) == ["A", "B"]
-    # Named as one source the second takes the place of the first.
-    universes.import_file("index", one, source="other.csv")
-    assert list(universes.members("index", "2019-01-02", strict=True)) == ["A", "B"]
+    assert rows(database, UniverseMember) == before
 
 
 def test_a_file_with_a_mistake_imports_no_row(
     universes: StoredUniverses, tmp_path: Path, database: Database
 ) -> None:
     universes.import_file("index", written(tmp_path / "a.csv", "symbol,from,to\nA,2015-01-02,\n"))
-    before = [rows(database, model) for model in (Universe, UniverseRecord, UniverseMember)]
+    before = [rows(database, model) for model in (Universe, UniverseMember)]
     for text, line in [
         ("symbol,from,to\nB,2015-01-02,\nA,2014-01-02,02.01.2015\n", 3),
         ("symbol,from,to\nB,2015-01-02,\nB,2016-01-04,\n", 3),
@@ -455,9 +300,45 @@ def test_a_file_with_a_mistake_imports_no_row(
         universes.import_file("index", log)
     with pytest.raises(UniverseError, match="more than 5%"):
         universes.import_file("index", log, written(tmp_path / "today.csv", "symbol\nA\n"))
-    with pytest.raises(UniverseError, match="has no dates, but had some before"):
-        universes.import_file("index", tmp_path / "today.csv", source="a.csv")
-    assert [rows(database, model) for model in (Universe, UniverseRecord, UniverseMember)] == before
+    assert [rows(database, model) for model in (Universe, UniverseMember)] == before
+
+
+def test_a_list_without_dates_goes_on_from_dated_members(
+    universes: StoredUniverses, tmp_path: Path, clock: ManualClock
+) -> None:
+    file = written(tmp_path / "a.csv", "symbol,from,to\nA,2015-01-02,\nB,2015-01-02,\n")
+    universes.import_file("index", file)
+    days_later(clock, 7)
+    written(file, "symbol\nB\nC\n")
+    refreshed = universes.refresh("index")
+    assert (refreshed.opened, refreshed.replaced, refreshed.members) == (2, 1, 2)
+    then, now = (universes.members("index", day, strict=True) for day in ("2026-01-11", None))
+    assert (list(then), list(now)) == (["A", "B"], ["B", "C"])
+    assert now.known_from == date(2015, 1, 2)
+
+
+def test_a_symbol_that_joins_and_leaves_a_list_on_one_day_was_no_member(
+    universes: StoredUniverses,
+) -> None:
+    universes.create("tech", static("AAPL"))
+    universes.create("tech", static("MSFT"))
+    assert list(universes.members("tech", since="2026-01-05")) == ["MSFT"]
+
+
+def test_an_impossible_entry_of_a_log_leaves_the_past_uncertain(
+    universes: StoredUniverses, tmp_path: Path
+) -> None:
+    lines = "2015-01-02,SA,\n2016-01-04,,GONE\n2018-01-02,SB,GONE\n"
+    log = written(tmp_path / "log.csv", f"date,added,removed\n{lines}")
+    names = [f"S{chr(65 + n)}" for n in range(26)]
+    today = written(tmp_path / "today.csv", "\n".join(["symbol", *names]))
+    assert universes.import_file("index", log, today).notes == (
+        "line 3: GONE is removed, but is a member after 2016-01-04",
+    )
+    assert universes.members("index", "2018-01-02", strict=True).is_pit
+    with pytest.warns(SurvivorshipWarning, match="before 2018-01-02 are not known for certain"):
+        assert "GONE" in universes.members("index", "2017-01-03")
+    assert not universes.refresh("index").is_changed
 
 
 def test_a_universe_stays_a_list_or_an_index(universes: StoredUniverses, tmp_path: Path) -> None:
@@ -471,7 +352,7 @@ def test_a_universe_stays_a_list_or_an_index(universes: StoredUniverses, tmp_pat
         universes.import_file("list", file)
     with pytest.raises(UniverseError, match="'index' is of type index"):
         universes.create("index", static("A"))
-    assert universes.summary("list").type == "static"
+    assert [row.type for row in universes.universes()] == ["index", "static"]
 
 
 def test_members_of_any_day_of_a_range(universes: StoredUniverses, tmp_path: Path) -> None:
@@ -522,7 +403,7 @@ def test_a_filter_universe_lists_excluded_symbols_with_the_reason(
     with database.writing() as session:
         session.get_one(Symbol, "XOM").market_cap = 2_000
     days_later(clock, 1)
-    (refreshed,) = universes.refresh("large")
+    refreshed = universes.refresh("large")
     assert (refreshed.opened, list(universes.members("large"))) == (1, ["AAPL", "XOM"])
     assert list(universes.members("large", "2026-01-05", strict=True)) == ["AAPL"]
     # The same universe may become a static one: its list goes on.
@@ -575,7 +456,7 @@ def test_the_universe_manager_works_on_an_async_session(
     assert list(members) == ["AAPL", "MSFT"]
     universes = StoredUniverses(database, spelling, clock)
     assert universes.members("two") == members  # it was committed
-    assert [one.name for one in universes.summaries()] == ["two"]
+    assert [one.name for one in universes.universes()] == ["two"]
 
 
 def test_over_an_async_session(database: Database, clock: ManualClock, spelling: Any) -> None:
@@ -625,4 +506,4 @@ def test_half_of_a_surrogate_pair_is_an_error_of_the_question(universes: StoredU
         universes.create("u", UniverseDefinition("static", "X\udcffY", symbols=["A"]))
     with pytest.raises(QueryError, match="unpaired surrogate"):
         universes.members("X\udcffY", "2020-01-02")
-    assert universes.summaries() == []
+    assert universes.universes() == []

@@ -6,22 +6,20 @@ import json
 import pickle
 from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, replace
-from datetime import UTC, date, datetime
+from datetime import date
 
 import pytest
 
-from src.data.model.universe import Members, Unresolved
+from src.data.model.universe import Members
 
 MEMBERS = Members(
     name="index",
     symbols=("AAA", "BBB"),
     as_of=date(2015, 6, 1),
-    known_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
     is_pit=False,
     known_from=date(2016, 1, 1),
-    unresolved=(Unresolved("CCC", date(2015, 12, 31), "is removed, and no member", ("a.csv line 7",)),),
     reason="one step is impossible",
-)  # fmt: skip
+)
 
 
 def test_members_are_a_sequence_of_symbols() -> None:
@@ -37,18 +35,9 @@ def test_members_are_a_sequence_of_symbols() -> None:
 def test_members_are_plain_json_and_one_line() -> None:
     plain = json.loads(json.dumps(MEMBERS.as_dict()))
     assert plain["symbols"] == ["AAA", "BBB"]
-    assert (plain["as_of"], plain["known_at"]) == ("2015-06-01", "2026-01-02T03:04:05Z")
-    assert plain["unresolved"][0] == {
-        "symbol": "CCC",
-        "day": "2015-12-31",
-        "reason": "is removed, and no member",
-        "evidence": ["a.csv line 7"],
-    }
+    assert (plain["as_of"], plain["known_from"]) == ("2015-06-01", "2016-01-01")
     assert str(MEMBERS) == (
         "index on 2015-06-01: 2 members, not point-in-time: one step is impossible"
-    )
-    assert str(MEMBERS.unresolved[0]) == (
-        "CCC on 2015-12-31: is removed, and no member (a.csv line 7)"
     )
 
 

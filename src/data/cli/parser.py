@@ -137,7 +137,7 @@ EXAMPLES = {
     "universe refresh": ("universe refresh", "universe refresh watch --json"),
     "universe show": (
         "universe show my-index --as-of 2015-06-01",
-        "universe show my-index --as-of 2015-06-01 --known-at 2026-01-31 --json",
+        "universe show my-index --as-of 2015-06-01 --json",
     ),
     "universe diff": (
         "universe diff my-index --start 2015-01-02 --end 2015-12-31",

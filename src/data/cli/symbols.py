@@ -169,7 +169,7 @@ def _facts_shown(facts: dict[str, Any]) -> Iterator[Any]:
     ]
     if rows:
         yield TextTable(["symbol", "instrument", "from", "to", "source"], rows, "names")
-    rows = [[event["date"], event["text"]] for event in facts["boundaries"]]
+    rows = [[change["date"], change["text"]] for change in facts["changes"]]
     if rows:
-        yield TextTable(["date", "boundary"], rows, "boundaries")
+        yield TextTable(["date", "change"], rows, "changes")
     yield styled(f"splits and dividends: {facts['actions']:,}", "dim")

@@ -17,7 +17,8 @@ from .tables import TextTable, counted, styled, titled
 if TYPE_CHECKING:
     from ..db.universe.definition import UniverseDefinition
     from ..db.universe.manager import StoredUniverses
-    from ..db.universe.storage import RefreshResult, SourceSummary, Summary
+    from ..db.universe.models import Universe
+    from ..db.universe.storage import RefreshResult
     from ..model.universe import Members
 
 _MOST_LINES = 12
@@ -50,28 +51,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     imported.add_argument(
         "--today",
         metavar="FILE",
-        help=(
-            "list of today's members: a change log is applied backwards from it, intervals "
-            "are compared with it"
-        ),
+        help="list of today's members: a change log is applied backwards from it",
     )
-    imported.add_argument(
-        "--source",
-        help=(
-            "name of the source; a file replaces the earlier file of the same source "
-            "(default: the file's name)"
-        ),
-    )
-    refresh = actions.add_parser(
-        "refresh", help="record what has changed in lists, filters and files"
-    )
+    refresh = actions.add_parser("refresh", help="record the changes in lists, filters and files")
     refresh.add_argument("names", nargs="*", metavar="name", help="default: all universes")
-    show = actions.add_parser("show", help="show the members on a day, and the evidence for them")
+    show = actions.add_parser("show", help="show the members on a day")
     show.add_argument("name")
     show.add_argument("--as-of", metavar="DAY", help="the session date; default: today")
-    show.add_argument(
-        "--known-at", metavar="TIME", help="use only what was recorded by this UTC time or date"
-    )
     show.add_argument(
         "--strict", action="store_true", help="fail if the members are not point-in-time"
     )
@@ -81,10 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--start", metavar="DAY", required=True, help="the first of the two session dates"
     )
     diff.add_argument("--end", metavar="DAY", help="the second session date; default: today")
-    diff.add_argument(
-        "--known-at", metavar="TIME", help="use only what was recorded by this UTC time or date"
-    )
-    listed = actions.add_parser("list", help="list every universe with its sources")
+    listed = actions.add_parser("list", help="list every universe")
     works = (
         (imported, _import),
         (refresh, _refresh),
@@ -161,19 +144,18 @@ def _definition(args: argparse.Namespace) -> UniverseDefinition:
 
 
 def _import(args: argparse.Namespace) -> Report:
-    refreshed = _universes(args).import_file(args.name, args.file, args.today, args.source)
-    return _record_report([refreshed])
+    return _record_report([_universes(args).import_file(args.name, args.file, args.today)])
 
 
 def _refresh(args: argparse.Namespace) -> Report:
     """Refresh each universe; the exit code is 1 if one cannot be refreshed, and 2 if none can."""
     universes = _universes(args)
-    names = args.names or [summary.name for summary in universes.summaries()]
+    names = args.names or [row.name for row in universes.universes()]
     refreshed: list[RefreshResult] = []
     errors: dict[str, QueryError] = {}
     for name in names:
         try:
-            refreshed += universes.refresh(name)
+            refreshed.append(universes.refresh(name))
         except QueryError as error:
             errors[name] = error
     report = _record_report(refreshed)
@@ -194,13 +176,10 @@ def _record_report(refreshed: Sequence[RefreshResult]) -> Report:
 def _universe_json(recorded: RefreshResult) -> dict[str, Any]:
     return {
         "universe": recorded.universe,
-        "source": recorded.source,
         "changed": recorded.is_changed,
-        "recorded_at": recorded.recorded_at.isoformat() if recorded.recorded_at else None,
         "members": recorded.members,
         "opened": recorded.opened,
         "replaced": recorded.replaced,
-        "unresolved": [str(step) for step in recorded.unresolved],
         "notes": list(recorded.notes),
         "excluded": dict(recorded.excluded),
     }
@@ -210,13 +189,12 @@ def _recorded_shown(refreshed: Sequence[RefreshResult]) -> Shown:
     if not refreshed:
         yield styled("there are no universes", "dim")
     for recorded in refreshed:
-        text = f"{counted(recorded.members, 'member')} by {recorded.source}"
+        text = counted(recorded.members, "member")
         change = f"{counted(recorded.opened, 'interval')} opened, {recorded.replaced:,} closed or replaced"
         yield titled(
             recorded.universe, f"{text}; {change if recorded.is_changed else 'nothing has changed'}"
         )
-        yield from _first_lines([str(step) for step in recorded.unresolved], "yellow")
-        yield from (styled(text, "yellow") for text in recorded.notes)
+        yield from _first_lines(recorded.notes, "yellow")
         yield from _first_lines(
             [f"{symbol}: {reason}" for symbol, reason in recorded.excluded.items()], "dim"
         )
@@ -236,7 +214,7 @@ def _members(args: argparse.Namespace, day: str | None, *, strict: bool = False)
     """Return the members on a day; warnings are suppressed, because the output includes them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SurvivorshipWarning)
-        return _universes(args).members(args.name, day, args.known_at, strict)
+        return _universes(args).members(args.name, day, strict)
 
 
 def _show(args: argparse.Namespace) -> Report:
@@ -258,7 +236,6 @@ def _header(members: Members) -> Iterator[Any]:
     yield label
     if members.reason:
         yield styled(members.reason, "yellow")
-    yield from _first_lines([str(step) for step in members.unresolved], "yellow")
 
 
 def _diff(args: argparse.Namespace) -> Report:
@@ -291,47 +268,24 @@ def _diff_shown(before: Members, after: Members, added: list[str], removed: list
 
 
 def _list(args: argparse.Namespace) -> Report:
-    summaries = _universes(args).summaries()
-    if not summaries:
+    rows = _universes(args).universes()
+    if not rows:
         hint = "there are no universes; create one with `onetape universe create`"
         return Report([], [Line(hint)])
-    rows = [
-        [
-            summary.name if first else "",
-            summary.type if first else "",
-            source.source,
-            str(source.record.known_from),
-            source.record.recorded_at.strftime("%Y-%m-%d %H:%M"),
-            str(len(source.record.steps) or "-"),
-        ]
-        for summary in summaries
-        for first, source in zip(
-            [True] + [False] * len(summary.sources), summary.sources, strict=False
-        )
-    ]
-    columns = ["name", "type", "source", "point-in-time from", "recorded (UTC)?", "impossible#?"]
-    return Report([_summary(summary) for summary in summaries], [TextTable(columns, rows)])
+    cells = [[row.name, row.type, str(row.known_from), f"{row.checked_at:%Y-%m-%d %H:%M}"]
+             for row in rows]  # fmt: skip
+    table = TextTable(["name", "type", "point-in-time from", "checked (UTC)?"], cells)
+    return Report([_row_json(row) for row in rows], [table])
 
 
-def _summary(summary: Summary) -> dict[str, Any]:
+def _row_json(row: Universe) -> dict[str, Any]:
     return {
-        "name": summary.name,
-        "type": summary.type,
-        "description": summary.description,
-        "definition": dict(summary.definition),
-        "created_at": summary.created_at.isoformat(),
-        "checked_at": summary.checked_at.isoformat(),
-        "sources": [_source(source) for source in summary.sources],
-    }
-
-
-def _source(source: SourceSummary) -> dict[str, Any]:
-    return {
-        "source": source.source,
-        "evidence": source.record.evidence,
-        "recorded_at": source.record.recorded_at.isoformat(),
-        "dated": source.record.is_dated,
-        "known_from": source.record.known_from.isoformat(),
-        "unresolved": [str(step) for step in source.record.steps],
-        "files": dict(source.files),
+        "name": row.name,
+        "type": row.type,
+        "description": row.description,
+        "definition": dict(row.definition),
+        "today_file": row.today_file,
+        "known_from": row.known_from.isoformat(),
+        "created_at": row.created_at.isoformat(),
+        "checked_at": row.checked_at.isoformat(),
     }

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import JSON, bindparam, func, select, type_coerce, update
 
 from ..errors import DataError
-from ..jobs.alerts import Alert, AlertState, StoredAlert
+from ..jobs.alerts import LOCAL, Alert, AlertState, StoredAlert
 from .core.database import Database, get_database, once_more
 from .models.model_jobs import Alert as AlertRow
 from .models.model_users import AuthIdentity
 from .repos.repo_jobs import AlertsRepo
+from .repos.repo_users import TELEGRAM
 from .repos.rows import plain
 
 __all__ = ["StoredAlerts"]
@@ -30,10 +31,12 @@ _PUT = (
     .values(state_json=bindparam("state"), enabled=bindparam("is_active"))
     .returning(_rows.c.id)
 )
+# The users' identities in the channels that alerts know; other providers never get one.
 _ROWS = (
-    select(AlertRow, AuthIdentity.external_id)
+    select(AlertRow, AuthIdentity.provider, AuthIdentity.external_id)
     .join(AuthIdentity, AuthIdentity.user_id == AlertRow.user_id)
-    .order_by(AlertRow.id)
+    .where(AuthIdentity.provider.in_((LOCAL, TELEGRAM)), AlertRow.enabled.is_(True))
+    .order_by(AlertRow.id, AuthIdentity.id)
 )
 
 
@@ -54,8 +57,7 @@ class StoredAlerts:
         """Store a new alert.
 
         Raises:
-            QueryError: The alert is invalid, or the recipient already has the maximum number of
-                alerts; nothing is stored.
+            QueryError: The alert is invalid; nothing is stored.
         """
         with self._database.writing() as session:
             row = AlertsRepo(session).add(recipient, dict(config), since_ms=since_ms)
@@ -76,7 +78,7 @@ class StoredAlerts:
     def active_alerts(self, channels: Collection[str]) -> Sequence[StoredAlert]:
         """Return the active alerts whose messages go to these channels, ordered by id."""
         with self._database.reading() as session:
-            stored = _readable(session.execute(_ROWS.where(AlertRow.enabled.is_(True))))
+            stored = _readable(_addressed(session.execute(_ROWS)))
         return [one for one in stored if one.alert.channel in channels]
 
     @once_more
@@ -88,6 +90,23 @@ class StoredAlerts:
         """
         with self._database.writing() as session:
             return [session.scalar(_PUT, _values(*change)) is not None for change in changes]
+
+
+def _addressed(rows: Iterable[Any]) -> list[tuple[AlertRow, str]]:
+    """Return each alert once, with its recipient.
+
+    A user with several identities gets the alert at the one of its channel (``alert_action``), or
+    else in Telegram, or else on the command line.
+    """
+    identities: dict[AlertRow, dict[str, str]] = {}
+    for row, provider, recipient in rows:
+        identities.setdefault(row, {}).setdefault(provider, recipient)
+    addressed = []
+    for row, known in identities.items():
+        channel = plain(row.task_params).get("config", {}).get("alert_action")
+        provider = next(name for name in (channel, TELEGRAM, LOCAL) if name in known)
+        addressed.append((row, known[provider]))
+    return addressed
 
 
 def _values(alert: Alert, state: AlertState) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -18,8 +19,7 @@ _ZONE = "CRON_TZ="
 _HINT = "such as 09:30, mon-fri 09:30, or 30 9 * * 1-5; add a zone if not UTC, such as Europe/Paris"
 # The next 29 February is never more than eight years away.
 _MOST_YEARS = 8
-# Longest change of a zone's clocks, by which the order of local times and of times in UTC can differ.
-_SHIFT = timedelta(hours=2)
+_TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,8 @@ class Cron:
 
     Attributes:
         line: The five fields of the cron line.
-        zone: Time zone of the fields. If a clock change makes a time occur twice, its first
-            occurrence counts; if a clock change skips a time, the time is shifted forward by the
-            same amount.
+        zone: Time zone of the fields. A time that a clock change repeats is due twice, and one that
+            it skips is due right after the change.
     """
 
     line: str
@@ -67,33 +66,13 @@ class Cron:
         Raises:
             QueryError: There is no such time within eight years.
         """
-        return self._nearest(moment, is_later=True)
-
-    def last(self, moment: datetime) -> datetime:
-        """Return the last matching time up to and including ``moment`` (timezone-aware), in UTC.
-
-        Raises:
-            QueryError: There is no such time within eight years.
-        """
-        return self._nearest(moment, is_later=False)
-
-    def _nearest(self, moment: datetime, *, is_later: bool) -> datetime:
-        """Return the matching time next to ``moment``, among local times up to two hours further away."""
-        local = moment.astimezone(self.zone).replace(tzinfo=None)
-        begin = local - _SHIFT if is_later else local + _SHIFT
-        found, bound, naive = list[datetime](), begin, begin
+        local = moment.astimezone(self.zone)
         try:
-            times: Any = croniter(self.line, begin, max_years_between_matches=_MOST_YEARS)
-            step = times.get_next if is_later else times.get_prev
-            while not found or (bound > naive) is is_later:
-                naive = step(datetime)
-                due = naive.replace(tzinfo=self.zone).astimezone(UTC)
-                if (due > moment) is is_later:
-                    bound = bound if found else naive + (_SHIFT if is_later else -_SHIFT)
-                    found.append(due)
+            times: Any = croniter(self.line, local, max_years_between_matches=_MOST_YEARS)
+            due: datetime = times.get_next(datetime)
         except CroniterError as error:
             raise QueryError(f"invalid cron line {self.line!r:.80}: {error}", hint=_HINT) from None
-        return min(found) if is_later else max(found)
+        return due.astimezone(UTC)
 
 
 def _zone(name: str) -> tzinfo:
@@ -137,9 +116,7 @@ def cron_line(times: str) -> str:
 
 def _fields_of_day(text: str) -> str:
     """Convert ``HH:MM`` into the minute and hour fields of a cron line."""
-    hour, colon, minute = text.partition(":")
-    is_time = bool(colon) and len(minute) == 2 and (hour + minute).isascii()
-    is_time = is_time and hour.isdigit() and minute.isdigit() and len(hour) <= 2
-    if not is_time or int(hour) > 23 or int(minute) > 59:
+    if (match := _TIME.fullmatch(text)) is None:
         raise QueryError(f"invalid time of day {text!r:.80}", hint=_HINT)
+    hour, minute = match.groups()
     return f"{int(minute)} {int(hour)}"

@@ -15,7 +15,7 @@ Direction = Literal["long", "short"]
 Action = Literal["buy", "sell"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 ACTIONS: tuple[Action, ...] = get_args(Action)
-# Decimal places of non-terminating results, such as a third, and of a quantity after a split.
+# Decimal places of non-terminating results, such as a third.
 PLACES = 18
 _WIDE = Context(prec=2_100)
 _NOTHING = Decimal(0)
@@ -29,8 +29,7 @@ class PositionState:
         direction: ``long`` or ``short``.
         quantity: Open quantity, never below 0.
         price: Exact mean price of the open quantity; None if nothing is open.
-        cash: Cash received for sales and dividends so far, minus cash paid for purchases,
-            commissions, and dividends on a short position.
+        cash: Cash received for sales so far, minus cash paid for purchases and commissions.
     """
 
     direction: Direction
@@ -69,36 +68,6 @@ class PositionState:
             )
         remaining = _WIDE.subtract(self.quantity, quantity)
         return replace(self, quantity=remaining, price=self.price if remaining else None, cash=cash)
-
-    def split(self, ratio: Fraction) -> PositionState:
-        """Return the state after a split of each share into ``ratio`` shares.
-
-        The total cost is unchanged.
-        """
-        if self.price is None:
-            return self
-        quantity = rounded(Fraction(self.quantity) * ratio)
-        if quantity <= 0:
-            raise QueryError(f"a split by {ratio} would reduce the quantity {self.quantity} to 0")
-        cost = self.price * Fraction(self.quantity)
-        return replace(self, quantity=quantity, price=cost / Fraction(quantity))
-
-    def paid(
-        self, quantity: Decimal, amount: Decimal, left: Fraction = Fraction(1)
-    ) -> PositionState:
-        """Return the state after a dividend, which a long position receives and a short one pays.
-
-        Args:
-            quantity: Number of shares held before the ex-date.
-            amount: Dividend per share.
-            left: Fraction of the shares' cost that is still in the mean price. This fraction of the
-                dividend lowers the mean price; the rest is realized profit.
-        """
-        value, price = _WIDE.multiply(quantity, amount), self.price
-        if price is not None:
-            price -= Fraction(value) * left / Fraction(self.quantity)
-        add = _WIDE.add if self.direction == "long" else _WIDE.subtract
-        return replace(self, cash=add(self.cash, value), price=price)
 
 
 def rounded(value: Fraction) -> Decimal:

@@ -1,37 +1,15 @@
-"""Members of a universe (a named list of symbols) on a day, with evidence for disputed memberships."""
+"""The members of a universe (a named list of symbols) on a day."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any, Protocol, overload
 
 from .texts import counted
 
-__all__ = ["Members", "Universes", "Unresolved"]
-
-
-@dataclass(frozen=True)
-class Unresolved:
-    """A membership for which the sources are contradictory or impossible.
-
-    Attributes:
-        symbol: Symbol whose membership is unresolved.
-        day: Session date in question.
-        reason: Description of what is impossible or contradictory.
-        evidence: Location of each source's statement: source, digest and line, or the number of a
-            filing.
-    """
-
-    symbol: str
-    day: date
-    reason: str
-    evidence: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        where = f" ({'; '.join(self.evidence)})" if self.evidence else ""
-        return f"{self.symbol} on {self.day}: {self.reason}{where}"
+__all__ = ["Members", "Universes"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,19 +18,12 @@ class Members(Sequence[str]):
 
     Attributes:
         name: Name of the universe.
-        symbols: Symbols as written by their source, sorted and unique, including delisted ones. If
-            the sources disagree about a symbol's membership on that day, the symbol is in
-            ``unresolved`` instead.
+        symbols: Symbols as written by their source, sorted and unique, including delisted ones.
         as_of: Session date for which the membership holds.
-        known_at: Aware UTC time; records made after it are ignored. Repeating the query with this
-            value always returns the same symbols.
-        is_pit: Whether the answer is point-in-time: ``as_of`` is not in the future, each membership
-            was dated by its source or recorded by this library no later than ``as_of``, and nothing
-            is unresolved.
+        is_pit: Whether the answer is point-in-time: ``as_of`` is not in the future, and each
+            membership was dated by its source or recorded by this library no later than ``as_of``.
         known_from: First session date for which answers are point-in-time; None if there is none.
-        unresolved: Impossible or contradictory memberships that prevent a point-in-time answer.
-        reason: One sentence about the answer: why it is not point-in-time, a later correction, or a
-            list that is older than usual; may be empty.
+        reason: One sentence about why the answer is not point-in-time; empty if it is.
         since: First session date of a range that ends with ``as_of``; ``symbols`` then contains the
             members on any day of the range. None for a single date.
     """
@@ -60,10 +31,8 @@ class Members(Sequence[str]):
     name: str
     symbols: tuple[str, ...]
     as_of: date
-    known_at: datetime
     is_pit: bool
     known_from: date | None
-    unresolved: tuple[Unresolved, ...] = ()
     reason: str = ""
     since: date | None = None
 
@@ -90,13 +59,8 @@ class Members(Sequence[str]):
         return asdict(self) | {
             "symbols": list(self.symbols),
             "as_of": self.as_of.isoformat(),
-            "known_at": self.known_at.isoformat().replace("+00:00", "Z"),
             "known_from": self.known_from.isoformat() if self.known_from else None,
             "since": self.since.isoformat() if self.since else None,
-            "unresolved": [
-                asdict(each) | {"day": each.day.isoformat(), "evidence": list(each.evidence)}
-                for each in self.unresolved
-            ],
         }
 
     def __str__(self) -> str:
@@ -116,7 +80,6 @@ class Universes(Protocol):
         self,
         name: str,
         as_of: date | str | None = None,
-        known_at: datetime | date | str | None = None,
         strict: bool = False,
         since: date | str | None = None,
     ) -> Members:
@@ -124,10 +87,7 @@ class Universes(Protocol):
 
         Args:
             name: Name of the universe.
-            as_of: Session date, as a date or ``YYYY-MM-DD``; None means the UTC date of
-                ``known_at`` or, if that is None, today's.
-            known_at: Ignore records made after this instant: an aware or naive (UTC) datetime, a
-                date (its end, UTC) or an ISO string. None for all records.
+            as_of: Session date, as a date or ``YYYY-MM-DD``; None means today (UTC).
             strict: Whether to raise if the answer is not point-in-time.
             since: Start of a range up to ``as_of``, both inclusive. The result contains each symbol
                 that was a member on any session date in the range. The result is point-in-time if
@@ -138,8 +98,7 @@ class Universes(Protocol):
 
         Raises:
             UniverseError: There is no such universe, an argument is invalid, ``since`` is after
-                ``as_of``, nothing had been recorded by ``known_at``, or ``strict`` is set and the
-                answer is not point-in-time.
+                ``as_of``, or ``strict`` is set and the answer is not point-in-time.
             DatabaseError: The database cannot be used.
         """
         ...

@@ -23,44 +23,46 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, select, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.schema import CreateSchema
 from sqlalchemy.sql.schema import BLANK_SCHEMA
 
+from ...config.donotshare import variable_of
 from ...disk.database import check_files, copy_whole, make_empty
 from ...disk.files import Disk
 from ...errors import DatabaseError, SchemaError, StorageError
-from ...forks import renew_after_fork
 from .base import SCHEMA
 from .engine import for_work, typed_errors
-from .settings import may_drop_tables
 from .url import DatabaseUrl
 
 StateName = Literal["empty", "own", "older", "newer", "foreign"]
 Action = Literal["use", "init", "upgrade"]
 VERSION_TABLE = "onetape_version"
-_VERSION = Table(VERSION_TABLE, MetaData(), Column("version_num", String), schema=SCHEMA)
+_VERSION = Table(
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+    schema=SCHEMA,
+)
 # Scripts for Alembic; `versions` contains the revisions, whose file names begin with their
 # numbers.
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 _LOCK = 0x6F6E6574  # PostgreSQL lock for changes of the tables: any number that others do not use
 _DISK = Disk(private=True)
 _log = logging.getLogger(__name__)
-
-
-class _AlembicLock:
-    """A lock for the use of Alembic, which keeps state in global variables. Fork-safe."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        renew_after_fork(self)
-
-    def after_fork(self) -> None:
-        """Replace the lock in the child process; another thread may have held it during the fork."""
-        self.lock = threading.Lock()
-
-
-_alembic = _AlembicLock()
+_alembic = threading.Lock()  # Alembic keeps state in global variables
 
 
 class SchemaState(NamedTuple):
@@ -98,6 +100,21 @@ class Schema:
         self._engine = engine
         self._schema = SCHEMA if url.path is None else None
 
+    def metadata(self, *, with_version: bool = False) -> MetaData:
+        """Return metadata with this library's tables, which have no schema on SQLite.
+
+        Args:
+            with_version: Whether to include the table that contains the revision.
+        """
+        from ..models import METADATA
+
+        metadata, schema = MetaData(naming_convention=METADATA.naming_convention), self._schema
+        # A function, because None as a schema would keep that of foreign keys.
+        more: Any = {"schema": schema, "referred_schema_fn": lambda *_: schema or BLANK_SCHEMA}
+        for table in [*METADATA.tables.values(), *[_VERSION] * with_version]:
+            table.to_metadata(metadata, **more)
+        return metadata
+
     # --- the state ---------------------------------------------------------------------------
 
     def state(self) -> SchemaState:
@@ -113,33 +130,33 @@ class Schema:
 
         Raises:
             DatabaseError: The file is missing or empty, but SQLite's log of its last changes
-                exists.
+                exists, and would be lost with a new file.
             StorageError: The path is something other than a file.
         """
         check_files(path)
         file, log = _DISK.stat(path), _DISK.stat(f"{path}-wal")
         if (file is None or not file.size) and log is not None and log.size:
             raise DatabaseError(
-                (
-                    f"database {self._url} is {'gone' if file is None else 'empty'}, but "
-                    f"{path.name}-wal with its last changes is still there"
-                ),
+                f"database {self._url} is missing or empty, but {path.name}-wal with its last "
+                "changes is still there",
                 hint="restore the database file or a backup, or move the -wal file away",
             )
         return file is not None
 
     def _examine(self, connection: Connection) -> SchemaState:
-        tables = inspect(connection)
+        tables, known = inspect(connection), revisions()
         # Read without Alembic, whose import would slow down the first unit of every process.
         if tables.has_table(VERSION_TABLE, self._schema) and (
             recorded := connection.scalars(select(_VERSION.c.version_num)).all()
         ):
-            revision, known = ", ".join(map(str, recorded)), revisions()
+            revision = ", ".join(map(str, recorded))
             if revision == known[-1]:
                 return SchemaState("own", revision)
             return SchemaState("older" if revision in known else "newer", revision)
         names = {*tables.get_table_names(), *tables.get_table_names(self._schema)}
         others = tuple(sorted(names - {VERSION_TABLE}))
+        if others and {table.name for table in self.metadata().tables.values()} <= names:
+            return SchemaState("own", known[-1])  # a program's own Alembic made the tables
         return SchemaState("foreign" if others else "empty", "", others)
 
     def refusal(self, state: SchemaState, action: Action = "use") -> SchemaError | None:
@@ -149,22 +166,24 @@ class Schema:
             state: State of the tables.
             action: ``use`` (the first unit of work), ``init`` or ``upgrade``.
         """
-        newest, problem, hint = revisions()[-1], "", ""
-        if state.name == "newer":
-            problem = (
-                f"was created by a newer version of this library (revision {state.revision}; this "
-                f"version reads up to {newest})"
-            )
-            hint = "install the newer version, or restore a backup"
-        elif state.name == "foreign" and action == "use":
-            problem = f"contains tables from other programs: {', '.join(state.others[:3])}"
-            hint = "name another database, or add our tables to this one with onetape db init"
-        elif state.name in ("empty", "foreign") and action == "upgrade":
-            problem, hint = "has no tables of this library", "run onetape db init"
-        elif state.name == "older" and action != "upgrade" and self._url.path is None:
-            problem = f"has the tables of revision {state.revision}; this version needs {newest}"
-            hint = "make a backup, then run onetape db upgrade"
-        return SchemaError(f"database {self._url} {problem}", hint=hint) if problem else None
+        match state.name, action:
+            case "newer", _:
+                problem = (
+                    f"was created by a newer version of this library (revision {state.revision}; "
+                    f"this version reads up to {revisions()[-1]})"
+                )
+                hint = "install the newer version, or restore a backup"
+            case "foreign", "use":
+                problem = f"contains tables from other programs: {', '.join(state.others[:3])}"
+                hint = "name another database, or add our tables to this one with onetape db init"
+            case (("empty" | "foreign"), "upgrade"):
+                problem, hint = "has no tables of this library", "run onetape db init"
+            case "older", ("use" | "init") if self._url.path is None:
+                problem = f"has the tables of the older revision {state.revision}"
+                hint = "make a backup, then run onetape db upgrade"
+            case _:
+                return None
+        return SchemaError(f"database {self._url} {problem}", hint=hint)
 
     # --- changes -----------------------------------------------------------------------------
 
@@ -201,7 +220,13 @@ class Schema:
         if self._checked(self.state(), action) == "own":
             return False
         with typed_errors(self._url):
-            self._make_file()
+            path = self._url.path
+            if path is not None and not self._has_file(path):
+                if self._url.source == "user data folder":
+                    _DISK.make_folders(path.parent)
+                make_empty(_DISK, path, with_log=True)
+                if _DISK.stat(path) is None:  # the file system has no links
+                    _DISK.close(_DISK.create(path))
             with for_work(self._engine, "migrating").begin() as connection:
                 if self._schema is not None:
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
@@ -209,8 +234,7 @@ class Schema:
                 state = self._examine(connection)
                 if self._checked(state, action) == "own":
                     return False  # another process was faster
-                if state.name == "older" and self._url.path is not None:
-                    _log.info("%s: upgrading from revision %s", self._url, state.revision)
+                if state.name == "older" and path is not None:
                     self.backup()
                 self._run(connection, "upgrade", "head")
         return True
@@ -221,39 +245,21 @@ class Schema:
             raise error
         return state.name
 
-    def _make_file(self) -> None:
-        """Create the SQLite file, accessible only to its owner, if there is none."""
-        path = self._url.path
-        if path is not None and not self._has_file(path):
-            if self._url.source == "user data folder":
-                _DISK.make_folders(path.parent)
-            make_empty(_DISK, path, with_log=True)
-            if _DISK.stat(path) is None:  # the file system has no links
-                _DISK.close(_DISK.create(path))
-
     def _run(self, connection: Connection, command: str, *arguments: str) -> None:
         """Run an Alembic command in the transaction of ``connection``."""
         import alembic.command
         from alembic.config import Config
 
-        from ..models import METADATA
-
-        metadata = METADATA
-        if self._schema is None:
-            metadata = MetaData()
-            for table in METADATA.tables.values():
-                # Removes the schema from foreign keys as well, where None would keep it.
-                table.to_metadata(metadata, schema=None, referred_schema_fn=_no_schema)  # type: ignore[arg-type]
         attributes = {
             "connection": connection,
-            "metadata": metadata,
+            "metadata": self.metadata(),
             "version_table": VERSION_TABLE,
             "schema": self._schema,
         }
         config = Config(stdout=StringIO(), attributes=attributes)
         # Percent signs are doubled, because in a configuration file they mark references.
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-        with _alembic.lock:
+        with _alembic:
             getattr(alembic.command, command)(config, *arguments)
 
     def drop_all_tables(self) -> None:
@@ -262,7 +268,7 @@ class Schema:
         Raises:
             SchemaError: The variable is not 1, or a newer version created the tables.
         """
-        if not may_drop_tables():
+        if variable_of("ALLOW_DROP_TABLES", None) != "1":
             raise SchemaError(
                 f"dropping the tables of {self._url} is not enabled",
                 hint="set ALLOW_DROP_TABLES=1 to enable it",
@@ -270,8 +276,7 @@ class Schema:
         if self._checked(self.state(), "init") in ("empty", "foreign"):
             return
         with typed_errors(self._url), for_work(self._engine, "migrating").begin() as connection:
-            self._run(connection, "downgrade", "base")
-            _VERSION.drop(connection)
+            self.metadata(with_version=True).drop_all(connection)
 
     # --- copies and checks -------------------------------------------------------------------
 
@@ -306,21 +311,26 @@ class Schema:
 
     def differences(self) -> list[str]:
         """Return the faults in the tables: damage, orphaned rows, and differences from the models."""
-        from alembic.util import AutogenerateDiffsDetected
+        from alembic.autogenerate import compare_metadata
+        from alembic.migration import MigrationContext
 
         if (name := self.state().name) != "own":
             return [f"the tables are not those of this version, but {name}"]
+        options = {
+            "version_table": VERSION_TABLE,
+            "version_table_schema": self._schema,
+            "include_schemas": True,
+            "include_name": lambda name, type_, _: type_ != "schema" or name == self._schema,
+            # Tables of other programs are not compared.
+            "include_object": lambda _, __, type_, is_read, own: (
+                type_ != "table" or not is_read or own is not None
+            ),
+        }
         with typed_errors(self._url), for_work(self._engine, "reading").begin() as connection:
             wrong = [] if self._url.path is None else _faults(connection)
-            try:
-                self._run(connection, "check")
-            except AutogenerateDiffsDetected as found:
-                wrong += map(_describe, found.diffs)
-        return wrong
-
-
-def _no_schema(*_: Any) -> Any:
-    return BLANK_SCHEMA
+            context = MigrationContext.configure(connection, opts=options)
+            with _alembic:
+                return [*wrong, *map(_describe, compare_metadata(context, self.metadata()))]
 
 
 def _faults(connection: Connection) -> list[str]:

@@ -13,17 +13,19 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from ...config.credentials import note_key
+from ...config.donotshare import variable_of
+from ...config.settings import APP, user_folder
 from ...errors import DatabaseUrlError
-from .settings import (
-    DATABASE_URL,
-    DB_URL,
-    SERVER_PARTS,
-    database_file,
-    database_url_text,
-    server_parts,
-)
 
 _log = logging.getLogger(__name__)
+# Variables with the parts of a server's address, in this order; all of them must be set.
+_SERVER_PARTS = {
+    "user": "POSTGRES_USER",
+    "password": "POSTGRES_PASSWORD",
+    "host": "POSTGRES_HOST",
+    "port": "POSTGRES_PORT",
+    "database": "POSTGRES_DATABASE",
+}
 _FORMS = "such as sqlite:////data/onetape.db or postgresql://user:password@host:5432/name"
 # Common names for the engines; each engine has one driver, which comes with the extras.
 _SQLITE = frozenset({"sqlite", "sqlite+pysqlite", "sqlite+aiosqlite"})
@@ -83,16 +85,16 @@ def database_url(
         return url
     if url is not None:
         return _parsed(url, "argument")
-    if text := database_url_text(DB_URL, environ):
-        return _parsed(text, DB_URL)
-    parts = server_parts(environ)
-    if len(parts) == len(SERVER_PARTS):
+    if text := variable_of("DB_URL", environ):
+        return _parsed(text, "DB_URL")
+    parts = {part: variable_of(name, environ) for part, name in _SERVER_PARTS.items()}
+    if all(parts.values()):
         return _url_of_parts(parts)
-    if parts:
-        _warn_once(", ".join(name for part, name in SERVER_PARTS.items() if part not in parts))
-    if text := database_url_text(DATABASE_URL, environ):
-        return _parsed(text, DATABASE_URL)
-    return _file_url(database_file(environ), "user data folder")
+    if any(parts.values()):
+        _warn_once(", ".join(name for part, name in _SERVER_PARTS.items() if not parts[part]))
+    if text := variable_of("DATABASE_URL", environ):
+        return _parsed(text, "DATABASE_URL")
+    return _file_url(user_folder("data", environ) / APP / "onetape.db", "user data folder")
 
 
 @lru_cache
@@ -100,59 +102,43 @@ def _warn_once(lacking: str) -> None:
     _log.warning("POSTGRES_* is ignored because these variables are not set: %s", lacking)
 
 
+def _error(source: str, what: str, hint: str = _FORMS) -> DatabaseUrlError:
+    """Return the error for a URL, which contains no part of it."""
+    return DatabaseUrlError(f"the database URL ({source}) {what}", hint=hint)
+
+
 def _url_of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
     """Return the database that ``POSTGRES_*`` values describe, without decoding URL escapes."""
-    source = "POSTGRES_*"
-    if not parts["port"].isascii() or not parts["port"].isdigit():
-        raise DatabaseUrlError(
-            "POSTGRES_PORT is not a port number", hint="use a number such as 5432"
-        )
-    _check_texts(source, *parts.values())
-    url = URL.create(
-        "postgresql",
-        parts["user"],
-        parts["password"],
-        parts["host"],
-        int(parts["port"]),
-        parts["database"],
-    )
-    return _server_url(url, source)
+    source, port = "POSTGRES_*", parts["port"]
+    if not (port.isascii() and port.isdigit()):
+        raise _error(source, "has an invalid port", "use a number such as 5432")
+    if not all(text.isprintable() for text in parts.values()):
+        raise _error(source, "contains characters that cannot be printed")
+    user, password, host, database = (parts[n] for n in ("user", "password", "host", "database"))
+    return _server_url(URL.create("postgresql", user, password, host, int(port), database), source)
 
 
 def _parsed(text: str, source: str) -> DatabaseUrl:
-    """Parse a URL; errors do not contain any part of it, not even as their cause."""
-    if not isinstance(text, str):
-        raise DatabaseUrlError(f"the database URL ({source}) is not a string", hint=_FORMS)
+    """Parse a URL."""
+    if not isinstance(text, str) or not text.strip().isprintable():
+        raise _error(source, "is not a string of characters that can be printed")
     text = text.strip()
-    _check_texts(source, text)
-    url = _read(text)
     engine = text.partition("://")[0].lower() if "://" in text else ""
     if engine not in _SQLITE | _POSTGRESQL:
-        raise DatabaseUrlError(
-            f"the database URL ({source}) does not begin with sqlite:/// or postgresql://",
-            hint=_FORMS,
-        )
+        raise _error(source, "does not begin with sqlite:/// or postgresql://")
+    url = _read(text)
     if url is None or text.partition("?")[0].count("@") > 1:
-        raise DatabaseUrlError(
-            f"the database URL ({source}) cannot be parsed",
-            hint=f"{_FORMS}; in a password, write @ as %40, : as %3A, / as %2F, ? as %3F, % as %25",
-        )
+        escapes = "in a password, write @ as %40, : as %3A, / as %2F, ? as %3F, % as %25"
+        raise _error(source, "cannot be parsed", f"{_FORMS}; {escapes}")
     if engine in _POSTGRESQL:
         return _server_url(url, source)
-    if url.host or url.username or url.query:
-        raise DatabaseUrlError(
-            (
-                f"the SQLite URL ({source}) contains more than a path; only three slashes and a "
-                "path are accepted"
-            ),
-            hint="such as sqlite:///onetape.db in this folder, or sqlite:////data/onetape.db",
+    if url.host or url.username or url.query or url.database in (None, "", ":memory:"):
+        raise _error(
+            source,
+            "does not consist of three slashes and the path of a file",
+            "such as sqlite:///onetape.db in this folder, or sqlite:////data/onetape.db",
         )
-    if not url.database or url.database == ":memory:":
-        raise DatabaseUrlError(
-            f"the database URL ({source}) does not name a file",
-            hint="name a file; a database in memory would be a different one in each process",
-        )
-    return _file_url(Path(url.database), source)
+    return _file_url(Path(str(url.database)), source)
 
 
 def _read(text: str) -> URL | None:
@@ -162,23 +148,10 @@ def _read(text: str) -> URL | None:
         return None
 
 
-def _check_texts(source: str, *texts: str) -> None:
-    """Refuse characters that an address cannot contain: control characters and lone surrogates."""
-    for text in texts:
-        if not text.isprintable():
-            raise DatabaseUrlError(
-                f"the database URL ({source}) contains characters that cannot be printed",
-                hint=_FORMS,
-            )
-
-
 def _server_url(url: URL, source: str) -> DatabaseUrl:
     if url.port is not None and not 0 < url.port < 65_536:
-        raise DatabaseUrlError(
-            f"the database URL ({source}) has an invalid port", hint="use a number such as 5432"
-        )
-    passwords = [url.password, url.query.get("password")]
-    for password in passwords:
+        raise _error(source, "has an invalid port", "use a number such as 5432")
+    for password in (url.password, url.query.get("password")):
         if isinstance(password, str):
             note_key(password)
     return DatabaseUrl("postgresql", source, None, url.set(drivername="postgresql+psycopg"))
@@ -189,8 +162,5 @@ def _file_url(path: Path, source: str) -> DatabaseUrl:
         resolved = path.expanduser().resolve()
         bytes(resolved)
     except (OSError, RuntimeError, ValueError) as exc:
-        raise DatabaseUrlError(
-            f"the database path ({source}) cannot be used: {exc}",
-            hint="use a file name in UTF-8",
-        ) from exc
+        raise _error(source, f"cannot be used: {exc}", "use a file name in UTF-8") from exc
     return DatabaseUrl("sqlite", source, resolved, URL.create("sqlite", database=str(resolved)))

@@ -9,7 +9,5 @@ if hasattr(context, "config"):  # run by Alembic; otherwise only imported
         target_metadata=attributes["metadata"],
         version_table=attributes["version_table"],
         version_table_schema=attributes["schema"],
-        include_schemas=True,
-        include_name=lambda name, type_, _: type_ != "schema" or name == attributes["schema"],
     )
     context.run_migrations()

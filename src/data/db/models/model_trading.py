@@ -88,10 +88,7 @@ class Position(Base):
     """A bot's position; at most one is open for each bot, trade type and symbol.
 
     ``avg_price`` and ``realized_pnl`` are rounded; they are derived from ``exact_price`` (a
-    fraction) and ``cash`` (cash received for fills and dividends so far, minus cash paid). ``held``
-    maps each market day with a fill to two values: the quantity that was open when the day began,
-    and the fraction of that quantity's cost that is still in the mean price after the day's fills
-    (in hexadecimal).
+    fraction, in hexadecimal) and ``cash`` (cash received for fills so far, minus cash paid).
     """
 
     __tablename__ = "trading_positions"
@@ -114,16 +111,13 @@ class Position(Base):
     direction: Mapped[str] = mapped_column(BoundedText(10))
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
-    filled_at: Mapped[datetime | None]
     qty_open: Mapped[Decimal]
     avg_price: Mapped[Decimal | None]
     realized_pnl: Mapped[Decimal]
     exact_price: Mapped[str | None] = mapped_column(BoundedText(1_000_000))
     cash: Mapped[Decimal]
     status: Mapped[str] = mapped_column(BoundedText(12), default="open")
-    actions: Mapped[dict[str, Any]] = mapped_column(default=dict)
     extra_metadata: Mapped[dict[str, Any] | None]
-    held: Mapped[dict[str, Any] | None]
 
 
 class PerformanceMetric(Base):

@@ -6,19 +6,17 @@ A run is claimed by inserting its row, which has a unique key, so only one unit 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime, timedelta
-from functools import cache
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from ...errors import QueryError
 from ...jobs.alerts import ALERT_KEYS, LOCAL, AlertState
 from ...jobs.alerts import Alert as AlertValue
-from ...model.printable import printable
 from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
@@ -36,13 +34,11 @@ from ..models.model_jobs import (
 )
 from ..models.model_users import AuthIdentity
 from .repo_users import TELEGRAM, UsersRepo, checked_id
-from .rows import Repository, assign, claim, flag, page, plain
+from .rows import Repository, assign, claim, flag, page, plain, where
 
 __all__ = ["AlertsRepo", "JobsRepository", "SchedulesRepo"]
 
 _USUAL_TIME = "09:00"
-# Clocks of several machines differ by less than this.
-_SKEW = timedelta(minutes=5)
 _OPTIONS = ("period", "email", "indicators", "interval", "provider", "schedule_type", "list_type")
 _STATUSES = tuple(RunStatus)
 _DONE = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
@@ -54,35 +50,35 @@ _DONE = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 class AlertsRepo(Repository):
     """Stores and queries users' alerts; schedules, which share their table, are never included."""
 
+    model = Alert
+
     def add(
         self,
-        recipient: str | int,
-        config: Any,
+        telegram_user_id: str | int,
+        config_json: str | dict[str, Any],
         *,
         email: bool | None = None,
         status: str = "ARMED",
-        rearm: Any = None,
+        re_arm_config: str | dict[str, Any] | None = None,
         since_ms: int | None = None,
     ) -> Alert:
-        """Add an alert; ``config`` (a mapping or JSON) is read by ``jobs.alerts.Alert.parse``.
+        """Add an alert whose configuration, JSON, is read by ``jobs.alerts.Alert.parse``.
 
-        With ``rearm`` (a mapping or JSON), the alert job keeps the alert active after it has fired. The
-        content of ``rearm`` is stored for the user's own program; the job does not use it.
+        With ``re_arm_config`` (JSON), the alert job keeps the alert active after it has fired. Its
+        content is stored for the user's own program; the job does not use it.
 
         Raises:
-            QueryError: The alert is invalid, or the user already has the maximum number of
-                alerts.
+            QueryError: The alert is invalid.
         """
-        is_local = recipient == LOCAL
-        config = document(config, "an alert")
-        rearm = None if rearm is None else document(rearm, "re_arm_config")
+        is_local = telegram_user_id == LOCAL
+        config = document(config_json, "an alert")
+        rearm = None if re_arm_config is None else document(re_arm_config, "re_arm_config")
         if not is_local:
             config.setdefault("alert_action", TELEGRAM)
         now_ms = self.clock.now_ms() if since_ms is None else since_ms
         alert = AlertValue.parse(config, since_ms=now_ms)
         users = UsersRepo(self.session, self.clock)
-        identity = users.lock_or_make(recipient, LOCAL if is_local else TELEGRAM)
-        _check_limit(self.session, identity, "max_alerts", Alert, Alert.enabled.is_(True))
+        identity = users.lock_or_make(telegram_user_id, LOCAL if is_local else TELEGRAM)
         now = self.now()
         row = Alert(
             user_id=identity.user_id,
@@ -107,32 +103,33 @@ class AlertsRepo(Repository):
         """Return an alert, or None if it does not exist."""
         return self.session.scalars(select(Alert).where(Alert.id == alert_id)).one_or_none()
 
-    def of(self, recipient: str | int) -> list[Alert]:
+    def of(self, telegram_user_id: str | int) -> list[Alert]:
         """Return a user's alerts, ordered by id."""
-        query = _filter_user(select(Alert), Alert.user_id, recipient).order_by(Alert.id)
+        query = _filter_user(select(Alert), Alert.user_id, telegram_user_id).order_by(Alert.id)
         return [*self.session.scalars(query)]
 
     def active(
         self,
-        recipient: str | int | None = None,
+        telegram_user_id: str | int | None = None,
         *,
-        limit: int | None = None,
+        limit: int = 100,
         offset: int = 0,
-        older_first: bool = True,
+        older_first: bool = False,
     ) -> list[Alert]:
         """Return the enabled alerts of one user or all users, ordered by id.
 
-        If ``older_first`` is False, the newest come first.
+        If ``older_first`` is False, the newest come first. A ``limit`` of 0 means all.
         """
         query = select(Alert).where(Alert.job_type == JobType.ALERT.value, Alert.enabled.is_(True))
-        if recipient is not None:
-            query = _filter_user(query, Alert.user_id, recipient)
+        if telegram_user_id is not None:
+            query = _filter_user(query, Alert.user_id, telegram_user_id)
         query = query.order_by(Alert.id if older_first else Alert.id.desc())
-        if limit is not None:
-            query = query.limit(page(limit, offset)[0]).offset(offset)
+        limit, offset = page(limit, offset)
+        if limit:
+            query = query.limit(limit).offset(offset)
         return [*self.session.scalars(query)]
 
-    def update(self, alert_id: int, values: Mapping[str, Any]) -> bool:
+    def update(self, /, alert_id: int, **values: Any) -> bool:
         """Change an alert; return whether it exists.
 
         The fields are ``enabled`` (``active``), ``email``, ``status``, ``re_arm_config``,
@@ -143,7 +140,7 @@ class AlertsRepo(Repository):
         Raises:
             QueryError: A field is unknown, or the result would not be a valid alert.
         """
-        fields = dict(values)
+        fields = values
         others = ("enabled", "active", "email", "status", "re_arm_config", "config_json")
         check_names(fields, [*others, *ALERT_KEYS], "an alert")
         row = self.lock(alert_id)
@@ -204,21 +201,29 @@ def alert_as_dict(row: Alert) -> dict[str, Any]:
 class SchedulesRepo(Repository):
     """Stores and queries users' schedules; alerts, which share their table, are never included."""
 
-    def add(self, recipient: str | int, config: Any, *, schedule_config: Any = None) -> Schedule:
-        """Add a schedule, due at the ``scheduled_time`` in its configuration.
+    model = Schedule
 
-        The default time is 09:00 UTC every day.
+    def add(
+        self,
+        telegram_user_id: str | int,
+        config_json: str | dict[str, Any],
+        *,
+        schedule_config: str | dict[str, Any] | None = None,
+    ) -> Schedule:
+        """Add a schedule whose configuration is a JSON object.
+
+        The schedule is due at its ``scheduled_time``: ``09:30`` (every day), ``mon-fri 09:30``, or a
+        cron line; in UTC, unless a time zone such as ``Europe/Paris`` follows. The default is every
+        day at 09:00 UTC.
 
         Raises:
-            QueryError: The configuration is not a JSON object, the time is invalid, or the user
-                already has the maximum number of schedules.
+            QueryError: The configuration is not a JSON object, or the time is invalid.
         """
-        config = document(config, "a schedule")
+        config = document(config_json, "a schedule")
         extra = None if schedule_config is None else document(schedule_config, "schedule_config")
         line = cron_line(config.get("scheduled_time") or _USUAL_TIME)
         users = UsersRepo(self.session, self.clock)
-        identity = users.lock_or_make(recipient)
-        _check_limit(self.session, identity, "max_schedules", Schedule)
+        identity = users.lock_or_make(telegram_user_id)
         ticker = checked_text(config.get("ticker", ""), 255, "ticker")
         create = ScheduleCreate(
             f"{ticker} {line}".strip(),
@@ -229,9 +234,9 @@ class SchedulesRepo(Repository):
         )
         return JobsRepository(self.session, self.clock).create_schedule(identity.user_id, create)
 
-    def of(self, recipient: str | int) -> list[Schedule]:
+    def of(self, telegram_user_id: str | int) -> list[Schedule]:
         """Return a user's schedules, ordered by id."""
-        query = _filter_user(select(Schedule), Schedule.user_id, recipient)
+        query = _filter_user(select(Schedule), Schedule.user_id, telegram_user_id)
         return [*self.session.scalars(query.order_by(Schedule.id))]
 
     def active(self) -> list[Schedule]:
@@ -239,7 +244,7 @@ class SchedulesRepo(Repository):
         query = select(Schedule).where(Schedule.enabled.is_(True)).order_by(Schedule.id)
         return [*self.session.scalars(query)]
 
-    def update(self, schedule_id: int, values: Mapping[str, Any]) -> bool:
+    def update(self, /, schedule_id: int, **values: Any) -> bool:
         """Change a schedule; return whether it exists.
 
         The fields are ``enabled`` (``active``), ``cron``, ``ticker``, ``scheduled_time``,
@@ -285,25 +290,6 @@ class SchedulesRepo(Repository):
         return JobsRepository(self.session, self.clock).delete_schedule(schedule_id)
 
 
-def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) -> datetime | None:
-    """Return the time at which a schedule is due next, as stored or as corrected.
-
-    A stored time that is later than the cron line's next time was stored while the clock was wrong.
-    It is replaced by the cron line's last time or, if the schedule was changed since then, by the
-    next one.
-    """
-    if row.next_run_at is None or row.next_run_at <= now:
-        return row.next_run_at  # type: ignore[no-any-return]
-    try:
-        cron = parse(row.cron)
-        if row.next_run_at <= cron.after(now + _SKEW):
-            return row.next_run_at  # type: ignore[no-any-return]
-        last = cron.last(now)
-    except QueryError:
-        return row.next_run_at  # type: ignore[no-any-return]
-    return last if row.updated_at <= last else cron.after(now)
-
-
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a schedule's options, after checking their names.
 
@@ -345,22 +331,16 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
 # --- jobs and runs -------------------------------------------------------------------------------
 
 
-def _check_shown(row: Schedule) -> None:
-    """Reject control characters in a schedule's name and target, which are shown to users."""
-    for what, value in (("name", row.name), ("target", row.target)):
-        if isinstance(value, str) and printable(value) != value:
-            raise QueryError(f"the {what} {value[:40]!a} of a schedule has control characters")
-
-
 class JobsRepository(Repository):
     """Stores and queries the schedules and runs of all job types except alerts."""
+
+    model = ScheduleRun
 
     def create_schedule(self, user_id: int, schedule_data: ScheduleCreate) -> Schedule:
         """Add a schedule, due at the next time given by its cron line.
 
         Raises:
-            QueryError: The type is invalid or is the alert type, the name or target is empty or has
-                control characters, or the cron line is invalid.
+            QueryError: The type is invalid or is the alert type, or the cron line is invalid.
         """
         now = self.now()
         row = Schedule(user_id=user_id, state_json=None, created_at=now, updated_at=now)
@@ -368,7 +348,6 @@ class JobsRepository(Repository):
         values["next_run_at"] = Cron.parse(schedule_data.cron).after(now)
         assign(row, values)
         flag("enabled", row.enabled)
-        _check_shown(row)
         self.session.add(row)
         self.session.flush()
         return row
@@ -389,13 +368,9 @@ class JobsRepository(Repository):
         """Return the schedules that match the given conditions, ordered by id."""
         limit, offset = page(limit, offset)
         query = select(Schedule).order_by(Schedule.id).limit(limit).offset(offset)
-        if user_id is not None:
-            query = query.where(Schedule.user_id == user_id)
-        if job_type is not None:
-            query = query.where(Schedule.job_type == _job_type(job_type))
-        if enabled is not None:
-            query = query.where(Schedule.enabled.is_(enabled))
-        return [*self.session.scalars(query)]
+        type_ = None if job_type is None else _job_type(job_type)
+        owned = (Schedule.user_id, user_id), (Schedule.job_type, type_)
+        return [*self.session.scalars(where(query, *owned, (Schedule.enabled, enabled)))]
 
     def update_schedule(self, schedule_id: int, update_data: ScheduleUpdate) -> Schedule | None:
         """Update a schedule and return it, or None if it does not exist."""
@@ -414,7 +389,6 @@ class JobsRepository(Repository):
             flag("enabled", values.get("enabled", False)) and not row.enabled
         )
         assign(row, values)
-        _check_shown(row)
         if is_due_anew:
             row.next_run_at = Cron.parse(row.cron).after(self.now())
         row.updated_at = self.now()
@@ -431,14 +405,9 @@ class JobsRepository(Repository):
 
     def get_pending_schedules(self) -> list[Schedule]:
         """Return the enabled schedules that are due, most overdue first."""
-        now, lines = self.now(), cache(Cron.parse)
-        rows = self.session.scalars(
-            select(Schedule)
-            .where(Schedule.enabled.is_(True), Schedule.next_run_at.is_not(None))
-            .order_by(Schedule.next_run_at)
-        )
-        timed = [(at, row) for row in rows if (at := _due_at(row, now, lines)) is not None]
-        return [row for at, row in sorted(timed, key=lambda pair: pair[0]) if at <= now]
+        due = Schedule.enabled.is_(True), Schedule.next_run_at <= self.now()
+        query = select(Schedule).where(*due).order_by(Schedule.next_run_at, Schedule.id)
+        return [*self.session.scalars(query)]
 
     def update_schedule_next_run(self, schedule_id: int) -> bool:
         """Recalculate a schedule's next time from its cron line; return whether the schedule exists."""
@@ -506,8 +475,7 @@ class JobsRepository(Repository):
         """Return the runs that match the given conditions, newest first."""
         limit, offset = page(limit, offset)
         query = _filtered(user_id, job_type).order_by(ScheduleRun.id.desc())
-        if status is not None:
-            query = query.where(ScheduleRun.status == _status(status))
+        query = where(query, (ScheduleRun.status, None if status is None else _status(status)))
         return [*self.session.scalars(query.limit(limit).offset(offset))]
 
     def update_run(self, run_id: int, update_data: ScheduleRunUpdate) -> ScheduleRun | None:
@@ -568,7 +536,7 @@ class JobsRepository(Repository):
         Only runs from the last ``days`` days are counted. Keys: ``total_runs``, ``status_counts``,
         ``average_execution_time_seconds`` (None if no run completed), ``period_days``.
         """
-        since = self.now() - timedelta(days=_days(days))
+        since = self.now() - timedelta(days=page(days)[0])
         query = _filtered(user_id, job_type).where(ScheduleRun.scheduled_for >= since)
         rows = self.session.scalars(query).all()
         took = [
@@ -590,7 +558,7 @@ class JobsRepository(Repository):
 
         This includes the runs of alerts.
         """
-        before = self.now() - timedelta(days=_days(days_to_keep))
+        before = self.now() - timedelta(days=page(days_to_keep)[0])
         ended = ScheduleRun.status.in_([status.value for status in _DONE])
         rows: Any = self.session.execute(
             delete(ScheduleRun).where(ScheduleRun.scheduled_for < before, ended)
@@ -603,10 +571,8 @@ def _runs() -> Select[ScheduleRun]:
 
 
 def _filtered(user_id: int | None, job_type: JobType | str | None) -> Select[ScheduleRun]:
-    query = _runs()
-    if user_id is not None:
-        query = query.where(ScheduleRun.user_id == user_id)
-    return query if job_type is None else query.where(ScheduleRun.job_type == _job_type(job_type))
+    type_ = None if job_type is None else _job_type(job_type)
+    return where(_runs(), (ScheduleRun.user_id, user_id), (ScheduleRun.job_type, type_))
 
 
 def _filter_user(query: Select[Any], column: Any, recipient: str | int) -> Select[Any]:
@@ -621,19 +587,6 @@ def _delete(session: Session, row: Alert | Schedule | None) -> bool:
     if row is not None:
         session.delete(row)
     return row is not None
-
-
-def _check_limit(
-    session: Session, identity: AuthIdentity, name: str, table: type[Alert | Schedule], *terms: Any
-) -> None:
-    limit = identity.metadata_json.get(name)
-    query = select(func.count()).select_from(table).where(table.user_id == identity.user_id, *terms)
-    count = session.scalars(query).one()
-    if limit is not None and count >= limit:
-        what = name.removeprefix("max_")
-        raise QueryError(
-            f"the limit of {limit} {what} is reached: there are {count}", hint="delete one first"
-        )
 
 
 def _job_type(value: JobType | str) -> str:
@@ -652,12 +605,6 @@ def _status(value: RunStatus | str) -> str:
         hint = f"use one of {', '.join(_STATUSES)}"
         raise QueryError(f"unknown run status {value!r:.80}", hint=hint)
     return str(value)
-
-
-def _days(days: int) -> int:
-    if isinstance(days, bool) or not isinstance(days, int) or not 0 < days < 100_000:
-        raise QueryError(f"invalid number of days {days!r:.80}; use an integer from 1 to 99999")
-    return days
 
 
 def document(value: Any, what: str) -> dict[str, Any]:

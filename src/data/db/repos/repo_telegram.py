@@ -15,7 +15,7 @@ from ..core.database import locked
 from ..core.texts import checked_text
 from ..models.model_telegram import TelegramCommandAudit, TelegramFeedback, TelegramSetting
 from .repo_users import checked_id
-from .rows import Repository, assign, claim, page
+from .rows import Repository, assign, claim, page, where
 
 __all__ = ["CommandAuditRepo", "FeedbackRepo", "SettingsRepo"]
 
@@ -24,6 +24,8 @@ _STATUSES = ("open", "in_progress", "closed")
 
 class SettingsRepo(Repository):
     """Reads and changes settings, which are identified by a key."""
+
+    model = TelegramSetting
 
     def get(self, key: str) -> TelegramSetting | None:
         """Return a setting, or None if it is not set."""
@@ -58,6 +60,8 @@ class SettingsRepo(Repository):
 class FeedbackRepo(Repository):
     """Stores and queries users' feedback."""
 
+    model = TelegramFeedback
+
     def create(self, user_id: int, type_: str, message: str) -> TelegramFeedback:
         """Add feedback, with the status open.
 
@@ -74,9 +78,7 @@ class FeedbackRepo(Repository):
     def list(self, type_: str | None = None) -> builtins.list[TelegramFeedback]:
         """Return feedback, newest first."""
         query = select(TelegramFeedback).order_by(TelegramFeedback.id.desc())
-        if type_ is not None:
-            query = query.where(TelegramFeedback.type == type_)
-        return [*self.session.scalars(query)]
+        return [*self.session.scalars(where(query, (TelegramFeedback.type, type_)))]
 
     def set_status(self, feedback_id: int, status: str) -> bool:
         """Set a status: ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
@@ -92,7 +94,11 @@ class FeedbackRepo(Repository):
 class CommandAuditRepo(Repository):
     """Stores and queries the log of chat commands."""
 
-    def log(self, telegram_user_id: str | int, command: str, **fields: Any) -> TelegramCommandAudit:
+    model = TelegramCommandAudit
+
+    def log(
+        self, /, telegram_user_id: str | int, command: str, **fields: Any
+    ) -> TelegramCommandAudit:
         """Log a command; ``fields`` are values for further columns.
 
         Raises:
@@ -107,7 +113,7 @@ class CommandAuditRepo(Repository):
         return row
 
     def last_commands(
-        self, telegram_user_id: str | int, *, limit: int = 20
+        self, telegram_user_id: str | int, limit: int = 20
     ) -> builtins.list[TelegramCommandAudit]:
         """Return a user's last commands, newest first."""
         return self.list(limit=limit, user_id=checked_id(telegram_user_id))
@@ -131,12 +137,8 @@ class CommandAuditRepo(Repository):
         table = TelegramCommandAudit
         limit, offset = page(limit, offset)
         query = select(table).order_by(table.id.desc()).limit(limit).offset(offset)
-        if user_id is not None:
-            query = query.where(table.telegram_user_id == user_id)
-        if command is not None:
-            query = query.where(table.command == command)
-        if success_only:
-            query = query.where(table.success.is_(True))
+        query = where(query, (table.telegram_user_id, user_id), (table.command, command))
+        query = where(query, (table.success, success_only or None))
         if start_date is not None:
             query = query.where(table.created_at >= _moment(start_date))
         if end_date is not None:

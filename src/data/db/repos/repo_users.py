@@ -1,12 +1,11 @@
-"""Users, their identities in a chat with rights and limits, and the codes that verify addresses."""
+"""Users, their identities in a chat, and the codes that verify addresses."""
 
 from __future__ import annotations
 
 import hmac
-import json
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select
@@ -15,9 +14,8 @@ from ...errors import QueryError
 from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
-from ..models.model_telegram import TelegramSetting
 from ..models.model_users import AuthIdentity, User, VerificationCode
-from .rows import Repository, claim, flag
+from .rows import Repository, claim, flag, page
 
 __all__ = ["TELEGRAM", "UsersRepo", "VerificationRepo", "new_code"]
 
@@ -26,15 +24,13 @@ TELEGRAM = "telegram"
 _FLAGS = ("verified", "approved", "is_admin")
 LIMITS = ("max_alerts", "max_schedules")
 _COUNTS = (*LIMITS, "daily_limit")
-_MOST = 1_000_000
 # Pattern of an address. Other characters are not allowed, because they could make a mail program
 # run commands or write to files.
 _EMAIL = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9]([A-Za-z0-9.-]{0,187}[A-Za-z0-9])?"
 )
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8}){0,3}")
-_ISSUED = "codes.issued"
-_WRONG_TRIES, _CODES_AN_HOUR, _HOUR_S, _SKEW_S = 5, 5, 3_600, 300
+_WRONG_TRIES, _HOUR_S, _SKEW_S = 5, 3_600, 300
 
 
 def new_code() -> str:
@@ -56,6 +52,8 @@ _PROFILE = _PROFILES.where(_identities.external_id == bindparam("external_id"))
 
 class UsersRepo(Repository):
     """Stores and queries users and their identities in channels such as Telegram."""
+
+    model = User
 
     def create_user(self, email: str | None, role: str = "trader", is_active: bool = True) -> User:
         """Add a user.
@@ -90,8 +88,8 @@ class UsersRepo(Repository):
 
     def get_user_by_telegram_id(self, telegram_user_id: str | int) -> User | None:
         """Return the user who owns a chat, or None if the chat is unknown."""
-        query = select(User).join(AuthIdentity, AuthIdentity.user_id == User.id)
-        return self.session.scalars(query.where(*_identity_terms(telegram_user_id))).one_or_none()
+        identity = self.get_identity(TELEGRAM, telegram_user_id)
+        return None if identity is None else self.session.get(User, identity.user_id)
 
     def ensure_user_for_telegram(
         self,
@@ -205,8 +203,10 @@ class UsersRepo(Repository):
 class VerificationRepo(Repository):
     """Issues and checks codes that verify e-mail addresses.
 
-    Five wrong attempts make a code void; at most five codes are issued per hour.
+    Five wrong attempts make a code void.
     """
+
+    model = VerificationCode
 
     def issue(
         self, user_id: int, *, code: str, sent_time: int, email: str | None = None
@@ -214,9 +214,8 @@ class VerificationRepo(Repository):
         """Store a code; earlier codes become void.
 
         Raises:
-            QueryError: The user or the address has had five codes within an hour (including users
-                who have been removed since); the code is shorter than six characters; or
-                ``sent_time`` is invalid or in the future.
+            QueryError: The code is shorter than six characters, or ``sent_time`` is invalid or in
+                the future.
         """
         checked_text(code, 64, "a code")
         if len(code) < 6 or not code.isprintable():
@@ -228,13 +227,8 @@ class VerificationRepo(Repository):
             raise QueryError(
                 f"sent_time must be an integer number of seconds, not {sent_time!r:.80}"
             )
-        now = self.clock.now_ms() // 1000
-        if not 0 <= sent_time <= now + _SKEW_S:
+        if not 0 <= sent_time <= self.clock.now_ms() // 1000 + _SKEW_S:
             raise QueryError(f"sent_time {sent_time} is in the future, or before 1970")
-        identities = select(AuthIdentity.provider, AuthIdentity.external_id)
-        rows = self.session.execute(identities.where(AuthIdentity.user_id == user_id)).all()
-        owners = [f"{provider}:{identity}" for provider, identity in rows] or [f"user:{user_id}"]
-        self._count([*owners, *([f"address:{email.lower()}"] if email else [])], now)
         self.void_all(user_id)
         row = VerificationCode(
             user_id=user_id,
@@ -247,37 +241,6 @@ class VerificationRepo(Repository):
         self.session.add(row)
         self.session.flush()
         return row
-
-    def _count(self, owners: Sequence[str], now: int) -> None:
-        """Count a code for each owner; refuse the sixth code within an hour.
-
-        Owners are stored as digests, so that the counts can be kept after a user is removed. Times
-        more than an hour in the past are dropped, as are times more than an hour in the future,
-        which were stored while the clock was wrong.
-        """
-        # Created if missing, so that there is a row to lock.
-        claim(self.session, TelegramSetting, key=_ISSUED, value=None)
-        row = locked(
-            self.session, select(TelegramSetting).where(TelegramSetting.key == _ISSUED)
-        ).one()
-        fresh: dict[str, Any] = {"key": secrets.token_hex(16), "issued": {}}
-        stored = json.loads(row.value) if row.value else fresh
-        issued = {
-            owner: recent
-            for owner, times in stored["issued"].items()
-            if (recent := [time for time in times if abs(now - time) < _HOUR_S])
-        }
-        key = bytes.fromhex(stored["key"])
-        for owner in owners:
-            digest = hmac.new(key, owner.encode(), "sha256").hexdigest()[:32]
-            recent = issued.setdefault(digest, [])
-            if len(recent) >= _CODES_AN_HOUR:
-                raise QueryError(
-                    f"too many codes: {len(recent)} were issued within an hour",
-                    hint="try again in an hour",
-                )
-            recent.append(now)
-        row.value = json.dumps({"key": stored["key"], "issued": issued})
 
     def count_last_hour_by_user_id(self, user_id: int, now_unix: int | None = None) -> int:
         """Return the number of codes sent to a user in the hour before ``now_unix`` (None means now)."""
@@ -315,13 +278,9 @@ def _codes(user_id: int) -> Select[VerificationCode]:
     return codes.order_by(VerificationCode.id.desc())
 
 
-def _identity_terms(external_id: str | int, provider: str = TELEGRAM) -> tuple[Any, Any]:
-    same_user = AuthIdentity.external_id == checked_id(external_id)
-    return AuthIdentity.provider == provider, same_user
-
-
 def _identity_query(external_id: str | int, provider: str) -> Select[AuthIdentity]:
-    return select(AuthIdentity).where(*_identity_terms(external_id, provider))
+    same_user = AuthIdentity.external_id == checked_id(external_id)
+    return select(AuthIdentity).where(AuthIdentity.provider == provider, same_user)
 
 
 def checked_id(external_id: str | int) -> str:
@@ -362,13 +321,12 @@ def _checked(name: str, value: Any) -> Any:
     check_names([name], (*_FLAGS, *_COUNTS, "language", "email"), "a user")
     if name in _FLAGS:
         return flag(name, value)
+    if value is None and name != "language":
+        return None
     if name in _COUNTS:
-        is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
-        if value is not None and not is_count:
-            raise QueryError(f"{name} must be an integer from 0 to {_MOST:,}, not {value!r:.80}")
-        return value
-    if name == "language":
-        if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
-            raise QueryError(f"invalid language code {value!r:.80}", hint="use a code such as en")
-        return value
-    return None if value is None else checked_email(value)
+        return page(value)[0]
+    if name == "email":
+        return checked_email(value)
+    if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
+        raise QueryError(f"invalid language code {value!r:.80}", hint="use a code such as en")
+    return value

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import inspect
+from sqlalchemy import Select, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from ...clock import Clock, SystemClock
 from ...errors import DatabaseError, QueryError
 from ...model.suggestion import check_names
-from ..core.types import ExactDecimal, exact_decimal
+from ..core.types import ExactDecimal, UtcInstant, exact_decimal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+R = TypeVar("R", bound="Repository")
+P = ParamSpec("P")
+T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Repository:
@@ -23,7 +32,12 @@ class Repository:
     Args:
         session: Session of the unit of work.
         clock: Source of the current time.
+
+    Attributes:
+        model: Class of the rows that :meth:`to_frame` returns.
     """
+
+    model: type[DeclarativeBase]
 
     def __init__(self, session: Session, clock: Clock | None = None) -> None:
         self.session = session
@@ -32,6 +46,27 @@ class Repository:
     def now(self) -> datetime:
         """Return the current time, in UTC."""
         return datetime.fromtimestamp(self.clock.now_ms() / 1000, UTC)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return all records of this repository, in the order of their keys.
+
+        The frame has a column for each attribute of :attr:`model`. Times are timezone-aware in UTC,
+        amounts of money are ``Decimal``, and documents are dictionaries.
+        """
+        import pandas as pd
+
+        columns = {name: getattr(self.model, name) for name in _names(self.model)}
+        query = select(*columns.values()).order_by(*inspect(self.model).primary_key)
+        frame = pd.DataFrame(self.session.execute(query).all(), columns=list(columns))
+        for name, column in columns.items():
+            if isinstance(column.type, UtcInstant):
+                frame[name] = pd.to_datetime(frame[name], utc=True)
+        return frame
+
+
+def _names(model: type[DeclarativeBase]) -> list[str]:
+    """Return the names of a model's columns; SQLAlchemy may add one that begins with ``_``."""
+    return [name for name in inspect(model).column_attrs.keys() if not name.startswith("_")]
 
 
 def claim(session: Session, model: type[DeclarativeBase], **values: Any) -> Any:
@@ -88,13 +123,45 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
-def as_dict(row: DeclarativeBase, *without: str) -> dict[str, Any]:
-    """Return a row's values, except those in ``without``, with the attribute names as keys.
+def as_dict(row: DeclarativeBase) -> dict[str, Any]:
+    """Return a row's values, with the attribute names as keys.
 
     Documents are copied to plain dictionaries and lists.
     """
-    names = inspect(type(row)).column_attrs.keys()
-    return {name: plain(getattr(row, name)) for name in names if name not in without}
+    return {name: plain(getattr(row, name)) for name in _names(type(row))}
+
+
+def as_dict_or_none(row: DeclarativeBase | None) -> dict[str, Any] | None:
+    """Return a row's values as :func:`as_dict` does, or None if there is no row."""
+    return None if row is None else as_dict(row)
+
+
+def as_dicts(rows: Iterable[DeclarativeBase]) -> list[dict[str, Any]]:
+    """Return the values of several rows, each as :func:`as_dict` does."""
+    return [as_dict(row) for row in rows]
+
+
+def same(value: T) -> T:
+    """Return the value."""
+    return value
+
+
+def delegated(
+    kind: type[R], method: Callable[Concatenate[R, P], T], shown: Callable[[T], S]
+) -> Callable[Concatenate[Any, P], S]:
+    """Return a method of a repository that calls another repository in the same unit of work.
+
+    Args:
+        kind: Class of the other repository.
+        method: Its method, whose signature and documentation the new method gets.
+        shown: Function that converts the result.
+    """
+
+    @wraps(method)
+    def call(self: Repository, /, *args: P.args, **kwargs: P.kwargs) -> S:
+        return shown(method(kind(self.session, self.clock), *args, **kwargs))
+
+    return call
 
 
 def plain(value: Any) -> Any:
@@ -102,6 +169,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def where(query: Select[T], *pairs: tuple[Any, Any]) -> Select[T]:
+    """Limit a query to rows in which each column has its value; None means any value."""
+    return query.where(*(column == value for column, value in pairs if value is not None))
 
 
 def page(limit: int, offset: int = 0) -> tuple[int, int]:

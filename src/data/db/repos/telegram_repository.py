@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from collections.abc import Iterable
 from typing import Any
 
 from ...errors import QueryError
+from ..models.model_jobs import Alert, Schedule
+from ..models.model_telegram import TelegramCommandAudit, TelegramSetting
 from ..models.model_users import User
 from .repo_jobs import (
     AlertsRepo,
@@ -18,7 +20,7 @@ from .repo_jobs import (
 )
 from .repo_telegram import CommandAuditRepo, FeedbackRepo, SettingsRepo
 from .repo_users import LIMITS, UsersRepo, VerificationRepo, checked_email
-from .rows import Repository, as_dict
+from .rows import Repository, as_dicts, delegated, same
 
 __all__ = ["TelegramRepository"]
 
@@ -26,14 +28,59 @@ _log = logging.getLogger(__name__)
 _STATUS = ("email", "approved", "verified", *LIMITS, "language", "is_admin")
 
 
+def _id(row: Alert | Schedule | TelegramCommandAudit) -> int:
+    return row.id
+
+
+def _value(row: TelegramSetting | None) -> str | None:
+    return None if row is None else row.value
+
+
+def _alert(row: Alert | None) -> dict[str, Any] | None:
+    return None if row is None else alert_as_dict(row)
+
+
+def _alerts(rows: Iterable[Alert]) -> list[dict[str, Any]]:
+    return [alert_as_dict(row) for row in rows]
+
+
+def _schedule(row: Schedule | None) -> dict[str, Any] | None:
+    return None if row is None else schedule_as_dict(row)
+
+
+def _schedules(rows: Iterable[Schedule]) -> list[dict[str, Any]]:
+    return [schedule_as_dict(row) for row in rows]
+
+
+def _status(profile: dict[str, Any]) -> dict[str, Any]:
+    return {name: profile[name] for name in ("telegram_user_id", *_STATUS)}
+
+
+def _limit(key: str) -> str:
+    if key not in LIMITS:
+        raise QueryError(f"unknown limit {key!r:.80}", hint=f"use one of {', '.join(LIMITS)}")
+    return key
+
+
 class TelegramRepository(Repository):
     """The functions of :mod:`~onetape.data.db.services.telegram_service`, within one unit of work.
 
     Results are plain dictionaries; instants are timezone-aware in UTC. A user is identified by
-    their chat id, as a string or an integer. Functions that add something raise
+    their chat id, as a string or an integer. Functions that add something return its id, raise
     :class:`~onetape.data.errors.QueryError` for values that cannot be stored, and create the user if
-    necessary.
+    necessary. ``to_frame`` returns the users.
+
+    An alert is a dictionary with the keys ``id``, ``user_id``, ``ticker``, ``active``, ``email``,
+    ``status``, ``created_at``, ``updated_at``, ``re_arm_config``, ``phase`` (``new``, ``armed``,
+    ``waiting`` until the value moves back, or why the alert has ended), ``alert_type``,
+    ``timeframe``, ``alert_action``, and the keys of the alert's type, such as ``price`` and
+    ``condition``. A schedule has the keys ``id``, ``user_id``, ``ticker``, ``config_json``,
+    ``schedule_config``, ``scheduled_time`` (None unless the schedule runs daily at a UTC time),
+    ``created_at``, ``enabled``, ``active``, ``cron``, ``next_run_at``, ``created``, ``period``,
+    ``email``, ``indicators``, ``interval``, ``provider``, ``schedule_type``, ``list_type``.
     """
+
+    model = User
 
     @property
     def users(self) -> UsersRepo:
@@ -84,7 +131,7 @@ class TelegramRepository(Repository):
         only if ``language`` is not ``en``.
 
         Raises:
-            QueryError: The address is invalid, or five codes were issued within an hour.
+            QueryError: The address or the code is invalid.
         """
         identity = self.users.lock_or_make(telegram_user_id)
         email = checked_email(email)
@@ -104,7 +151,7 @@ class TelegramRepository(Repository):
         """Store a new code for the user's address; earlier codes become void.
 
         Raises:
-            QueryError: Five codes were issued within an hour, or the code is too short.
+            QueryError: The code is too short.
         """
         identity = self.users.lock_or_make(telegram_user_id)
         email = identity.metadata_json.get("email")
@@ -188,9 +235,7 @@ class TelegramRepository(Repository):
         if email is not None and not self.verify_user_email(telegram_user_id):
             raise QueryError("another user has this e-mail address", hint="use another address")
 
-    def get_admin_user_ids(self) -> list[str]:
-        """Return the chat ids of the administrators."""
-        return self.users.get_admin_telegram_user_ids()
+    get_admin_user_ids = delegated(UsersRepo, UsersRepo.get_admin_telegram_user_ids, same)
 
     def set_user_limit(self, telegram_user_id: str | int, key: str, value: int | None) -> None:
         """Set ``max_alerts`` or ``max_schedules``; None means no limit.
@@ -212,11 +257,6 @@ class TelegramRepository(Repository):
 
     # --- alerts ------------------------------------------------------------------------------
 
-    @property
-    def alerts(self) -> AlertsRepo:
-        """Repository of alerts."""
-        return AlertsRepo(self.session, self.clock)
-
     def add_alert(
         self,
         telegram_user_id: str | int,
@@ -232,11 +272,10 @@ class TelegramRepository(Repository):
         ``price``, the alert does not fire until the close crosses it again.
 
         Raises:
-            QueryError: The condition is unknown, the price is not above 0, or the user already
-                has the maximum number of alerts.
+            QueryError: The condition is unknown, or the price is not above 0.
         """
         config = {"ticker": ticker, "price": price, "condition": condition}
-        return self.alerts.add(telegram_user_id, config, email=email).id
+        return AlertsRepo(self.session, self.clock).add(telegram_user_id, config, email=email).id
 
     def add_indicator_alert(
         self,
@@ -262,80 +301,20 @@ class TelegramRepository(Repository):
             "timeframe": timeframe,
             "alert_action": alert_action,
         }
-        return self.alerts.add(telegram_user_id, config, email=email).id
+        return AlertsRepo(self.session, self.clock).add(telegram_user_id, config, email=email).id
 
-    def add_json_alert(
-        self,
-        telegram_user_id: str | int,
-        config_json: str | dict[str, Any],
-        *,
-        email: bool | None = None,
-        status: str = "ARMED",
-        re_arm_config: str | dict[str, Any] | None = None,
-    ) -> int:
-        """Add an alert whose configuration is a JSON object; return its id.
-
-        Raises:
-            QueryError: The configuration is not a JSON object or has an unknown key; also as for
-                :meth:`add_alert`.
-        """
-        row = self.alerts.add(
-            telegram_user_id, config_json, email=email, status=status, rearm=re_arm_config
-        )
-        return row.id
-
-    def list_alerts(self, telegram_user_id: str | int) -> list[dict[str, Any]]:
-        """Return a user's alerts, ordered by id.
-
-        Keys: ``id``, ``user_id``, ``ticker``, ``active``, ``email``, ``status``, ``created_at``,
-        ``updated_at``, ``re_arm_config``, ``phase`` (``new``, ``armed``, ``waiting`` until the value
-        moves back, or why the alert has ended), ``alert_type``, ``timeframe``, ``alert_action``, and
-        the keys of the alert's type, such as ``price`` and ``condition``.
-        """
-        return [alert_as_dict(row) for row in self.alerts.of(telegram_user_id)]
-
-    def get_alert(self, alert_id: int) -> dict[str, Any] | None:
-        """Return an alert in the form of :meth:`list_alerts`, or None if it does not exist."""
-        row = self.alerts.get(alert_id)
-        return None if row is None else alert_as_dict(row)
-
-    def update_alert(self, /, alert_id: int, **values: Any) -> bool:
-        """Change an alert; return whether it exists.
-
-        The fields are ``enabled``, ``email``, ``status``, ``re_arm_config``, and ``config_json`` or
-        its keys, such as ``price``. If a field is unknown, nothing changes. An alert that is
-        reconfigured or enabled starts over, with the bars that close from now on.
-        """
-        return self.alerts.update(alert_id, values)
-
-    def delete_alert(self, alert_id: int) -> bool:
-        """Remove an alert, but never a schedule; return whether it existed."""
-        return self.alerts.delete(alert_id)
+    add_json_alert = delegated(AlertsRepo, AlertsRepo.add, _id)
+    list_alerts = delegated(AlertsRepo, AlertsRepo.of, _alerts)
+    get_alert = delegated(AlertsRepo, AlertsRepo.get, _alert)
+    update_alert = delegated(AlertsRepo, AlertsRepo.update, same)
+    delete_alert = delegated(AlertsRepo, AlertsRepo.delete, same)
+    list_active_alerts = delegated(AlertsRepo, AlertsRepo.active, _alerts)
 
     def get_active_alerts(self) -> list[dict[str, Any]]:
         """Return the enabled alerts of all users, in the form of :meth:`list_alerts`."""
-        return [alert_as_dict(row) for row in self.alerts.active()]
-
-    def list_active_alerts(
-        self,
-        telegram_user_id: str | int | None = None,
-        *,
-        limit: int = 100,
-        offset: int = 0,
-        older_first: bool = False,
-    ) -> list[dict[str, Any]]:
-        """Return the enabled alerts of one user or all users, in the form of :meth:`list_alerts`."""
-        rows = self.alerts.active(
-            telegram_user_id, limit=limit, offset=offset, older_first=older_first
-        )
-        return [alert_as_dict(row) for row in rows]
+        return self.list_active_alerts(limit=0, older_first=True)
 
     # --- schedules ---------------------------------------------------------------------------
-
-    @property
-    def schedules(self) -> SchedulesRepo:
-        """Repository of schedules."""
-        return SchedulesRepo(self.session, self.clock)
 
     def add_schedule(
         self, /, telegram_user_id: str | int, ticker: str, scheduled_time: str, **kwargs: Any
@@ -351,158 +330,31 @@ class TelegramRepository(Repository):
                 ``schedule_type``, ``list_type``: options for the program that runs the schedule.
 
         Raises:
-            QueryError: The time is invalid, an option is unknown, or the user already has the
-                maximum number of schedules.
+            QueryError: The time is invalid, or an option is unknown.
         """
         config = {"ticker": ticker, "scheduled_time": scheduled_time, **checked_options(kwargs)}
-        return self.schedules.add(telegram_user_id, config).id
+        return self.add_json_schedule(telegram_user_id, config)
 
-    def add_json_schedule(
-        self,
-        telegram_user_id: str | int,
-        config_json: str | dict[str, Any],
-        *,
-        schedule_config: str | dict[str, Any] | None = None,
-    ) -> int:
-        """Add a schedule whose configuration is a JSON object; return its id.
-
-        The schedule is due at its ``scheduled_time``, in any form that :meth:`add_schedule`
-        accepts, or else every day at 09:00 UTC. If it names a ``report`` (a string), the alert job
-        runs the schedule and delivers that report to the user's chat.
-
-        Raises:
-            QueryError: The configuration is not a JSON object; also as for :meth:`add_schedule`.
-        """
-        return self.schedules.add(telegram_user_id, config_json, schedule_config=schedule_config).id
-
-    def list_schedules(self, telegram_user_id: str | int) -> list[dict[str, Any]]:
-        """Return a user's schedules, ordered by id.
-
-        Keys: ``id``, ``user_id``, ``ticker``, ``config_json``, ``schedule_config``,
-        ``scheduled_time`` (None unless the schedule runs daily at a UTC time), ``created_at``,
-        ``enabled``, ``active``, ``reason`` (why it was paused), ``cron``, ``next_run_at`` (None
-        means never), ``created``, ``period``, ``email``, ``indicators``, ``interval``,
-        ``provider``, ``schedule_type``, ``list_type``.
-        """
-        return [schedule_as_dict(row) for row in self.schedules.of(telegram_user_id)]
-
-    def get_schedule(self, schedule_id: int) -> dict[str, Any] | None:
-        """Return a schedule in the form of :meth:`list_schedules`, or None if it does not exist."""
-        row = JobsRepository(self.session).get_schedule(schedule_id)
-        return None if row is None else schedule_as_dict(row)
-
-    def get_schedule_by_id(self, schedule_id: int) -> dict[str, Any] | None:
-        """Return a schedule; another name for :meth:`get_schedule`."""
-        return self.get_schedule(schedule_id)
-
-    def update_schedule(self, /, schedule_id: int, **values: Any) -> bool:
-        """Change a schedule; return whether it exists.
-
-        The fields are ``enabled``, ``cron``, ``ticker``, ``scheduled_time``, ``config_json``,
-        ``schedule_config``, and the options of :meth:`add_schedule`. If a field is unknown,
-        nothing changes.
-        """
-        return self.schedules.update(schedule_id, values)
-
-    def delete_schedule(self, schedule_id: int) -> bool:
-        """Remove a schedule, but never an alert; return whether it existed."""
-        return self.schedules.delete(schedule_id)
-
-    def get_active_schedules(self) -> list[dict[str, Any]]:
-        """Return the enabled schedules of all users, in the form of :meth:`list_schedules`."""
-        return [schedule_as_dict(row) for row in self.schedules.active()]
+    add_json_schedule = delegated(SchedulesRepo, SchedulesRepo.add, _id)
+    list_schedules = delegated(SchedulesRepo, SchedulesRepo.of, _schedules)
+    get_schedule = delegated(JobsRepository, JobsRepository.get_schedule, _schedule)
+    get_schedule_by_id = get_schedule
+    update_schedule = delegated(SchedulesRepo, SchedulesRepo.update, same)
+    delete_schedule = delegated(JobsRepository, JobsRepository.delete_schedule, same)
+    get_active_schedules = delegated(SchedulesRepo, SchedulesRepo.active, _schedules)
 
     # --- settings, feedback, audit -----------------------------------------------------------
 
-    def get_setting(self, key: str) -> str | None:
-        """Return a setting, or None if it is not set."""
-        row = SettingsRepo(self.session).get(key)
-        return None if row is None else row.value
-
-    def set_setting(self, key: str, value: str | None) -> None:
-        """Store the value of a setting."""
-        SettingsRepo(self.session).set(key, value)
+    get_setting = delegated(SettingsRepo, SettingsRepo.get, _value)
+    set_setting = delegated(SettingsRepo, SettingsRepo.set, same)
+    list_feedback = delegated(FeedbackRepo, FeedbackRepo.list, as_dicts)
+    update_feedback_status = delegated(FeedbackRepo, FeedbackRepo.set_status, same)
+    log_command_audit = delegated(CommandAuditRepo, CommandAuditRepo.log, _id)
+    get_user_command_history = delegated(CommandAuditRepo, CommandAuditRepo.last_commands, as_dicts)
+    get_all_command_audit = delegated(CommandAuditRepo, CommandAuditRepo.list, as_dicts)
+    get_command_audit_stats = delegated(CommandAuditRepo, CommandAuditRepo.stats, same)
 
     def add_feedback(self, telegram_user_id: str | int, type_: str, message: str) -> int:
         """Store feedback from a user; return its id."""
         user_id = self.users.lock_or_make(telegram_user_id).user_id
         return FeedbackRepo(self.session, self.clock).create(user_id, type_, message).id
-
-    def list_feedback(self, type_: str | None = None) -> list[dict[str, Any]]:
-        """Return feedback, newest first, as dictionaries with the columns as keys."""
-        return [as_dict(row) for row in FeedbackRepo(self.session).list(type_)]
-
-    def update_feedback_status(self, feedback_id: int, status: str) -> bool:
-        """Set a status: ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
-        return FeedbackRepo(self.session).set_status(feedback_id, status)
-
-    def log_command_audit(
-        self,
-        telegram_user_id: str | int,
-        command: str,
-        full_message: str | None = None,
-        is_registered_user: bool = False,
-        user_email: str | None = None,
-        success: bool = True,
-        error_message: str | None = None,
-        response_time_ms: int | None = None,
-    ) -> int:
-        """Log a command that a user sent, and its result; return the id of the log entry."""
-        row = CommandAuditRepo(self.session, self.clock).log(
-            telegram_user_id,
-            command,
-            full_message=full_message,
-            is_registered_user=is_registered_user,
-            user_email=user_email,
-            success=success,
-            error_message=error_message,
-            response_time_ms=response_time_ms,
-        )
-        return row.id
-
-    def get_user_command_history(
-        self, telegram_user_id: str | int, limit: int = 20
-    ) -> list[dict[str, Any]]:
-        """Return a user's last commands, newest first, as dictionaries with the columns as keys."""
-        audits = CommandAuditRepo(self.session).last_commands(telegram_user_id, limit=limit)
-        return [as_dict(audit) for audit in audits]
-
-    def get_all_command_audit(
-        self,
-        *,
-        limit: int = 100,
-        offset: int = 0,
-        user_id: str | None = None,
-        command: str | None = None,
-        success_only: bool | None = None,
-        start_date: str | datetime | None = None,
-        end_date: str | datetime | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return the logged commands that match the given conditions, newest first.
-
-        ``start_date`` and ``end_date`` are in UTC, and both are inclusive.
-        """
-        audits = CommandAuditRepo(self.session).list(
-            limit=limit,
-            offset=offset,
-            user_id=user_id,
-            command=command,
-            success_only=success_only,
-            start_date=start_date,
-            end_date=end_date,
-        )
-        return [as_dict(audit) for audit in audits]
-
-    def get_command_audit_stats(self) -> dict[str, Any]:
-        """Return ``total``, ``by_command`` and ``success_rate`` (None if no command ran)."""
-        return CommandAuditRepo(self.session).stats()
-
-
-def _status(profile: dict[str, Any]) -> dict[str, Any]:
-    return {name: profile[name] for name in ("telegram_user_id", *_STATUS)}
-
-
-def _limit(key: str) -> str:
-    if key not in LIMITS:
-        raise QueryError(f"unknown limit {key!r:.80}", hint=f"use one of {', '.join(LIMITS)}")
-    return key

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
@@ -12,29 +12,40 @@ from ...clock import Clock
 from ...errors import DataError, QueryError
 from ...removed import RECORDS
 from ..core.database import Database, once_more
+from ..repos.rows import Repository
 from .database_service import DatabaseService, ReposBundle, get_database_service
 
-__all__ = ["BaseDBService", "handle_db_error", "left_out", "reading", "with_uow", "writing"]
+__all__ = ["BaseDBService", "handle_db_error", "left_out", "with_uow"]
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="BaseDBService")
-_RAISES: Any = object()
+_READING = ("get_", "list_", "count_", "latest_", "validate_")
 
 
 class BaseDBService:
     """The base class of the database services. Thread-safe.
 
+    A subclass made with ``part`` (the attribute of :class:`ReposBundle` that has the logic) and
+    ``logic`` (its class) gets every public method of that class, run in a unit of work: a read-only
+    one if the name begins with ``get_``, ``list_``, ``count_``, ``latest_`` or ``validate_``. If a
+    value is rejected, a method that returns a bool, or that reads something that may not exist, logs
+    the error and returns False or None; the others raise it.
+
     Args:
         db_service: Database service; the default is this process's own.
     """
 
-    # Name of the repository in the unit that has the logic; set by each service.
-    part: str
-
     def __init__(self, db_service: DatabaseService | None = None) -> None:
         self._db_service = db_service
+
+    def __init_subclass__(cls, part: str = "", logic: type[Any] = object, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        for name, method in inspect.getmembers(logic, inspect.isfunction):
+            is_inner = name.startswith(("_", "lock")) or name in vars(Repository)
+            if not is_inner and name not in vars(cls):
+                setattr(cls, name, _service_method(part, name, method))
 
     @classmethod
     def of(cls: type[S], database: Database, clock: Clock | None = None) -> S:
@@ -90,30 +101,6 @@ def handle_db_error(function: Callable[P, R]) -> Callable[P, R]:
     return _run
 
 
-def reading(
-    logic: Callable[Concatenate[Any, P], R], *, refused: Any = _RAISES
-) -> Callable[Concatenate[Any, P], R]:
-    """Return a service method that runs a repository's method in a read-only unit of work.
-
-    Args:
-        logic: Method of the repository; the service method gets its signature and documentation.
-        refused: Value to return, after logging the error, if the method raises ``QueryError``; by
-            default the error is raised.
-    """
-    return _service_method(logic, refused, writes=False)
-
-
-def writing(
-    logic: Callable[Concatenate[Any, P], R], *, refused: Any = _RAISES
-) -> Callable[Concatenate[Any, P], R]:
-    """Return a service method that runs a repository's method in a unit of work that can write.
-
-    Args:
-        logic, refused: See :func:`reading`.
-    """
-    return _service_method(logic, refused, writes=True)
-
-
 def left_out(name: str) -> Callable[..., NoReturn]:
     """Return a function that takes the place of a removed one and always raises an error.
 
@@ -142,25 +129,21 @@ def _with_retries(run: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
     return call
 
 
-def _service_method(
-    logic: Callable[Concatenate[Any, P], R], refused: Any, *, writes: bool
-) -> Callable[Concatenate[Any, P], R]:
-    name = logic.__name__
+def _service_method(part: str, name: str, logic: Callable[..., Any]) -> Callable[..., Any]:
+    writes = not name.startswith(_READING)
+    returned = str(logic.__annotations__.get("return", ""))
+    is_logged = returned == "bool" if writes else returned.endswith("| None")
 
     @wraps(logic)
-    def _serve(self: BaseDBService, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        unit: AbstractContextManager[ReposBundle] = self.db_service.unit(writes=writes)
+    def serve(self: BaseDBService, /, *args: Any, **kwargs: Any) -> Any:
         try:
-            with unit as repos:
-                # The method is looked up by name, because a subclass of the repository may override
-                # it.
-                run: Callable[P, R] = getattr(getattr(repos, self.part), name)
-                return run(*args, **kwargs)
+            with self.db_service.unit(writes=writes) as repos:
+                # Looked up by name, because a subclass of the repository may override the method.
+                return getattr(getattr(repos, part), name)(*args, **kwargs)
         except QueryError as error:
-            if refused is _RAISES:
+            if not is_logged:
                 raise
             _log.warning("%s: %s", name, error)
-            answer: R = refused
-            return answer
+            return False if writes else None
 
-    return _with_retries(_serve)
+    return _with_retries(serve)

@@ -6,16 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from ...clock import Clock, SystemClock
-from ...once import cached_property
 from ...singleton import Singleton
 from ..core.database import Database, get_database
-from ..repos.repo_jobs import JobsRepository
+from ..repos.repo_jobs import AlertsRepo, JobsRepository, SchedulesRepo
 from ..repos.repo_telegram import CommandAuditRepo, FeedbackRepo, SettingsRepo
 from ..repos.repo_trading import BotsRepo, MetricsRepo, PositionsRepo, TradeRepository, TradesRepo
 from ..repos.repo_users import UsersRepo, VerificationRepo
@@ -32,77 +30,40 @@ __all__ = [
 DatabaseManager = Database
 
 
-@dataclass(frozen=True)
 class ReposBundle:
-    """The repositories of one unit of work; each is created on first use.
+    """The repositories of one unit of work.
+
+    Args:
+        session: Session of the unit.
+        clock: Source of the current time.
 
     Attributes:
-        s: Session of the unit.
-        clock: Source of the current time.
+        s, clock: The arguments.
+        users, telegram_verification: Users with their identities, and verification codes.
+        alerts, schedules: Alerts, and the schedules of a chat program.
+        jobs: Schedules and runs.
+        telegram_settings, telegram_feedback, telegram_audit: Settings by key, users' feedback, and
+            the log of commands that users have sent.
+        bots, trades, positions, metrics: Trading records.
+        trading, telegram: All trading records, and all of a chat program's records.
     """
 
-    s: Session
-    clock: Clock
-
-    @cached_property
-    def users(self) -> UsersRepo:
-        """Repository of users and their identities."""
-        return UsersRepo(self.s, self.clock)
-
-    @cached_property
-    def telegram_verification(self) -> VerificationRepo:
-        """Repository of verification codes."""
-        return VerificationRepo(self.s, self.clock)
-
-    @cached_property
-    def jobs(self) -> JobsRepository:
-        """Repository of schedules and runs."""
-        return JobsRepository(self.s, self.clock)
-
-    @cached_property
-    def telegram_settings(self) -> SettingsRepo:
-        """Repository of a chat program's settings, by key."""
-        return SettingsRepo(self.s, self.clock)
-
-    @cached_property
-    def telegram_feedback(self) -> FeedbackRepo:
-        """Repository of users' feedback."""
-        return FeedbackRepo(self.s, self.clock)
-
-    @cached_property
-    def telegram_audit(self) -> CommandAuditRepo:
-        """Repository of the log of commands that users have sent."""
-        return CommandAuditRepo(self.s, self.clock)
-
-    @cached_property
-    def bots(self) -> BotsRepo:
-        """Repository of bots."""
-        return BotsRepo(self.s, self.clock)
-
-    @cached_property
-    def trades(self) -> TradesRepo:
-        """Repository of trades."""
-        return TradesRepo(self.s, self.clock)
-
-    @cached_property
-    def positions(self) -> PositionsRepo:
-        """Repository of positions."""
-        return PositionsRepo(self.s, self.clock)
-
-    @cached_property
-    def metrics(self) -> MetricsRepo:
-        """Repository of performance metrics."""
-        return MetricsRepo(self.s, self.clock)
-
-    @cached_property
-    def trading(self) -> TradeRepository:
-        """Repository of all trading records."""
-        return TradeRepository(self.s, self.clock)
-
-    @cached_property
-    def telegram(self) -> TelegramRepository:
-        """Repository of all of a chat program's records."""
-        return TelegramRepository(self.s, self.clock)
+    def __init__(self, session: Session, clock: Clock) -> None:
+        self.s, self.clock = session, clock
+        self.users = UsersRepo(session, clock)
+        self.telegram_verification = VerificationRepo(session, clock)
+        self.alerts = AlertsRepo(session, clock)
+        self.schedules = SchedulesRepo(session, clock)
+        self.jobs = JobsRepository(session, clock)
+        self.telegram_settings = SettingsRepo(session, clock)
+        self.telegram_feedback = FeedbackRepo(session, clock)
+        self.telegram_audit = CommandAuditRepo(session, clock)
+        self.bots = BotsRepo(session, clock)
+        self.trades = TradesRepo(session, clock)
+        self.positions = PositionsRepo(session, clock)
+        self.metrics = MetricsRepo(session, clock)
+        self.trading = TradeRepository(session, clock)
+        self.telegram = TelegramRepository(session, clock)
 
 
 class _Unit(NamedTuple):

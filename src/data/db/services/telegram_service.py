@@ -10,63 +10,23 @@ the others raise :class:`~onetape.data.errors.QueryError`. All are thread-safe::
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..repos.repo_users import new_code as new_verification_code
-from ..repos.telegram_repository import TelegramRepository as _Logic
-from .base_service import BaseDBService, left_out, reading, writing
+from ..repos.telegram_repository import TelegramRepository
+from .base_service import BaseDBService, left_out
 
 __all__ = ["TelegramService", "new_verification_code", "telegram_service"]
 
+# For type checkers, a service has the methods of the repository; at run time, units of work run them.
+if TYPE_CHECKING:
+    _Methods = TelegramRepository
+else:
+    _Methods = object
 
-class TelegramService(BaseDBService):
+
+class TelegramService(BaseDBService, _Methods, part="telegram", logic=TelegramRepository):
     """The functions of this module as methods, for any database. Thread-safe."""
-
-    part = "telegram"
-
-    list_users = reading(_Logic.list_users)
-    get_all_users = reading(_Logic.get_all_users)
-    get_user_status = reading(_Logic.get_user_status, refused=None)
-    set_user_email = writing(_Logic.set_user_email)
-    verify_code = writing(_Logic.verify_code, refused=False)
-    set_verification_code = writing(_Logic.set_verification_code)
-    count_codes_last_hour = reading(_Logic.count_codes_last_hour)
-    approve_user = writing(_Logic.approve_user, refused=False)
-    reject_user = writing(_Logic.reject_user, refused=False)
-    verify_user_email = writing(_Logic.verify_user_email, refused=False)
-    reset_user_email_verification = writing(_Logic.reset_user_email_verification, refused=False)
-    update_user_language = writing(_Logic.update_user_language, refused=False)
-    create_admin = writing(_Logic.create_admin)
-    set_user_limit = writing(_Logic.set_user_limit)
-    get_user_limit = reading(_Logic.get_user_limit, refused=None)
-    set_user_daily_limit = writing(_Logic.set_user_daily_limit)
-    get_admin_user_ids = reading(_Logic.get_admin_user_ids)
-
-    add_alert = writing(_Logic.add_alert)
-    add_indicator_alert = writing(_Logic.add_indicator_alert)
-    add_json_alert = writing(_Logic.add_json_alert)
-    list_alerts = reading(_Logic.list_alerts)
-    get_alert = reading(_Logic.get_alert, refused=None)
-    update_alert = writing(_Logic.update_alert, refused=False)
-    delete_alert = writing(_Logic.delete_alert, refused=False)
-    get_active_alerts = reading(_Logic.get_active_alerts)
-    list_active_alerts = reading(_Logic.list_active_alerts)
-    add_schedule = writing(_Logic.add_schedule)
-    add_json_schedule = writing(_Logic.add_json_schedule)
-    list_schedules = reading(_Logic.list_schedules)
-    get_schedule = reading(_Logic.get_schedule, refused=None)
-    get_schedule_by_id = reading(_Logic.get_schedule_by_id, refused=None)
-    update_schedule = writing(_Logic.update_schedule, refused=False)
-    delete_schedule = writing(_Logic.delete_schedule, refused=False)
-    get_active_schedules = reading(_Logic.get_active_schedules)
-
-    get_setting = reading(_Logic.get_setting, refused=None)
-    set_setting = writing(_Logic.set_setting)
-    add_feedback = writing(_Logic.add_feedback)
-    list_feedback = reading(_Logic.list_feedback)
-    update_feedback_status = writing(_Logic.update_feedback_status, refused=False)
-    log_command_audit = writing(_Logic.log_command_audit)
-    get_user_command_history = reading(_Logic.get_user_command_history)
-    get_all_command_audit = reading(_Logic.get_all_command_audit)
-    get_command_audit_stats = reading(_Logic.get_command_audit_stats)
 
     get_broadcast_history = staticmethod(left_out("get_broadcast_history"))
     get_broadcast_stats = staticmethod(left_out("get_broadcast_stats"))

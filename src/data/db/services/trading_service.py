@@ -7,39 +7,24 @@ others raise :class:`~onetape.data.errors.QueryError`, which is a ``ValueError``
 
 from __future__ import annotations
 
-from ..repos.repo_trading import TradeRepository as _Logic
+from typing import TYPE_CHECKING
+
+from ..repos.repo_trading import TradeRepository
 from ..repos.repo_trading import bot_configuration_schema as get_bot_configuration_schema
-from .base_service import BaseDBService, reading, writing
+from .base_service import BaseDBService
 
 __all__ = ["TradingService", "get_bot_configuration_schema", "trading_service"]
 
+# For type checkers, a service has the methods of the repository; at run time, units of work run them.
+if TYPE_CHECKING:
+    _Methods = TradeRepository
+else:
+    _Methods = object
 
-class TradingService(BaseDBService):
+
+class TradingService(BaseDBService, _Methods, part="trading", logic=TradeRepository):
     """The functions of this module as methods, for any database. Thread-safe."""
 
-    part = "trading"
-
-    upsert_bot = writing(_Logic.upsert_bot)
-    heartbeat = writing(_Logic.heartbeat, refused=None)
-    get_bot_by_id = reading(_Logic.get_bot_by_id, refused=None)
-    get_enabled_bots = reading(_Logic.get_enabled_bots)
-    get_bots_by_status = reading(_Logic.get_bots_by_status)
-    update_bot_status = writing(_Logic.update_bot_status, refused=False)
-    update_bot_performance = writing(_Logic.update_bot_performance, refused=False)
-    add_trade = writing(_Logic.add_trade)
-    close_trade = writing(_Logic.close_trade, refused=False)
-    get_open_trades = reading(_Logic.get_open_trades)
-    get_pnl_summary = reading(_Logic.get_pnl_summary)
-    ensure_open_position = writing(_Logic.ensure_open_position)
-    apply_fill = writing(_Logic.apply_fill)
-    apply_action = writing(_Logic.apply_action)
-    close_if_flat = writing(_Logic.close_if_flat)
-    mark_closed = writing(_Logic.mark_closed)
-    get_open_positions = reading(_Logic.get_open_positions)
-    add_metric = writing(_Logic.add_metric)
-    latest_metrics = reading(_Logic.latest_metrics)
-    validate_bot_configuration = reading(_Logic.validate_bot_configuration)
-    validate_all_bot_configurations = reading(_Logic.validate_all_bot_configurations)
     get_bot_configuration_schema = staticmethod(get_bot_configuration_schema)
 
 
@@ -58,7 +43,6 @@ get_open_trades = trading_service.get_open_trades
 get_pnl_summary = trading_service.get_pnl_summary
 ensure_open_position = trading_service.ensure_open_position
 apply_fill = trading_service.apply_fill
-apply_action = trading_service.apply_action
 close_if_flat = trading_service.close_if_flat
 mark_closed = trading_service.mark_closed
 get_open_positions = trading_service.get_open_positions

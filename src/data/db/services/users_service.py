@@ -7,40 +7,27 @@ attributes loaded.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..repos.repo_users import UsersRepo as _Logic
-from .base_service import BaseDBService, left_out, reading, with_uow, writing
+from ..repos.repo_users import UsersRepo
+from .base_service import BaseDBService, left_out, with_uow
 
 __all__ = ["UsersService", "users_service"]
 
+# For type checkers, a service has the methods of the repository; at run time, units of work run them.
+if TYPE_CHECKING:
+    _Methods = UsersRepo
+else:
+    _Methods = object
 
-class UsersService(BaseDBService):
+
+class UsersService(BaseDBService, _Methods, part="users", logic=UsersRepo):
     """The functions of this module as methods, for any database. Thread-safe."""
 
-    part = "users"
-
-    get_user_by_telegram_id = reading(_Logic.get_user_by_telegram_id, refused=None)
-    get_telegram_profile = reading(_Logic.get_telegram_profile, refused=None)
-    update_telegram_profile = writing(_Logic.update_telegram_profile)
-    list_telegram_users_dto = reading(_Logic.list_telegram_users_dto)
-    list_pending_telegram_approvals = reading(_Logic.list_pending_telegram_approvals)
-    get_admin_telegram_user_ids = reading(_Logic.get_admin_telegram_user_ids)
-    get_user_by_id = reading(_Logic.get_user_by_id, refused=None)
-    get_user_notification_channels = reading(_Logic.get_user_notification_channels, refused=None)
-
     @with_uow
-    def ensure_user_for_telegram(
-        self, telegram_user_id: str | int, defaults_user: dict[str, Any] | None = None
-    ) -> int:
-        """Return the id of a chat's user, creating the user if necessary.
-
-        ``defaults_user`` can contain the new user's ``email``, ``role`` and ``is_active``.
-        """
-        return self.repos.users.ensure_user_for_telegram(telegram_user_id, defaults_user)
-
-    @with_uow
-    def create_user(self, email: str, role: str, is_active: bool = True) -> dict[str, Any]:
+    def create_user(  # type: ignore[override]
+        self, email: str | None, role: str = "trader", is_active: bool = True
+    ) -> dict[str, Any]:
         """Add a user, and return it as a dictionary with the columns as keys.
 
         Raises:

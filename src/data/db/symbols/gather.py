@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -22,15 +23,12 @@ from zoneinfo import ZoneInfo
 from ...bars.client import BarsClient
 from ...errors import CacheError, DataError
 from ...model.actions import Action, amount_on
-from ...model.bars import BarTable
 from ...model.coverage import WITH_BARS
-from ...model.instant import DAY_MS, from_ms, iso
+from ...model.instant import from_ms, iso
 from ...model.series import SeriesKey
-from ...model.span import Span
 from ...model.stored import CoverageSpan, KnownAction
 from ...model.symbol_changes import SymbolChange
 from ...model.timeframe import Timeframe
-from ...prices.adjustment import BasisPart, rebase
 
 if TYPE_CHECKING:
     from ...data_manager import DataManager
@@ -129,8 +127,6 @@ def gather(
 
 
 def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
-    import warnings
-
     with warnings.catch_warnings():  # `problems` reports what is missing
         warnings.simplefilter("ignore")
         record = manager.get_fundamentals(facts.symbol)
@@ -185,47 +181,35 @@ def _add_bar_facts(manager: DataManager, facts: SymbolFacts, keys: Sequence[Seri
             if column == "delisting_date":
                 facts.note("is_active", False, bound.source, _time_text(bound.learned_at))
     if days is not None:
-        _add_day_facts(client, facts, days, entries)
+        _add_day_facts(manager, facts, days, entries)
 
 
 def _add_day_facts(
-    client: BarsClient, facts: SymbolFacts, key: SeriesKey, entries: Sequence[CoverageSpan]
+    manager: DataManager, facts: SymbolFacts, key: SeriesKey, entries: Sequence[CoverageSpan]
 ) -> None:
     """Add to ``facts`` the volume, turnover and volatility of the last daily bars."""
     # Twice as many days as sessions, plus the longest pause of a market.
-    end = entries[-1].span.end
-    span = Span(end - (2 * BARS + 30) * DAY_MS, end)
-    stored = client.columns(key, span)
-    bases = [
-        BasisPart(entry.span, entry.basis, entry.vendor)
-        for entry in stored.coverage
-        if entry.state in WITH_BARS
-    ]
-    actions = [known.action for known in client.actions(facts.symbol) if known.counts]
-    table = rebase(stored.table, bases, actions, "split", as_of=None, intraday=False)
-    last = table.take(slice(max(0, len(table) - BARS - 1), None))
-    window = last.take(slice(max(0, len(last) - BARS), None))
+    last = from_ms(entries[-1].span.end).date()
+    days = (last - timedelta(days=2 * BARS + 30), last)
+    with warnings.catch_warnings():  # gaps do not count
+        warnings.simplefilter("ignore")
+        frame = manager.get_ohlcv(facts.symbol, "1d", *days, offline=True).tail(BARS + 1)
+    window, instrument = frame.tail(BARS), manager.client.instrument(key)
     source, at = _vendors(entries), _time_text(max(entry.fetched_at for entry in entries))
-    pairs = [
-        (close, volume)
-        for close, volume in zip(window.close.tolist(), window.volume.tolist(), strict=True)
-        if math.isfinite(close) and math.isfinite(volume)
-    ]
-    details = {"window": _window(window)}
-    if pairs:
-        volume = round(statistics.fmean(volume for _, volume in pairs))
-        turnover = statistics.fmean(close * volume for close, volume in pairs)
-        facts.note("avg_daily_volume", volume, source, at, **details)
-        currency = client.instrument(key).quote
-        exact = Decimal(repr(round(turnover, 2)))
-        facts.note("avg_daily_dollar_volume", exact, source, at, currency=currency, **details)
-    is_always_open = client.instrument(key).calendar == "24/7"
-    year = _ALWAYS_OPEN if is_always_open else _SESSIONS
-    deviation = volatility(last.close.tolist(), year)
+    pairs = window[["close", "volume"]].dropna()
+    if len(pairs):
+        text = (
+            f"{len(window)} daily bars, {window.index[0]:%Y-%m-%d} to {window.index[-1]:%Y-%m-%d}"
+        )
+        facts.note("avg_daily_volume", round(pairs["volume"].mean()), source, at, window=text)
+        turnover = Decimal(repr(round(float((pairs["close"] * pairs["volume"]).mean()), 2)))
+        more = {"currency": instrument.quote, "window": text}
+        facts.note("avg_daily_dollar_volume", turnover, source, at, **more)
+    year = _ALWAYS_OPEN if instrument.calendar == "24/7" else _SESSIONS
+    deviation = volatility(frame["close"].tolist(), year)
     if deviation is not None:
-        formula = _FORMULA.format(n=BARS, year=year)
-        exact = Decimal(repr(round(deviation, 6)))
-        facts.note("volatility_30d", exact, source, at, formula=formula, **details)
+        formula, exact = _FORMULA.format(n=BARS, year=year), Decimal(repr(round(deviation, 6)))
+        facts.note("volatility_30d", exact, source, at, formula=formula, window=text)
 
 
 def volatility(closes: Sequence[float], sessions_a_year: int) -> float | None:
@@ -240,11 +224,6 @@ def volatility(closes: Sequence[float], sessions_a_year: int) -> float | None:
         return None
     returns = [math.log(b / a) for a, b in pairwise(last)]
     return statistics.stdev(returns) * math.sqrt(sessions_a_year)
-
-
-def _window(table: BarTable) -> str:
-    first, last = (from_ms(int(table.stamps[index])).date() for index in (0, -1))
-    return f"{len(table)} daily bars, {first} to {last}"
 
 
 def _vendors(entries: Iterable[CoverageSpan]) -> str:

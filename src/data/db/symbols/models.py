@@ -1,4 +1,4 @@
-"""Tables of symbols: facts about each, corporate actions, dated identity, boundaries.
+"""Tables of symbols: facts about each, corporate actions, dated names.
 
 ``symbols_v2`` and ``corporate_actions`` are copies of data in the store and the fundamentals.
 Bars are never read from them.
@@ -74,56 +74,30 @@ class CorporateAction(Base):
     created_at: Mapped[datetime]
 
 
-class SymbolAlias(Base):
+class SymbolName(Base):
     """The instrument that a symbol means from ``valid_from`` up to but not including ``valid_to``.
 
-    ``origin`` is the name of the imported file, or empty if the row was derived from a boundary.
-    ``is_closed`` is true if the end comes from a boundary, while the file leaves the interval open.
+    ``ending`` is ``merger`` or ``delisting`` if the instrument ended then, and ``successor`` the
+    symbol that it was merged into. ``parent`` is the symbol of the company that the instrument was
+    spun off from. A rename is two adjacent intervals of one instrument. ``source`` is the source of
+    the beginning, ``end_source`` that of the end, and ``origin`` the name of the imported file.
     """
 
-    __tablename__ = "symbol_aliases"
+    __tablename__ = "symbol_names"
     __table_args__ = (
-        UniqueConstraint("symbol", "instrument", "valid_from"),
+        UniqueConstraint("symbol", "valid_from"),
         CheckConstraint("valid_from < valid_to", name="dates"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     symbol: Mapped[str] = mapped_column(Text)
-    instrument: Mapped[str] = mapped_column(Text)
+    instrument: Mapped[str] = mapped_column(Text, index=True)
     valid_from: Mapped[date | None]
     valid_to: Mapped[date | None]
     source: Mapped[str] = mapped_column(Text)
-    origin: Mapped[str] = mapped_column(Text)
-    is_closed: Mapped[bool]
-    recorded_at: Mapped[datetime]
-
-
-class Boundary(Base):
-    """A day on which the meaning of a symbol begins or ends: rename, merger, spin-off, delisting.
-
-    ``instrument`` is the instrument concerned, or empty if the file does not name it. ``origin`` is
-    the name of the imported file, or empty if the row was derived from two aliases.
-    """
-
-    __tablename__ = "symbol_boundaries"
-    __table_args__ = (
-        UniqueConstraint(
-            "symbol",
-            "effective_date",
-            "kind",
-            "successor",
-            "origin",
-            name="uq_symbol_boundaries_change",
-        ),
-        CheckConstraint("kind IN ('rename', 'merger', 'spinoff', 'delisting')", name="kind"),
-    )
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    symbol: Mapped[str] = mapped_column(Text)
-    effective_date: Mapped[date]
-    kind: Mapped[str] = mapped_column(Text)
+    ending: Mapped[str] = mapped_column(Text)
     successor: Mapped[str] = mapped_column(Text)
-    instrument: Mapped[str] = mapped_column(Text)
-    source: Mapped[str] = mapped_column(Text)
+    parent: Mapped[str] = mapped_column(Text)
+    end_source: Mapped[str] = mapped_column(Text)
     origin: Mapped[str] = mapped_column(Text)
     recorded_at: Mapped[datetime]

@@ -1,9 +1,8 @@
-"""The tables of dated identity: imports of files, each in full or not at all, and queries."""
+"""The table of dated names: imports of files, each in full or not at all, and queries."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,21 +16,33 @@ from ...errors import QueryError
 from ...model.symbol_changes import SymbolChange
 from ..core.base import SCHEMA
 from ..core.database import Database
-from .changes_file import read_changes
-from .identity import (
+from . import models
+from .models import CorporateAction, Symbol
+from .names import (
     Identity,
-    NameInterval,
-    SymbolBoundary,
+    SymbolName,
     by_date,
     changes_of,
-    derive,
+    check_overlaps,
     identity_of,
+    read_names,
 )
-from .models import Boundary, CorporateAction, Symbol, SymbolAlias
 
+_Row = models.SymbolName
 # Maximum size of a file. Fifty thousand changes take four megabytes, whereas the content of a
 # device may never end.
 _MOST_BYTES = 50_000_000
+_COLUMNS = (
+    "symbol",
+    "instrument",
+    "valid_from",
+    "valid_to",
+    "source",
+    "ending",
+    "successor",
+    "parent",
+    "end_source",
+)
 
 
 @dataclass(frozen=True)
@@ -40,9 +51,8 @@ class ImportReport:
 
     Attributes:
         origin: Name of the file; a later import of a file with this name replaces this one.
-        rows: Number of intervals and boundaries in the file.
-        added, removed: Number of rows added to and removed from the two tables, including derived
-            rows.
+        rows: Number of intervals in the file, including those that its changes describe.
+        added, removed: Number of rows added to and removed from the table.
         symbols: Symbols that the changes concern.
     """
 
@@ -56,7 +66,7 @@ class ImportReport:
 def import_changes(
     database: Database, path: Path, canonical: Callable[[str], str], now: datetime
 ) -> ImportReport:
-    """Import a CSV file of dated changes in one transaction; :mod:`.changes_file` lists its columns.
+    """Import a CSV file of dated names in one transaction; :mod:`.names` lists its columns.
 
     Importing a file again under the same name replaces its earlier content. Unchanged rows keep
     their ``recorded_at``.
@@ -72,51 +82,24 @@ def import_changes(
             other imported files; nothing was imported.
         DatabaseError: The database cannot be written.
     """
-    intervals, events = read_changes(_text(path), path.name, canonical)
+    content, origin = _text(path), path.name
     with database.writing() as session:
         lock(session)
-        old_intervals, old_events = load(session)
-        kept = [
-            interval.as_imported()
-            for interval in old_intervals
-            if interval.origin not in ("", path.name)
-        ]
-        kept_events = [event for event in old_events if event.origin not in ("", path.name)]
-        both = derive([*kept, *intervals], [*kept_events, *events])
-        changed = [
-            *_replace_rows(session, SymbolAlias, _interval, _alias, both[0], now),
-            *_replace_rows(session, Boundary, _event, _boundary, both[1], now),
-        ]
-    names = {
-        name for change, _ in changed for name in (change.symbol, getattr(change, "successor", ""))
-    }
-    added = sum(is_new for _, is_new in changed)
-    rows, symbols = len(intervals) + len(events), tuple(sorted(names - {""}))
-    return ImportReport(path.name, rows, added, len(changed) - added, symbols)
-
-
-def _replace_rows(
-    session: Session,
-    model: type[Any],
-    value_of: Callable[[Any], Any],
-    row_of: Callable[[Any], dict[str, Any]],
-    values: Iterable[Any],
-    now: datetime,
-) -> list[tuple[Any, bool]]:
-    """Make a table's rows equal to ``values``; return each added (True) or removed (False) value."""
-    new = dict.fromkeys(values)
-    removed = []
-    for row in session.scalars(select(model)):
-        value = value_of(row)
-        if value in new:
-            del new[value]
-        else:
-            removed.append((value, False))
-            session.delete(row)
-    session.flush()  # a deleted row may have the key of a new one
-    if new:
-        session.execute(insert(model), [row_of(value) | {"recorded_at": now} for value in new])
-    return [*removed, *((value, True) for value in new)]
+        rows = session.scalars(select(_Row)).all()
+        others = [_name(row) for row in rows if row.origin != origin]
+        names = read_names(content, origin, canonical, {name.instrument for name in others})
+        check_overlaps([*others, *names])
+        old = {_name(row): row for row in rows if row.origin == origin}
+        removed, added = old.keys() - {*names}, [name for name in names if name not in old]
+        for name in removed:
+            session.delete(old[name])
+        session.flush()  # a deleted row may have the key of a new one
+        shared = {"origin": origin, "recorded_at": now}
+        if added:
+            values = [dict(zip(_COLUMNS, name, strict=True)) | shared for name in added]
+            session.execute(insert(_Row), values)
+    symbols = {name.symbol for name in (*removed, *added)}
+    return ImportReport(origin, len(names), len(added), len(removed), tuple(sorted(symbols)))
 
 
 def _text(path: Path) -> str:
@@ -139,65 +122,12 @@ def lock(session: Session) -> None:
     locked, because rows that do not exist yet cannot be locked individually.
     """
     if session.get_bind().dialect.name == "postgresql":
-        names = (Symbol, SymbolAlias, Boundary)
-        tables = ", ".join(f"{SCHEMA}.{table.__tablename__}" for table in names)
+        tables = ", ".join(f"{SCHEMA}.{table.__tablename__}" for table in (Symbol, _Row))
         session.execute(text(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE"))
 
 
-def load(session: Session) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Return all stored intervals and boundaries of symbols."""
-    return (
-        [_interval(row) for row in session.scalars(select(SymbolAlias))],
-        [_event(row) for row in session.scalars(select(Boundary))],
-    )
-
-
-def _interval(row: SymbolAlias) -> NameInterval:
-    return NameInterval(
-        row.symbol,
-        row.instrument,
-        row.valid_from,
-        row.valid_to,
-        row.source,
-        row.origin,
-        row.is_closed,
-    )
-
-
-def _event(row: Boundary) -> SymbolBoundary:
-    return SymbolBoundary(
-        row.effective_date,
-        row.kind,
-        row.symbol,
-        row.successor,
-        row.source,
-        row.instrument,
-        row.origin,
-    )
-
-
-def _alias(interval: NameInterval) -> dict[str, Any]:
-    return {
-        "symbol": interval.symbol,
-        "instrument": interval.instrument,
-        "valid_from": interval.start,
-        "valid_to": interval.end,
-        "source": interval.source,
-        "origin": interval.origin,
-        "is_closed": interval.is_closed,
-    }
-
-
-def _boundary(event: SymbolBoundary) -> dict[str, Any]:
-    return {
-        "symbol": event.symbol,
-        "effective_date": event.day,
-        "kind": event.type,
-        "successor": event.successor,
-        "instrument": event.instrument,
-        "source": event.source,
-        "origin": event.origin,
-    }
+def _name(row: models.SymbolName) -> SymbolName:
+    return SymbolName(*(getattr(row, column) for column in _COLUMNS))
 
 
 # --- queries -------------------------------------------------------------------------------------
@@ -215,17 +145,19 @@ def resolve(session: Session, symbol: str, on: date) -> Identity:
         QueryError: Nothing is recorded for the symbol, or it does not refer to any instrument on
             that day.
     """
-    intervals = _intervals_near(session, symbol)
-    if not intervals and session.get(Symbol, symbol) is None:
+    names = _names_near(session, symbol)
+    if not names and session.get(Symbol, symbol) is None:
         raise _unknown_error(symbol)
-    return identity_of(symbol, on, intervals)
+    return identity_of(symbol, on, names)
 
 
-def _intervals_near(session: Session, symbol: str) -> list[NameInterval]:
-    """Return the intervals of a symbol and of its instruments."""
-    instruments = select(SymbolAlias.instrument).where(SymbolAlias.symbol == symbol)
-    near = or_(SymbolAlias.symbol == symbol, SymbolAlias.instrument.in_(instruments))
-    return [_interval(row) for row in session.scalars(select(SymbolAlias).where(near))]
+def _names_near(session: Session, symbol: str) -> list[SymbolName]:
+    """Return the intervals of a symbol, of the other symbols of its instruments, and of theirs."""
+    instruments = select(_Row.instrument).where(_Row.symbol == symbol)
+    symbols = select(_Row.symbol).where(_Row.instrument.in_(instruments))
+    more = select(_Row.instrument).where(_Row.symbol.in_(symbols))
+    near = or_(_Row.symbol.in_(symbols), _Row.instrument.in_(more))
+    return [_name(row) for row in session.scalars(select(_Row).where(near))]
 
 
 def _unknown_error(symbol: str) -> QueryError:
@@ -234,50 +166,19 @@ def _unknown_error(symbol: str) -> QueryError:
 
 
 def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, list[SymbolChange]]:
-    """Return the boundaries for each symbol, in the form that the bar store uses.
+    """Return the dated changes of each symbol, in the form that the bar store uses.
 
     Args:
         session: Session of a read-only unit of work.
-        symbol: Limits the result to this symbol and the other symbols in its boundaries; None means
-            all symbols.
+        symbol: Limits the result to this symbol and the other symbols of its instruments; None
+            means all symbols.
     """
-    intervals, events = load(session) if symbol is None else _records(session, symbol)
-    events_of: dict[str, list[SymbolBoundary]] = defaultdict(list)
-    for event in _unique(events):
-        for name in {event.symbol, event.successor} - {""}:
-            events_of[name].append(event)
-    intervals_of: dict[str, list[NameInterval]] = defaultdict(list)
-    for interval in intervals:
-        intervals_of[interval.symbol].append(interval)
-    names = sorted(events_of)
-    if symbol is not None:
-        near = events_of.get(symbol, ())
-        names = sorted({name for event in near for name in (event.symbol, event.successor)} - {""})
-    changes_of_name = {
-        name: changes_of(name, events_of[name], intervals_of[name]) for name in names
-    }
-    return {name: changes for name, changes in changes_of_name.items() if changes}
-
-
-def _records(session: Session, symbol: str) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Return the intervals and boundaries of a symbol and of other symbols in its boundaries."""
-    near = _boundaries(session, {symbol})
-    names = {symbol, *(name for event in near for name in (event.symbol, event.successor))} - {""}
-    query = select(SymbolAlias).where(SymbolAlias.symbol.in_(names))
-    return [_interval(row) for row in session.scalars(query)], _boundaries(session, names)
-
-
-def _boundaries(session: Session, names: set[str]) -> list[SymbolBoundary]:
-    is_named = or_(Boundary.symbol.in_(names), Boundary.successor.in_(names))
-    return [_event(row) for row in session.scalars(select(Boundary).where(is_named))]
-
-
-def _unique(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
-    """Remove duplicate boundaries; the one whose source sorts first is kept."""
-    first: dict[tuple[date, str, str, str], SymbolBoundary] = {}
-    for event in sorted(events, key=lambda event: event.source):
-        first.setdefault((event.day, event.type, event.symbol, event.successor), event)
-    return list(first.values())
+    if symbol is None:
+        return changes_of([_name(row) for row in session.scalars(select(_Row))])
+    names = _names_near(session, symbol)
+    held = {name.instrument for name in names if name.symbol == symbol}
+    near = {name.symbol for name in names if name.instrument in held}
+    return {name: changes for name, changes in changes_of(names).items() if name in near}
 
 
 def described(session: Session, symbol: str, on: date | None = None) -> dict[str, Any]:
@@ -291,35 +192,29 @@ def described(session: Session, symbol: str, on: date | None = None) -> dict[str
     Returns:
         A dictionary with the keys ``symbol``; ``values`` (each column's ``value``, with its entry
         in ``sources``); ``identity`` (the instrument on the date ``on``, or None); ``names`` (the
-        intervals of the symbol and of its instruments); ``boundaries``; ``actions`` (the number of
-        splits and dividends).
+        intervals of the symbol and of its instruments); ``changes`` (each with ``date`` and
+        ``text``); ``actions`` (the number of splits and dividends).
 
     Raises:
         QueryError: Nothing is recorded for the symbol, or it does not refer to any instrument on
             that day.
     """
-    row = session.get(Symbol, symbol)
-    intervals = _intervals_near(session, symbol)
-    events = _boundaries(session, {symbol})
-    if row is None and not intervals and not events:
+    row, names = session.get(Symbol, symbol), _names_near(session, symbol)
+    if row is None and not names:
         raise _unknown_error(symbol)
-    identity = resolve(session, symbol, on) if on is not None else None
-    columns = [c.key for c in Symbol.__mapper__.column_attrs]
-    values = (
-        {name: getattr(row, name, None) for name in columns[1:] if name in row.sources}
-        if row
-        else {}
-    )
-    statement = select(func.count()).where(CorporateAction.symbol == symbol)
+    identity = None if on is None else identity_of(symbol, on, names)
+    sources = row.sources if row else {}
+    held = {name.instrument for name in names if name.symbol == symbol}
+    count = select(func.count()).where(CorporateAction.symbol == symbol)
     return {
         "symbol": symbol,
         "values": {
-            name: {"value": _json_value(value), **(row.sources[name] if row else {})}
-            for name, value in values.items()
+            column: {"value": _json_value(getattr(row, column, None)), **sources[column]}
+            for column in Symbol.__mapper__.column_attrs.keys()
+            if column in sources
         },
-        "identity": None
-        if identity is None
-        else {
+        "identity": identity
+        and {
             "instrument": identity.instrument,
             "on": str(identity.on),
             "current": identity.current,
@@ -329,16 +224,19 @@ def described(session: Session, symbol: str, on: date | None = None) -> dict[str
         },
         "names": [
             {
-                "symbol": interval.symbol,
-                "instrument": interval.instrument,
-                "from": _json_value(interval.start),
-                "to": _json_value(interval.end),
-                "source": interval.source,
+                "symbol": name.symbol,
+                "instrument": name.instrument,
+                "from": _json_value(name.start),
+                "to": _json_value(name.end),
+                "source": name.source,
             }
-            for interval in by_date(intervals)
+            for name in by_date(name for name in names if name.instrument in held)
         ],
-        "boundaries": [{"date": str(event.day), "text": str(event)} for event in _unique(events)],
-        "actions": session.scalars(statement).one(),
+        "changes": [
+            {"date": str(change.ex_date), "text": change.sentence(symbol)}
+            for change in changes_of(names).get(symbol, ())
+        ],
+        "actions": session.scalars(count).one(),
     }
 
 

@@ -1,4 +1,4 @@
-"""Universes: named lists of symbols with dated membership and the evidence for it."""
+"""Universes: named lists of symbols with dated membership."""
 
 from __future__ import annotations
 

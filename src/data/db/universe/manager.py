@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Callable, Generator
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from sqlalchemy import select as select_rows
 from sqlalchemy.orm import Session
 
 from ...clock import Clock, SystemClock
-from ...errors import QueryError, SurvivorshipWarning, UniverseError
+from ...errors import SurvivorshipWarning, UniverseError
 from ...model.caller import warn_user
 from ...model.instant import from_ms
-from ...model.texts import counted
 from ...model.universe import Members
-from ..core.database import adapted, get_database
+from ..core.database import get_database
+from ..core.sessions import run
+from ..csv_rows import read_day
 from . import storage
 from .definition import UniverseDefinition, check_name
-from .files import read_day
-from .filters import Selection, SymbolFigures, select
-from .sources import SymbolRules, cached_closes, state_of_file, state_of_list
-from .storage import RefreshResult, Summary, UniverseSource
+from .files import Listing
+from .filters import select
+from .models import Universe
+from .sources import cached_closes, listed, listed_in_file
+from .storage import RefreshResult
 
 if TYPE_CHECKING:
     from ...data_manager import DataManager
@@ -35,20 +36,8 @@ __all__ = ["StoredUniverses", "UniverseManager", "open_universes"]
 T = TypeVar("T")
 
 
-class _Work:
-    """A unit of work: a function to call with a session, and whether it writes."""
-
-    def __init__(self, unit: Callable[[Session], Any], *, writes: bool = False) -> None:
-        self.unit, self.writes = unit, writes
-
-
-# The steps of a call, as a generator: it yields units of work, receives their results, and returns
-# the result of the call. Between units, it reads files and the cache.
-Plan = Generator[_Work, Any, T]
-
-
-class _Plans:
-    """The logic of each call as a generator of units of work, for synchronous and asynchronous use.
+class _Logic:
+    """The calls of both classes below, each in a unit of work that the caller opens.
 
     Args:
         data_manager: Data manager that defines the spelling of symbols and reads cached close
@@ -56,140 +45,61 @@ class _Plans:
         clock: Source of the current time.
     """
 
-    def __init__(self, data_manager: DataManager | None, clock: Clock) -> None:
-        self._manager, self._clock = data_manager, clock
+    def __init__(self, data_manager: DataManager | None, clock: Clock | None) -> None:
+        self._manager, self._clock = data_manager, clock or SystemClock()
 
-    def now(self) -> datetime:
-        """Return the current time, timezone-aware UTC."""
-        return from_ms(self._clock.now_ms()).replace(tzinfo=UTC)
-
-    def create(self, name: str, definition: UniverseDefinition) -> Plan[RefreshResult]:
-        """Plan the creation or update of a universe."""
+    def create(
+        self,
+        session: Session,
+        name: str,
+        definition: UniverseDefinition,
+        today: str | Path | None = None,
+    ) -> RefreshResult:
+        """Read the members that a definition describes, and record both."""
         check_name(name)
         definition.check()
-        state, selection = yield from self._state(definition)
-
-        def unit(session: Session, now: datetime) -> list[RefreshResult]:
-            """Store the definition and the members."""
-            return [
-                storage.record(session, storage.define(session, name, definition, now), state, now)
-            ]
-
-        return (yield from self._write_unit(unit, selection))[0]
-
-    def import_file(
-        self, name: str, file: str | Path, today: str | Path | None, source: str | None
-    ) -> Plan[RefreshResult]:
-        """Plan the import of a membership file into a universe."""
-        check_name(name)
-        state = state_of_file(file, self._rules(), today, source)
-        definition = UniverseDefinition("index", index_name=state.files["file"])
-
-        def unit(session: Session, now: datetime) -> list[RefreshResult]:
-            """Store the definition and the members."""
-            row = storage.define(session, name, definition, now, is_update=False)
-            return [storage.record(session, row, state, now)]
-
-        return (yield from self._write_unit(unit))[0]
-
-    def refresh(self, name: str) -> Plan[list[RefreshResult]]:
-        """Plan the refresh of a universe: read an index's files again, or determine the members anew."""
-        universe: Summary = yield _Work(lambda session: storage.existing(session, name))
-        definition = UniverseDefinition(**universe.definition)
-        selection = None
-        if definition.type != "index":
-            state, selection = yield from self._state(definition)
-            states = [state]
-        else:
-            rules = self._rules()
-            states = [
-                state_of_file(
-                    source.files["file"], rules, source.files.get("roster"), source.source
-                )
-                for source in universe.sources
-            ]
-
-        def unit(session: Session, now: datetime) -> list[RefreshResult] | None:
-            """Store the members; return None if the definition was changed in the meantime."""
-            row = storage.checked(session, name)
-            if row.definition != universe.definition:
-                return None
-            return [storage.record(session, row, state, now) for state in states]
-
-        refreshed = yield from self._write_unit(unit, selection)
-        # If the definition was changed in the meantime, the refresh is repeated with the new one.
-        return refreshed or (yield from self.refresh(name))
-
-    def _state(
-        self, definition: UniverseDefinition
-    ) -> Plan[tuple[UniverseSource, Selection | None]]:
-        """Return the current members according to a definition and, for a filter, the selection."""
+        now, manager = self._now(), self._data_manager()
+        excluded: dict[str, str] = {}
+        today_file = None if today is None else _whole(today)
         if definition.index_name is not None:
-            return state_of_file(definition.index_name, self._rules()), None
-        if definition.filters is None:
-            symbols = definition.symbols or ()
-            return state_of_list(symbols, self._rules(), "its definition"), None
-        rows: list[SymbolFigures] = yield _Work(storage.candidates)
-        if not rows:
+            path = _whole(definition.index_name)
+            found = listed_in_file(path, manager, now.date(), today_file)
+            definition = UniverseDefinition("index", definition.description, index_name=path)
+        elif definition.filters is None:
+            found = listed(definition.symbols or (), manager)
+        elif figures := storage.candidates(session):
+            closes = cached_closes(manager, now.date())
+            symbols, excluded = select(figures, definition.filters, closes)
+            found = Listing(symbols)
+        else:
             raise UniverseError(
                 "the database has no active symbols, so there is nothing to filter",
                 hint="add some with onetape symbols refresh",
             )
-        selection = select(
-            rows, definition.filters, cached_closes(self._data_manager(), self.now().date())
-        )
-        evidence = f"a filter of {counted(len(rows), 'symbol')}"
-        return state_of_list(selection.symbols, SymbolRules(str), evidence), selection
+        return storage.record(session, name, definition, found, now, today_file, excluded)
 
-    def _write_unit(
-        self,
-        unit: Callable[[Session, datetime], list[RefreshResult] | None],
-        selection: Selection | None = None,
-    ) -> Plan[list[RefreshResult]]:
-        """Run a unit of work that writes, and return its results.
-
-        The symbols that ``selection`` excluded are added to each result.
-        """
-        now = self.now()
-        refreshed = yield _Work(lambda session: unit(session, now), writes=True)
-        excluded = {} if selection is None else selection.excluded
-        return [replace(done, excluded=excluded) for done in refreshed or ()]
+    def refresh(self, session: Session, name: str) -> RefreshResult:
+        """Record the current members according to the stored definition."""
+        row = storage.existing(session, name)
+        return self.create(session, name, UniverseDefinition(**row.definition), row.today_file)
 
     def members(
-        self,
-        name: str,
-        as_of: date | str | None,
-        known_at: datetime | date | str | None,
-        since: date | str | None,
-    ) -> Plan[Members]:
-        """Plan the query for a universe's members on a date, as known at a time.
+        self, session: Session, name: str, as_of: date | str | None, since: date | str | None
+    ) -> Members:
+        """Read the members of a universe.
 
         Raises:
-            UniverseError: ``since`` is after the date.
+            UniverseError: A date is invalid, or ``since`` is after the other one.
         """
-        now = self.now()
-        known_until = None if known_at is None else _instant(known_at, now)
-        day = (known_until or now).date() if as_of is None else _day(as_of, "as_of")
+        now = self._now()
+        day = now.date() if as_of is None else _day(as_of, "as_of")
         first = None if since is None else _day(since, "since")
         if first is not None and first > day:
             raise UniverseError(f"since ({first}) is after as_of ({day})")
-        members: Members = yield _Work(
-            lambda session: storage.read_members(session, name, day, known_until, first, now)
-        )
-        return members
+        return storage.read_members(session, name, day, first, now)
 
-    def _rules(self) -> SymbolRules:
-        selector = self._data_manager().provider_selector
-
-        def has_market(symbol: str) -> bool:
-            """Return whether a market is known for the symbol."""
-            try:
-                selector.instrument(symbol)
-            except QueryError:
-                return False
-            return True
-
-        return SymbolRules(selector.spelling, has_market)
+    def _now(self) -> datetime:
+        return from_ms(self._clock.now_ms()).replace(tzinfo=UTC)
 
     def _data_manager(self) -> DataManager:
         if self._manager is None:
@@ -199,17 +109,18 @@ class _Plans:
         return self._manager
 
 
+def _whole(path: str | Path) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
 def _checked(members: Members, strict: bool) -> Members:
     """Return the members; if they are not point-in-time, warn or, if ``strict``, raise an error."""
     if members.is_pit:
         return members
     if strict:
         first = members.known_from
-        hint = (
-            f"the members are point-in-time from {first}"
-            if first and first > members.as_of
-            else None
-        )
+        is_later = first is not None and first > members.as_of
+        hint = f"the members are point-in-time from {first}" if is_later else None
         raise UniverseError(str(members), hint=hint)
     warn_user(str(members), SurvivorshipWarning)
     return members
@@ -226,30 +137,6 @@ def _day(value: date | str, name: str) -> date:
     raise UniverseError(
         f"{name} is not a date: {value!r:.80}", hint="use a form such as 2024-03-01"
     )
-
-
-def _instant(value: datetime | date | str, now: datetime) -> datetime:
-    """Return ``known_at`` as a UTC instant; a date stands for its end or, if it is today, for now."""
-    day: datetime | date | None = None
-    if isinstance(value, str):
-        day = read_day(value)
-        if day is None:
-            try:
-                day = datetime.fromisoformat(value)
-            except ValueError:
-                pass
-    elif isinstance(value, date):
-        day = value
-    if day is None:
-        raise UniverseError(
-            f"known_at is not a time: {value!r:.80}", hint="use a form such as 2024-03-01T12:00Z"
-        )
-    if not isinstance(day, datetime):
-        end = datetime.combine(day, time.max, UTC)
-        instant = now if day == now.date() else end
-    else:
-        instant = day.replace(tzinfo=UTC) if day.tzinfo is None else day.astimezone(UTC)
-    return instant
 
 
 class StoredUniverses:
@@ -279,86 +166,67 @@ class StoredUniverses:
         clock: Clock | None = None,
     ) -> None:
         self._database = database or get_database()
-        self._plans = _Plans(data_manager, clock or SystemClock())
+        self._logic = _Logic(data_manager, clock)
 
-    def create(self, name: str, definition: UniverseDefinition) -> RefreshResult:
+    def create(
+        self, name: str, definition: UniverseDefinition, *, today: str | Path | None = None
+    ) -> RefreshResult:
         """Create a universe or change its definition, and record its members.
 
-        Nothing is recorded if the members have not changed.
+        Args:
+            name: Name of the universe.
+            definition: Definition; a file that it names may have any of the forms in
+                docs/universes.md.
+            today: File with today's list of members, which a change log needs.
 
         Raises:
             UniverseError: The name, the definition or a symbol is invalid, or the definition's file
-                cannot be used.
+                cannot be used; nothing was recorded.
         """
-        return self._run(self._plans.create(name, definition))
+        with self._database.writing() as session:
+            return self._logic.create(session, name, definition, today)
 
     def import_file(
-        self,
-        name: str,
-        file: str | Path,
-        today: str | Path | None = None,
-        source: str | None = None,
+        self, name: str, file: str | Path, today: str | Path | None = None
     ) -> RefreshResult:
-        """Record the memberships in an index membership file, creating the universe if necessary.
+        """Record the memberships in a file, creating the universe if necessary.
 
         Args:
             name: Name of the universe.
             file: File with intervals, a change log or a list, as described in docs/universes.md.
-            today: File with today's list of members: a change log is applied to it backwards, and
-                intervals are compared with it.
-            source: Name of the source; by default the file's name. The file replaces the
-                memberships recorded earlier from the source with this name.
+            today: File with today's list of members, to which a change log is applied backwards.
 
         Raises:
             UniverseError: A line is invalid, or the files are inconsistent with each other; nothing
                 was recorded.
         """
-        return self._run(self._plans.import_file(name, file, today, source))
+        return self.create(name, UniverseDefinition("index", index_name=str(file)), today=today)
 
-    def refresh(self, name: str) -> list[RefreshResult]:
-        """Record the current memberships from a universe's sources, all in one transaction.
-
-        Nothing is recorded if the memberships have not changed.
+    def refresh(self, name: str) -> RefreshResult:
+        """Record the current memberships from the source of a universe, in one transaction.
 
         Raises:
-            UniverseError: The universe does not exist, or a source cannot be used.
+            UniverseError: The universe does not exist, or its source cannot be used.
         """
-        return self._run(self._plans.refresh(name))
+        with self._database.writing() as session:
+            return self._logic.refresh(session, name)
 
     def members(
         self,
         name: str,
         as_of: date | str | None = None,
-        known_at: datetime | date | str | None = None,
         strict: bool = False,
         since: date | str | None = None,
     ) -> Members:
         """Return the members on a day; see :meth:`onetape.data.model.universe.Universes.members`."""
-        return _checked(self._run(self._plans.members(name, as_of, known_at, since)), strict)
-
-    def summaries(self) -> list[Summary]:
-        """Return a summary of each universe, ordered by name."""
         with self._database.reading() as session:
-            return storage.summaries(session)
+            members = self._logic.members(session, name, as_of, since)
+        return _checked(members, strict)
 
-    def summary(self, name: str) -> Summary:
-        """Return the summary of a universe.
-
-        Raises:
-            UniverseError: The universe does not exist.
-        """
+    def universes(self) -> list[Universe]:
+        """Return the rows of all universes, ordered by name."""
         with self._database.reading() as session:
-            return storage.existing(session, name)
-
-    def _run(self, plan: Plan[T]) -> T:
-        result: Any = None
-        while True:
-            try:
-                work = plan.send(result)
-            except StopIteration as stop:
-                return cast("T", stop.value)
-            with self._database.writing() if work.writes else self._database.reading() as session:
-                result = work.unit(session)
+            return [*session.scalars(select_rows(Universe).order_by(Universe.name))]
 
 
 def open_universes() -> StoredUniverses:
@@ -366,7 +234,7 @@ def open_universes() -> StoredUniverses:
 
     Examples:
         >>> from onetape.data.db.universe import open_universes
-        >>> open_universes().summaries()
+        >>> open_universes().universes()
         []
     """
     return StoredUniverses()
@@ -406,58 +274,41 @@ class UniverseManager:
         clock: Clock | None = None,
     ) -> None:
         self.db = db_session
-        self._plans = _Plans(data_manager, clock or SystemClock())
+        self._logic = _Logic(data_manager, clock)
 
-    async def create_universe(self, name: str, definition: UniverseDefinition) -> RefreshResult:
+    async def create_universe(
+        self, name: str, definition: UniverseDefinition, *, today: str | Path | None = None
+    ) -> RefreshResult:
         """Create or update a universe; see :meth:`StoredUniverses.create`."""
-        return await self._run(self._plans.create(name, definition))
+        return await self._committed(self._logic.create, name, definition, today)
 
     async def import_file(
-        self,
-        name: str,
-        file: str | Path,
-        today: str | Path | None = None,
-        source: str | None = None,
+        self, name: str, file: str | Path, today: str | Path | None = None
     ) -> RefreshResult:
         """Record the memberships in a file; see :meth:`StoredUniverses.import_file`."""
-        return await self._run(self._plans.import_file(name, file, today, source))
+        definition = UniverseDefinition("index", index_name=str(file))
+        return await self.create_universe(name, definition, today=today)
 
-    async def refresh(self, name: str) -> list[RefreshResult]:
-        """Record the current memberships from the sources; see :meth:`StoredUniverses.refresh`."""
-        return await self._run(self._plans.refresh(name))
+    async def refresh(self, name: str) -> RefreshResult:
+        """Record the current memberships from the source; see :meth:`StoredUniverses.refresh`."""
+        return await self._committed(self._logic.refresh, name)
 
     async def members(
         self,
         name: str,
         as_of: date | str | None = None,
-        known_at: datetime | date | str | None = None,
         strict: bool = False,
         since: date | str | None = None,
     ) -> Members:
         """Return the members on a day; see :meth:`onetape.data.model.universe.Universes.members`."""
-        return _checked(await self._run(self._plans.members(name, as_of, known_at, since)), strict)
+        return _checked(await run(self.db, self._logic.members, name, as_of, since), strict)
 
-    async def _run(self, plan: Plan[T]) -> T:
-        result: Any = None
-        while True:
-            # Files and the cache are read in a thread, so that the event loop continues.
-            work, value = await asyncio.to_thread(_advance, plan, result)
-            if work is None:
-                return cast("T", value)
-            result = await self._work(work)
-
-    async def _work(self, work: _Work) -> Any:
-        def unit(session: Session) -> Any:
-            return work.unit(adapted(session))
-
+    async def _committed(self, function: Callable[..., T], *arguments: Any) -> T:
         try:
-            is_async = hasattr(self.db, "run_sync")
-            result = await self.db.run_sync(unit) if is_async else unit(self.db)
-            if work.writes:
-                await _await_value(self.db.commit())
+            result = await run(self.db, function, *arguments)
+            await _await_value(self.db.commit())
         except BaseException:
-            if work.writes:
-                await _await_value(self.db.rollback())
+            await _await_value(self.db.rollback())
             raise
         return result
 
@@ -465,14 +316,3 @@ class UniverseManager:
 async def _await_value(value: Any) -> None:
     if inspect.isawaitable(value):
         await value
-
-
-def _advance(plan: Plan[Any], result: Any) -> tuple[_Work | None, Any]:
-    """Continue a plan (a generator of units of work) with the result of its last unit.
-
-    Return the next unit and None or, at the end, None and the plan's result.
-    """
-    try:
-        return plan.send(result), None
-    except StopIteration as stop:
-        return None, stop.value
