@@ -16,8 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import polars as pl
-
 from ..disk.atomic import discard, link_or_copy, stage, sweep
 from ..disk.files import Disk, FileState
 from ..errors import (
@@ -41,7 +39,7 @@ from .bundle_records import (
 )
 from .catalog_tables import check_owner, header_of
 from .folder import DATABASE
-from .frames import WIDE_VOLUME
+from .frames import WIDE_VOLUME, pl
 from .partitions import partitions
 
 __all__ = ["METADATA", "BundleFiles", "checked_name"]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
-import polars as pl
 from polars.io.plugins import register_io_source
 
 from ..disk.files import Disk
@@ -30,6 +29,7 @@ from .frames import (
     WIDE_VOLUME,
     Frequency,
     get_schema_for_frequency,
+    pl,
     time_column,
 )
 from .partitions import FOLDERS, chosen, last_day

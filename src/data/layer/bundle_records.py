@@ -19,14 +19,13 @@ from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
-import polars as pl
 
 from ..disk.database import connect
 from ..errors import BundleError, FormatVersionError
 from ..model.instant import iso, parse_iso
 from ..once import cached_property
 from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow, make, request_key
-from .frames import FIELDS, SCHEMA_VERSION
+from .frames import FIELDS, SCHEMA_VERSION, pl
 from .request import instant_of
 
 __all__ = ["BundleOrigin", "FileRecord", "Records", "SymbolSource", "file_metadata", "measured"]

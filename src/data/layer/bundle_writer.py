@@ -8,8 +8,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import BundleError, QueryError
@@ -30,6 +28,7 @@ from .frames import (
     Frequency,
     decimal_frame,
     get_schema_for_frequency,
+    pl,
     time_column,
 )
 from .partitions import main_of, partition_of

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
 
 from ..disk.files import Disk, FileState
 from ..errors import BundleError, MissingExtraError, install_line
 from .bundle_records import UNREADABLE
-from .frames import FIELDS, PRICES
+from .frames import FIELDS, PRICES, pl
 
 __all__ = ["Hdf5File", "Hdf5Frame", "hdf5_bundles", "hdf5_files", "plain_value", "read_hdf5"]
 

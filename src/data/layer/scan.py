@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-import polars as pl
 from polars.io.plugins import register_io_source
 
 from ..errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
@@ -27,6 +26,7 @@ from .frames import (
     WIDE_VOLUME,
     Frequency,
     get_schema_for_frequency,
+    pl,
 )
 from .partitions import FOLDERS, frequency_of
 
