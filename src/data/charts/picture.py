@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CacheError, DataError, QueryError
+from ..errors import CacheError, DataError, MissingExtraError, QueryError
+from ..model.html import element
 from ..model.picture import Picture
 from ..model.provenance import ATTRS_KEY
-from .chart import Chart, chart_of
-from .html import html_of
+from .chart import Chart
 from .overlays import overlaid
-from .svg import svg_of
+from .reading import chart_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,16 +47,20 @@ class ChartPicture(Picture):
 
     def png(self, width: int = 800, height: int = 500) -> bytes:
         """Return the picture as PNG; requires the ``plot`` extra. The size is in pixels."""
-        from .png import png_of
+        from .draw import png_of
 
         return png_of(self.chart, width, height)
 
     def svg(self, width: int = 800, height: int = 500) -> str:
-        """Return the picture as SVG; the size is in pixels."""
-        return str(svg_of(self.chart, width, height))
+        """Return the picture as SVG; requires the ``plot`` extra. The size is in pixels."""
+        from .draw import svg_of
+
+        return svg_of(self.chart, width, height)
 
     def html(self) -> str:
         """Return a page with the chart, which can be zoomed and needs no network."""
+        from .chart_page import html_of
+
         return html_of(self.chart)
 
     def save(self, path: str | Path) -> Path:
@@ -76,7 +80,10 @@ class ChartPicture(Picture):
         return put(path, (self.svg() if ending == ".svg" else self.html()).encode())
 
     def _repr_html_(self) -> str:
-        return self.svg()
+        try:
+            return self.svg()
+        except MissingExtraError as missing:
+            return element("p", f"{self!r}: {missing}")
 
 
 def picture_ending(path: str | Path) -> str:
@@ -98,7 +105,7 @@ def picture_ending(path: str | Path) -> str:
 def plot(
     frames: pd.DataFrame | Mapping[str, pd.DataFrame],
     *,
-    lines: Mapping[str, pd.Series] | None = None,
+    lines: Mapping[str, pd.Series | int] | None = None,
     marks: pd.DataFrame | Iterable[Mapping[str, Any]] | None = None,
 ) -> ChartPicture:
     """Return a chart of bars that you already have.
@@ -117,9 +124,9 @@ def plot(
     Args:
         frames: Frame from ``get_ohlcv``; any frame with columns ``open high low close`` and a time
             index or time column; or the dict from ``get_ohlcv_batch``. It is not changed.
-        lines: Maps the name of each line over the bars of one symbol to its values: a Series of
-            numbers with a time index (naive times are UTC), such as
-            ``frame["close"].rolling(50).mean()``.
+        lines: Maps the name of each line over the bars of one symbol to a number of bars, of whose
+            closes it is the moving average, or to its values: a Series of numbers with a time index
+            (naive times are UTC).
         marks: Trades or notes over the bars of one symbol: a DataFrame, or a list of dicts, with
             ``time`` (or a time index) and optionally ``side`` (``buy`` or ``sell``), ``price``,
             ``text``.
