@@ -138,7 +138,6 @@ class _Drawing:
         """
         try:
             import matplotlib as mpl
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
         except ImportError as missing:
             raise MissingExtraError(
@@ -155,7 +154,6 @@ class _Drawing:
             # The canvas truncates fractions, and a quotient may be just below an integer.
             size = ((self.width + 0.001) / _DPI, (self.height + 0.001) / _DPI)
             self.figure = Figure(size, dpi=_DPI, facecolor=PAINTS["paper"][0])
-            FigureCanvasAgg(self.figure)
             self._draw()
             if form == "png":
                 metadata |= {"Title": self.chart.title, "Description": str(self.counts)}
@@ -226,43 +224,34 @@ class _Drawing:
         least = (self.high / 2 - self.low / 2) / (self.bottom - _TOP)  # half a pixel
         top, bottom = np.maximum(opens, closes), np.minimum(opens, closes)
         top, bottom = np.maximum(top, bottom + least), np.minimum(bottom, top - least)
-        rises = closes >= opens
-        for name, chosen in (("up", rises), ("down", ~rises)):
-            for paint, rows in (
-                (f"{name}-pale", chosen & columns.pale),
-                (name, chosen & ~columns.pale),
-            ):
-                self._boxes(
-                    self.prices,
-                    paint,
-                    np.concatenate([x[rows] - wick, x[rows] - body]),
-                    np.concatenate([lows[rows], bottom[rows]]),
-                    np.concatenate([x[rows] + wick, x[rows] + body]),
-                    np.concatenate([highs[rows], top[rows]]),
-                )
+        wicks = np.array([x - wick, lows, x + wick, highs])
+        bodies = np.array([x - body, bottom, x + body, top])
+        rises, pale = closes >= opens, columns.pale
+        for paint, rows in {
+            "up-pale": rises & pale,
+            "down-pale": ~rises & pale,
+            "up": rises & ~pale,
+            "down": ~rises & ~pale,
+        }.items():
+            self._boxes(self.prices, paint, np.hstack([wicks[:, rows], bodies[:, rows]]))
         if self.has_volume:
             # A column's mean, because a sum would depend on the number of its bars.
             means = volumes / np.maximum(columns.with_volume, 1)
-            rows = means > 0
+            means, x = means[means > 0], x[means > 0]
             half = body if pixel > 4 else self.each / 2
-            axes = self._axes(self.bottom, self.floor, 0, float(means[rows].max()) / 0.9)
-            self._boxes(
-                axes, "volume", x[rows] - half, 0 * means[rows], x[rows] + half, means[rows]
-            )
+            axes = self._axes(self.bottom, self.floor, 0, float(means.max()) / 0.9)
+            self._boxes(axes, "volume", np.array([x - half, 0 * x, x + half, means]))
 
-    def _boxes(
-        self, axes: Any, paint: str, left: Floats, low: Floats, right: Floats, high: Floats
-    ) -> None:
-        """Draw filled rectangles in one colour, as one shape."""
+    def _boxes(self, axes: Any, paint: str, boxes: Floats) -> None:
+        """Draw rectangles (left, low, right, high; shape (4, boxes)) in one colour, as one shape."""
         from matplotlib.patches import PathPatch
         from matplotlib.path import Path
 
-        if not len(left):
+        if not boxes.size:
             return
-        x = np.stack([left, right, right, left, left], 1).ravel()
-        y = np.stack([low, low, high, high, low], 1).ravel()
-        codes = np.tile([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], len(left))
-        path = Path(np.stack([x, y], 1), codes)
+        points = boxes[[0, 1, 2, 1, 2, 3, 0, 3, 0, 1]].T.reshape(-1, 2)
+        codes = [Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY] * boxes.shape[1]
+        path = Path(points, codes)
         path.should_simplify = False
         axes.add_artist(PathPatch(path, facecolor=_color(paint), lw=0, snap=False))
 
@@ -316,9 +305,8 @@ class _Drawing:
         """Draw the vendor of each run of bars below them, in the vendor's colour."""
         axes = self._axes(self.floor + 26, self.floor + 32, 0, 1)
         for index, name in enumerate(series.vendor_names):
-            runs = [(run.first, run.end) for run in self.chart.ribbon if run.text == name]
-            left, right = np.array(runs, float).reshape(-1, 2).T
-            self._boxes(axes, hue(index), left, 0 * left, right, 0 * left + 1)
+            runs = [(run.first, 0, run.end, 1) for run in self.chart.ribbon if run.text == name]
+            self._boxes(axes, hue(index), np.array(runs, float).T)
 
     # --- axes and texts
 
@@ -343,7 +331,7 @@ class _Drawing:
         title = _fitting(chart.title, room, _TITLE * 1.1)
         self._text(_LEFT, 18, title, _TITLE, "ink", weight="bold")
         has_last = len(series) and not chart.is_indexed
-        words = f"last {_number(series.values[3][-1], chart.places)}" if has_last else ""
+        words = f"last {series.values[3][-1]:,.{chart.places}f}" if has_last else ""
         if len(title) * _TITLE * 0.7 + len(words) * _TEXT * 0.7 + 24 < room:
             self._text(self.width - _GUTTER, 18, words, _TEXT, "ink", weight="bold", ha="right")
         self._text(_LEFT, 43, _fitting(chart.about, room, 15), 15, "faint")
@@ -408,10 +396,6 @@ def _flowed(texts: _Texts, room: float) -> list[_Texts]:
         if text:
             lines[-1].append((_fitting(text, room, _NOTE), paint))
     return [line for line in lines if line]
-
-
-def _number(value: float, places: int) -> str:
-    return f"{value:,.{places}f}" if abs(value) < 1e12 else f"{value:.6g}"
 
 
 def _color(paint: str) -> str:

@@ -42,6 +42,7 @@ _NUMBERS = {
     "requests": ("requests", False),
     "seconds": ("took", False),
 }
+_NIGHT = ("begun", "made", "series", *_NUMBERS)
 _VERIFY = "`onetape report SYMBOL TIMEFRAME` of the series below"
 _SERIES = {"symbol": "symbol", "timeframe": "timeframe"}
 _PERISHABLE = {**_SERIES, "what": "what", "vendor": "vendor", "last": "last"} | {
@@ -105,20 +106,10 @@ def nights_of(page_text: str, command: str) -> list[dict[str, Any]]:
     match = _DATA.search(page_text)
     try:
         job = json.loads(match[1]) if match else {}
-    except ValueError:
+        nights = job["nights"] if job["command"] == command else []
+        return [{name: night[name] for name in _NIGHT} for night in nights][-NIGHTS:]
+    except (KeyError, TypeError, ValueError):
         return []
-    if not isinstance(job, dict) or job.get("command") != command:
-        return []
-    nights = job.get("nights")
-    kept = nights if isinstance(nights, list) else []
-    return [night for night in kept if isinstance(night, dict) and _is_night(night)][-NIGHTS:]
-
-
-def _is_night(night: Mapping[str, Any]) -> bool:
-    numbers = [night.get(name) for name in _NUMBERS]
-    return all(isinstance(night.get(name), str) for name in ("begun", "made")) and all(
-        isinstance(number, int) and number >= 0 for number in numbers
-    )
 
 
 def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> dict[str, Any]:
@@ -185,17 +176,15 @@ def _causes(report: Mapping[str, Any]) -> list[Html]:
         results = [result for name in names for result in by_name.get(name, ())]
         state, css = ("failed", "bad") if reason["failed"] else ("not complete", "poor")
         more = f" and {len(names) - 5:,} more" if names[5:] else ""
-        step = step_text(reason["next_step"]) if reason["next_step"] else "nothing to do"
         causes.append(
-            element(
-                "section",
-                element("h3", f"{counted(len(names), 'series')} {state}", class_=css),
-                element("p", "For example: " if is_one else "", step_text(reason["why"])),
-                element("p", "Next: ", step),
-                folded(
-                    f"{shown(names[:5])}{more}",
-                    _table(results) if results else paragraph(shown(names)),
-                ),
+            filled(
+                "cause",
+                heading=f"{counted(len(names), 'series')} {state}",
+                css=css,
+                why=["For example: " if is_one else "", step_text(reason["why"])],
+                step=step_text(reason["next_step"]) if reason["next_step"] else "nothing to do",
+                names=f"{shown(names[:5])}{more}",
+                results=_table(results) if results else paragraph(shown(names)),
             )
         )
     return causes

@@ -92,12 +92,21 @@ def picture_ending(path: str | Path) -> str:
     Raises:
         QueryError: The extension does not belong to a supported picture format.
     """
-    ending = Path(path).suffix.lower()
-    if ending not in _ENDINGS:
-        why = f"unknown extension {ending}" if ending else "no file extension"
+    return check_ending(Path(path), "picture", _ENDINGS, ".png, .svg or .html")
+
+
+def check_ending(path: Path, what: str, endings: tuple[str, ...], accepted: str) -> str:
+    """Return the extension of a file in lowercase.
+
+    Raises:
+        QueryError: The extension is not one of ``endings``.
+    """
+    ending = path.suffix.lower()
+    if ending not in endings:
+        why = f"unknown extension {path.suffix}" if ending else "no file extension"
         raise QueryError(
-            f"cannot determine the format of picture {str(path)!r}: {why}",
-            hint="use a name that ends in .png, .svg or .html",
+            f"cannot determine the format of {what} {str(path)!r}: {why}",
+            hint=f"use a name that ends in {accepted}",
         )
     return ending
 
@@ -138,27 +147,28 @@ def plot(
         QueryError: A value is not a frame of bars; several frames have different timeframes,
             adjustments or sessions, or no bar in common; or a line or mark cannot be read.
     """
-    several = frames if isinstance(frames, Mapping) else {"": frames}
-    provenances = {
-        str(name): facts
-        for name, frame in several.items()
-        if isinstance(facts := getattr(frame, "attrs", {}).get(ATTRS_KEY), Mapping)
-        and facts.get("symbol")
-    }
-    instruments = _instruments(provenances) if provenances else {}
+    instruments = _instruments(frames if isinstance(frames, Mapping) else {"": frames})
     chart = chart_of(frames, instruments)
     instrument = next(iter(instruments.values()), None)
     return ChartPicture(overlaid(chart, lines, marks, instrument))
 
 
-def _instruments(provenances: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
-    """Return the instruments for the symbols in ``provenances``, omitting unknown ones."""
+def _instruments(frames: Mapping[str, Any]) -> dict[str, Instrument]:
+    """Return the instruments of frames with provenance, omitting unknown ones."""
+    told = {
+        str(name): facts
+        for name, frame in frames.items()
+        if isinstance(facts := getattr(frame, "attrs", {}).get(ATTRS_KEY), Mapping)
+        and facts.get("symbol")
+    }
+    if not told:
+        return {}
     from ..data_manager import ProviderSelector, existing_data_manager
 
     manager = existing_data_manager()
     selector = manager.provider_selector if manager else ProviderSelector()
     instruments = {}
-    for name, facts in provenances.items():
+    for name, facts in told.items():
         try:
             instrument = selector.instrument(facts["symbol"])
         except QueryError:

@@ -42,6 +42,8 @@ _WIDEST_GAP = 1000
 _MOST_SLOTS = 10_000_000
 # A series whose last bar is at least so many slots before the last one of the chart has ended.
 _ENDED = 10
+# Maximum number of symbols in a title; the legend names all of them.
+_MOST_NAMES = 6
 _ADJUSTED = {
     "raw": "prices as traded",
     "split": "adjusted for splits",
@@ -89,7 +91,10 @@ def chart_of(
     axis = _axis(parts)
     series = tuple(part.series(axis) for part in parts)
     first, kind = parts[0], parts[0].facts.get("kind", {})
-    names = filter(None, [*(part.name for part in parts), first.timeframe])
+    names = [part.name for part in parts]
+    if len(names) > _MOST_NAMES:
+        names[_MOST_NAMES - 1 :] = [f"and {len(names) - _MOST_NAMES + 1} more"]
+    names = list(filter(None, [*names, first.timeframe]))
     chart = Chart(
         printable((" " if len(parts) == 1 else " · ").join(names) or "bars"),
         "",

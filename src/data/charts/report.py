@@ -32,7 +32,7 @@ from ..prices.judgement.findings import SEVERITIES
 from .attention import HOLES, attention_of, look_at, rank_of, unlisted_holes
 from .heat import Months, cells_of, heat_map, months_of, unread_cells
 from .pages import plain_values
-from .picture import answered
+from .picture import answered, check_ending
 from .report_pages import page_name, page_of
 from .returns import returns_of
 from .values import chart_values
@@ -53,7 +53,7 @@ MOST_SPANS, MOST_COMMITS, MOST_OF_ALL = 400, 200, 200
 SERIES_A_PAGE, _CLOSES, _MOST_REASONS = 500, 60, 20
 # Number of times whose text is kept: those of many markets and timeframes.
 _TIMES = 4096
-_PAGES, _DATA = (".html", ".htm"), (".json",)
+_ENDINGS = (".html", ".htm", ".json")
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,7 +99,7 @@ class StoredReport(InLines):
         """
         path = Path(path)
         check_report_path(path)
-        if path.suffix.lower() in _DATA:
+        if path.suffix.lower() == ".json":
             return put(path, (json.dumps(self.data, indent=2, allow_nan=False) + "\n").encode())
         # The first page is written last, so that it never links to missing pages.
         for number in range(self.pages, 1, -1):
@@ -219,12 +219,7 @@ def check_report_path(path: Path) -> None:
         QueryError: The extension is neither ``.html`` nor ``.json``.
         StorageError: The path is a folder or a device, or its folder does not exist.
     """
-    if path.suffix.lower() not in (*_PAGES, *_DATA):
-        why = f"unknown extension {path.suffix}" if path.suffix else "no file extension"
-        raise QueryError(
-            f"cannot determine the format of report {str(path)!r}: {why}",
-            hint="use a name that ends in .html (a page) or .json",
-        )
+    check_ending(path, "report", _ENDINGS, ".html (a page) or .json")
     check_target(path)
 
 
@@ -244,9 +239,9 @@ def _series_report(
     first = next(iter(keys if is_of_vendor else client.answering(keys)), None)
     sections, charts = [], []
     for series_gaps in gaps.series:
-        entry = entries.get(series_gaps.series)
-        if entry is None:  # stored a moment ago
+        if series_gaps.series not in entries:  # stored a moment ago
             continue
+        entry = entries[series_gaps.series]
         chart = entry.chart
         months = months_of([entry.coverage], client.clock.now_ms())
         section = entry.plain() | {

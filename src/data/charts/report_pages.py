@@ -150,12 +150,11 @@ def _lane(series: _Data, chart: _Data | None, data_id: str) -> Html:
     other = "" if series["answers"] else _OTHER
     skipped = quality.get("not_checked") or {}
     total = {name: len(series[name]) + series[f"{name}_more"] for name in _LISTS}
-    tables = {
-        name: records(series[name][:: -1 if name == "coverage" else 1], columns, total[name])
-        for name, columns in _LISTS.items()
-    }
+    lists = {name: series[name] for name in _LISTS} | {"coverage": series["coverage"][::-1]}
+    tables = {name: records(lists[name], _LISTS[name], total[name]) for name in _LISTS}
     proof = f"Compared with second vendors: {series['proof']}" if series["comparisons"] else ""
-    aside = f"Kept aside: {counted(kept['rows'], 'invalid row')}"
+    aside = element("h3", f"Kept aside: {counted(kept['rows'], 'invalid row')}")
+    damaged = records(kept["files"], _KEPT) if kept["files"] else ""
     fingerprint = element("code", series["fingerprint"] or "")
     return filled(
         "lane",
@@ -168,15 +167,12 @@ def _lane(series: _Data, chart: _Data | None, data_id: str) -> Html:
         findings=records(quality.get("findings", ()), _FINDINGS),
         not_checked=_optional(f"{counted(len(skipped), 'check')} did not run", skipped),
         gaps=records(gaps["gaps"], _GAPS, sum(gaps["counts"].values())),
-        coverage=[_years(series["heat"]), _legend()],
-        spans=folded(
-            f"Spans: {counted(total['coverage'], 'span')}, newest first", tables["coverage"]
-        ),
-        comparisons=titled(proof, proof and tables["comparisons"], "h3"),
-        commits=folded(
-            f"Log: {counted(total['commits'], 'commit')}, newest first", tables["commits"]
-        ),
-        aside=titled(aside, records(kept["files"], _KEPT) if any(kept.values()) else "", "h3"),
+        years=_years(series["heat"]),
+        legend=_legend(),
+        spans=counted(total["coverage"], "span"),
+        log=counted(total["commits"], "commit"),
+        **tables | {"comparisons": titled(proof, proof and tables["comparisons"], "h3")},
+        aside=[aside, damaged] if any(kept.values()) else "",
     )
 
 
@@ -230,7 +226,7 @@ def _all_parts(data: _Data, file: tuple[str, str]) -> dict[str, object]:
             "faint",
         ),
         "pages": _page_links(data.get("page"), file),
-        "filter": _filter() if every else "",
+        "filter": filled("filter") if every else "",
         "series": [_table(about, every, sparks) for about in _TABLES],
         "map": coverage_map(data["heat"]),
         "gaps": records(gaps, {**_NAME, **_GAPS}, len(gaps) + data["gaps_more"]),
@@ -284,24 +280,14 @@ def _page_links(part: dict[str, int] | None, file: tuple[str, str]) -> Html:
     return element("nav", joined(links, " "), class_="turns", aria_label="pages of this report")
 
 
-def _filter() -> Html:
-    """Return the field that filters the tables; the page's script makes it visible."""
-    label = "only series with these words"
-    how = {"placeholder": label, "aria_label": label, "autocomplete": "off", "hidden": True}
-    field = element("input", id="filter", type="search", **how)
-    return element("p", field, " ", element("span", id="filtered", class_="faint", role="status"))
-
-
 def coverage_map(heat: _Data) -> Html:
     """Return a heat map of many series, drawn by the script, and the same data as a table."""
     rows = heat["rows"]
     if not rows:
         return Html()
-    words = f"{counted(len(rows), 'series')} by month; the table below has the same in numbers"
     names = [state.name for state in STATES]
     # Plain cells, because with five hundred series this table is most of the page.
     cells = ((r["name"], (element("td", r["counts"].get(n, "")) for n in names)) for r in rows)
-    place = element("div", id="heat", class_="wide", role="img", aria_label=words)
-    months = f"Months by state, {heat['first']} to {heat['last']}"
-    table = folded(months, grid(("months", *names), cells, "months"))
-    return titled("Coverage by month", joined([_legend(), place, table]))
+    ends = {name: heat[name] for name in ("first", "last")}
+    table, count = grid(("months", *names), cells, "months"), counted(len(rows), "series")
+    return filled("map", legend=_legend(), count=count, table=table, **ends)

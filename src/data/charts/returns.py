@@ -28,7 +28,7 @@ def returns_of(chart: Chart) -> dict[str, Any]:
         return round(now / before - 1, 6) if now is not None and before and before > 0 else None
 
     years = []
-    for year in range(min(closes, default=1) // 12, newest // 12 + 1):
+    for year in sorted({month // 12 for month in closes}):
         december = 12 * year + 11
         end = min(december, newest)
         monthly = [change(12 * year + month, 1) for month in range(12)]

@@ -34,7 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--out",
         metavar="FILE",
-        help=("write the chart to a .png or .svg (extra plot) or .html file; default: draw it here"),
+        help=(
+            "write the chart to a .png or .svg (extra plot) or .html file; default: draw it here"
+        ),
     )
     command(
         parser,
