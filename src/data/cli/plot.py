@@ -34,9 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--out",
         metavar="FILE",
-        help=(
-            "write the chart to a .png or .svg (extra plot) or .html file; default: draw it here"
-        ),
+        help="write a .png or .svg (extra plot) or .html file; default: draw the chart here",
     )
     command(
         parser,
