@@ -143,8 +143,6 @@ def test_lines_and_marks_at_midnight_in_a_market_are_drawn_at_their_dates() -> N
         ({"lines": {"x": True}}, "line 'x' is a bool"),
         ({"lines": {"x": pd.Series(["a", "b"], pd.date_range("2024", periods=2))}}, "not numbers"),
         ({"lines": {"x": pd.Series([1.0, 2.0])}}, "times cannot be parsed"),
-        ({"lines": {str(n): pd.Series(dtype=float, index=pd.DatetimeIndex([])) for n in range(9)}},
-         "too many lines"),
         ({"marks": 7}, "marks must be a DataFrame or a list, not int"),
         ({"marks": ["2024-01-02"]}, "must be a mapping"),
         ({"marks": [{"side": "buy"}]}, "times cannot be parsed"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..model.html import Html
 from .chart import Chart, Counts
-from .pages import DATA_ID, figure, filled, page, paragraph, records, spark, titled
+from .pages import DATA_ID, filled, page, paragraph, records, spark, titled
 from .values import chart_values
 
 SCRIPTS = ("lightweight-charts.js", "chart.js")
@@ -57,4 +57,6 @@ def chart_figure(data: Mapping[str, Any], data_id: str) -> Html:
         data_id: Id of the element of the page that contains them.
     """
     step = -(-len(data["time"]) // _FEW) or 1
-    return figure(spark([one["close"][::step] for one in data["series"]]), data_id)
+    # What a page without scripts shows in place of the chart.
+    drawing = spark([one["close"][::step] for one in data["series"]])
+    return filled("figure", data=data_id, spark=drawing)

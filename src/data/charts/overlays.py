@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _SIDES = {"buy": "buy", "long": "buy", "b": "buy", "sell": "sell", "short": "sell", "s": "sell"}
 _TIMES, _COLUMNS = ("time", "timestamp", "date", "datetime"), ("side", "price", "text")
-_MOST_LINES = 8
 
 
 def overlaid(
@@ -57,10 +57,6 @@ def overlaid(
         raise QueryError(
             "lines and marks can only be drawn on a chart of one symbol",
             hint="pass bars of one symbol",
-        )
-    if len(lines or ()) > _MOST_LINES:
-        raise QueryError(
-            f"too many lines on one chart: {len(lines or ())}", hint=f"use at most {_MOST_LINES}"
         )
     drawn, notes = [], []
     for name, values in (lines or {}).items():
@@ -201,19 +197,15 @@ def _slots(chart: Chart, stamps: Ints, instrument: Instrument | None) -> Ints:
 def _ends(chart: Chart, instrument: Instrument | None) -> Ints:
     """Return the time at which the bar of each slot ends."""
     stamps = chart.axis.stamps
-    if chart.timeframe:
-        timeframe = Timeframe.parse(chart.timeframe)
-        if instrument is not None and timeframe.is_intraday:
-            try:
-                return calendar_for(instrument).closes(timeframe, stamps)
-            except ConfigError:  # the exchange has no calendar
-                pass
-        return stamps + timeframe.longest_ms
-    if len(stamps) < 2:
-        return stamps + 1
-    shortest = int(np.diff(stamps).min())
-    # Months are of different lengths, and February is the shortest.
-    return stamps + (shortest + 3 * DAY_MS if shortest >= 28 * DAY_MS else shortest)
+    if not chart.timeframe:
+        shortest = int(np.diff(stamps).min()) if len(stamps) > 1 else 1
+        # Months are of different lengths, and February is the shortest.
+        return stamps + (shortest + 3 * DAY_MS if shortest >= 28 * DAY_MS else shortest)
+    timeframe = Timeframe.parse(chart.timeframe)
+    if instrument is not None and timeframe.is_intraday:
+        with suppress(ConfigError):  # the exchange has no calendar
+            return calendar_for(instrument).closes(timeframe, stamps)
+    return stamps + timeframe.longest_ms
 
 
 def _session(axis: Axis, stamp: int) -> int:

@@ -248,17 +248,6 @@ def summary(look: Mapping[str, Any]) -> Html:
     )
 
 
-def figure(spark: Html, data_id: str | None = None) -> Html:
-    """Return the element in which the script draws a chart.
-
-    Args:
-        spark: Small drawing that a page without scripts shows in place of the chart.
-        data_id: Id of the element with the values from :func:`~.values.chart_values`; None if
-            another script draws the chart.
-    """
-    return filled("figure", data=data_id or "", spark=spark)
-
-
 def spark(lines: Sequence[Sequence[float | None]]) -> Html:
     """Return a small line chart of values; a None breaks its line. Empty without two values."""
     given = [value for line in lines for value in line if value is not None]

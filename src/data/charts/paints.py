@@ -29,9 +29,8 @@ _HUES = (
     "#7fb0ff #ffab5e #35c391 #f08ccb #aab4c3 #d9bd45 #c300ff #f00f00 #00ff00 #967800 "
     "#4bffff #4b69ff #008796 #f00fa5 #a56996 #ffe1e1 #009600 #b478ff #e1f000 #ff4bff",
 )
-_PAIRS = tuple(zip(*(hues.split() for hues in _HUES), strict=True))
-HUES = len(_PAIRS)
-PAINTS |= {f"hue-{index}": (light, dark) for index, (light, dark) in enumerate(_PAIRS)}
+HUES = len(_HUES[0].split())
+PAINTS |= {f"hue-{n}": (_HUES[0].split()[n], _HUES[1].split()[n]) for n in range(HUES)}
 
 
 def hue(index: int) -> str:

@@ -7,6 +7,7 @@ This module does not determine any facts about the bars: gaps, states, vendors a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -250,10 +251,8 @@ class _Part:
         is_short = (span.end - span.start) // step_ms <= _MOST_SLOTS
         if timeframe and self.instrument is not None and is_short:
             anchor = self.facts.get("kind", {}).get("anchor") or "session"
-            try:
+            with suppress(ConfigError):  # the exchange has no calendar
                 return BarGrid(calendar_for(self.instrument), timeframe, anchor).opens(span)
-            except ConfigError:  # the exchange has no calendar
-                pass
         steps = (
             np.arange(gap.start, gap.end, max(step_ms, (gap.end - gap.start) // _WIDEST_GAP))
             for gap, _ in self.gap_spans
@@ -498,10 +497,9 @@ def _distinct_stamps(stamps: Stamps) -> Stamps:
 def _zone(instrument: Instrument | None) -> str:
     if instrument is None:
         return "UTC"
-    try:
+    with suppress(ConfigError):  # the exchange has no calendar
         return calendar_for(instrument).timezone
-    except ConfigError:
-        return instrument.timezone
+    return instrument.timezone
 
 
 def _common_slot(series: Sequence[Series]) -> int | None:

@@ -51,8 +51,6 @@ T = TypeVar("T")
 MOST_SPANS, MOST_COMMITS, MOST_OF_ALL = 400, 200, 200
 # In a report on everything: number of series on a page, and of closes and reasons for each series.
 SERIES_A_PAGE, _CLOSES, _MOST_REASONS = 500, 60, 20
-# Number of times whose text is kept: those of many markets and timeframes.
-_TIMES = 4096
 _ENDINGS = (".html", ".htm", ".json")
 
 
@@ -530,7 +528,7 @@ def _line_of(bars: BarTable) -> dict[str, list[Any]]:
     return {"times": list(map(_time_text, bars.stamps[few].tolist())), "closes": closes}
 
 
-@lru_cache(_TIMES)
+@lru_cache(4096)  # times of many markets and timeframes
 def _time_text(ms: int) -> str:
     """Return a time as text, without midnight; series of one market have most times in common."""
     return iso(ms).removesuffix("T00:00:00Z")

@@ -12,7 +12,6 @@ from .heat import MONTHS_OF_YEAR, STATES, by_year
 from .pages import (
     DATA_ID,
     cards,
-    figure,
     filled,
     folded,
     grid,
@@ -262,7 +261,7 @@ def _view(index: int, series: _Data, line: Html) -> Html:
         reasons=records(reasons, _REASONS) if reasons else nothing,
         facts=_facts(series, series),
         gaps=shown(series["gaps"]),
-        figure=figure(line) if line else "",
+        figure=filled("figure", data="", spark=line) if line else "",
         command=f"onetape report {series['symbol']} {series['timeframe']} -o report.html",
     )
 
