@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from src.data.charts.chart_page import html_of
 from src.data.charts.picture import plot
 from src.data.charts.reading import chart_of
 from src.data.charts.values import MOST_COLUMNS
 from src.data.model.instrument import Instrument
-from tests.cache.counts import FULL
 from tests.charts.frames import COIN, SHARE, frame_of, gap
 from tests.charts.pages import columns_of, read_page
 
@@ -50,34 +47,6 @@ def test_the_numbers_of_a_page_are_those_of_the_frame() -> None:
     assert data["gaps"][0]["reason"] in text and data["gaps"][0]["place"] == [2, 4]
     assert data["series"][0]["vendors"] == ["one", "two"] and "4 bars given" in text
     assert data["series"][0]["vendor"] == [0, 0, -1, -1, 1, 1]
-
-
-@given(
-    st.lists(
-        st.tuples(*[st.floats(1e-8, 5e5)] * 2, st.one_of(st.none(), st.floats(0, 1e12))),
-        min_size=1,
-        max_size=30,
-    ),
-    st.sampled_from([1.0, 1e-6, -1.0]),
-    st.sampled_from([None, 0, 3, 8]),
-)
-@example([(1.0, 1.0, 123_456_789_123.0)], 1.0, 8)
-@example([(1.0, 1.0, 123_456_789_123.0), (1.0, 1.0, None)], 1.0, 3)
-@example([(1.0, 1.0, 123_456_789_123.0), (1.0, 1.0, 0.0)], 1.0, None)
-@settings(max_examples=50 if FULL else 6, deadline=None)
-def test_any_numbers_come_back_with_ten_digits(
-    rows: list[Any], scale: float, decimals: int | None
-) -> None:
-    frame = frame_of([row[0] * scale for row in rows], symbol="BTCUSDT")
-    frame["open"] = [row[1] * scale for row in rows]
-    frame["high"] = frame[["open", "close"]].max(axis=1)
-    frame["low"] = frame[["open", "close"]].min(axis=1)
-    given = [np.nan if row[2] is None else row[2] for row in rows]
-    frame["volume"] = given if decimals is None else np.round(np.array(given) * 1e-6, decimals)
-    bars = columns_of(data_of(frame, _COINS))
-    for name in ("open", "high", "low", "close", "volume"):
-        rounded = [None if np.isnan(one) else float(f"{one:.10g}") for one in frame[name]]
-        assert bars[name] == rounded
 
 
 def test_prices_of_many_magnitudes_are_those_of_the_frame() -> None:
