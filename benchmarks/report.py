@@ -12,11 +12,10 @@ from tempfile import TemporaryDirectory
 from time import process_time
 from unittest.mock import patch
 
+from onetape.data.charts.chart_page import SCRIPTS
 from onetape.data.charts.heat import cells_of, heat_map, months_of
-from onetape.data.charts.heat_table import heat_shown
-from onetape.data.charts.html import chart_script
-from onetape.data.charts.page import page
-from onetape.data.charts.parts import Values
+from onetape.data.charts.pages import page
+from onetape.data.charts.report_pages import coverage_map
 from onetape.data.data_manager import DataManager
 
 from .harness import Figure, Report, Row, sized
@@ -124,8 +123,8 @@ def _map(manager: DataManager) -> str:
     months = months._replace(first=months.first + months.number - _MONTHS, number=_MONTHS)
     end = client.clock.now_ms()
     heat = heat_map(((str(key), cells_of(own, months, end)) for key, own in parts.items()), months)
-    shown = heat_shown(Values({"heat": heat}).of("heat"))
-    return page("map", *shown, script=chart_script("report.js"), data={"heat": heat})
+    data = {"data": {"heat": heat}}
+    return page("map", coverage_map(heat), data, scripts=(*SCRIPTS, "report.js"))
 
 
 def _row(name: str, made: Callable[[], str], rounds: int, goal: str) -> Row:

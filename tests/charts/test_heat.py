@@ -7,11 +7,9 @@ from time import process_time
 
 import pytest
 
-from src.data.charts.files import packaged
 from src.data.charts.heat import STATES, Months, by_year, cells_of, heat_map, months_of
-from src.data.charts.heat_table import HEAT_ID, heat_shown
-from src.data.charts.page import page
-from src.data.charts.parts import Values
+from src.data.charts.pages import packaged, page
+from src.data.charts.report_pages import coverage_map
 from src.data.model.instant import parse_iso
 from src.data.model.span import Span
 from src.data.model.stored import CoverageSpan
@@ -70,7 +68,7 @@ def test_every_state_of_a_heat_map_has_a_colour_and_a_unique_sign() -> None:
     heat = heat_map([("AAPL 1d", cells)], Months(2024 * 12, len(cells)))
     assert heat["signs"] == {state.sign: state.name for state in STATES}
     assert heat["rows"][0]["counts"] == dict.fromkeys((s.name for s in STATES), 1)
-    text = "".join(heat_shown(Values({"heat": heat}).of("heat")))
+    text = coverage_map(heat)
     for state in STATES:
         coloured = re.findall(rf'<i class="s-{state.name}">(.*?)</i>', text)
         assert coloured == [state.sign], "the key tells what sign and colour stand for"
@@ -91,7 +89,7 @@ def test_the_map_of_500_series_is_small_and_quick() -> None:
     assert months.number == 120
     rows = [(f"SYMBOL{i} 1d", cells_of(parts, months, NOW)) for i in range(500)]
     heat = heat_map(rows, months)
-    text = page("x", *heat_shown(Values({"heat": heat}).of("heat")), data={"heat": heat})
+    text = page("x", coverage_map(heat), {"data": {"heat": heat}})
     assert process_time() - began <= 2
     assert len(text.encode()) <= 300_000
-    assert f'id="{HEAT_ID}"' in text
+    assert 'id="heat"' in text

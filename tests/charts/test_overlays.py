@@ -9,19 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.charts.chart import chart_of
-from src.data.charts.html import html_of
-from src.data.charts.layout import Label, Lines, Rects, layout_of
+from src.data.charts.chart_page import html_of
+from src.data.charts.draw import svg_of
 from src.data.charts.overlays import overlaid
 from src.data.charts.picture import plot
+from src.data.charts.reading import chart_of
 from src.data.errors import QueryError
 from tests.charts.frames import COIN, SHARE, frame_of, gap
 from tests.charts.pages import read_page
-
-
-def _lines(chart: Any, paint: str) -> list[Lines]:
-    shapes = layout_of(chart, 800, 400).shapes
-    return [shape for shape in shapes if isinstance(shape, Lines) and shape.paint == paint]
+from tests.charts.svgs import boxes, shapes, signs, texts
 
 
 def test_a_line_is_drawn_on_its_bars_and_breaks_at_missing_values() -> None:
@@ -32,22 +28,31 @@ def test_a_line_is_drawn_on_its_bars_and_breaks_at_missing_values() -> None:
     (line,) = chart.lines
     assert line.name == "mean"
     assert line.values.tolist() == pytest.approx([np.nan, 1.5, 2.5, np.nan, 4.5, 5.5], nan_ok=True)
-    (drawn,) = _lines(chart, "hue-1")
-    assert [len(part) for part in drawn.points] == [2, 2]
+    svg = svg_of(chart)
+    parts = shapes(svg, "hue-1")
+    assert [len(part) for part in parts] == [2, 2]
     # At the height of its price: the line of 2.5 is as high as the tick of 2.5 would be.
-    layout = layout_of(chart, 800, 400)
-    ticks = [s for s in layout.shapes if isinstance(s, Label) and re.fullmatch(r"\d", s.text)]
-    heights = [np.interp(2.5, [float(s.text) for s in ticks], [s.y for s in ticks])]
-    assert drawn.points[0][1:, 1] == pytest.approx(heights)
+    ticks = [(float(text), y) for text, _, y in texts(svg, "faint") if re.fullmatch(r"\d", text)]
+    # A text is below the middle of its line.
+    heights = np.interp([1.5, 2.5], *zip(*ticks, strict=True))
+    assert np.diff(parts[0][:, 1]) == pytest.approx(np.diff(heights), abs=0.3)
     data = read_page(html_of(chart)).data
     assert data["lines"] == [{"name": "mean", "values": [None, 1.5, 2.5, None, 4.5, 5.5]}]
+
+
+def test_a_number_of_bars_is_their_moving_average() -> None:
+    frame = frame_of([1, 2, 3, 4, 5])
+    short, long = plot(frame, lines={"3 bars": 3, "9 bars": 9}).chart.lines
+    mean = frame["close"].rolling(3).mean().tolist()
+    assert short.values.tolist() == pytest.approx(mean, nan_ok=True)
+    assert np.isnan(long.values).all()
 
 
 def test_a_line_beyond_the_prices_is_inside_the_picture() -> None:
     frame = frame_of([1, 2, 3])
     chart = plot(frame, lines={"high": pd.Series([50.0, 60.0, 70.0], frame.index)}).chart
-    layout, (drawn,) = layout_of(chart, 800, 400), _lines(chart, "hue-1")
-    assert (drawn.points[0][:, 1] > layout.plot.top).all()
+    (drawn,) = shapes(svg_of(chart), "hue-1")
+    assert (drawn[:, 1] > 62).all()
 
 
 def test_trades_are_drawn_at_the_bar_that_contains_their_time() -> None:
@@ -60,13 +65,14 @@ def test_trades_are_drawn_at_the_bar_that_contains_their_time() -> None:
     })  # fmt: skip
     chart = overlaid(chart_of(frame, {"BTCUSDT": COIN}), marks=trades)
     assert chart.marks == ((1, "buy", "at 10.9"), (2, "sell", "stop"))
-    (buy,), (sale,) = _lines(chart, "up"), _lines(chart, "down")
-    bars = [s for s in layout_of(chart, 800, 400).shapes if isinstance(s, Rects)]
-    top = min(s.corners[:, 1].min() for s in bars if s.paint in ("up", "down"))
-    bottom = max(s.corners[:, 3].max() for s in bars if s.paint in ("up", "down"))
-    assert buy.points[0][:, 1].min() > top and sale.points[0][:, 1].max() < bottom
-    assert buy.points[0][0, 1] < buy.points[0][1, 1], "its tip is above"
-    assert sale.points[0][0, 1] > sale.points[0][1, 1], "its tip is below"
+    svg = svg_of(chart)
+    (buy,), (sale,) = signs(svg, "buy"), signs(svg, "sell")
+    bars = np.concatenate([boxes(svg, "up"), boxes(svg, "down")])
+
+    def near(x: float) -> Any:
+        return bars[(bars[:, 0] <= x) & (x <= bars[:, 2])]
+
+    assert buy[1] > near(buy[0])[:, 3].max() and sale[1] < near(sale[0])[:, 1].min()
     (first, second) = read_page(html_of(chart)).data["marks"]
     assert (first["at"], first["kind"], second["at"]) == (1, "buy", 2)
 
@@ -133,10 +139,10 @@ def test_lines_and_marks_at_midnight_in_a_market_are_drawn_at_their_dates() -> N
     ("wishes", "words"),
     [
         ({"lines": {"x": [1, 2, 3]}}, "line 'x' is a list"),
+        ({"lines": {"x": 0}}, "line 'x' is a int"),
+        ({"lines": {"x": True}}, "line 'x' is a bool"),
         ({"lines": {"x": pd.Series(["a", "b"], pd.date_range("2024", periods=2))}}, "not numbers"),
         ({"lines": {"x": pd.Series([1.0, 2.0])}}, "times cannot be parsed"),
-        ({"lines": {str(n): pd.Series(dtype=float, index=pd.DatetimeIndex([])) for n in range(9)}},
-         "too many lines"),
         ({"marks": 7}, "marks must be a DataFrame or a list, not int"),
         ({"marks": ["2024-01-02"]}, "must be a mapping"),
         ({"marks": [{"side": "buy"}]}, "times cannot be parsed"),

@@ -8,9 +8,8 @@ import json
 import pytest
 from hypothesis import given, settings
 
-from src.data.charts.page import DATA_ID, as_data, page
-from src.data.charts.parts import Column, Values, records, step_text
-from src.data.model.html import Html, element, escaped, table
+from src.data.charts.pages import DATA_ID, as_data, filled, page, records
+from src.data.model.html import Html, element, escaped, joined, table
 from src.data.model.printable import printable
 from tests.cache.counts import examples
 from tests.charts.hostile import HOSTILE, shape
@@ -21,7 +20,8 @@ from tests.charts.hostile import HOSTILE, shape
 def test_a_hostile_text_adds_no_element_and_no_attribute_to_a_page(text: str) -> None:
     def made(value: str) -> str:
         body = element("p", value, title=value), table([[value, value]], caption=value), value
-        return page(value, *body, script="0", data={value: [value]})
+        look = filled("look", state="good", number=value, of=value, text=value, step=[value])
+        return page(value, joined([*body, look]), {"data": {value: [value]}}, scripts=["report.js"])
 
     assert shape(made(text)) == shape(made("harmless"))
 
@@ -39,10 +39,10 @@ def test_data_without_a_number_in_json_are_refused() -> None:
 
 
 def test_a_page_runs_only_its_own_script_and_loads_no_file() -> None:
-    with_script, without = page("t", script="run()", data=[1]), page("t")
-    assert "script-src &#x27;sha256-" in with_script
-    assert "script-src &#x27;none&#x27;" in without
-    assert "default-src &#x27;none&#x27;" in without
+    with_script, without = page("t", "", {DATA_ID: [1]}, scripts=["report.js"]), page("t", "", {})
+    assert "script-src 'sha256-" in with_script
+    assert "script-src 'none'" in without
+    assert "default-src 'none'" in without
     for text in (with_script, without):
         assert "http" not in text.replace("http-equiv", "")
     assert f'id="{DATA_ID}" type="application/json">[1]<' in with_script
@@ -58,15 +58,25 @@ def test_every_special_character_of_html_is_escaped() -> None:
 
 def test_a_column_without_a_value_is_left_out_and_a_command_is_code() -> None:
     entries = [
-        {"a": 1, "b": "", "c": "onetape fetch X"},
-        {"a": 2, "b": None, "c": "`onetape docs` it"},
+        {"a": 1, "b": "", "next_step": "onetape fetch X"},
+        {"a": 1234, "b": None, "next_step": "`onetape docs` it"},
     ]
-    columns = (Column("A#", "a"), Column("B", "b"), Column("C_", "c", step_text))
-    written = records(list(Values(entries).each()), columns)
-    assert "B" not in written and written.count("<td") == 4
+    columns = {"A": "a", "B": "b", "C": "next_step"}
+    written = records(entries, columns)
+    assert ">B<" not in written and written.count("<td") == 4
     assert "<code>onetape fetch X</code>" in written and "<code>onetape docs</code> it" in written
-    seen = records([Values({"a": 1, "b": "b"})], columns[:2])
-    assert ">B</th>" in seen
+    assert ">B</th>" in records([{"a": 1, "b": "b"}], columns)
+    assert "none" in records([], columns)
+    assert "and 1,000 more, of 1,002" in records(entries, columns, 1002)
+
+
+def test_numbers_are_aligned_and_long_text_is_wrapped() -> None:
+    entry = {"n": 1234, "reason": "no bar", "yes": True}
+    table = records([entry], {"N": "n", "W": "reason", "Y": "yes"})
+    assert '<th class="number">N</th>' in table
+    assert '<td class="number" data-name="N">1,234</td>' in table
+    assert '<td class="broken" data-name="W">no bar</td>' in table
+    assert '<td data-name="Y">yes</td>' in table
 
 
 def test_html_is_not_escaped_and_false_attributes_are_left_out() -> None:

@@ -7,11 +7,10 @@ import linecache
 import re
 import sys
 import threading
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -20,22 +19,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data import plot
-from src.data.charts.chart import Chart, chart_of
-from src.data.charts.files import packaged
-from src.data.charts.html import html_of
-from src.data.charts.layout import PAINTS
+from src.data.charts.chart import Chart
+from src.data.charts.chart_page import html_of
+from src.data.charts.draw import png_of, svg_of
+from src.data.charts.overlays import overlaid
+from src.data.charts.pages import packaged
+from src.data.charts.paints import PAINTS
 from src.data.charts.picture import ChartPicture
-from src.data.charts.png import png_of
-from src.data.charts.svg import svg_of
+from src.data.charts.reading import chart_of
 from src.data.errors import MissingExtraError, QueryError, StorageError
 from tests.cache.counts import FULL
 from tests.charts.frames import SHARE, frame_of, gap
+from tests.charts.hostile import shape
+from tests.charts.svgs import SVG, boxes, elements, shapes, signs, words
 from tests.e2e.fresh import Fresh
 
 _SHARES = {"ACME": SHARE}
 _GAPS = [gap("2024-01-04T00:00:00", "2024-01-08T00:00:00")]
 _AROUND = pd.DatetimeIndex(["2024-01-02", "2024-01-03", "2024-01-08", "2024-01-09"])
-_SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = [
     "<script>alert(1)</script>",
     "\"><img src=x onerror='alert(1)'>",
@@ -58,75 +59,66 @@ def _with(text: str) -> pd.DataFrame:
     return frame
 
 
-def _elements(svg: str) -> list[ElementTree.Element]:
-    return list(ElementTree.fromstring(svg).iter())
-
-
-def _paths(svg: str, name: str) -> list[str]:
-    """Return the path data of the shapes of one class."""
-    return [e.attrib["d"] for e in _elements(svg) if e.get("class") == name]
-
-
-def _columns(path: str) -> list[float]:
-    """Return the left edges of the rectangles of a path."""
-    return [float(x) for x in re.findall(r"M([\d.]+) ", path)]
-
-
-def test_a_gap_is_shaded_and_no_line_leads_across() -> None:
+def test_a_gap_breaks_its_own_line_only() -> None:
     frames = {
         "ACME": frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS),
         "OTHER": frame_of([1, 2, 3, 4, 5, 6], symbol="OTHER"),
     }
     svg = svg_of(chart_of(frames, _SHARES | {"OTHER": SHARE}))
-    (broken,), (whole,) = _paths(svg, "s-hue-0"), _paths(svg, "s-hue-1")
-    assert broken.count("M") == 2 and broken.count("L") == 2
-    assert whole.count("M") == 1 and whole.count("L") == 5
-    (shaded,) = _paths(svg, "f-gap")
-    left, width = re.findall(r"M([\d.]+) [\d.]+h([\d.]+)", shaded)[0]
-    for part in broken.split("M")[1:]:
-        xs = [float(x) for x in re.findall(r"(?:^|L)([\d.]+) ", part)]
-        assert max(xs) <= float(left) or min(xs) >= float(left) + float(width)
+    broken, whole = shapes(svg, "hue-0"), shapes(svg, "hue-1")
+    assert [len(part) for part in broken] == [2, 2] and [len(part) for part in whole] == [6]
+    assert not len(boxes(svg, "gap")), "the other line has bars there"
+    assert broken[0][:, 0].max() < whole[0][2, 0] and broken[1][:, 0].min() > whole[0][3, 0]
 
 
-def test_no_bar_is_drawn_in_a_gap() -> None:
-    svg = svg_of(chart_of(frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS), _SHARES))
-    (shaded,) = _paths(svg, "f-gap")
-    left, width = map(float, re.findall(r"M([\d.]+) [\d.]+h([\d.]+)", shaded)[0])
-    for name in ("f-up", "f-volume"):
-        (bars,) = _paths(svg, name)
-        assert not any(left <= x < left + width for x in _columns(bars))
-        assert len(set(_columns(bars))) >= 4
+def test_a_gap_is_hatched_and_no_bar_is_drawn_in_it() -> None:
+    frame = frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS)
+    chart = overlaid(chart_of(frame, _SHARES), {"mean": frame["close"]})
+    svg = svg_of(chart)
+    ((left, _, right, _),) = boxes(svg, "gap")
+    assert right - left > 100 and "<pattern" in svg
+    for name in ("up", "volume"):
+        bars = boxes(svg, name)
+        assert len(bars) >= 4 and ((bars[:, 2] <= left + 0.1) | (bars[:, 0] >= right - 0.1)).all()
+    assert [len(part) for part in shapes(svg, "hue-1")] == [2, 2], "no line is drawn across it"
 
 
-def test_a_split_a_dividend_and_a_doubt_are_in_the_picture() -> None:
+def test_a_split_a_dividend_and_a_doubt_are_in_the_picture_and_its_legend() -> None:
     flagged = [{"stamp": "2024-01-05T00:00:00Z", "reason": "almost certainly wrong: spike"}]
     frame = frame_of([7, 7, 1, 1], flagged=flagged)
     plain = svg_of(chart_of(frame, _SHARES))
     frame["split"], frame["dividend"] = [0, 0, 7.0, 0], [0, 0.5, 0, 0]
     svg = svg_of(chart_of(frame, _SHARES))
-    assert len(_paths(svg, "s-split")) == 1 and not _paths(plain, "s-split")
-    assert len(_paths(svg, "s-dividend")) == 1 and len(_paths(svg, "s-doubt")) == 1
-    assert "split 7:1" in svg and "split 7:1" not in plain
-    titles = [e.text for e in _elements(svg) if e.tag == f"{_SVG}title"]
-    assert {"dividend 0.5 USD", "almost certainly wrong: spike"} <= set(titles)
+    assert len(shapes(svg, "split")) == 1 and not shapes(plain, "split")
+    assert len(signs(svg, "dividend")) == 1
+    assert "split 7:1" in words(svg, "split") and "!" in words(svg, "doubt")
+    legend = {"| 1 split", "◇ 1 dividend", "! 1 doubtful bar"}
+    assert legend <= set(words(svg)) and not legend <= set(words(plain))
+    assert "dividend 0.5 USD. almost" not in svg and "almost certainly wrong: spike" in svg
 
 
 def test_bars_that_may_change_are_pale() -> None:
     frame = frame_of([1, 2, 3, 2])
     frame["state"] = ["final", "final", "provisional", "forming"]
     svg = svg_of(chart_of(frame, _SHARES))
-    assert len(_columns(_paths(svg, "f-up")[0])) == 4, "a wick and a body for each of two"
-    assert len(_columns(_paths(svg, "f-up-pale")[0])) == 2
-    assert len(_columns(_paths(svg, "f-down-pale")[0])) == 2
-    assert "may still change" in svg
+    assert len(boxes(svg, "up")) == 4, "a wick and a body for each of two"
+    assert len(boxes(svg, "up-pale")) == len(boxes(svg, "down-pale")) == 2
+    assert "pale: may still change" in words(svg)
+
+
+def test_a_picture_is_light_on_any_system() -> None:
+    svg = svg_of(chart_of(frame_of([1, 2]), _SHARES))
+    assert "prefers-color-scheme" not in svg and "currentColor" not in svg
+    ((left, top, right, bottom),) = boxes(svg, "paper")
+    assert (left, top, right, bottom) == pytest.approx((0, 0, 800, 500), abs=0.1)
 
 
 def test_250_bars_are_a_few_elements() -> None:
     rng = np.random.default_rng(3)
     frame = frame_of(100 + np.cumsum(rng.normal(size=250)), "2023-01-03")
     svg = svg_of(chart_of(frame, _SHARES))
-    assert len(_elements(svg)) < 60
-    assert len(svg) < 25_000
+    assert len(elements(svg)) < 150
+    assert len(svg) < 60_000
     assert "250 bars given: 250 drawn, 0 merged, 0 refused" in svg
 
 
@@ -134,14 +126,10 @@ def test_250_bars_are_a_few_elements() -> None:
 def test_hostile_texts_are_texts_in_every_picture(text: str) -> None:
     picture = plot(_with(text))
     plain = plot(_with("usual"))
-
-    def shapes(svg: str) -> Counter[str]:
-        """Return how many elements there are of each name, but for texts, which may lack room."""
-        return Counter(e.tag for e in _elements(svg) if e.tag != f"{_SVG}text")
-
-    assert shapes(picture.svg()) == shapes(plain.svg())
-    tags = Counter(re.findall(r"<(?!text|/text)[a-z/]+", plain.html()))
-    assert Counter(re.findall(r"<(?!text|/text)[a-z/]+", picture.html())) == tags
+    assert shape(picture.html()) == shape(plain.html())
+    tags = {one.tag.removeprefix(SVG) for one in elements(picture.svg())}
+    assert tags <= {"svg", "title", "desc", "defs", "style", "g", "path", "text", "use", "rect",
+                    "clipPath", "pattern"}  # fmt: skip
     assert picture.png().startswith(b"\x89PNG")
 
 
@@ -149,13 +137,14 @@ def test_hostile_texts_are_texts_in_every_picture(text: str) -> None:
 @settings(max_examples=40 if FULL else 15, deadline=None)
 def test_no_text_becomes_an_element(text: str) -> None:
     chart = chart_of(_with(text), {text: SHARE})
-    tags = [e.tag for e in _elements(svg_of(chart)) if e.tag not in (f"{_SVG}path", f"{_SVG}text")]
-    assert set(tags) <= {f"{_SVG}{name}" for name in ("svg", "title", "desc", "style")}
+    assert not {"script", "image", "a", "foreignObject"} & {
+        one.tag.removeprefix(SVG) for one in elements(svg_of(chart))
+    }
     assert html_of(chart).count("<script") == 2, "its data, its own script"
 
 
 def test_no_picture_names_another_host() -> None:
-    """But for the name of the language SVG, which nothing loads."""
+    """But for the names of languages, which nothing loads."""
     page = plot(_with("https://example.org/x.js")).html()
     script = packaged("lightweight-charts.js")
     assert script in page
@@ -163,10 +152,12 @@ def test_no_picture_names_another_host() -> None:
     assert "src=" not in page and "@import" not in page and "url(" not in page
     own = plot(_with("usual"))
     hosts = re.compile(r"https?://[^\"' ]+")
-    assert set(hosts.findall(own.svg())) == {"http://www.w3.org/2000/svg"}
+    assert set(hosts.findall(own.svg())) == {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
     # The link at the foot, which loads nothing, names whose script it is.
-    named = {"http://www.w3.org/2000/svg", "https://www.tradingview.com/"}
-    assert set(hosts.findall(own.html().replace(script, ""))) == named
+    assert set(hosts.findall(own.html().replace(script, ""))) == {"https://www.tradingview.com/"}
     assert b"http" not in own.png()
 
 
@@ -222,8 +213,9 @@ def test_a_chart_is_drawn_only_after_that_of_another_thread(
     def is_blocked() -> bool:
         frame = sys._current_frames().get(other.ident or 0)
         line = frame and linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        return line is not None and line.strip() == "with _drawing.lock:"
+        return line is not None and line.strip().startswith("with _drawing.lock")
 
+    @wraps(print_png)
     def watched(*arguments: Any, **more: Any) -> None:
         drawing.append(threading.get_ident())
         if len(drawing) == 1:
@@ -251,18 +243,20 @@ def test_settings_of_the_library_change_no_picture() -> None:
         assert png_of(chart, 300, 200) == usual
 
 
-def test_a_png_without_the_plot_extra_raises_naming_the_extra(
+def test_a_picture_without_the_plot_extra_raises_naming_the_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(
-        MissingExtraError, match=r"drawing a chart as PNG needs the `plot` extra .*plot\]"
-    ):
-        plot(frame_of([1, 2])).png()
-    assert "<svg" in plot(frame_of([1, 2])).svg()
+    picture = plot(frame_of([1, 2]))
+    for form, draw in (("PNG", picture.png), ("SVG", picture.svg)):
+        words = rf"drawing a chart as {form} needs the `plot` extra .*plot\]"
+        with pytest.raises(MissingExtraError, match=words):
+            draw()
+    assert "2 bars given" in picture.html(), "a page needs no extra"
+    assert "needs the `plot` extra" in picture._repr_html_()
 
 
-def test_only_a_png_loads_the_drawing_library(fresh: Fresh) -> None:
+def test_only_a_picture_loads_the_drawing_library(fresh: Fresh) -> None:
     script = (
         "import sys, pandas as pd, onetape\n"
         "stamps = pd.date_range('2024-01-01', periods=3)\n"
@@ -271,7 +265,7 @@ def test_only_a_png_loads_the_drawing_library(fresh: Fresh) -> None:
         "onetape.DataManager\n"
         "assert not any(n.startswith('onetape.data.charts') for n in sys.modules)\n"
         "chart = onetape.plot(frame)\n"
-        "chart.svg(), chart.html()\n"
+        "chart.html()\n"
         "assert 'matplotlib' not in sys.modules\n"
         "chart.png()\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from src.data.charts.chart import chart_of
+from src.data.charts.reading import chart_of
 from src.data.cli.answers import Blocks, chart
 from tests.charts.frames import frame_of
 from tests.charts.pages import columns_of, read_page
@@ -71,7 +71,8 @@ def test_plot_json_contains_the_drawn_values(run: Run) -> None:
     assert ran.json["counts"] == {"given": 48, "drawn": 48, "merged": 0, "refused": 0}
     assert ran.json["written"] == ["a.svg"] and ran.json["complete"] is True
     assert len(ran.json["series"][0]["close"]) == 48
-    assert set(ran.json["series"][0]["vendor"]) == {"binance"}
+    assert ran.json["series"][0]["vendors"] == ["binance"]
+    assert set(ran.json["series"][0]["vendor"]) == {0}
 
 
 def test_the_page_of_seven_days_has_each_minute_of_them(run: Run, tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_the_page_of_seven_days_has_each_minute_of_them(run: Run, tmp_path: Path
     seen = read_page((tmp_path / "week.html").read_text())
     given = seen.data["counts"]["given"]
     assert ran.code in (0, 1) and 7 * 1440 <= given < 8 * 1440
-    assert seen.data["each"] == 1 and seen.data["candle"] == ""
+    assert seen.data["candle"] == ""
     assert len(columns_of(seen.data)["close"]) == seen.data["counts"]["drawn"] == given
     assert "one candle" not in seen.text
 

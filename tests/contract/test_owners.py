@@ -63,7 +63,7 @@ OWNERS = {
     "rich": ("cli", "progress.bar"),
     "shtab": ("cli.completion",),
     "croniter": ("db.",),
-    "matplotlib": ("charts.png",),
+    "matplotlib": ("charts.draw",),
     "redis": (),  # of programs alone, which give their clients
     "valkey": (),
     "sqlalchemy": ("db.",),

@@ -15,7 +15,6 @@ import pytest
 
 from onetape.aio import AsyncDataManager
 from src.data import plot
-from src.data.charts.layout import layout_of
 from src.data.charts.picture import ChartPicture
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, QueryError
@@ -40,7 +39,7 @@ def test_a_plot_draws_the_bars_of_get_ohlcv(manager: DataManager, vendors: Vendo
     assert np.array_equal(series.values, frame[columns].to_numpy().T)
     assert series.vendor_names == ("binance",) and not picture.chart.gaps
     assert picture.chart.axis.zone == "UTC" and picture.chart.complete
-    assert layout_of(picture.chart, 800, 500).counts == (48, 48, 0, 0)
+    assert picture.chart.counts() == (48, 48, 0, 0)
     again = plot(frame)
     assert again.chart.ribbon == picture.chart.ribbon
     assert again.svg() == picture.svg(), "the frame contains all information"

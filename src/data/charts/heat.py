@@ -36,20 +36,7 @@ STATES = (
 )
 _SIGN = {state.name: state.sign for state in STATES}
 _STATES = ("suspect", "provisional", "empty", "final")
-MONTHS_OF_YEAR = (
-    "Jan",
-    "Feb",
-    "Mar",
-    "Apr",
-    "May",
-    "Jun",
-    "Jul",
-    "Aug",
-    "Sep",
-    "Oct",
-    "Nov",
-    "Dec",
-)
+MONTHS_OF_YEAR = tuple("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
 
 
 class Months(NamedTuple):

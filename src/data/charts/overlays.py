@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -14,9 +15,10 @@ from ..calendars.localtime import offset_ms
 from ..errors import ConfigError, QueryError
 from ..model.instant import DAY_MS
 from ..model.printable import printable
-from ..model.texts import plain_number
+from ..model.texts import counted, plain_number
 from ..model.timeframe import Timeframe
-from .chart import Axis, Chart, Ints, Mark, Overlay, with_dates
+from .chart import Axis, Chart, Ints, Mark, Overlay
+from .reading import LARGEST, with_dates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,13 +27,11 @@ if TYPE_CHECKING:
 
 _SIDES = {"buy": "buy", "long": "buy", "b": "buy", "sell": "sell", "short": "sell", "s": "sell"}
 _TIMES, _COLUMNS = ("time", "timestamp", "date", "datetime"), ("side", "price", "text")
-_MOST_LINES = 8
-_LARGEST = 1e300
 
 
 def overlaid(
     chart: Chart,
-    lines: Mapping[str, pd.Series] | None = None,
+    lines: Mapping[str, pd.Series | int] | None = None,
     marks: pd.DataFrame | Iterable[Mapping[str, Any]] | None = None,
     instrument: Instrument | None = None,
 ) -> Chart:
@@ -39,8 +39,9 @@ def overlaid(
 
     Args:
         chart: Chart of one symbol.
-        lines: Maps the name of each line to its values, a Series with a time index. A value is
-            drawn on the bar that contains its time; the line has a break at a bar without a value.
+        lines: Maps the name of each line to its values, a Series with a time index, or to a number
+            of bars, of whose closes the line is the moving average. A value is drawn on the bar
+            that contains its time; the line has a break at a bar without a value.
         marks: Trades or notes: a DataFrame, or mappings, with ``time`` (or a time index) and
             optionally ``side`` (``buy`` or ``sell``), ``price`` and ``text``.
         instrument: The chart's instrument, whose sessions end the last bar of each day; None if it
@@ -57,49 +58,49 @@ def overlaid(
             "lines and marks can only be drawn on a chart of one symbol",
             hint="pass bars of one symbol",
         )
-    drawn, notes = [], list(chart.notes)
+    drawn, notes = [], []
     for name, values in (lines or {}).items():
         line, outside = _line(chart, printable(str(name)), values, instrument)
         drawn.append(line)
-        notes += _outside_notes(outside, f"value{'s' * (outside > 1)} of {line.name}")
-    if len(drawn) > _MOST_LINES:
-        raise QueryError(
-            f"too many lines on one chart: {len(drawn)}", hint=f"use at most {_MOST_LINES}"
-        )
+        if outside:
+            notes.append(f"not drawn: {counted(outside, 'value')} of {line.name} outside the bars")
     added, outside = _marks(chart, [] if marks is None else marks, instrument)
-    notes += _outside_notes(outside, f"mark{'s' * (outside > 1)}")
+    if outside:
+        notes.append(f"not drawn: {counted(outside, 'mark')} outside the bars")
     both = tuple(sorted((*chart.marks, *added)))
-    return replace(chart, lines=tuple(drawn), marks=both, notes=tuple(notes))
-
-
-def _outside_notes(count: int, what: str) -> list[str]:
-    return [f"not drawn: {count:,} {what} outside the bars"] if count else []
+    return replace(chart, lines=tuple(drawn), marks=both, notes=(*chart.notes, *notes))
 
 
 def _line(
     chart: Chart, name: str, values: Any, instrument: Instrument | None
 ) -> tuple[Overlay, int]:
     """Return one line, and count its values whose time is not within any bar."""
+    row = np.full(len(chart.axis), np.nan)
+    what = f"line {name[:40]!r}"
+    if isinstance(values, int) and not isinstance(values, bool) and values > 0:
+        closes = chart.series[0].values[3]
+        if len(closes) >= values:
+            means = np.lib.stride_tricks.sliding_window_view(closes, values).mean(axis=1)
+            row[chart.series[0].slots[values - 1 :]] = means
+        return Overlay(name, row), 0
     if (
         not hasattr(values, "index")
         or not hasattr(values, "to_numpy")
         or hasattr(values, "columns")
     ):
         raise QueryError(
-            f"line {name[:40]!r} is a {type(values).__name__}, not a Series",
-            hint="use a pandas Series of numbers with a time index",
+            f"{what} is a {type(values).__name__}, not a Series",
+            hint="use a pandas Series of numbers with a time index, or a number of bars to average",
         )
     try:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as exc:
         raise QueryError(
-            f"line {name[:40]!r} has values that are not numbers",
-            hint="use a Series of numbers",
+            f"{what} has values that are not numbers", hint="use a Series of numbers"
         ) from exc
-    slots = _slots(chart, _stamps(chart, values.index, f"line {name[:40]!r}"), instrument)
-    is_there = np.abs(numbers) < _LARGEST  # false for NaN
+    slots = _slots(chart, _stamps(chart, values.index, what), instrument)
+    is_there = np.abs(numbers) < LARGEST  # false for NaN
     is_on = is_there & (slots >= 0)
-    row = np.full(len(chart.axis), np.nan)
     row[slots[is_on]] = numbers[is_on]
     return Overlay(name, row), int((is_there & (slots < 0)).sum())
 
@@ -196,19 +197,15 @@ def _slots(chart: Chart, stamps: Ints, instrument: Instrument | None) -> Ints:
 def _ends(chart: Chart, instrument: Instrument | None) -> Ints:
     """Return the time at which the bar of each slot ends."""
     stamps = chart.axis.stamps
-    if chart.timeframe:
-        timeframe = Timeframe.parse(chart.timeframe)
-        if instrument is not None and timeframe.is_intraday:
-            try:
-                return calendar_for(instrument).closes(timeframe, stamps)
-            except ConfigError:  # the exchange has no calendar
-                pass
-        return stamps + timeframe.longest_ms
-    if len(stamps) < 2:
-        return stamps + 1
-    shortest = int(np.diff(stamps).min())
-    # Months are of different lengths, and February is the shortest.
-    return stamps + (shortest + 3 * DAY_MS if shortest >= 28 * DAY_MS else shortest)
+    if not chart.timeframe:
+        shortest = int(np.diff(stamps).min()) if len(stamps) > 1 else 1
+        # Months are of different lengths, and February is the shortest.
+        return stamps + (shortest + 3 * DAY_MS if shortest >= 28 * DAY_MS else shortest)
+    timeframe = Timeframe.parse(chart.timeframe)
+    if instrument is not None and timeframe.is_intraday:
+        with suppress(ConfigError):  # the exchange has no calendar
+            return calendar_for(instrument).closes(timeframe, stamps)
+    return stamps + timeframe.longest_ms
 
 
 def _session(axis: Axis, stamp: int) -> int:

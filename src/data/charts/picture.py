@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CacheError, DataError, QueryError
+from ..errors import CacheError, DataError, MissingExtraError, QueryError
+from ..model.html import element
 from ..model.picture import Picture
 from ..model.provenance import ATTRS_KEY
-from .chart import Chart, chart_of
-from .html import html_of
+from .chart import Chart
 from .overlays import overlaid
-from .svg import svg_of
+from .reading import chart_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,16 +47,20 @@ class ChartPicture(Picture):
 
     def png(self, width: int = 800, height: int = 500) -> bytes:
         """Return the picture as PNG; requires the ``plot`` extra. The size is in pixels."""
-        from .png import png_of
+        from .draw import png_of
 
         return png_of(self.chart, width, height)
 
     def svg(self, width: int = 800, height: int = 500) -> str:
-        """Return the picture as SVG; the size is in pixels."""
-        return str(svg_of(self.chart, width, height))
+        """Return the picture as SVG; requires the ``plot`` extra. The size is in pixels."""
+        from .draw import svg_of
+
+        return svg_of(self.chart, width, height)
 
     def html(self) -> str:
         """Return a page with the chart, which can be zoomed and needs no network."""
+        from .chart_page import html_of
+
         return html_of(self.chart)
 
     def save(self, path: str | Path) -> Path:
@@ -76,7 +80,10 @@ class ChartPicture(Picture):
         return put(path, (self.svg() if ending == ".svg" else self.html()).encode())
 
     def _repr_html_(self) -> str:
-        return self.svg()
+        try:
+            return self.svg()
+        except MissingExtraError as missing:
+            return element("p", f"{self!r}: {missing}")
 
 
 def picture_ending(path: str | Path) -> str:
@@ -85,12 +92,21 @@ def picture_ending(path: str | Path) -> str:
     Raises:
         QueryError: The extension does not belong to a supported picture format.
     """
-    ending = Path(path).suffix.lower()
-    if ending not in _ENDINGS:
-        why = f"unknown extension {ending}" if ending else "no file extension"
+    return check_ending(Path(path), "picture", _ENDINGS, ".png, .svg or .html")
+
+
+def check_ending(path: Path, what: str, endings: tuple[str, ...], accepted: str) -> str:
+    """Return the extension of a file in lowercase.
+
+    Raises:
+        QueryError: The extension is not one of ``endings``.
+    """
+    ending = path.suffix.lower()
+    if ending not in endings:
+        why = f"unknown extension {path.suffix}" if ending else "no file extension"
         raise QueryError(
-            f"cannot determine the format of picture {str(path)!r}: {why}",
-            hint="use a name that ends in .png, .svg or .html",
+            f"cannot determine the format of {what} {str(path)!r}: {why}",
+            hint=f"use a name that ends in {accepted}",
         )
     return ending
 
@@ -98,7 +114,7 @@ def picture_ending(path: str | Path) -> str:
 def plot(
     frames: pd.DataFrame | Mapping[str, pd.DataFrame],
     *,
-    lines: Mapping[str, pd.Series] | None = None,
+    lines: Mapping[str, pd.Series | int] | None = None,
     marks: pd.DataFrame | Iterable[Mapping[str, Any]] | None = None,
 ) -> ChartPicture:
     """Return a chart of bars that you already have.
@@ -117,9 +133,9 @@ def plot(
     Args:
         frames: Frame from ``get_ohlcv``; any frame with columns ``open high low close`` and a time
             index or time column; or the dict from ``get_ohlcv_batch``. It is not changed.
-        lines: Maps the name of each line over the bars of one symbol to its values: a Series of
-            numbers with a time index (naive times are UTC), such as
-            ``frame["close"].rolling(50).mean()``.
+        lines: Maps the name of each line over the bars of one symbol to a number of bars, of whose
+            closes it is the moving average, or to its values: a Series of numbers with a time index
+            (naive times are UTC).
         marks: Trades or notes over the bars of one symbol: a DataFrame, or a list of dicts, with
             ``time`` (or a time index) and optionally ``side`` (``buy`` or ``sell``), ``price``,
             ``text``.
@@ -131,27 +147,28 @@ def plot(
         QueryError: A value is not a frame of bars; several frames have different timeframes,
             adjustments or sessions, or no bar in common; or a line or mark cannot be read.
     """
-    several = frames if isinstance(frames, Mapping) else {"": frames}
-    provenances = {
-        str(name): facts
-        for name, frame in several.items()
-        if isinstance(facts := getattr(frame, "attrs", {}).get(ATTRS_KEY), Mapping)
-        and facts.get("symbol")
-    }
-    instruments = _instruments(provenances) if provenances else {}
+    instruments = _instruments(frames if isinstance(frames, Mapping) else {"": frames})
     chart = chart_of(frames, instruments)
     instrument = next(iter(instruments.values()), None)
     return ChartPicture(overlaid(chart, lines, marks, instrument))
 
 
-def _instruments(provenances: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
-    """Return the instruments for the symbols in ``provenances``, omitting unknown ones."""
+def _instruments(frames: Mapping[str, Any]) -> dict[str, Instrument]:
+    """Return the instruments of frames with provenance, omitting unknown ones."""
+    told = {
+        str(name): facts
+        for name, frame in frames.items()
+        if isinstance(facts := getattr(frame, "attrs", {}).get(ATTRS_KEY), Mapping)
+        and facts.get("symbol")
+    }
+    if not told:
+        return {}
     from ..data_manager import ProviderSelector, existing_data_manager
 
     manager = existing_data_manager()
     selector = manager.provider_selector if manager else ProviderSelector()
     instruments = {}
-    for name, facts in provenances.items():
+    for name, facts in told.items():
         try:
             instrument = selector.instrument(facts["symbol"])
         except QueryError:

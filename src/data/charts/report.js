@@ -61,7 +61,7 @@
 
   const filter = document.getElementById("filter"), count = document.getElementById("filtered");
   if (filter) {
-    const rows = [...document.querySelectorAll(".list tr[data-at^='series/']")];
+    const rows = [...document.querySelectorAll(".filtered tbody tr")];
     filter.hidden = false;
     filter.addEventListener("input", () => {
       const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -84,15 +84,12 @@
       if (box && !box.dataset.drawn) {
         box.dataset.drawn = "yes";
         const {symbol, timeframe, lane, line: {times, closes}} = data.series[Number(view.dataset.series)];
-        const decimals = closes.reduce((most, close) => Math.max(most, close.toFixed(12).replace(/0+$/, "").split(".")[1]?.length ?? 0), 0);
-        const whole = closes.map(close => Math.round(close * 10 ** decimals));
-        const steps = values => values.map((value, at) => value - (at ? values[at - 1] : 0));
-        const seconds = times.map(time => Date.parse(time.length === 10 ? `${time}T00:00:00Z` : time) / 1000);
+        const places = closes.reduce((most, close) => Math.max(most, Math.min(4, `${close}`.split(".")[1]?.length ?? 0)), 2);
         drawChart(box, {
-          title: `${symbol} ${timeframe}${lane ? `@${lane}` : ""}`, about: `${closes.length} closes, evenly spread`,
-          is_live: closes.every(close => Math.abs(close) < 9e13), is_daily: times.every(time => time.length === 10), time: steps(seconds).map(step => [step, 1]), last: null,
-          series: [{decimals, filled: [[0, closes.length]], breaks: [], close: steps(whole), pale: [], vendors: []}],
-          lines: [], gaps: [], marks: [], ribbon: [], sessions: [],
+          title: `${symbol} ${timeframe}${lane ? `@${lane}` : ""}`, about: `${closes.length} closes, evenly spread`, places,
+          is_live: closes.every(close => Math.abs(close) < 9e13), is_daily: times.every(time => time.length === 10), last: null,
+          time: times.map(time => Date.parse(time.length === 10 ? `${time}T00:00:00Z` : time) / 1000),
+          series: [{symbol, close: closes, breaks: []}], lines: [], gaps: [], marks: [], sessions: [],
         });
       }
     } else if (map && map.rows.length && place && !place.dataset.cell) drawMap();

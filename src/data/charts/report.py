@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .. import __version__
 from ..bars.client import Wishes
@@ -31,33 +31,27 @@ from ..once import cached_property
 from ..prices.judgement.findings import SEVERITIES
 from .attention import HOLES, attention_of, look_at, rank_of, unlisted_holes
 from .heat import Months, cells_of, heat_map, months_of, unread_cells
-from .html import page_data
-from .layout import layout_of
-from .page import plain_values
-from .picture import answered
-from .svg import svg_drawn
+from .pages import plain_values
+from .picture import answered, check_ending
+from .report_pages import page_name, page_of
+from .returns import returns_of
+from .values import chart_values
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
     from ..data_manager import DataManager
-    from ..jobs.gaps import GapReport
+    from ..jobs.gaps import GapReport, SeriesGaps
     from ..model.explanation import Explanation
     from ..model.query import BarsQuery
     from ..model.series import SeriesKey
     from ..model.stored import ComparedBars, CoverageSpan, LoggedCommit
-    from .report_page import Drawing
 
 T = TypeVar("T")
-_Examined: TypeAlias = tuple[dict[str, Any] | None, dict[str, list[Any]]]
-
 # Maximum number of entries of a list in a report; each list states its total.
 MOST_SPANS, MOST_COMMITS, MOST_OF_ALL = 400, 200, 200
 # In a report on everything: number of series on a page, and of closes and reasons for each series.
 SERIES_A_PAGE, _CLOSES, _MOST_REASONS = 500, 60, 20
-# Number of times whose text is kept: those of many markets and timeframes.
-_TIMES = 4096
-_WIDTH, _HEIGHT = 1000, 480
-_PAGES, _DATA = (".html", ".htm"), (".json",)
+_ENDINGS = (".html", ".htm", ".json")
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,12 +60,12 @@ class StoredReport(InLines):
 
     Attributes:
         data: JSON-serializable values, as printed by ``onetape report --json``; without NaN.
-        drawings: Chart of each entry in ``data["series"]``, or None for an entry without a chart;
-            empty in a report on everything.
+        charts: Values of the chart of each entry in ``data["series"]``, or None for an entry without
+            a chart; empty in a report on everything.
     """
 
     data: dict[str, Any]
-    drawings: tuple[Drawing | None, ...] = ()
+    charts: tuple[dict[str, Any] | None, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the data of the report as a dict for JSON."""
@@ -89,9 +83,7 @@ class StoredReport(InLines):
         return max(1, -(-len(self.data["series"]) // SERIES_A_PAGE))
 
     def _page(self, number: int, stem: str, ending: str) -> str:
-        from .report_page import page_of
-
-        return page_of(part_of(self.data, number, self.pages), self.drawings, (stem, ending))
+        return page_of(part_of(self.data, number, self.pages), self.charts, (stem, ending))
 
     def save(self, path: str | Path) -> Path:
         """Write the report as a page (``.html``) or as JSON (``.json``); return the path.
@@ -103,11 +95,9 @@ class StoredReport(InLines):
             QueryError: The name has a different extension.
             StorageError: The file cannot be written; no partial file is left.
         """
-        from .report_all import page_name
-
         path = Path(path)
         check_report_path(path)
-        if path.suffix.lower() in _DATA:
+        if path.suffix.lower() == ".json":
             return put(path, (json.dumps(self.data, indent=2, allow_nan=False) + "\n").encode())
         # The first page is written last, so that it never links to missing pages.
         for number in range(self.pages, 1, -1):
@@ -227,12 +217,7 @@ def check_report_path(path: Path) -> None:
         QueryError: The extension is neither ``.html`` nor ``.json``.
         StorageError: The path is a folder or a device, or its folder does not exist.
     """
-    if path.suffix.lower() not in (*_PAGES, *_DATA):
-        why = f"unknown extension {path.suffix}" if path.suffix else "no file extension"
-        raise QueryError(
-            f"cannot determine the format of report {str(path)!r}: {why}",
-            hint="use a name that ends in .html (a page) or .json",
-        )
+    check_ending(path, "report", _ENDINGS, ".html (a page) or .json")
     check_target(path)
 
 
@@ -250,56 +235,35 @@ def _series_report(
     stored = {lane.lane: lane.to_json() for lane in explanation.stored}
     keys = [gaps_of_series.series for gaps_of_series in gaps.series]
     first = next(iter(keys if is_of_vendor else client.answering(keys)), None)
-    sections, drawings = [], []
+    sections, charts = [], []
     for series_gaps in gaps.series:
-        entry = entries.get(series_gaps.series)
-        if entry is None:  # stored a moment ago
+        if series_gaps.series not in entries:  # stored a moment ago
             continue
+        entry = entries[series_gaps.series]
+        chart = entry.chart
+        months = months_of([entry.coverage], client.clock.now_ms())
         section = entry.plain() | {
             "answers": series_gaps.series == first,
             "gaps": series_gaps.as_dict(),
+            "stored": stored.get(series_gaps.series.folder),
+            "fingerprint": chart.fingerprint if chart else None,
+            "drawn": chart.values["counts"] if chart else None,
+            "returns": chart.returns if chart else None,
         }
-        section["stored"] = stored.get(series_gaps.series.folder)
-        drawn = _chart_of(client, entry)
-        section["fingerprint"] = drawn.fingerprint if drawn else None
-        section["drawn"] = drawn.drawn if drawn else None
-        if series_gaps.problem:
-            entry.problems["gaps"] = series_gaps.problem
-        months = months_of([entry.coverage], client.clock.now_ms())
         section["heat"] = heat_map([(series_name(section), entry.cells(months))], months)
-        section["problems"] = entry.problems
-        section["attention"] = entry.attention(section["gaps"])
-        sections.append(section)
-        drawings.append(drawn.drawing if drawn else None)
+        sections.append(section | entry.verdict(series_gaps))
+        charts.append(chart.values if chart else None)
     name = f"{explanation.instrument.symbol} {explanation.timeframe}"
     data = _frame(client, name, sections, gaps) | {"sources": explanation.to_json()}
-    return StoredReport(plain_values(data), tuple(drawings))
+    return StoredReport(plain_values(data), tuple(charts))
 
 
-class _DrawnChart(NamedTuple):
-    """A chart of a series, with the fingerprint of its bars and the counts of drawn rows."""
+class _Drawn(NamedTuple):
+    """A chart of a series as plain values, with the fingerprint and the returns of its bars."""
 
+    values: dict[str, Any]
     fingerprint: str
-    drawn: dict[str, int]
-    drawing: Drawing
-
-
-def _chart_of(client: BarsClient, entry: _Entry) -> _DrawnChart | None:
-    """Return a chart of a series, or None if no query would be answered from that series."""
-
-    def draw() -> _DrawnChart | None:
-        """Query the bars offline and draw them; None if no query is answered from the series."""
-        from .report_page import Drawing
-
-        query = entry.question
-        if query is None:
-            return None
-        frame, chart = answered(client, query)
-        layout = layout_of(chart, _WIDTH, _HEIGHT)
-        drawing = Drawing(svg_drawn(chart, layout), page_data(chart))
-        return _DrawnChart(fingerprint(frame), layout.counts._asdict(), drawing)
-
-    return entry.part("chart", draw, None)
+    returns: dict[str, Any]
 
 
 # --- everything ------------------------------------------------------------------------------
@@ -308,39 +272,26 @@ def _chart_of(client: BarsClient, entry: _Entry) -> _DrawnChart | None:
 def _full_report(
     client: BarsClient, entries: dict[SeriesKey, _Entry], gaps: GapReport, samples: int
 ) -> StoredReport:
-    sections, listed = [], []
-    for series_gaps in gaps.series:
-        entry = entries.get(series_gaps.series)
-        if entry is None:  # stored a moment ago
-            continue
-        listed.append(series_gaps.as_dict())
-        quality = entry.quality
-        findings = Counter(f["severity"] for f in quality["findings"]) if quality else Counter()
+    listed = {one.series: one for one in gaps.series if one.series in entries}
+    months = months_of((entries[key].coverage for key in listed), client.clock.now_ms())
+    expected: dict[tuple[Any, ...], bool] = {}
+    sections, rows = [], []
+    for key, series_gaps in listed.items():
+        entry = entries[key]
+        quality = entry.quality or {}
+        findings = Counter(finding["severity"] for finding in quality.get("findings", ()))
         section = {
             **entry.named(),
-            "rows": quality["rows"] if quality else None,
-            "first": quality["first"] if quality else None,
-            "last": quality["last"] if quality else None,
+            **{name: quality.get(name) for name in ("rows", "first", "last", "score")},
             "vendors": entry.vendors,
-            "score": quality["score"] if quality else None,
             "findings": {name: findings[name] for name in reversed(SEVERITIES)},
             "gaps": series_gaps.counts,
             "gap_bars": series_gaps.bars,
             "line": entry.line,
-            "confirmed": entry.compared["confirmed"],
-            "contradicted": entry.compared["contradicted"],
+            **{name: entry.compared[name] for name in ("confirmed", "contradicted")},
         }
-        if series_gaps.problem:
-            entry.problems["gaps"] = series_gaps.problem
-        sections.append(section)
-    shown = [entries[series.series] for series in gaps.series if series.series in entries]
-    months = months_of((entry.coverage for entry in shown), client.clock.now_ms())
-    expected: dict[tuple[Any, ...], bool] = {}
-    rows = []
-    for section, entry, classified in zip(sections, shown, listed, strict=True):
         rows.append((series_name(section), entry.cells(months, expected)))
-        section["problems"] = entry.problems
-        section["attention"] = entry.attention(classified)
+        sections.append(section | entry.verdict(series_gaps))
     sections.sort(key=lambda section: rank_of(section["attention"]))
     data = _frame(client, "", sections, gaps)
     if samples and not sections:
@@ -434,60 +385,71 @@ class _Entry:
         )
 
     @cached_property
-    def _examination(self) -> _Examined:
-        """The validation report as a dict, and a few of the bars; None and no bars if validation failed."""
+    def _examined(self) -> tuple[dict[str, Any] | None, dict[str, list[Any]]]:
+        """The validation report as a dict, and a few of the bars, because there may be many series.
 
-        def read() -> _Examined:
-            """Validate the series; return its report and the bars to draw.
+        None and no bars if validation failed.
+        """
+        nothing: tuple[dict[str, Any] | None, dict[str, list[Any]]] = (
+            None,
+            _line_of(BarTable.empty()),
+        )
 
-            Only these few bars are kept, because there may be many series.
-            """
+        def read() -> tuple[dict[str, Any] | None, dict[str, list[Any]]]:
             report, bars = examined(self._services, self.key)
             return report.as_dict(), _line_of(bars)
 
-        otherwise: _Examined = None, _line_of(BarTable.empty())
-        return self.part("validation", read, otherwise)
+        return self.part("validation", read, nothing)
 
     @property
     def quality(self) -> dict[str, Any] | None:
         """The validation report as a dict; None if the series cannot be validated."""
-        return self._examination[0]
+        return self._examined[0]
 
     @property
     def line(self) -> dict[str, list[Any]]:
         """The times and close prices of a few evenly spaced bars, adjusted for splits as of today."""
-        return self._examination[1]
-
-    @property
-    def ends(self) -> tuple[int, int] | None:
-        """The timestamps of the first and last bar, or None if the series has no bars."""
-        quality = self.quality
-        if quality is None or quality["first"] is None:
-            return None
-        return parse_iso(quality["first"]), parse_iso(quality["last"])
+        return self._examined[1]
 
     @property
     def question(self) -> BarsQuery | None:
         """The offline query for all bars of the series; None if no query is answered from it."""
-        if self.ends is None:
+        quality = self.quality or {}
+        if not quality.get("rows"):
             return None
+        ends = [parse_iso(quality[name]) for name in ("first", "last")]
         is_intraday = self.key.timeframe.is_intraday
-        texts = [iso(ms)[:-1] if is_intraday else str(date_of(ms)) for ms in self.ends]
+        texts = [iso(ms)[:-1] if is_intraday else str(date_of(ms)) for ms in ends]
         query = self._client.question_for(self.key, *texts)
         return query and replace(query, offline=True)
 
-    def attention(self, gaps: dict[str, Any]) -> list[dict[str, str]]:
-        """Return the reasons why the series needs attention, worst first.
+    @cached_property
+    def chart(self) -> _Drawn | None:
+        """The chart of the series; None if no query would be answered from it."""
 
-        Args:
-            gaps: Gaps of the series, from ``SeriesGaps.as_dict``.
-        """
-        name = f"{self.key.symbol} {self.key.timeframe.label}"
-        findings = self.quality["findings"] if self.quality else ()
-        contradicted = self.compared["contradicted"]
-        further = gaps["gaps"], unlisted_holes(gaps)
-        reasons = attention_of(name, self.problems, contradicted, findings, *further)
-        return reasons[:_MOST_REASONS]
+        def draw() -> _Drawn | None:
+            query = self.question
+            if query is None:
+                return None
+            frame, chart = answered(self._client, query)
+            return _Drawn(chart_values(chart), fingerprint(frame), returns_of(chart))
+
+        return self.part("chart", draw, None)
+
+    def verdict(self, gaps: SeriesGaps) -> dict[str, Any]:
+        """Return the parts that could not be read, and the reasons for attention, worst first."""
+        if gaps.problem:
+            self.problems["gaps"] = gaps.problem
+        name, classified = f"{self.key.symbol} {self.key.timeframe.label}", gaps.as_dict()
+        reasons = attention_of(
+            name,
+            self.problems,
+            self.compared["contradicted"],
+            self.quality["findings"] if self.quality else (),
+            classified["gaps"],
+            unlisted_holes(classified),
+        )
+        return {"problems": self.problems, "attention": reasons[:_MOST_REASONS]}
 
     @cached_property
     def compared(self) -> dict[str, Any]:
@@ -566,7 +528,7 @@ def _line_of(bars: BarTable) -> dict[str, list[Any]]:
     return {"times": list(map(_time_text, bars.stamps[few].tolist())), "closes": closes}
 
 
-@lru_cache(_TIMES)
+@lru_cache(4096)  # times of many markets and timeframes
 def _time_text(ms: int) -> str:
     """Return a time as text, without midnight; series of one market have most times in common."""
     return iso(ms).removesuffix("T00:00:00Z")

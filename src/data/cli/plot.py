@@ -11,11 +11,10 @@ from .arguments import add_question, add_timeout, command, positive, question
 from .cached import manager_of
 from .output import asking
 from .report import Line, Report, Shown
-from .tables import counted, styled, titled
+from .tables import styled, titled
 
 if TYPE_CHECKING:
     from ..charts.chart import Chart
-    from ..charts.layout import ChartLayout
 
 _MOST_LINES = 5
 
@@ -35,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--out",
         metavar="FILE",
-        help=("write the chart to a .png (extra plot), .svg or .html file; default: draw it here"),
+        help="write a .png or .svg (extra plot) or .html file; default: draw the chart here",
     )
     command(
         parser,
@@ -63,8 +62,8 @@ def run(args: argparse.Namespace) -> Report:
 
         picture_ending(args.out)
         check_target(Path(args.out))
-    from ..charts.layout import layout_of
     from ..charts.picture import ChartPicture
+    from ..charts.values import chart_values
 
     manager = manager_of(args, makes_folder=True)
     with asking(args) as notes:
@@ -78,35 +77,22 @@ def run(args: argparse.Namespace) -> Report:
     assert isinstance(picture, ChartPicture)
     chart = picture.chart
     written = [str(picture.save(args.out))] if args.out is not None else []
-    layout = layout_of(chart, 800, 500)
     return Report(
-        lambda: _chart_json(chart, layout, written),
-        lambda: _chart_shown(chart, layout, written),
+        lambda: chart_values(chart) | {"complete": chart.complete, "written": written},
+        lambda: _chart_shown(chart, written),
         notes,
         ok=chart.complete,
         is_check=bool(written),
     )
 
 
-def _chart_json(chart: Chart, layout: ChartLayout, written: list[str]) -> dict[str, Any]:
-    """Return the chart as a JSON-serializable dictionary: the elements of a picture of 800 by 500 pixels."""
-    from ..charts.html import picture_data
-
-    return picture_data(chart, layout) | {"complete": chart.complete, "written": written}
-
-
-def _chart_shown(chart: Chart, layout: ChartLayout, written: list[str]) -> Iterator[Any]:
+def _chart_shown(chart: Chart, written: list[str]) -> Iterator[Any]:
     yield titled(chart.title, chart.about)
     if not written:
         yield from _blocks(chart)
-    yield styled(str(layout.counts), "dim")
-    for series in chart.series:
-        for reason, count in series.refused.items():
-            yield styled(f"{series.symbol}: {count:,} with a {reason}", "yellow")
-        if series.unordered:
-            yield styled(
-                f"{series.symbol}: {counted(series.unordered, 'row')} sorted by time", "yellow"
-            )
+    yield styled(str(chart.counts()), "dim")
+    for remark in chart.remarks()[: -len(chart.notes) or None]:
+        yield styled(remark, "yellow")
     for path in written:
         yield Line(f"written: {path}")
 

@@ -60,7 +60,7 @@ EXTRAS = {
     "fast": Extra("isal", "isal", "compresses and decompresses long files in a tenth of the time"),
     "completion": Extra("shtab", "shtab", "writes completion scripts for bash, zsh and fish"),
     "hdf5": Extra("h5py", "h5py", "migrates HDF5 files to bundles"),
-    "plot": Extra("matplotlib", "matplotlib", "draws charts as PNG"),
+    "plot": Extra("matplotlib", "matplotlib", "draws charts as PNG and SVG"),
     "db": Extra("sqlalchemy", "sqlalchemy", "keeps symbols and universes in a database"),
     "postgres": Extra("psycopg", "psycopg", "keeps symbols and universes on a PostgreSQL server"),
     "redis": Extra("redis", "redis", "connects a program's DataCache to a Redis or Valkey server"),

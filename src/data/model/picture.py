@@ -24,7 +24,7 @@ class Picture(Protocol):
         """
 
     def svg(self, width: int = 800, height: int = 500) -> str:
-        """Return the chart as SVG text, for light and dark backgrounds.
+        """Return the chart as SVG text, on a light background.
 
         For arguments and errors, see :meth:`png`.
         """
@@ -41,7 +41,7 @@ class Picture(Protocol):
         An existing file with that name is replaced atomically.
 
         Raises:
-            MissingExtraError: A PNG is requested, and matplotlib is not installed.
+            MissingExtraError: A PNG or SVG is requested, and matplotlib is not installed.
             QueryError: The file name has another extension.
             StorageError: The file cannot be written; no partial file is left.
         """
