@@ -29,6 +29,7 @@ from src.data.net.guarded_call import JobCalls, slot_of_job
 from src.data.net.leases import Leases
 from src.data.net.locks import SeriesLocks
 from src.data.net.state import State
+from src.data.vendors.foreign import run_foreign
 from tests.effort import ThreadMeter
 
 _LONG_S = 60.0
@@ -130,6 +131,29 @@ def test_threads_that_wait_for_a_series_do_not_block_its_fetcher() -> None:
     for thread in threads:
         thread.join(_LONG_S)
     assert order == ["fetched", *["needed"] * MOST_COMPUTING]
+
+
+def test_user_code_under_a_lock_does_not_block_the_thread_that_waits_for_it() -> None:
+    """A class is imported under a lock for which another thread of the batch waits in its slot."""
+    shared, lock, has_slot, order = ComputeSlots(), threading.Lock(), threading.Event(), list[str]()
+
+    def second() -> None:
+        with computing(shared):
+            has_slot.set()
+            with lock:
+                order.append("second")
+
+    def first() -> None:
+        with computing(shared), lock:
+            run_foreign(lambda: (other.start(), has_slot.wait(_LONG_S)), "mine")
+            order.append("first")
+
+    other = threading.Thread(target=second, daemon=True)
+    thread = threading.Thread(target=first, daemon=True)
+    thread.start()
+    thread.join(_LONG_S)
+    other.join(_LONG_S)
+    assert order == ["first", "second"]
 
 
 def test_a_thread_that_waits_for_another_process_frees_its_slot(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager as Context
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from time import perf_counter
 
@@ -70,13 +71,15 @@ def computing(slots: ComputeSlots) -> Iterator[None]:
 
 
 @contextmanager
-def waiting(retaking: AbstractContextManager[object] | None = None) -> Iterator[None]:
+def waiting(retaking: Context[object] | None = None, *, has_locks: bool = False) -> Iterator[None]:
     """Give up this thread's compute slot while the block waits, and wait for a slot after the block.
 
     Outside of :func:`computing`, and in another wait, this does nothing.
 
     Args:
         retaking: Context in which the thread waits for a slot after the block.
+        has_locks: Whether the thread may hold locks for which other threads wait in their slots. It
+            then continues without a slot if it does not get one soon after the block.
     """
     turn = _turn.get()
     if turn is None:
@@ -88,7 +91,7 @@ def waiting(retaking: AbstractContextManager[object] | None = None) -> Iterator[
         yield
     finally:
         with retaking or nullcontext():
-            turn.retake()
+            turn.retake(_RETAKE_S if has_locks else None)
         _turn.reset(token)
 
 
@@ -106,8 +109,7 @@ def waiting_with_locks(what: str) -> Iterator[None]:
     if turn is None:
         yield
         return
-    waits_s = turn.slots.waits_s
-    average_s = waits_s.get(what, 0.0)
+    average_s = turn.slots.waits_s.get(what, 0.0)
     gives_up = turn.has_slot and average_s > _SLOW_S
     if gives_up:
         turn.give_up()
@@ -115,6 +117,6 @@ def waiting_with_locks(what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        waits_s[what] = average_s + _LATEST * (perf_counter() - started - average_s)
+        turn.slots.waits_s[what] = average_s + _LATEST * (perf_counter() - started - average_s)
         if gives_up:
             turn.retake(_RETAKE_S)

@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..clock import SystemClock
+from ..compute_slots import waiting
 from ..config.credentials import known_keys
 from ..config.offered import Offer, described, offers
 from ..errors import (
@@ -44,8 +45,6 @@ _log = logging.getLogger(__name__)
 _QUERY = re.compile(r"\?\S+")
 _LONGEST_QUOTE = 200
 _CLOCK = SystemClock()
-# The limits of user code are not known.
-_NO_LIMITS = Limits()
 # The prefix of onetape's own modules.
 _OURS = f"{__package__.rpartition('.')[0]}."
 
@@ -97,7 +96,8 @@ def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
     """
     # The place is taken here; otherwise an abandoned thread would occupy a place that other calls
     # of its job need.
-    with slot_of_job(name, _NO_LIMITS, _CLOCK):
+    # Classes are imported and constructed under the lock with which downloaders are built.
+    with waiting(has_locks=True), slot_of_job(name, Limits(), _CLOCK):
         task = BackgroundCall(name, partial(call_foreign, call, name), name=f"onetape-{name}")
         deadline = current_deadline(_CLOCK)
         return task.result_within(deadline.part() if share else deadline)
