@@ -20,6 +20,7 @@ from src.data.hosts import connect
 from src.data.hosts.decisions import is_shared_file, key_of
 from src.data.hosts.folder import SharedFolder
 from src.data.hosts.postgres import PostgresFiles
+from src.data.hosts.state import attach
 from src.data.model.retention import Retention
 from src.data.model.series import SeriesKey
 from tests.cache.bars import EVER
@@ -188,6 +189,8 @@ class Compared:
         pairs = [(key.symbol, key.timeframe) for key in keys]
         for key in keys:
             mine.read(key, EVER)  # only a read notices a bit that was flipped in bars
+        for _ in attach(mine):  # the remedy if its notes and the name of its store were damaged
+            pass
         mine.pull(pairs)
         fresh = sim.store("fresh")
         fresh.pull(pairs)

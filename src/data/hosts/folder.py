@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -290,13 +291,13 @@ class SharedFolder(BarStore):
                 raise corrupt(part.name, f"bytes of {file.path} are missing")
             else:
                 files[file.path] = known
-        for path, start, body, hashed in changed:
-            if path.parent != part.folder:
-                self._disk.make_folders(path.parent, durable=False)
-            self._write(path, start, body)
+        there = self._files(part)
+        for folder, group in groupby(changed, key=lambda change: change[0].parent):
+            self._write(folder, list(group), is_new=not there)
+        for path, _, _, hashed in changed:
             name = path.relative_to(part.folder).as_posix()
             files[name] = self._noted(path, self._state(path), hashed)
-        for name in sorted(self._files(part), key=lambda name: not name.endswith(".json")):
+        for name in sorted(there, key=lambda name: not name.endswith(".json")):
             if name not in files:
                 self._disk.remove_whole(part.folder / name)
         self.notes.keep(part.name, Note(stored.head, files))
@@ -323,16 +324,23 @@ class SharedFolder(BarStore):
             raise corrupt(part.name, f"the digest of {file.path} is wrong")
         return path, start, body, hashed
 
-    def _write(self, path: Path, start: int, body: bytes) -> None:
-        """Append to a file, or replace it."""
-        if not start:
-            write_atomically(self._disk, path, body, durable=False)
+    def _write(
+        self, folder: Path, changed: Sequence[tuple[Path, int, bytes, Any]], *, is_new: bool
+    ) -> None:
+        """Append to files in a folder, or replace them; nobody has read those of a new series yet."""
+        self._disk.make_folders(folder, durable=False)
+        if is_new:
+            self._disk.create_all(str(folder), [(path.name, body) for path, _, body, _ in changed])
             return
-        handle = self._disk.open_write(path)
-        try:
-            self._disk.write(handle, body, start)
-        finally:
-            self._disk.close(handle)
+        for path, start, body, _ in changed:
+            if not start:
+                write_atomically(self._disk, path, body, durable=False)
+                continue
+            handle = self._disk.open_write(path)
+            try:
+                self._disk.write(handle, body, start)
+            finally:
+                self._disk.close(handle)
 
     # --- files and their notes -----------------------------------------------------------------
 
