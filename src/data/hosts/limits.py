@@ -300,7 +300,14 @@ def _merge_circuit(
     mine = tables.circuit(account, rest[0])
     if mine.is_unconnected:
         return None
-    if circuit is not None:
+    # Another process of this host may have begun a trial that the server did not have yet.
+    is_trial = mine.trial_until_s > tables.now_s
+    if circuit is not None and not (
+        is_trial
+        and not circuit.is_closed
+        and circuit.trial_until_s < mine.trial_until_s - 1
+        and circuit.until_s < mine.until_s + 1
+    ):
         tables.keep_circuit(account, rest[0], circuit)
     return None if is_there or mine.is_closed else mine
 
