@@ -1,8 +1,9 @@
-"""A store that many hosts share: the cost of an entry, of a commit, of a pull and of a new host."""
+"""A store that many hosts share: the cost of a push, of a commit, of a pull and of a new host."""
 
 from __future__ import annotations
 
 import logging
+import os
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +15,9 @@ import psycopg
 from onetape.data.cache.store import BarStore
 from onetape.data.cache.values import Commit, CommitPiece
 from onetape.data.clock import ManualClock
-from onetape.data.hosts.entry import SeriesName, dump
-from onetape.data.hosts.log import Log, LogPosition
-from onetape.data.hosts.store import SharedStore
+from onetape.data.hosts.folder import SharedFolder
+from onetape.data.hosts.postgres import PostgresFiles
+from onetape.data.hosts.protocol import FileChange, Head
 from onetape.data.model.bars import BarTable
 from onetape.data.model.instant import DAY_MS, MINUTE_MS, year_start
 from onetape.data.model.kind import Basis, Kind
@@ -27,21 +28,22 @@ from tests.db.server import server
 
 from .harness import Figure, Report, Row, race
 
-SERIES, YEARS = 50, 10
-_BARE = "create table if not exists bare (n bigint primary key, body bytea not null)"
-_START, _NOW = year_start(2014), year_start(2025)
+SERIES, YEARS, MINUTE_YEARS = 500, 10, 20
+_START, _NOW = year_start(2004), year_start(2025)
 _ROUNDS, _BEST_OF = 60, 3
+_BARE = """
+create table bare_head (name text primary key, gen bigint not null, token bytea not null);
+create table bare (n bigint, path text, body bytea not null, primary key (n, path));
+insert into bare_head values ('x', 0, '');
+"""
 _NOTE = (
     "A server on the same machine, which syncs each transaction. *ms* is the time; *times* is its "
     "ratio to the time of the row's counterpart in the same run:\n\n"
-    "- *an entry*: adding one bar to the log, compared with a bare insert of the same bytes; *not synced*: "
-    "the same, but the server does not wait for the disk;\n"
-    "- *a commit of one bar* and *of a year of minutes*: with the log, compared with a folder without it;\n"
+    "- *a push of one bar*: compared with the same bytes in one transaction of a bare driver;\n"
+    "- *a commit of one bar* and *of a year of minutes*: compared with a folder that is not shared;\n"
     "- *a pull of 500 series*: nothing is new, and a bare `select 1`;\n"
-    f"- *a new host*: {SERIES} series of {YEARS} years of daily bars from their entries, and the same bars "
-    "committed to a folder without the log;\n"
-    "- *from snapshots*: the same, and a year of minutes, when the entries are pruned; compared with writing "
-    "the same files and nothing else."
+    f"- *a new host*: {SERIES} series of {YEARS} years of daily bars, and one of {MINUTE_YEARS} years of "
+    "minutes, compared with reading the same bytes by a bare driver."
 )
 
 
@@ -49,14 +51,12 @@ def measure() -> Report:
     """Measure against a server of this process's own."""
     logging.getLogger("onetape.data.hosts").setLevel(logging.ERROR)
     with server(durable=True) as url, TemporaryDirectory() as folder:
-        with server() as quick:
-            unsynced = _entries(quick, "an entry, not synced", "")
-        rows = [*_entries(url), *unsynced, *_commits(url, Path(folder)), *_pulls(url, Path(folder))]
+        rows = [_push(url), *_commits(url, Path(folder)), *_new_hosts(url, Path(folder))]
     return Report("Many hosts", _NOTE, rows, less=("times",))
 
 
-def _bars(first: int, rows: int, step: int = DAY_MS) -> Commit:
-    start = _START + first * step
+def _bars(first: int, rows: int, step: int = DAY_MS, start: int = _START) -> Commit:
+    start += first * step
     stamps = start + np.arange(rows, dtype=np.int64) * step
     price = np.round(100 + np.cumsum(np.random.default_rng(first).normal(0, 0.05, rows)), 2)
     table = BarTable(stamps, price, price + 0.5, price - 0.5, price, np.round(price * 10))
@@ -74,29 +74,44 @@ def _row(name: str, ours: list[float], others: list[float], goal: str = "") -> R
     return Row(name, figures, goal)
 
 
-def _entries(url: str, row: str = "an entry", goal: str = "times <= 1.5") -> list[Row]:
-    log, numbers = Log(url), count()
-    name, at, value = SeriesName("BENCH", "1d"), [LogPosition()], _bars(0, 1)
-    _, payload = dump(value)
+def _push(url: str) -> Row:
+    """Measure the push of one bar: 300 bytes of bars, a document, and a line of a log."""
+    shared, numbers, head = PostgresFiles(url), count(1), [Head()]
+    shared.lease("BENCH/1d", "x", 3600)
+    bodies = {
+        "2024.csv.gz": os.urandom(300),
+        "2024.metadata.json": os.urandom(1500),
+        "2024.log": b"." * 120,
+    }
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as db:
         db.execute(_BARE)
 
-        def append() -> None:
-            made = log.append(name, at[0], value)
+        def push() -> None:
+            n = next(numbers)
+            changes = [
+                FileChange(path, 0 if path.endswith("json") else n * len(body), body, 1, b"x" * 32)
+                for path, body in bodies.items()
+            ]
+            made = shared.push("BENCH/1d", head[0], changes, (), "x", frees=False)
             assert made is not None
-            at[0] = made.position
+            head[0] = made
 
         def bare() -> None:
-            db.execute("insert into bare values (%s, %s)", (next(numbers), payload))
+            n = next(numbers)
+            with db.transaction():
+                db.execute("update bare_head set gen = gen + 1, token = %s", (os.urandom(8),))
+                for path, body in bodies.items():
+                    db.execute("insert into bare values (%s, %s, %s)", (n, path, body))
 
-        times = race({"ours": append, "bare": bare}, rounds=_ROUNDS)
-    return [_row(row, times["ours"], times["bare"], goal)]
+        times = race({"ours": push, "bare": bare}, rounds=_ROUNDS)
+    shared.close()
+    return _row("a push of one bar", times["ours"], times["bare"], "times <= 1.5")
 
 
 def _commits(url: str, folder: Path) -> list[Row]:
     clock, steps = ManualClock(_NOW), {"ours": count(), "alone": count()}
     stores = {
-        "ours": SharedStore(Log(url), folder / "ours", clock=clock),
+        "ours": SharedFolder(PostgresFiles(url), folder / "ours", clock=clock),
         "alone": BarStore(folder / "alone", clock=clock),
     }
     key = SeriesKey("ONE", Timeframe(1, "d"))
@@ -113,78 +128,48 @@ def _commits(url: str, folder: Path) -> list[Row]:
             store.commit(SeriesKey(f"YEAR{number}", Timeframe(1, "m")), commit)
             year[name].append((perf_counter() - begun) * 1e6)
     return [
-        _row("a commit of one bar", times["ours"], times["alone"], "times <= 1.5"),
+        _row("a commit of one bar", times["ours"], times["alone"]),
         _row("a commit of a year of minutes", year["ours"], year["alone"], "times <= 1.3"),
     ]
 
 
-def _pulls(url: str, folder: Path) -> list[Row]:
-    clock, log = ManualClock(_NOW), Log(url)
+def _new_hosts(url: str, folder: Path) -> list[Row]:
+    clock, shared = ManualClock(_NOW), PostgresFiles(url)
+    first = SharedFolder(shared, folder / "first", clock=clock)
     keys = [SeriesKey(f"S{n}", Timeframe(1, "d")) for n in range(SERIES)]
-    pairs = [(key.symbol, key.timeframe) for key in keys]
-    first, alone = (
-        SharedStore(log, folder / "first", clock=clock),
-        BarStore(folder / "plain", clock=clock),
-    )
-    begun = perf_counter()
-    for key in keys:
-        alone.commit(key, _bars(0, 365 * YEARS))
-    plain = perf_counter() - begun
     for key in keys:
         first.commit(key, _bars(0, 365 * YEARS))
-    begun = perf_counter()
-    SharedStore(log, folder / "new", clock=clock).pull(pairs)
-    new = perf_counter() - begun
-    rows = _from_snapshots(first, keys, folder)
-    many = [(f"T{n}", Timeframe(1, "d")) for n in range(500)]
-    for symbol, frame in many[:5]:
-        first.commit(SeriesKey(symbol, frame), _bars(0, 3))
+    minutes, year = SeriesKey("LONG", Timeframe(1, "m")), _bars(0, 525_600, MINUTE_MS)
+    for n in range(MINUTE_YEARS):
+        first.commit(minutes, _bars(0, 525_600, MINUTE_MS, year_start(2004 + n)))
+    del year
+    pairs = [(key.symbol, key.timeframe) for key in keys]
+    rows = []
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as db:
         times = race(
-            {"ours": lambda: first.pull(many), "bare": lambda: db.execute("select 1").fetchone()},
-            rounds=10,
+            {"ours": lambda: first.pull(pairs), "bare": lambda: db.execute("select 1").fetchone()},
+            rounds=5,
         )
-    return [
-        _row("a pull of 500 series", times["ours"], times["bare"]),
-        _row("a new host", [new * 1e6], [plain * 1e6]),
-        *rows,
-    ]
-
-
-def _from_snapshots(first: SharedStore, keys: list[SeriesKey], folder: Path) -> list[Row]:
-    """Measure new hosts that start from snapshots, after all entries that these cover were pruned."""
-    year = SeriesKey("YEAR", Timeframe(1, "m"))
-    first.commit(year, _bars(0, 525_600, MINUTE_MS))
-    for key in (*keys, year):
-        first.snapshot(key)
-    first.snapshots.prune(-1)
-    rows = []
-    for name, some, most_ms, times in (
-        (f"from snapshots: {len(keys)} series of {YEARS} years", keys, 4 * len(keys), 1.5),
-        ("from a snapshot: a year of minutes", [year], 200, 5),
-    ):
-        ours, bare = [], []
-        for n in range(_BEST_OF):
-            new = SharedStore(
-                first.shared, folder / f"{some[0].symbol}-{n}", clock=ManualClock(_NOW)
-            )
-            begun = perf_counter()
-            new.pull([(key.symbol, key.timeframe) for key in some])
-            ours.append((perf_counter() - begun) * 1e6)
-            bare.append(_copied(new.root / "ohlcv", folder / f"{some[0].symbol}-bare-{n}"))
-        rows.append(_row(name, ours, bare, f"ms <= {most_ms}, times <= {times}"))
+        rows.append(_row("a pull of 500 series", times["ours"], times["bare"]))
+        for name, some, like, goal in (
+            (f"a new host, {SERIES} x {YEARS} years of days", keys, "S%", "ms <= 3000"),
+            (f"a new host, {MINUTE_YEARS} years of minutes", [minutes], "LONG%", "times <= 1.5"),
+        ):
+            ours, bare = [], []
+            for n in range(_BEST_OF):
+                new = SharedFolder(
+                    PostgresFiles(url), folder / f"{some[0].symbol}-{n}", clock=clock
+                )
+                new.shared.store_id()
+                begun = perf_counter()
+                new.pull([(key.symbol, key.timeframe) for key in some])
+                ours.append((perf_counter() - begun) * 1e6)
+                begun = perf_counter()
+                statement = "select path, start, body from onetape.chunk where series like %s"
+                db.execute(statement, (like,), binary=True).fetchall()
+                bare.append((perf_counter() - begun) * 1e6)
+            rows.append(_row(name, ours, bare, goal))
     return rows
-
-
-def _copied(source: Path, target: Path) -> float:
-    """Return the microseconds that writing the files of a folder takes."""
-    files = [(path.relative_to(source), path.read_bytes()) for path in source.rglob("*.*")]
-    for folder in {(target / name).parent for name, _ in files}:
-        folder.mkdir(parents=True)
-    begun = perf_counter()
-    for name, data in files:
-        (target / name).write_bytes(data)
-    return (perf_counter() - begun) * 1e6
 
 
 if __name__ == "__main__":

@@ -613,7 +613,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_faulty_downloader_of_another_program_counts_as_failed": 3,
     },
     "tests/hosts/test_replay.py": {
-        "test_an_empty_host_replays_the_log_to_the_same_bytes": 1,
+        "test_an_empty_host_gets_the_same_bytes": 1,
         "test_users_that_switch_between_two_hosts_read_one_store": 1,
     },
     "tests/jobs/test_checkup.py": {

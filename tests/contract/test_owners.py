@@ -50,9 +50,8 @@ OWNERS = {
     "filelock": ("disk.",),
     "msgspec": (
         "cache.format.",
-        "hosts.entry",
-        "hosts.snapshot",
-        "hosts.vendor_records",
+        "hosts.limits",
+        "hosts.postgres",
         "layer.lineage",
         "layer.lineage_check",
         "layer.lineage_export",
@@ -104,8 +103,8 @@ PURE = {
     "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
     "bars.answer.empty", "bars.answer.slots", "bars.ingest.judge",
     "db.universe.definition", "db.universe.files", "db.universe.filters", "db.universe.membership",
-    "quality.gaps", "quality.repair", "quality.vendor_days", "hosts.book",
-    "hosts.decisions", "hosts.snapshot", "hosts.vendor_records",
+    "quality.gaps", "quality.repair", "quality.vendor_days", "hosts.decisions", "hosts.protocol",
+    "hosts.schema",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +89,25 @@ def test_threads_exclude_each_other(tmp_path: Path, shared: bool) -> None:
 
 @pytest.mark.parametrize("timeout_s", [0.01, 0.0, -0.5])
 def test_a_thread_that_waits_too_long(tmp_path: Path, timeout_s: float) -> None:
-    locks = Locks()
+    locks, path = Locks(), tmp_path / ".lock"
     with (
-        locks.hold(tmp_path / ".lock", 1),
+        locks.hold(path, 1),
+        locks.hold(path, 0),  # it holds the lock already
         pytest.raises(LockTimeoutError, match=str(os.getpid())),
-        locks.hold(tmp_path / ".lock", timeout_s),
     ):
-        pass
-    with locks.hold(tmp_path / ".lock", 0.01):
-        pass
+        elsewhere(locks, path, timeout_s)
+    elsewhere(locks, path, 0.01)
+
+
+def elsewhere(locks: Locks, path: Path, timeout_s: float) -> None:
+    """Take the lock in another thread, for a moment."""
+
+    def work() -> None:
+        with locks.hold(path, timeout_s):
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
 
 
 def test_a_thread_waits_for_another(tmp_path: Path) -> None:
@@ -121,8 +132,8 @@ def test_threads_that_wait_do_not_ask_the_system_again_and_again(
     take = lock.try_lock
     monkeypatch.setattr(lock, "try_lock", lambda name, mode: (asked.append(name), take(name))[1])
     locks, path = Locks(), tmp_path / ".lock"
-    with locks.hold(path, 1), pytest.raises(LockTimeoutError), locks.hold(path, 0.02):
-        pass
+    with locks.hold(path, 1), pytest.raises(LockTimeoutError):
+        elsewhere(locks, path, 0.02)
     assert asked == [str(path)]
 
 

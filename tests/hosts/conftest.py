@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from src.data.hosts.log import Log
+from src.data.hosts.postgres import PostgresFiles
 from tests.db.server import server
 from tests.hosts.own_server import OwnServer, own_server
 from tests.net.authority import Authority
@@ -74,8 +74,8 @@ def log_url(_kept: str) -> str:
 
 
 @pytest.fixture
-def log(log_url: str) -> Iterator[Log]:
-    """Yield an empty log."""
-    made = Log(log_url)
+def shared(log_url: str) -> Iterator[PostgresFiles]:
+    """Yield an empty store."""
+    made = PostgresFiles(log_url)
     yield made
     made.close()

@@ -1,40 +1,35 @@
-"""The simulation of one installation on hosts that share a log, and its replay on an empty host."""
+"""The simulation of one installation on hosts that share files, compared with an empty host."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from src.data.cache.actions import ActionBook, dump_book, load_book
-from src.data.cache.format import json_document
 from src.data.cache.store import BarStore
-from src.data.config.rules_file import load_rules
 from src.data.data_manager import DataManager
 from src.data.hosts import connect
-from src.data.hosts.decisions import key_of
-from src.data.hosts.log import Log
-from src.data.hosts.snapshot_log import Snapshots
-from src.data.hosts.store import SharedStore
+from src.data.hosts.decisions import is_shared_file, key_of
+from src.data.hosts.folder import SharedFolder
+from src.data.hosts.postgres import PostgresFiles
+from src.data.hosts.state import attach
 from src.data.model.retention import Retention
 from src.data.model.series import SeriesKey
-from src.data.wiring import facts_of
 from tests.cache.bars import EVER
 from tests.simulation.machine import Machine
 from tests.simulation.simulation import Profile, Simulation
 
 _EMPTY = """
-truncate onetape.series cascade;
-truncate onetape.lease, onetape.bucket, onetape.quota, onetape.fact"""
+truncate onetape.series, onetape.past, onetape.file, onetape.chunk, onetape.lease, onetape.fact;
+delete from onetape.spent where account <> ''"""
 # A server's clock that each connection sets.
 CLOCK = """
 create schema if not exists testing;
@@ -43,13 +38,14 @@ create or replace function testing.clock_timestamp() returns timestamptz languag
 OPTIONS = "options=-c%20search_path%3Dtesting,pg_catalog"
 
 
-class _SimulatedLog(Log):
-    """A log whose server's clock shows the simulation's true time."""
+class _SimulatedServer(PostgresFiles):
+    """A server whose clock shows the simulation's true time."""
+
+    now_ms: Callable[[], int]
 
     def run(self, work: Any) -> Any:
         def timed(connection: psycopg.Connection[Any], is_again: bool) -> Any:
             """Set the server's clock first."""
-            assert self.now_ms is not None
             now_s = str(self.now_ms() / 1000)
             connection.execute("select set_config('testing.now', %s, false)", (now_s,))
             return work(connection, is_again)
@@ -57,14 +53,15 @@ class _SimulatedLog(Log):
         return super().run(timed)
 
 
-class _Logs:
-    """In place of the logs of a process: one whose time is the simulation's true time."""
+class _Servers:
+    """In place of the servers of a process: one whose time is the simulation's true time."""
 
-    def __init__(self, log: Log) -> None:
-        self.log = log
+    def __init__(self, server: PostgresFiles) -> None:
+        self.server = server
 
-    def of(self, rules: object) -> Log:
-        return self.log
+    def of(self, rules: object, state_dir: object) -> PostgresFiles:
+        self.server.host = str(state_dir)
+        return self.server
 
 
 @dataclass
@@ -80,21 +77,22 @@ class HostSimulation(Simulation):
     host: int = 0
 
     def __post_init__(self) -> None:
-        with contextlib.closing(Log(self.url)) as real:
+        with contextlib.closing(PostgresFiles(self.url)) as real:
             real.store_id()
         with psycopg.connect(self.url, autocommit=True) as db:
             db.execute(_EMPTY)
             db.execute(CLOCK)
-        self.log = _SimulatedLog(f"{self.url}&{OPTIONS}", now_ms=lambda: self.true.now_ms())
-        self._before = connect._logs
-        connect._logs = _Logs(self.log)  # type: ignore[assignment]
+        self.server = _SimulatedServer(f"{self.url}&{OPTIONS}")
+        self.server.now_ms = lambda: self.true.now_ms()
+        self._before = connect._servers
+        connect._servers = _Servers(self.server)  # type: ignore[assignment]
         os.environ["ONETAPE_STORE"] = self.url
         super().__post_init__()
 
     def close(self) -> None:
-        connect._logs = self._before
+        connect._servers = self._before
         del os.environ["ONETAPE_STORE"]
-        self.log.close()
+        self.server.close()
         super().close()
 
     def new_manager(self) -> DataManager:
@@ -116,12 +114,16 @@ class HostSimulation(Simulation):
         self.host = 1 - self.host
         self.manager, self.other = self.new_manager(), None
 
-    def store(self, folder: str) -> SharedStore:
-        """Return a store of the log in another folder."""
-        vendor_facts = facts_of(load_rules(self.rules))
-        return SharedStore(
-            self.log, self.folder / folder, clock=self.true, vendor_facts=vendor_facts, retention=Retention()
-        )  # fmt: skip
+    def _ask_again(self, question: Any, first: Any) -> None:
+        """Ask once more; such a call may write what other hosts have stored, and meets no fault then."""
+        self.disks.heal()
+        super()._ask_again(question, first)
+
+    def store(self, folder: str) -> SharedFolder:
+        """Return a store of another folder."""
+        return SharedFolder(
+            self.server, self.folder / folder, clock=self.true, retention=Retention()
+        )
 
 
 @contextlib.contextmanager
@@ -137,10 +139,10 @@ def shared_simulation(url: str, profile: Profile, start: str) -> Iterator[HostSi
 
 
 class HostMachine(Machine):
-    """The machine of the simulation on hosts that share a log; replayed at the end of each sequence."""
+    """The machine of the simulation on hosts that share files; compared at the end of each sequence."""
 
     url: ClassVar[str]
-    replayed: ClassVar[Any]
+    compared: ClassVar[Any]
 
     def _simulated(self, start: str) -> Any:
         return shared_simulation(self.url, self.profile, start)
@@ -149,7 +151,7 @@ class HostMachine(Machine):
         try:
             if hasattr(self, "sim"):
                 self.sim.disks.heal()
-                self.replayed.compare(self.sim)
+                self.compared.compare(self.sim)
         finally:
             super().teardown()
 
@@ -174,89 +176,48 @@ class HoppingMachine(HostMachine):
                 )
 
 
-class Replayed:
-    """Compares the folder of a host with one that the log's entries fill, and counts.
+class Compared:
+    """Compares the folder of a host with one that is filled from the server, and counts.
 
     Attributes:
-        sequences, entries, files, books: How much was compared.
-        whole: Sequences of which the log had all entries at the end.
-        snapshots, pruned: Series that a host started from a snapshot, and entries that it could not see.
+        sequences, changes, files, books: How much was compared.
     """
 
     def __init__(self) -> None:
-        self.sequences = self.entries = self.files = self.books = 0
-        self.snapshots = self.pruned = self.whole = 0
+        self.sequences = self.changes = self.files = self.books = 0
 
     def compare(self, sim: HostSimulation) -> None:
-        """Bring the simulation's host up to date, fill empty ones, and compare their bytes.
-
-        One is filled from all entries, unless some of them became old enough to be pruned meanwhile;
-        another one from snapshots, after what they cover was pruned.
-        """
+        """Bring the simulation's host up to date, fill an empty one, and compare their bytes."""
         mine = sim.store("other/cache" if sim.host else "cache")
-        heads = sim.log.all_heads()
-        keys = [key for name in heads if (key := key_of(name)) is not None]
+        rows = sim.server.names({})
+        keys = [key for row in rows if (key := key_of(row.name)) is not None]
         pairs = [(key.symbol, key.timeframe) for key in keys]
         for key in keys:
             mine.read(key, EVER)  # only a read notices a bit that was flipped in bars
+        for _ in attach(mine):  # the remedy if its notes and the name of its store were damaged
+            pass
         mine.pull(pairs)
-        size, others = mine.snapshots.size(), list[SharedStore]()
-        if not size.pruned:
-            others.append(sim.store("replayed"))
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(Snapshots, "find", lambda *_: {})
-                patch.setattr(SharedStore, "snapshot", lambda *_: False)
-                others[0].pull(pairs)
-        self.whole += bool(others)
-        others.append(late := sim.store("from-snapshots"))
-        self.snapshots += size.snapshots
-        self.pruned += size.pruned + mine.snapshots.prune(-1)
-        late.pull(pairs)
+        fresh = sim.store("fresh")
+        fresh.pull(pairs)
         self.sequences += 1
-        self.entries += sum(head.seq for head in heads.values())
+        self.changes += sum(row.head.gen for row in rows)
         for key in keys:
-            ours = _files(mine, key)
-            for other in others:
-                theirs = _files(other, key)
-                assert ours.keys() == theirs.keys(), f"{key}: {sorted(ours.keys() ^ theirs.keys())}"
-                for name, content in ours.items():
-                    assert content == theirs[name], f"{key}: {name} differs"
-                assert mine.view(key) == other.view(key)
+            ours, theirs = _files(mine, key), _files(fresh, key)
+            assert ours.keys() == theirs.keys(), f"{key}: {sorted(ours.keys() ^ theirs.keys())}"
+            for name, content in ours.items():
+                assert content == theirs[name], f"{key}: {name} differs"
+            assert mine.view(key) == fresh.view(key)
             self.files += sum(name.endswith(".csv.gz") for name in ours)
         for symbol in {key.symbol for key in keys}:
             place = Path("ohlcv") / mine._layout.symbol(symbol).name / "actions.json"
-            book, *books = (_book(store.root / place, symbol) for store in (mine, *others))
-            assert books == [book] * len(others), f"the book of {symbol} differs"
-            self.books += book is not None
+            books = [(store.root / place) for store in (mine, fresh)]
+            assert len({p.read_bytes() if p.exists() else None for p in books}) == 1, symbol
+            self.books += books[0].exists()
 
 
 def _files(store: BarStore, key: SeriesKey) -> dict[str, bytes]:
-    """Return the files of a series that other hosts must have too: all but logs and older versions."""
+    """Return the files of a series that other hosts must have too."""
     folder = store._lane(key).paths.folder
-    names = [p for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else []
-    kept = (p for p in names if p.suffix != ".log" and p.name != ".lock")
-    files = {str(p.relative_to(folder)): p for p in kept}
-    return {
-        name: _of_every_host(path)
-        for name, path in files.items()
-        if not name.startswith("_") or name.endswith(".rows.csv.gz")
-        if not name.startswith("confirm")
-    }
-
-
-def _of_every_host(path: Path) -> bytes:
-    """Return a file's bytes, without the facts from the rules of a host."""
-    if not path.name.endswith(".metadata.json"):
-        return path.read_bytes()
-    document = json_document.load(path.read_bytes())
-    document.pop("provider_info", None)
-    return json_document.dump(document)
-
-
-def _book(path: Path, symbol: str) -> bytes | None:
-    """Return the bytes of a symbol's action book, without the samples, which stay on a host."""
-    if not path.exists():
-        return None
-    data = path.read_bytes()
-    book = replace(load_book(data, symbol), samples=None)
-    return None if book == ActionBook() else dump_book(symbol, book)
+    files = [p for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else []
+    names = {p.relative_to(folder).as_posix(): p for p in files}
+    return {n: p.read_bytes() for n, p in names.items() if is_shared_file(n, is_book=False)}

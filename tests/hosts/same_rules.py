@@ -14,13 +14,13 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.hosts.limits import SharedLimits
-from src.data.hosts.log import Log
+from src.data.hosts.postgres import PostgresFiles
 from src.data.net.state import State
 from tests.hosts.host_simulation import CLOCK, OPTIONS
 from tests.net.scripted import NOW_MS
 
 
-class TimedLog(Log):
+class TimedLog(PostgresFiles):
     """A log whose server's clock goes on with a test's clock, but does not jump with it."""
 
     def __init__(self, url: str, clock: ManualClock) -> None:
@@ -42,14 +42,14 @@ def _on_hosts(
     request: pytest.FixtureRequest, log_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Make each state in the module's tests that of another host on one shared log."""
-    logs: list[Log] = []
+    logs: list[PostgresFiles] = []
     numbers = itertools.count()
 
     def state(folder: Path | None, clock: ManualClock) -> SharedLimits:
         logs.append(TimedLog(log_url, clock))
         return SharedLimits(logs[-1], State(folder and folder / f"host{next(numbers)}", clock))
 
-    with closing(Log(log_url)) as plain:
+    with closing(PostgresFiles(log_url)) as plain:
         plain.store_id()
     with psycopg.connect(log_url, autocommit=True) as db:
         db.execute(CLOCK)

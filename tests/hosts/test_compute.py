@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from src.data.errors import ConfigError
-from src.data.hosts.log import Log
+from src.data.hosts.decisions import symbol_of
+from src.data.hosts.postgres import PostgresFiles
 from src.data.jobs.populate import populate_series
 from tests.cache.counts import FULL
 from tests.e2e.conftest import rules as rules
@@ -25,7 +26,7 @@ def processes(count: int = 1) -> Executor:
 
 
 def test_tasks_that_fetch_need_the_shared_store(
-    host: Host, vendors: VendorServer, tmp_path: Path, rules: Path, log: Log,
+    host: Host, vendors: VendorServer, tmp_path: Path, rules: Path, shared: PostgresFiles,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     a = host("a")
@@ -42,7 +43,7 @@ def test_tasks_that_fetch_need_the_shared_store(
                 assert report.result(60)["success"] == [f"{symbol}_1h"], report.result()
                 assert pickle.loads(pickle.dumps(report.result())) == report.result()
     assert vendors.count("binance") == 2, "each series once, by any worker"
-    assert {name.symbol for name in log.all_heads()} == {"BTCUSDT", "ETHUSDT"}
+    assert {symbol_of(row.name) for row in shared.names({})} == {"BTCUSDT", "ETHUSDT"}
     assert len(a.get_ohlcv("ETHUSDT", "1h", *DAY)) == 24 and vendors.count("binance") == 2
     monkeypatch.delenv("ONETAPE_STORE")
     with ThreadPoolExecutor(1) as threads:

@@ -15,8 +15,8 @@ from src.data.data_manager import DataManager
 from src.data.errors import DataError, LogUnreachableError
 from src.data.hosts import connect
 from src.data.hosts.decisions import name_of
-from src.data.hosts.log import Log
-from src.data.hosts.store import SharedStore
+from src.data.hosts.folder import SharedFolder
+from src.data.hosts.postgres import PostgresFiles
 from src.data.jobs.populate import populate_cache, sync_cache
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
@@ -46,23 +46,23 @@ def options(tmp_path: Path, rules: Path) -> list[str]:
 
 
 def test_series_stored_only_on_other_hosts_are_listed_with_one_statement(
-    log: Log, tmp_path: Path
+    shared: PostgresFiles, tmp_path: Path
 ) -> None:
-    a, b = (SharedStore(log, tmp_path / name) for name in "ab")
+    a, b = (SharedFolder(shared, tmp_path / name) for name in "ab")
     split = SeriesKey("AAPL", DAILY.timeframe, ("raw", "yahoo"))
     for key in (DAILY, split, SeriesKey("GONE", DAILY.timeframe)):
         a.commit(key, bars(0, 3))
     a.commit(MINUTES, Commit((minutes(0, 3),)))
     a.clear("GONE")
     b.pull([(MINUTES.symbol, MINUTES.timeframe)])
-    log.store_id()
-    trips = log.trips
+    shared.store_id()
+    trips = shared.trips
     found = b.elsewhere()
-    assert found.keys() == {DAILY, split} and log.trips == trips + 1
-    assert found[DAILY] == log.latest_times()[name_of(DAILY)] > 0
+    assert found.keys() == {DAILY, split} and shared.trips == trips + 1
+    assert found[DAILY] == {row.name: row.at_ms for row in shared.names({})}[name_of(DAILY)] > 0
     assert a.elsewhere() == {}
     a.clear_years(DAILY, [2024])
-    assert b.elsewhere().keys() == {DAILY, split}, "other years may be left"
+    assert b.elsewhere().keys() == {split}, "no bars are left"
 
 
 def test_lists_and_statistics_include_series_not_stored_on_this_host_yet(
@@ -84,7 +84,7 @@ def test_lists_and_statistics_include_series_not_stored_on_this_host_yet(
     assert main(["cache", "info", "ETHUSDT", "1h", *options(tmp_path, rules)]) == 1
     assert "other hosts have 1h" in capsys.readouterr().err
     assert two[1].cache.list_symbols() == ["BTCUSDT"], "nothing was copied"
-    monkeypatch.setattr(connect, "_logs", connect._Logs())
+    monkeypatch.setattr(connect, "_servers", connect._Servers())
     monkeypatch.setenv("ONETAPE_STORE", "postgresql://bot:canary-word@127.0.0.1:1/prices")
     assert main(["cache", "list", *options(tmp_path, rules)]) == 0
     out, err = capsys.readouterr()
@@ -143,7 +143,7 @@ def test_a_job_continues_with_local_series_if_the_server_is_unreachable(
     two: tuple[DataManager, DataManager], tmp_path: Path, rules: Path,
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(connect, "_logs", connect._Logs())
+    monkeypatch.setattr(connect, "_servers", connect._Servers())
     monkeypatch.setenv("ONETAPE_STORE", "postgresql://bot:canary-word@127.0.0.1:1/prices")
     cut_off = DataManager(tmp_path / "b" / "cache", rules)
     with pytest.raises(LogUnreachableError):

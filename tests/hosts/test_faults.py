@@ -17,14 +17,11 @@ import pytest
 from src.data.clock import ManualClock, SystemClock
 from src.data.data_manager import DataManager
 from src.data.errors import FormatVersionError, LogUnreachableError
-from src.data.hosts import connect
-from src.data.hosts import log as log_module
-from src.data.hosts.decisions import name_of
-from src.data.hosts.entry import dump, seal
+from src.data.hosts import connect, postgres
+from src.data.hosts.folder import SharedFolder
 from src.data.hosts.leases import SharedLeases
-from src.data.hosts.log import Log
+from src.data.hosts.postgres import PostgresFiles
 from src.data.hosts.state import host_state
-from src.data.hosts.store import SharedStore
 from src.data.jobs.checkup import checkup
 from tests.cache.bars import DAILY, NOW
 from tests.cache.counts import FULL
@@ -37,17 +34,17 @@ from tests.net.authority import Authority
 from tests.vendor_server import VendorServer
 
 TURNS = range(12) if FULL else (0,)
-Hosts = Callable[..., SharedStore]
+Hosts = Callable[..., SharedFolder]
 
 
 @pytest.fixture
 def hosts(log_url: str, tmp_path: Path) -> Iterator[Hosts]:
     """Return a function that returns the store of a host, with a connection of its own."""
-    logs: list[Log] = []
+    logs: list[PostgresFiles] = []
 
-    def make(name: str, url: str = log_url) -> SharedStore:
-        logs.append(Log(url))
-        return SharedStore(logs[-1], tmp_path / name, clock=ManualClock(NOW))
+    def make(name: str, url: str = log_url) -> SharedFolder:
+        logs.append(PostgresFiles(url))
+        return SharedFolder(logs[-1], tmp_path / name, clock=ManualClock(NOW))
 
     yield make
     for log in logs:
@@ -64,9 +61,9 @@ def test_an_encrypted_connection_works_and_a_wrong_certificate_is_refused(
     (tmp_path / "other").mkdir()
     other = Authority(tmp_path / "other").bundle
 
-    def log(options: str, host: str = "127.0.0.1", password: str = PASSWORD) -> Log:
+    def log(options: str, host: str = "127.0.0.1", password: str = PASSWORD) -> PostgresFiles:
         place = f"bot:{password}@{host}:{own.port}{urlsplit(log_url).path}"
-        return Log(f"postgresql://{place}?{options}")
+        return PostgresFiles(f"postgresql://{place}?{options}")
 
     encrypted = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
     for options in ("sslmode=require", f"sslmode=verify-full&sslrootcert={authority.bundle}"):
@@ -105,7 +102,7 @@ def test_few_round_trips_are_made_over_a_slow_network(
     link: SlowLink, vendors: VendorServer, rules: Path, clock: ManualClock, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(connect, "_logs", connect._Logs())
+    monkeypatch.setattr(connect, "_servers", connect._Servers())
     monkeypatch.setenv("ONETAPE_STORE", link.url)
     monkeypatch.setenv("ONETAPE_STATE_DIR", str(tmp_path / "state"))
     a = DataManager(tmp_path / "a", rules, clock=clock)
@@ -124,7 +121,7 @@ def test_no_lease_is_lost_over_a_slow_network(link: SlowLink, hosts: Hosts) -> N
 
     def work(number: int) -> None:
         store = stores[number]
-        leases = SharedLeases(store.shared, SystemClock(), lambda: None, str(number))
+        leases = SharedLeases(store.shared, SystemClock(), lambda: None)
         try:
             for turn in range(turns):
                 with leases.hold("x", about=DAILY) as lease:
@@ -159,7 +156,7 @@ def test_hosts_that_create_an_empty_store_at_the_same_time_share_it(
     ]
     waiting = "select count(*) from pg_locks where not granted and locktype = 'advisory'"
     with psycopg.connect(log_url, autocommit=True) as db:
-        db.execute("select pg_advisory_lock(%s)", (log_module._MIGRATION_LOCK,))
+        db.execute("select pg_advisory_lock(%s)", (postgres._SCRIPT_LOCK,))
         for thread in threads:
             thread.start()
         assert any(db.execute(waiting).fetchone() == (3,) for _ in range(20_000))
@@ -188,7 +185,7 @@ def test_a_standby_that_is_promoted_with_a_lag_is_noticed_and_gets_the_lost_bars
         [warning] = host_state(a).warnings
         assert "a standby is attached and synchronous_standby_names is empty" in warning
         monkeypatch.setenv("ONETAPE_STORE", url)
-        monkeypatch.setattr(connect, "_logs", connect._Logs())
+        monkeypatch.setattr(connect, "_servers", connect._Servers())
         [check] = [one for one in checkup(tmp_path / "a", rules) if one.topic == "shared store"]
         assert check.ok is False and "synchronous_standby_names is empty" in str(check)
         with psycopg.connect(own.url, autocommit=True) as db:
@@ -210,7 +207,8 @@ def test_a_standby_that_is_promoted_with_a_lag_is_noticed_and_gets_the_lost_bars
         standby.promote()
         c = hosts("c", url)
         c.commit(DAILY, bars(20, 22))
-        assert shown(c) == [0, 1, 2, 3, 20, 21], "the standby had all entries"
+        c.pull([PAIR])
+        assert shown(c) == [0, 1, 2, 3, 20, 21], "the standby had all of that"
         assert {one.state for one in host_state(a).series} == {"lost tail"}
         together(a, b)
         for store in (a, b, c):
@@ -221,7 +219,7 @@ def test_a_standby_that_is_promoted_with_a_lag_is_noticed_and_gets_the_lost_bars
         standby.stop("immediate")
 
 
-def together(*stores: SharedStore) -> None:
+def together(*stores: SharedFolder) -> None:
     """Let hosts pull at the same time."""
     threads = [threading.Thread(target=store.pull, args=([PAIR],)) for store in stores]
     for thread in threads:
@@ -264,16 +262,15 @@ def test_a_server_restored_from_a_copy_of_yesterday_gets_the_lost_bars_back(
 
 
 def test_an_older_host_serves_its_bars_after_a_newer_one_has_upgraded_the_tables(
-    hosts: Hosts, log_url: str, monkeypatch: pytest.MonkeyPatch
+    hosts: Hosts, log_url: str
 ) -> None:
-    old = hosts("old")
+    old, new = hosts("old"), hosts("new")
     old.commit(DAILY, bars(0, 3))
-    with monkeypatch.context() as patch:
-        newer = (*log_module.MIGRATIONS, "alter table onetape.store add column more int;")
-        patch.setattr(log_module, "MIGRATIONS", newer)
-        new = hosts("new")
-        new.commit(DAILY, bars(3, 4))
-    old.commit(DAILY, bars(4, 5))  # its connection stands, and knows the tables
+    new.pull([PAIR])
+    with psycopg.connect(log_url, autocommit=True) as db:
+        db.execute("update onetape.store set format = format + 1")
+    new.commit(DAILY, bars(3, 4))
+    old.commit(DAILY, bars(4, 5))  # its connection is from before
     again = hosts("old")
     for act in (
         lambda: again.commit(DAILY, bars(5, 6)),
@@ -285,40 +282,3 @@ def test_an_older_host_serves_its_bars_after_a_newer_one_has_upgraded_the_tables
     assert shown(again) == [0, 1, 2, 3, 4]
     state = host_state(again)
     assert state.state == "not attached" and "update this library" in state.reason
-    new.pull([PAIR])
-    assert shown(new) == [0, 1, 2, 3, 4]
-
-
-# How a host appended before the server had a function for it.
-_OLD_APPEND = """
-with moved as (
-  update onetape.series set seq = seq + 1, head = %(token)s, xid = pg_current_xact_id()
-  where symbol = 'AAPL' and timeframe = '1d' and lane = '' and seq = 1 and head = %(head)s
-  returning id, seq)
-insert into onetape.entry
-  (series, seq, token, format, kind, book, at_ms, years, first, last, rows, by, host, body)
-select id, seq, %(token)s, 1, %(kind)s, 0, 0, '{}', null, null, 0, '', '', %(body)s from moved"""
-
-
-def test_an_older_host_and_a_newer_one_append_to_an_upgraded_store(
-    hosts: Hosts, log_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A host that was connected before the upgrade goes on with its own statement."""
-    with monkeypatch.context() as patch:
-        patch.setattr(log_module, "MIGRATIONS", log_module.MIGRATIONS[:3])
-        with closing(Log(log_url)) as old:
-            identity = old.store_id()
-    new = hosts("new")
-    new.commit(DAILY, bars(0, 3))
-    head = new.shared.all_heads()[name_of(DAILY)]
-    kind, payload = dump(bars(3, 4))
-    body = seal(name_of(DAILY), 2, kind, 0, payload)
-    with psycopg.connect(log_url, autocommit=True) as db:
-        values = {"token": b"12345678", "head": head.token, "kind": kind, "body": body}
-        db.execute(_OLD_APPEND, values)
-        row = db.execute("select format from onetape.store").fetchone()
-    new.commit(DAILY, bars(4, 5))
-    third = hosts("third")
-    third.pull([PAIR])
-    assert shown(new) == shown(third) == [0, 1, 2, 3, 4]
-    assert new.shared.store_id() == identity and row == (len(log_module.MIGRATIONS),)

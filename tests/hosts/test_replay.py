@@ -1,4 +1,4 @@
-"""Replay of the log: an empty host gets the same bytes as the hosts that wrote it."""
+"""Users of a simulated installation on several hosts; an empty host gets the same bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.cache.counts import FULL
 from tests.simulation.simulation import COINS, PLUGINS, Profile, shares
 from tests.simulation.test_simulation import PROFILES
 
-from .host_simulation import HoppingMachine, HostMachine, Replayed
+from .host_simulation import Compared, HoppingMachine, HostMachine
 
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
 RUNS = int(os.environ.get("ONETAPE_RUNS", "28" if FULL else "2"))
@@ -25,13 +25,6 @@ HOPS = int(os.environ.get("ONETAPE_RUNS", "82" if FULL else "2"))
 STEPS = 20
 # In a usual run: coins, sources of several projects, and shares with splits.
 SOME = PROFILES if FULL or "ONETAPE_RUNS" in os.environ else (COINS, PLUGINS, shares("tiingo"))
-
-
-@pytest.fixture(autouse=True)
-def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let hosts make snapshots after few entries."""
-    for name in ("src.data.hosts.store.EVERY", "src.data.hosts.snapshot.EVERY"):
-        monkeypatch.setattr(name, 3)
 
 
 @pytest.fixture(autouse=True)
@@ -45,19 +38,19 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("profile", SOME, ids=lambda profile: profile.name)
-def test_an_empty_host_replays_the_log_to_the_same_bytes(profile: Profile, log_url: str) -> None:
-    replayed = Replayed()
-    _run(HostMachine, RUNS, profile=profile, url=log_url, replayed=replayed)
-    print(profile.name, vars(replayed))
-    assert replayed.sequences
+def test_an_empty_host_gets_the_same_bytes(profile: Profile, log_url: str) -> None:
+    compared = Compared()
+    _run(HostMachine, RUNS, profile=profile, url=log_url, compared=compared)
+    print(profile.name, vars(compared))
+    assert compared.sequences
 
 
 @pytest.mark.parametrize("profile", SOME, ids=lambda profile: profile.name)
 def test_users_that_switch_between_two_hosts_read_one_store(profile: Profile, log_url: str) -> None:
-    replayed, hops = Replayed(), Counter[str]()
-    _run(HoppingMachine, HOPS, profile=profile, url=log_url, replayed=replayed, hops=hops)
-    print(profile.name, vars(replayed), dict(hops))
-    assert replayed.sequences
+    compared, hops = Compared(), Counter[str]()
+    _run(HoppingMachine, HOPS, profile=profile, url=log_url, compared=compared, hops=hops)
+    print(profile.name, vars(compared), dict(hops))
+    assert compared.sequences
 
 
 def _run(kind: type[HostMachine], runs: int, **values: Any) -> None:

@@ -65,9 +65,7 @@ class Versions:
         lane = self._lanes.find(query)
         key, span, view = lane.key, query.span, lane.view
         start = span.start if query.bars is None else _BEFORE_ANY_BAR
-        table, coverage = self._store.read_version(
-            key, Span(start, span.end), query.version, is_offline=query.offline
-        )
+        table, coverage = self._store.read_version(key, Span(start, span.end), query.version)
         if query.bars is not None:
             table = table.take(slice(max(0, len(table) - query.bars), None))
             span = Span(int(table.stamps[0]) if len(table) else span.end, span.end)

@@ -55,8 +55,6 @@ class LaneFiles:
         previews: None if reads repair a damaged year. In a preview, where reads do not change
             anything on disk, this maps each damaged year to the :class:`~..read.year_file.YearFile`
             that a repair would leave, or to None if nothing would be left.
-        book: Splits and dividends to use instead of the stored ones, for a commit made separately
-            from them.
     """
 
     key: SeriesKey
@@ -69,7 +67,6 @@ class LaneFiles:
     retention: Retention = Retention()
     use: LaneUse = field(default_factory=LaneUse)
     previews: dict[int, Any] | None = None
-    book: ActionBook | None = None
 
     def years(self) -> list[int]:
         """Return the years that have data or metadata, in ascending order."""
@@ -206,8 +203,6 @@ class LaneFiles:
 
     def actions(self) -> ActionBook:
         """Return the splits and dividends of the symbol; empty if they cannot be read."""
-        if self.book is not None:
-            return self.book.up_to(self.clock.now_ms())
         path = self.paths.folder.parent / ACTIONS
         try:
             book = self.document_cache.load(path, lambda data: load_book(data, self.key.symbol))

@@ -314,33 +314,35 @@ class BarStore:
             FormatVersionError: A newer version of this library wrote the series.
             StorageError: A file cannot be written; previously stored data is intact.
         """
-        from .write.commit import CommitRun  # readers do not need it
-
-        lane = self._lane(key)
         commit.check()
         if not commit.is_empty:
+            lane = self._lane(key)
             with self._guard.writing(lane.paths.folder), self.listener.committing(lane, commit):
-                self.changed = True
-                run = CommitRun(lane, commit, self._old, check)
-                run.run(min(wait_s, self._lock_timeout_s))
-            self.commit_feed.announce(key, commit, run.generation, self._clock.now_ms())
+                generation = self._write_commit(lane, commit, wait_s, check)
+            self.commit_feed.announce(key, commit, generation, self._clock.now_ms())
+
+    def _write_commit(
+        self, lane: LaneFiles, commit: Commit, wait_s: float, check: Callable[[], object]
+    ) -> int:
+        """Write a commit; return its generation."""
+        from .write.commit import CommitRun  # readers do not need it
+
+        self.changed = True
+        run = CommitRun(lane, commit, self._old, check)
+        run.run(min(wait_s, self._lock_timeout_s))
+        return run.generation
 
     # --- stores that many hosts share ------------------------------------------------------
 
-    # `SharedStore` (`hosts/store.py`) overrides these three, `commit`, `read_version`, `clear`,
-    # `clear_years`, and the methods that change actions or symbols. It also uses `_lane`,
-    # `_drop_confirmations`, `_is_preview`, and these parts of `__init__`: `_disk`, `_clock`, `_layout`,
-    # `_documents`, `_old`, `_sidecars`, `_guard`, `_lock_timeout_s`, `_vendor_facts` and `_retention`.
+    # `SharedFolder` (`hosts/folder.py`) overrides these three, `commit`, `clear`, `clear_years`, and the
+    # methods that read or change actions.
 
     def position(self, key: SeriesKey) -> int | None:
-        """Return the position in the shared log that the series reflects; None if the store is not shared.
-
-        A shared store is one that many hosts use.
-        """
+        """Return the shared state that the series shows, as a number; None if it is not shared."""
         return None
 
     def pull(self, pairs: Iterable[tuple[str, Timeframe]], *, is_first: bool = False) -> bool:
-        """Update the series of symbols and timeframes from the log; return whether any changed.
+        """Update the series of symbols and timeframes from other hosts; return whether any changed.
 
         Args:
             pairs: Symbols, each with a timeframe.
@@ -391,11 +393,9 @@ class BarStore:
             unpin(lane, generation, self._lock_timeout_s)
 
     def read_version(
-        self, key: SeriesKey, span: Span, generation: int, *, is_offline: bool = False
+        self, key: SeriesKey, span: Span, generation: int
     ) -> tuple[BarTable, Coverage]:
         """Return bars and coverage as they were right after commit ``generation``.
-
-        If ``is_offline`` is set, a store that many hosts share does not contact its server.
 
         Raises:
             QueryError: The generation never existed, or its bars are no longer kept.
@@ -442,22 +442,26 @@ class BarStore:
         """
         with self._guard.writing(self._layout.symbol(symbol)):
             answered = Asked(dates, source, fetched_at, until)
-            self._drop_confirmations(symbol, actions, answered)
+            book = self._book(symbol)
+            self._drop_confirmations(symbol, book, book.with_answer(actions, answered))
             return self._actions.add(symbol, actions, answered, wait_s)
 
-    def _drop_confirmations(self, symbol: str, actions: Sequence[Action], answer: Asked) -> None:
-        """Drop the confirmations of bars before any split whose status an answer changes.
+    def _book(self, symbol: str) -> ActionBook:
+        """Return the splits and dividends for ``symbol``; empty if they are damaged."""
+        try:
+            return self.actions(symbol)
+        except CorruptEntryError:
+            return ActionBook()
 
-        This happens before the answer is written, because a bar must not count as confirmed on the
+    def _drop_confirmations(self, symbol: str, old: ActionBook, new: ActionBook) -> None:
+        """Drop the confirmations of bars before any split whose status changes.
+
+        This happens before an answer is written, because a bar must not count as confirmed on the
         basis of an unconfirmed split.
         """
-        try:
-            book = self.actions(symbol)
-        except CorruptEntryError:
-            book = ActionBook()
         before, after = (
-            {(split.ex_at, split.ratio) for split in splits if split.is_sound}
-            for splits in (book.splits, book.with_answer(actions, answer).splits)
+            {(split.ex_at, split.ratio) for split in book.splits if split.is_sound}
+            for book in (old, new)
         )
         if changed := before ^ after:
             until = max(ex_at for ex_at, _ in changed)

@@ -112,11 +112,8 @@ class Seal(NamedTuple):
 class SeriesFacts:
     """The facts in ``series.json`` about a whole series.
 
-    Each field is declared here and, for the log of a store that many hosts share, in
-    ``hosts/entry.py`` (except ``source``, which stays on its host);
-    ``tests/hosts/test_golden_log.py`` compares the two. A fact is unknown if its field has the
-    default value. :class:`Commit` contains newly learned facts; :class:`SeriesView` and the document
-    itself contain the stored ones.
+    A fact is unknown if its field has the default value. :class:`Commit` contains newly learned facts;
+    :class:`SeriesView` and the document itself contain the stored ones.
 
     Attributes:
         kind: Kind of the bars.

@@ -6,19 +6,17 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from ..model.instant import iso
 from ..model.texts import duration
 from .arguments import command
 from .cached import manager_of
 from .report import Line, Report
-from .tables import TextTable, counted, size
+from .tables import TextTable, counted
 
 if TYPE_CHECKING:
-    from ..hosts.snapshot_log import LogSize
+    from ..hosts.folder import SharedFolder
     from ..hosts.state import HostState, SeriesState
-    from ..hosts.store import SharedStore
 
-# States with exit code 0: a host that is behind fetches entries when it needs them.
+# States with exit code 0: a host that is behind fetches changes when it needs them.
 _FINE = ("in step", "behind")
 _EPILOG = "Store: ONETAPE_STORE, else store.url in the rules. Its password is never shown."
 
@@ -37,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verify.add_argument(
         "--deep",
         action="store_true",
-        help="rebuild every series from its entries in a temporary folder, and compare the bytes",
+        help="compare the digest of every file, here and on the server",
     )
     for action, work in (
         (status, _status),
@@ -49,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.epilog = _EPILOG
 
 
-def _store(args: argparse.Namespace) -> SharedStore:
+def _store(args: argparse.Namespace) -> SharedFolder:
     """Return the shared store.
 
     Raises:
@@ -78,7 +76,6 @@ def _state_shown(state: HostState) -> list[Any]:
         lines.append(Line(f"  {state.reason}", "red"))
     if state.store:
         lines.append(Line(f"  store {state.store}, {counted(state.total, 'series')}"))
-    lines += [Line(f"  {line}") for line in _sizes(state.size)]
     lines += [Line(f"  {warning}", "yellow") for warning in state.warnings]
     lines.append(Line(f"  vendors' limits count the requests of {state.limits}"))
     return lines + _table(state.series) + _vendors(state)
@@ -90,31 +87,18 @@ def _vendors(state: HostState) -> list[Any]:
     for vendor in state.vendors:
         windows = vendor.used.items()
         used = ", ".join(f"{n:g} in {duration(float(w.rstrip('s')))}" for w, n in windows)
-        paused = f"{vendor.endpoint} paused for {duration(vendor.seconds)}: {vendor.reason}".strip()
+        paused = (
+            f"{vendor.endpoint} paused for {duration(vendor.paused_s)}: {vendor.reason}".strip()
+        )
         rows.append((vendor.vendor, used or paused))
     return [TextTable(["vendor", "used, or paused"], rows)] if rows else []
-
-
-def _sizes(log: LogSize) -> list[str]:
-    """Return lines about the log and its snapshots; empty if the log is empty."""
-    if log.oldest_ms is None:
-        return []
-    since = f"oldest from {iso(log.oldest_ms)[:19]}Z"
-    lines = [f"log {size(log.bytes)}, {counted(log.entries, 'entry')}, {since}"]
-    if log.snapshot_ms is not None:
-        last = f"latest at {iso(log.snapshot_ms)[:19]}Z"
-        of = f"snapshots of {counted(log.snapshots, 'series')}"
-        lines.append(
-            f"{of} {size(log.snapshot_bytes)}, {last}; {counted(log.pruned, 'entry')} pruned"
-        )
-    return lines
 
 
 def _table(series: tuple[SeriesState, ...] | list[SeriesState]) -> list[Any]:
     if not series:
         return []
     rows = [(str(lane.series), lane.state, str(lane.behind)) for lane in series]
-    table = TextTable(["series", "state", "entries behind#"], rows)
+    table = TextTable(["series", "state", "changes behind#"], rows)
     return [
         table,
         *(Line(f"{lane.series}: {lane.reason}", "red") for lane in series if lane.reason),
@@ -127,15 +111,14 @@ def _attach(args: argparse.Namespace) -> Report:
 
     done = dict(attach(store))
     state = host_state(store)
-    spans = sum(done.values())
-    line = f"{counted(len(done), 'symbol')} attached, {counted(spans, 'span')} offered to the store"
+    line = f"{counted(len(done), 'symbol')} attached, {counted(sum(done.values()), 'series')}"
     left_out = {str(series): reason for series, reason in store.left_out.items()}
-    document = {"symbols": done, "spans": spans, "left_out": left_out} | state.to_json()
+    document = {"symbols": done, "left_out": left_out} | state.to_json()
     lines = [Line(line, "bold")]
     for series, reason in left_out.items():
         lines.append(Line(f"  not all bars of {series} were offered: {reason}", "red"))
     if (before := store.notes.folder / "before").exists():
-        lines.append(Line(f"  original files: {before}"))
+        lines.append(Line(f"  replaced files: {before}"))
     is_fine = state.state in _FINE and not left_out
     return Report(document, [*lines, *_state_shown(state)], ok=is_fine)
 
@@ -148,7 +131,7 @@ def _detach(args: argparse.Namespace) -> Report:
     before = detach(folder)
     lines = [Line(f"{folder} is a cache of one machine", "bold")]
     if before is not None:
-        lines.append(Line(f"  files from before it was attached: {before}"))
+        lines.append(Line(f"  files that the store had replaced: {before}"))
     kept = None if before is None else str(before)
     return Report({"folder": str(folder), "before": kept}, lines)
 
@@ -157,7 +140,7 @@ def _verify(args: argparse.Namespace) -> Report:
     store = _store(args)
     from ..hosts.state import verify
 
-    # A series that is only behind does not differ from the entries that it shows.
+    # A series that is only behind does not differ from the state that it shows.
     differing = [lane for lane in verify(store, deep=args.deep) if lane.state != "behind"]
     document = {
         "ok": not differing,
@@ -167,9 +150,5 @@ def _verify(args: argparse.Namespace) -> Report:
             for lane in differing
         ],
     }
-    line = (
-        "every series matches its entries in the store"
-        if not differing
-        else f"{len(differing)} series differ"
-    )
+    line = "every series matches the store" if not differing else f"{len(differing)} series differ"
     return Report(document, [Line(line, "bold"), *_table(differing)], ok=not differing)

@@ -268,35 +268,17 @@ def _server(value: Any, path: Path) -> Iterator[Problem]:
         )
 
 
-@form()
-def _refuse_address(value: Any, path: Path) -> Iterator[Problem]:
-    """Refuse an address for notifications, which nothing would use."""
-    yield Problem(path, "is not supported: hosts read the log before they fetch; remove this key")
-
-
 @dataclass(frozen=True)
 class StoreRules:
-    """Settings of the store that many hosts share; there is such a store only if ``url`` is set.
-
-    ``pool`` is ``transaction`` if a pooler in transaction mode may be between the hosts and the
-    server (also correct without a pooler), or ``session``. ``keep`` is the age from which commits that a
-    snapshot covers are removed from the server.
-    """
+    """Settings of the store that many hosts share; there is such a store only if ``url`` is set."""
 
     url: str = setting(_server, "")
-    pool: str = setting(text("transaction", "session"), "transaction")
-    keep: str | None = setting(_age, "30d")
-
-    @property
-    def max_age(self) -> Age | None:
-        """The age from which entries are removed; None keeps all of them."""
-        return None if self.keep is None else Age.parse(self.keep)
 
     def __repr__(self) -> str:
-        return f"StoreRules(is_set={bool(self.url)}, pool={self.pool!r})"
+        return f"StoreRules(is_set={bool(self.url)})"
 
 
-_store = record(settings_of(StoreRules) | {"listen_url": _refuse_address})
+_store = record(settings_of(StoreRules))
 _provider = settings_of(ProviderRules)
 _bars = dict.fromkeys(("open", "high", "low", "close", "volume", "adj_close"), text())
 _options: dict[str | None, dict[str, Form]] = {

@@ -44,15 +44,22 @@ class Locks:
         self._file_mode = file_mode
         self._pid = os.getpid()
         self._threads: dict[Path, threading.Lock] = {}
+        self._held: set[tuple[Path, int, int]] = set()
 
     @contextmanager
     def hold(self, path: Path, timeout_s: float) -> Iterator[None]:
         """Hold the lock file ``path`` while the block runs; its folder must exist.
 
+        A thread that holds it already goes on at once.
+
         Raises:
             LockTimeoutError: Another thread or process held the lock for longer than ``timeout_s``.
             StorageError: The lock file cannot be created or opened.
         """
+        holder = path, threading.get_ident(), os.getpid()
+        if holder in self._held:
+            yield
+            return
         deadline = time.monotonic() + timeout_s
         mine, acquired, lock = self._thread_lock(path), list[bool](), None
         try:
@@ -67,8 +74,10 @@ class Locks:
             left_s = max(0.0, deadline - time.monotonic())
             lock = _acquire(path, left_s, timeout_s, self._file_mode)
             _leave_note(path)
+            self._held.add(holder)
             yield
         finally:
+            self._held.discard(holder)
             try:
                 if lock is not None:
                     lock.release()

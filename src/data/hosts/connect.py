@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import threading
 from collections.abc import Callable
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,13 +15,13 @@ from ..config.credentials import note_key
 from ..config.rules import StoreRules
 from ..errors import MissingExtraError, install_line
 from ..forks import renew_after_fork
-from ..net.leases import Leases
-from ..net.state import State
+from ..net.leases import Leases, process_space
+from ..net.state import State, boot
 
 if TYPE_CHECKING:
     from .leases import SharedLeases
     from .limits import SharedLimits
-    from .log import Log
+    from .postgres import PostgresFiles
 
 FindLeases = Callable[[], Leases | None]
 
@@ -48,19 +48,19 @@ def connect(rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path)
     Raises:
         MissingExtraError: The extra ``postgres`` is not installed.
     """
-    make_store = make_store_of(rules)
+    make_store = make_store_of(rules, state_dir)
     from .leases import SharedLeases
     from .limits import SharedLimits
 
-    log = _logs.of(rules)
-    leases = SharedLeases(log, clock, local, str(state_dir))
-    return HostParts(make_store, lambda: leases, partial(SharedLimits, log))
+    shared = _servers.of(rules, state_dir)
+    leases = SharedLeases(shared, clock, local)
+    return HostParts(make_store, lambda: leases, partial(SharedLimits, shared))
 
 
-def make_store_of(rules: StoreRules) -> Callable[..., BarStore]:
+def make_store_of(rules: StoreRules, state_dir: Path | None = None) -> Callable[..., BarStore]:
     """Return the class of store for a cache folder, without the leases and limits; see :func:`connect`."""
     try:
-        from .log import secrets_in
+        from .postgres import secrets_in
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] != "psycopg":
             raise
@@ -68,35 +68,39 @@ def make_store_of(rules: StoreRules) -> Callable[..., BarStore]:
             "a store that many hosts share needs the `postgres` extra",
             hint=install_line("postgres"),
         ) from exc
-    from .store import SharedStore
+    from .folder import SharedFolder
 
     for secret in secrets_in(rules.url):
         note_key(secret)
-    return partial(SharedStore, _logs.of(rules), keep=rules.max_age)
+    return partial(SharedFolder, _servers.of(rules, state_dir))
 
 
-class _Logs:
-    """The log of each server, shared by all stores of this process. Thread-safe; usable after a fork."""
+class _Servers:
+    """The server at each address, shared by all stores of this process. Thread-safe; usable after a fork."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._logs: dict[tuple[str, str], Log] = {}
+        self._made: dict[tuple[str, Path | None], PostgresFiles] = {}
         renew_after_fork(self)
 
-    def of(self, rules: StoreRules) -> Log:
-        """Return the log of the server named in the rules."""
-        from .log import Log
+    def of(self, rules: StoreRules, state_dir: Path | None) -> PostgresFiles:
+        """Return the server named in the rules.
+
+        Machines from one image have the same name, so that their starts tell hosts apart.
+        """
+        from .postgres import PostgresFiles
 
         with self._lock:
-            key = rules.url, rules.pool
-            if key not in self._logs:
-                is_pooled = rules.pool == "transaction"
-                self._logs[key] = Log(rules.url, is_pooled=is_pooled, host=platform.node())
-            return self._logs[key]
+            key = rules.url, state_dir
+            if key not in self._made:
+                place = f"{boot()}|{process_space()}|{state_dir}"
+                host = sha256(place.encode()).hexdigest()[:16]
+                self._made[key] = PostgresFiles(rules.url, host)
+            return self._made[key]
 
     def after_fork(self) -> None:
         """Replace the lock in a forked child."""
         self._lock = threading.Lock()
 
 
-_logs = _Logs()
+_servers = _Servers()

@@ -1,60 +1,51 @@
-"""Decisions about a copy of the log: names, and the bars of a folder that the log lacks."""
+"""Decisions about a host's files: their names, and the bars that a series lacks."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from ..cache.layout import decode_lane, encode_lane, encode_symbol
+from ..cache.layout import decode_lane, decode_symbol, encode_lane, encode_symbol
 from ..cache.values import Commit, CommitPiece
-from ..cache.write.coverage_update import by_year
-from ..errors import OvertakenError, QueryError
 from ..model.bars import BarTable
 from ..model.coverage import Coverage, Covered
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
-from .entry import SeriesName
-from .log import Facts
+
+# The files that all hosts have: not locks, older versions, and comparisons with other vendors.
+_SHARED = re.compile(
+    r"[0-9]{4}\.(csv\.gz|metadata\.json|log)|series\.json|_quarantine/[0-9]{4}\.rows\.csv\.gz"
+)
 
 
-def name_of(key: SeriesKey) -> SeriesName:
-    """Return the name of a series in the log."""
-    timeframe, _, lane = encode_lane(key).partition("@")
-    return SeriesName(key.symbol, timeframe, lane)
+def is_shared_file(path: str, *, is_book: bool) -> bool:
+    """Return whether a file of a series, or of a symbol's splits and dividends, is on all hosts."""
+    return path == "actions.json" if is_book else bool(_SHARED.fullmatch(path))
 
 
-def key_of(name: SeriesName) -> SeriesKey | None:
-    """Return the series with a name in the log; None for a symbol's book, or an unknown name."""
-    lane = f"{name.timeframe}@{name.lane}" if name.lane else name.timeframe
-    return decode_lane(name.symbol, lane) if name.timeframe and is_symbol(name.symbol) else None
+def name_of(key: SeriesKey) -> str:
+    """Return the name of a series in the shared store."""
+    return f"{encode_symbol(key.symbol)}/{encode_lane(key)}"
 
 
-def is_symbol(text: str) -> bool:
-    """Return whether a name in the log can be a symbol; another program may write anything there."""
-    try:
-        return bool(encode_symbol(text))
-    except QueryError:
-        return False
+def book_of(symbol: str) -> str:
+    """Return the name of a symbol's splits and dividends in the shared store."""
+    return f"{encode_symbol(symbol)}/"
 
 
-def facts_of(commit: Commit) -> Facts:
-    """Return the columns of a commit's entry."""
-    spans = [piece.span for piece in commit.pieces]
-    return Facts(
-        tuple(by_year(commit)),
-        min((span.start for span in spans), default=None),
-        max((span.end for span in spans), default=None),
-        sum(len(piece.table) for piece in commit.pieces),
-        ",".join(dict.fromkeys(piece.vendor for piece in commit.pieces)),
-    )
+def symbol_of(name: str) -> str | None:
+    """Return the symbol in a name; None if it is not one, because any program may write anything."""
+    return decode_symbol(name.partition("/")[0])
 
 
-def overtaken(what: str, symbol: str) -> OvertakenError:
-    """Return the error for something that others change all the time."""
-    return OvertakenError(f"{what} changed during each attempt", symbol=symbol, hint="ask again")
+def key_of(name: str) -> SeriesKey | None:
+    """Return the series with a name; None for splits and dividends, or an unknown name."""
+    symbol, lane = symbol_of(name), name.partition("/")[2]
+    return None if symbol is None else decode_lane(symbol, lane)
 
 
 def lacking(table: BarTable, coverage: Coverage, known: list[Span]) -> Commit:
-    """Return the commit that adds stored bars and marks to a log that knows only some spans of them."""
+    """Return the commit that adds stored bars and marks to a series that knows only some spans of them."""
     pieces: list[CommitPiece] = []
     marks: list[Covered] = []
     for entry in coverage.opened():

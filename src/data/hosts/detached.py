@@ -9,26 +9,20 @@ from ..disk.files import Disk
 
 
 def detach(root: Path) -> Path | None:
-    """Turn a shared folder back into one machine's plain cache.
+    """Turn a shared folder back into one machine's plain cache; the server is not contacted.
 
-    Return the folder that holds the files the cache had before it was attached, or None if it had
-    none.
-
-    The server is not contacted. Files that are waiting to be offered to it, because an attach was
-    interrupted or the server was restored, take the place of those that replaced them.
+    Files that wait to be offered to the server take the place of those that replaced them. Return the
+    folder with other files that were replaced by those of the store, or None if there are none.
     """
-    folder = (root / SHARED).parent
-    disk = Disk(root=root)
-    aside, anew = Layout(folder / "aside"), folder / "anew"
+    folder, disk = (root / SHARED).parent, Disk(root=root)
+    aside = Layout(folder / "aside")
     for key in aside.series(disk.list):
         own = Layout(root).lane(key).folder
         disk.make_folders(own)
-        disk.make_folders(anew)
-        disk.remove_whole(anew / "replaced")
-        disk.replace(own, anew / "replaced")
+        disk.remove_whole(folder / "replaced")
+        disk.replace(own, folder / "replaced")
         disk.replace(aside.lane(key).folder, own)
-        disk.sync_folder(own.parent)
-    for name in ("store.json", "host.json", "notes", "anew", "none", "aside"):  # the first decides
-        disk.remove_whole(folder / name)
+    for name in ("store.json", "server.json", "host.json", "notes", "aside", "replaced", "samples"):
+        disk.remove_whole(folder / name)  # the first decides
     before = folder / "before"
-    return before if disk.stat(before) is not None else None
+    return before if disk.list(before) else None

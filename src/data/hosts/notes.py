@@ -1,4 +1,4 @@
-"""Notes next to the bars, which record the log entry that each series in a folder shows.
+"""Notes next to the bars, which record the shared state that the files of each series show.
 
 The notes are in ``<cache>/_hosts`` and not among the bars. A series therefore has the same bytes as
 in the cache of a single machine, and without the notes, the folder is such a cache.
@@ -6,38 +6,40 @@ in the cache of a single machine, and without the notes, the folder is such a ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..cache.format import json_document
-from ..cache.layout import ACTIONS, decode_lane, decode_symbol, encode_lane, encode_symbol
-from ..disk.atomic import append_line, write_atomically
+from ..disk.atomic import write_atomically
+from ..disk.calls import FileState
 from ..disk.files import Disk
-from ..model.series import SeriesKey
-from .log import LogPosition
+from ..errors import StorageError
+from .protocol import Head
 
 FOLDER = "_hosts"
-# A note that has grown to this size is replaced by its last line.
-_MOST_BYTES = 1 << 14
+BOOK = "actions"
+# A machine renews its claim to a folder at this interval of use, and it counts for so long after that.
+_RENEWED_S, _COUNTS_S = 20.0, 120.0
+# A clock may be ahead by so much; a claim from further ahead does not count for ever.
+_AHEAD_S = 600.0
 
 
-@dataclass(frozen=True)
-class Note:
-    """The state in which an entry of the log left a series.
+class NotedFile(NamedTuple):
+    """A file as it was when its series was last brought up to date: its state, and its SHA-256."""
 
-    Attributes:
-        position: Entry that the folder shows.
-        years: Maps each year to the generation in its document.
-        series: Generation in ``series.json``; 0 if there is none.
-        digest: For a symbol's book, the SHA-256 of its file; empty if there is none.
-    """
+    state: FileState
+    digest: str
 
-    position: LogPosition = LogPosition()
-    years: Mapping[int, int] = field(default_factory=dict)
-    series: int = 0
-    digest: str = ""
+
+class Note(NamedTuple):
+    """The shared state that a series shows, and its files."""
+
+    head: Head = Head()
+    files: Mapping[str, NotedFile] = {}
 
 
 class Notes:
@@ -49,104 +51,120 @@ class Notes:
     """
 
     def __init__(self, root: Path, disk: Disk) -> None:
-        self.folder, self._disk = root / FOLDER, disk
-        self._notes = self.folder / "notes"
-        self._owner = ""
+        self.folder, self._root, self._disk = root / FOLDER, root, disk
+        self._renewed_s = -float("inf")
 
-    def lane(self, key: SeriesKey) -> Path:
-        """Return the path of the note for a series."""
-        return self._folder_of(key.symbol) / f"{encode_lane(key)}.json"
+    def path(self, name: str) -> Path:
+        """Return the path of the note of a series."""
+        symbol, _, lane = name.partition("/")
+        return self.folder / "notes" / symbol / f"{lane or BOOK}.json"
 
-    def book(self, symbol: str) -> Path:
-        """Return the path of the note for a symbol's splits and dividends."""
-        return self._folder_of(symbol) / ACTIONS
-
-    def read(self, path: Path) -> Note | None:
-        """Return a note; None if it does not exist or cannot be trusted."""
-        data = self._disk.read_if_exists(path)
-        if data is None:
-            return None
+    def read(self, name: str) -> Note | None:
+        """Return a note; None if it does not exist, cannot be read, or is of another store."""
         try:
-            document = json_document.load(_last_line(data))
-            return Note(
-                LogPosition(int(document["seq"]), bytes.fromhex(document["token"])),
-                {int(year): int(generation) for year, generation in document["years"].items()},
-                int(document["series"]),
-                str(document["digest"]),
-            )
+            document = self._load(self.path(name))
+            files = {
+                path: NotedFile(FileState(*state), digest)
+                for path, (*state, digest) in document["files"].items()
+            }
+            return Note(Head(document["gen"], bytes.fromhex(document["token"])), files)
         except (json_document.DamagedError, KeyError, TypeError, ValueError, AttributeError):
             return None
 
-    def keep(self, path: Path, note: Note) -> None:
-        """Add a line to a note, unless the folder was detached meanwhile.
+    def keep(self, name: str, note: Note) -> None:
+        """Write a note, unless the folder was detached meanwhile.
 
-        It is not synced, because a lost note is rebuilt from the log. An added line is much faster than
-        a new file, which some file systems write out when it replaces another one.
+        It is not synced, because a series without its note is compared with the store.
         """
-        if self._owner and not self.store():
+        if not (store := self.store()):
             return
-        document: dict[str, Any] = {
-            "seq": note.position.seq,
-            "token": note.position.token.hex(),
-            "years": {str(year): generation for year, generation in note.years.items()},
-            "series": note.series,
-            "digest": note.digest,
-            "store": self._owner,
-        }
-        line, file = json_document.dump(document), self._disk.stat(path)
-        if file is not None and file.size < _MOST_BYTES:
-            append_line(self._disk, path, line)
-            return
+        files = {path: [*state, digest] for path, (state, digest) in note.files.items()}
+        document = {"gen": note.head.gen, "token": note.head.token.hex(), "files": files}
+        path = self.path(name)
         self._disk.make_folders(path.parent, durable=False)
-        write_atomically(self._disk, path, line, durable=False)
+        content = json_document.dump(document | {"store": store})
+        write_atomically(self._disk, path, content, durable=False)
 
-    def symbols(self) -> list[str]:
-        """Return the symbols that have notes."""
-        names = map(decode_symbol, self._disk.list(self._notes))
-        return [name for name in names if name is not None]
+    def forget(self, name: str) -> None:
+        """Remove a note."""
+        self._disk.remove_whole(self.path(name))
 
-    def keys(self, symbol: str) -> list[SeriesKey]:
-        """Return the series of a symbol that have notes."""
-        names = self._disk.list(self._folder_of(symbol))
-        keys = (decode_lane(symbol, n.removesuffix(".json")) for n in names if n.endswith(".json"))
-        return [key for key in keys if key is not None]
+    def names(self) -> Iterator[str]:
+        """Yield the names of the series that have notes."""
+        folder = self.folder / "notes"
+        for symbol in self._disk.list(folder):
+            for file in self._disk.list(folder / symbol):
+                if file.endswith(".json") and not file.startswith("."):
+                    lane = file.removesuffix(".json")
+                    yield f"{symbol}/{'' if lane == BOOK else lane}"
 
-    def _folder_of(self, symbol: str) -> Path:
-        return self._notes / encode_symbol(symbol)
+    def _load(self, path: Path) -> dict[str, Any]:
+        data = self._disk.read_if_exists(path)
+        return {} if data is None else dict(json_document.load(data))
 
     # --- the store that the folder belongs to ------------------------------------------------
 
     def store(self) -> str:
         """Return the identity of the store to which the folder belongs; empty if to none."""
-        return self._store_name(self.folder / "store.json")
+        return self._word("store.json", "store")
 
     def stores_noted(self) -> set[str]:
-        """Return the stores that the notes name; with ``store.json`` lost, they still tell."""
-        names = {
-            self._store_name(folder / name)
-            for folder in (self._folder_of(symbol) for symbol in self.symbols())
-            for name in self._disk.list(folder)
-            if name.endswith(".json")
-        }
-        return names - {""}
+        """Return the stores that the notes name, even if ``store.json`` is lost."""
+        return {self._word(self.path(name), "store") for name in self.names()} - {""}
 
-    def _store_name(self, path: Path) -> str:
-        data = self._disk.read_if_exists(path)
+    def seen_server(self) -> str:
+        """Return the start of the server with which all series were last compared."""
+        return self._word("server.json", "started")
+
+    def _word(self, path: Path | str, key: str) -> str:
         try:
-            return "" if data is None else str(json_document.load(_last_line(data))["store"])
-        except (json_document.DamagedError, KeyError):
+            return str(self._load(self.folder / path).get(key, ""))
+        except json_document.DamagedError:
             return ""
 
-    def join(self, store: str) -> None:
-        """Record the store to which the folder belongs, also in each note that is written from now on."""
-        self._owner = store
-        if self.store() != store:
+    def keep_word(self, file: str, key: str, value: str) -> None:
+        """Record the folder's store, or the start of the server."""
+        if self._word(file, key) != value:
             self._disk.make_folders(self.folder)
-            content = json_document.dump({"store": store})
-            write_atomically(self._disk, self.folder / "store.json", content)
+            write_atomically(self._disk, self.folder / file, json_document.dump({key: value}))
+
+    # --- the machine that uses the folder ----------------------------------------------------
+
+    def claim(self, *, renew: bool = True) -> None:
+        """Check from time to time that no other machine uses the folder; renew this one's claim.
+
+        Locks of files and memory maps are not reliable between machines. All processes and containers
+        of one machine may share a folder.
+
+        Raises:
+            StorageError: Another machine uses the folder.
+        """
+        if time.monotonic() < self._renewed_s + _RENEWED_S:
+            return
+        machine, booted_s = this_machine()
+        with suppress(json_document.DamagedError, KeyError, TypeError, ValueError):
+            claim = self._load(self.folder / "host.json")
+            # A claim from before this machine was started may be its own.
+            is_recent = max(time.time() - _COUNTS_S, booted_s) < float(claim["at"])
+            is_recent &= float(claim["at"]) < time.time() + _AHEAD_S
+            if claim["machine"] != machine and is_recent:
+                raise StorageError(
+                    f"the cache folder {self._root} is in use by another host, {claim['name']}",
+                    hint="name a folder of its own for each host",
+                )
+        if renew:
+            now = {"machine": machine, "name": platform.node(), "at": time.time()}
+            with suppress(StorageError):  # a full disk is reported by what must be stored
+                self._disk.make_folders(self.folder)
+                content = json_document.dump(now)
+                write_atomically(self._disk, self.folder / "host.json", content, durable=False)
+                self._renewed_s = time.monotonic()
 
 
-def _last_line(data: bytes) -> bytes:
-    """Return the last whole line; what follows it is still being written, or was cut off."""
-    end = data.rfind(b"\n") + 1
-    return data[data.rfind(b"\n", 0, end - 1) + 1 : end]
+def this_machine() -> tuple[str, float]:
+    """Return the identity of the running machine, and when it was started; 0 if unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return boot, time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    except (OSError, AttributeError):
+        return platform.node(), 0.0

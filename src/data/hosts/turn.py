@@ -1,45 +1,52 @@
-"""The lease under which the current call works; what the call appends to the log is checked by it."""
+"""The lease under which the current call works; the files that it changes are pushed under it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ..model.coverage import VendorDay
-from .entry import SeriesName
-
-Pair = tuple[str, str]
-Heads = Mapping[SeriesName, tuple[int, bytes]]
+from .protocol import Head
 
 
 @dataclass
 class HeldLease:
-    """A lease in the shared server that the current call holds. Use from one thread only.
+    """A lease that the current call holds. Use from one thread only.
 
     Attributes:
-        lease, owner: Name of the lease, and of its holder.
-        fence: Number of this holder; the log rejects entries of earlier ones.
-        pairs: Symbols and timeframes that the lease is about.
-        heads: Their latest entries when the lease was taken; None once these were used.
-        vendor_days: Days that vendors lack; None if no host has changed them since.
-        is_freed: Whether the lease was freed together with an entry.
+        name, owner: Series, and name of the owner.
+        pairs: Symbols and timeframes whose series are in ``heads``.
+        heads: Latest states when the lease was taken, updated by this call's own changes.
+        is_used: Whether these states have answered a request already.
+        is_freed: Whether the lease ended together with a change.
+        is_brief: Whether it is held for one change.
     """
 
-    lease: str
+    name: str
     owner: str
-    fence: int
-    pairs: Sequence[Pair] = ()
-    heads: Heads | None = None
-    vendor_days: Sequence[VendorDay] | None = None
+    pairs: Sequence[str] = ()
+    heads: dict[str, tuple[Head, int]] = field(default_factory=dict)
+    is_used: bool = False
     is_freed: bool = False
+    is_brief: bool = False
 
-    def use_heads(self, pairs: Iterable[Pair]) -> Heads | None:
-        """Return the heads that came with the lease if they answer this question, but only once."""
-        if self.heads is None or set(pairs) != set(self.pairs):
+    def use_heads(self, pairs: Iterable[str]) -> dict[str, tuple[Head, int]] | None:
+        """Return the latest states if they answer this request, but only once."""
+        if self.is_used or set(pairs) != set(self.pairs):
             return None
-        heads, self.heads = self.heads, None
-        return heads
+        self.is_used = True
+        return self.heads
 
 
-current_turn: ContextVar[HeldLease | None] = ContextVar("turn", default=None)
+current_lease: ContextVar[HeldLease | None] = ContextVar("shared_lease", default=None)
+
+
+@contextmanager
+def working_under(lease: HeldLease | None) -> Iterator[None]:
+    """Make ``lease`` the current call's lease in the block."""
+    token = current_lease.set(lease)
+    try:
+        yield
+    finally:
+        current_lease.reset(token)

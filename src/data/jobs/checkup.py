@@ -214,7 +214,7 @@ def _shared_store(
         f"{state.state}: {state.reason}" if state.reason else f"{state.state}, {state.total} series"
     )
     if behind:
-        text += f", {counted(behind, 'entry')} of other hosts to apply"
+        text += f", {counted(behind, 'change')} of other hosts to apply"
     text += f"; vendors' limits count the requests of {state.limits}"
     ok = state.state in ("in step", "behind") and not state.warnings
     yield Check("places", topic, ok, text, "; ".join(state.warnings))

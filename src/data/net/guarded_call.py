@@ -279,8 +279,7 @@ class GuardedCall:
             tables.keep_circuit(name, self.endpoint, after)
             return self._change(circuit, after, tables.now_s)
 
-        needs = Needs(self.endpoint)
-        self._state.finish(lambda: self.report(self._state.run(keep, needs=needs)))
+        self._state.finish(lambda: self.report(self._state.run(keep, needs=Needs(self.endpoint))))
 
     def report(self, changes: list[CircuitChange]) -> None:
         """Log the circuits that were opened or closed, and call the hook for each of them."""

@@ -176,8 +176,7 @@ class Limiter:
     def charge(self, cost: int) -> None:
         """Count units that were spent without a ticket, for example by requests hidden inside an SDK."""
         if self._is_limited:
-            charge = partial(self._charge, cost=cost)
-            self._state.finish(partial(self._state.run, charge))
+            self._state.finish(partial(self._state.run, partial(self._charge, cost=cost)))
 
     def pause(self, seconds: float | None) -> float:
         """Pause all requests for ``seconds``, at most a week; if a longer pause is in progress, it continues.
@@ -194,9 +193,9 @@ class Limiter:
             return after.left_s(tables.now_s)
 
         try:
-            return self._state.run(keep)
+            return self._state.run(keep, needs=Needs())
         except ProviderTimeoutError:
-            self._state.finish(partial(self._state.run, keep))
+            self._state.finish(partial(self._state.run, keep, needs=Needs()))
             return COOL_DOWNS_S[0] if seconds is None else seconds
 
     @contextmanager
@@ -424,14 +423,14 @@ class Limiter:
         for window in windows:
             unknown = window.unknown(tables.lost_s, tables.now_s)
             wait = window.wait(cost, tables.now_s, in_flight + unknown)
+            wait = max(wait, tables.waits_s.get(window.length_s, 0.0))
             waits.append(_Wait(wait, _quota_text(window), _setting(window)))
         return max(waits)
 
     def _count_crashed(self, tables: StateTables) -> None:
         """Count as spent the units of requests whose process died before it could settle them."""
-        name = self._name(tables)
-        if self._is_limited and (units := tables.remove_expired_in_flight(name)):
-            tables.spend(name, tables.windows(name, self._limits), units)
+        if self._is_limited and (units := tables.remove_expired_in_flight(self._name(tables))):
+            self._charge(tables, units)
 
     def _settle(self, tables: StateTables, requests: Iterable[EndedRequest]) -> None:
         name = self._name(tables)
@@ -443,9 +442,9 @@ class Limiter:
             for report in request.reports:
                 lacking = report.lacking(windows, tables.now_s, in_flight)
                 if lacking:
-                    tables.spend(name, [w for w in windows if w is report.meant(windows)], lacking)
+                    tables.reach(name, [w for w in windows if w is report.meant(windows)], lacking)
 
-    def _charge(self, tables: StateTables, cost: int) -> None:
+    def _charge(self, tables: StateTables, cost: float) -> None:
         name = self._name(tables)
         tables.spend(name, tables.windows(name, self._limits), cost)
 

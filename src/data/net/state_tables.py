@@ -7,7 +7,7 @@ This module only reads and writes; decisions are made elsewhere. Times are secon
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Protocol
@@ -154,6 +154,8 @@ class StateTables:
         self.now_s = now_s
         self.monotonic_s = monotonic_s
         self.lost_s = lost_s
+        # Seconds to wait by the length of each window, if a server counts for several hosts.
+        self.waits_s: Mapping[float, float] = {}
 
     # --- spent units -----------------------------------------------------------------------
 
@@ -187,6 +189,9 @@ class StateTables:
         self.rows.execute(
             "DELETE FROM spent WHERE who = ? AND last_s + length_s <= ?", (account, self.now_s)
         )
+
+    # Of units in some windows that only the vendor has counted.
+    reach = spend
 
     def forget_spent(self, account: str) -> None:
         """Delete the account's spent units, its requests in flight and its pause."""

@@ -83,7 +83,7 @@ class MetricsCollector:
         yield state
         text = "1 if vendors' limits count the requests of all hosts"
         yield gauge(f"{_PREFIX}_host_limits_shared", text, value=host["limits"] == "all hosts")
-        for name in ("series_behind", "entries_behind"):
+        for name in ("series_behind", "changes_behind"):
             noun = name.partition("_")[0].capitalize()
             text = f"{noun} of the shared store that this host does not show yet"
             yield gauge(f"{_PREFIX}_host_{name}", text, value=host[name])

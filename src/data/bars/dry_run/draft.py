@@ -304,7 +304,7 @@ class DraftStore:
         return self._preview.log(key)
 
     def read_version(
-        self, key: SeriesKey, span: Span, generation: int, *, is_offline: bool = False
+        self, key: SeriesKey, span: Span, generation: int
     ) -> tuple[BarTable, Coverage]:
         """Return bars and coverage as of a real commit, not one of this dry run.
 

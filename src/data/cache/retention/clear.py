@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,13 +30,9 @@ from ..write.coverage_update import year_span
 log = logging.getLogger(__name__)
 
 _LONGEST_MONTH_MS = 31 * DAY_MS
-# Called under the lock before bars are removed; returns the generation of the deletion.
-Number = Callable[[], int]
 
 
-def clear_lane(
-    lane: LaneFiles, old: OldYears, lock_timeout_s: float, by: str, number: Number | None = None
-) -> int:
+def clear_lane(lane: LaneFiles, old: OldYears, lock_timeout_s: float, by: str) -> int:
     """Remove everything stored for a series, including older tools' files; return the number of bars.
 
     The log is kept, with an entry for the deletion, so that version numbers continue and are never
@@ -48,16 +44,13 @@ def clear_lane(
         old: Finder of files from older tools.
         lock_timeout_s: Seconds to wait for another writer.
         by: Name of the deleting call, for the log.
-        number: Function that returns the generation of the deletion, if a log that many hosts share
-            has numbered it. It is called under the lock before bars are removed, and an error that
-            it raises ends the deletion.
     """
     disk, folder = lane.disk, lane.paths.folder
     with disk.lock(lane.paths.lock, lock_timeout_s):
         for name in lane.barred():
             disk.remove_whole(folder / name)
         old_files = old.of(lane, lane.years())
-        cleared = _Removal.of(lane, {*lane.years(), *old_files}, old_files, old, number)
+        cleared = _Removal.of(lane, {*lane.years(), *old_files}, old_files, old)
         # Done first, because the log prevents the reuse of version numbers.
         cleared.write(lane, by)
         for year, path in old_files.items():
@@ -85,7 +78,6 @@ def clear_years(
     lock_timeout_s: float,
     by: str,
     closed_by: int | None = None,
-    number: Number | None = None,
 ) -> int:
     """Remove individual years of a series, and return the number of them that had bars.
 
@@ -93,8 +85,7 @@ def clear_years(
     hidden ones, and the time of the next request are removed. The log is kept, as in :func:`clear_lane`.
 
     With ``closed_by``, a year is kept if its latest bar is unknown or may have closed after that
-    time. This is checked under the lock because a writer may have added bars. For ``number``, see
-    :func:`clear_lane`.
+    time. This is checked under the lock because a writer may have added bars.
     """
     disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
@@ -109,7 +100,7 @@ def clear_years(
             keep_barring(lane, SERIES, what)
         series = read_series(lane) or SeriesMeta()
         empties = series.empties.without(map(year_span, years))
-        cleared = _Removal.of(lane, years, others, old, number)
+        cleared = _Removal.of(lane, years, others, old)
         generation = cleared.newest + 1 if cleared.years else series.generation
         # Done first, so that after a crash a reader does not consider the removed data up to date.
         after = replace(
@@ -207,7 +198,6 @@ class _Removal:
         years: Iterable[int],
         old_files: Mapping[int, Path],
         old: OldYears,
-        number: Number | None,
     ) -> _Removal:
         """Return a description of the data to be deleted; damaged data can be deleted, too."""
         try:
@@ -251,7 +241,7 @@ class _Removal:
                     state.rows,
                     bars_logged if entries else state.rows,
                 )
-        return cls(years_gone, max(newest) if number is None else number() - 1)
+        return cls(years_gone, max(newest))
 
     def write(self, lane: LaneFiles, by: str) -> None:
         """Record in the log of each year that ``by`` deleted its bars, and log a message."""

@@ -39,9 +39,6 @@ class CommitRun:
         old: Finder of files from older tools, which the first commit imports.
         check: Function called before the first year is written; an error that it raises ends the
             commit.
-        order: Function called under the lock, after all checks and repairs and before the first
-            write of the commit; returns the number of this commit in a log that many hosts share.
-        on_written: Function called under the lock once everything is written.
         series: Content of ``series.json`` before the commit.
         metas: Documents of all years before the commit; None for a year not written by this
             library.
@@ -55,8 +52,6 @@ class CommitRun:
     commit: Commit
     old: OldYears
     check: Callable[[], object] = no_check
-    order: Callable[[], int] | None = None
-    on_written: Callable[[], object] = no_check
     series: SeriesMeta = field(default_factory=SeriesMeta, init=False)
     metas: dict[int, YearMeta | None] = field(default_factory=dict, init=False)
     older_files: dict[int, Path] = field(default_factory=dict, init=False)
@@ -72,10 +67,9 @@ class CommitRun:
         1. Take the lock, and remove temporary files of killed writers.
         2. Read the state of the series, and repair the years that the commit changes.
         3. Check the kind and the generation, which depend on step 2; ``check`` may end the commit.
-        4. With a log that many hosts share, add the entry. The rest must follow.
-        5. Quarantine rejected rows.
-        6. Change the years one after another.
-        7. Write ``series.json``, which describes the years as they are after step 6.
+        4. Quarantine rejected rows.
+        5. Change the years one after another.
+        6. Write ``series.json``, which describes the years as they are after step 5.
         """
         disk, paths = self.lane.disk, self.lane.paths
         disk.make_folders(paths.folder.parents[2])
@@ -88,9 +82,6 @@ class CommitRun:
             if not self.metas:
                 self._make_folders_durable()
             self.check()
-            if self.order is not None:  # from here on, every host applies the commit
-                self.generation = self.order()
-                self._pass_point_of_no_return()
             for year, part in self.parts.items():
                 quarantine.keep_rows(self.lane, year, part.suspects)
             empties = self._take_marks_without_file()
@@ -99,12 +90,11 @@ class CommitRun:
                     self._commit_year(year, part)
                     self._pass_point_of_no_return()
             self._write_series(kind, empties)
-            self.on_written()
 
     def _pass_point_of_no_return(self) -> None:
-        """Stop calling ``check``, because part of the commit is visible and the rest must follow.
+        """Stop calling ``check``, because readers see part of the commit and the rest must follow.
 
-        Other hosts see its entry in their log, or readers see a file set aside or a new year.
+        That part is a file set aside, or a new year.
         """
         self.check = no_check
 
