@@ -164,8 +164,11 @@ def test_a_missing_partition_is_made_again(bundle: Bundle, manager: DataManager)
 
 
 def test_deleted_metadata_files_of_a_bundle_are_written_again(
-    bundle: Bundle, manager: DataManager
+    bundle: Bundle, manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The files are of two changes, and the facts of the latest one count."""
+    revise(manager, monkeypatch)
+    assert bundle.refresh(manager, offline=True).written == (FEBRUARY,)
     before = PolarsParquetDailyReader(bundle.path).load_daily_bars([1, 2], None, None)
     reported = BundleMetadata.load("mine", bundle.path.parent)
     for name in ("metadata.parquet", "metadata.db"):

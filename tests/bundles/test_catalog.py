@@ -184,6 +184,8 @@ def test_each_dataset_and_each_backtest_has_its_own_facts_and_links(
     assert at > start and rows(path, query, second) == [(*one[:2], at) for one in files]
     query = "SELECT backtest_id, count(*), count(DISTINCT cache_key) FROM backtest_data_links GROUP BY 1"
     assert set(rows(path, query)) == {("run", 1, 1), ("run 1", 1, 1), (f"run {second}", 2, 2)}
+    catalog.link_backtest_to_dataset("run 1", third)  # read twice, and one dataset
+    assert catalog.get_datasets_for_backtest("run 1") == [third]
 
 
 # As the documents print them.
@@ -280,6 +282,13 @@ def test_find_dataset_returns_the_best_dataset_that_covers_the_request(
     assert find(["AAPL"], *YEAR, "1h") is None
     assert find(["AAPL"], *YEAR, "1d", source="polygon") is None
     assert find(["AAPL"], "2023-01-01T02:00+02:00", "2023-02-01", "1d") == newer
+    # Each symbol must cover the whole range.
+    first, last = (int(bound.timestamp()) for bound in YEAR)
+    inner = RangeRow("TSLA", first + 86400, last - 86400, 363, has_gaps=False)
+    pair = register(catalog, "NVDA", "TSLA", ranges=[inner])
+    assert find(["NVDA", "TSLA"], "2023-01-02", "2023-12-30", "1d") == pair
+    assert find(["NVDA", "TSLA"], "2023-01-01", "2023-12-30", "1d") is None
+    assert find(["NVDA", "TSLA"], "2023-01-02", "2023-12-31", "1d") is None
 
 
 @pytest.mark.parametrize(
@@ -516,7 +525,8 @@ def test_popular_predicted_and_warmed_datasets_follow_recorded_use(
     lane = catalog.find_dataset(["MSFT"], *SPRING, "1d", source="mock/1d@mock")
     rates, lonely = register(catalog, "RATES"), register(catalog, "LONELY")
     assert bundle and lane
-    for n, ids in enumerate(([bundle], [bundle, rates], [bundle, rates, lane], [lonely])):
+    # One backtest that reads a dataset twice is one use.
+    for n, ids in enumerate(([bundle], [bundle, rates], [bundle, rates, lane], [lonely, lonely])):
         for own in ids:
             catalog.link_backtest_to_dataset(f"b{n}", own, pd.Timestamp(2024, 5, 1 + n))
     uses = catalog.popular_datasets()

@@ -411,10 +411,7 @@ def test_a_split_that_is_stored_between_two_reads_leaves_one_price_scale(
     close = price("2024-01-12")
     for symbol in ("AAPL", "MSFT"):
         portal.get_spot_value([symbol], "close", "2024-01-12", "daily")
-    split = Action(date(2024, 6, 3), "split", day_ms(date(2024, 6, 3)), 4.0, 1.0)
-    stored.cache.store.add_actions(
-        "AAPL", (split,), Span(STAMPS[0] - 5 * DAY_MS, NOW), "yahoo", NOW
-    )
+    add_split(stored)
     assert portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily").to_list() == [close]
     both = portal.get_spot_value(["AAPL", "BTCUSDT"], "close", "2024-01-12", "daily")
     kept = {panel.names for panel in panels_of(portal)}
@@ -422,6 +419,32 @@ def test_a_split_that_is_stored_between_two_reads_leaves_one_price_scale(
         portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")[0] == both[0] == close / 4
     )
     assert kept == {("MSFT",), ("AAPL", "BTCUSDT")}
+
+
+def add_split(stored: DataManager) -> None:
+    """Store a split of AAPL, four for one, after all days that are read."""
+    split = Action(date(2024, 6, 3), "split", day_ms(date(2024, 6, 3)), 4.0, 1.0)
+    stored.cache.store.add_actions(
+        "AAPL", (split,), Span(STAMPS[0] - 5 * DAY_MS, NOW), "yahoo", NOW
+    )
+
+
+def test_a_split_that_is_stored_during_a_read_leaves_one_price_scale(
+    stored: DataManager, portal: PolarsDataPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+    real = type(stored.client).get_rows_by_symbol
+
+    def split_first(client: Any, names: list[str], *rest: Any) -> Any:
+        if "AAPL" in names:
+            add_split(stored)
+        return real(client, names, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(stored.client), "get_rows_by_symbol", split_first)
+        both = portal.get_spot_value(["AAPL", "BTCUSDT"], "close", "2024-01-12", "daily")
+    one = portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+    assert one[0] == both[0] == price("2024-01-12") / 4
 
 
 def panels_of(portal: PolarsDataPortal) -> list[Any]:

@@ -432,6 +432,20 @@ class Plain(Own):
         return frame.drop("answer").with_columns(pl.col(pl.Decimal).cast(pl.Float64))
 
 
+class Exact(Own):
+    """A source of bars alone, with more digits than floats have."""
+
+    async def fetch(self, *question: Any) -> pl.DataFrame:
+        return (await super().fetch(*question)).drop("answer")
+
+
+class Further(Own):
+    """A source of floats with a column more."""
+
+    async def fetch(self, *question: Any) -> pl.DataFrame:
+        return (await super().fetch(*question)).with_columns(pl.col(pl.Decimal).cast(pl.Float64))
+
+
 def the_file(folder: Path) -> Path:
     (path,) = folder.glob("cache_*.parquet")
     return path
@@ -578,8 +592,9 @@ def test_the_least_used_is_dropped_and_never_the_newest(folder: Path) -> None:
     assert (other / "data.parquet").exists()
 
 
-def test_an_only_copy_is_never_dropped(folder: Path) -> None:
-    own = cached(source := Own(), folder, config={"cache.max_size_bytes": 1})
+@pytest.mark.parametrize("kind", [Exact, Further])
+def test_an_only_copy_is_never_dropped(folder: Path, kind: type[Own]) -> None:
+    own = cached(source := kind(), folder, config={"cache.max_size_bytes": 1})
     for symbol in ("A", "B", "A", "B"):
         got(own, [symbol])
     assert len(source.asked) == 2

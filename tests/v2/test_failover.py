@@ -67,13 +67,13 @@ def test_the_lowest_priority_is_queried_first_in_any_order_of_registration() -> 
     manager = MultiProviderDataManager()
     manager.register_provider("last", Own(bars(3.0)), 5)
     manager.register_provider("first", Own(bars(1.0)), 0)
-    manager.register_provider("second", Own(bars(2.0)), 0)
-    assert manager.provider_priority == [(0, "first"), (0, "second"), (5, "last")]
+    manager.register_provider("another", Own(bars(2.0)), 0)
+    assert manager.provider_priority == [(0, "first"), (0, "another"), (5, "last")]
     frame, name = fetch(manager)
     assert name == "first" and frame["close"].to_list() == [1.0, 1.0]
     manager.register_provider("first", Own(bars(4.0)), 9)  # in its place
-    assert fetch(manager)[1] == "second"
-    assert list(manager.providers) == ["second", "last", "first"]
+    assert fetch(manager)[1] == "another"
+    assert list(manager.providers) == ["another", "last", "first"]
 
 
 def test_health_is_unknown_then_healthy_or_an_error_with_its_time(clock: ManualClock) -> None:
