@@ -114,11 +114,6 @@ class HostSimulation(Simulation):
         self.host = 1 - self.host
         self.manager, self.other = self.new_manager(), None
 
-    def _ask_again(self, question: Any, first: Any) -> None:
-        """Ask once more; such a call may write what other hosts have stored, and meets no fault then."""
-        self.disks.heal()
-        super()._ask_again(question, first)
-
     def store(self, folder: str) -> SharedFolder:
         """Return a store of another folder."""
         return SharedFolder(
