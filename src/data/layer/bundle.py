@@ -540,17 +540,20 @@ def repair(files: BundleFiles, places: Sequence[str], error: BaseException) -> N
     Warns:
         UserWarning: The bundle was made again.
     """
-    name, records = files.path.name, files.records()
-    for place in places:
-        try:
-            if files.rows(place, records) is not None:
-                continue
-            what = "is missing"
-        except BundleError as exc:
-            what = str(exc).removeprefix(f"{name}/{place} ")
-        break
-    else:
+    name = files.path.name
+
+    def found(records: Records) -> tuple[Records, str, str]:
+        """Return the first damaged file, and a description of the fault."""
+        for place in places:
+            try:
+                if files.rows(place, records) is None:
+                    return records, place, "is missing"
+            except BundleError as exc:
+                return records, place, str(exc).removeprefix(f"{name}/{place} ")
         raise damaged(f"{name}/{next(iter(places), '').partition('/')[0]}", error) from error
+
+    # In one state of the files: a writer may replace some of them meanwhile.
+    records, place, what = files.whole(found)
     if records.origin.request is None:
         raise files.reject(place, what) from error
     bundle = Bundle(name, files.path.parent, disk=files.disk)
