@@ -15,6 +15,7 @@ import pytest
 
 from src.data.bundles import scan
 from src.data.errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
+from src.data.layer.sql import query
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
 from src.data.polars.parquet_writer import ParquetWriter
@@ -226,3 +227,33 @@ def test_a_damaged_file_is_named(bundle: Path, content: bytes) -> None:
         reader.load_daily_bars([1], "2023-01-15", "2023-02-15")
     with pytest.raises(BundleError, match="year=2023/month=01"):
         reader.get_value(1, "2023-01-15", "close")
+
+
+def test_a_file_with_another_price_is_named_by_every_reader_and_set_aside(bundle: Path) -> None:
+    path = bundle / "daily_bars/year=2023/month=01/data.parquet"
+    other = pl.read_parquet(path).with_columns(close=pl.lit(1).cast(pl.Decimal(18, 8)))
+    reader, february = PolarsParquetDailyReader(bundle), ["2023-02-01", "2023-02-28"]
+    uses: list[Callable[[], object]] = [
+        lambda: reader.load_daily_bars([1], "2023-01-15", "2023-01-15"),
+        lambda: reader.get_value(1, "2023-01-15", "close"),
+        lambda: query("SELECT * FROM bundle('b', 'daily')", folder=bundle.parent),
+        lambda: scan("b", frequency="daily", folder=bundle.parent).collect(),
+        lambda: ParquetWriter(bundle).write(days(date(2023, 1, 20), 1, [1]), "daily"),
+    ]
+    whole = path.read_bytes()
+    for use in uses:
+        other.write_parquet(path)
+        with pytest.raises(BundleError, match="month=01/data"):
+            use()
+        assert len(reader.load_daily_bars([1], *february)) == 28
+        assert not path.exists() and list(path.parent.glob("data.parquet.damaged-*"))
+        path.write_bytes(whole)
+        reader.load_daily_bars([1], "2023-01-15", "2023-01-15")
+
+
+def test_records_with_a_changed_bit_are_made_again(bundle: Path) -> None:
+    path, reader = bundle / "metadata.parquet", PolarsParquetDailyReader(bundle)
+    whole, bars = path.read_bytes(), reader.load_daily_bars([1, 2, 3], None, None)
+    for at in range(4, len(whole), 41):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        assert reader.load_daily_bars([1, 2, 3], None, None).equals(bars)

@@ -18,6 +18,7 @@ from src.data import DataManager
 from src.data.errors import BundleError, FormatVersionError
 from src.data.layer.bundle import Bundle
 from src.data.layer.request import Request, extended
+from src.data.layer.seal import BLANK, MARK, sealed
 from tests.cache.crash import Quick
 
 SYMBOLS = ["MSFT", "AAPL"]
@@ -52,9 +53,10 @@ def with_metadata(path: Path, change: Callable[[dict[str, str]], None]) -> None:
     metadata = dict(pl.read_parquet_metadata(path))
     metadata.pop("ARROW:schema", None)
     change(metadata)
+    metadata["seal"] = MARK + BLANK
     buffer = io.BytesIO()
     pl.read_parquet(path).write_parquet(buffer, compression="zstd", metadata=metadata)
-    path.write_bytes(buffer.getvalue())
+    path.write_bytes(sealed(buffer.getvalue())[0])
 
 
 def of_a_later_version(bundle: Bundle, *, records_too: bool = True) -> None:

@@ -24,7 +24,7 @@ from src.data.errors import IncompleteDataWarning
 from src.data.layer import tiers
 from src.data.layer.data_cache import DataCache
 from src.data.layer.loader import SmartDataLoader
-from src.data.layer.prices import prices_frame
+from src.data.layer.prices import empty_prices, prices_frame
 from src.data.layer.tiers import Held
 from src.data.model.instant import DAY_MS
 from src.data.model.span import Span
@@ -221,7 +221,7 @@ def test_no_cached_value_is_used_for_more_than_an_hour_even_with_a_later_expiry(
     """The clock of the machine that wrote it is a year ahead."""
     frame = get(DataCache(running.client(), manager=manager))
     until_ms = manager.client.clock.now_ms() + 365 * DAY_MS
-    running.client().set(KEY, tiers._packed(Held(frame, until_ms)))
+    running.client().set(KEY, tiers._packed(KEY, Held(frame, until_ms)))
     sent = vendors.count()
     assert get(DataCache(running.client(), manager=other)).equals(frame)
     assert vendors.count() > sent
@@ -350,6 +350,8 @@ POISONED: dict[str, Any] = {
     "truncated": lambda value: value[:-20],
     "header cut": lambda value: value[: len(tiers._MAGIC) + 30],
     "one bit of the footer": lambda value: value[:-12] + bytes([value[-12] ^ 1]) + value[-11:],
+    "one bit of a price": lambda value: value[:200] + bytes([value[200] ^ 1]) + value[201:],
+    "another key's": lambda value: tiers._packed("x", Held(empty_prices(Timeframe.parse("1d")), 9)),
     "huge": lambda value: value + bytes(9 << 20),
 }
 
@@ -410,7 +412,7 @@ def test_a_value_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
     first = get(DataCache(running.client(), manager=manager))
     frame = first.clear(5_000_000 if FULL else 20_000)
     frame = frame.with_columns(pl.col(name).fill_null(0) for name in frame.columns[1:])
-    value = tiers._packed(Held(frame, manager.client.clock.now_ms() + HOUR_MS))
+    value = tiers._packed(KEY, Held(frame, manager.client.clock.now_ms() + HOUR_MS))
     assert len(value) < 200_000
     running.client().set(KEY, value)
 
@@ -436,7 +438,9 @@ def test_a_frame_of_other_columns_is_refused(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     first = get(DataCache(running.client(), manager=manager))
-    running.client().set(KEY, tiers._packed(Held(frame, manager.client.clock.now_ms() + HOUR_MS)))
+    running.client().set(
+        KEY, tiers._packed(KEY, Held(frame, manager.client.clock.now_ms() + HOUR_MS))
+    )
     assert get(DataCache(running.client(), manager=other)).equals(first)
     assert f"in the columns {', '.join(frame.columns)}" in caplog.text
 

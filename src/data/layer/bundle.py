@@ -382,7 +382,7 @@ class Bundle:
         parts = []
         for place in records.files if sids else ():
             with suppress(BundleError):
-                if (rows := self._files.rows(place)) is not None:
+                if (rows := self._files.rows(place, records)) is not None:
                     parts.append(rows.select(*schema).filter(pl.col("sid").is_in(sids)))
         return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 
@@ -540,18 +540,21 @@ def repair(files: BundleFiles, places: Sequence[str], error: BaseException) -> N
     Warns:
         UserWarning: The bundle was made again.
     """
-    faults = {}
     name = files.path.name
-    for place in places:
-        try:
-            if files.rows(place) is None:
-                faults[place] = "is missing"
-        except BundleError as exc:
-            faults[place] = str(exc).removeprefix(f"{name}/{place} ")
-    if not faults:
+
+    def found(records: Records) -> tuple[Records, str, str]:
+        """Return the first damaged file, and a description of the fault."""
+        for place in places:
+            try:
+                if files.rows(place, records) is None:
+                    return records, place, "is missing"
+            except BundleError as exc:
+                return records, place, str(exc).removeprefix(f"{name}/{place} ")
         raise damaged(f"{name}/{next(iter(places), '').partition('/')[0]}", error) from error
-    place, what = next(iter(faults.items()))
-    if files.records().origin.request is None:
+
+    # In one state of the files: a writer may replace some of them meanwhile.
+    records, place, what = files.whole(found)
+    if records.origin.request is None:
         raise files.reject(place, what) from error
     bundle = Bundle(name, files.path.parent, disk=files.disk)
     try:

@@ -32,6 +32,7 @@ from .bundle_records import (
     BundleOrigin,
     Records,
     SymbolSource,
+    digest_of,
     measured,
     new_dataset_id,
     origin_of,
@@ -50,7 +51,7 @@ METADATA = "metadata.parquet"
 LOCK_TIMEOUT_S = 30.0
 _TRIES = 20
 _UNFINISHED = ".staging/journal.json"
-_known = LruCache(256)
+_known, _checked = LruCache(256), LruCache(1 << 16)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -162,14 +163,31 @@ class BundleFiles:
             hint="read it when its writer has finished",
         ) from error
 
-    def rows(self, place: str) -> pl.DataFrame | None:
+    def rows(self, place: str, records: Records) -> pl.DataFrame | None:
         """Return the rows in a file; None if the file is missing.
 
         Raises:
-            BundleError: The file is damaged.
+            BundleError: The file is damaged, or does not have its recorded SHA256.
         """
-        data = self.disk.read_if_exists(self.path / place)
-        return None if data is None else parsed(data, f"{self.path.name}/{place}")
+        data, record = self.disk.read_if_exists(self.path / place), records.files.get(place)
+        return None if data is None else parsed(data, f"{self.path.name}/{place}", record)
+
+    def check(self, records: Records, paths: list[Path]) -> list[Path]:
+        """Compare files with their recorded SHA256, each once in each of its states.
+
+        Parquet has no checksum of its own: a changed bit can be read as a different price.
+
+        Raises:
+            OSError, ValueError: A file is missing, or differs.
+        """
+        for path in paths:
+            sha256 = records.files[path.relative_to(self.path).as_posix()].sha256
+            key = path, self.disk.stat(path), sha256
+            if _checked.get(key) is None:
+                if digest_of(self.disk.read_if_exists(path) or b"") != sha256:
+                    raise ValueError("a file does not have its recorded SHA256")
+                _checked.put(key, True, 1)
+        return paths
 
     def reject(self, place: str, what: str) -> BundleError:
         """Set a damaged file of an only copy aside, and return the error to raise."""

@@ -146,14 +146,16 @@ class ParquetReader:
 
         def read(records: Records, paths: list[Path]) -> pl.DataFrame:
             """Return the result of the query on the files at these paths."""
-            frame = self._scanned(paths, self._schema(records, paths, fields))
+            frame = self._scanned(
+                self._files.check(records, paths), self._schema(records, paths, fields)
+            )
             return query(records, frame.filter(*bounds) if bounds else frame).collect()
 
         return self._read(read, low, high)
 
     def paths(self) -> list[Path]:
         """Return the current paths of the files, all of which exist, sorted by their partitions."""
-        return self._read(lambda _, paths: [path for path in paths if path.stat()], None, None)
+        return self._read(self._files.check, None, None)
 
     def _load(
         self, sids: Sequence[int], start: Any, end: Any, fields: Sequence[str] | None
@@ -363,6 +365,7 @@ class ParquetReader:
             key = place, records.files[place].sha256, sid
             rows: pl.DataFrame | None = None if self._cache is None else self._cache.get(key)
             if rows is None:
+                self._files.check(records, [path])
                 rows = pl.scan_parquet(path, glob=False).filter(pl.col("sid") == sid).collect()
                 if self._cache is not None:
                     self._cache.put(key, rows, 1)

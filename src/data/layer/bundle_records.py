@@ -27,10 +27,11 @@ from ..once import cached_property
 from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow, make, request_key
 from .frames import FIELDS, SCHEMA_VERSION, pl
 from .request import instant_of
+from .seal import BLANK, MARK, check_seal, sealed
 
 __all__ = ["BundleOrigin", "FileRecord", "Records", "SymbolSource", "file_metadata", "measured"]
 
-_KEY, _VERSION_KEY = "onetape", "schema_version"
+_KEY, _VERSION_KEY, _SEAL_KEY = "onetape", "schema_version", "seal"
 # Errors raised when reading a damaged file. A Polars panic is not an `Exception`.
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 # The fingerprint that earlier versions recorded for a symbol whose bars user code had overwritten.
@@ -112,7 +113,8 @@ class BundleOrigin:
 
 def file_metadata(origin: BundleOrigin) -> dict[str, str]:
     """Return the metadata to write into each Parquet file of a bundle."""
-    return {_VERSION_KEY: str(SCHEMA_VERSION), _KEY: msgspec.json.encode(origin).decode()}
+    facts = msgspec.json.encode(origin).decode()
+    return {_VERSION_KEY: str(SCHEMA_VERSION), _KEY: facts, _SEAL_KEY: MARK + BLANK}
 
 
 def origin_of(data: bytes, name: str) -> BundleOrigin | None:
@@ -122,6 +124,8 @@ def origin_of(data: bytes, name: str) -> BundleOrigin | None:
         FormatVersionError: A newer version of this library wrote the file.
         PolarsError, ValueError: The file is damaged.
     """
+    if MARK.encode() in data:  # files of earlier versions have none
+        check_seal(data)
     metadata = pl.read_parquet_metadata(io.BytesIO(data))
     version = metadata.get(_VERSION_KEY, str(SCHEMA_VERSION))
     if version != str(SCHEMA_VERSION):
@@ -147,14 +151,16 @@ def new_dataset_id(path: Path) -> str:
     return str(uuid5(NAMESPACE_URL, path.absolute().as_uri()))
 
 
-def parsed(data: bytes, name: str) -> pl.DataFrame:
-    """Parse the bytes of a partition, and return its rows.
+def parsed(data: bytes, name: str, record: FileRecord | None = None) -> pl.DataFrame:
+    """Parse the bytes of a partition, compare them with its record, if any, and return its rows.
 
     Raises:
         BundleError: The bytes are not a Parquet file of bars.
         FormatVersionError: A newer version of this library wrote the bytes.
     """
     try:
+        if record is not None and record.sha256 != digest_of(data):
+            raise ValueError("it does not have its recorded SHA256")
         origin_of(data, name)
         frame = pl.read_parquet(io.BytesIO(data))
         frame.select("sid", *FIELDS)
@@ -391,7 +397,7 @@ def packed(frame: pl.DataFrame, origin: BundleOrigin) -> bytes:
     frame.write_parquet(
         buffer, compression="zstd", compression_level=3, metadata=file_metadata(origin)
     )
-    return buffer.getvalue()
+    return sealed(buffer.getvalue())[0]
 
 
 def _full_time(given: str | None) -> str | None:

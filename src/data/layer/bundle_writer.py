@@ -248,7 +248,7 @@ class ParquetWriter:
         frames: dict[str, pl.DataFrame] = {}
         for main, places in old.items():
             # A file that is not recorded counts as well.
-            parts = [self._rows(place) for place in dict.fromkeys((*places, main))]
+            parts = [self._rows(place, records) for place in dict.fromkeys((*places, main))]
             present = [part for part in parts if part is not None]
             if not present:
                 frames.update({main: new[main]} if main in new else {})
@@ -266,10 +266,10 @@ class ParquetWriter:
         changes.update(files_of(frames, origin))
         return changes, measured(frames, {place: changes[place] or b"" for place in frames})
 
-    def _rows(self, place: str) -> pl.DataFrame | None:
+    def _rows(self, place: str, records: Records) -> pl.DataFrame | None:
         """Return the rows in a file, or None if it does not exist; a damaged file is set aside."""
         try:
-            return self._files.rows(place)
+            return self._files.rows(place, records)
         except BundleError as exc:
             name = f"{self.bundle_path.name}/{place} "
             raise self._files.reject(place, str(exc).removeprefix(name)) from exc

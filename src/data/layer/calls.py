@@ -44,7 +44,11 @@ async def in_thread(work: Callable[[], R], *, looks: bool, timeout: float | None
 
 
 async def own_call(
-    name: str, ask: Callable[[], Awaitable[Any]], limit_s: float | None = None
+    name: str,
+    ask: Callable[[], Awaitable[Any]],
+    limit_s: float | None = None,
+    *,
+    wanted: str = "",
 ) -> Any:
     """Await a call to the program's own object; convert any error to one of this library's.
 
@@ -55,6 +59,7 @@ async def own_call(
         name: Name of the object, for errors.
         ask: Function that makes the call.
         limit_s: Seconds to wait; None means no limit.
+        wanted: Beginning of the message of an error, with what was wanted.
 
     Raises:
         DataError: The object failed, in whatever way, even with a ``CancelledError`` of its own.
@@ -75,7 +80,8 @@ async def own_call(
         is_late = not call.done()
         call.cancel()
     if is_late:
-        raise ProviderTimeoutError(f"{name} did not answer within {limit_s:g} s", provider=name)
+        late = f"{wanted}no answer" if wanted else f"{name} did not answer"
+        raise ProviderTimeoutError(f"{late} within {limit_s:g} s", provider=name)
     try:
         return call.result()
     except DataError as error:
@@ -84,7 +90,7 @@ async def own_call(
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # the program's object may raise any class
-        raise ForeignError(f"{name}: {error_text(error)}", provider=name) from error
+        raise ForeignError(f"{wanted or f'{name}: '}{error_text(error)}", provider=name) from error
 
 
 async def prices(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -22,9 +21,9 @@ from ..config.schema import (
     switch,
     text,
 )
-from ..config.settings import named_path, path_check, working_dir
-from ..config.yaml_text import MAX_BYTES, read_yaml
+from ..config.settings import named_path, working_dir
 from ..errors import ConfigError
+from .settings_file import read_settings
 
 CATALOG_FILE = FilePath("config", "data_catalog.yaml")
 _HOT, _COLD = "RUSTYBT_HOT_CACHE_SIZE_MB", "RUSTYBT_COLD_CACHE_SIZE_MB"
@@ -121,13 +120,9 @@ def catalog_settings() -> CatalogSettings:
         ConfigError: The file cannot be read, a path in it cannot be used, or a variable is not a
             number; a :class:`RulesError` lists every error in the file with its line.
     """
-    path, settings = working_dir() / CATALOG_FILE, CatalogSettings()
-    if path_check(path.is_file, path):
-        try:
-            with path.open("rb") as file:
-                settings = _parsed(path, file.read(MAX_BYTES + 1))
-        except OSError as exc:
-            raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
+    settings: CatalogSettings = _FORM.parse(
+        read_settings(working_dir() / CATALOG_FILE, _FORM.check)
+    )
     hot, cold = settings.cache.hot_cache_size_mb, settings.cache.cold_cache_size_mb
     cache = replace(
         settings.cache, hot_cache_size_mb=_size(_HOT, hot), cold_cache_size_mb=_size(_COLD, cold)
@@ -146,13 +141,3 @@ def _size(name: str, otherwise: float) -> float:
     if not 0 <= size < math.inf:
         raise ConfigError(f"{name} is {value!r:.40}, but must be 0 or more megabytes")
     return size
-
-
-@lru_cache(4)
-def _parsed(path: FilePath, data: bytes) -> CatalogSettings:
-    document = read_yaml(data)
-    problems = [*document.problems, *_FORM.check(document.value, ())]
-    if problems:
-        raise document.error(str(path), problems)
-    settings: CatalogSettings = _FORM.parse(document.value)
-    return settings

@@ -42,7 +42,6 @@ class LaneDatasets:
     def __init__(self, client: Callable[[], BarsClient]) -> None:
         self._client = client
         self._measured: dict[SeriesKey, tuple[tuple[CoverageSpan, ...], Dataset]] = {}
-        self._instruments: dict[tuple[str, str], Instrument | None] = {}
 
     def find(
         self, symbol: str, resolution: str, start: int, end: int, source: str | None
@@ -105,13 +104,10 @@ class LaneDatasets:
 
     def instrument(self, symbol: str, resolution: str) -> Instrument | None:
         """Return the instrument that a symbol stands for under the rules; None if unclear."""
-        if (symbol, resolution) not in self._instruments:
-            try:
-                instrument: Instrument | None = self._client().query(symbol, resolution).instrument
-            except (QueryError, NoProviderError):
-                instrument = None
-            self._instruments[symbol, resolution] = instrument
-        return self._instruments[symbol, resolution]
+        try:
+            return self._client().query(symbol, resolution).instrument
+        except (QueryError, NoProviderError):
+            return None
 
     def _measure(self, key: SeriesKey, coverage: Sequence[CoverageSpan]) -> Dataset:
         # Gaps that will be requested again and suspect bars do not count as present.

@@ -29,6 +29,7 @@ from ..model.instant import DAY_MS, from_ms, iso
 from ..model.instrument import Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..vendors.foreign import error_text, mask_keys
 from .identity import identity_of
 from .panel import FIELDS, AssetBars, Market, end_of, start_of
 
@@ -500,7 +501,7 @@ class ForeignBars(FrameBars):
         if error is None:
             return frame
         reason = error.reason if isinstance(error, DataError) else "outage"
-        raise DataPortalError(f"{what}: {_text_of(error)}", because_of=reason) from error
+        raise DataPortalError(f"{what}: {error_text(error)}", because_of=reason) from error
 
 
 class ReaderBars(FrameBars):
@@ -583,18 +584,10 @@ def others_code(what: str, error_type: type[DataError] = DataPortalError) -> Ite
     try:
         yield
     except DataError as error:
-        from ..vendors.foreign import mask_keys
-
         mask_keys(error)
         raise
     except Exception as error:  # user code may raise any class
-        raise error_type(f"{what}: {_text_of(error)}") from error
-
-
-def _text_of(error: BaseException) -> str:
-    from ..vendors.foreign import error_text  # not needed unless something fails
-
-    return error_text(error)
+        raise error_type(f"{what}: {error_text(error)}") from error
 
 
 # --- foreign frames -------------------------------------------------------------------------------
@@ -613,7 +606,7 @@ def _collect(frame: Any, about: str) -> pl.DataFrame:
         whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
     except pl.exceptions.PolarsError as error:
         raise DataPortalError(
-            f"{about} returned a frame that cannot be read: {_text_of(error)}"
+            f"{about} returned a frame that cannot be read: {error_text(error)}"
         ) from error
     if not isinstance(whole, pl.DataFrame):
         raise DataPortalError(

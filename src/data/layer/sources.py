@@ -22,10 +22,7 @@ import pandas as pd
 from ..call_threads import LoopThread, awaited
 from ..errors import (
     BundleError,
-    DataError,
-    ForeignError,
     NoDataAvailableError,
-    ProviderTimeoutError,
     QueryError,
     ResponseFormatError,
 )
@@ -36,6 +33,7 @@ from ..model.timeframe import Timeframe
 from ..prices.bar_rule import are_bars
 from .bundle import Bundle
 from .bundle_writer import ParquetWriter
+from .calls import own_call
 from .catalog_tables import request_key
 from .frame_checks import bar_rows, bar_table, column_fault, time_of
 from .frames import (
@@ -341,23 +339,8 @@ async def answered(
         ForeignError, ProviderTimeoutError, DataError: See :func:`fetched`.
     """
     arguments = list(question.symbols), question.start, question.end, question.timeframe.label
-    task = asyncio.ensure_future(_call(partial(fetch, *arguments)))
-    try:
-        await asyncio.wait({task}, timeout=patience_s)
-    finally:
-        if not task.done():
-            task.cancel()
-    if not task.done():
-        raise ProviderTimeoutError(
-            f"{about} returned no {question}: no answer within {patience_s:g} s", provider=about
-        )
-    error = asyncio.CancelledError() if task.cancelled() else task.exception()
-    if error is None:
-        return task.result()
-    if isinstance(error, DataError):
-        raise error
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    raise ForeignError(f"{about} returned no {question}: {text}", provider=about) from error
+    ask = partial(_call, partial(fetch, *arguments))
+    return await own_call(about, ask, patience_s, wanted=f"{about} returned no {question}: ")
 
 
 async def _call(fetch: Callable[[], Any]) -> Any:

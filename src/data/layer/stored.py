@@ -63,6 +63,7 @@ from .freshness import (
     is_fresh_by,
 )
 from .identity import identity_of
+from .seal import BLANK, MARK, check_seal, sealed
 from .sources import (
     PATIENCE_S,
     BundlePath,
@@ -83,9 +84,8 @@ _SHORT = 16
 _KEY = re.compile(rf"[0-9a-f]{{{_SHORT}}}(?:[0-9a-f]{{48}})?")
 _VIEW = re.compile(rf"cache_([0-9a-f]{{{_SHORT}}})\.parquet")
 _ONLY = ".only"
-# The facts are one text in the metadata of the file: JSON, this mark and the digest. JSON has no
-# line feeds, so the mark is found without parsing. The digest is computed with zeros in its place.
-_FACTS, _MARK, _BLANK = "onetape", "\nsha256:", "0" * 64
+# The facts are one text in the metadata of the file: JSON, and its seal.
+_FACTS = "onetape"
 _COLD, _STATISTICS = "cold_cache", "statistics.json"
 # Above the limit, frames are dropped until this share of it is left. The folder is listed again
 # after this share of the limit was written, and once an hour.
@@ -177,7 +177,7 @@ class FrameStore:
             data, state = content
             try:
                 if self._checked.get(path.name) != state:
-                    _check_digest(data)
+                    check_seal(data)
                 facts = _facts_of(io.BytesIO(data))
                 frame = pl.read_parquet(io.BytesIO(data))
             except (ValueError, KeyError, pl.exceptions.PolarsError) as error:
@@ -355,7 +355,7 @@ def _packed(frame: pl.DataFrame, facts: Mapping[str, Any]) -> tuple[bytes, str]:
     Raises:
         StorageError: The frame cannot be stored as Parquet, or is too large.
     """
-    text, buffer = json.dumps(facts) + _MARK + _BLANK, io.BytesIO()
+    text, buffer = json.dumps(facts) + MARK + BLANK, io.BytesIO()
     try:
         frame.write_parquet(
             buffer, compression="zstd", compression_level=3, metadata={_FACTS: text}
@@ -368,9 +368,7 @@ def _packed(frame: pl.DataFrame, facts: Mapping[str, Any]) -> tuple[bytes, str]:
             f"the frame takes {len(data):,} bytes as Parquet, more than {MOST_BYTES:,}",
             hint="store fewer symbols or a shorter range in one frame",
         )
-    digest, mark = hashlib.sha256(data).hexdigest(), (_MARK + _BLANK).encode()
-    before, _, after = data.rpartition(mark)
-    return b"".join((before, _MARK.encode(), digest.encode(), after)), digest
+    return sealed(data)
 
 
 def _place(path: Path, size: int) -> dict[str, Any]:
@@ -391,20 +389,9 @@ def _used_ns(path: Path) -> int:
         return 0
 
 
-def _check_digest(data: bytes) -> None:
-    """Raise ValueError if the bytes of a file do not match the digest in it."""
-    view, at = memoryview(data), data.rfind(_MARK.encode()) + len(_MARK)
-    end = at + len(_BLANK)
-    digest = hashlib.sha256(view[:at])
-    digest.update(_BLANK.encode())
-    digest.update(view[end:])
-    if digest.hexdigest().encode() != data[at:end]:
-        raise ValueError("the file does not match its digest")
-
-
 def _facts_of(file: Path | io.BytesIO) -> dict[str, Any]:
     """Return the facts in a Parquet file."""
-    text, _, digest = pl.read_parquet_metadata(file)[_FACTS].rpartition(_MARK)
+    text, _, digest = pl.read_parquet_metadata(file)[_FACTS].rpartition(MARK)
     return {**json.loads(text), "sha256": digest}
 
 

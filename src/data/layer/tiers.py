@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
@@ -44,7 +45,7 @@ COPIED_COLUMNS: tuple[ExtraColumn, ...] = ("source", "dividend", "split")
 # Seconds to wait for a server, and for a database that has accepted the connection.
 _AWAY_S, _WORK_S = 0.05, 5.0
 _AT_ONCE = 8
-_MAGIC, _STAMP_BYTES, _VALUE_BYTES = b"onetape-prices-2\n", 8, 8
+_MAGIC, _DIGEST_BYTES, _STAMP_BYTES, _VALUE_BYTES = b"onetape-prices-3\n", 32, 8, 8
 # Bounds of a value on the server, and of a frame in memory, in bytes.
 _MOST_BYTES, _MOST_UNPACKED = 8 << 20, 256 << 20
 # The table has four decimal places. Bars are not copied if a price would change by more than the
@@ -158,7 +159,7 @@ class RedisTier(_Tier):
             return False
         now_ms = self._clock().now_ms()
         try:
-            held = await in_thread(partial(_unpacked, value, timeframe), looks=True)
+            held = await in_thread(partial(_unpacked, key, value, timeframe), looks=True)
         except CorruptEntryError as error:
             _log.warning("Redis: the value of %s cannot be used: %s", key, error)
             return None
@@ -167,7 +168,7 @@ class RedisTier(_Tier):
 
     async def store(self, key: str, held: Held) -> None:
         """Store a frame under a key until its time, unless it is too large."""
-        value = await in_thread(partial(_packed, held), looks=True)
+        value = await in_thread(partial(_packed, key, held), looks=True)
         left_ms = held.until_ms - self._clock().now_ms()
         if len(value) <= _MOST_BYTES and left_ms > 0:
             await self.use(partial(self._client.set, key, value, px=left_ms))
@@ -305,27 +306,34 @@ def _copied(query: BarsQuery, rows: Sequence[Any], now_ms: int) -> Held | None:
     return Held(checked, until_ms)
 
 
-def _packed(held: Held) -> bytes:
-    """Return the value of a frame: a magic number, the time until which it holds, and Parquet."""
+def _packed(key: str, held: Held) -> bytes:
+    """Return the value of a frame: a magic number, a digest, the time until which it holds, Parquet.
+
+    The digest is of the key and all that follows.
+    """
     body = BytesIO()
     held.frame.write_parquet(body, compression="zstd", statistics=False)
-    return _MAGIC + held.until_ms.to_bytes(_STAMP_BYTES) + body.getvalue()
+    rest = held.until_ms.to_bytes(_STAMP_BYTES) + body.getvalue()
+    return _MAGIC + sha256(key.encode() + rest).digest() + rest
 
 
 def _is_ours(value: Any) -> bool:
     return isinstance(value, bytes) and value.startswith(_MAGIC)
 
 
-def _unpacked(value: bytes, timeframe: Timeframe) -> Held:
+def _unpacked(key: str, value: bytes, timeframe: Timeframe) -> Held:
     """Return the frame of a value from :func:`_packed`, after checking its size.
 
     Raises:
         CorruptEntryError: The value is too large, or not such a frame.
     """
-    begin = len(_MAGIC) + _STAMP_BYTES
-    body = BytesIO(value[begin:])
     if len(value) > _MOST_BYTES:
         raise CorruptEntryError(f"it has {len(value):,} bytes, more than {_MOST_BYTES:,}")
+    head = len(_MAGIC) + _DIGEST_BYTES
+    rest = value[head:]
+    if sha256(key.encode() + rest).digest() != value[len(_MAGIC) : head]:
+        raise CorruptEntryError("it does not match its digest")
+    body = BytesIO(rest[_STAMP_BYTES:])
     try:
         rows: int = pl.scan_parquet(body).select(pl.len()).collect().item()
         schema = pl.read_parquet_schema(body)
@@ -333,7 +341,7 @@ def _unpacked(value: bytes, timeframe: Timeframe) -> Held:
         usual = empty_prices(timeframe).schema
         if size > _MOST_UNPACKED or schema | {"volume": usual["volume"]} != usual:
             raise CorruptEntryError(f"it has {size:,} bytes in the columns {', '.join(schema)}")
-        return Held(pl.read_parquet(body), int.from_bytes(value[len(_MAGIC) : begin]))
+        return Held(pl.read_parquet(body), int.from_bytes(rest[:_STAMP_BYTES]))
     except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise CorruptEntryError(f"it is damaged ({type(error).__name__})") from error
 
