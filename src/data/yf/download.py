@@ -396,11 +396,9 @@ def _report(
             reason if count == 1 else f"{len(names)} of {count} have no bars: {listed}; {reason}"
         )
     starts = tuple(f"{facts['symbol']} " for facts in bars.failed.values())
-    usual: tuple[str, ...] = ()
-    if asked.period == "max":
-        everything = filter(_is_all, bars.tables.values())
-        gaps = [(facts.facts["symbol"], facts.facts["gaps_total"]) for facts in everything]
-        usual = tuple(f"{symbol} {asked.timeframe}: {count} gap" for symbol, count in gaps)
+    everything = filter(_is_all, bars.tables.values()) if asked.period == "max" else ()
+    gaps = [(table.facts["symbol"], table.facts["gaps_total"]) for table in everything]
+    usual = tuple(f"{symbol} {asked.timeframe}: {count} gap" for symbol, count in gaps)
     # A text with more than the gap before the first bar, such as a substitute, is reported.
     others = [
         text

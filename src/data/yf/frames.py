@@ -134,14 +134,12 @@ def wide_frame(
         if name in (tables[ticker].columns if ticker in tables else _EMPTY)
     ]
     order = order if by_ticker else sorted(order, key=lambda column: column[::-1])
-    alike: dict[int, dict[int, NDArray[Any]]] = {}
+    alike: dict[int, tuple[pd.DatetimeIndex, dict[int, NDArray[Any]]]] = {}
     for place, (ticker, name) in enumerate(order):
         if ticker in tables:
-            alike.setdefault(id(tables[ticker].times), {})[place] = tables[ticker].columns[name]
-    times = {id(table.times): table.times for table in tables.values()}
-    parts = [
-        pd.DataFrame(group, index=_converted(times[key], common)) for key, group in alike.items()
-    ]
+            times, columns, _ = tables[ticker]
+            alike.setdefault(id(times), (times, {}))[1][place] = columns[name]
+    parts = [pd.DataFrame(group, index=_converted(at, common)) for at, group in alike.values()]
     if not parts:
         parts = [pd.DataFrame(index=pd.DatetimeIndex([]), dtype=np.float64)]
     index = reduce(pd.Index.union, [part.index for part in parts])

@@ -408,38 +408,35 @@ def _whole(value: float | None) -> int | None:
 # Maps keys of `fast_info` to their names in `info`, for figures that no vendor has, and to the
 # functions that compute them. Averages and the year's figures are those of completed days.
 _FAST: dict[str, tuple[str, Callable[[FastInfo], Any]]] = {
-    "currency": ("currency", lambda fast: fast._quote.currency),
-    "dayHigh": ("dayHigh regularMarketDayHigh", lambda fast: fast._price_at("High", -1)),
-    "dayLow": ("dayLow regularMarketDayLow", lambda fast: fast._price_at("Low", -1)),
-    "exchange": ("exchange", lambda fast: fast._facts.get("exchange")),
-    "fiftyDayAverage": ("fiftyDayAverage", lambda fast: fast._mean("Close", 50)),
-    "lastPrice": ("currentPrice regularMarketPrice", lambda fast: fast._last_price()),
-    "lastVolume": (
-        "volume regularMarketVolume",
-        lambda fast: _whole(fast._price_at("Volume", -1)),
-    ),
-    "marketCap": ("marketCap", lambda fast: fast._market_cap()),
-    "open": ("open regularMarketOpen", lambda fast: fast._price_at("Open", -1)),
-    "previousClose": ("previousClose", lambda fast: fast._last_price(-2)),
-    "quoteType": ("quoteType", lambda fast: fast._facts.get("quote_type")),
+    "currency": ("currency", lambda f: f._quote.currency),
+    "dayHigh": ("dayHigh regularMarketDayHigh", lambda f: f._price_at("High", -1)),
+    "dayLow": ("dayLow regularMarketDayLow", lambda f: f._price_at("Low", -1)),
+    "exchange": ("exchange", lambda f: f._facts.get("exchange")),
+    "fiftyDayAverage": ("fiftyDayAverage", lambda f: f._mean("Close", 50)),
+    "lastPrice": ("currentPrice regularMarketPrice", lambda f: f._last_price()),
+    "lastVolume": ("volume regularMarketVolume", lambda f: _whole(f._price_at("Volume", -1))),
+    "marketCap": ("marketCap", lambda f: f._market_cap()),
+    "open": ("open regularMarketOpen", lambda f: f._price_at("Open", -1)),
+    "previousClose": ("previousClose", lambda f: f._last_price(-2)),
+    "quoteType": ("quoteType", lambda f: f._facts.get("quote_type")),
     "regularMarketPreviousClose": (
         "regularMarketPreviousClose",
-        lambda fast: fast._price_at("Close", -2),
+        lambda f: f._price_at("Close", -2),
     ),
-    "shares": ("sharesOutstanding", lambda fast: fast._shares()),
+    "shares": ("sharesOutstanding", lambda f: f._shares()),
     "tenDayAverageVolume": (
         "averageVolume10days averageDailyVolume10Day",
-        lambda fast: _whole(fast._mean("Volume", 10)),
+        lambda f: _whole(f._mean("Volume", 10)),
     ),
     "threeMonthAverageVolume": (
         "averageVolume",
-        lambda fast: _whole(fast._of_days("Volume", _recent_mean)),
+        lambda f: _whole(f._of_days("Volume", _recent_mean)),
     ),
-    "timezone": ("exchangeTimezoneName", lambda fast: fast._zone),
-    "twoHundredDayAverage": ("twoHundredDayAverage", lambda fast: fast._mean("Close", 200)),
-    "yearChange": ("52WeekChange", lambda fast: fast._year_change()),
-    "yearHigh": ("fiftyTwoWeekHigh", lambda fast: fast._of_days("High", pd.Series.max)),
-    "yearLow": ("fiftyTwoWeekLow", lambda fast: fast._of_days("Low", pd.Series.min)),
+    "timezone": ("exchangeTimezoneName", lambda f: f._zone),
+    "twoHundredDayAverage": ("twoHundredDayAverage", lambda f: f._mean("Close", 200)),
+    "yearChange": ("52WeekChange", lambda f: f._year_change()),
+    "yearHigh": ("fiftyTwoWeekHigh", lambda f: f._of_days("High", pd.Series.max)),
+    "yearLow": ("fiftyTwoWeekLow", lambda f: f._of_days("Low", pd.Series.min)),
 }
 
 
