@@ -68,7 +68,7 @@ def measure() -> Report:
         "batch": Figure.of([one["yf"] / one["batch"] for one in found]),
         "yfinance": Figure.of([one["yfinance"] / one["yf"] for one in found if "yfinance" in one]),
     }
-    rows = [Row("`yf.download`, 50 tickers", figures, "batch <= 1.3, yfinance >= 20")]
+    rows = [Row("`yf.download`, 50 tickers", figures, "batch <= 3, yfinance >= 20")]
     return Report("Calls of yfinance", _NOTE, rows, more=("yfinance",), less=("batch",))
 
 

@@ -274,12 +274,10 @@ def test_cached_bars_are_converted_without_a_copy_of_their_frames(
 
 
 def test_local_times_that_occur_twice_are_refused(manager: DataManager) -> None:
-    from src.data.yf.frames import ConvertedBars, Table, Times, wide_frame
+    from src.data.yf.frames import Table, wide_frame
 
     hours = pd.date_range("2024-11-03 04:00", periods=4, freq="h", tz="UTC")
-    times, prices = Times(hours.tz_convert("America/New_York")), {"Close": np.arange(4.0)[None, :]}
-    bars = ConvertedBars(times, prices, np.zeros((1, 4), int), np.array([False]))
-    table = Table(bars, 0, {})
+    table = Table(hours.tz_convert("America/New_York"), {"Close": np.arange(4.0)}, {})
     with pytest.raises(ValueError, match="ignore_tz=False"):
         wide_frame({"X": table}, {}, ["X"], ignore_tz=True, by_ticker=False)
 

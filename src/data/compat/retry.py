@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from ..clock import Clock, SystemClock
@@ -43,26 +42,6 @@ def exponential_backoff(
         delay = min(delay * factor, max_delay)
 
 
-@dataclass(frozen=True)
-class Backoff:
-    """The options of :func:`request_with_backoff`: attempts, waits and errors.
-
-    Attributes:
-        max_attempts: Maximum number of calls, including the first.
-        base_delay, max_delay: First and longest wait, in seconds.
-        exceptions: Classes of errors after which to retry; never after ``ValueError`` or
-            ``TypeError``.
-        on_retry: Function called with the number of the attempt, its error, and the seconds until
-            the next attempt.
-    """
-
-    max_attempts: int = 3
-    base_delay: float = 1.0
-    max_delay: float = 60.0
-    exceptions: tuple[type[Exception], ...] = TRANSIENT_EXCEPTIONS
-    on_retry: OnRetry | None = None
-
-
 def request_with_backoff(
     func: Callable[[], T],
     max_attempts: int = 3,
@@ -89,8 +68,20 @@ def request_with_backoff(
             the next attempt.
         clock: Clock for waiting; tests may pass their own.
     """
-    policy = Backoff(max_attempts, base_delay, max_delay, exceptions, on_retry)
-    return _run(func, policy, clock or SystemClock())
+    clock, waits = clock or SystemClock(), RetryPolicy(first_s=base_delay, cap_s=max_delay)
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return func()
+        except exceptions as exc:
+            if attempt >= max_attempts or isinstance(exc, _NEVER):
+                raise
+            pause_s = wait_seconds(getattr(exc, "retry_after", None)) or 0.0
+            wait = min(max_delay, max(waits.backoff(attempt, clock.jitter() / 4), pause_s))
+            if on_retry is not None:
+                on_retry(attempt, exc, wait)
+        clock.sleep(wait)
 
 
 def retry_on_exception(
@@ -105,12 +96,12 @@ def retry_on_exception(
 
     See :func:`request_with_backoff` for the arguments.
     """
-    policy = Backoff(max_attempts, base_delay, max_delay, exceptions)
 
     def _decorate(func: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(func)
         def _wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-            return _run(lambda: func(*args, **kwargs), policy, clock or SystemClock())
+            options = max_attempts, base_delay, max_delay, exceptions
+            return request_with_backoff(lambda: func(*args, **kwargs), *options, clock=clock)
 
         return _wrapped
 
@@ -127,20 +118,3 @@ def retry_on_rate_limit(
     return retry_on_exception(
         max_attempts, max_delay=max_delay, exceptions=(RateLimitedError,), clock=clock
     )
-
-
-def _run(func: Callable[[], T], backoff: Backoff, clock: Clock) -> T:
-    waits = RetryPolicy(first_s=backoff.base_delay, cap_s=backoff.max_delay)
-    attempt = 0
-    while True:
-        attempt += 1
-        try:
-            return func()
-        except backoff.exceptions as exc:
-            if attempt >= backoff.max_attempts or isinstance(exc, _NEVER):
-                raise
-            pause_s = wait_seconds(getattr(exc, "retry_after", None)) or 0.0
-            wait = min(backoff.max_delay, max(waits.backoff(attempt, clock.jitter() / 4), pause_s))
-            if backoff.on_retry is not None:
-                backoff.on_retry(attempt, exc, wait)
-        clock.sleep(wait)

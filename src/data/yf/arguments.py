@@ -6,18 +6,19 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from ..bars.client import BarsClient
+from ..calendars.buckets import bucket_at
 from ..errors import BadRangeError, BadTimeframeError, QueryError
-from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, from_ms, to_ms
+from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, day_ms, from_ms, to_ms
 from ..model.instrument import Instrument
 from ..model.kind import AskedSession
 from ..model.span import Span
+from ..model.timeframe import Timeframe
 
 __all__ = ["Arguments", "Bounds", "NotServedError", "symbols_of", "zone_of"]
 
@@ -152,8 +153,7 @@ class Arguments:
         if self.start is None and self.is_intraday:
             # A session that began this evening has tomorrow's date.
             first = min(first, datetime.combine(_local_time(now_ms, zone).date(), time(), zone))
-        is_past = last is not None and to_ms(last) <= now_ms
-        begins, ends = first, None if last is None or not is_past else last
+        ends = last if last is not None and to_ms(last) <= now_ms else None
         is_coming = self.start is not None and to_ms(first) > now_ms
         if is_coming or (ends is not None and ends <= first):
             return None
@@ -162,13 +162,12 @@ class Arguments:
         if self.prepost and self.is_intraday and instrument.asset_class == "stock":
             session = "extended"
         if self.is_intraday:
-            ending = None if ends is None else ends - timedelta(milliseconds=1)
-            start: date = _utc_time(begins)
-            end: date | None = None if ending is None else _utc_time(ending)
+            start: date = _utc_time(first)
+            end: date | None = ends and _utc_time(ends - timedelta(milliseconds=1))
         else:
             # Days are labelled with their open, weeks and months with their first midnight.
             by_open = self.timeframe == "1d"
-            start = self._first_date(begins, instrument, client, by_open=by_open)
+            start = self._first_date(first, instrument, client, by_open=by_open)
             end = None
             if ends is not None:
                 after = self._first_date(ends, instrument, client, by_open=by_open)
@@ -185,12 +184,10 @@ class Arguments:
         Shorter timeframes need no such check: yfinance drops the current day or hour if it ends
         after the range.
         """
-        if self.timeframe == "1w":
-            return end >= today - timedelta(days=today.weekday())
-        if self.timeframe not in ("1M", "3M"):
+        if self.is_intraday or self.timeframe == "1d":
             return False
-        months = int(self.timeframe[0])
-        return end >= today.replace(month=(today.month - 1) // months * months + 1, day=1)
+        timeframe = Timeframe.parse(self.timeframe)
+        return bucket_at(timeframe, day_ms(end)) >= bucket_at(timeframe, day_ms(today))
 
     def _may_run(
         self, instrument: Instrument, session: AskedSession, now: int, client: BarsClient
@@ -237,14 +234,10 @@ class Arguments:
         if moment.timetz().replace(tzinfo=None) == time():
             return day
         midnight = to_ms(datetime.combine(day, time(), moment.tzinfo))
-        on_day = [
-            s
-            for s in client.sessions(instrument, Span(midnight, midnight + DAY_MS))
-            if s.day == day
-        ]
-        if by_open and on_day and on_day[0].open_ms >= to_ms(moment):
-            return day
-        return day + timedelta(days=1)
+        around = client.sessions(instrument, Span(midnight, midnight + DAY_MS))
+        opens = next((session.open_ms for session in around if session.day == day), None)
+        is_before = by_open and opens is not None and to_ms(moment) <= opens
+        return day if is_before else day + timedelta(days=1)
 
 
 def _last_days(
@@ -264,7 +257,7 @@ def _moment(value: Any, zone: ZoneInfo) -> datetime:
         if isinstance(value, int):
             return _local_time(value * SECOND_MS, zone)
         if isinstance(value, str):
-            value = _written_date(value)
+            value = datetime.strptime(value, "%Y-%m-%d")
         if not isinstance(value, datetime):
             value = datetime.combine(value, time())
     except (TypeError, ValueError, OverflowError) as error:
@@ -277,12 +270,6 @@ def _moment(value: Any, zone: ZoneInfo) -> datetime:
     # The last hours of the last year cannot be converted to UTC from every zone.
     moment = moment if moment.year <= _LAST_YEAR else moment.replace(_LAST_YEAR, 12, 31)
     return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
-
-
-# One date is parsed for the check of the arguments, and again for each market.
-@lru_cache(maxsize=64)
-def _written_date(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%d")
 
 
 def _shift(moment: datetime, period: str, sign: int) -> datetime:

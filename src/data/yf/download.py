@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -26,7 +26,7 @@ from ..progress.bar import listening
 from ..progress.events import BatchProgress
 from ..vendors.registry import is_free
 from .arguments import Arguments, Bounds, When, is_isin, refuse, symbols_of, zone_of
-from .frames import Table, alike, tables_of, wide_frame
+from .frames import Table, bar_times, shown_columns, wide_frame
 
 if TYPE_CHECKING:
     from ..bars.client import Rows
@@ -35,6 +35,7 @@ __all__ = ["BACK_ADJUST", "ISIN", "SESSION", "bars_of", "download"]
 
 # Decimals of `rounding=True`.
 _DIGITS = 2
+_UNADJUSTED = "prices adjusted for dividends are not known"
 BACK_ADJUST = "it returns prices that no longer fit together; use auto_adjust=True"
 SESSION = "requests are sent by the data manager; set proxies and addresses in its rules file"
 ISIN = "{} is an ISIN, not a symbol; find the symbol by the company's name: yf.Search('...').quotes"
@@ -227,118 +228,100 @@ def _fetch(
             listener = None if reporter is None else BatchProgress(client, reporter)
             return client.get_rows_by_symbol(names, asked.timeframe, ends, wishes, listener)
 
-    rows = ask(list(members), columns=("dividend", "split") if asked.actions else ())
     kept: dict[str, Rows] = {}
-    for ticker, table in rows.items():
-        facts = table.facts
-        if not len(table.arrays().stamps):
+    rows = ask(list(members), columns=("dividend", "split") if asked.actions else ())
+    for ticker, answer in rows.items():
+        facts = answer.facts
+        if not len(answer.arrays().stamps):
             _fail(bars, ticker, _reason(facts), facts)
             continue
-        kept[ticker] = table
-        if asked.keepna:
-            filled = _with_missing(table.frame, facts, members[ticker], asked)
-            kept[ticker] = table._replace(frame=filled, kept=None)
-        attempts = bounds.may_be_forming and facts.get("attempts")
-        if attempts and all(attempt["outcome"] != "ok" for attempt in attempts):
-            text = f"the forming bar is missing: {attempts[-1]['message']}"
-            lacking = {**facts, "complete": False, "problems": [*facts["problems"], text]}
-            kept[ticker] = kept[ticker]._replace(facts=freeze(lacking))
-            warn_user(f"{facts['symbol']}: {text}", IncompleteDataWarning)
-    zones = {ticker: zone_of(members[ticker]) for ticker in kept}
-    groups = alike(kept, zones, is_intraday=asked.is_intraday)
-    shares = {
-        ticker
-        for ticker in kept
-        if not asked.is_intraday and members[ticker].asset_class == "stock"
-    }
-    unadjusted = [ticker for group in groups for ticker in group.lacking() if ticker in shares]
+        kept[ticker] = _noted(answer, members[ticker], asked, bounds)
+    shares = {ticker for ticker in kept if members[ticker].asset_class == "stock"}
+    unadjusted = [] if asked.is_intraday else [t for t in kept if t in shares and _lacks(kept[t])]
     whole = ask(unadjusted, adjustment="all") if unadjusted else {}
-    own = {ticker for ticker in whole if asked.auto_adjust and _is_own(kept[ticker].facts)}
-    own = {ticker for ticker in own if not len(whole[ticker].frame)}
-    _note_unadjusted(kept, whole, own, asked)
-    digits = _DIGITS if asked.rounding else None
-    tables: dict[str, Table] = {}
-    failures, whole = whole, whole | {ticker: kept[ticker] for ticker in own}
-    for group in groups:
-        tables |= tables_of(group, kept, whole, auto_adjust=asked.auto_adjust, digits=digits)
-    _warn_unadjusted(failures, tables, own, bars, asked)
-    _state_adjustment(tables, whole, asked)
-    bars.tables.update((ticker, tables[ticker]) for ticker in kept if ticker in tables)
+    times: dict[tuple[bytes, str], pd.DatetimeIndex] = {}
+    for ticker, answer in kept.items():
+        adjusted = whole.get(ticker)
+        if adjusted is not None:
+            answer, adjusted, reason = _adjusted(answer, adjusted, asked)
+            if adjusted is None:
+                _fail(bars, ticker, reason, whole[ticker].facts)
+                continue
+        facts = answer.facts
+        if asked.auto_adjust and not asked.is_intraday:
+            # The prices of instruments without dividends are the same in every adjustment.
+            kind = "all" if adjusted is None else adjusted.facts["adjustment"]
+            facts = freeze({**facts, "adjustment": kind})
+        stamps, zone = answer.arrays().stamps, zone_of(members[ticker])
+        key = stamps.tobytes(), zone
+        if key not in times:
+            times[key] = bar_times(stamps, zone, is_intraday=asked.is_intraday)
+        digits = _DIGITS if asked.rounding else None
+        shown = shown_columns(answer, adjusted, auto_adjust=asked.auto_adjust, digits=digits)
+        bars.tables[ticker] = Table(times[key], shown, facts)
 
 
-def _warn_unadjusted(
-    whole: Mapping[str, Rows],
-    tables: dict[str, Table],
-    own: Set[str],
-    bars: Bars,
-    asked: Arguments,
-) -> None:
-    """Warn about tickers without any prices adjusted for dividends, and let those fail that need them.
+def _noted(rows: Rows, instrument: Instrument, asked: Arguments, bounds: Bounds) -> Rows:
+    """Return rows with those of missing bars, if wanted; warn if the forming bar is missing."""
+    facts = rows.facts
+    if asked.keepna:
+        filled = _with_missing(rows.frame, facts, instrument, asked)
+        rows = rows._replace(frame=filled, kept=None)
+    attempts = bounds.may_be_forming and facts.get("attempts")
+    if attempts and all(attempt["outcome"] != "ok" for attempt in attempts):
+        text = f"the forming bar is missing: {attempts[-1]['message']}"
+        warn_user(f"{facts['symbol']}: {text}", IncompleteDataWarning)
+        rows = rows._replace(facts=_incomplete(facts, text))
+    return rows
+
+
+def _incomplete(facts: Mapping[str, Any], problem: str) -> Mapping[str, Any]:
+    """Return the provenance of bars with one more problem."""
+    noted: Mapping[str, Any] = freeze(
+        {**facts, "complete": False, "problems": [*facts["problems"], problem]}
+    )
+    return noted
+
+
+def _lacks(rows: Rows) -> bool:
+    """Return whether dividend-adjusted closes are missing, which some vendors do not supply."""
+    names, _, values = rows.arrays()
+    if "adj_close" not in names:
+        return True
+    adjusted, close = (np.isnan(values[names.index(name)]) for name in ("adj_close", "close"))
+    return bool((adjusted > close).any())
+
+
+def _adjusted(rows: Rows, whole: Rows, asked: Arguments) -> tuple[Rows, Rows | None, str]:
+    """Note in the provenance that closes adjusted for dividends are missing, if they are.
 
     Args:
-        whole: Maps tickers to their bars, adjusted for dividends.
-        tables: Maps tickers to their bars; those that fail are deleted.
-        own: Tickers whose prices are returned without the adjustment.
-        bars: Result of the call, to which failures are added.
+        rows: Bars adjusted for splits.
+        whole: The same bars, adjusted for dividends; empty if no such prices are known.
         asked: Arguments of the call.
+
+    Returns:
+        The bars; the bars whose closes are adjusted for dividends, or None if the ticker fails; and
+        the reason for that. Without such closes, the user's own files keep their prices, and other
+        tickers fail if the call adjusts for dividends.
     """
-    for ticker, adjusted in whole.items():
-        if len(adjusted.frame):
-            continue
-        facts = adjusted.facts
-        reason = f"prices adjusted for dividends are not known: {_reason(facts)}"
-        if ticker in own:
-            text = f"{facts['symbol']}: {reason}; the prices are without this adjustment"
-            warn_user(text, IncompleteDataWarning)
-        elif asked.auto_adjust:
-            _fail(bars, ticker, reason, facts)
-            del tables[ticker]
-        else:
-            warn_user(f"{facts['symbol']}: {reason}", IncompleteDataWarning)
-
-
-def _is_own(facts: Mapping[str, Any]) -> bool:
-    """Return whether all bars are from the user's own files."""
-    return bool(facts["vendors"]) and all(map(is_free, facts["vendors"]))
-
-
-def _note_unadjusted(
-    kept: dict[str, Rows], whole: Mapping[str, Rows], own: Set[str], asked: Arguments
-) -> None:
-    """Note in the provenance that rows lack prices adjusted for dividends.
-
-    Args:
-        kept: Maps each ticker to its bars; entries are replaced.
-        whole: Maps tickers to the same bars, adjusted for dividends.
-        own: Tickers whose prices are returned without the adjustment; other tickers' are NaN.
-        asked: Arguments of the call.
-    """
-    for ticker, rows in whole.items():
-        facts, adjusted = kept[ticker].facts, rows.facts
-        gaps = [gap for gap in adjusted["gaps"] if gap not in facts["gaps"]]
-        if not gaps and len(rows.frame):
-            continue
+    facts, adjusted = rows.facts, whole.facts
+    is_empty, vendors = not len(whole.frame), facts["vendors"]
+    is_own = asked.auto_adjust and is_empty and bool(vendors) and all(map(is_free, vendors))
+    gaps = [gap for gap in adjusted["gaps"] if gap not in facts["gaps"]]
+    if gaps or is_empty:
         reason = gaps[0]["reason"] if gaps else _reason(adjusted)
-        text = f"prices adjusted for dividends are not known for all rows: {reason}"
-        noted = {**facts, "complete": False, "problems": [*facts["problems"], text]}
-        if asked.auto_adjust and ticker not in own:
-            noted |= {name: adjusted[name] for name in ("gaps", "gaps_total")}
-        kept[ticker] = kept[ticker]._replace(facts=freeze(noted))
-
-
-def _state_adjustment(
-    tables: dict[str, Table], whole: Mapping[str, Rows], asked: Arguments
-) -> None:
-    """Note in the provenance that prices are adjusted for dividends, if they are.
-
-    This includes instruments without dividends, whose prices are the same in every adjustment.
-    """
-    if asked.is_intraday or not asked.auto_adjust:
-        return
-    for ticker, table in tables.items():
-        adjustment = whole[ticker].facts["adjustment"] if ticker in whole else "all"
-        facts = freeze({**table.facts, "adjustment": adjustment})
-        tables[ticker] = table._replace(facts=facts)
+        noted = _incomplete(facts, f"{_UNADJUSTED} for all rows: {reason}")
+        if asked.auto_adjust and not is_own:
+            noted = freeze({**noted, **{name: adjusted[name] for name in ("gaps", "gaps_total")}})
+        rows = rows._replace(facts=noted)
+    reason = f"{_UNADJUSTED}: {_reason(adjusted)}" if is_empty else ""
+    if is_empty and asked.auto_adjust and not is_own:
+        return rows, None, reason
+    if is_empty:
+        more = "; the prices are without this adjustment" if is_own else ""
+        warn_user(f"{adjusted['symbol']}: {reason}{more}", IncompleteDataWarning)
+    return rows, rows if is_own else whole, reason
 
 
 def _reason(facts: Mapping[str, Any]) -> str:
@@ -413,11 +396,9 @@ def _report(
             reason if count == 1 else f"{len(names)} of {count} have no bars: {listed}; {reason}"
         )
     starts = tuple(f"{facts['symbol']} " for facts in bars.failed.values())
-    usual: tuple[str, ...] = ()
-    if asked.period == "max":
-        everything = filter(_is_all, bars.tables.values())
-        gaps = [(facts.facts["symbol"], facts.facts["gaps_total"]) for facts in everything]
-        usual = tuple(f"{symbol} {asked.timeframe}: {count} gap" for symbol, count in gaps)
+    everything = filter(_is_all, bars.tables.values()) if asked.period == "max" else ()
+    gaps = [(table.facts["symbol"], table.facts["gaps_total"]) for table in everything]
+    usual = tuple(f"{symbol} {asked.timeframe}: {count} gap" for symbol, count in gaps)
     # A text with more than the gap before the first bar, such as a substitute, is reported.
     others = [
         text

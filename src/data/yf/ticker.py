@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal, NoReturn
 
@@ -14,7 +14,7 @@ from ..bars.client import BarsClient
 from ..data_manager import get_data_manager
 from ..errors import BadSymbolError, DataError, NoDataError, QueryError
 from ..model.caller import collecting_warnings
-from ..model.instant import day_ms
+from ..model.instant import DAY_MS, day_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
 from ..once import cached_property
@@ -83,29 +83,6 @@ _INFO = {
     "net_income_growth": ("earningsGrowth", "earningsQuarterlyGrowth"),
 }
 _PERCENTAGES = {"dividend_yield": "dividendYield", "debt_to_equity": "debtToEquity"}
-# Maps keys of `fast_info` to their names in `info`, for figures that no vendor has.
-_FAST = {
-    "currency": ("currency",),
-    "exchange": ("exchange",),
-    "quoteType": ("quoteType",),
-    "timezone": ("exchangeTimezoneName",),
-    "lastPrice": ("currentPrice", "regularMarketPrice"),
-    "open": ("open", "regularMarketOpen"),
-    "dayHigh": ("dayHigh", "regularMarketDayHigh"),
-    "dayLow": ("dayLow", "regularMarketDayLow"),
-    "lastVolume": ("volume", "regularMarketVolume"),
-    "previousClose": ("previousClose",),
-    "regularMarketPreviousClose": ("regularMarketPreviousClose",),
-    "marketCap": ("marketCap",),
-    "shares": ("sharesOutstanding",),
-    "fiftyDayAverage": ("fiftyDayAverage",),
-    "twoHundredDayAverage": ("twoHundredDayAverage",),
-    "tenDayAverageVolume": ("averageVolume10days", "averageDailyVolume10Day"),
-    "threeMonthAverageVolume": ("averageVolume",),
-    "yearHigh": ("fiftyTwoWeekHigh",),
-    "yearLow": ("fiftyTwoWeekLow",),
-    "yearChange": ("52WeekChange",),
-}
 # Fields that `info` has for the last twelve months; totals may also be for a fiscal year.
 _TRAILING = frozenset({"pe_ratio", "peg_ratio", "price_to_sales", "earnings_per_share"})
 _TOTALS = frozenset(
@@ -196,28 +173,11 @@ class Ticker:
 
     # --- splits and dividends
 
-    @property
-    def actions(self) -> pd.DataFrame:
-        """All splits and dividends; see :meth:`get_actions`."""
-        return self.get_actions()
-
-    @property
-    def dividends(self) -> pd.Series:
-        """All dividends; see :meth:`get_dividends`."""
-        return self.get_dividends()
-
-    @property
-    def splits(self) -> pd.Series:
-        """All splits; see :meth:`get_splits`."""
-        return self.get_splits()
-
     def get_actions(self, period: str = "max") -> pd.DataFrame:
         """Return splits and dividends by ex-date; a column without any values is left out."""
         frame = self.history(period=period, auto_adjust=False)
-        columns = [name for name in ("Dividends", "Stock Splits") if name in frame]
-        actions = frame[columns].fillna(0.0)
-        actions = actions[(actions != 0).any(axis=1)]
-        return actions[[name for name in columns if (actions[name] != 0).any()]]
+        actions = frame.filter(["Dividends", "Stock Splits"]).fillna(0.0)
+        return actions.loc[(actions != 0).any(axis=1), (actions != 0).any()]
 
     def get_dividends(self, period: str = "max") -> pd.Series:
         """Return dividends per share, in terms of today's shares, by the open of each ex-date."""
@@ -236,12 +196,11 @@ class Ticker:
         events = actions[name][actions[name] != 0]
         return events.set_axis(_opens(self.ticker, events.index))
 
-    # --- figures
+    actions = property(get_actions)
+    dividends = property(get_dividends)
+    splits = property(get_splits)
 
-    @property
-    def info(self) -> dict[str, Any]:
-        """The company's figures from vendors, under yfinance's names."""
-        return self.get_info()
+    # --- figures
 
     def get_info(self) -> dict[str, Any]:
         """Return the company's figures under yfinance's names, omitting figures that no vendor has.
@@ -272,23 +231,21 @@ class Ticker:
         wrong = others.keys() - found.keys() - years
         return {name: value for name, value in record.items() if name not in wrong} | found
 
-    @property
-    def fast_info(self) -> FastInfo:
-        """The last price and figures for the last year."""
-        return self.get_fast_info()
-
     def get_fast_info(self) -> FastInfo:
         """Return the last price and figures for the last year, each computed when it is read."""
         return FastInfo(self)
+
+    info = property(get_info)
+    fast_info = property(get_fast_info)
 
 
 def _fast_values(fast: FastInfo) -> dict[str, Any]:
     """Return the values of ``fast_info`` that can be computed, under their names in ``info``."""
     values: dict[str, Any] = {}
     with collecting_warnings():  # `fast_info` itself warns about missing bars
-        for key, names in _FAST.items():
+        for names, compute in _FAST.values():
             with suppress(DataError):
-                values |= dict.fromkeys(names, fast[key])
+                values |= dict.fromkeys(names.split(), compute(fast))
     return {name: value for name, value in values.items() if not pd.isna(value)}
 
 
@@ -311,12 +268,10 @@ def _opens(ticker: str, days: pd.Index) -> pd.DatetimeIndex:
     manager = get_data_manager()
     client: BarsClient = manager.client
     instrument = manager.provider_selector.instrument(ticker)
-    dates = [at.date() for at in days]
-    opens = []
-    for day in dates:
-        stamp = day_ms(day)
-        around = client.sessions(instrument, Span(stamp, stamp + 86_400_000))
-        opens.append(next((session.open_ms for session in around if session.day == day), stamp))
+    stamps = [day_ms(at.date()) for at in days]
+    sessions = client.sessions(instrument, Span(stamps[0], stamps[-1] + DAY_MS))
+    by_day = {day_ms(session.day): session.open_ms for session in sessions}
+    opens = [by_day.get(stamp, stamp) for stamp in stamps]
     index = pd.DatetimeIndex(np.array(opens, dtype="M8[ms]"), name="Date").as_unit(TIME_UNIT)
     return index.tz_localize("UTC").tz_convert(zone_of(instrument))
 
@@ -328,55 +283,52 @@ class FastInfo(Mapping[str, Any]):
         >>> from onetape import yf
         >>> price = yf.Ticker("AAPL").fast_info["lastPrice"]
 
-    The attribute for a key is written with underscores, such as ``last_price``.
+    The keys are those of yfinance: ``currency``, ``exchange``, ``quoteType``, ``timezone``,
+    ``lastPrice``, ``previousClose``, ``open``, ``dayHigh``, ``dayLow``, ``lastVolume``,
+    ``regularMarketPreviousClose``, ``shares``, ``marketCap``, ``fiftyDayAverage``,
+    ``twoHundredDayAverage``, ``tenDayAverageVolume``, ``threeMonthAverageVolume``, ``yearHigh``,
+    ``yearLow``, ``yearChange``. The attribute for a key is written with underscores, such as
+    ``last_price``. Values are computed when they are read; None means that a value is not known.
+    Averages and the year's figures are those of completed days.
 
     Raises:
         KeyError: The key does not exist.
+        AttributeError: The attribute does not exist.
     """
-
-    _KEYS = (
-        "currency",
-        "dayHigh",
-        "dayLow",
-        "exchange",
-        "fiftyDayAverage",
-        "lastPrice",
-        "lastVolume",
-        "marketCap",
-        "open",
-        "previousClose",
-        "quoteType",
-        "regularMarketPreviousClose",
-        "shares",
-        "tenDayAverageVolume",
-        "threeMonthAverageVolume",
-        "timezone",
-        "twoHundredDayAverage",
-        "yearChange",
-        "yearHigh",
-        "yearLow",
-    )
 
     def __init__(self, ticker: Ticker) -> None:
         self._ticker = ticker
 
     def __repr__(self) -> str:
-        return f"lazy-loading dict with keys = {list(self._KEYS)}"
+        return f"lazy-loading dict with keys = {list(_FAST)}"
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._KEYS)
+        return iter(_FAST)
 
     def __len__(self) -> int:
-        return len(self._KEYS)
+        return len(_FAST)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *map(_snake, _FAST)]
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self._KEYS and key not in map(_snake, self._KEYS):
-            raise KeyError(f"unknown key {key!r}; use one of {', '.join(self._KEYS)}")
-        return getattr(self, _snake(key))
+        found = next((known for known in _FAST if key in (known, _snake(known))), None)
+        if found is None:
+            raise KeyError(f"unknown key {key!r}; use one of {', '.join(_FAST)}")
+        return _FAST[found][1](self)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in map(_snake, _FAST):
+            raise AttributeError(f"yf.FastInfo.{name} does not exist")
+        return self[name]
 
     def toJSON(self, indent: int = 4) -> str:  # noqa: N802 - the name in yfinance
         """Return all values as JSON text."""
         return json.dumps(dict(self), indent=indent)
+
+    @property
+    def _now(self) -> pd.Timestamp:
+        return pd.Timestamp(get_data_manager().client.clock.now_ms(), unit="ms", tz="UTC")
 
     @cached_property
     def _year(self) -> pd.DataFrame:
@@ -384,19 +336,19 @@ class FastInfo(Mapping[str, Any]):
         prices = self._ticker.history(period="1y", auto_adjust=False, actions=False)
         if prices.empty:
             return prices
-        now_ms = get_data_manager().client.clock.now_ms()
-        today = pd.Timestamp(now_ms, unit="ms", tz="UTC").tz_convert(self.timezone).normalize()
+        today = self._now.tz_convert(self._zone).normalize()
         return prices[prices.index > today - pd.DateOffset(years=1)]
 
-    @cached_property
+    @property
     def _whole_days(self) -> pd.DataFrame:
         """The daily bars of the last year, without today's if the day is not over yet."""
         prices = self._year
-        if prices.empty:
-            return prices
-        now = pd.Timestamp(get_data_manager().client.clock.now_ms(), unit="ms", tz="UTC")
-        is_open = now < prices.index[-1] + _DAY_OVER
+        is_open = not prices.empty and self._now < prices.index[-1] + _DAY_OVER
         return prices.iloc[:-1] if is_open else prices
+
+    @property
+    def _zone(self) -> str:
+        return zone_of(get_data_manager().provider_selector.instrument(self._ticker.ticker))
 
     @cached_property
     def _quote(self) -> Any:
@@ -406,140 +358,86 @@ class FastInfo(Mapping[str, Any]):
     def _facts(self) -> dict[str, Any]:
         return get_data_manager().get_fundamentals(self._ticker.ticker)
 
-    @property
-    def currency(self) -> str | None:
-        """Currency of the prices."""
-        currency: str | None = self._quote.currency
-        return currency
-
-    @property
-    def exchange(self) -> str | None:
-        """Exchange, as named by the vendor that supplied the fundamentals."""
-        return self._facts.get("exchange")
-
-    @property
-    def quote_type(self) -> str | None:
-        """Type of instrument, as named by the vendor that supplied the fundamentals."""
-        return self._facts.get("quote_type")
-
-    @property
-    def timezone(self) -> str:
-        """Time zone of the exchange."""
-        return zone_of(get_data_manager().provider_selector.instrument(self._ticker.ticker))
-
-    @property
-    def shares(self) -> int | None:
-        """Number of shares outstanding; None if no vendor has it."""
-        count = self._facts.get("shares_outstanding")
-        return None if count is None else int(count)
-
-    @property
-    def market_cap(self) -> float | None:
-        """Shares times last price, or else a vendor's figure; None if no vendor has one."""
-        if self.shares is None:
-            return self._facts.get("market_cap")
-        price = self.last_price
-        return None if price is None else float(self.shares * price)
-
-    @property
-    def _is_yahoos(self) -> bool:
-        """Whether the bars are Yahoo's alone, so that no other vendor's quote belongs to them."""
-        selector = get_data_manager().provider_selector
-        name = self._ticker.ticker
-        return provider_of(name, selector.instrument(name)) is not None
-
-    @property
-    def last_price(self) -> float | None:
-        """Last price, which may come from the bar that is still forming."""
-        if self._is_yahoos:
-            return self._price_at("Close", -1)
-        price: float = self._quote.price
+    def _last_price(self, index: int = -1) -> float | None:
+        """Return the last price, or the previous session's close for the index -2."""
+        selector, name = get_data_manager().provider_selector, self._ticker.ticker
+        # If the bars are Yahoo's alone, no other vendor's quote belongs to them.
+        if provider_of(name, selector.instrument(name)) is not None:
+            return self._price_at("Close", index)
+        price: float | None = self._quote.price if index == -1 else self._quote.previous_close
         return price
 
-    @property
-    def previous_close(self) -> float | None:
-        """Close of the previous session."""
-        if self._is_yahoos:
-            return self._price_at("Close", -2)
-        close: float | None = self._quote.previous_close
-        return close
+    def _shares(self) -> int | None:
+        return _whole(self._facts.get("shares_outstanding"))
 
-    @property
-    def regular_market_previous_close(self) -> float | None:
-        """Close of the second-to-last day."""
-        return self._price_at("Close", -2)
-
-    @property
-    def open(self) -> float | None:
-        """Open of the last day."""
-        return self._price_at("Open", -1)
-
-    @property
-    def day_high(self) -> float | None:
-        """High of the last day."""
-        return self._price_at("High", -1)
-
-    @property
-    def day_low(self) -> float | None:
-        """Low of the last day."""
-        return self._price_at("Low", -1)
-
-    @property
-    def last_volume(self) -> int | None:
-        """Volume of the last day."""
-        volume = self._price_at("Volume", -1)
-        return None if volume is None else int(volume)
-
-    @property
-    def fifty_day_average(self) -> float | None:
-        """Mean close of the last 50 completed days."""
-        return self._mean("Close", 50)
-
-    @property
-    def two_hundred_day_average(self) -> float | None:
-        """Mean close of the last 200 completed days."""
-        return self._mean("Close", 200)
-
-    @property
-    def ten_day_average_volume(self) -> int | None:
-        """Mean volume of the last 10 completed days."""
-        mean = self._mean("Volume", 10)
-        return None if mean is None else int(mean)
-
-    @property
-    def three_month_average_volume(self) -> int | None:
-        """Mean daily volume of the completed days in the last three months."""
-        days = self._whole_days
-        if days.empty:
-            return None
-        first = days.index[-1] - pd.DateOffset(months=3) + pd.DateOffset(days=1)
-        return int(days.loc[first:, "Volume"].mean())
-
-    @property
-    def year_high(self) -> float | None:
-        """Highest price on the completed days of the last year."""
-        days = self._whole_days
-        return None if days.empty else float(days["High"].max())
-
-    @property
-    def year_low(self) -> float | None:
-        """Lowest price on the completed days of the last year."""
-        days = self._whole_days
-        return None if days.empty else float(days["Low"].min())
-
-    @property
-    def year_change(self) -> float | None:
-        """Change in the close over the last year, as a fraction."""
-        closes = self._whole_days["Close"]
-        return None if len(closes) < 2 else float(closes.iloc[-1] / closes.iloc[0] - 1)
+    def _market_cap(self) -> float | None:
+        """Return the shares times the last price, or else a vendor's figure."""
+        shares = self._shares()
+        if shares is None:
+            return self._facts.get("market_cap")
+        price = self._last_price()
+        return None if price is None else float(shares * price)
 
     def _price_at(self, column: str, index: int) -> float | None:
         prices = self._year
         return float(prices[column].iloc[index]) if len(prices) >= -index else None
 
-    def _mean(self, column: str, count: int) -> float | None:
+    def _of_days(self, column: str, compute: Callable[[pd.Series], Any]) -> float | None:
+        """Return a figure for a column of the completed days; None if there are none."""
         days = self._whole_days
-        return None if days.empty else float(days[column].iloc[-count:].mean())
+        return None if days.empty else float(compute(days[column]))
+
+    def _mean(self, column: str, count: int) -> float | None:
+        return self._of_days(column, lambda values: values.iloc[-count:].mean())
+
+    def _year_change(self) -> float | None:
+        closes = self._whole_days["Close"]
+        return None if len(closes) < 2 else float(closes.iloc[-1] / closes.iloc[0] - 1)
+
+
+def _recent_mean(values: pd.Series) -> float:
+    """Return the mean of the last three months."""
+    first = values.index[-1] - pd.DateOffset(months=3) + pd.DateOffset(days=1)
+    return float(values.loc[first:].mean())
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+# Maps keys of `fast_info` to their names in `info`, for figures that no vendor has, and to the
+# functions that compute them. Averages and the year's figures are those of completed days.
+_FAST: dict[str, tuple[str, Callable[[FastInfo], Any]]] = {
+    "currency": ("currency", lambda f: f._quote.currency),
+    "dayHigh": ("dayHigh regularMarketDayHigh", lambda f: f._price_at("High", -1)),
+    "dayLow": ("dayLow regularMarketDayLow", lambda f: f._price_at("Low", -1)),
+    "exchange": ("exchange", lambda f: f._facts.get("exchange")),
+    "fiftyDayAverage": ("fiftyDayAverage", lambda f: f._mean("Close", 50)),
+    "lastPrice": ("currentPrice regularMarketPrice", lambda f: f._last_price()),
+    "lastVolume": ("volume regularMarketVolume", lambda f: _whole(f._price_at("Volume", -1))),
+    "marketCap": ("marketCap", lambda f: f._market_cap()),
+    "open": ("open regularMarketOpen", lambda f: f._price_at("Open", -1)),
+    "previousClose": ("previousClose", lambda f: f._last_price(-2)),
+    "quoteType": ("quoteType", lambda f: f._facts.get("quote_type")),
+    "regularMarketPreviousClose": (
+        "regularMarketPreviousClose",
+        lambda f: f._price_at("Close", -2),
+    ),
+    "shares": ("sharesOutstanding", lambda f: f._shares()),
+    "tenDayAverageVolume": (
+        "averageVolume10days averageDailyVolume10Day",
+        lambda f: _whole(f._mean("Volume", 10)),
+    ),
+    "threeMonthAverageVolume": (
+        "averageVolume",
+        lambda f: _whole(f._of_days("Volume", _recent_mean)),
+    ),
+    "timezone": ("exchangeTimezoneName", lambda f: f._zone),
+    "twoHundredDayAverage": ("twoHundredDayAverage", lambda f: f._mean("Close", 200)),
+    "yearChange": ("52WeekChange", lambda f: f._year_change()),
+    "yearHigh": ("fiftyTwoWeekHigh", lambda f: f._of_days("High", pd.Series.max)),
+    "yearLow": ("fiftyTwoWeekLow", lambda f: f._of_days("Low", pd.Series.min)),
+}
 
 
 def _snake(key: str) -> str:
@@ -576,39 +474,6 @@ class Tickers:
 
     def __getattr__(self, name: str) -> NoReturn:
         refuse_name(f"Tickers.{name}", not_served_of_ticker(name))
-
-    def history(
-        self,
-        period: str | None = None,
-        interval: str = "1d",
-        start: When = None,
-        end: When = None,
-        prepost: bool = False,
-        actions: bool = True,
-        auto_adjust: bool = True,
-        repair: bool = False,
-        threads: bool | int = True,
-        group_by: Literal["column", "ticker"] = "column",
-        progress: bool = True,
-        timeout: float | None = 10,
-        **kwargs: Any,
-    ) -> pd.DataFrame:
-        """Return the bars for all tickers; for the arguments, see :func:`download`."""
-        return self.download(
-            period,
-            interval,
-            start,
-            end,
-            prepost,
-            actions,
-            auto_adjust,
-            repair,
-            threads,
-            group_by,
-            progress,
-            timeout,
-            **kwargs,
-        )
 
     def download(
         self,
@@ -648,3 +513,5 @@ class Tickers:
             timeout=timeout,
             **kwargs,
         )
+
+    history = download
