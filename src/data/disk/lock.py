@@ -77,12 +77,14 @@ class Locks:
             self._held.add(holder)
             yield
         finally:
-            self._held.discard(holder)
             try:
+                self._held.discard(holder)
                 if lock is not None:
                     lock.release()
             except KeyboardInterrupt:
-                lock.release()  # type: ignore[union-attr]
+                self._held.discard(holder)
+                if lock is not None:
+                    lock.release()
                 raise
             finally:
                 if True in acquired:
