@@ -201,8 +201,7 @@ class DataError(Exception):
         if self.lacking_extra:
             command = f"pip install 'onetape[{self.lacking_extra}]'"
             return f"The data source for {symbol} rejects this installation; run {command}."
-        brief = self._brief or _BRIEFS[self.reason]
-        return brief.format(symbol=symbol)
+        return (self._brief or _BRIEFS[self.reason]).format(symbol=symbol)
 
     def __str__(self) -> str:
         message = str(self.args[0]) if self.args else ""
@@ -557,10 +556,13 @@ class CircuitOpenError(ProviderError):
     Attributes:
         until_ms: Time from which the vendor can be queried again; None if unknown.
         is_locked_out: Whether the reason is that the vendor rejected the key for all requests.
+        is_endpoint_only: Whether the reason implies nothing about other data of the vendor, such as
+            bars of another timeframe: the plan does not include these data, or they were not valid.
     """
 
     until_ms: int | None = None
     is_locked_out: bool = False
+    is_endpoint_only: bool = False
 
 
 # --- the answer ----------------------------------------------------------------------------

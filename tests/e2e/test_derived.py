@@ -148,6 +148,20 @@ def test_bars_are_derived_from_shorter_ones_of_a_vendor_that_can_have_them(
         assert provenance(frame)["derived_from"]["lane"] == "1h@aggregate"
 
 
+def test_a_pause_for_bars_that_the_plan_lacks_does_not_stop_shorter_ones(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("yahoo", Fault.refuse("forbidden"), times=1)
+    for day, requests in (("2024-06-01", 3), ("2024-06-02", 1), ("2024-06-01", 0)):
+        plan, sent = manager.plan("BTC-USD", "15m", day, day), vendors.count()
+        with pytest.warns(IncompleteDataWarning, match="substitute"):
+            frame = manager.get_ohlcv("BTC-USD", "15m", day, day)
+        assert len(frame) == 96
+        assert provenance(frame)["derived_from"]["lane"] == "5m@aggregate"
+        assert vendors.count() - sent == requests
+        assert day == "2024-06-01" or plan.requests == requests
+
+
 def test_bars_that_an_outage_cut_off_are_derived_from_shorter_ones_of_another_vendor(
     manager: DataManager, vendors: VendorServer
 ) -> None:

@@ -27,6 +27,7 @@ from ..errors import (
     Attempt,
     CacheError,
     CapabilityError,
+    CircuitOpenError,
     CorruptEntryError,
     DataError,
     EntitlementError,
@@ -222,13 +223,15 @@ def is_down(error: DataError) -> bool:
         return True  # other queries from here are not served either
     if isinstance(error, ProviderTimeoutError) and error.by_caller:
         return False
+    if isinstance(error, CircuitOpenError) and error.is_endpoint_only:
+        return False
     return not isinstance(error, (*_ERRORS_OF_THE_QUESTION, NoDataError))
 
 
 def is_outage(errors: Sequence[DataError]) -> bool:
     """Return whether, according to the errors, all vendors that serve such bars were down."""
     serving = [error for error in errors if not isinstance(error, UnsupportedError)]
-    return bool(serving) and all(map(is_down, serving))
+    return bool(serving) and all(is_down(e) or isinstance(e, CircuitOpenError) for e in serving)
 
 
 # --- the series that the request is for

@@ -14,6 +14,7 @@ from typing import Literal
 from ..errors import (
     AuthenticationError,
     CapabilityError,
+    EntitlementError,
     KindMismatchError,
     NoDataError,
     QualityError,
@@ -111,6 +112,11 @@ class Circuit:
         """Whether the last failure was a connection that could not be made."""
         return NO_CONNECTION in self.reason
 
+    @property
+    def is_endpoint_only(self) -> bool:
+        """Whether the last failure implies nothing about the vendor's other endpoints."""
+        return self.reason.startswith((EntitlementError.__name__, QualityError.__name__))
+
     def shut_for(self, now_s: float) -> float:
         """Return the seconds until one caller may make a trial, or 0 if requests are allowed now."""
         return 0.0 if self.is_closed else max(0.0, max(self.until_s, self.trial_until_s) - now_s)
@@ -175,7 +181,8 @@ class CircuitPolicy:
         if outcome == "says nothing":
             return replace(circuit, trial_until_s=0.0) if trial else circuit
         if outcome == "answered":
-            return self._answered(circuit, now_s)
+            is_fresh = circuit.answered_s > 0 and now_s - circuit.answered_s < _RECORDED_EVERY_S
+            return Circuit(answered_s=circuit.answered_s if is_fresh else now_s)
         return self._after_failure(circuit, outcome, now_s, reason, symbol)
 
     def blame(
@@ -207,10 +214,6 @@ class CircuitPolicy:
         counted = replace(before, failures=failures, answered_s=answered_s, symbols=symbols)
         return self._after_failure(counted, outcome, now_s, reason, symbol)
 
-    def _answered(self, circuit: Circuit, now_s: float) -> Circuit:
-        is_fresh = circuit.answered_s > 0 and now_s - circuit.answered_s < _RECORDED_EVERY_S
-        return Circuit(answered_s=circuit.answered_s if is_fresh else now_s)
-
     def _after_failure(
         self, circuit: Circuit, outcome: Outcome, now_s: float, reason: str, symbol: str
     ) -> Circuit:
@@ -229,11 +232,8 @@ class CircuitPolicy:
         return Circuit(failures, times, until_s, 0.0, circuit.answered_s, reason)
 
     def _patience(self, circuit: Circuit, outcome: Outcome, now_s: float) -> BreakerTimings:
-        if outcome == "failing":
-            return self.failing
-        if outcome == "unreadable":
-            return self.unreadable
-        if outcome == "locked out":
-            return self.locked_out
+        if outcome != "refused":
+            others = {"failing": self.failing, "unreadable": self.unreadable}
+            return others.get(outcome, self.locked_out)
         in_doubt = circuit.answered_s > 0 and now_s - circuit.answered_s < self.proof_s
         return replace(self.refused, threshold=self.refusals_in_doubt) if in_doubt else self.refused

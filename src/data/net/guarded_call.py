@@ -310,6 +310,7 @@ class GuardedCall:
         )
         error.until_ms = now_ms + round(shut_s * 1000)
         error.is_locked_out = circuit.reason.startswith(AuthenticationError.__name__)
+        error.is_endpoint_only = circuit.is_endpoint_only
         error.is_logged = not self._is_news(circuit)
         return error
 

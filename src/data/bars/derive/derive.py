@@ -75,7 +75,7 @@ class Deriver:
             answer = self._derive_from(query, self._shorter.of(query, days), {})
         except NO_ANSWER as error:
             try:
-                return self._answer_query(query, _down_vendors(error))
+                return self._answer_query(query, _errors_if_down(_attempts(error)))
             except NO_ANSWER as second:
                 if _lacks_files_alone(error):
                     raise  # there may be a file of longer bars with a fault
@@ -104,7 +104,7 @@ class Deriver:
         stored_ones = [source for source in sources[1:] if source.view.exists]
         for source in [*sources[:1], *stored_ones[:1]]:
             try:
-                answer = self._derive_from(query, source, _down_vendors(error))
+                answer = self._derive_from(query, source, _errors_if_down(_attempts(error)))
                 break
             except (*NO_ANSWER, KindMismatchError) as failure:
                 self._log.info("%s could not be built from %s bars: %s", query, source, failure)
@@ -176,15 +176,8 @@ def _says_nothing(error: DataError) -> bool:
     return any(isinstance(attempt.error, NoDataError) for attempt in _attempts(error))
 
 
-def _down_vendors(error: DataError) -> dict[str, DataError]:
-    """Map each vendor that was down, according to the error's attempts, to its own error.
-
-    These vendors need not be queried again for now.
-    """
-    return _errors_if_down(_attempts(error))
-
-
 def _errors_if_down(attempts: Sequence[Attempt]) -> dict[str, DataError]:
+    """Map each vendor that was down in the attempts to its error; it need not be queried for now."""
     return {
         a.provider: a.error
         for a in attempts

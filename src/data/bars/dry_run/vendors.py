@@ -14,12 +14,7 @@ import numpy as np
 
 from ...calendars.calendar import calendar_for
 from ...calendars.grid import BarGrid
-from ...errors import (
-    CircuitOpenError,
-    DataError,
-    NoDataError,
-    RateLimitedError,
-)
+from ...errors import CircuitOpenError, DataError, NoDataError, RateLimitedError
 from ...model.actions import Action
 from ...model.bars import BarTable, Stamps, merge
 from ...model.capabilities import Fetched, FetchQuery
@@ -185,6 +180,7 @@ class FakeVendor(BaseDataDownloader):
         error: DataError | None = unknown_symbol_error(self._real, query)
         if error is None and status is not None and status.shut_s > 0:
             error = CircuitOpenError(f"{self._as} is {status.health(query.now_ms).state}")
+            error.is_endpoint_only = status.circuit.is_endpoint_only
         if error is not None:
             requests = 0
         elif status is not None:
