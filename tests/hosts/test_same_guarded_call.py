@@ -6,8 +6,12 @@ from tests.hosts.same_rules import _on_hosts as _on_hosts
 from tests.net import test_guarded_call as source
 from tests.net.test_guarded_call import *  # noqa: F403 - tests and their fixtures
 
-# What it says is of one file.
-for _name in ("test_a_healthy_circuit_is_not_stored_each_time",):
+# The first is about one file. The second holds in a host: hosts share circuits as facts, of which the
+# last writer wins, so two hosts may begin a trial at the same instant.
+for _name in (
+    "test_a_healthy_circuit_is_not_stored_each_time",
+    "test_exactly_one_of_all_callers_makes_the_trial_call",
+):
     del globals()[_name]
 
 
