@@ -117,11 +117,6 @@ def test_wrong_questions_have_their_exit_codes(
 
 
 def test_a_programs_bundle_is_not_removed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from datetime import date
-
-    from src.data.polars.parquet_writer import ParquetWriter
-    from tests.polars.bars import days
-
     ParquetWriter(folder / "theirs").write(days(date(2023, 1, 30), 5), "daily")
     (folder.parent / "cache").mkdir()
     assert run(folder, "validate", "theirs") == 0
@@ -130,6 +125,19 @@ def test_a_programs_bundle_is_not_removed(folder: Path, capsys: pytest.CaptureFi
     assert run(folder, "clean", "theirs", "--before", "2023-02-01") == 0
     assert len(list((folder / "theirs").rglob("data.parquet"))) == 1
     assert run(folder, "validate", "theirs") == 0
+
+
+def test_a_refresh_names_what_an_only_copy_has_lost(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ParquetWriter(folder / "theirs").write(days(date(2023, 1, 30), 5), "daily")
+    (folder.parent / "cache").mkdir()
+    assert run(folder, "refresh", "theirs") == 0
+    assert "nothing has changed" in capsys.readouterr().out
+    february = "daily_bars/year=2023/month=02/data.parquet"
+    (folder / "theirs" / february).unlink()
+    assert run(folder, "refresh", "theirs") == 1
+    assert f"{february}: is missing" in capsys.readouterr().err
 
 
 def test_without_polars_the_extra_is_named(

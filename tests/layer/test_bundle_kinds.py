@@ -126,8 +126,9 @@ def test_a_damaged_file_of_an_only_copy_is_set_aside_and_named(
         read(own)
     (aside,) = path.parent.glob("data.parquet.damaged-*")
     assert aside.name in str(caught.value) and aside.read_bytes() == remains
-    with pytest.raises(BundleError, match=f"own/{FEBRUARY} is missing"):
+    with pytest.raises(BundleError, match=f"own/{FEBRUARY} is missing") as caught:
         read(own)
+    assert aside.name in str(caught.value), "it is named as long as its bars are missing"
     assert len(read(own, "2024-03-01")) == 9, "other months are read"
     assert own.refresh(manager).written == ()
     assert own.state(manager).state == "corrupt" and not path.exists(), "it is never rebuilt over"

@@ -191,14 +191,14 @@ class BundleFiles:
 
     def reject(self, place: str, what: str) -> BundleError:
         """Set a damaged file of an only copy aside, and return the error to raise."""
-        aside = f"{place}.damaged-{uuid.uuid4().hex[:8]}"
-        moved = ""
+        path = self.path / place
         with suppress(StorageError):  # the folder may be read-only
-            if self.disk.stat(self.path / place) is not None:
-                self.disk.replace(self.path / place, self.path / aside)
-                moved = f"; it is now {aside}"
+            if self.disk.stat(path) is not None:
+                self.disk.replace(path, Path(f"{path}.damaged-{uuid.uuid4().hex[:8]}"))
+        names = [n for n in self.disk.list(path.parent) if n.startswith(f"{path.name}.damaged-")]
+        aside = f"; set aside in its folder: {', '.join(names)}" if names else ""
         return BundleError(
-            f"{self.path.name}/{place} {what}, and was the only copy of its bars{moved}",
+            f"{self.path.name}/{place} {what}, and was the only copy of its bars{aside}",
             hint="restore the file from a backup, or write its bars again",
         )
 
