@@ -536,7 +536,7 @@ def _based(series: Series, base: int | None, axis: Axis) -> Series:
                 "to 100 there"
             ),
             symbol=series.symbol,
-            hint="draw it alone, or choose another start",
+            hint="draw this symbol alone, or change the start",
         )
     return replace(series, factor=100 / close)
 

@@ -69,6 +69,7 @@ def _series_values(series: Series, chart: Chart, each: int, count: int) -> dict[
     breaks = columns.positions[:-1][np.diff(series.segments[columns.last]) != 0]
 
     def filled(values: Floats) -> list[float | None]:
+        """Return the values at the positions of their columns."""
         row = np.full(count, np.nan)
         row[columns.positions] = values
         return _numbers(row)

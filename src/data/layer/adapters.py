@@ -88,6 +88,7 @@ def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
 
     @wraps(fetch)
     def called(*args: Any, **keywords: Any) -> R:
+        """Call ``fetch`` with the names of its own arguments."""
         own = {
             name if name in taken or _OTHER_NAMES.get(name) not in taken else _OTHER_NAMES[name]: x
             for name, x in keywords.items()

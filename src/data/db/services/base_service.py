@@ -123,6 +123,7 @@ def _with_retries(run: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
 
     @wraps(run)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the method, again after a deadlock unless it is part of a larger unit."""
         is_part = self.db_service.current() is not None
         return (run if is_part else again)(self, *args, **kwargs)
 
@@ -136,6 +137,7 @@ def _service_method(part: str, name: str, logic: Callable[..., Any]) -> Callable
 
     @wraps(logic)
     def serve(self: BaseDBService, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the repository's method in a unit of work of its own."""
         try:
             with self.db_service.unit(writes=writes) as repos:
                 # Looked up by name, because a subclass of the repository may override the method.
