@@ -29,7 +29,6 @@ from typing import (
     overload,
 )
 
-from .data.call_threads import answer
 from .data.clock import SystemClock
 from .data.data_manager import DataManager, When, get_data_manager
 from .data.errors import QueryError
@@ -38,6 +37,7 @@ from .data.model.caller import called_from, working_for
 from .data.model.member_frames import Frames
 from .data.model.query import distinct_symbols
 from .data.model.wide import LAYOUTS, BatchWishes, wide_frame
+from .data.net.call_threads import answer
 from .data.net.deadline import Deadline, seconds_of
 from .data.progress.bar import listening
 from .data.progress.events import SymbolsProgress

@@ -25,13 +25,14 @@ from .config.rules import Rule, Rules
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
 from .errors import BadSymbolError, DataError, NoProviderError, QueryError
-from .forks import renew_after_fork
+from .model.caller import warn_user
 from .model.capabilities import Capabilities, Supply
 from .model.instrument import Instrument
 from .model.series import SeriesKey, folder_lane
 from .model.settings import Settings
 from .model.timeframe import Timeframe
-from .singleton import Singleton
+from .runtime.forks import renew_after_fork
+from .runtime.singleton import Singleton
 from .symbols import tickers
 from .symbols.classify import SymbolRefusal, classify
 from .symbols.tickers import ProviderConfig, TickerInfo
@@ -569,7 +570,7 @@ def __getattr__(name: str) -> Any:
     return globals().setdefault(name, DataDownloaderFactory)
 
 
-_selector: Singleton[ProviderSelector] = Singleton("selector")
+_selector: Singleton[ProviderSelector] = Singleton("selector", warn_user)
 
 
 def get_provider_selector(

@@ -13,12 +13,13 @@ from .config.rules import Rules
 from .config.rules_file import load_rules
 from .config.settings import load_settings, shared_store
 from .disk.scratch import process_folder
-from .forks import renew_after_fork
+from .model.caller import warn_user
 from .model.instant import HOUR_MS
 from .model.settings import Settings
 from .observability.logs import write_as_environment_says
-from .once import cached_property
-from .singleton import Singleton
+from .runtime.forks import renew_after_fork
+from .runtime.once import cached_property
+from .runtime.singleton import Singleton
 
 if TYPE_CHECKING:
     from .bars.client import BarsClient
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from .net.retry import RetryPolicy
     from .net.sender import Sender
     from .net.sender_pool import ShareLimits
-    from .network import Network
     from .provider_selector import ProviderSelector
+    from .vendors.network import Network
 
 __all__ = ["Services", "build", "network_of"]
 
@@ -82,6 +83,7 @@ class _Networks:
 # This process's data manager. It is here because modules that the facade imports also need it.
 MANAGER: Singleton[Any] = Singleton(
     "data manager",
+    warn_user,
     lambda made: (made._services.settings.cache_dir, made._services.settings.rules_path),
 )
 
@@ -240,7 +242,7 @@ def network_of(
 ) -> Network:
     """Return the connections and limits for these settings and rules; no connection is opened yet."""
     from .net.sender_pool import senders_of
-    from .network import Network
+    from .vendors.network import Network
 
     attempted, changed = (
         (observer.attempted, observer.circuit_changed) if observer else (None, None)

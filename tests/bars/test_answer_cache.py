@@ -32,7 +32,6 @@ from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import StorageError
-from src.data.lru_cache import LruCache
 from src.data.model.actions import Action
 from src.data.model.instant import date_of, parse_iso
 from src.data.model.kind import Basis, Kind
@@ -40,6 +39,7 @@ from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.runtime.lru_cache import LruCache
 from tests.cache import bars as plain
 from tests.cache.bars import DAILY, MINUTES, NOW, at, lane_folder, mark, piece, store_in
 from tests.cache.busy import busy

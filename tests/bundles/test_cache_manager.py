@@ -24,8 +24,8 @@ from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.errors import ConfigError, QueryError, StorageError
 from src.data.layer import stored
-from src.data.lru_cache import LruCache
 from src.data.polars.cache_manager import CacheManager, LRUCache
+from src.data.runtime.lru_cache import LruCache
 from tests.cache.counts import FULL
 from tests.cache.disks import FailingDisk, RecordingDisk
 from tests.programs import PYTHONPATH

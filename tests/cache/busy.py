@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from src.data.lru_cache import LruCache
+from src.data.runtime.lru_cache import LruCache
 
 _PATIENCE_S = 20.0
 

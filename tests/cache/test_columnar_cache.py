@@ -18,9 +18,9 @@ from src.data.cache.read.columnar_cache import Sidecars, WholeYear
 from src.data.cache.store import BarStore, Commit, StoreListener
 from src.data.disk.files import FileState
 from src.data.errors import LockTimeoutError, StorageError
-from src.data.lru_cache import LruCache
 from src.data.model.bars import BarTable
 from src.data.model.series import SeriesKey
+from src.data.runtime.lru_cache import LruCache
 from tests.cache.bars import (
     DAILY,
     EVER,

@@ -17,9 +17,9 @@ from src.data.cache.read import document_cache as module
 from src.data.cache.read.document_cache import DocumentCache
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk
-from src.data.lru_cache import LruCache
 from src.data.model.coverage import Covered
 from src.data.model.series import SeriesKey
+from src.data.runtime.lru_cache import LruCache
 from tests.cache.bars import DAILY, KIND, MINUTES, lane_folder, mark, minutes, piece, store_in
 from tests.cache.counts import examples
 from tests.cache.crash import Quick

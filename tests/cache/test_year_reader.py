@@ -16,7 +16,7 @@ from src.data.cache.read.series_reader import read_state, read_year
 from src.data.cache.store import Commit
 from src.data.disk.files import Disk, DiskStep, FileState
 from src.data.errors import CorruptEntryError, StorageError
-from src.data.lru_cache import LruCache
+from src.data.runtime.lru_cache import LruCache
 from tests.cache.bars import (
     DAILY,
     EVER,

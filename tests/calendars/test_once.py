@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from src.data.calendars import exchange
-from src.data.once import cached_property, once
+from src.data.runtime.once import cached_property, once
 
 
 def test_many_threads_compute_a_cached_value_once() -> None:

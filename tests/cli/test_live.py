@@ -37,7 +37,7 @@ def standing_still(clock: RoundsClock, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _memory() -> object:
-    from src.data.resources import Memory
+    from src.data.runtime.resources import Memory
 
     return Memory(used=50_000_000, free=9_000_000_000)
 

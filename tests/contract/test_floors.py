@@ -13,15 +13,15 @@ from tests.contract.source import Module, expect_none, imports, module, modules,
 
 FLOORS = {
     "_version": 0, "vendors.registry": 0,
-    "errors": 0, "clock": 0, "forks": 0, "resources": 0, "once": 0, "compute_slots": 0,
+    "errors": 0, "clock": 0, "runtime": 0,
     "disk": 1, "model": 1, "removed": 1,
-    "calendars": 2, "guesses": 2, "lru_cache": 2, "singleton": 2, "symbols": 2,
+    "calendars": 2, "guesses": 2, "symbols": 2,
     "config": 3, "prices": 3,
     "observability": 4, "cache": 4,
     "net": 5,
     "hosts": 6,
-    "vendors": 7, "call_threads": 7, "compat.retry": 7,
-    "fundamentals": 8, "provider_selector": 8, "network": 8, "compat.limiters": 8,
+    "vendors": 7, "compat.retry": 7,
+    "fundamentals": 8, "provider_selector": 8, "compat.limiters": 8,
     "bars": 9,
     "wiring": 10,
     "quality": 11, "progress": 11, "members": 11,
@@ -256,8 +256,8 @@ def test_an_absolute_import_of_ourselves_is_refused() -> None:
 ABOVE_THE_FACADE = {"charts", "db"}
 # What those may use, so that they see bars as a user does: nothing of the store, of vendors, of the network.
 OPEN_TO_THEM = {
-    "", "_version", "bars.client", "calendars", "call_threads", "clock", "config", "data_manager", "disk",
-    "errors", "forks", "jobs", "model", "observability", "once", "prices", "removed", "singleton", "symbols",
+    "", "_version", "bars.client", "calendars", "clock", "config", "data_manager", "disk",
+    "errors", "jobs", "model", "observability", "prices", "removed", "runtime", "symbols",
 }  # fmt: skip
 
 

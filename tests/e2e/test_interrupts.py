@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from src.data import lru_cache
 from src.data.bars import observer
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -21,6 +20,7 @@ from src.data.net import deadline, leases, state, state_tables
 from src.data.net.leases import Leases
 from src.data.net.state import State
 from src.data.observability import logs
+from src.data.runtime import lru_cache
 from tests.cache.counts import FULL
 from tests.interrupts import interrupted
 from tests.vendor_server import VendorServer

@@ -21,7 +21,7 @@ import pytest
 
 from src.data.model.instant import MINUTE_MS
 from src.data.model.stream import LiveBar
-from src.data.resources import memory
+from src.data.runtime.resources import memory
 
 from .conftest import PATIENCE, Stage, ours
 

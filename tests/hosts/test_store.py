@@ -24,7 +24,6 @@ from src.data.cache.store import BarStore
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.cache.values import Commit
 from src.data.clock import ManualClock
-from src.data.compute_slots import ComputeSlots, computing
 from src.data.disk.files import Disk
 from src.data.errors import (
     CorruptEntryError,
@@ -43,6 +42,7 @@ from src.data.hosts.state import detach, host_state, verify
 from src.data.model.actions import Action
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
+from src.data.runtime.compute_slots import ComputeSlots, computing
 from tests.cache.bars import (
     DAILY,
     EVER,

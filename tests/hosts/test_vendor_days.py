@@ -24,7 +24,7 @@ from src.data.model.instant import DAY_MS, HOUR_MS
 from src.data.model.span import Span
 from src.data.net.sender_pool import Senders
 from src.data.net.state import State
-from src.data.network import Network
+from src.data.vendors.network import Network
 from tests.cache.bars import DAILY
 from tests.cache.counts import FULL
 from tests.e2e.fixed_vendor import FixedVendor, at

@@ -23,8 +23,8 @@ from src.data.jobs import checkup as module
 from src.data.jobs.checkup import Check, checkup
 from src.data.net.reach import ReachResult
 from src.data.net.sender_pool import Senders
-from src.data.network import Network
-from src.data.resources import Memory
+from src.data.runtime.resources import Memory
+from src.data.vendors.network import Network
 from tests.vendor_server import VendorServer
 
 SECTIONS = ["installation", "places", "health", "configuration", "keys", "vendors"]

@@ -14,7 +14,6 @@ import pytest
 from src.data.cache.confirmations import CONFIRMED
 from src.data.cache.store import Commit, CommitPiece
 from src.data.clock import ManualClock
-from src.data.compute_slots import waiting
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk
 from src.data.errors import (
@@ -32,6 +31,7 @@ from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.observability.events import BarsContradicted, Event
 from src.data.progress.events import Progress
+from src.data.runtime.compute_slots import waiting
 from src.data.vendors.alpha_vantage.bars import AlphaVantageDataDownloader
 from src.data.vendors.fmp.bars import FMPDataDownloader
 from tests.conformance.sheet import sheet_of

@@ -16,8 +16,8 @@ from src.data.jobs.status import StatusSnapshot, VendorState, Watch
 from src.data.model.instant import parse_iso
 from src.data.net.reach import ReachResult
 from src.data.net.sender_pool import Senders
-from src.data.network import Network
-from src.data.resources import Memory
+from src.data.runtime.resources import Memory
+from src.data.vendors.network import Network
 from tests.vendor_server import VendorServer
 
 

@@ -13,7 +13,7 @@ from src.data.cache.retention.disk_usage import Fill
 from src.data.errors import ConfigError, MissingExtraError
 from src.data.observability.metrics import Metrics
 from src.data.observability.prometheus import MetricsCollector, start_exporter
-from src.data.resources import Memory
+from src.data.runtime.resources import Memory
 
 
 class Counted:

@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 
 import tests.feed.conftest as of_feeds
-from src.data.call_threads import awaited
 from src.data.clock import ManualClock
 from src.data.errors import QueryError
 from src.data.layer.live import LiveDataPipeline
 from src.data.layer.providers import DataProvider, VendorProvider, provider_for
 from src.data.model.instant import from_ms, parse_iso
+from src.data.net.call_threads import awaited
 from tests.feed.conftest import Stage, ours, wait_until
 
 stage, streams = of_feeds.stage, of_feeds.streams

@@ -10,7 +10,7 @@ from onetape.data.model.actions import Action
 from onetape.data.model.instant import day_ms, parse_iso
 from onetape.data.model.instrument import AssetClass
 from onetape.data.model.span import Span
-from onetape.data.once import cached_property
+from onetape.data.runtime.once import cached_property
 
 from .sessions import ALWAYS
 from .tape import NEVER, Tape

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from onetape.data.clock import Clock
 from onetape.data.model.timeframe import Timeframe
-from onetape.data.once import cached_property
+from onetape.data.runtime.once import cached_property
 
 from .alpaca import Alpaca
 from .alpha_vantage import AlphaVantage

@@ -8,7 +8,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from ..compute_slots import ComputeSlots, computing
 from ..errors import DataError
 from ..model.bars import BarTable
 from ..model.capabilities import MOST_AT_ONCE
@@ -20,6 +19,7 @@ from ..model.query import BarsQuery, distinct_symbols
 from ..model.series import SeriesKey
 from ..net.deadline import current_deadline, run_call
 from ..observability.logs import carried, running, subject_of
+from ..runtime.compute_slots import ComputeSlots, computing
 from .answer.answer import Answer, Gap, Rows, provenance
 from .answer.reader import attempt_entries
 from .lookup import Hit

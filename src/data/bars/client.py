@@ -36,7 +36,7 @@ from ..model.stored import (
 )
 from ..model.timeframe import Timeframe
 from ..net.deadline import querying_once, run_call, seconds_of
-from ..once import cached_property
+from ..runtime.once import cached_property
 from ..vendors.registry import family_of
 from .answer.answer import as_known, provenance
 from .observer import EnrolledListener, Observer

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from ..cache.actions import ActionBook
 from ..clock import Clock
 from ..errors import CacheError, DataError, IncompleteDataError
-from ..forks import renew_after_fork
 from ..model.actions import Action
 from ..model.instant import DAY_MS
 from ..model.query import BarsQuery
@@ -19,7 +18,8 @@ from ..model.series import SeriesKey
 from ..net.deadline import MustWait
 from ..observability.logs import context, current, next_number, running, subject_of
 from ..observability.metrics import Metrics
-from ..resources import CpuUse, memory
+from ..runtime.forks import renew_after_fork
+from ..runtime.resources import CpuUse, memory
 from .answer.answer import score_of
 
 # The events are imported where they are emitted; most short programs never see one.

@@ -24,7 +24,6 @@ from ..model.instant import DAY_MS, HOUR_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span, coalesce, uncovered
 from ..model.symbol_changes import SymbolChange
-from ..once import cached_property
 from ..prices.disputes import (
     ActionEvent,
     events_of,
@@ -32,6 +31,7 @@ from ..prices.disputes import (
     is_repeated,
     split_events,
 )
+from ..runtime.once import cached_property
 from ..vendors.registry import is_sample
 from .format import json_document
 from .format.documents import BookEntries, load_book_document

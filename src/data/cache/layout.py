@@ -21,7 +21,7 @@ from ..disk.calls import mode_of
 from ..errors import BadSymbolError, BadTimeframeError, QueryError, StorageError
 from ..model.series import SeriesKey, is_of_folder
 from ..model.timeframe import Timeframe
-from ..once import cached_property
+from ..runtime.once import cached_property
 
 BARS = "ohlcv"
 QUARANTINE, LEGACY, VERSIONS = "_quarantine", "_legacy", "_versions"

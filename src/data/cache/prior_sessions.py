@@ -14,8 +14,8 @@ from ..model.instrument import Instrument
 from ..model.reasons import DOUBTFUL, GRAVE, SPOILT, UNEXPECTED
 from ..model.series import SeriesKey
 from ..model.span import Span, uncovered
-from ..once import cached_property
 from ..prices.adjustment import LastSession, basis_parts
+from ..runtime.once import cached_property
 from .store import BarStore
 
 # No market is closed for as many days as this.

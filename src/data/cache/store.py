@@ -20,7 +20,6 @@ from weakref import WeakValueDictionary
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import CorruptEntryError
-from ..lru_cache import LruCache
 from ..model.actions import Action
 from ..model.bars import BadRow, BarTable
 from ..model.coverage import Coverage, stretches
@@ -32,6 +31,7 @@ from ..model.span import Span
 from ..model.stored import CommitNotice
 from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
+from ..runtime.lru_cache import LruCache
 from .actions import ActionBook, ActionStore, Asked
 from .confirmations import Comparisons
 from .confirmations import drop as drop_confirmations

@@ -22,7 +22,7 @@ from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms, to_ms, 
 from ..model.instrument import EXTENDED
 from ..model.span import Span, uncovered
 from ..model.timeframe import Timeframe
-from ..once import once
+from ..runtime.once import once
 from .corrections import PAUSES
 from .library import built, library_class
 from .localtime import FIRST_YEAR, LAST_YEAR, local_to_utc

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..model.instant import DAY_MS, date_of
 from ..model.span import Span
-from ..once import cached_property
+from ..runtime.once import cached_property
 from .corrections import CLOSE_TIMES, CLOSED, LATE_OPENS, PAUSES
 
 

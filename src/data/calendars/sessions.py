@@ -16,7 +16,7 @@ from ..model.bars import Stamps, distinct
 from ..model.instant import DAY_MS, HOUR_MS, date_of, day_ms, iso, year_of, year_start
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..once import cached_property
+from ..runtime.once import cached_property
 from .buckets import bucket_at, bucket_of, start_at, start_of
 from .localtime import SUPPORTED, local_to_utc, offset_ms
 from .session import FOREX, Session

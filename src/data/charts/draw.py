@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingExtraError, QueryError, install_line
-from ..forks import renew_after_fork
 from ..model.html import escaped
 from ..model.texts import counted
+from ..runtime.forks import renew_after_fork
 from .chart import Chart, Floats, Series
 from .paints import PAINTS, hue
 from .ticks import price_ticks, time_ticks

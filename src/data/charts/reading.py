@@ -25,7 +25,7 @@ from ..model.provenance import ATTRS_KEY
 from ..model.reasons import BEFORE_FIRST, GRAVE, UNEXPECTED, is_harmless_end, sentence
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..once import cached_property
+from ..runtime.once import cached_property
 from .chart import Axis, AxisSpan, Chart, Flags, Ints, Mark, Series
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from ..model.instant import SECOND_MS, date_of, iso, parse_iso
 from ..model.proof import fingerprint
 from ..model.span import Span
 from ..model.texts import InLines, Line, counted, moment, proof_in_words
-from ..once import cached_property
 from ..prices.judgement.findings import SEVERITIES
+from ..runtime.once import cached_property
 from .attention import HOLES, attention_of, look_at, rank_of, unlisted_holes
 from .heat import Months, cells_of, heat_map, months_of, unread_cells
 from .pages import plain_values

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from ..errors import ConfigError, DataError, QueryError, shortened
 from ..observability.logs import LOGGERS, WritingHandler, attach, wanted
-from ..resources import rare_collections
+from ..runtime.resources import rare_collections
 from .arguments import refuse_swapped
 from .output import complain, complain_about, note, quiet, speak_plainly
 from .report import FAILED, OK, USAGE, Report, present

@@ -33,11 +33,11 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..observability.logs import level_of
-from ..once import cached_property
 from ..progress.events import JobProgress
 from ..progress.results import SeriesResult
 from ..provider_selector import ProviderSelector
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
+from ..runtime.once import cached_property
 from ..wiring import Services, build
 
 __all__ = ["FILE", "fill_gaps", "validate_gaps"]

@@ -14,21 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from ..compute_slots import waiting_with_locks
 from ..errors import StorageError
+from ..runtime.compute_slots import waiting_with_locks
 
 T = TypeVar("T")
 # Assumed if the number of files that a process may have open is unknown.
 _MOST_OPEN = 1024
-# Assumed if the size of the memory is unknown.
-_MEMORY = 2 << 30
 # This library's files are never longer; a longer one is not read into memory.
 MOST_BYTES = 1 << 28
 # Flags so that opening never blocks (as it would for a pipe), and so that a link is an error.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-# The memory limit of a container.
-_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class FileState(NamedTuple):
@@ -186,18 +182,6 @@ def most_open() -> int:
     except (AttributeError, OSError, ValueError):
         return _MOST_OPEN  # Windows has no such setting
     return most if most > 0 else _MOST_OPEN
-
-
-def all_memory(limit: Path = _LIMIT) -> int:
-    """Return this machine's memory in bytes, or the container's limit if that is lower."""
-    try:
-        has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        has = _MEMORY  # Windows has no such setting
-    try:
-        return min(has, int(limit.read_text("ascii")))
-    except (OSError, ValueError):
-        return has  # not in a container, or in one without a limit
 
 
 def remove_whole(path: Path) -> None:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from ..compute_slots import waiting
 from ..errors import LockTimeoutError, StorageError
+from ..runtime.compute_slots import waiting
 from .calls import open_file, refused, short
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..clock import Clock, SystemClock
 from ..errors import DataError, FeedLagError
-from ..forks import renew_after_fork
 from ..model.span import Span
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
 from ..observability.logs import Subject, following, running
+from ..runtime.forks import renew_after_fork
 from ..vendors.foreign import masked
 from .board import Board, FeedSnapshot, Run
 from .queue import CAPACITY, Item, Mailbox

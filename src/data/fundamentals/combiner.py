@@ -13,9 +13,9 @@ from typing import Any
 from ..clock import Clock, SystemClock
 from ..config.fundamentals_file import find_file, load_fundamentals_rules
 from ..config.fundamentals_rules import STRATEGIES, FundamentalsRules
-from ..forks import renew_after_fork
 from ..model.fundamentals import FIELD_ALIASES, Snapshot, canonical_type, snapshot_of
 from ..model.instant import DAY_MS
+from ..runtime.forks import renew_after_fork
 from ..vendors.registry import canonical_vendor
 from .merge import merge, with_reported
 from .record import RecordContext, record_of

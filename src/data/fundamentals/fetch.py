@@ -10,7 +10,6 @@ from typing import Any
 
 from ..cache.fundamentals_cache import FundamentalsCache
 from ..clock import Clock, SystemClock
-from ..compute_slots import waiting
 from ..config.fundamentals_rules import FundamentalsRules
 from ..errors import (
     CacheError,
@@ -25,6 +24,7 @@ from ..model.health import Quota
 from ..model.texts import duration
 from ..net.background import BackgroundCall
 from ..net.deadline import current_deadline
+from ..runtime.compute_slots import waiting
 from ..vendors.base import BaseDataDownloader
 from ..vendors.factory import downloader_for, own_sender
 from ..vendors.foreign import OwnSender, call_foreign, call_own

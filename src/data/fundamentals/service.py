@@ -32,7 +32,7 @@ from ..net.deadline import run_call, seconds_of
 from ..net.locks import SeriesLocks
 from ..observability.logs import Subject as LogSubject
 from ..observability.logs import running
-from ..once import cached_property
+from ..runtime.once import cached_property
 from .candidates import NO_KEY, Candidates, CompanyQuery
 from .combiner import FundamentalsCombiner
 from .point_in_time import as_known, last_turn_ms

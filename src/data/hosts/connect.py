@@ -14,9 +14,9 @@ from ..clock import Clock
 from ..config.credentials import note_key
 from ..config.rules import StoreRules
 from ..errors import MissingExtraError, install_line
-from ..forks import renew_after_fork
 from ..net.leases import Leases, process_space
 from ..net.state import State, boot
+from ..runtime.forks import renew_after_fork
 
 if TYPE_CHECKING:
     from .leases import SharedLeases

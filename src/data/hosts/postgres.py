@@ -17,7 +17,6 @@ from psycopg import waiting
 from psycopg.abc import PQGen
 from psycopg.types.json import set_json_loads
 
-from ..compute_slots import waiting_with_locks
 from ..errors import (
     ConfigError,
     CorruptEntryError,
@@ -26,7 +25,8 @@ from ..errors import (
     OvertakenError,
     StorageError,
 )
-from ..forks import close_before_fork
+from ..runtime.compute_slots import waiting_with_locks
+from ..runtime.forks import close_before_fork
 from .protocol import (
     FileChange,
     Granted,

@@ -45,9 +45,9 @@ from ..model.span import Span
 from ..model.texts import counted, duration, proof_in_words
 from ..net.reach import ReachResult, reach_all
 from ..net.redact import host_port
-from ..network import Network
 from ..provider_selector import ProviderSelector
-from ..resources import Memory, memory
+from ..runtime.resources import Memory, memory
+from ..vendors.network import Network
 from .extras import EXTRAS, extra_state, without_effect
 from .perishable import perishable
 from .status import (

@@ -31,7 +31,7 @@ from ..progress.cost import takes_s
 from ..progress.events import JobProgress, Listener
 from ..progress.results import BackfillReport, SeriesResult, requests_between
 from ..quality.marks import mark_series
-from ..resources import rare_collections
+from ..runtime.resources import rare_collections
 from ..wiring import Services, build
 from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When

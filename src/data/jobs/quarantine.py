@@ -16,9 +16,9 @@ from ..model.kind import Basis, Kind
 from ..model.reasons import WITHDRAWN
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
-from ..once import cached_property
 from ..prices.adjustment import BasisPart, rebase
 from ..prices.bar_rule import are_bars
+from ..runtime.once import cached_property
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient

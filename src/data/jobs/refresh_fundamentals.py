@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..compute_slots import waiting
 from ..errors import (
     AllProvidersFailedError,
     Attempt,
@@ -38,6 +37,7 @@ from ..progress.bar import listening
 from ..progress.cost import VendorCost
 from ..progress.events import JobProgress, Listener
 from ..progress.results import SeriesResult, reason_groups, requests_between
+from ..runtime.compute_slots import waiting
 from ..wiring import Services, build
 from .job_report import with_quotas
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from ..compute_slots import computing
 from ..disk.files import is_disk_done
 from ..model.capabilities import MOST_AT_ONCE
 from ..net.deadline import Wait, run_reported
@@ -25,6 +24,7 @@ from ..net.guarded_call import JobCalls
 from ..observability.logs import carried
 from ..progress.events import JobProgress, RunningItem
 from ..progress.results import SeriesResult
+from ..runtime.compute_slots import computing
 from .signals import hold_signals
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from ..net.reach import ReachResult, reach_all
 from ..net.state import FILE
 from ..net.vendor_status import VendorPause
 from ..provider_selector import ProviderSelector
-from ..resources import Memory, memory
+from ..runtime.resources import Memory, memory
 from ..vendors.factory import usable_class
 from ..wiring import network_of
 from .vendors import describe_vendors, quotas_of

@@ -20,7 +20,6 @@ from ..model.settings import Settings
 from ..model.texts import NO_KEY
 from ..model.timeframe import Timeframe
 from ..net.sender_pool import Senders
-from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours, status_for
 from ..vendors.factory import (
@@ -33,6 +32,7 @@ from ..vendors.factory import (
     usable_class,
 )
 from ..vendors.fundamentals_table import table_of
+from ..vendors.network import Network
 from ..vendors.registry import FAMILIES, is_sample, row_of
 from ..vendors.stream_protocol import stream_of
 from ..wiring import network_of

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from ..calendars.calendar import calendar_for
-from ..call_threads import awaited
 from ..clock import Clock, SystemClock
 from ..compat.limiters import RateLimiter
 from ..compat.retry import TRANSIENT_EXCEPTIONS, exponential_backoff
@@ -32,6 +31,7 @@ from ..errors import (
 from ..model.caller import warn_user
 from ..model.instant import DAY_MS
 from ..model.span import Span
+from ..net.call_threads import awaited
 from .bundle_writer import ParquetWriter
 from .catalog import DataCatalog
 from .catalog_settings import catalog_settings

@@ -26,7 +26,7 @@ from ..errors import (
     QueryError,
     StorageError,
 )
-from ..lru_cache import LruCache
+from ..runtime.lru_cache import LruCache
 from .bundle_records import (
     UNREADABLE,
     BundleOrigin,

@@ -18,7 +18,7 @@ from polars.io.plugins import register_io_source
 
 from ..disk.files import Disk
 from ..errors import BadRangeError, BundleNotFoundError, DataError, QueryError
-from ..lru_cache import LruCache
+from ..runtime.lru_cache import LruCache
 from .aggregation import bars_of_groups
 from .bundle import repair
 from .bundle_files import BundleFiles

@@ -23,7 +23,7 @@ import msgspec
 from ..disk.database import connect
 from ..errors import BundleError, FormatVersionError
 from ..model.instant import iso, parse_iso
-from ..once import cached_property
+from ..runtime.once import cached_property
 from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow, make, request_key
 from .frames import FIELDS, SCHEMA_VERSION, pl
 from .request import instant_of

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..call_threads import answer
 from ..clock import SystemClock
 from ..errors import DataError, ForeignError, NoDataAvailableError, ProviderTimeoutError
 from ..model.caller import called_from, working_for
 from ..model.timeframe import Timeframe
+from ..net.call_threads import answer
 from ..net.deadline import Deadline
 from ..vendors.foreign import error_text, mask_keys
 from .prices import empty_prices, prices_frame

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..data_manager import DataManager, get_data_manager
 from ..errors import DataError, QueryError
-from ..lru_cache import LruCache
 from ..model.caller import collecting_warnings
 from ..model.instant import iso, to_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.query import distinct_symbols
 from ..model.timeframe import Timeframe
+from ..runtime.lru_cache import LruCache
 from .calls import in_thread, prices
 from .prices import prices_frame
 from .tiers import COPIED_COLUMNS, TTL_MS, DatabaseTier, Held, RedisTier, rows_of

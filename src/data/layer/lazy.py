@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
-from ..forks import renew_after_fork
+from ..runtime.forks import renew_after_fork
 
 if TYPE_CHECKING:
     from .frames import pl

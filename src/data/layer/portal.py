@@ -21,17 +21,17 @@ import pandas as pd
 from ..bars.client import Wishes
 from ..calendars.calendar import named_calendar
 from ..calendars.ranges import moment_of
-from ..call_threads import awaited
 from ..data_manager import DataManager
 from ..errors import LookaheadError, NoDataAvailableError, QueryError
-from ..forks import renew_after_fork
-from ..lru_cache import LruCache
 from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import HOUR_MS, day_ms, iso
 from ..model.suggestion import did_you_mean
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
+from ..net.call_threads import awaited
 from ..observability.reads import reads
+from ..runtime.forks import renew_after_fork
+from ..runtime.lru_cache import LruCache
 from .panel import FIELDS, Moment, Panel, first_of, group_of, known_until, most_rows, start_of
 from .portal_reads import PanelReads, RunReads
 from .portal_sources import (

@@ -21,7 +21,6 @@ import numpy as np
 from ..bars.client import Wishes
 from ..calendars.calendar import ALWAYS_OPEN, calendar_for
 from ..calendars.grid import BarGrid
-from ..call_threads import LoopThread
 from ..clock import SystemClock
 from ..errors import DataError, DataPortalError, QueryError
 from ..model.frame import NS_IN_MS
@@ -29,6 +28,7 @@ from ..model.instant import DAY_MS, from_ms, iso
 from ..model.instrument import Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..net.call_threads import LoopThread
 from ..vendors.foreign import error_text, mask_keys
 from .identity import identity_of
 from .panel import FIELDS, AssetBars, Market, end_of, start_of

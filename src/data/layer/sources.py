@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, Self, TypeVar
 import numpy as np
 import pandas as pd
 
-from ..call_threads import LoopThread, awaited
 from ..errors import (
     BundleError,
     NoDataAvailableError,
@@ -30,6 +29,7 @@ from ..model.caller import called_from, warn_user, working_for
 from ..model.query import distinct_symbols
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
+from ..net.call_threads import LoopThread, awaited
 from ..prices.bar_rule import are_bars
 from .bundle import Bundle
 from .bundle_writer import ParquetWriter

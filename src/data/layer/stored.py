@@ -30,11 +30,10 @@ import pandas as pd
 
 from ..bars.client import Wishes
 from ..calendars.finality import newest_settled
-from ..call_threads import awaited
 from ..clock import Clock, SystemClock
 from ..data_manager import DataManager
 from ..disk.atomic import or_discarded, stage, write_atomically
-from ..disk.calls import MOST_BYTES, all_memory
+from ..disk.calls import MOST_BYTES
 from ..disk.files import Disk, FileState
 from ..errors import (
     CacheError,
@@ -43,12 +42,14 @@ from ..errors import (
     QueryError,
     StorageError,
 )
-from ..forks import renew_after_fork
-from ..lru_cache import LruCache
 from ..model.caller import warn_user
 from ..model.frame import REQUIRED_COLUMNS
 from ..model.instant import MINUTE_MS, from_ms
 from ..model.timeframe import Timeframe
+from ..net.call_threads import awaited
+from ..runtime.forks import renew_after_fork
+from ..runtime.lru_cache import LruCache
+from ..runtime.resources import all_memory
 from .catalog import DataCatalog
 from .catalog_settings import CacheSettings, catalog_settings
 from .folder import frames_folder

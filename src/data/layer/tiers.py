@@ -19,13 +19,13 @@ import numpy as np
 
 from ..calendars.calendar import calendar_for, day_span, session_date
 from ..calendars.grid import BarGrid
-from ..call_threads import Threads
 from ..clock import Clock
 from ..config.credentials import note_key
 from ..errors import CorruptEntryError, DataError, QueryError
 from ..model.bars import PRICES
 from ..model.instant import SECOND_MS, from_ms, to_ms
 from ..model.provenance import ATTRS_KEY
+from ..net.call_threads import Threads
 from .calls import in_thread, own_call
 from .failover import Guard
 from .frames import pl  # its error names the missing extra

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .. import errors
-from ..call_threads import LoopThread, awaited
 from ..config.credentials import note_key
 from ..config.offered import forget_offers, program_offers
 from ..config.schema import (
@@ -48,6 +47,7 @@ from ..model.query import check_no_string
 from ..model.suggestion import did_you_mean
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
+from ..net.call_threads import LoopThread, awaited
 from ..vendors.base import BaseDataDownloader
 from ..vendors.factory import register
 from .bundle import Bundle

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..once import cached_property
+from ..runtime.once import cached_property
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..once import cached_property
+from ..runtime.once import cached_property
 from .canonical import canonical
 from .edges import Edges, distinct, edges_of, merged, spans_of
 from .frozen import of_values

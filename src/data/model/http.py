@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from ..errors import ResponseFormatError
-from ..once import cached_property
+from ..runtime.once import cached_property
 
 # Maximum memory for a parsed answer. The largest real answers, lists of an exchange's pairs, take
 # about a third of it.

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import BadTimeframeError
-from ..once import cached_property
+from ..runtime.once import cached_property
 from .instant import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
 from .suggestion import did_you_mean
 

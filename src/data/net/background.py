@@ -15,8 +15,8 @@ from contextvars import copy_context
 from typing import Generic, TypeVar
 
 from ..errors import CircuitOpenError, DataError, ProviderTimeoutError
-from ..forks import renew_after_fork
 from ..model.texts import duration
+from ..runtime.forks import renew_after_fork
 from .deadline import Deadline
 
 T = TypeVar("T")

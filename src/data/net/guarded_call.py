@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..clock import Clock
-from ..compute_slots import ComputeSlots, waiting
 from ..errors import (
     AuthenticationError,
     CircuitOpenError,
@@ -22,6 +21,7 @@ from ..errors import (
 )
 from ..model.capabilities import Limits
 from ..model.texts import time_until
+from ..runtime.compute_slots import ComputeSlots, waiting
 from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
 from .deadline import current_deadline
 from .own_network import attribute

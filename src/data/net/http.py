@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..clock import SystemClock
 from ..config.certificates import certificate_bundle
 from ..errors import DataError, ProviderTimeoutError, ResponseFormatError, UnavailableError
-from ..forks import renew_after_fork
 from ..model.http import HttpRequest, HttpResponse
+from ..runtime.forks import renew_after_fork
 from .deadline import allowed_s, left_s, within
 from .decoder import decoder_of
 from .faults import check_address

@@ -12,10 +12,10 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from ..clock import Clock
-from ..compute_slots import waiting
 from ..errors import ProviderTimeoutError
 from ..model.coverage import VendorDay
 from ..model.series import SeriesKey
+from ..runtime.compute_slots import waiting
 from .deadline import QUIET_S, Deadline, current_deadline
 from .state import State
 from .state_tables import LeaseRow, StateTables

@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from ..clock import Clock
-from ..compute_slots import waiting
-from ..forks import renew_after_fork
+from ..runtime.compute_slots import waiting
+from ..runtime.forks import renew_after_fork
 from .deadline import Deadline, MustWait, current_deadline
 
 # Seconds between a waiting thread's checks whether the holder has received a page.

@@ -19,13 +19,13 @@ from ..errors import (
     SymbolNotFoundError,
     TransientError,
 )
-from ..forks import renew_after_fork
 from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
 from ..model.texts import duration, time_until
 from ..model.unit_of_work import refuse_inside_unit
 from ..observability.logs import asking
+from ..runtime.forks import renew_after_fork
 from .audit import note_use
 from .background import BackgroundCall
 from .deadline import Deadline, current_call, current_deadline, note_wait, within

@@ -15,10 +15,10 @@ from ..config.rules import Rules
 from ..config.rules_file import load_rules
 from ..config.settings import load_settings
 from ..errors import MissingExtraError, install_line
-from ..forks import renew_after_fork
 from ..model.capabilities import Limits
 from ..model.settings import Settings
-from ..once import cached_property
+from ..runtime.forks import renew_after_fork
+from ..runtime.once import cached_property
 from ..vendors.registry import family_of, row_of
 from .leases import Leases
 from .limiter import UNKNOWN_VENDOR_LIMITS, Limiter

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..clock import Clock, SystemClock
 from ..model.source import SourceState
-from ..once import cached_property
+from ..runtime.once import cached_property
 
 _BLOCK, _NS_IN_MS = 1 << 20, 10**6
 

@@ -32,7 +32,7 @@ from ..disk.database import (
 )
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, DataError, ProviderTimeoutError
-from ..forks import close_before_fork
+from ..runtime.forks import close_before_fork
 from .deadline import call_left_s
 from .state_tables import (
     TABLES,

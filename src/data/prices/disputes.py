@@ -26,7 +26,7 @@ from fractions import Fraction
 from operator import attrgetter
 
 from ..model.actions import Action, ActionType, amount_on
-from ..once import cached_property
+from ..runtime.once import cached_property
 
 _APART = timedelta(days=4)
 _SAME_RATIO = Fraction(1, 10_000)

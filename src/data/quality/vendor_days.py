@@ -13,7 +13,7 @@ from ..model.coverage import WITH_BARS, Condition, Covered, VendorDay
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.reasons import BEFORE_FIRST, CLOSED
 from ..model.span import Span
-from ..once import cached_property
+from ..runtime.once import cached_property
 
 if TYPE_CHECKING:
     from ..bars.client import SeriesOutline

@@ -10,7 +10,6 @@ from functools import lru_cache, partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..clock import SystemClock
-from ..compute_slots import waiting
 from ..config.credentials import known_keys
 from ..config.offered import Offer, described, offers
 from ..errors import (
@@ -37,6 +36,7 @@ from ..net.guarded_call import slot_of_job
 from ..net.http import Transport
 from ..net.redact import without_keys
 from ..net.sender import Sender
+from ..runtime.compute_slots import waiting
 from .answer_types import wrong_actions, wrong_answer
 from .paging import error_context
 

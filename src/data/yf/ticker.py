@@ -17,7 +17,7 @@ from ..model.caller import collecting_warnings
 from ..model.instant import DAY_MS, day_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
-from ..once import cached_property
+from ..runtime.once import cached_property
 from .arguments import Arguments, When, is_isin, provider_of, refuse, symbols_of, zone_of
 from .download import BACK_ADJUST, ISIN, SESSION, bars_of, download
 from .frames import TIME_UNIT, empty_frame, history_frame

@@ -50,7 +50,7 @@ from ...model.reasons import (
     why_ended,
 )
 from ...model.span import Span, coalesce, subtract, uncovered
-from ...once import cached_property
+from ...runtime.once import cached_property
 from ...vendors.registry import is_sample
 from ..validity import is_unasked
 

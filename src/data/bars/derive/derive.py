@@ -28,9 +28,9 @@ from ...model.query import BarsQuery
 from ...model.reasons import DOUBTFUL
 from ...model.span import Span, uncovered
 from ...model.timeframe import Timeframe
-from ...once import cached_property
 from ...prices.conversions import has_known_hours, regular_hours
 from ...prices.resample import resample, source_span
+from ...runtime.once import cached_property
 from ...vendors.registry import is_free
 from ..answer.answer import Answer, Dependency, Gap
 from ..answer.counts import LOOKBACKS, closed_rows, counted

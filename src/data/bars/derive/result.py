@@ -16,8 +16,8 @@ from ...model.query import BarsQuery
 from ...model.reasons import FORMING, UNPUBLISHED
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ...once import cached_property
 from ...prices.resample import IncompleteBar, Positions, ResampledBars
+from ...runtime.once import cached_property
 from ..answer.answer import Answer, Gap
 
 _STATES_BEST_FIRST = ("final", "provisional", "suspect")

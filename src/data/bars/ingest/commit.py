@@ -48,8 +48,8 @@ from ...model.reasons import (
     UNVOUCHED,
 )
 from ...model.span import Span, clipped, coalesce, subtract, touching
-from ...once import cached_property
 from ...prices.quality import no_stamps
+from ...runtime.once import cached_property
 from ..validity import UNVOUCHED_MS, Expiry, Suspicion, is_hole
 from .sorted_answer import ClassifiedAnswer
 

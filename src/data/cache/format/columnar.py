@@ -32,7 +32,7 @@ import msgspec
 
 from ...model.bars import PRICES, BarTable
 from ...model.frozen import filled
-from ...once import cached_property
+from ...runtime.once import cached_property
 
 MAGIC = b"OTCOLS1\n"
 PAGE = 4096

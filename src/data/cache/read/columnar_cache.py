@@ -19,10 +19,10 @@ from ...disk.atomic import sweep
 from ...disk.files import Disk, FileState
 from ...disk.mounts import network_file_system
 from ...errors import LockTimeoutError, StorageError
-from ...lru_cache import LruCache
 from ...model.bars import BarTable, concat
 from ...model.series import SeriesKey
 from ...model.span import Span
+from ...runtime.lru_cache import LruCache
 from ..format.columnar import ColumnSource, Part
 from ..format.documents import YearState
 from ..format.gzip_member import file_id

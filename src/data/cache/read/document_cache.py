@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ...disk.files import Disk, FileState
-from ...lru_cache import LruCache
+from ...runtime.lru_cache import LruCache
 
 T = TypeVar("T")
 

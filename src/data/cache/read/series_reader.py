@@ -15,13 +15,13 @@ from typing import NamedTuple, TypeVar
 
 from ...disk.files import Disk, FileState, errno_of
 from ...errors import CorruptEntryError, StorageError
-from ...lru_cache import LruCache
 from ...model.bars import BarTable, concat
 from ...model.coverage import Coverage, Covered
 from ...model.frozen import filled
 from ...model.kind import Kind
 from ...model.series import SeriesKey
 from ...model.span import Span
+from ...runtime.lru_cache import LruCache
 from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles

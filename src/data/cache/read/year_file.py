@@ -12,7 +12,7 @@ from ...disk.files import Handle
 from ...errors import CorruptEntryError, FormatVersionError
 from ...model.bars import BarTable, Stamps, concat
 from ...model.span import Span
-from ...once import cached_property
+from ...runtime.once import cached_property
 from ..format.csv_rows import BASE_COLUMNS, decode_rows, header_line
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import PEEK_BYTES, Member, file_id, peek_digest, walk

@@ -21,7 +21,7 @@ from ...errors import CacheError, DataError, LockTimeoutError
 from ...model.coverage import stretches
 from ...model.series import SeriesKey
 from ...model.span import Span
-from ...once import cached_property
+from ...runtime.once import cached_property
 from ..facade import summaries
 from ..lane_files import LaneFiles
 from ..layout import OF_YEARS, decode_lane, encode_lane, encode_symbol

@@ -18,7 +18,7 @@ from ...model.edges import Edges, edges_of
 from ...model.instant import date_of
 from ...model.reasons import GRAVE
 from ...model.span import Span, coalesce, subtract
-from ...once import cached_property
+from ...runtime.once import cached_property
 from ..faults import Fault, faults_after, faults_within, quality_of
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.documents import YearMeta, YearState

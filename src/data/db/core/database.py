@@ -15,8 +15,8 @@ from sqlalchemy.pool import Pool
 
 from ...config.donotshare import variable_of
 from ...errors import DatabaseError, SchemaError
-from ...forks import renew_after_fork
 from ...model.unit_of_work import inside_unit
+from ...runtime.forks import renew_after_fork
 from . import engine as engines
 from .base import SCHEMA, Base
 from .engine import Work, for_work, typed_errors

@@ -15,7 +15,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ...errors import DatabaseError
-from ...once import cached_property
+from ...runtime.once import cached_property
 
 _MOST_DIGITS = 1000
 # Comparisons with the same result for text on SQLite and numbers on PostgreSQL.

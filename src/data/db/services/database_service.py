@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from sqlalchemy.orm import Session
 
 from ...clock import Clock, SystemClock
-from ...singleton import Singleton
+from ...model.caller import warn_user
+from ...runtime.singleton import Singleton
 from ..core.database import Database, get_database
 from ..repos.repo_jobs import AlertsRepo, JobsRepository, SchedulesRepo
 from ..repos.repo_telegram import CommandAuditRepo, FeedbackRepo, SettingsRepo
@@ -165,7 +166,7 @@ class DatabaseService:
         return unit if is_own else None
 
 
-services = Singleton[DatabaseService]("service of the database")
+services = Singleton[DatabaseService]("service of the database", warn_user)
 
 
 def get_database_service() -> DatabaseService:

@@ -20,7 +20,6 @@ from ...errors import (
     TransientError,
     UnavailableError,
 )
-from ...forks import renew_after_fork
 from ...model.instant import MINUTE_MS, SECOND_MS
 from ...model.span import Span
 from ...model.stream import (
@@ -59,6 +58,7 @@ from ...prices.bar_rule import (
     is_trade,
     latest_live,
 )
+from ...runtime.forks import renew_after_fork
 from ...vendors.foreign import call_foreign, masked
 from ...vendors.stream_protocol import StreamProtocol
 from ..sources.stream import SteadyNow

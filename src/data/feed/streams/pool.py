@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from ...forks import renew_after_fork
 from ...model.stream import Topic
+from ...runtime.forks import renew_after_fork
 from ..sources.base import Sink
 from .connection import Connection
 from .listeners import Listener

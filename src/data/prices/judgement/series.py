@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...model.bars import NAN, BarTable, Floats, Stamps
 from ...model.instant import DAY_MS
 from ...model.timeframe import Timeframe
-from ...once import cached_property
+from ...runtime.once import cached_property
 
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]

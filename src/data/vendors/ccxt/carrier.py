@@ -22,12 +22,12 @@ from ...errors import (
     UnknownProviderError,
     install_line,
 )
-from ...forks import renew_after_fork
 from ...model.http import HttpRequest, HttpResponse
 from ...model.suggestion import nearest
 from ...net.deadline import within
 from ...net.http import TOTAL_S, HttpTransport, Transport
 from ...net.package_session import CarrierSession
+from ...runtime.forks import renew_after_fork
 
 # The header in which a response lists the names of ccxt's error, most specific first.
 ERROR_HEADER = "x-ccxt-error"

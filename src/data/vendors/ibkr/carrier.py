@@ -25,10 +25,10 @@ from ...errors import (
     UnavailableError,
     install_line,
 )
-from ...forks import renew_after_fork
 from ...model.http import HttpRequest, HttpResponse
 from ...model.instant import to_ms
 from ...model.texts import duration
+from ...runtime.forks import renew_after_fork
 
 # The header in which a response carries the gateway's error number.
 CODE_HEADER = "x-ibkr-code"

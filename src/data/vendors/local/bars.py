@@ -46,7 +46,7 @@ from ...net.deadline import check_time
 from ...net.redact import where
 from ...net.source_files import SourceFiles
 from ...net.status import error_of
-from ...once import cached_property
+from ...runtime.once import cached_property
 from ..base import BaseDataDownloader, Wired
 from .carrier import AS_WRITTEN, OF_ARROW, FileCarrier
 

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 from ...errors import DataError, ResponseFormatError, UnavailableError
-from ...forks import renew_after_fork
 from ...model.http import HttpRequest, HttpResponse, address_on
 from ...net.deadline import left_s, within
 from ...net.faults import check_address, worded_by_name
 from ...net.http import MAX_REDIRECTS, MEBIBYTE, REDIRECTS, Transport, certificates, too_large
 from ...net.redact import where
+from ...runtime.forks import renew_after_fork
 
 _VENDOR_HOSTS = ".yahoo.com"
 

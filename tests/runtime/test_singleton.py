@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from src.data.singleton import Singleton
+from src.data.model.caller import warn_user
+from src.data.runtime.singleton import Singleton
 
 WAIT_S = 60
 
@@ -36,7 +37,7 @@ def ask_in_threads(number: int, ask: Callable[[], object]) -> None:
 
 
 def test_a_singleton_is_made_once_from_the_first_arguments() -> None:
-    one: Singleton[Thing] = Singleton("thing")
+    one: Singleton[Thing] = Singleton("thing", warn_user)
     first = one.get(Thing, 1, 2)
     assert first.made_of == (1, 2)
     assert one.get(Thing, 1, 2) is first
@@ -44,14 +45,14 @@ def test_a_singleton_is_made_once_from_the_first_arguments() -> None:
 
 
 def test_other_arguments_are_ignored_with_a_warning_that_names_both() -> None:
-    one: Singleton[Thing] = Singleton("thing")
+    one: Singleton[Thing] = Singleton("thing", warn_user)
     first = one.get(Thing, 1)
     with pytest.warns(UserWarning, match=r"the thing .* created with \(1,\); \(2,\) is ignored"):
         assert one.get(Thing, 2) is first
 
 
 def test_a_path_and_its_text_are_the_same_argument() -> None:
-    one: Singleton[Thing] = Singleton("thing")
+    one: Singleton[Thing] = Singleton("thing", warn_user)
     first = one.get(Thing, "cache", Path("rules.yaml"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -61,14 +62,14 @@ def test_a_path_and_its_text_are_the_same_argument() -> None:
 
 
 def test_a_forgotten_singleton_is_made_again() -> None:
-    one: Singleton[Thing] = Singleton("thing")
+    one: Singleton[Thing] = Singleton("thing", warn_user)
     first = one.get(Thing, 1)
     one.forget()
     assert one.get(Thing, 2) is not first
 
 
 def test_a_singleton_whose_creation_failed_is_created_at_the_next_call() -> None:
-    one: Singleton[Thing] = Singleton("thing")
+    one: Singleton[Thing] = Singleton("thing", warn_user)
 
     def fail(*_: object) -> Thing:
         raise RuntimeError("made up")
@@ -79,7 +80,7 @@ def test_a_singleton_whose_creation_failed_is_created_at_the_next_call() -> None
 
 
 def test_many_threads_create_a_singleton_once() -> None:
-    one: Singleton[Thing] = Singleton("thing")
+    one: Singleton[Thing] = Singleton("thing", warn_user)
     makers = threading.Barrier(2)
     found: list[Thing] = []
 
@@ -96,7 +97,7 @@ def test_many_threads_create_a_singleton_once() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def test_a_child_forked_during_the_creation_of_a_singleton_creates_its_own() -> None:
-    one: Singleton[Thing] = Singleton("thing")
+    one: Singleton[Thing] = Singleton("thing", warn_user)
     making, go_on = threading.Event(), threading.Event()
 
     def make() -> Thing:

@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 _PROC = Path("/proc")
+# Assumed if the size of the memory is unknown.
+_MEMORY = 2 << 30
+# The memory limit of a container.
+_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
@@ -111,3 +115,15 @@ def _free(proc: Path) -> int | None:
         return int(line.split()[1]) * 1024
     except (OSError, ValueError, IndexError):
         return None
+
+
+def all_memory(limit: Path = _LIMIT) -> int:
+    """Return this machine's memory in bytes, or the container's limit if that is lower."""
+    try:
+        has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        has = _MEMORY  # Windows has no such setting
+    try:
+        return min(has, int(limit.read_text("ascii")))
+    except (OSError, ValueError):
+        return has  # not in a container, or in one without a limit

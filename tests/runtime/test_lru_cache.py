@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from src.data import lru_cache
-from src.data.lru_cache import LruCache
+from src.data.runtime import lru_cache
+from src.data.runtime.lru_cache import LruCache
 from tests.cache.busy import busy
 from tests.cache.test_columnar_processes import in_a_child
 

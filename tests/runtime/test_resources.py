@@ -9,7 +9,7 @@ import pytest
 
 from src.data.bars.observer import Observer
 from src.data.clock import ManualClock
-from src.data.resources import CpuUse, memory
+from src.data.runtime.resources import CpuUse, memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")

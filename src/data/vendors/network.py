@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .net.leases import Leases
-from .net.limiter import Limiter
-from .net.sender_pool import Senders
-from .net.state import Needs
-from .net.vendor_status import unknown_symbols, vendor_pauses
+from ..net.leases import Leases
+from ..net.limiter import Limiter
+from ..net.sender_pool import Senders
+from ..net.state import Needs
+from ..net.vendor_status import unknown_symbols, vendor_pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .model.capabilities import Limits
-    from .model.coverage import VendorDay
-    from .net.http import Transport
-    from .net.sender import Sender
-    from .net.vendor_status import VendorPause
+    from ..model.capabilities import Limits
+    from ..model.coverage import VendorDay
+    from ..net.http import Transport
+    from ..net.sender import Sender
+    from ..net.vendor_status import VendorPause
 
 __all__ = ["Network"]
 
@@ -39,13 +39,13 @@ class Network:
             UnknownProviderError: The vendor does not exist.
             MissingExtraError: The rules require the vendor's own package, which is not installed.
         """
-        from .vendors.factory import downloader_class
+        from .factory import downloader_class
 
         return self._senders.sender(vendor, downloader_class(vendor))
 
     def own_sender(self, name: str, downloader: object, carrier: Transport) -> Sender:
         """Return a sender of requests for a user's own downloader; see :meth:`.Senders.own_sender`."""
-        from .vendors.base import declared_limits, keys_of
+        from .base import declared_limits, keys_of
 
         limits, keys = declared_limits(downloader), keys_of(downloader)
         return self._senders.own_sender(name, downloader, carrier, limits, keys)
@@ -94,6 +94,6 @@ class Network:
 
     def limiter(self, vendor: str) -> Limiter:
         """Return the rate limiter that all requests to ``vendor`` share."""
-        from .vendors.factory import usable_class
+        from .factory import usable_class
 
         return self._senders.limiter(vendor, usable_class(vendor))

@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from .model.caller import warn_user
-
 T = TypeVar("T")
 
 
@@ -20,12 +18,19 @@ class Singleton(Generic[T]):
 
     Args:
         name: Name of the instance, for the warning about different arguments.
-        alike: Function that converts the arguments so that they create an equal instance even after
+        warn: Function that issues the warning.
+        identity: Function that converts the arguments so that they create an equal instance even after
             the process has changed its working folder. By default, the original arguments are used.
     """
 
-    def __init__(self, name: str, identity: Callable[[T], tuple[Any, ...]] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        warn: Callable[[str], None],
+        identity: Callable[[T], tuple[Any, ...]] | None = None,
+    ) -> None:
         self._name = name
+        self._warn = warn
         self._alike = identity
         self._thing: T | None = None
         self._made_of: tuple[Any, ...] = ()
@@ -45,7 +50,7 @@ class Singleton(Generic[T]):
                 arguments = arguments if any(arguments) else self._made_of or arguments
                 self._thing, self._made_of = make(*arguments), arguments
             elif any(arguments) and [*map(str, arguments)] != [*map(str, self._made_of)]:
-                warn_user(
+                self._warn(
                     f"the {self._name} of this process was already created with {self._made_of}; "
                     f"{arguments} is ignored"
                 )

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from .disk.calls import all_memory
 from .forks import renew_after_fork
+from .resources import all_memory
 
 # The default size is this fraction of the machine's memory, but not more than the first number.
 _MOST_BYTES, _SHARE = 256 << 20, 16

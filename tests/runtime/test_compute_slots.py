@@ -11,16 +11,9 @@ from time import sleep
 
 import pytest
 
-import src.data.compute_slots as module
+import src.data.runtime.compute_slots as module
 from src.data.bars.batch import in_threads
 from src.data.clock import ManualClock, SystemClock
-from src.data.compute_slots import (
-    MOST_COMPUTING,
-    ComputeSlots,
-    computing,
-    waiting,
-    waiting_with_locks,
-)
 from src.data.disk.files import Disk
 from src.data.disk.lock import Locks, try_lock
 from src.data.model.capabilities import Limits
@@ -29,6 +22,13 @@ from src.data.net.guarded_call import JobCalls, slot_of_job
 from src.data.net.leases import Leases
 from src.data.net.locks import SeriesLocks
 from src.data.net.state import State
+from src.data.runtime.compute_slots import (
+    MOST_COMPUTING,
+    ComputeSlots,
+    computing,
+    waiting,
+    waiting_with_locks,
+)
 from src.data.vendors.foreign import run_foreign
 from tests.effort import ThreadMeter
 

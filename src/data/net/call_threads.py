@@ -14,9 +14,9 @@ from functools import partial
 from time import sleep
 from typing import Any, TypeVar
 
-from .clock import SystemClock
-from .forks import renew_after_fork
-from .net.deadline import QUIET_S, Deadline, MustWait, run_within
+from ..clock import SystemClock
+from ..runtime.forks import renew_after_fork
+from .deadline import QUIET_S, Deadline, MustWait, run_within
 
 __all__ = [
     "MOST_CALLS",
