@@ -247,6 +247,7 @@ def answering_guesses(cls: _Class) -> _Class:
 def _answering(cls: type, method: _Method) -> _Method:
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
+        """Call the method, and complete the error if the arguments do not fit."""
         try:
             return method(*args, **kwargs)
         except BaseException as error:

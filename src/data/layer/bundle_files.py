@@ -26,6 +26,7 @@ from ..errors import (
     QueryError,
     StorageError,
 )
+from ..model.suggestion import nearest
 from ..runtime.lru_cache import LruCache
 from .bundle_records import (
     UNREADABLE,
@@ -123,9 +124,10 @@ class BundleFiles:
         if stored is not None:
             return stored
         if not self.exists():
+            near = nearest(self.path.name, self.disk.list(self.path.parent))
             raise BundleNotFoundError(
                 f"bundle {self.path.name} does not exist in {self.path.parent}",
-                hint="`onetape bundle list` lists the bundles",
+                hint=f"nearest: {near}" if near else "`onetape bundle list` lists the bundles",
             )
         try:
             with nullcontext() if has_lock else self.locked():

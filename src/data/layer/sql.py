@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ..data_manager import DataManager, get_data_manager
 from ..errors import (
     AllProvidersFailedError,
-    BundleNotFoundError,
     CacheError,
     MissingExtraError,
     NoProviderError,
     QueryError,
     install_line,
 )
-from .bundle import Bundle, bundle_names
+from .bundle import Bundle
 from .bundle_files import BundleFiles
 from .bundle_records import Records
 from .frames import FIELDS, time_column
@@ -82,7 +81,7 @@ def query(
         call[0]: (call[1].lower(), *(text.replace("''", "'") for text in call.groups("")[1:]))
         for call in _CALL.finditer(statement)
     }
-    bundles = {name: _bundle(name, folder) for what, name, _ in calls.values() if what == "bundle"}
+    bundles = {name: Bundle(name, folder) for what, name, _ in calls.values() if what == "bundle"}
 
     def run() -> Any:
         """Return the result of the statement on the series and bundles as they are now."""
@@ -130,19 +129,6 @@ def _bars(manager: DataManager, symbol: str, timeframe: str) -> pd.DataFrame:
 
 def _called(read: Callable[[], Any], _: Records) -> Any:
     return read()
-
-
-def _bundle(name: str, folder: str | PathLike[str] | None) -> Bundle:
-    """Return a bundle.
-
-    Raises:
-        BundleNotFoundError: The bundle does not exist.
-    """
-    bundle = Bundle(name, folder)
-    if not bundle.exists():
-        hint = _nearest(name, bundle_names(bundle.path.parent))
-        raise BundleNotFoundError(f"bundle {name} does not exist", hint=hint)
-    return bundle
 
 
 def _add_bundle(connection: Any, view: str, bundle: Bundle, frequency: str) -> list[str]:

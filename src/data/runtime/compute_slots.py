@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager as Context
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from time import perf_counter
 
@@ -71,7 +70,9 @@ def computing(slots: ComputeSlots) -> Iterator[None]:
 
 
 @contextmanager
-def waiting(retaking: Context[object] | None = None, *, has_locks: bool = False) -> Iterator[None]:
+def waiting(
+    retaking: AbstractContextManager[object] | None = None, *, has_locks: bool = False
+) -> Iterator[None]:
     """Give up this thread's compute slot while the block waits, and wait for a slot after the block.
 
     Outside of :func:`computing`, and in another wait, this does nothing.
