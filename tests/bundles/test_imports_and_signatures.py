@@ -20,7 +20,8 @@ OURS = ("bundles", "layer", "sources", "adapters")
 FOREIGN = {"requests", "urllib3", "http", "tenacity", "aiohttp", "socket", "yfinance", "ccxt"}
 BELOW = ("vendors", "net", "fundamentals", "provider_selector", "network", "cache")
 # Names and families alone; how the text of another program's error is shown; a registered source is
-# a vendor too; the time limit and the pauses of a program's own providers; the threads that wait in place of an event loop.
+# a vendor too; the time limit and the pauses of a program's own providers; threads that wait in place
+# of an event loop.
 ALLOWED = {
     "layer.vendor_sources": {"vendors.base", "vendors.factory"},
     "layer.calls": {"net.deadline"},
