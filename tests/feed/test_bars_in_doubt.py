@@ -11,12 +11,9 @@ import pytest
 from src.data.calendars.bar_builders import MinuteBars, TradeBars
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
+from src.data.feed.sources.judge import OUTDATED, StreamJudge
 from src.data.feed.sources.stream import Inbox
-from src.data.feed.streams.connection import (
-    OUTDATED,
-    ConnectionTimings,
-    StreamSession,
-)
+from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import MinuteListener, TradeListener
 from src.data.model.capabilities import Limits
 from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS
@@ -324,8 +321,9 @@ def test_a_stream_opened_under_a_clock_ahead_accepts_no_early_close_afterwards(
     wrong_s: int,
 ) -> None:
     clock, told = ManualClock(NOW + wrong_s * SECOND_MS), Told()
+    judge = StreamJudge(told, BITCOIN, BinanceStream(), clock)
     connection = Threadless(
-        BITCOIN, told, BinanceStream(), Script(), Limiter("x", Limits(), State(None, clock)), clock,
+        BITCOIN, judge, BinanceStream(), Script(), Limiter("x", Limits(), State(None, clock)), clock,
         ConnectionTimings(scale=1e6),
     )  # fmt: skip
     session = StreamSession(connection, Script())

@@ -53,6 +53,7 @@ from .live_feed import LiveFeed
 from .queue import CAPACITY
 from .sources.base import Sink
 from .sources.history import Manager, ManagerHistory
+from .sources.judge import StreamJudge
 from .sources.stream import GapFreeSource, Start, StreamTimings
 from .streams.connection import Connection, ConnectionTimings
 from .streams.listeners import BarListener, Listener, MinuteListener, TradeListener
@@ -359,33 +360,31 @@ class LiveFeeds:
     def _subscription(self, route: _StreamRoute, grid: BarGrid) -> Subscription:
         clock = self._services.clock
 
-        def listen(sink: Sink) -> Listener:
-            """Return a listener that passes bars to ``sink``, or builds them from minute bars or trades."""
-            if route.sent is not None:
-                quiet_ms = round(route.protocol.traits.quiet_s * SECOND_MS)
-                return MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
-            if route.topic.timeframe:
-                return BarListener(sink, clock, grid)
-            return TradeListener(sink, clock, TradeBars(grid))
-
-        def tell(topic: Topic, stamp_ms: int, why: str) -> None:
-            """Count an item that the connection rejected, and notify event listeners."""
+        def report(topic: Topic, stamp_ms: int, why: str) -> None:
+            """Count an item that was rejected, and notify event listeners."""
             facts = {"spelled": topic.symbol, "bars": topic.timeframe, "opens_ms": stamp_ms}
             self._services.observer.tell(BarRefused, vendor=route.name, reason=why, **facts)
+
+        def listen(sink: Sink) -> StreamJudge:
+            """Return a judge whose listener passes bars on, or builds them from minutes or trades."""
+            listener: Listener
+            if route.sent is not None:
+                quiet_ms = round(route.protocol.traits.quiet_s * SECOND_MS)
+                listener = MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
+            elif route.topic.timeframe:
+                listener = BarListener(sink, clock, grid)
+            else:
+                listener = TradeListener(sink, clock, TradeBars(grid))
+            return StreamJudge(listener, route.topic, route.protocol, clock, report)
 
         def make() -> Connection:
             """Create a connection with its own protocol, subject to the vendor's limit on new connections."""
             protocol = route.make()
             limiter = self._services.network.stream_limiter(route.name, protocol.traits.connects)
             dial = Dialer(protocol.address)
+            pulse = self.tempo.pulse
             return Connection(
-                protocol,
-                dial,
-                limiter,
-                clock,
-                self.tempo.pulse,
-                account=route.account,
-                on_refused=tell,
+                protocol, dial, limiter, clock, pulse, account=route.account, report=report
             )
 
         account = f"{route.name} {hash(route.url)}"
