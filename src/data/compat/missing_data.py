@@ -218,7 +218,7 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
         if zone is not None:
             frame.index = pd.DatetimeIndex(frame.index).tz_localize("UTC").tz_convert(zone)
         result = frame.reset_index() if is_column else frame
-        return result if isinstance(df, pd.DataFrame) else to_polars(result)
+        return result if isinstance(df, pd.DataFrame) else _typed_as(df, to_polars(result))
 
     return frame, restored
 
@@ -226,7 +226,24 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
 def of_polars(df: Any) -> pd.DataFrame:
     """Convert a Polars frame to pandas; raises ``QueryError`` for anything else."""
     try:
-        return pd.DataFrame(df.to_dict(as_series=False))
+        frame = pd.DataFrame(df.to_dict(as_series=False))
     except (AttributeError, TypeError) as error:
         type_name = type(df).__name__
         raise QueryError(f"expected a pandas or Polars frame, not {type_name}") from error
+    # Pandas has no numbers in a column of nothing but None.
+    return frame.astype({name: "float64" for name in frame if frame[name].isna().all()})
+
+
+def _typed_as(given: Any, made: Any) -> Any:
+    """Return a Polars frame with the types and nulls of ``given``, except where a value would change."""
+    columns = []
+    for name, dtype in given.schema.items():
+        column = made[name]
+        if column.dtype.is_float() and not (dtype.is_float() and given[name].is_nan().any()):
+            column = column.fill_nan(None)
+        cast = column.cast(dtype, strict=False)
+        is_exact = cast.null_count() == column.null_count()
+        if dtype.is_integer():
+            is_exact = is_exact and (cast == column).all()
+        columns.append(cast if is_exact else column)
+    return made.with_columns(columns)
