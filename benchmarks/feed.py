@@ -15,10 +15,11 @@ import pandas as pd
 
 from onetape.data.calendars.calendar import calendar_for
 from onetape.data.calendars.grid import BarGrid
-from onetape.data.clock import ManualClock, SystemClock
+from onetape.data.clock import Clock, ManualClock, SystemClock
 from onetape.data.feed.backtrader.feed import BacktraderFeed, run_live
 from onetape.data.feed.live_feed import LiveFeed
 from onetape.data.feed.sources.base import Sink
+from onetape.data.feed.sources.judge import StreamJudge
 from onetape.data.feed.streams.connection import Connection
 from onetape.data.feed.streams.listeners import BarListener
 from onetape.data.feed.streams.pool import Hub, Subscription
@@ -122,6 +123,10 @@ def _parsed(frames: Sequence[str]) -> None:
         json.loads(frame)
 
 
+def _judged(sink: Sink, clock: Clock, topic: Topic) -> StreamJudge:
+    return StreamJudge(BarListener(sink, clock, _GRID), topic, BinanceStream(), clock)
+
+
 class _Frames:
     """A socket on which frames have already arrived, and the dialer that opens it."""
 
@@ -154,7 +159,7 @@ def _to_callback(frames: Sequence[str]) -> None:
         limiter = Limiter("binance", Limits(), State(None, clock))
         return Connection(BinanceStream(), _Frames(frames), limiter, clock)
 
-    source = Subscription(Hub(), "one", topic, make, lambda sink: BarListener(sink, clock, _GRID))
+    source = Subscription(Hub(), "one", topic, make, lambda sink: _judged(sink, clock, topic))
     feed = LiveFeed(*topic, source)
     done, numbers = threading.Event(), itertools.count(1)
 
@@ -248,9 +253,7 @@ def _over_a_socket(count: int) -> list[float]:
             limiter = Limiter("binance", Limits(), State(None, clock))
             return Connection(protocol, Dialer(protocol.address), limiter, clock)
 
-        source = Subscription(
-            Hub(), "one", topic, make, lambda sink: BarListener(sink, clock, _GRID)
-        )
+        source = Subscription(Hub(), "one", topic, make, lambda sink: _judged(sink, clock, topic))
         feed = LiveFeed(*topic, source)
         feed.on_bar(lambda bar: heard.put(perf_counter()))
         with feed:

@@ -18,6 +18,7 @@ from onetape.data.feed.backtrader.feed import BacktraderFeed, run_live
 from onetape.data.feed.live_feed import LiveFeed
 from onetape.data.feed.sources.base import Sink
 from onetape.data.feed.sources.history import FilledHistory
+from onetape.data.feed.sources.judge import StreamJudge
 from onetape.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
 from onetape.data.feed.streams.connection import Connection, ConnectionTimings, Dial
 from onetape.data.feed.streams.listeners import BarListener
@@ -96,7 +97,13 @@ class _Stand:
 
         grid = BarGrid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))
         stream = Subscription(
-            Hub(), "one", self.topic, make, lambda sink: BarListener(sink, self.clock, grid)
+            Hub(),
+            "one",
+            self.topic,
+            make,
+            lambda sink: StreamJudge(
+                BarListener(sink, self.clock, grid), self.topic, protocol, self.clock
+            ),
         )
         source = GapFreeSource(
             stream, self.past, grid, self.clock, start=Start(1), patience=StreamTimings()

@@ -40,7 +40,7 @@ SHIMS = {m.name for m in modules()} & {
     *(m.name for m in modules() if m.top in OLDER_PACKAGES),
     "ohlcv_contract", "data_downloader_factory", "logs", "metrics_prometheus",
     "cache.populate_cache", "cache.fundamentals_combiner", "cache.validate_gaps", "cache.fill_gaps",
-    "feed", "feed.backtest_feed", "feed.backtrader_feed", "feed.binance_data_feed", "feed.replaying",
+    "feed", "feed.binance_data_feed",
     "feed.data_feed_factory",
     "feed.base_live_data_feed", "feed.binance_live_feed", "feed.coingecko_live_feed",
     "feed.ibkr_live_feed", "feed.yahoo_live_feed",

@@ -11,18 +11,15 @@ import pytest
 from src.data.calendars.bar_builders import MinuteBars, TradeBars
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
+from src.data.feed.sources.judge import OUTDATED, StreamJudge
 from src.data.feed.sources.stream import Inbox
-from src.data.feed.streams.connection import (
-    OUTDATED,
-    ConnectionTimings,
-    StreamSession,
-)
+from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import MinuteListener, TradeListener
 from src.data.model.capabilities import Limits
 from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
-from src.data.model.stream import LiveBar, Topic, Trade, Unreadable
+from src.data.model.stream import BarSeen, LiveBar, Topic, Trade, Unreadable
 from src.data.model.timeframe import Timeframe
 from src.data.net.limiter import Limiter
 from src.data.net.state import State
@@ -89,6 +86,43 @@ def test_a_clock_that_is_ten_seconds_behind_is_not_the_vendors_fault(behind_s: i
     now = OPEN - behind_s * SECOND_MS
     told, _ = heard(BinanceStream(), Topic("BTCUSDT", "1m"), kline(stamp), now=now)
     assert [bar.is_closed for bar in told.bars] == [behind_s < 10]
+
+
+SPARSE = pytest.mark.parametrize(
+    "protocol, is_sparse", [(AlpacaStream(credentials=KEYS), True), (BinanceStream(), False)]
+)
+
+
+@SPARSE
+def test_an_early_bar_of_a_sparse_stream_is_fetched_once_it_has_closed(
+    protocol: Any, is_sparse: bool
+) -> None:
+    clock, told = ManualClock(NOW), Told()
+    judge = StreamJudge(told, BITCOIN, protocol, clock)
+    judge.take(BarSeen(BITCOIN, LiveBar(OPEN, *GOOD)))
+    judge.tick()
+    assert told.lost == []
+    clock.advance(60)
+    judge.tick()
+    judge.tick()
+    assert told.lost == [Span(OPEN, OPEN + MINUTE_MS)] * is_sparse
+
+
+@SPARSE
+def test_history_is_asked_after_an_unreadable_message_of_a_sparse_stream(
+    protocol: Any, is_sparse: bool
+) -> None:
+    told, _ = heard(protocol, BITCOIN, "<html>", "<html>")
+    assert told.lost == [Span(NOW, NOW)] * is_sparse
+
+
+def test_a_new_connection_rereads_a_clock_that_was_ahead() -> None:
+    clock, told, refused = ManualClock(NOW + DAY_MS), Told(), []
+    judge = StreamJudge(told, BITCOIN, BinanceStream(), clock, lambda *facts: refused.append(facts))
+    clock.set(NOW)
+    judge.connected()
+    judge.take(BarSeen(BITCOIN, LiveBar(OPEN + 60 * MINUTE_MS, *GOOD)))
+    assert told.bars == [] and len(refused) == 1
 
 
 def test_a_forming_minute_is_not_used_for_a_longer_bar() -> None:
@@ -324,8 +358,9 @@ def test_a_stream_opened_under_a_clock_ahead_accepts_no_early_close_afterwards(
     wrong_s: int,
 ) -> None:
     clock, told = ManualClock(NOW + wrong_s * SECOND_MS), Told()
+    judge = StreamJudge(told, BITCOIN, BinanceStream(), clock)
     connection = Threadless(
-        BITCOIN, told, BinanceStream(), Script(), Limiter("x", Limits(), State(None, clock)), clock,
+        BITCOIN, judge, BinanceStream(), Script(), Limiter("x", Limits(), State(None, clock)), clock,
         ConnectionTimings(scale=1e6),
     )  # fmt: skip
     session = StreamSession(connection, Script())

@@ -17,6 +17,7 @@ from src.data.calendars.bar_builders import MinuteBars, TradeBars
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import AuthenticationError, RateLimitedError, UnavailableError
+from src.data.feed.sources.judge import StreamJudge
 from src.data.feed.sources.stream import Inbox
 from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import BarListener, Listener, MinuteListener, TradeListener
@@ -105,10 +106,15 @@ class Line:
             list[tuple[Topic, int, str]](),
         )
         self.listener = self._listener(five)
+        protocol = make()
+
+        def report(*facts: Any) -> None:
+            self.refused.append(facts)
+
         self.connection = Threadless(
-            self.topic, self.listener, make(), Dead,
+            self.topic, StreamJudge(self.listener, self.topic, protocol, self.clock, report), protocol, Dead,
             Limiter("x", Limits(), State(None, self.clock)), self.clock,
-            ConnectionTimings(scale=1e6), on_refused=lambda *facts: self.refused.append(facts),
+            ConnectionTimings(scale=1e6), report=report,
         )  # fmt: skip
         self.session = StreamSession(self.connection, Dead())  # type: ignore[arg-type]
         self.listener.connected()

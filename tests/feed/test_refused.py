@@ -16,8 +16,9 @@ from src.data.calendars.bar_builders import MinuteBars, TradeBars
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.feed.sources.history import ManagerHistory, frame_of
+from src.data.feed.sources.judge import OFF_MINUTE, StreamJudge
 from src.data.feed.sources.stream import Inbox
-from src.data.feed.streams.connection import OFF_MINUTE, Connection, ConnectionTimings
+from src.data.feed.streams.connection import Connection, ConnectionTimings
 from src.data.feed.streams.listeners import (
     BarListener,
     Listener,
@@ -148,12 +149,15 @@ def heard(
 ) -> tuple[Told, list[tuple[Topic, int, str]]]:
     """Return the notifications for some frames, and the values reported as refused."""
     told, refused, script, clock = Told(), [], Script(*frames), ManualClock(now)
+
+    def report(*facts: Any) -> None:
+        refused.append(facts)
+
     connection = Connection(
         protocol, script, Limiter("x", Limits(), State(None, clock)), clock,
-        ConnectionTimings(tick=0.001, scale=1e6),
-        on_refused=lambda *facts: refused.append(facts),
+        ConnectionTimings(tick=0.001, scale=1e6), report=report,
     )  # fmt: skip
-    connection.add(topic, told)
+    connection.add(topic, StreamJudge(told, topic, protocol, clock, report))
     assert script.said.wait(5)
     connection.close()
     return told, refused

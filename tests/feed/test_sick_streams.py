@@ -14,7 +14,7 @@ from src.data.errors import AuthenticationError, UnavailableError
 from src.data.feed import live_feeds
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.selection import plain_feed
-from src.data.feed.streams.connection import ConnectionTimings
+from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.model.instant import MINUTE_MS
 from src.data.model.stream import StreamState, Topic
 from src.data.net.retry import RetryPolicy
@@ -268,14 +268,23 @@ def test_a_slowly_sending_vendor_is_disconnected(stage: Stage) -> None:
     dripping.join()
 
 
-def test_heartbeats_keep_a_quiet_connection_open(stage: Stage) -> None:
+def test_heartbeats_keep_a_quiet_connection_open(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, dispatch = list[object](), StreamSession.dispatch
+
+    def noted(session: StreamSession, frame: str | bytes | None) -> None:
+        dispatch(session, frame)
+        answers.extend([frame] if frame is not None and not frame else [])
+
+    monkeypatch.setattr(StreamSession, "dispatch", noted)
     feed = stage.feed(lookback=3, tempo=QUICK)
     with feed:
         wait_until(lambda: feed.status.state is StreamState.LIVE)
         for pings in range(1, 5):  # together longer than it may be silent, but for pings
             stage.clock.advance(0.35)
             wait_until(lambda n=pings: stage.peer.pings >= n)  # type: ignore[misc]
-            threading.Event().wait(0.05)  # the answer is on its way
+            wait_until(lambda n=pings: len(answers) >= n, "the answer")  # type: ignore[misc]
         assert len(stage.streams.peers) == 1
         assert feed.status.state is StreamState.LIVE
 

@@ -133,8 +133,8 @@ def test_a_programming_error_ends_the_feed_and_is_logged_with_its_traceback(
 class Empty:
     """History that fails or has five bars, as set by the test."""
 
-    def __init__(self) -> None:
-        self.refusals = [UnavailableError("nobody answers")] * 3
+    def __init__(self, refusals: int) -> None:
+        self.refusals = [UnavailableError("nobody answers")] * refusals
         self.asked = 0
 
     def last(self, count: int, *, again: bool = False) -> FilledHistory:
@@ -168,9 +168,9 @@ JOINED = StreamStatus(StreamState.BACKFILLING, "connected")
 
 
 @pytest.fixture
-def begun() -> Iterator[Begun]:
+def begun(request: pytest.FixtureRequest) -> Iterator[Begun]:
     """Yield what is told of a source of minutes, its stream, not connected yet, its history."""
-    stream, history, notebook = HandStream(), Empty(), Notebook()
+    stream, history, notebook = HandStream(), Empty(getattr(request, "param", 3)), Notebook()
     stream.items = []
     source = GapFreeSource(stream, history, BarGrid(ALWAYS, Timeframe.parse("1m")), ManualClock(MONDAY),
                        patience=PATIENCE, start=Start(5))  # fmt: skip
@@ -193,11 +193,12 @@ def test_a_lost_connection_is_reported_as_connecting_once(begun: Begun) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("begun", [100_000], indirect=True)  # more than it asks until it is let
 def test_each_connection_and_its_missing_history_are_reported(begun: Begun) -> None:
     notebook, stream, history = begun
-    history.refusals *= 20
+    before = history.asked
     stream.push(JOINED)
-    wait_until(lambda: history.asked > 20, "many questions")
+    wait_until(lambda: history.asked > before + 20, "many questions")
     history.refusals.clear()
     wait_until(lambda: notebook.told and notebook.told[-1][0] == "LIVE", "LIVE")
     assert notebook.told == [

@@ -20,6 +20,7 @@ from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.feed.backtrader.feed import BacktraderFeed, day_number, run_live
 from src.data.feed.live_feed import LiveFeed
+from src.data.feed.sources.judge import StreamJudge
 from src.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
 from src.data.feed.streams.connection import Connection, ConnectionTimings
 from src.data.feed.streams.listeners import BarListener
@@ -78,7 +79,9 @@ class Market:
             "one",
             self.exchange.topic,
             make,
-            lambda sink: BarListener(sink, clock, self.tape.grid),
+            lambda sink: StreamJudge(
+                BarListener(sink, clock, self.tape.grid), self.exchange.topic, self.protocol, clock
+            ),
         )
         patience = StreamTimings(tick=0.005, retry=RetryPolicy(first_s=0.0), quiet=traits.quiet_s,
                             dense=traits.dense)  # fmt: skip

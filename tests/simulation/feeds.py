@@ -16,6 +16,7 @@ from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
 from src.data.errors import DataError, IncompleteDataError
 from src.data.feed.sources.history import ManagerHistory
+from src.data.feed.sources.judge import StreamJudge
 from src.data.feed.sources.stream import GapFreeSource, Start, StreamThread, StreamTimings
 from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import BarListener
@@ -254,8 +255,9 @@ class FeedWorld:
         self.judges.append(judge)
         self.thread = StreamThread(source, judge)
         self.listener = BarListener(self.thread.inbox, clock, self.grid)
+        self.judge = StreamJudge(self.listener, TOPIC, BinanceStream(), clock)
         self.connection = Threadless(
-            TOPIC, self.listener, BinanceStream(), Dead,
+            TOPIC, self.judge, BinanceStream(), Dead,
             Limiter("x", Limits(), State(None, clock)), clock, ConnectionTimings(scale=1e6),
         )  # fmt: skip
         self.connect()
@@ -271,7 +273,7 @@ class FeedWorld:
         self.is_connected, self.wrong_at_connection = True, self.sim.clock.wrong_ms
         self.slow_ms = max(0, -self.wrong_at_connection)
         self.session = StreamSession(self.connection, Dead())  # type: ignore[arg-type]
-        self.listener.connected()
+        self.judge.connected()
 
     def cut(self) -> None:
         """Lose the connection, and what is on its way."""

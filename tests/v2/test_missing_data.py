@@ -152,6 +152,35 @@ def test_the_form_of_the_frame_is_kept() -> None:
     assert len(again) == len(column)
 
 
+@pytest.mark.parametrize("strategy", ["forward_fill", "interpolate", "drop", "market_hours"])
+@pytest.mark.parametrize("rows", [8, 0])
+def test_a_polars_frame_keeps_its_types_and_nulls(strategy: str, rows: int) -> None:
+    pl = pytest.importorskip("polars")
+    frame = days("2024-06-03", "2024-06-14", "2024-06-06", "2024-06-12")[:rows]
+    closes = pl.Series(frame["close"].to_list(), dtype=pl.Float32)
+    table = pl.DataFrame({
+        "date": pl.Series([time.date() for time in frame.index], dtype=pl.Date),
+        "open": closes, "high": closes, "low": closes, "close": closes,
+        "volume": pl.Series([7] * rows, dtype=pl.Int64),
+        "adj_close": pl.Series([None] * rows, dtype=pl.Float64),
+        "source": pl.Series([None] * rows, dtype=pl.String),
+        "trades": pl.Series([3] * rows, dtype=pl.UInt16),
+    })  # fmt: skip
+    made = HANDLER.handle_missing_data(table, "AAPL", "1d", strategy)
+    assert made.schema == {**table.schema, "filled": pl.Boolean}
+    kept = made.filter(~pl.col("filled")).drop("filled")
+    assert kept.equals(table)
+    assert made.filter("filled")["trades"].to_list() == [None] * (len(made) - rows)
+
+
+def test_interpolated_prices_of_a_column_of_integers_are_not_rounded() -> None:
+    pl = pytest.importorskip("polars")
+    frame = days("2024-06-03", "2024-06-14", "2024-06-10")  # a Monday
+    table = pl.from_pandas(frame.reset_index()).with_columns(pl.col("close").cast(pl.Int64))
+    made = HANDLER.handle_missing_data(table, "AAPL", "1d", "interpolate")
+    assert made.filter("filled")["close"].to_list() == [6.5]
+
+
 def test_an_empty_frame_stays_empty() -> None:
     made = HANDLER.handle_missing_data(days("2024-06-03", "2024-06-07")[:0], "AAPL", "1d")
     assert len(made) == 0

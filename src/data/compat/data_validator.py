@@ -18,15 +18,15 @@ import pandas as pd
 
 from ..data_manager import current_selector
 from ..errors import BadTimeframeError, DataError, QueryError
-from ..model.bars import PRICES, BarTable, Stamps
-from ..model.frame import NS_IN_MS
+from ..model.bars import PRICES, Stamps
 from ..model.texts import lacks_columns
 from ..model.timeframe import Timeframe
 from ..prices.bar_rule import ordered
 from ..prices.judgement.levels import split_errors, unit_errors
 from ..prices.judgement.series import CheckedSeries, Mask
 from ..prices.judgement.shape import outliers
-from .missing_data import TIMES, MissingDataHandler, expected_times, of_polars
+from .missing_data import MissingDataHandler, expected_times, with_times
+from .validation import table_of_bars
 
 __all__ = [
     "CheckResult",
@@ -120,8 +120,7 @@ class DataValidator:
         if not len(df):
             return CheckResult()
         frame = _rows(df)
-        text = [name for name in (*PRICES, "volume") if name in frame and _is_text(frame[name])]
-        issues = [f"{name} does not contain numbers" for name in text]
+        issues = [f"{name} does not contain numbers" for name in _texts(frame)]
         priced, doubled = _has_prices(frame), frame.index.duplicated()
         if not priced.any():
             issues.append("No data available: no bar has prices")
@@ -215,13 +214,11 @@ class DataQualityScorer:
         frame, report = _rows(df), validation_report
         if lacking := [name for name in PRICES if name not in frame]:
             raise QueryError(f"the frame {lacks_columns(lacking)}")
-        if text := [
-            name for name in (*PRICES, "volume") if name in frame and _is_text(frame[name])
-        ]:
+        if text := _texts(frame):
             raise QueryError(f"{text[0]} does not contain numbers", hint="pandas.to_numeric")
         gaps = MissingDataHandler().analyze_gaps(frame, report.symbol, report.timeframe)
         completeness = 1 - gaps.gap_pct if gaps.expected else 0.0
-        consistency = float(ordered(_table(frame)).mean())
+        consistency = float(ordered(table_of_bars(frame)).mean())
         volume = float((frame["volume"] > 0).mean()) if "volume" in frame else 1.0
         findings = 1 - _penalty(report)
         score = 0.4 * completeness + 0.3 * consistency + 0.2 * volume + 0.1 * findings
@@ -291,15 +288,15 @@ def _score(result: CheckResult, df: Any) -> float:
     try:
         frame = _rows(df)
         valid = _has_prices(frame) & ~frame.index.duplicated()
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ):  # the issues report what is not a frame of bars
-        return 0.0
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return 0.0  # the issues report what is not a frame of bars
     share = float(valid.mean()) if len(valid) else 0.0
     return max(0.0, 1 - _penalty(result)) * share
+
+
+def _texts(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of values that contain text."""
+    return [name for name in (*PRICES, "volume") if name in frame and _is_text(frame[name])]
 
 
 def _is_text(column: pd.Series[Any]) -> bool:
@@ -337,25 +334,11 @@ def _lacking_counts(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps 
 
 def _rows(df: Any) -> pd.DataFrame:
     """Return the rows sorted by time, with a naive UTC index."""
-    frame = df if isinstance(df, pd.DataFrame) else of_polars(df)
-    name = next((name for name in TIMES if name in frame), None)
-    if name is None and not isinstance(frame.index, pd.DatetimeIndex):
-        raise QueryError("the frame has neither a time index nor a time column")
-    times = pd.DatetimeIndex(frame.index if name is None else pd.to_datetime(frame[name]))
-    times = times if times.tz is None else times.tz_convert(None)
-    return frame.set_axis(pd.DatetimeIndex(times, name="timestamp"), axis=0).sort_index()
-
-
-def _table(frame: pd.DataFrame) -> BarTable:
-    stamps = pd.DatetimeIndex(frame.index).as_unit("ns").asi8 // NS_IN_MS
-    columns = {name: frame[name].to_numpy(np.float64) for name in PRICES}
-    none = np.full(len(frame), np.nan)
-    volume = frame["volume"].to_numpy(np.float64) if "volume" in frame else none
-    return BarTable(stamps, volume=volume, **columns)
+    return with_times(df)[0].sort_index()
 
 
 def _series(df: Any, symbol: str, timeframe: str) -> CheckedSeries:
-    table = _table(_rows(df))
+    table = table_of_bars(_rows(df))
     valid = np.logical_and.reduce([column > 0 for column in table.values()[:4]])
     instrument = current_selector().instrument(symbol)
     return CheckedSeries(Timeframe.parse(timeframe), table.take(valid), instrument.asset_class)

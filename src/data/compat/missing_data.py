@@ -7,6 +7,7 @@ Filled rows are flagged. The library fills gaps only on request, and the store r
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import tzinfo
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from ..model.timeframe import Timeframe
 
 __all__ = ["GapAnalysis", "MissingDataHandler"]
 
-TIMES = ("timestamp", "date", "datetime", "time")
+_TIMES = ("timestamp", "date", "datetime", "time")
 _NEW_YORK = Instrument("", "stock", "XNYS", "America/New_York")
 # For daily bars: below the first fraction of missing bars, fill forward; below the second,
 # interpolate.
@@ -195,16 +196,7 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
     Raises:
         QueryError: The value is not a frame of bars.
     """
-    frame = df if isinstance(df, pd.DataFrame) else of_polars(df)
-    is_column = not isinstance(frame.index, pd.DatetimeIndex)
-    name = next((name for name in TIMES if name in frame), None) if is_column else None
-    if is_column and name is None:
-        raise QueryError("the frame has neither a time index nor a time column")
-    times = pd.DatetimeIndex(frame.index if name is None else pd.to_datetime(frame[name]))
-    zone = times.tz
-    naive = times if zone is None else times.tz_convert(None)
-    naive = pd.DatetimeIndex(naive, name=name or frame.index.name)
-    frame = frame.drop(columns=[] if name is None else name).set_axis(naive, axis=0)
+    frame, is_column, zone = with_times(df)
     if lacking := [name for name in PRICES if name not in frame]:
         raise QueryError(f"the frame {lacks_columns(lacking)}")
     if frame.index.hasnans or not frame.index.is_monotonic_increasing or frame.index.has_duplicates:
@@ -218,15 +210,51 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
         if zone is not None:
             frame.index = pd.DatetimeIndex(frame.index).tz_localize("UTC").tz_convert(zone)
         result = frame.reset_index() if is_column else frame
-        return result if isinstance(df, pd.DataFrame) else to_polars(result)
+        return result if isinstance(df, pd.DataFrame) else _typed_as(df, to_polars(result))
 
     return frame, restored
 
 
-def of_polars(df: Any) -> pd.DataFrame:
+def with_times(df: Any) -> tuple[pd.DataFrame, bool, tzinfo | None]:
+    """Return a frame with a naive UTC index, whether its times were a column, and their time zone.
+
+    The frame may be from pandas or Polars; its times are the index or, if that has no times, a column.
+
+    Raises:
+        QueryError: The value is not a frame, or has no times.
+    """
+    frame = df if isinstance(df, pd.DataFrame) else _of_polars(df)
+    is_column = not isinstance(frame.index, pd.DatetimeIndex)
+    name = next((name for name in _TIMES if name in frame), None) if is_column else None
+    if is_column and name is None:
+        raise QueryError("the frame has neither a time index nor a time column")
+    times = pd.DatetimeIndex(frame.index if name is None else pd.to_datetime(frame[name]))
+    naive = times if times.tz is None else times.tz_convert(None)
+    naive = pd.DatetimeIndex(naive, name=name or frame.index.name)
+    frame = frame.drop(columns=[] if name is None else name).set_axis(naive, axis=0)
+    return frame, is_column, times.tz
+
+
+def _of_polars(df: Any) -> pd.DataFrame:
     """Convert a Polars frame to pandas; raises ``QueryError`` for anything else."""
     try:
-        return pd.DataFrame(df.to_dict(as_series=False))
+        frame = pd.DataFrame(df.to_dict(as_series=False))
     except (AttributeError, TypeError) as error:
         type_name = type(df).__name__
         raise QueryError(f"expected a pandas or Polars frame, not {type_name}") from error
+    # Pandas has no numbers in a column of nothing but None.
+    return frame.astype({name: "float64" for name in frame if frame[name].isna().all()})
+
+
+def _typed_as(given: Any, made: Any) -> Any:
+    """Return a Polars frame with the types and nulls of ``given``, except where a value would change."""
+    columns = []
+    for name, dtype in given.schema.items():
+        column = made[name]
+        if column.dtype.is_float() and not (dtype.is_float() and given[name].is_nan().any()):
+            column = column.fill_nan(None)
+        cast = column.cast(dtype, strict=False)
+        is_rounded = dtype.is_integer() and (cast != column).any()
+        is_lossy = is_rounded or cast.null_count() != column.null_count()
+        columns.append(column if is_lossy else cast)
+    return made.with_columns(columns)

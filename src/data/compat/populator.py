@@ -87,13 +87,12 @@ class CachePopulator:
         """
         done: dict[str, bool] = {}
         for label, years in missing.items():
-            first, last = start_date, end_date
+            done[label] = True
             if years:
-                first = first or date_of(year_start(min(years)))
-                last = last or date_of(year_start(max(years) + 1) - 1)
-            if years:
+                first = start_date or date_of(year_start(min(years)))
+                last = end_date or date_of(year_start(max(years) + 1) - 1)
                 filled = self.populate_ticker(ticker, [label], first, last, timeout=timeout)
-            done[label] = not years or all(filled.values())
+                done[label] = all(filled.values())
         return done
 
     def populate_ticker(

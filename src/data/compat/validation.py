@@ -197,7 +197,7 @@ def validate_price_consistency(
             errors.append(f"Column '{name}' has {high} prices above {max_price:g}")
     if len(columns) == len(PRICES):
         complete = ~np.isnan(np.stack(list(columns.values()))).any(axis=0)
-        if odd := int((complete & ~ordered(_table(df))).sum()):
+        if odd := int((complete & ~ordered(table_of_bars(df))).sum()):
             errors.append(f"Found {odd} rows that break 0 < low <= open, close <= high")
     if "close" in columns:
         close = columns["close"][columns["close"] > 0]
@@ -342,10 +342,10 @@ def _sound_rows(df: pd.DataFrame, interval: str | None = None) -> NDArray[np.boo
     if any(name not in df for name in PRICES):
         return np.zeros(len(df), dtype=bool)
     stamps = _stamps_of(df)
-    return are_bars(_table(df), np.inf if stamps is None else _latest_ms(stamps, interval))
+    return are_bars(table_of_bars(df), np.inf if stamps is None else _latest_ms(stamps, interval))
 
 
-def _table(df: pd.DataFrame) -> BarTable:
+def table_of_bars(df: pd.DataFrame) -> BarTable:
     """Convert a frame with all price columns to a table; rows without a time get timestamp 0."""
     times, none = _stamps_of(df), np.full(len(df), NAN)
     stamps = np.zeros(len(df), np.int64) if times is None else _milliseconds(times)

@@ -171,18 +171,8 @@ class Board:
     def snapshot(self, symbol: str, timeframe: str) -> FeedSnapshot:
         """Return a snapshot of the feed's state."""
         with self._lock:
-            current = self._shown
-            return FeedSnapshot(
-                symbol,
-                timeframe,
-                self.current,
-                tuple(current.bars),
-                current.forming,
-                current.given,
-                current.revisions,
-                current.newest_ms,
-                current.traded_ms,
-            )
+            shown = vars(self._shown) | {"bars": tuple(self._shown.bars)}
+            return FeedSnapshot(symbol, timeframe, self.current, **shown)
 
     # --- pushes from a run -----------------------------------------------------------------
 

@@ -235,30 +235,16 @@ class LiveFeed:
         Errors that the callback raises are logged, and the next bar is still delivered. This method
         does not start the feed.
         """
-
-        def _take(item: Item) -> None:
-            if isinstance(item, LiveBar):
-                callback(item)
-
-        self._register(Caller(_take, str(self)), {"forming": forming})
+        self._register(LiveBar, callback, {"forming": forming})
 
     def on_status(self, callback: OnStatus) -> None:
         """Call ``callback`` with every status; see :meth:`on_bar`."""
-
-        def _take(item: Item) -> None:
-            if isinstance(item, StreamStatus):
-                callback(item)
-
-        self._register(Caller(_take, str(self)), {"consumes": False})
+        self._register(StreamStatus, callback, {"consumes": False})
 
     def on_revision(self, callback: OnBar) -> None:
         """Call ``callback`` with corrections of delivered bars; see :meth:`on_bar`."""
-
-        def _take(item: Item) -> None:
-            if isinstance(item, Revision):
-                callback(item.bar)
-
-        self._register(Caller(_take, str(self)), {"revisions": True, "consumes": False})
+        wants: _Wants = {"revisions": True, "consumes": False}
+        self._register(Revision, lambda revision: callback(revision.bar), wants)
 
     def __iter__(self) -> Iterator[LiveBar]:
         """Start the feed if necessary, and yield closed bars until it ends.
@@ -315,7 +301,14 @@ class LiveFeed:
         state, reason, _ = self.status
         return f"<LiveFeed {self}: {state}{f', {reason}' if reason else ''}>"
 
-    def _register(self, caller: Caller, wants: _Wants) -> None:
+    def _register(self, kind: type, callback: Callable[[Any], object], wants: _Wants) -> None:
+        """Call ``callback`` with every item of a kind, in this run and in later ones."""
+
+        def _take(item: Item) -> None:
+            if isinstance(item, kind):
+                callback(item)
+
+        caller = Caller(_take, str(self))
         with self._turning:
             self._callers[caller] = wants
             if self.is_running:

@@ -53,6 +53,7 @@ from .live_feed import LiveFeed
 from .queue import CAPACITY
 from .sources.base import Sink
 from .sources.history import Manager, ManagerHistory
+from .sources.judge import StreamJudge
 from .sources.stream import GapFreeSource, Start, StreamTimings
 from .streams.connection import Connection, ConnectionTimings
 from .streams.listeners import BarListener, Listener, MinuteListener, TradeListener
@@ -284,21 +285,18 @@ class LiveFeeds:
         """
         selector = self._services.selector
         routed = selector.get_provider_with_failover(instrument.symbol, timeframe.label)
-        names = [provider] if provider else routed
         reasons: list[str] = []
-        wanted = self._services.client.query(
+        query = self._services.client.query(
             instrument.symbol, timeframe.label, bars=1, wishes=Wishes(provider=provider)
         )
-        namesakes = namesakes_of(selector, wanted)
-        for name in names:
+        namesakes = namesakes_of(selector, query)
+        for name in [provider] if provider else routed:
             if name in namesakes:
                 reasons.append(f"{name} is not used: {namesakes[name]}")
                 continue
-            ask = partial(
-                self._stream, str(selector.canonical(name)), (instrument, timeframe, provider)
-            )
+            vendor = str(selector.canonical(name))
             try:
-                stream = call_foreign(ask, name)
+                stream = call_foreign(partial(self._stream, vendor, query), name)
             except (MissingCredentialsError, UnknownProviderError, ForeignError) as error:
                 if provider and not isinstance(error, MissingCredentialsError):
                     raise  # no other vendor may replace it
@@ -315,11 +313,9 @@ class LiveFeeds:
             symbol=instrument.symbol,
         )
 
-    def _stream(
-        self, name: str, wanted: tuple[Instrument, Timeframe, str | None]
-    ) -> _StreamRoute | str:
+    def _stream(self, name: str, query: BarsQuery) -> _StreamRoute | str:
         """Return a vendor's stream for the requested bars, or the reason (possibly empty) why it has none."""
-        instrument, timeframe, _ = wanted
+        instrument = query.instrument
         factory = stream_of(name)
         if factory is None:
             return ""
@@ -343,49 +339,44 @@ class LiveFeeds:
 
         protocol = make()
         kind, url = protocol.kind(instrument), protocol.address().url
-        topic = protocol.spelling(instrument, timeframe)
+        sent, why = None, ""
+        topic = protocol.spelling(instrument, query.timeframe)
         if topic is not None:
-            why = series_objection(self._services, name, kind, wanted)
-            return (
-                f": {why}" if why else _StreamRoute(name, make, protocol, topic, kind, url, account)
-            )
-        topic = protocol.spelling(instrument, MINUTE)
-        if topic is None:
-            return ""
-        if why := minutes_objection(self._services, name, kind, wanted):
-            return f": {why}"
-        return _StreamRoute(name, make, protocol, topic, kind, url, account, MINUTE)
+            why = series_objection(self._services, name, kind, query)
+        elif (topic := protocol.spelling(instrument, MINUTE)) is not None:
+            sent, why = MINUTE, minutes_objection(self._services, name, kind, query)
+        if topic is None or why:
+            return why and f": {why}"
+        return _StreamRoute(name, make, protocol, topic, kind, url, account, sent)
 
     def _subscription(self, route: _StreamRoute, grid: BarGrid) -> Subscription:
         clock = self._services.clock
 
-        def listen(sink: Sink) -> Listener:
-            """Return a listener that passes bars to ``sink``, or builds them from minute bars or trades."""
-            if route.sent is not None:
-                quiet_ms = round(route.protocol.traits.quiet_s * SECOND_MS)
-                return MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
-            if route.topic.timeframe:
-                return BarListener(sink, clock, grid)
-            return TradeListener(sink, clock, TradeBars(grid))
-
-        def tell(topic: Topic, stamp_ms: int, why: str) -> None:
-            """Count an item that the connection rejected, and notify event listeners."""
+        def report(topic: Topic, stamp_ms: int, why: str) -> None:
+            """Count an item that was rejected, and notify event listeners."""
             facts = {"spelled": topic.symbol, "bars": topic.timeframe, "opens_ms": stamp_ms}
             self._services.observer.tell(BarRefused, vendor=route.name, reason=why, **facts)
+
+        def listen(sink: Sink) -> StreamJudge:
+            """Return a judge whose listener passes bars on, or builds them from minutes or trades."""
+            listener: Listener
+            if route.sent is not None:
+                quiet_ms = round(route.protocol.traits.quiet_s * SECOND_MS)
+                listener = MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
+            elif route.topic.timeframe:
+                listener = BarListener(sink, clock, grid)
+            else:
+                listener = TradeListener(sink, clock, TradeBars(grid))
+            return StreamJudge(listener, route.topic, route.protocol, clock, report)
 
         def make() -> Connection:
             """Create a connection with its own protocol, subject to the vendor's limit on new connections."""
             protocol = route.make()
             limiter = self._services.network.stream_limiter(route.name, protocol.traits.connects)
             dial = Dialer(protocol.address)
+            pulse = self.tempo.pulse
             return Connection(
-                protocol,
-                dial,
-                limiter,
-                clock,
-                self.tempo.pulse,
-                account=route.account,
-                on_refused=tell,
+                protocol, dial, limiter, clock, pulse, account=route.account, report=report
             )
 
         account = f"{route.name} {hash(route.url)}"
@@ -448,9 +439,7 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
 # --- may a stream's bars continue another vendor's? If instrument and kind are the same ---
 
 
-def series_objection(
-    services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
-) -> str:
+def series_objection(services: Services, vendor: str, kind: Kind, query: BarsQuery) -> str:
     """Return why a stream's bars cannot continue the stored series; empty if they can.
 
     The streamed bars must be of the kind of the bars that the rules select, tape included. For a
@@ -461,40 +450,30 @@ def series_objection(
         services: Shared services; routing and the store are used.
         vendor: Canonical name of the vendor.
         kind: Kind of the stream's bars, in the hours that are delivered.
-        wanted: Instrument and timeframe of the bars, and the pinned vendor, if any.
+        query: Bars that the stream would continue.
 
     Raises:
         DataError: No vendor serves such bars.
     """
-    instrument, timeframe, pinned = wanted
     selector, store = services.selector, services.cache.store
-    query = services.client.query(
-        instrument.symbol, timeframe.label, bars=1, wishes=Wishes(provider=pinned)
-    )
     is_own = offer_of(STREAMS, vendor) is None
-    if not is_own and declared_kind(selector, vendor, instrument, timeframe) is None:
+    if not is_own and declared_kind(selector, vendor, query.instrument, query.timeframe) is None:
         return objection(selector, store, query, vendor, kind)
-    differing = differences(kind, _kind_of_history(services, query))
-    kinds = ", ".join(f"of {sent}, the series has bars of {stored}" for sent, stored in differing)
-    return f"its bars are {kinds}" if kinds else ""
-
-
-def _kind_of_history(services: Services, query: BarsQuery) -> Kind:
-    """Return the kind of the bars that answer ``query``, which may be built from shorter ones.
-
-    Hours and anchor of shorter bars are left out, because they are converted to those requested.
-
-    Raises:
-        NoProviderError, UnknownProviderError: No vendor serves such bars.
-    """
-    selector, store = services.selector, services.cache.store
     try:
-        return kind_of_series(selector, store, query)
-    except NoProviderError:
+        series = kind_of_series(selector, store, query)
+    except NoProviderError:  # they may be built from shorter ones
         shorter = SourceTimeframes(selector, LaneFinder(selector, store)).best(query)
         if shorter is None:
             raise
-        return replace(shorter.kind, session="", anchor="")
+        # Hours and anchor of shorter bars are converted to those requested.
+        series = replace(shorter.kind, session="", anchor="")
+    return _lack(differences(kind, series), "its bars are", "the series has bars of")
+
+
+def _lack(differing: list[tuple[str, str]], ours: str, theirs: str) -> str:
+    """Return a sentence about the properties in which two kinds differ; empty if there are none."""
+    kinds = ", ".join(f"of {sent}, {theirs} {other}" for sent, other in differing)
+    return f"{ours} {kinds}" if kinds else ""
 
 
 # --- may bars be built from a stream's minutes? If these are the minutes in the cache -----
@@ -502,9 +481,7 @@ def _kind_of_history(services: Services, query: BarsQuery) -> Kind:
 MINUTE = Timeframe(1, "m")
 
 
-def minutes_objection(
-    services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
-) -> str:
+def minutes_objection(services: Services, vendor: str, kind: Kind, query: BarsQuery) -> str:
     """Return why bars cannot be built from a vendor's streamed minute bars; empty if they can.
 
     Two conditions must be met. First, the vendor must also serve the longer bars themselves, so
@@ -516,29 +493,23 @@ def minutes_objection(
         services: Shared services; routing and the store are used.
         vendor: Canonical name of the vendor.
         kind: Kind of the vendor's minute bars, in the hours that are delivered.
-        wanted: Instrument and timeframe of the bars, and the pinned vendor, if any.
+        query: Bars that would be built.
 
     Raises:
         DataError: No vendor serves such bars.
     """
-    instrument, timeframe, pinned = wanted
+    instrument, timeframe = query.instrument, query.timeframe
     if reason := build_objection(
         MINUTE, timeframe, calendar_for(instrument), anchor=kind.anchor or "session"
     ):
         return f"no {timeframe} bars are built from its minute bars: {reason}"
-    streamed_kind = declared_kind(services.selector, vendor, instrument, timeframe)
-    if streamed_kind is None:
+    own = declared_kind(services.selector, vendor, instrument, timeframe)
+    if own is None:
         return f"it does not serve {timeframe} bars that its minute bars could continue"
-    query = services.client.query(
-        instrument.symbol, timeframe.label, bars=1, wishes=Wishes(provider=pinned)
-    )
-    series = kind_of_series(services.selector, services.cache.store, query)
     # Hours and anchor are converted to those of the series if that is exact.
-    as_stored = replace(streamed_kind, session=kind.session, anchor=kind.anchor)
-    for other, owner in ((as_stored, "its"), (series, "the series has")):
-        if differing := differences(kind, other):
-            kinds = ", ".join(
-                f"of {ours}, {owner} {timeframe} bars of {at}" for ours, at in differing
-            )
-            return f"its minute bars are {kinds}"
-    return ""
+    own = replace(own, session=kind.session, anchor=kind.anchor)
+    series = kind_of_series(services.selector, services.cache.store, query)
+    minutes, bars = "its minute bars are", f"{timeframe} bars of"
+    return _lack(differences(kind, own), minutes, f"its {bars}") or _lack(
+        differences(kind, series), minutes, f"the series has {bars}"
+    )

@@ -177,8 +177,8 @@ class BarRefused(Event):
     """A bar, trade or message from a stream was not accepted as it was.
 
     It was dropped, and history fills the gap. An exception is a bar that was reported as closed
-    before its close, which is used as the forming bar. The event is sent once per bar, and once per
-    minute for trades and for unreadable messages.
+    before its close, which is used as the forming bar. The event is sent once per bar and feed, and
+    once per minute for trades and for unreadable messages.
 
     Attributes:
         vendor: Vendor of the stream.

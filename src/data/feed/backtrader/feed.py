@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -22,7 +23,7 @@ from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, from_ms
 from ...model.stream import LiveBar, StreamState, StreamStatus
 from ...model.timeframe import Timeframe
 from ..close_time import CloseTimes
-from ..live_feed import FeedSnapshot, LiveFeed, OnBar, OnStatus
+from ..live_feed import LiveFeed
 from ..queue import Item, Mailbox
 
 try:
@@ -173,6 +174,12 @@ def day_number(at_ms: int) -> float:
 # --- the data feed -------------------------------------------------------------------------------
 
 
+def _of_stream(name: str) -> property:
+    """Return a property that delegates to the underlying feed."""
+    doc = f"See :class:`~.live_feed.LiveFeed`, which has the same ``{name}``."
+    return property(attrgetter(f"stream.{name}"), doc=doc)
+
+
 class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     """A :class:`~.live_feed.LiveFeed` as a Backtrader data feed.
 
@@ -241,53 +248,15 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
     # --- the underlying feed's interface, with and without Cerebro ------------------------
 
-    @property
-    def timeframe(self) -> str:
-        """The label of the feed's timeframe."""
-        return self.stream.timeframe
-
-    @property
-    def status(self) -> StreamStatus:
-        """The feed's state, with the reason."""
-        return self.stream.status
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the feed was started, and has neither ended nor been stopped."""
-        return self.stream.is_running
-
-    def snapshot(self) -> FeedSnapshot:
-        """Return the last closed bars, the forming bar and the status, all as of one moment."""
-        return self.stream.snapshot()
-
-    def subscribe(
-        self,
-        *,
-        forming: bool = False,
-        revisions: bool = False,
-        capacity: int | None = None,
-        wake: Callable[[], object] | None = None,
-    ) -> Mailbox:
-        """Return a queue of bars and statuses; see :meth:`~.live_feed.LiveFeed.subscribe`."""
-        return self.stream.subscribe(
-            forming=forming, revisions=revisions, capacity=capacity, wake=wake
-        )
-
-    def unsubscribe(self, box: Mailbox) -> None:
-        """Close a queue obtained from :meth:`subscribe`."""
-        self.stream.unsubscribe(box)
-
-    def on_bar(self, callback: OnBar, *, forming: bool = False) -> None:
-        """Call ``callback`` with every closed bar; see :meth:`~.live_feed.LiveFeed.on_bar`."""
-        self.stream.on_bar(callback, forming=forming)
-
-    def on_status(self, callback: OnStatus) -> None:
-        """Call ``callback`` with every status; see :meth:`~.live_feed.LiveFeed.on_status`."""
-        self.stream.on_status(callback)
-
-    def on_revision(self, callback: OnBar) -> None:
-        """Call ``callback`` with corrected bars; see :meth:`~.live_feed.LiveFeed.on_revision`."""
-        self.stream.on_revision(callback)
+    timeframe = _of_stream("timeframe")
+    status = _of_stream("status")
+    is_running = _of_stream("is_running")
+    snapshot = _of_stream("snapshot")
+    subscribe = _of_stream("subscribe")
+    unsubscribe = _of_stream("unsubscribe")
+    on_bar = _of_stream("on_bar")
+    on_status = _of_stream("on_status")
+    on_revision = _of_stream("on_revision")
 
     def __enter__(self) -> Self:
         self.start()

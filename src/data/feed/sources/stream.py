@@ -29,11 +29,11 @@ from ...model.texts import duration
 from ...model.timeframe import Timeframe
 from ...net.retry import RetryPolicy
 from ...observability.logs import following
-from ...prices.bar_rule import AHEAD_MS
 from ..continuation import Continuation, open_ms, slots_of
 from ..queue import Item, Mailbox
 from .base import Sink, Source, run_logged
 from .history import FilledHistory, History, hole_in_history
+from .steady import SteadyNow
 
 log = logging.getLogger("onetape.feed")
 
@@ -606,39 +606,3 @@ class SilenceWatch:
         """Return how many seconds a silence with missed bars lasted; 0 if none, or if called again."""
         seconds, self._missed_s = self._missed_s, 0.0
         return seconds
-
-
-# --- the time, without the wall clock's jumps ----------------------------------------------------
-
-
-class SteadyNow:
-    """The wall time at the last :meth:`set`, advanced by a clock that never jumps.
-
-    This prevents a bar from moving into the future or the past when the clock is set, or at a leap
-    second. Use from one thread only.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.set()
-
-    def set(self) -> None:
-        """Reread the wall clock."""
-        self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
-
-    def set_by(self, event_ms: int) -> bool:
-        """Reread the wall clock if it agrees with a current event's time and this object's time does not.
-
-        In that case, the clock was wrong at the last reading and has since been corrected. Return
-        whether the clock was reread.
-        """
-        wall_ms, ours_ms = self._clock.now_ms(), self.ms()
-        is_now = 0 <= wall_ms - event_ms < AHEAD_MS
-        if abs(wall_ms - ours_ms) <= AHEAD_MS or not is_now or abs(ours_ms - event_ms) <= AHEAD_MS:
-            return False
-        self.set()
-        return True
-
-    def ms(self) -> int:
-        """Return the time in UTC milliseconds."""
-        return self._wall_ms + round((self._clock.monotonic() - self._since) * SECOND_MS)

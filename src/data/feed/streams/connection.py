@@ -20,49 +20,31 @@ from ...errors import (
     TransientError,
     UnavailableError,
 )
-from ...model.instant import MINUTE_MS, SECOND_MS
-from ...model.span import Span
+from ...model.instant import MINUTE_MS
 from ...model.stream import (
     BarRevised,
     BarSeen,
     Heard,
     Leaving,
-    LiveBar,
     Ready,
     StreamEvent,
     StreamRefusal,
     StreamReply,
     Subscribed,
     Topic,
-    Trade,
     TradeSeen,
     Unreadable,
 )
 from ...model.texts import duration
-from ...model.timeframe import Timeframe
 from ...net.audit import note_login
 from ...net.limiter import Limiter
 from ...net.retry import RetryPolicy
 from ...net.websocket import Wire
 from ...observability.logs import Named, current, next_number, running
-from ...prices.bar_rule import (
-    AHEAD,
-    AHEAD_MS,
-    BEFORE_1970,
-    EARLY,
-    LATE,
-    LATE_MS,
-    VENDOR_CLOCKS_MS,
-    fault_of,
-    is_bar,
-    is_trade,
-    latest_live,
-)
 from ...runtime.forks import renew_after_fork
 from ...vendors.foreign import call_foreign, masked
 from ...vendors.stream_protocol import StreamProtocol
-from ..sources.stream import SteadyNow
-from .listeners import Listener
+from ..sources.judge import Report, StreamJudge
 
 log = logging.getLogger("onetape.feed")
 
@@ -75,25 +57,13 @@ _MOST_UNREADABLE = 100
 # Seconds between watchdog checks while frames keep arriving.
 _LOOK_S = 0.1
 _MOST_LEFT = 1000
-# Number of closed bars remembered per topic, for their corrections.
-_REMEMBERED = 16
-# Number of rejections remembered per topic, so that each one is reported only once.
-_SEEN = 16
-# The longest duration given in a message.
-_LONGEST_MS = 1 << 50
 _LEFT_S = 0.05
 # Number of doubts of one silent topic, while others are not silent, at which the connection is
 # reopened.
 _DOUBTS_OF_ALL = 2
 # The topic of messages whose topic cannot be read.
 _NO_TOPIC = Topic("", "")
-# Outcomes of a message that is not accepted as received.
-_DROPPED, _AS_RUNNING = "it is dropped", "it counts as the forming bar"
-_NO_PRICE = "it counts only in its own bar"
-# The reason for rejecting a bar that begins within a minute.
-OFF_MINUTE = "not at the beginning of a minute"
-# The reason for rejecting a closed bar that arrives after its correction.
-OUTDATED = "older than the version that came before"
+_MARKET_DATA = (BarSeen, BarRevised, TradeSeen)
 
 
 class StreamSession:
@@ -119,17 +89,6 @@ class StreamSession:
         self._due: deque[list[Topic]] = deque()
         self._unreadable = 0
         self._spoilt_ms = 0  # minute of the last unreadable message
-        self._now, self._latest_ms = SteadyNow(owner.clock), 0
-        self._late_ms = 0  # forming bars and trades sent before this are outdated
-        self._is_late(0)
-        # Maps each topic to its last bar that was marked closed too early, if no more may follow.
-        self._early: dict[Topic, Span] = {}
-        # Maps each topic to its last rejections: stamp, reason, and whether the bar was marked
-        # closed.
-        self._refused: dict[Topic, deque[tuple[int, str, bool]]] = {}
-        # Maps each topic to the stamps of its last closed bars and the times when the vendor sent
-        # them.
-        self._versions: dict[Topic, dict[int, int]] = {}
         self._is_login_due = False
 
     def serve(self) -> None:
@@ -162,7 +121,7 @@ class StreamSession:
             self._dispatch(event)
 
     def dispatch(self, frame: str | bytes | None) -> None:
-        """Pass the items in a frame to their listeners; None means that nothing arrived.
+        """Pass the items in a frame to their judges; None means that nothing arrived.
 
         Raises:
             DataError: The frame is a refusal, or one of too many that cannot be read.
@@ -177,72 +136,17 @@ class StreamSession:
     # --- frames ----------------------------------------------------------------------------
 
     def _dispatch(self, event: StreamEvent) -> None:
-        if isinstance(event, BarSeen):
-            self._take_bar(event)
-        elif isinstance(event, TradeSeen):
-            self._take_trade(event)
-        elif isinstance(event, BarRevised):
-            self._take_revised(event)
-        else:
+        if not isinstance(event, _MARKET_DATA):
             self._dispatch_other(event)
-
-    def _take_bar(self, event: BarSeen) -> None:
-        topic, bar, sent_ms = event
-        listeners = self._owner.listeners(topic)
-        if not listeners:
             return
-        is_due = 0 <= bar[0] <= self._latest_ms or self._is_due(bar[0], topic)
-        if not is_bar(bar) or not is_due or bar[0] % MINUTE_MS:
-            self._refuse_bar(topic, bar, listeners)
-            return
-        if bar[6] and self._is_early(event, listeners[0]):
-            bar = bar._replace(is_closed=False)
-        if sent_ms and sent_ms < self._late_ms and not bar[6] and self._is_late(sent_ms):
-            self._note_refused(topic, bar[0], LATE, False)
-            return
-        # Only market data proves that a connection works.
-        self._traded, self._owner.attempts, self._unreadable = self._received, 0, 0
-        if self._owner.doubts:
-            self._owner.doubts.pop(topic, None)
-        if bar[6] and sent_ms and self._is_outdated(topic, bar[0], sent_ms):
-            return
-        for listener in listeners:
-            listener.bar(bar)
-
-    def _take_trade(self, event: TradeSeen) -> None:
-        trade, topic = event.trade, Topic(event.symbol, "")
-        listeners = self._owner.listeners(topic)
-        if not listeners:
-            return
-        if not (
-            is_trade(trade) and (0 <= trade[0] <= self._latest_ms or self._is_due(trade[0], topic))
-        ):
-            self._refuse_trade(trade, topic, listeners)
-            return
-        is_late = trade[0] < self._late_ms and self._is_late(trade[0])
-        if is_late:
-            self._note_refused(topic, trade[0] // MINUTE_MS * MINUTE_MS, LATE, False, _NO_PRICE)
-        self._traded, self._owner.attempts, self._unreadable = self._received, 0, 0
-        if self._owner.doubts:
-            self._owner.doubts.pop(topic, None)
-        for listener in listeners:
-            if is_late:
-                listener.late_trade(trade)
-            else:
-                listener.trade(trade)
-
-    def _take_revised(self, event: BarRevised) -> None:
-        topic, bar = event
-        listeners = self._owner.listeners(topic)
-        if not listeners:
-            return
-        if not is_bar(bar) or not self._is_due(bar[0], topic) or bar[0] % MINUTE_MS:
-            self._refuse_bar(topic, bar, listeners)
-            return
-        if self._is_early(BarSeen(topic, bar), listeners[0]):
-            return
-        for listener in listeners:
-            listener.revised(bar)
+        topic = Topic(event.symbol, "") if isinstance(event, TradeSeen) else event.topic
+        is_usable = False
+        for judge in self._owner.judges(topic):
+            is_usable |= judge.take(event)
+        if is_usable:  # only market data proves that a connection works
+            self._traded, self._owner.attempts, self._unreadable = self._received, 0, 0
+            if self._owner.doubts:
+                self._owner.doubts.pop(topic, None)
 
     def _dispatch_other(self, event: StreamEvent) -> None:
         if isinstance(event, Ready):
@@ -295,144 +199,22 @@ class StreamSession:
             raise RateLimitedError(message, refusal.wait_s * self._owner.pulse.scale)
         raise UnavailableError(message)
 
-    # --- items that cannot be bars or trades -------------------------------------------------
-
-    def _is_due(self, stamp_ms: int, topic: Topic) -> bool:
-        """Reread the clocks; return whether a bar or trade with this timestamp may have begun by now.
-
-        The current time is the wall clock's time when the socket was opened, advanced by a clock
-        that never jumps, so that a wall clock that is set back or stops does not cause rejections.
-        If the wall clock is ahead of this time, as after the machine was suspended, the wall clock
-        is trusted.
-        """
-        now_ms = max(self._now.ms(), self._owner.clock.now_ms())
-        self._latest_ms = max(self._latest_ms, now_ms + AHEAD_MS)
-        if stamp_ms <= self._latest_ms or not topic.timeframe:
-            return 0 <= stamp_ms <= self._latest_ms
-        return stamp_ms <= latest_live(Timeframe.parse(topic.timeframe), now_ms)
-
-    def _is_late(self, sent_ms: int) -> bool:
-        """Return whether an item was sent too long ago to be used, by the earlier of the two clocks."""
-        self._late_ms = min(self._now.ms(), self._owner.clock.now_ms()) - LATE_MS
-        return sent_ms < self._late_ms
-
-    def _is_early(self, event: BarSeen, listener: Listener) -> bool:
-        """Return whether a bar is marked as closed although it is too early for that.
-
-        The bar is marked too early if the local clock, or the vendor's time in the message, is
-        before the end of the bar.
-        """
-        topic, bar, sent_ms = event
-        close_ms = listener.closes(bar.stamp_ms)
-        if self._now.set_by(close_ms):
-            self._latest_ms = 0
-        is_over = close_ms <= self._latest_ms or self._is_due(close_ms, _NO_TOPIC)
-        if is_over and not 0 < sent_ms < close_ms - VENDOR_CLOCKS_MS:
-            if self._early:
-                self._early.pop(topic, None)
-            return False
-        self._note_refused(topic, bar.stamp_ms, EARLY, True, _AS_RUNNING)
-        if not self._traits.dense:  # nothing else may follow for it
-            self._early[topic] = Span(bar.stamp_ms, close_ms)
-        return True
-
-    def _is_outdated(self, topic: Topic, stamp_ms: int, sent_ms: int) -> bool:
-        """Return whether a newer version of a closed bar was received before this one."""
-        versions = self._versions.setdefault(topic, {})
-        if sent_ms < versions.get(stamp_ms, 0):
-            self._note_refused(topic, stamp_ms, OUTDATED, True)
-            return True
-        versions.pop(stamp_ms, None)
-        versions[stamp_ms] = min(sent_ms, self._now.ms() + AHEAD_MS)
-        if len(versions) > _REMEMBERED:
-            del versions[next(iter(versions))]
-        return False
-
-    def _ask_for_early(self) -> None:
-        """Make listeners fetch bars from history that were marked as closed too early.
-
-        Only bars that have closed by now are fetched.
-        """
-        for topic, span in list(self._early.items()):
-            if span.end <= self._now.ms():
-                del self._early[topic]
-                for listener in self._owner.listeners(topic):
-                    listener.refused(span)
-
-    def _refuse_bar(self, topic: Topic, bar: LiveBar, listeners: Sequence[Listener]) -> None:
-        """Drop an invalid bar; if it was marked as closed, listeners replace it from history."""
-        now = self._now.ms()
-        is_due = self._is_due(bar.stamp_ms, topic)
-        reason = OFF_MINUTE if is_bar(bar) else fault_of(bar)
-        reason = reason if is_due else _beside_time(bar.stamp_ms)
-        self._note_refused(topic, bar.stamp_ms, reason, bar.is_closed)
-        if not bar.is_closed:
-            return
-        # If its stamp is wrong, there is no way to know which bar it was.
-        start = bar.stamp_ms if is_due else now
-        step_ms = (Timeframe.parse(topic.timeframe).step_ms or 0) if is_due else 0
-        for listener in listeners:
-            listener.refused(Span(start, max(now, start + step_ms)))
-
-    def _refuse_trade(self, trade: Trade, topic: Topic, listeners: Sequence[Listener]) -> None:
-        """Drop an invalid trade; listeners receive its bar from history."""
-        now = self._now.ms()
-        is_due = self._is_due(trade.stamp_ms, topic)
-        reason = "not the price or size of a trade" if is_due else _beside_time(trade.stamp_ms)
-        self._note_refused(topic, trade.stamp_ms // MINUTE_MS * MINUTE_MS, reason, True)
-        start = trade.stamp_ms if is_due else now
-        for listener in listeners:
-            listener.refused(Span(start, max(now, start)))
-
-    def _note_refused(
-        self, topic: Topic, stamp_ms: int, why: str, is_closed: bool, outcome: str = _DROPPED
-    ) -> None:
-        """Log and report an item that was not accepted in the form received.
-
-        The same fault is reported once per bar or, for trades, once per minute.
-        """
-        recent, refusal = (
-            self._refused.setdefault(topic, deque(maxlen=_SEEN)),
-            (stamp_ms, why, is_closed),
-        )
-        if refusal in recent:
-            return
-        level = logging.DEBUG if recent else logging.WARNING
-        recent.append(refusal)
-        name, of = self._owner.protocol.display_name, f"{topic.symbol} {topic.timeframe}".strip()
-        if why == AHEAD:
-            # A number in a message may be arbitrarily large.
-            ahead = duration(min(stamp_ms - self._now.ms(), _LONGEST_MS) / SECOND_MS)
-            why += f", {ahead} after now by the clock of this machine"
-        log.log(
-            level, "%s streamed a value for %s that cannot be right: %s; %s", name, of, why, outcome
-        )
-        self._owner.on_refused(topic, stamp_ms, why)
-
     def _note_unreadable(self, event: Unreadable) -> None:
-        """Count an unreadable message; listeners fetch any bars that it may have contained from history.
-
-        The bars are fetched only if the vendor omits bars without trades, because a lost bar would
-        otherwise go unnoticed.
+        """Count an unreadable message, and report it once a minute.
 
         Raises:
             UnavailableError: Too many messages in a row were unreadable.
         """
         self._unreadable += 1
-        now = self._now.ms()
-        minute = now // MINUTE_MS * MINUTE_MS
+        minute = self._owner.clock.now_ms() // MINUTE_MS * MINUTE_MS
         level = logging.DEBUG if self._spoilt_ms else logging.WARNING
         if minute != self._spoilt_ms:
             self._spoilt_ms = minute
-            self._owner.on_refused(_NO_TOPIC, minute, event.why)
-            for listener in [] if self._traits.dense else self._owner.all_listeners():
-                listener.refused(Span(now, now))
-        log.log(
-            level,
-            "%s sent a message that cannot be read: %s",
-            self._owner.protocol.display_name,
-            masked(event.why),
-        )
+            self._owner.report(_NO_TOPIC, minute, event.why)
+            for judge in self._owner.all_judges():
+                judge.spoilt()
+        name = self._owner.protocol.display_name
+        log.log(level, "%s sent a message that cannot be read: %s", name, masked(event.why))
         if self._unreadable >= _MOST_UNREADABLE:
             raise UnavailableError("too many unreadable frames")
 
@@ -475,8 +257,8 @@ class StreamSession:
         self._due_since = self._owner.clock.monotonic() if self._due else None
         self._confirmed.update(batch)
         for topic in batch:
-            for listener in self._owner.listeners(topic):
-                listener.connected()
+            for judge in self._owner.judges(topic):
+                judge.connected()
 
     # --- watchdogs -------------------------------------------------------------------------
 
@@ -488,15 +270,12 @@ class StreamSession:
         """
         now, scale = self._owner.clock.monotonic(), self._owner.pulse.scale
         self._looked = now
-        self._is_late(0)  # keeps the bound recent
         self._subscribe()
-        for topic, listener in self._owner.taken_new():
+        for topic, judge in self._owner.taken_new():
             if topic in self._confirmed:
-                listener.connected()
-        if self._early:
-            self._ask_for_early()
-        for listener in self._owner.all_listeners():
-            listener.tick()
+                judge.connected()
+        for judge in self._owner.all_judges():
+            judge.tick()
         if doubt := self._owner.taken_doubt():
             self._suspect(*doubt)
         if self._due_since is not None and now - self._due_since > _LOGIN_S * scale:
@@ -538,11 +317,6 @@ class StreamSession:
         for frame in _frames_left(old):
             self.dispatch(frame)
         old.abort()
-
-
-def _beside_time(stamp_ms: int) -> str:
-    """Return the reason for rejecting an item: its timestamp is in the future or before 1970."""
-    return AHEAD if stamp_ms > 0 else BEFORE_1970
 
 
 def _frames_left(wire: Wire) -> Iterator[str | bytes]:
@@ -609,8 +383,7 @@ class Connection:
         pulse: Durations.
         account: Function that returns the name under which the account is recorded in the audit
             log.
-        on_refused: Function called for every item that is not a valid bar or trade, with its topic,
-            its timestamp in UTC milliseconds, and the reason.
+        report: Function called once a minute if messages cannot be read.
     """
 
     def __init__(
@@ -622,9 +395,9 @@ class Connection:
         pulse: ConnectionTimings | None = None,
         *,
         account: Callable[[], str] = str,
-        on_refused: Callable[[Topic, int, str], object] = lambda topic, stamp_ms, why: None,
+        report: Report = lambda topic, stamp_ms, why: None,
     ) -> None:
-        self.on_refused = on_refused
+        self.report = report
         self.protocol = protocol
         self.clock = clock
         self.pulse = pulse or ConnectionTimings()
@@ -634,9 +407,9 @@ class Connection:
         self._limiter = limiter
         self._account = account
         self._shown = protocol.address().shown
-        self._listeners: dict[Topic, tuple[Listener, ...]] = {}
-        self._new: list[tuple[Topic, Listener]] = []
-        self._feeds: dict[int, Named] = {}  # by the listener's identity
+        self._judges: dict[Topic, tuple[StreamJudge, ...]] = {}
+        self._new: list[tuple[Topic, StreamJudge]] = []
+        self._feeds: dict[int, Named] = {}  # by the judge's identity
         self._wire: Wire | None = None
         self._doubt: tuple[Topic, str, float] | None = None
         self._error: DataError | None = None
@@ -650,29 +423,29 @@ class Connection:
 
     # --- for listeners ---------------------------------------------------------------------
 
-    def add(self, topic: Topic, listener: Listener) -> None:
-        """Add a listener to ``topic``; the first listener starts the thread."""
+    def add(self, topic: Topic, judge: StreamJudge) -> None:
+        """Add the judge of a listener to ``topic``; the first listener starts the thread."""
         with self._lock:
-            self._listeners[topic] = (*self._listeners.get(topic, ()), listener)
-            self._new.append((topic, listener))
+            self._judges[topic] = (*self._judges.get(topic, ()), judge)
+            self._new.append((topic, judge))
             if (feed := current.get()) is not None:
-                self._feeds[id(listener)] = feed
+                self._feeds[id(judge)] = feed
             is_first, error = self._thread.ident is None, self._error
         if is_first:
             self._thread.start()
         if error is not None:  # it ended meanwhile and notified only its earlier listeners
-            listener.end(error)
+            judge.listener.end(error)
 
-    def remove(self, topic: Topic, listener: Listener) -> bool:
+    def remove(self, topic: Topic, judge: StreamJudge) -> bool:
         """Remove a listener; return whether no listener is left."""
         with self._lock:
-            self._feeds.pop(id(listener), None)
-            rest = tuple(x for x in self._listeners.get(topic, ()) if x is not listener)
+            self._feeds.pop(id(judge), None)
+            rest = tuple(x for x in self._judges.get(topic, ()) if x is not judge)
             if rest:
-                self._listeners[topic] = rest
+                self._judges[topic] = rest
             else:
-                self._listeners.pop(topic, None)
-            return not self._listeners
+                self._judges.pop(topic, None)
+            return not self._judges
 
     def doubt(self, topic: Topic, reason: str, silent_s: float) -> None:
         """Report that data were expected but nothing has arrived for ``silent_s`` seconds.
@@ -707,7 +480,7 @@ class Connection:
     def topics(self) -> set[Topic]:
         """The topics that have listeners."""
         with self._lock:
-            return set(self._listeners)
+            return set(self._judges)
 
     @property
     def feeds(self) -> list[Named]:
@@ -722,33 +495,33 @@ class Connection:
 
     # --- for the session -------------------------------------------------------------------
 
-    def listeners(self, topic: Topic) -> tuple[Listener, ...]:
-        """Return the listeners for ``topic``."""
-        return self._listeners.get(topic, ())
+    def judges(self, topic: Topic) -> tuple[StreamJudge, ...]:
+        """Return the judges of the listeners for ``topic``."""
+        return self._judges.get(topic, ())
 
-    def all_listeners(self) -> list[Listener]:
-        """Return all listeners."""
+    def all_judges(self) -> list[StreamJudge]:
+        """Return the judges of all listeners."""
         with self._lock:
-            return [listener for some in self._listeners.values() for listener in some]
+            return [judge for some in self._judges.values() for judge in some]
 
     def end_topics(self, topics: Sequence[Topic], error: DataError) -> None:
         """Notify the listeners of ``topics`` that these have ended; the others are not affected."""
         error.provider = error.provider or self.protocol.name
         with self._lock:
-            ended = [x for topic in topics for x in self._listeners.pop(topic, ())]
+            ended = [x for topic in topics for x in self._judges.pop(topic, ())]
         symbols = ", ".join(topic.symbol for topic in topics)
         name = self.protocol.display_name
         log.error("the stream of %s for %s has ended: %s", name, symbols, error)
-        for listener in ended:
-            listener.end(error)
+        for judge in ended:
+            judge.listener.end(error)
 
     @property
     def is_stopped(self) -> bool:
         """Whether the thread should end."""
         return self._stopped.is_set()
 
-    def taken_new(self) -> list[tuple[Topic, Listener]]:
-        """Return the listeners that have been added since the last call."""
+    def taken_new(self) -> list[tuple[Topic, StreamJudge]]:
+        """Return the judges of the listeners that have been added since the last call."""
         if not self._new:
             return []
         with self._lock:
@@ -840,8 +613,8 @@ class Connection:
         if self.is_stopped:
             return
         log.info("%s: %s; the connection is being reopened", self.protocol.display_name, reason)
-        for listener in self.all_listeners():
-            listener.lost(reason)
+        for judge in self.all_judges():
+            judge.listener.lost(reason)
 
     def _end(self, error: DataError) -> None:
         """Notify all listeners that the stream has ended, with the error that ended it."""
@@ -855,8 +628,8 @@ class Connection:
             error,
             exc_info=error if is_fault else None,
         )
-        for listener in self.all_listeners():
-            listener.end(error)
+        for judge in self.all_judges():
+            judge.listener.end(error)
 
 
 class _Feeds:

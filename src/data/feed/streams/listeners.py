@@ -13,7 +13,7 @@ from ...model.span import Span
 from ...model.stream import LiveBar, StreamState, StreamStatus, Trade
 from ...prices.bar_rule import is_bar
 from ..sources.base import Sink
-from ..sources.stream import SteadyNow
+from ..sources.steady import SteadyNow
 
 
 class Listener:

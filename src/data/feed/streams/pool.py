@@ -8,8 +8,8 @@ from collections.abc import Callable
 from ...model.stream import Topic
 from ...runtime.forks import renew_after_fork
 from ..sources.base import Sink
+from ..sources.judge import StreamJudge
 from .connection import Connection
-from .listeners import Listener
 
 Open = Callable[[], Connection]
 
@@ -26,14 +26,14 @@ class Hub:
         self._lock = threading.Lock()
         renew_after_fork(self)
 
-    def join(self, account: str, topic: Topic, listener: Listener, make: Open) -> Connection:
-        """Add ``listener`` to a connection of ``account`` that has room for ``topic``.
+    def join(self, account: str, topic: Topic, judge: StreamJudge, make: Open) -> Connection:
+        """Add the listener of ``judge`` to a connection of ``account`` that has room for ``topic``.
 
         Args:
             account: Key that identifies the vendor, address and account; feeds with the same key
                 share connections.
             topic: Topic to listen to.
-            listener: Listener for the topic's messages.
+            judge: Judge of the topic's messages.
             make: Function that creates a connection if none has room.
         """
         with self._lock:
@@ -46,13 +46,13 @@ class Hub:
             if connection is None:
                 connection = make()
                 connections.append(connection)
-            connection.add(topic, listener)
+            connection.add(topic, judge)
             return connection
 
-    def leave(self, connection: Connection, topic: Topic, listener: Listener) -> None:
+    def leave(self, connection: Connection, topic: Topic, judge: StreamJudge) -> None:
         """Remove a listener; a connection without listeners is closed within half a second."""
         with self._lock:
-            is_idle = connection.remove(topic, listener)
+            is_idle = connection.remove(topic, judge)
             for account, connections in list(self._open.items()):
                 if is_idle and connection in connections:
                     connections.remove(connection)
@@ -85,24 +85,29 @@ class Subscription:
         hub: Pool of the shared connections.
         account, topic: See :meth:`Hub.join`.
         make: Function that creates a connection.
-        listen: Function that creates the listener for a sink.
+        listen: Function that creates the listener for a sink, and its judge.
     """
 
     def __init__(
-        self, hub: Hub, account: str, topic: Topic, make: Open, listen: Callable[[Sink], Listener]
+        self,
+        hub: Hub,
+        account: str,
+        topic: Topic,
+        make: Open,
+        listen: Callable[[Sink], StreamJudge],
     ) -> None:
         self._hub = hub
         self._account = account
         self._topic = topic
         self._make = make
         self._listen = listen
-        self._joined: tuple[Connection, Listener] | None = None
+        self._joined: tuple[Connection, StreamJudge] | None = None
 
     def start(self, sink: Sink) -> None:
         """See :class:`~.sources.base.Source`."""
-        listener = self._listen(sink)
-        connection = self._hub.join(self._account, self._topic, listener, self._make)
-        self._joined = (connection, listener)
+        judge = self._listen(sink)
+        connection = self._hub.join(self._account, self._topic, judge, self._make)
+        self._joined = (connection, judge)
 
     def stop(self) -> None:
         """See :class:`~.sources.base.Source`."""
