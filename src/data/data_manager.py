@@ -1122,6 +1122,53 @@ class DataManager:
             LONG_SHORT, symbol, period, bounds, force_refresh, timeout
         )
 
+    def get_series(
+        self,
+        series: str,
+        start: When = None,
+        end: When = None,
+        as_of: When = None,
+        *,
+        refresh: bool = False,
+        timeout: float | None = None,
+    ) -> pd.DataFrame:
+        """Return a macro series of FRED, with its values as they were published by a day.
+
+        Examples:
+            >>> prices = manager.get_series("CPIAUCSL", start="2023-01-01", as_of="2024-06-01")
+
+        All revisions of a series are fetched once and kept in the cache; afterwards only new
+        publications are requested, at most once an hour. A free key is needed (``FRED_API_KEY``).
+
+        Args:
+            series: FRED's ID of the series.
+            start, end: First and last date of the periods, both inclusive. Default: all periods.
+            as_of: Day by which values had to be public, in St. Louis. If an instant is given (naive
+                means UTC), the last day that was complete by then, because only the days of
+                publications are known. Default: now.
+            refresh: Fetch all revisions again.
+            timeout: Seconds after which the call stops waiting, as for ``get_ohlcv``.
+
+        Returns:
+            A frame in ascending order with the columns ``date`` (first day of the period),
+            ``value`` (float64, in FRED's units; NaN if the period was published without a value),
+            ``released`` (day on which this value became public) and ``vintage`` (the last day up to
+            ``as_of`` on which any value of the series appeared or changed). Days are datetime64[ns]
+            without a time zone.
+
+        Raises:
+            QueryError: An argument is invalid, or ``as_of`` is in the future.
+            NoDataError: Nothing of the series was public by ``as_of``.
+            MissingCredentialsError: The key is not set.
+            AllProvidersFailedError: FRED did not answer, and nothing is stored.
+
+        Warns:
+            IncompleteDataWarning: FRED did not answer; the values are those of its last answer.
+        """
+        return self._services.macro.get(
+            series, start, end, as_of=as_of, refresh=refresh, timeout=timeout
+        )
+
     def get_fundamentals(
         self,
         symbol: str,

@@ -21,7 +21,7 @@ FLOORS = {
     "net": 5,
     "hosts": 6,
     "vendors": 7, "compat.retry": 7,
-    "fundamentals": 8, "provider_selector": 8, "compat.limiters": 8,
+    "fundamentals": 8, "macro": 8, "provider_selector": 8, "compat.limiters": 8,
     "bars": 9,
     "wiring": 10,
     "quality": 11, "progress": 11, "members": 11,
