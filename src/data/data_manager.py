@@ -227,6 +227,33 @@ class DataManager:
         )
         return answer
 
+    def at(self, moment: When) -> DataManager:
+        """Return a manager that answers as of a past time, which nothing in its answers may pass.
+
+        Examples:
+            >>> then = manager.at("2012-01-04")
+            >>> bars = then.get_ohlcv("AAPL", "1d", start="2012-01-03", provider="demo")
+            >>> len(bars)
+            2
+
+        Its bars had closed by that time, and their prices are adjusted for the splits and dividends
+        whose ex-date had come, and for no later ones. Fundamentals were filed, values of macro
+        series published, and members of universes current by then; bounds such as ``"-30d"`` and
+        ``period`` count back from it. Methods that cannot answer as of a past time, such as
+        :meth:`get_quote`, raise an error; ``onetape docs as-of`` lists the rule of each. Values are
+        those known today, including later corrections of bars; ``version=`` returns what was
+        stored.
+
+        Args:
+            moment: Time (naive means UTC), or a date, which means its end in UTC, and for filings
+                and publications the date itself. Not in the future.
+
+        Raises:
+            BadRangeError: The value is not a time, or is in the future.
+        """
+        manager: DataManager = load_part("at").ManagerAt(self, moment)
+        return manager
+
     def plot(
         self,
         symbol: str | Sequence[str],

@@ -189,6 +189,24 @@ def resolve_day(subject: str, name: str, value: Any, now_ms: int) -> date | None
     return None if bound is None else bound.day or date_of(bound.first_ms)
 
 
+def resolve_moment(subject: str, name: str, value: Any, now_ms: int) -> tuple[int, date | None]:
+    """Convert a point in time to UTC milliseconds; a date means its end (UTC), or now if that is earlier.
+
+    Returns:
+        The time, and the date if ``value`` is one.
+
+    Raises:
+        BadRangeError: The value is not a time, is outside the years 1900 to 2261, or is in the
+            future.
+    """
+    bound = _bound(name, value, Instrument(subject, "crypto"), now_ms)
+    if bound is None:
+        raise BadRangeError(f"{subject}: {name} must be a time, not None", hint=_ACCEPTED)
+    if bound.first_ms > now_ms:
+        raise BadRangeError(f"{subject}: {bound.text} is in the future (now: {iso(now_ms)})")
+    return min(bound.last_ms, now_ms), bound.day
+
+
 def resolve_last_day(
     subject: str, name: str, value: Any, now_ms: int, zone: ZoneInfo
 ) -> date | None:
