@@ -224,6 +224,7 @@ class AsyncDataManager:
     aget_funding_rate = _Twin(DataManager.get_funding_rate)
     aget_open_interest = _Twin(DataManager.get_open_interest)
     aget_long_short_ratio = _Twin(DataManager.get_long_short_ratio)
+    aget_series = _Twin(DataManager.get_series)
     aget_fundamentals = _Twin(DataManager.get_fundamentals)
     # mypy: one of the options of these methods could be named `self`.
     alive_feed = _Twin(DataManager.live_feed, looks=False)  # type: ignore[arg-type]

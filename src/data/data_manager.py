@@ -227,6 +227,33 @@ class DataManager:
         )
         return answer
 
+    def at(self, moment: When) -> DataManager:
+        """Return a manager that answers as of a past time, which nothing in its answers may pass.
+
+        Examples:
+            >>> then = manager.at("2012-01-04")
+            >>> bars = then.get_ohlcv("AAPL", "1d", start="2012-01-03", provider="demo")
+            >>> len(bars)
+            2
+
+        Its bars had closed by that time, and their prices are adjusted for the splits and dividends
+        whose ex-date had come, and for no later ones. Fundamentals were filed, values of macro
+        series published, and members of universes current by then; bounds such as ``"-30d"`` and
+        ``period`` count back from it. Methods that cannot answer as of a past time, such as
+        :meth:`get_quote`, raise an error; ``onetape docs as-of`` lists the rule of each. Values are
+        those known today, including later corrections of bars; ``version=`` returns what was
+        stored.
+
+        Args:
+            moment: Time (naive means UTC), or a date, which means its end in UTC, and for filings
+                and publications the date itself. Not in the future.
+
+        Raises:
+            BadRangeError: The value is not a time, or is in the future.
+        """
+        manager: DataManager = load_part("at").ManagerAt(self, moment)
+        return manager
+
     def plot(
         self,
         symbol: str | Sequence[str],
@@ -1120,6 +1147,53 @@ class DataManager:
         bounds = (start_date, end_date)
         return self._services.figures.get(
             LONG_SHORT, symbol, period, bounds, force_refresh, timeout
+        )
+
+    def get_series(
+        self,
+        series: str,
+        start: When = None,
+        end: When = None,
+        as_of: When = None,
+        *,
+        refresh: bool = False,
+        timeout: float | None = None,
+    ) -> pd.DataFrame:
+        """Return a macro series of FRED, with its values as they were published by a day.
+
+        Examples:
+            >>> prices = manager.get_series("CPIAUCSL", start="2023-01-01", as_of="2024-06-01")
+
+        All revisions of a series are fetched once and kept in the cache; afterwards only new
+        publications are requested, at most once an hour. A free key is needed (``FRED_API_KEY``).
+
+        Args:
+            series: FRED's ID of the series.
+            start, end: First and last date of the periods, both inclusive. Default: all periods.
+            as_of: Day by which values had to be public, in St. Louis. If an instant is given (naive
+                means UTC), the last day that was complete by then, because only the days of
+                publications are known. Default: now.
+            refresh: Fetch all revisions again.
+            timeout: Seconds after which the call stops waiting, as for ``get_ohlcv``.
+
+        Returns:
+            A frame in ascending order with the columns ``date`` (first day of the period),
+            ``value`` (float64, in FRED's units; NaN if the period was published without a value),
+            ``released`` (day on which this value became public) and ``vintage`` (the last day up to
+            ``as_of`` on which any value of the series appeared or changed). Days are datetime64[ns]
+            without a time zone.
+
+        Raises:
+            QueryError: An argument is invalid, or ``as_of`` is in the future.
+            NoDataError: Nothing of the series was public by ``as_of``.
+            MissingCredentialsError: The key is not set.
+            AllProvidersFailedError: FRED did not answer, and nothing is stored.
+
+        Warns:
+            IncompleteDataWarning: FRED did not answer; the values are those of its last answer.
+        """
+        return self._services.macro.get(
+            series, start, end, as_of=as_of, refresh=refresh, timeout=timeout
         )
 
     def get_fundamentals(

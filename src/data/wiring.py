@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .bars.symbol_search import NameService
     from .cache.unified_cache import UnifiedCache
     from .fundamentals.service import FundamentalsService
+    from .macro.service import MacroService
     from .net.http import Transport
     from .net.leases import Leases
     from .net.limiter import Limiter
@@ -121,6 +122,15 @@ class Services:
         from .fundamentals.service import FundamentalsService
 
         return FundamentalsService(self.settings, self.selector, self.clock, self.observer.failed)
+
+    @cached_property
+    def macro(self) -> MacroService:
+        """The service for macro series."""
+        from .macro.service import MacroService
+
+        return MacroService(
+            self.settings.cache_dir, self.selector, self.clock, self.observer.failed
+        )
 
     @cached_property
     def names(self) -> NameService:

@@ -22,6 +22,7 @@ from .face import Context, Face, Page, Reply, Request, http_date
 from .faults import Fault
 from .finnhub import Finnhub
 from .fmp import FMP
+from .fred import Fred
 from .ground_truth import Row, Truth
 from .limits import Meter
 from .listings import Listing
@@ -33,7 +34,7 @@ from .yahoo import Yahoo
 
 FACES: tuple[type[Face], ...] = (
     Binance, Yahoo, Alpaca, Polygon, Tiingo,
-    FMP, AlphaVantage, EODHD, Finnhub, TwelveData, CoinGecko, Telegram,
+    FMP, AlphaVantage, EODHD, Finnhub, TwelveData, CoinGecko, Telegram, Fred,
 )  # fmt: skip
 
 

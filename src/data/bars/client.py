@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -157,6 +158,19 @@ class BarsClient:
     def clock(self) -> Clock:
         """The clock that all calls use."""
         return self._clock
+
+    def at(self, known_ms: int) -> BarsClient:
+        """Return a client whose queries are answered as of a time that has passed.
+
+        Such queries return bars that had closed by then, adjusted for the splits and dividends whose
+        ex-date had come; bounds are relative to that time. Store, vendors and limits are shared.
+
+        Args:
+            known_ms: The time, in UTC milliseconds.
+        """
+        client = copy(self)
+        client._parser = self._parser.at(known_ms)
+        return client
 
     # --- queries ---------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from ..config.offered import unknown_provider
 from ..errors import BadRangeError, BadTimeframeError, QueryError
 from ..model.bars import PRICES
 from ..model.frozen import filled
-from ..model.instant import DAY_MS
+from ..model.instant import DAY_MS, iso
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
 from ..model.query import EXTRA_COLUMNS, BarsQuery, check_session, check_switches
@@ -64,11 +64,46 @@ _ANY_INSTRUMENT = Instrument("a batch", "crypto")
 
 
 class RequestParser:
-    """Builds queries from the arguments that callers pass. Thread-safe."""
+    """Builds queries from the arguments that callers pass. Thread-safe.
 
-    def __init__(self, selector: ProviderSelector, clock: Clock) -> None:
+    Args:
+        selector: Resolves symbols and names of vendors.
+        clock: Source of the current time.
+        known_ms: Time as of which queries are answered, in UTC milliseconds; None means now.
+    """
+
+    def __init__(
+        self, selector: ProviderSelector, clock: Clock, known_ms: int | None = None
+    ) -> None:
         self._selector = selector
         self._clock = clock
+        self._known_ms = known_ms
+
+    def at(self, known_ms: int) -> RequestParser:
+        """Return a parser whose queries are answered as of a time that has passed (UTC milliseconds)."""
+        return RequestParser(self._selector, self._clock, known_ms)
+
+    def _times(self, instrument: Instrument, wishes: Wishes) -> tuple[int, int, int | None]:
+        """Return the current time, the time that bounds are relative to, and the latest close.
+
+        Raises:
+            BadRangeError: ``closed_by`` is not a time.
+            QueryError: The forming bar is requested as of a time that has passed.
+        """
+        now, closed_by = self._clock.now_ms(), wishes.closed_by
+        if closed_by is not None:
+            closed_by = closing_time(instrument, closed_by, now)
+        if self._known_ms is None:
+            return now, now, closed_by
+        if wishes.include_forming:
+            raise QueryError(
+                f"the forming bar for {instrument.symbol} as of {iso(self._known_ms)} is not known",
+                symbol=instrument.symbol,
+                hint="omit include_forming",
+            )
+        known = self._known_ms if closed_by is None else min(closed_by, self._known_ms)
+        # A bar that was forming then closes later, so that time counts as one that has passed.
+        return now, self._known_ms + 1, known
 
     def query(
         self, symbol: Any, timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes
@@ -102,16 +137,13 @@ class RequestParser:
             raise BadTimeframeError(
                 text, hint="use whole days, such as 2d", symbol=instrument.symbol
             )
-        now = self._clock.now_ms()
+        now, present, closed_by = self._times(instrument, wishes)
         start, end, bars = bounds
-        closed_by = wishes.closed_by
-        if closed_by is not None:
-            closed_by = closing_time(instrument, closed_by, now)
-        span, count = resolve_range(instrument, parsed, start, end, now, bars, closed_by)
+        span, count = resolve_range(instrument, parsed, start, end, present, bars, closed_by)
         if count is not None:
             # A bar off the calendar's grid also counts only if it has closed by the end.
-            closing = closing_time(instrument, end, now)
-            if closing is not None and closing < now:
+            closing = closing_time(instrument, end, present)
+            if closing is not None and closing < present:
                 closed_by = closing if closed_by is None else min(closed_by, closing)
         _check(wishes, instrument.symbol)
         pinned = provider if provider is None else self._pinned_vendor(provider)
@@ -133,6 +165,7 @@ class RequestParser:
             refresh=wishes.refresh,
             must_store=wishes.must_store,
             closed_by_ms=closed_by,
+            as_known=self._known_ms is not None,
             columns=tuple(wishes.columns),
             version=wishes.version,
             timeout_s=seconds_of(wishes.timeout, instrument.symbol),
@@ -169,11 +202,10 @@ class RequestParser:
         """
         start, end, bars = bounds
         check_session(wishes.session, "a batch")
-        now = self._clock.now_ms()
-        closed_by = closing_time(_ANY_INSTRUMENT, wishes.closed_by, now)
+        _, present, closed_by = self._times(_ANY_INSTRUMENT, wishes)
         parsed, doubt = Timeframe.parse(timeframe), None
         try:
-            resolve_range(_ANY_INSTRUMENT, parsed, start, end, now, bars, closed_by)
+            resolve_range(_ANY_INSTRUMENT, parsed, start, end, present, bars, closed_by)
         except BadRangeError as error:
             doubt = error
         _check(wishes, "a batch")

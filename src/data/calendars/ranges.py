@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import operator
 import re
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from .calendar import (
     first_unclosed,
     session_date,
 )
+from .localtime import local_date
 from .written_times import Period, days_of, period_start, relative
 
 DEFAULT_BARS = 500
@@ -185,6 +187,40 @@ def resolve_day(subject: str, name: str, value: Any, now_ms: int) -> date | None
     """
     bound = _bound(name, value, Instrument(subject, "crypto"), now_ms)
     return None if bound is None else bound.day or date_of(bound.first_ms)
+
+
+def resolve_moment(subject: str, name: str, value: Any, now_ms: int) -> tuple[int, date | None]:
+    """Convert a point in time to UTC milliseconds; a date means its end (UTC), or now if that is earlier.
+
+    Returns:
+        The time, and the date if ``value`` is one.
+
+    Raises:
+        BadRangeError: The value is not a time, is outside the years 1900 to 2261, or is in the
+            future.
+    """
+    bound = _bound(name, value, Instrument(subject, "crypto"), now_ms)
+    if bound is None:
+        raise BadRangeError(f"{subject}: {name} must be a time, not None", hint=_ACCEPTED)
+    if bound.first_ms > now_ms:
+        raise BadRangeError(f"{subject}: {bound.text} is in the future (now: {iso(now_ms)})")
+    return min(bound.last_ms, now_ms), bound.day
+
+
+def resolve_last_day(
+    subject: str, name: str, value: Any, now_ms: int, zone: ZoneInfo
+) -> date | None:
+    """Convert a point in time to the last day in ``zone`` that is complete by then; None for None.
+
+    A date means itself; an instant means the day before its date in ``zone``.
+
+    Raises:
+        BadRangeError: The value is not a time, or is outside the years 1900 to 2261.
+    """
+    bound = _bound(name, value, Instrument(subject, "crypto"), now_ms)
+    if bound is None or bound.day:
+        return bound and bound.day
+    return local_date(zone, bound.first_ms) - timedelta(days=1)
 
 
 class _Bound(NamedTuple):

@@ -115,6 +115,8 @@ class BarsQuery:
             returned anyway.
         closed_by_ms: UTC milliseconds; bars that close later are left out, and ``span`` already
             reflects this. None means no limit.
+        as_known: Whether prices are adjusted only for splits and dividends whose ex-date had come
+            by ``closed_by_ms``.
         columns: Extra columns from ``EXTRA_COLUMNS``, in the order requested.
         version: Number of the commit as of which the series is read; None for the current state.
         timeout_s: Seconds after which the call ends; if None, the call continues as long as pages
@@ -135,6 +137,7 @@ class BarsQuery:
     refresh: bool = False
     must_store: bool = False
     closed_by_ms: int | None = None
+    as_known: bool = False
     columns: tuple[str, ...] = ()
     version: int | None = None
     timeout_s: float | None = field(default=None, compare=False)

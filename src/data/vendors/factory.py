@@ -55,7 +55,9 @@ DownloaderT = TypeVar("DownloaderT", bound=BaseDataDownloader)
 def canonical_name(code: str) -> str | None:
     """Return the canonical name for a vendor's name or alias; None if the vendor is not available."""
     name = known_vendor(code) if isinstance(code, str) else None
-    return None if name is not None and name in VENDORS and not VENDORS[name].bars else name
+    if name is None or name not in VENDORS:
+        return name
+    return name if VENDORS[name].bars or VENDORS[name].series else None
 
 
 def names() -> tuple[str, ...]:
@@ -80,6 +82,8 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
     if name is None:
         raise UnknownProviderError(f"unknown provider {code!r}", hint=known_hint(code, names()))
     family = family_of(name)
+    if series := row_of(family).series:
+        return cast("type[BaseDataDownloader]", load(series))
     if not row_of(family).bars:
         return cast("type[BaseDataDownloader]", load_offer(PROVIDERS, name, _class_objection))
     cls: Any = load(row_of(family).bars)

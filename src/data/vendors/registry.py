@@ -38,6 +38,7 @@ class VendorRow(NamedTuple):
         no_fundamentals: Reason why the vendor has no fundamentals, if known.
         stream: Path of the vendor's stream.
         search: Path of the vendor's table for searching by name.
+        series: Path of the downloader of a vendor that serves macro series and no bars.
         package: Module of the vendor's SDK, which is installed by the extra with the vendor's name.
         distribution: Name of that SDK in package indexes and messages.
         package_use: Purpose of that package, for messages.
@@ -62,6 +63,7 @@ class VendorRow(NamedTuple):
     no_fundamentals: str = ""
     stream: str = ""
     search: str = ""
+    series: str = ""
     package: str = ""
     distribution: str = ""
     package_use: str = ""
@@ -158,6 +160,12 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             domains=("financialmodelingprep.com",),
             fundamentals="fmp.fundamentals:TABLE",
             search="fmp.search:TABLE",
+        ),
+        "fred": VendorRow(
+            series="fred.series:FredDataDownloader",
+            keys=("FRED_API_KEY",),
+            needs_keys=True,
+            domains=("stlouisfed.org",),
         ),
         "ibkr": VendorRow(
             bars="ibkr.bars:IBKRDataDownloader",

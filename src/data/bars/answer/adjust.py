@@ -10,7 +10,7 @@ from functools import partial
 from ...cache.actions import ActionBook, Asked, first_ms
 from ...cache.prior_sessions import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
-from ...calendars.calendar import session_date
+from ...calendars.calendar import opened_and_coming, price_calendar, session_date
 from ...errors import CorruptEntryError, KindMismatchError
 from ...model.actions import Action, vendor_currency
 from ...model.bars import BarTable
@@ -118,7 +118,8 @@ class Rebaser:
             return Rebased(table)
         parts = basis_parts(coverage)
         newest = self._newest_date(parts, int(table.stamps[-1]))
-        if all(p.basis.adjustment == "unknown" for p in parts):
+        is_unknown = all(p.basis.adjustment == "unknown" for p in parts)
+        if is_unknown and not self.query.as_known:
             return Rebased(table, newest)
         book, vendor = self._book(table, newest), self.query.action_key
         if vendor is None:
@@ -155,6 +156,9 @@ class Rebaser:
         self, table: BarTable, parts: Sequence[BasisPart], newest: date, book: ActionBook
     ) -> Rebased:
         """Return the rows with the requested adjustment applied, using the actions in ``book``."""
+        known = self._known_day
+        if known is not None:
+            return self._rebased_to(known, None, table, parts, known, book)
         awaited = self._awaited_from(book, table, parts, newest)
         if self.today is not None and awaited is not None:
             as_of = self.today.previous if awaited == self.today.day else awaited - _A_DAY
@@ -195,7 +199,7 @@ class Rebaser:
         missing = _first_missing(book, needed)
         if missing is not None or (since is not None and not self.lenient):
             bases = {part.basis for part in parts}
-            if self.lenient and self._is_substitute(bases):
+            if self.lenient and not self.query.as_known and self._is_substitute(bases):
                 instead = parts[0].basis.adjustment
                 return Rebased(table, newest, instead=instead, unknown_since=since, used=Used(book))
             raise self._actions_missing(missing, since, bases)
@@ -275,6 +279,15 @@ class Rebaser:
             span = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(newest) + DAY_MS)
             raise ActionsMissingError(str(error), span, symbol=self.key.symbol) from error
         return with_answers(book, self.unstored)
+
+    @property
+    def _known_day(self) -> date | None:
+        """The last ex-date that had come by the time of the answer; None if that time is now."""
+        query = self.query
+        if not query.as_known or query.closed_by_ms is None:
+            return None
+        opened, _ = opened_and_coming(price_calendar(query.instrument), query.closed_by_ms)
+        return opened[-1].day if opened else session_date(query.instrument, query.closed_by_ms)
 
     def _target(self, book: ActionBook, newest: date) -> date:
         """Return the date to adjust prices to: the latest one with known bars or known actions."""

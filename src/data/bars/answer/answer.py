@@ -593,8 +593,18 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "flagged": [{"stamp": iso(s), "reason": r} for s, r in _flagged_bars(answer)],
         "quality": _quality(answer),
         **({} if query.closed_by_ms is None else {"closed_by": iso(query.closed_by_ms)}),
+        **({"withheld": _withheld(answer)} if query.as_known else {}),
         **answer.facts,
     }
+
+
+def _withheld(answer: Answer) -> list[str]:
+    """Return what an answer as of a past time leaves out."""
+    then = iso(answer.query.closed_by_ms or 0)
+    withheld = [f"bars that had not closed by {then}"]
+    if answer.query.instrument.asset_class == "stock" and answer.query.adjustment != "raw":
+        withheld.append(f"splits and dividends with an ex-date after {answer.as_of or then}")
+    return withheld
 
 
 def _flagged_bars(answer: Answer) -> list[tuple[int, str]]:

@@ -1,0 +1,158 @@
+"""FRED: macro series, with the days on which each value was published and replaced.
+
+A *vintage* is a day on which values of a series appeared or changed. The parameter ``vintage_date``
+is accepted and ignored; ``realtime_start`` and ``realtime_end`` select vintages (2026-09). Dates
+are days in St. Louis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Any, ClassVar, NamedTuple
+
+from ...errors import (
+    AuthenticationError,
+    CapabilityError,
+    DataError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+)
+from ...model.bars import NAN
+from ...model.capabilities import Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...net.status import error_of
+from ..base import BaseDataDownloader
+from ..dates import number
+from ..paging import format_errors
+from ..registry import VENDORS
+
+_KEY = "FRED_API_KEY"
+# Largest number of vintages, and of rows or days, in one response (2026-09).
+_MOST_VINTAGES = 2_000
+_MOST_ROWS = 100_000
+_MOST_DAYS = 10_000
+_FIRST, _LAST = "1776-07-04", "9999-12-31"
+# Pages of one request; a longer answer does not end.
+_MOST_PAGES = 100
+
+
+class Value(NamedTuple):
+    """One published value.
+
+    Attributes:
+        day: First day of the period that the value describes.
+        value: The value; NaN if FRED has the period without a value.
+        released: First day on which the value was public, within the requested vintages.
+        until: Last day on which it was valid, within the requested vintages.
+    """
+
+    day: date
+    value: float
+    released: date
+    until: date
+
+
+class FredDataDownloader(BaseDataDownloader):
+    """Macro series from FRED; it serves no bars. A free key is needed."""
+
+    name = "fred"
+    display_name = "FRED"
+    aliases = VENDORS["fred"].aliases
+    secrets = VENDORS["fred"].keys
+    requires_api_key = True
+    limits = Limits(per_minute=120)
+    default_base_url: ClassVar[str] = "https://api.stlouisfed.org/fred"
+
+    def vintages(self, series: str) -> list[date]:
+        """Return the days on which values of a series appeared or changed, in ascending order.
+
+        Args:
+            series: FRED's ID of the series, such as ``CPIAUCSL``.
+
+        Raises:
+            SymbolNotFoundError: FRED does not have the series.
+            DataError: FRED refused, failed or returned an unexpected response.
+        """
+        with self.guarded_call("vintages", series):
+            pages = self._pages("series/vintagedates", series, {}, "vintage_dates", _MOST_DAYS)
+            with format_errors(self.name, "vintages"):
+                return sorted({date.fromisoformat(day) for page in pages for day in page})
+
+    def values(self, series: str, vintages: Sequence[date]) -> list[Value]:
+        """Return every value of a series that was valid on a day from the first vintage to the last.
+
+        Days of publication before the first vintage are given as that vintage, and values that
+        are still valid end on the last one.
+
+        Args:
+            series: FRED's ID of the series.
+            vintages: Consecutive vintages in ascending order, at most 2,000.
+
+        Raises:
+            SymbolNotFoundError, DataError: See :meth:`vintages`.
+        """
+        first, last = vintages[0].isoformat(), vintages[-1].isoformat()
+        params = {"realtime_start": first, "realtime_end": last}
+        with self.guarded_call("observations", series):
+            pages = self._pages("series/observations", series, params, "observations", _MOST_ROWS)
+            with format_errors(self.name, "values"):
+                return [_value(row) for page in pages for row in page]
+
+    def _pages(
+        self, path: str, series: str, params: dict[str, str], name: str, most: int
+    ) -> Iterator[list[Any]]:
+        """Yield the lists called ``name`` of all pages.
+
+        Raises:
+            ResponseFormatError: The pages do not end.
+        """
+        for page in range(_MOST_PAGES):
+            asked: dict[str, str | int] = {
+                "series_id": series,
+                "file_type": "json",
+                "limit": most,
+                "offset": page * most,
+            }
+            secret = {"api_key": self.secret(_KEY)}
+            response = self.send(
+                HttpRequest(
+                    f"{self.base_url}/{path}", params={**asked, **params}, secret_params=secret
+                )
+            )
+            with format_errors(self.name, name.replace("_", " ")):
+                body = response.json()
+                rows, count = body[name], int(body["count"])
+            yield rows
+            if (page + 1) * most >= count:
+                return
+        raise ResponseFormatError(f"{self.name} sends pages of {series} without an end")
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Return the error of a response; FRED reports keys and series that it rejects with status 400."""
+        if response.status != 400:
+            return error_of(response)
+        text = str(response.json().get("error_message", ""))
+        if "api_key" in text:
+            return AuthenticationError(
+                "FRED does not accept the key", hint=f"check that {_KEY} is set and valid"
+            )
+        if "does not exist" in text:
+            return SymbolNotFoundError("FRED does not have this series")
+        return CapabilityError("FRED rejects the request")
+
+
+def windows(vintages: Sequence[date]) -> Iterator[Sequence[date]]:
+    """Yield consecutive parts of ``vintages``, each of which one request can cover."""
+    for start in range(0, len(vintages), _MOST_VINTAGES):
+        yield vintages[start : start + _MOST_VINTAGES]
+
+
+def _value(row: Any) -> Value:
+    """Parse ``{"date": "2024-01-01", "value": "309.685", "realtime_start": "2024-02-13", ...}``."""
+    text = row["value"]
+    value = NAN if text == "." else number(text)
+    day, start, end = (
+        date.fromisoformat(row[name]) for name in ("date", "realtime_start", "realtime_end")
+    )
+    return Value(day, value, start, end)

@@ -1,0 +1,198 @@
+"""A manager as of a past time: nothing in its answers is later than that time."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data.at import RULES
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, BadRangeError, QueryError
+from src.data.model.instant import DAY_MS, from_ms, iso
+from tests.universe_doubles import DatedUniverse
+from tests.vendor_server import VendorServer
+from tests.vendor_server.listings import dividend
+
+from .oracle import ms
+from .scripted_vendor import provenance
+
+LISTED = {
+    "AAPL": ("2010-01-04", None),
+    "GONE": ("2010-01-04", "2023-03-13"),
+    "MSFT": ("2023-03-08", None),
+}
+
+
+def test_every_public_method_has_a_rule() -> None:
+    public = {name for name in dir(DataManager) if not name.startswith("_")}
+    assert set(RULES) == public
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.does == "refuse"])
+def test_a_method_about_now_is_refused_with_the_reason(
+    manager: DataManager, vendors: VendorServer, name: str
+) -> None:
+    method = getattr(manager.at("2024-05-10"), name)
+    needed = [p for p in inspect.signature(method).parameters.values() if p.default is p.empty]
+    with pytest.raises(
+        QueryError, match=f"{name} is not available as of 2024-05-11.*: {RULES[name].how}"
+    ):
+        method(*["AAPL" for _ in needed if _.kind is _.POSITIONAL_OR_KEYWORD][1:])
+    assert not vendors.count()
+
+
+def answers(frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+    stamps = frame.index.to_numpy("M8[ms]").astype(np.int64)
+    return np.column_stack([stamps, frame[["open", "high", "low", "close", "volume"]]])
+
+
+@pytest.mark.parametrize("symbol, timeframe", [("AAPL", "1d"), ("BTCUSDT", "1d"), ("AAPL", "1w")])
+def test_bars_at_random_times_are_those_that_stood_then(
+    manager: DataManager, vendors: VendorServer, symbol: str, timeframe: str
+) -> None:
+    begin = "2013-01-01" if symbol == "AAPL" else "2018-01-01"
+    first, last = ms(begin) + 150 * DAY_MS, ms("2024-06-12T15:00:00")
+    manager.get_ohlcv(symbol, timeframe, begin)
+    manager.get_ohlcv(symbol, timeframe, begin, adjustment="all")
+    vendors.clear_log()
+    chance = random.Random(7)
+    # On each side of both splits, of an open and of a close.
+    days = ["2014-06-06", "2014-06-09", "2020-08-28", "2020-08-31", "2024-06-10"]
+    times = [ms(f"{day}T{hour}") for day in days for hour in ("13:29:59", "13:30:00", "20:00:00")]
+    times = [at for at in times if at > first]
+    for at in [*times, *(chance.randrange(first, last) for _ in range(100))]:
+        adjustment = chance.choice(["raw", "split", "all"])
+        frame = manager.at(from_ms(at)).get_ohlcv(
+            symbol, timeframe, start=from_ms(at - 40 * DAY_MS), adjustment=adjustment, offline=True
+        )
+        rows = vendors.truth.expected(symbol, timeframe, at - 40 * DAY_MS, at, adjustment, at)
+        rows = [row for row in rows if row[0] >= int(answers(frame)[0, 0])]
+        assert len(rows) > 3
+        np.testing.assert_allclose(
+            answers(frame), np.array(rows), rtol=1e-6, err_msg=f"{iso(at)} {adjustment}"
+        )
+        assert provenance(frame)["closed_by"] == iso(at)
+    assert not vendors.count()
+
+
+def test_an_answer_names_what_is_withheld(manager: DataManager) -> None:
+    frame = manager.at("2020-08-28").get_ohlcv("AAPL", "1d", bars=3)
+    assert provenance(frame)["withheld"] == [
+        "bars that had not closed by 2020-08-29T00:00:00Z",
+        "splits and dividends with an ex-date after 2020-08-28",
+    ]
+    assert provenance(frame)["as_of"] == "2020-08-28"
+    assert "withheld" not in provenance(manager.get_ohlcv("AAPL", "1d", bars=3))
+
+
+def test_bounds_count_back_from_the_time(manager: DataManager) -> None:
+    then = manager.at("2024-05-10")
+    assert then.get_ohlcv("AAPL", "1d", period="5d").index[-1] == pd.Timestamp("2024-05-10")
+    assert then.get_ohlcv("AAPL", "1d", start="-7d").index[0] >= pd.Timestamp("2024-05-03")
+    frames = then.get_ohlcv_batch(["AAPL", "BTCUSDT"], "1d", bars=2)
+    assert [str(f.index[-1].date()) for f in frames.values()] == ["2024-05-10"] * 2
+    later = then.get_ohlcv(
+        "AAPL", "1d", start="2024-05-08", end="2024-06-01", closed_by="2024-06-01"
+    )
+    assert later.index[-1] == pd.Timestamp("2024-05-10")
+    earlier = then.get_ohlcv("AAPL", "1d", start="2024-05-06", closed_by="2024-05-07")
+    assert earlier.index[-1] == pd.Timestamp("2024-05-07")
+    assert then.plan("AAPL", "1d", start="2024-05-01") is not None
+
+
+def test_actions_are_those_that_had_come_in_shares_of_that_day(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    # Before a split, on its day (in shares of after it), and between two splits.
+    paid = {"2014-05-15": 7.0, "2014-06-09": 3.0, "2019-05-10": 2.0}
+    vendors.truth.act("AAPL", *(dividend(day, amount) for day, amount in paid.items()))
+    now = manager.get_actions("AAPL", start="2014-01-01", end="2020-12-31")
+    then = manager.at("2020-08-28").get_actions("AAPL", start="2014-01-01")
+    assert [str(day.date()) for day in then.index[then["type"] == "split"]] == ["2014-06-09"]
+    assert then.index.max() <= pd.Timestamp("2020-08-28") < now.index.max()
+    amounts = {
+        name: {str(day.date()): amount for day, amount in frame["amount"].dropna().items()}
+        for name, frame in (("then", then), ("now", now))
+    }
+    for day, then_amount, now_amount in [
+        ("2014-05-15", 1.0, 0.25),
+        ("2014-06-09", 3.0, 0.75),
+        ("2019-05-10", 2.0, 0.5),
+    ]:
+        assert (amounts["then"][day], amounts["now"][day]) == pytest.approx(
+            (then_amount, now_amount)
+        )
+    assert provenance(then)["rows"] == len(then) and provenance(then)["withheld"]
+
+
+def test_a_split_counts_when_its_session_has_opened(manager: DataManager) -> None:
+    manager.get_actions("AAPL", start="2010-01-01")
+    for moment, splits in [("2020-08-31T13:29:59", 1), ("2020-08-31T13:30:00", 2)]:
+        actions = manager.at(moment).get_actions("AAPL", start="2010-01-01")
+        assert (actions["type"] == "split").sum() == splits
+
+
+def test_rates_sessions_and_members_end_with_the_time(manager: DataManager) -> None:
+    then = manager.at("2024-05-10T12:00")
+    rates = then.get_funding_rate("BTCUSDT", "2024-05-09", "2024-05-12")
+    assert rates.index[-1] == pd.Timestamp("2024-05-10 08:00")
+    assert provenance(rates)["withheld"] == ["rows that were not known by 2024-05-10T12:00:00Z"]
+    interest = manager.at("2024-06-10T11:59").get_open_interest("BTCUSDT", "1h", start="2024-06-10")
+    assert interest.index[-1] == pd.Timestamp("2024-06-10 10:00")
+    assert then.sessions("AAPL", "2024-05-08", "2024-05-20").index[-1] == pd.Timestamp("2024-05-09")
+    manager.universes = DatedUniverse(LISTED)
+    before, after = manager.at("2023-03-07"), manager.at("2023-03-14")
+    assert set(before.universes.members("mine")) == {"AAPL", "GONE"}
+    assert set(before.universes.members("mine", "2024-01-01")) == {"AAPL", "GONE"}
+    batch = after.get_ohlcv_batch(
+        None, "1d", "2023-03-06", "2023-03-17", universe="mine", as_of="2024-01-01"
+    )
+    assert set(batch) == {"AAPL", "MSFT"}
+    assert batch["AAPL"].index[-1] == pd.Timestamp("2023-03-14")
+
+
+@pytest.mark.parametrize(
+    "moment", [None, "soon", "2024-06-13", datetime(2030, 1, 1), 5, float("nan"), pd.NaT]
+)
+def test_a_moment_that_is_no_past_time_is_refused(manager: DataManager, moment: Any) -> None:
+    with pytest.raises(BadRangeError, match="moment"):
+        manager.at(moment)
+
+
+def test_a_moment_before_the_first_bar_gives_an_empty_answer(manager: DataManager) -> None:
+    assert manager.at("2001-01-01").get_ohlcv("BTCUSDT", "1d", bars=3).empty
+
+
+def test_the_time_never_moves_forward(manager: DataManager) -> None:
+    then = manager.at(date(2024, 5, 10))
+    assert "as of 2024-05-11T00:00:00Z" in repr(then)
+    earlier = then.at("2024-05-01").get_ohlcv("AAPL", "1d", bars=1)
+    assert earlier.index[-1] == pd.Timestamp("2024-05-01")
+    for moment in ("2024-05-12", datetime(2024, 5, 11, 0, 0, 1, tzinfo=UTC)):
+        with pytest.raises(BadRangeError, match="in the future"):
+            then.at(moment)
+    with pytest.raises(BadRangeError, match="in the future"):
+        then.get_ohlcv("AAPL", "1d", start="2024-05-13")
+    with pytest.raises(QueryError, match="include_forming"):
+        then.get_ohlcv("AAPL", "1d", include_forming=True)
+
+
+def test_prices_without_the_actions_between_are_not_returned(
+    make: Callable[[], DataManager], manager: DataManager, vendors: VendorServer
+) -> None:
+    """Stored prices that are adjusted for later splits are never returned as if they were of then."""
+    manager.get_ohlcv("AAPL", "1d", "2020-08-03", "2020-09-30")
+    (book,) = manager._services.settings.cache_dir.rglob("actions.json")
+    book.unlink()
+    with pytest.raises(
+        AllProvidersFailedError, match="splits and dividends for AAPL are not known"
+    ):
+        make().at("2020-08-28").get_ohlcv("AAPL", "1d", bars=3, offline=True)
+    assert len(make().at("2020-08-28").get_ohlcv("AAPL", "1d", bars=3)) == 3
