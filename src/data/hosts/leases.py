@@ -102,7 +102,8 @@ class SharedLeases(Leases):
             if not lease.is_held or about is None or about.of_folder or about.is_sample:
                 yield lease
                 return
-            held = HeldLease(name_of(about), lease.holder, pairs_of(about))
+            owner = f"{self._shared.host}:{lease.holder}"
+            held = HeldLease(name_of(about), owner, pairs_of(about))
             try:
                 with suppress(CacheError):  # the server is away: this host goes on by itself
                     lease = self._acquired(lease, held, ttl_s, deadline, is_first=mine is not None)
@@ -149,7 +150,7 @@ class SharedLeases(Leases):
         if granted is None:
             return replace(lease, is_held=False)
         held.heads = {name: (head, 0) for name, head in (granted.heads or {}).items()}
-        self._held[held.owner] = held
+        self._held[lease.holder] = held
         if granted.days is not None and (local := self._local()) is not None:
             with suppress(ProviderTimeoutError):  # the call's time is over
                 value, age_s = granted.days

@@ -53,8 +53,11 @@ _NO_ROOM = ("53100", "53200")
 # By the rows of the catalog, because tables may have been created since this statement began.
 _STORE = """
 select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'onetape' and c.relname = 'store'),
-  extract(epoch from pg_postmaster_start_time())::text"""
+    where n.nspname = 'onetape' and c.relname = 'store')"""
+# The tables of a restored server are in other files, even if it was not started again.
+_IDENTITY = """
+select id::text, format, concat(extract(epoch from pg_postmaster_start_time()), ' ',
+  pg_relation_filenode('onetape.series')) from onetape.store"""
 _PUSH = """
 select * from onetape.push(%(name)s, %(gen)s, %(head)s, %(token)s, %(owner)s, %(frees)s, %(paths)s,
   %(starts)s, %(bodies)s, %(sizes)s, %(digests)s, %(gone)s, %(done)s)"""
@@ -67,6 +70,7 @@ select * from onetape.take(%(account)s, %(ticket)s, %(units)s, %(lengths)s::floa
 # Whether the server accepts changes, and whether a commit may be lost with it.
 STATUS = """
 select pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+  not has_table_privilege('onetape.series', 'insert, update'),
   current_setting('synchronous_standby_names') = '' and exists (select from pg_stat_replication)"""
 USED = """
 select account, length, sum(units) from onetape.spent s
@@ -122,7 +126,8 @@ class PostgresFiles:
 
     Attributes:
         trips: Number of statements sent, for measurements.
-        started: Time when the server was started, as text; empty before a connection.
+        started: When the server was started, and the file of its table of series; empty before a
+            connection.
     """
 
     def __init__(self, url: str, host: str = "") -> None:
@@ -269,7 +274,7 @@ class PostgresFiles:
                     connection.execute(SCRIPT)
                     insert = "insert into onetape.store (id, format) values (gen_random_uuid(), %s)"
                     connection.execute(insert, (FORMAT,))
-        store = connection.execute("select id::text, format from onetape.store").fetchone()
+        store = next(iter(_briefly(connection, _IDENTITY)), None)
         if store is None or not isinstance(store[1], int) or store[1] < FORMAT:
             raise _foreign_error("the table store is of another program")
         if store[1] > FORMAT:
@@ -281,7 +286,7 @@ class PostgresFiles:
             raise StorageError(
                 "the server now has a different shared store", hint="restart this program"
             )
-        self._id, self.started = store[0], row[1]
+        self._id, self.started = store[0], store[2]
 
     def store_id(self) -> str:
         """Return the store's identity, a random value created together with its tables."""
@@ -306,6 +311,10 @@ class PostgresFiles:
         return self.run(
             lambda connection, _: connection.execute(statement, arguments, binary=True).fetchall()
         )
+
+    def report(self, statement: str) -> list[Any]:
+        """Run a statement without arguments, and return its rows."""
+        return self.run(lambda connection, _: _briefly(connection, statement))
 
     # --- files -------------------------------------------------------------------------------
 
@@ -343,7 +352,7 @@ class PostgresFiles:
         name: str,
         seen: Head,
         changes: Sequence[FileChange],
-        gone: Sequence[str],
+        gone: list[str] | None,
         owner: str,
         *,
         frees: bool,
@@ -361,27 +370,26 @@ class PostgresFiles:
             "gen": seen.gen,
             "head": seen.token,
             "token": token,
-            "owner": f"{self.host}:{owner}",
+            "owner": owner,
             "frees": frees,
             "paths": [*paths],
             "starts": [*starts],
             "bodies": [*bodies],
             "sizes": [*sizes],
             "digests": [*digests],
-            "gone": [*gone],
+            "gone": gone,
         }
 
         def work(connection: psycopg.Connection[Any], is_again: bool) -> Head | None:
-            """Push, unless that was done before the connection was lost."""
-            if is_again:
-                row = connection.execute(
-                    "select gen from onetape.past where series = %s and token = %s", (name, token)
-                ).fetchone()
-                if row is not None:
-                    return Head(row[0], token)
+            """Push; if that is refused, it may have been done before the connection was lost."""
             with self._pending() as done:
                 row = connection.execute(_PUSH, arguments | {"done": done}, binary=True).fetchone()
             assert row is not None
+            if is_again and row[1] is None:
+                made = connection.execute(
+                    "select gen from onetape.past where series = %s and token = %s", (name, token)
+                ).fetchone()
+                row = (True, made[0]) if made else row
             if not row[0]:
                 error = OvertakenError(
                     f"another host has taken over the fetch of {name}, because this one did not report "
@@ -434,14 +442,14 @@ class PostgresFiles:
     ) -> Granted:
         """Take, extend or free a lease; see :meth:`.SharedFiles.lease`.
 
-        With ``is_first``, the lease of another process of this host is taken over.
+        With ``is_first``, the lease of another process of this host is taken over, if that fetches.
         """
 
         def work(connection: psycopg.Connection[Any], _: bool) -> Any:
             """Run the statement and return its row."""
             arguments = {
                 "name": name,
-                "owner": f"{self.host}:{owner}",
+                "owner": owner,
                 "secs": float(seconds),
                 "pages": pages,
                 "patience": float(patience_s),
@@ -454,12 +462,11 @@ class PostgresFiles:
                 return connection.execute(_LEASE, arguments | {"done": done}).fetchone()
 
         held, got, heads, days = self.run(work)
-        mine = held == f"{self.host}:{owner}"
         known = {
             key: Head(gen, bytes.fromhex(token)) for key, (gen, token) in (heads or {}).items()
         }
         fact = None if days is None else (days[0], float(days[1]))
-        return Granted(owner if mine else held or "", got or 0, known if mine else None, fact)
+        return Granted(held or "", got or 0, known if held == owner else None, fact)
 
     def take(
         self,
@@ -506,6 +513,14 @@ class PostgresFiles:
 
         waits, known = self.run(work)
         return waits, {name: (value, float(age)) for name, (value, age) in (known or {}).items()}
+
+
+def _briefly(connection: psycopg.Connection[Any], statement: str) -> list[Any]:
+    """Return the rows of a statement without arguments that does not wait long for a lock."""
+    guarded = f"set local lock_timeout = '{LOCK_WAIT}'; {statement}"  # one transaction
+    cursor = connection.execute(guarded)
+    cursor.nextset()
+    return cursor.fetchall()
 
 
 def _read(

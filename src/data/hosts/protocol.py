@@ -128,15 +128,16 @@ class SharedFiles(Protocol):
         name: str,
         seen: Head,
         changes: Sequence[FileChange],
-        gone: Sequence[str],
+        gone: list[str] | None,
         owner: str,
         *,
         frees: bool,
     ) -> Head | None:
         """Change the files of a series whose state is ``seen``; return its new state.
 
-        The result is None if the state is another one. ``owner`` must hold the lease of the series,
-        which ends with this change if ``frees`` is set.
+        ``gone`` are the paths of removed files; None means all files that are not in ``changes``. The
+        result is None if the state is another one. ``owner`` must hold the lease of the series, which
+        ends with this change if ``frees`` is set.
 
         Raises:
             OvertakenError: Another owner holds the lease; it is final.
