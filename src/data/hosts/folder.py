@@ -52,7 +52,7 @@ from .decisions import book_of, is_shared_file, key_of, lacking, name_of, symbol
 from .leases import held, pairs_of
 from .notes import Note, NotedFile, Notes
 from .postgres import PostgresFiles, corrupt
-from .protocol import FileChange, Head, Seen, StoredFile, StoredSeries
+from .protocol import FileBytes, Head, Seen, StoredSeries
 from .turn import HeldLease, current_lease
 
 log = logging.getLogger(__name__)
@@ -313,7 +313,7 @@ class SharedFolder(BarStore):
         self.notes.keep(part.name, Note(stored.head, files))
 
     def _checked(
-        self, part: _Part, file: StoredFile, known: NotedFile | None
+        self, part: _Part, file: FileBytes, known: NotedFile | None
     ) -> tuple[Path, int, bytes, Any]:
         """Return a file's path, and the position, bytes and hash of what is to be written to it.
 
@@ -496,7 +496,7 @@ class SharedFolder(BarStore):
 
         Unless the note is current, all other files on the server are removed.
         """
-        now, changes = self._files(part), list[FileChange]()
+        now, changes = self._files(part), list[FileBytes]()
         files = {path: file for path, file in note.files.items() if path in now}
         for path, state in now.items():
             known = files.get(path)
@@ -526,7 +526,7 @@ class SharedFolder(BarStore):
         state: FileState,
         known: NotedFile | None,
         old: Handle | None,
-    ) -> tuple[FileChange, NotedFile]:
+    ) -> tuple[FileBytes, NotedFile]:
         """Return what is new in a file, and the file as it is now."""
         file, start = part.folder / path, 0
         if known is not None and old is not None and state.size >= known.state.size:
@@ -552,7 +552,7 @@ class SharedFolder(BarStore):
                 start = len(head) if is_same else 0
             body = data[start:]
         noted = self._noted(file, state, hashed)
-        return FileChange(path, start, body, state.size, hashed.digest()), noted
+        return FileBytes(path, state.size, hashed.digest(), start, body), noted
 
     # --- files that the store does not have ---------------------------------------------------
 

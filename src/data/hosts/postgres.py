@@ -28,12 +28,11 @@ from ..errors import (
 from ..runtime.compute_slots import waiting_with_locks
 from ..runtime.forks import close_before_fork
 from .protocol import (
-    FileChange,
+    FileBytes,
     Granted,
     Head,
     Seen,
     SeriesName,
-    StoredFile,
     StoredSeries,
 )
 from .schema import CHUNKS, FORMAT, LOCK_WAIT, SCRIPT
@@ -351,7 +350,7 @@ class PostgresFiles:
         self,
         name: str,
         seen: Head,
-        changes: Sequence[FileChange],
+        changes: Sequence[FileBytes],
         gone: list[str] | None,
         owner: str,
         *,
@@ -361,7 +360,7 @@ class PostgresFiles:
 
         If the server's answer is lost, the token shows whether the change was made.
         """
-        paths, starts, bodies, sizes, digests = (
+        paths, sizes, digests, starts, bodies = (
             zip(*changes, strict=True) if changes else ((), (), (), (), ())
         )
         token = os.urandom(8)
@@ -417,16 +416,14 @@ class PostgresFiles:
     @contextmanager
     def _pending(self) -> Iterator[str]:
         """Yield the changes of counts to send, as JSON; those that were not sent wait on."""
-        done, self._done = self._done, []
-        try:
-            yield json.dumps(done)
-        except BaseException:
-            self._done = [*done, *self._done][-500:]
-            raise
+        count = len(self._done)
+        yield json.dumps(self._done[:count])
+        del self._done[:count]
 
     def settle(self, account: str, op: Sequence[Any]) -> None:
         """Send a change of counts with the next request; see :meth:`.SharedFiles.settle`."""
         self._done.append([account, *op])
+        del self._done[:-500]  # the server has been away for long
 
     def lease(
         self,
@@ -532,7 +529,7 @@ def _read(
         rows = connection.execute(CHUNKS, arguments, binary=True).fetchall()
     made: dict[str, StoredSeries] = {}
     for name, of_series in groupby(rows, key=lambda row: row[0]):
-        files, row = list[StoredFile](), tuple[Any, ...]()
+        files, row = list[FileBytes](), tuple[Any, ...]()
         for path, group in groupby(of_series, key=lambda row: row[4]):
             chunks = list(group)
             row = chunks[0]
@@ -542,14 +539,14 @@ def _read(
     return made
 
 
-def _file(path: str, rows: Sequence[Any]) -> StoredFile:
+def _file(path: str, rows: Sequence[Any]) -> FileBytes:
     """Return a file from its rows, which are in order."""
     _, _, _, _, _, size, digest, start, *_ = rows[0]
     if start is None:
-        return StoredFile(path, size, bytes(digest))
+        return FileBytes(path, size, bytes(digest))
     if any(row[9] is None for row in rows):
-        return StoredFile(path, -1, b"", start, b"")
-    return StoredFile(path, size, bytes(digest), start, b"".join(row[9] for row in rows))
+        return FileBytes(path, -1, b"", start, b"")
+    return FileBytes(path, size, bytes(digest), start, b"".join(row[9] for row in rows))
 
 
 def _decoded(data: str | bytes) -> Any:

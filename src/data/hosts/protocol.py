@@ -13,28 +13,12 @@ class Head(NamedTuple):
     token: bytes = b""
 
 
-class FileChange(NamedTuple):
-    """New bytes of a file, which replace everything from ``start`` on.
+class FileBytes(NamedTuple):
+    """A file of a series, with the bytes that replace everything from ``start`` on.
 
     Attributes:
         path: Path in the folder of the series.
-        start: Position of the first byte.
-        body: The bytes.
-        size, digest: Size and SHA-256 of the whole file afterwards.
-    """
-
-    path: str
-    start: int
-    body: bytes
-    size: int
-    digest: bytes
-
-
-class StoredFile(NamedTuple):
-    """A file of a series, with the bytes that a host does not have yet.
-
-    Attributes:
-        path, size, digest: As in :class:`FileChange`.
+        size, digest: Size and SHA-256 of the whole file.
         start: Position of the first byte of ``body``.
         body: The bytes from there to the end; None if the host has the whole file.
     """
@@ -57,7 +41,7 @@ class StoredSeries(NamedTuple):
 
     head: Head
     is_known: bool
-    files: Sequence[StoredFile]
+    files: Sequence[FileBytes]
 
 
 class SeriesName(NamedTuple):
@@ -127,7 +111,7 @@ class SharedFiles(Protocol):
         self,
         name: str,
         seen: Head,
-        changes: Sequence[FileChange],
+        changes: Sequence[FileBytes],
         gone: list[str] | None,
         owner: str,
         *,
