@@ -111,10 +111,10 @@ def _attach(args: argparse.Namespace) -> Report:
 
     done = dict(attach(store))
     state = host_state(store)
-    line = f"{counted(len(done), 'symbol')} attached, {counted(sum(done.values()), 'series')}"
     left_out = {str(series): reason for series, reason in store.left_out.items()}
     document = {"symbols": done, "left_out": left_out} | state.to_json()
-    lines = [Line(line, "bold")]
+    series = counted(sum(done.values()), "series")
+    lines = [Line(f"{counted(len(done), 'symbol')} attached, {series}", "bold")]
     for series, reason in left_out.items():
         lines.append(Line(f"  not all bars of {series} were offered: {reason}", "red"))
     if (before := store.notes.folder / "before").exists():
@@ -132,8 +132,7 @@ def _detach(args: argparse.Namespace) -> Report:
     lines = [Line(f"{folder} is a cache of one machine", "bold")]
     if before is not None:
         lines.append(Line(f"  files that the store had replaced: {before}"))
-    kept = None if before is None else str(before)
-    return Report({"folder": str(folder), "before": kept}, lines)
+    return Report({"folder": str(folder), "before": before and str(before)}, lines)
 
 
 def _verify(args: argparse.Namespace) -> Report:

@@ -142,8 +142,7 @@ class SharedLeases(Leases):
                 about=held.pairs,
                 is_first=bool(first and first.pop()),
             )
-            is_mine = granted.owner == held.owner
-            return granted if is_mine else Holder(granted.owner, granted.pages)
+            return Holder(granted.owner, granted.pages) if granted.heads is None else granted
 
         granted, has_waited = first_free(acquire, self._clock, deadline, "host")
         lease = replace(lease, has_waited=lease.has_waited or has_waited)

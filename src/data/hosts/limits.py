@@ -45,7 +45,6 @@ _TYPES: dict[str, tuple[Any, Any, float]] = {
     "unknown": (UnknownSymbol, tuple[_Time, _Time, int], 8 * _DAY_S),
 }
 _Day = tuple[str, str, str, str, int, int, str, int, int, float]
-_DAYS_S = 8 * _DAY_S
 _MOST_DAYS = 2_000
 
 
@@ -260,7 +259,7 @@ class SharedLimits:
                 name = self._name()
                 for op in made.ops:
                     self._shared.settle(name, op)
-            kept_s = {kind: kept for kind, (*_, kept) in _TYPES.items()} | {"days": _DAYS_S}
+            kept_s = {kind: kept for kind, (*_, kept) in _TYPES.items()} | {"days": 8 * _DAY_S}
             values = {
                 self._name_of(fact): (value, kept_s[fact[0]]) for fact, value in made.values.items()
             }

@@ -89,6 +89,9 @@ class _Connection(psycopg.Connection[Any]):
 
     heard: Callable[[], object] = staticmethod(lambda: None)
 
+    def __del__(self, *_: Any) -> None:
+        """Warn of nothing: a program ends with its connection open, which the server notices."""
+
     def wait(self, gen: PQGen[T], interval: float = _POLL_S, *timeout: Any, **more: Any) -> T:
         """Run one operation; fail if it takes too long.
 
