@@ -85,12 +85,11 @@ def _vendors(state: HostState) -> list[Any]:
     """Return a table of vendors: the limits that all hosts together have used, or the pause."""
     rows = []
     for vendor in state.vendors:
-        windows = vendor.used.items()
-        used = ", ".join(f"{n:g} in {duration(float(w.rstrip('s')))}" for w, n in windows)
+        counts = [f"{n:g} in {duration(float(w.rstrip('s')))}" for w, n in vendor.used.items()]
         paused = (
             f"{vendor.endpoint} paused for {duration(vendor.paused_s)}: {vendor.reason}".strip()
         )
-        rows.append((vendor.vendor, used or paused))
+        rows.append((vendor.vendor, ", ".join(counts) or paused))
     return [TextTable(["vendor", "used, or paused"], rows)] if rows else []
 
 
