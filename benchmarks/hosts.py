@@ -17,7 +17,7 @@ from onetape.data.cache.values import Commit, CommitPiece
 from onetape.data.clock import ManualClock
 from onetape.data.hosts.folder import SharedFolder
 from onetape.data.hosts.postgres import PostgresFiles
-from onetape.data.hosts.protocol import FileChange, Head
+from onetape.data.hosts.protocol import FileBytes, Head
 from onetape.data.model.bars import BarTable
 from onetape.data.model.instant import DAY_MS, MINUTE_MS, year_start
 from onetape.data.model.kind import Basis, Kind
@@ -89,10 +89,10 @@ def _push(url: str) -> Row:
         def push() -> None:
             n = next(numbers)
             changes = [
-                FileChange(path, 0 if path.endswith("json") else n * len(body), body, 1, b"x" * 32)
+                FileBytes(path, 1, b"x" * 32, 0 if path.endswith("json") else n * len(body), body)
                 for path, body in bodies.items()
             ]
-            made = shared.push("BENCH/1d", head[0], changes, (), "x", frees=False)
+            made = shared.push("BENCH/1d", head[0], changes, [], "x", frees=False)
             assert made is not None
             head[0] = made
 

@@ -392,6 +392,10 @@ def test_the_hosts_commands_attach_verify_report_and_detach_a_cache(
     monkeypatch.setenv("ONETAPE_STORE", log_url)
     code, document = run("status")
     assert code == 1 and document["state"] == "not attached" and "attach" in str(document["reason"])
+    fetch = "fetch", "BTCUSDT", "1h", "--start", "2024-06-02", "--end", "2024-06-02"
+    assert main([*fetch, "--cache-dir", str(tmp_path / "own"), "--config", str(rules)]) == 0
+    shown = capsys.readouterr()
+    assert "not stored: the cache folder" in shown.out and "ResourceWarning" not in shown.err
     code, document = run("attach")
     assert code == 0 and document["state"] == "in step" and document["symbols"] == {"BTCUSDT": 1}
     assert run("verify", "--deep") == (0, {"deep": True, "differ": [], "ok": True})

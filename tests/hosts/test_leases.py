@@ -16,7 +16,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.errors import OvertakenError
 from src.data.hosts.folder import SharedFolder
-from src.data.hosts.leases import SharedLeases
+from src.data.hosts.leases import SharedLeases, held
 from src.data.hosts.postgres import PostgresFiles
 from src.data.hosts.turn import HeldLease, current_lease
 from src.data.model.series import SeriesKey
@@ -185,6 +185,13 @@ def test_another_process_of_a_host_takes_over_and_another_host_waits(
         leases = SharedLeases(PostgresFiles(log_url, name), clock, lambda own=own: own)  # type: ignore[misc]
         calls.append(Call(leases, deadline=Deadline(clock, 0)))
     assert [call.lease.is_held for call in calls] == [True, False, True]
+
+
+def test_a_fetch_does_not_end_a_change_of_another_process_of_the_host(log_url: str) -> None:
+    one, other = PostgresFiles(log_url, "host"), PostgresFiles(log_url, "host")
+    with held(one, "AAPL/1d", 0.0) as lease:
+        assert other.lease("AAPL/1d", "host:x", 30, is_first=True).owner == lease.owner
+    assert other.lease("AAPL/1d", "host:x", 30, is_first=True).owner == "host:x"
 
 
 def test_the_latest_states_come_with_the_lease_once(host: Hosts) -> None:

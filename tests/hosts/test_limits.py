@@ -360,9 +360,7 @@ def test_a_circuit_that_this_hosts_own_network_opened_is_not_shared(
     assert server.run("select name from onetape.fact where name like 'circuit%'") == []
 
 
-@pytest.mark.parametrize(
-    "value", ["{}", "[1]", '"x"', "[1e300, 0]", "[-1, -1]", '[1e9, "x"]', "null", "[[], []]"]
-)
+@pytest.mark.parametrize("value", ["{}", "[1]", '"x"', '[1e9, "x"]', "null", "[[], []]"])
 def test_a_hostile_fact_is_ignored(host: Hosts, server: Server, value: str) -> None:
     a, b = host("a", per_minute=9), host("b", per_minute=9)
     a.pause(100)

@@ -67,6 +67,7 @@ OTHER = SeriesKey("ZM", DAILY.timeframe)
 SPLIT_DAY = date(2024, 2, 1)
 SPLIT = Action(SPLIT_DAY, "split", at(31), 4.0, 1.0, source="acme", fetched_at=at(40))
 Host = Callable[[str], SharedFolder]
+CUT = "update onetape.chunk set body = '' where path like '%.gz'"
 
 
 @pytest.fixture
@@ -576,6 +577,12 @@ def test_a_server_that_accepts_no_changes_or_is_locked_is_like_one_that_is_away(
             a.shared._away_until_s = 0.0
         waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
         assert sql(log_url, waiting) == [(0,)], "no connection of ours waits on"
+    with psycopg.connect(log_url) as db:
+        db.execute("lock table onetape.fact, onetape.spent")
+        a.shared._away_until_s = 0.0
+        assert "locked for" in host_state(a).reason
+        a.shared._away_until_s = 0.0
+        assert sql(log_url, waiting) == [(0,)], "nor of a report"
     a.commit(DAILY, bars(3, 4))
     assert shown(a) == [0, 1, 2, 3]
 
@@ -724,6 +731,106 @@ def test_without_the_token_a_restored_server_is_not_noticed(
     assert shown(a) != shown(c) and a.position(DAILY) == c.position(DAILY)
 
 
+def test_a_store_restored_from_a_dump_into_the_running_server_gets_all_lost_bars_back(
+    host: Host, log_url: str
+) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    a.pull([PAIR])
+    with restored(log_url):
+        a.commit(OTHER, bars(0, 2))
+    sql(log_url, "create table other (like onetape.series including all)", "insert into other table "
+        "onetape.series", "drop table onetape.series", "alter table other rename to series",
+        "alter table series set schema onetape")  # fmt: skip
+    new(log_url, a.root).pull([PAIR])
+    c = host("c")
+    c.pull([(OTHER.symbol, OTHER.timeframe)])
+    assert shown(c, OTHER) == [0, 1]
+
+
+def test_a_commit_right_after_a_restore_comes_after_the_lost_ones(host: Host, log_url: str) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 3))
+    with restored(log_url):
+        a.commit(DAILY, bars(3, 6))
+    host("c").commit(DAILY, bars(20, 22))
+    a.commit(DAILY, bars(6, 7))
+    assert shown(a) == [*range(7), 20, 21]
+
+
+def test_a_series_that_cannot_be_offered_after_a_restart_hinders_no_other(
+    host: Host, log_url: str
+) -> None:
+    a, c = host("a"), host("c")
+    a.commit(DAILY, bars(0, 3))
+    a.commit(OTHER, bars(0, 3))
+    with restored(log_url):
+        a.commit(DAILY, bars(3, 6))
+    c.commit(DAILY, bars(20, 22))
+    c.commit(OTHER, bars(3, 6))
+    sql(log_url, f"{CUT} and series like 'AAPL/%'")
+    assert restarted(a).pull([(OTHER.symbol, OTHER.timeframe)])
+    assert shown(a, OTHER) == list(range(6))
+
+
+class Full(Disk):
+    """A disk on which some calls fail for paths with a word, as long as it is full."""
+
+    is_full = False
+
+    def __init__(self, word: str, *calls: str) -> None:
+        super().__init__()
+        self._word, self._calls = word, calls
+
+    def perform(self, step: Any, call: Any) -> Any:
+        if self.is_full and step.name in self._calls and self._word in f"{step.path} {step.target}":
+            raise OSError(28, "No space left on device")
+        return call()
+
+
+def test_lost_bars_that_cannot_be_kept_aside_stay_where_they_are(
+    host: Host, shared: PostgresFiles, log_url: str, tmp_path: Path
+) -> None:
+    disk = Full("_hosts", "link", "create")
+    a = SharedFolder(shared, tmp_path / "a", disk, ManualClock(NOW))
+    a.commit(DAILY, bars(0, 3))
+    with restored(log_url):
+        a.commit(DAILY, bars(3, 6))
+    host("c").commit(DAILY, bars(20, 22))
+    disk.is_full = True
+    with pytest.raises(StorageError, match="space"):
+        a.pull([PAIR])
+    assert shown(a) == list(range(6))
+    disk.is_full = False
+    a.pull([PAIR])
+    assert shown(a) == [*range(6), 20, 21]
+
+
+@pytest.mark.parametrize("calls", range(1, 60) if FULL else (4, 6, 8, 15))
+def test_a_host_killed_while_it_offers_lost_bars_loses_none(
+    log_url: str, tmp_path: Path, calls: int
+) -> None:
+    a = new(log_url, tmp_path / "a")
+    a.commit(DAILY, bars(0, 3))
+    with restored(log_url):
+        a.commit(DAILY, bars(3, 6))
+        a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
+    c = new(log_url, tmp_path / "c")
+    c.commit(DAILY, bars(20, 22))
+    c.add_actions("AAPL", [], Span(at(0), at(60)), "other", at(40))
+
+    def work() -> None:
+        disk = Deadly()
+        disk.left = calls
+        new(log_url, tmp_path / "a", disk).pull([PAIR])
+
+    assert ended(fork(work)) in (0, -signal.SIGKILL)
+    for store in (new(log_url, tmp_path / "a"), c):
+        store.pull([PAIR])
+        assert shown(store) == [*range(6), 20, 21]
+        assert {one.source for one in store.actions("AAPL").answers} == {"acme", "other"}
+
+
 # --- a folder that is damaged --------------------------------------------------------------------
 
 
@@ -783,9 +890,41 @@ def test_without_the_comparison_of_files_and_note_an_interrupted_pull_damages_a_
     with monkeypatch.context() as patch:
         patch.setattr(SharedFolder, "_compared", lambda _self, _part, note: (note, ()))
         with pytest.raises(CorruptEntryError):
-            b.pull([PAIR])
+            host("b").pull([PAIR])  # another process, which has not hashed the file
     b.pull([PAIR])
     assert contents(a) == contents(b)
+
+
+def test_a_host_that_only_pulls_keeps_to_the_limits_for_its_folder(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 3))
+    entered = Mock(side_effect=StorageError("no room"))
+    monkeypatch.setattr(b.listener, "committing", entered)
+    with pytest.raises(StorageError, match="no room"):
+        b.pull([PAIR])
+    assert shown(b) == []
+
+
+def test_bytes_are_appended_to_what_another_process_has_written(
+    log_url: str, tmp_path: Path
+) -> None:
+    """A process that knows the hash of a file, which another one has replaced by one of the same size."""
+    one, other = (new(log_url, tmp_path / "a") for _ in range(2))
+    one.commit(DAILY, bars(0, 20))
+    path = one.parts.lane(DAILY).paths.folder / "2024.csv.gz"
+    for n in range(9):
+        one.commit(DAILY, bars(3, 5, shift=0.007 * (n + 1)))
+        size = path.stat().st_size
+        other.commit(DAILY, bars(3, 5, shift=0.001 * (n + 1)))
+        if path.stat().st_size == size:
+            break
+    assert path.stat().st_size == size
+    one.commit(DAILY, bars(20, 22))
+    c = new(log_url, tmp_path / "c")
+    c.pull([PAIR])
+    assert shown(c) == list(range(22)) and contents(c) == contents(one)
 
 
 def test_an_evicted_year_comes_back_and_a_copied_folder_is_in_step(
@@ -806,15 +945,7 @@ def test_an_evicted_year_comes_back_and_a_copied_folder_is_in_step(
 def test_a_full_disk_on_one_host_loses_no_bar(
     host: Host, tmp_path: Path, shared: PostgresFiles
 ) -> None:
-    class Full(Disk):
-        is_full = False
-
-        def perform(self, step: Any, call: Any) -> Any:
-            if self.is_full and step.name == "write" and ".csv.gz" in str(step.path):
-                raise OSError(28, "No space left on device")
-            return call()
-
-    disk, a = Full(), host("a")
+    disk, a = Full(".csv.gz", "write"), host("a")
     b = SharedFolder(shared, tmp_path / "b", disk, ManualClock(NOW))
     a.commit(DAILY, bars(0, 3))
     b.pull([PAIR])
@@ -874,6 +1005,16 @@ def test_hostile_rows_are_refused_with_the_name_of_the_series(
     assert [one.series for one in verify(a, deep=True)] == [DAILY]
 
 
+def test_a_series_with_hostile_rows_can_be_cleared_by_any_host(host: Host, log_url: str) -> None:
+    a, c = host("a"), host("c")
+    a.commit(DAILY, bars(0, 3))
+    sql(log_url, CUT)
+    c.clear("AAPL", DAILY.timeframe)
+    c.commit(DAILY, bars(5, 7))
+    a.pull([PAIR])
+    assert shown(a) == shown(c) == [5, 6] and contents(a) == contents(c)
+
+
 def test_a_huge_file_is_refused_before_it_is_sent(
     log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -925,8 +1066,12 @@ def test_a_schema_of_another_program_and_a_user_without_rights_get_a_clear_error
         with pytest.raises(StorageError, match="permission denied") as caught:
             guest.pull([PAIR])
         assert "own the schema onetape" in str(caught.value.hint)
+        sql(log_url, "grant usage on schema onetape to guest",
+            "grant select on all tables in schema onetape to guest")  # fmt: skip
+        state = host_state(guest)
+        assert state.state == "cut off" and "lets this user change nothing" in state.reason
     finally:
-        sql(log_url, "drop role guest")
+        sql(log_url, "drop owned by guest", "drop role guest")
 
 
 # --- folders that may not take part --------------------------------------------------------------
@@ -1001,6 +1146,17 @@ def test_a_folder_that_two_machines_mount_is_refused(
     monkeypatch.setattr(notes_module.time, "time", lambda: now + 180)
     later.commit(DAILY, bars(3, 4))
     assert shared.names({})[0].head.gen == 2
+
+
+def test_a_folder_copied_while_it_is_in_use_is_another_host(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host("a").commit(DAILY, bars(0, 3))
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    monkeypatch.setattr(notes_module, "this_machine", lambda: ("another", 0.0))
+    host("copy").commit(DAILY, bars(3, 4))
+    with pytest.raises(StorageError, match="in use by another host"):
+        host("a").commit(DAILY, bars(4, 5))
 
 
 def test_a_folder_with_bars_must_be_attached_before_use(host: Host, tmp_path: Path) -> None:

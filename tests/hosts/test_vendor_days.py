@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -23,10 +22,8 @@ from src.data.model.coverage import VendorDay
 from src.data.model.instant import DAY_MS, HOUR_MS
 from src.data.model.span import Span
 from src.data.net.sender_pool import Senders
-from src.data.net.state import State
 from src.data.vendors.network import Network
 from tests.cache.bars import DAILY
-from tests.cache.counts import FULL
 from tests.e2e.fixed_vendor import FixedVendor, at
 from tests.e2e.scripted_vendor import route_to
 from tests.net.scripted import NOW_MS
@@ -180,67 +177,11 @@ def test_each_host_uses_its_own_copy_while_the_server_is_unreachable(
     assert a.miss() == b.miss() == by_vendor(FOUND[1:5])
 
 
-_GOOD = ["bolt", "XNYS", "1h", "2023-11-09", at("2023-11-09"), at("2023-11-10"), "missing", 9, 8]
-_LEFT_S = 86_400.0
-
-
-def _row(**changes: Any) -> list[Any]:
-    names = ("vendor", "calendar", "step", "day", "start", "end", "condition", "symbols", "lacking")
-    return [*(dict(zip(names, _GOOD, strict=True)) | changes).values()]
-
-
-_HOSTILE: dict[str, list[Any]] = {
-    "short": [_row()[:-1]],
-    "null": [None],
-    "object": [{}],
-    "nulls": [[None] * 9],
-    "number as a name": [_row(vendor=5)],
-    "no name": [_row(vendor="")],
-    "long name": [_row(vendor="x" * 65)],
-    "control character": [_row(vendor="a\x1b]0;x")],
-    "line": [_row(calendar="a\nb")],
-    "long timeframe": [_row(step="x" * 65)],
-    "not a date": [_row(day="soon")],
-    "no such date": [_row(day="2023-02-30")],
-    "date of another session": [_row(day="2023-11-01")],
-    "first year": [_row(day="0001-01-01", start=-62_135_596_800_000, end=-62_135_510_400_000)],
-    "far ahead": [_row(day="2099-01-05", start=at("2099-01-05"), end=at("2099-01-06"))],
-    "last year": [_row(day="9999-12-31", start=at("9999-12-31"), end=at("9999-12-31") + HOUR_MS)],
-    "all times": [_row(end=at("2099-01-01"))],
-    "backwards": [_row(end=at("2023-11-08"))],
-    "empty": [_row(end=at("2023-11-09"))],
-    "huge time": [_row(start=10**300)],
-    "text as a time": [_row(start="x")],
-    "condition": [_row(condition="available")],
-    "no symbols": [_row(symbols=0, lacking=0)],
-    "more than all": [_row(symbols=3, lacking=4)],
-    "negative": [_row(lacking=-1)],
-    "huge count": [_row(symbols=10**15, lacking=10**15)],
-}
-
-
 def _write(server: Server, value: str) -> None:
     """Replace the fact of all days, with an expiry far away."""
     with psycopg.connect(server.url, autocommit=True) as db:
         statement = "update onetape.fact set value = %s, until = 'infinity' where name = 'days'"
         assert db.execute(statement, (value,)).rowcount == 1  # type: ignore[call-overload]
-
-
-@pytest.mark.parametrize("names", [[name] for name in _HOSTILE] if FULL else [list(_HOSTILE)])
-def test_a_hostile_day_is_ignored_and_the_others_stay(
-    host: Callable[..., Host], server: Server, tmp_path: Path, names: list[str]
-) -> None:
-    a, b = host("a"), host("b")
-    a.find(FOUND[:1])
-    hostile = [row for name in names for row in _HOSTILE[name]]
-    rows = [[*row, _LEFT_S] if isinstance(row, list) else row for row in hostile]
-    good = [*FOUND[1].key, *FOUND[1].span, "missing", FOUND[1].symbols, FOUND[1].lacking, _LEFT_S]
-    _write(server, json.dumps([*rows, good, *rows]))
-    assert b.miss() == [FOUND[1]]
-    known, left = a.find(FOUND[2:3])
-    assert known == [FOUND[1]] and left == by_vendor(FOUND[1:3])
-    for one in ("a", "b"):  # what is stored can be read by the next process
-        assert State(tmp_path / one, a.clock).run(lambda own: own.vendor_days())
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from ..errors import CacheError
 from ..model.timeframe import Timeframe
-from .lookup import Hit, LookupResult
 
 if TYPE_CHECKING:
     from ..cache.store import BarStore
@@ -21,20 +20,11 @@ _up_to_date: ContextVar[frozenset[tuple[str, Timeframe]]] = ContextVar(
 )
 
 
-def find_up_to_date(
-    find: Callable[[BarsQuery], LookupResult], store: BarStore, query: BarsQuery
-) -> LookupResult:
-    """Look a query up, and once more if it misses and other hosts have stored something."""
-    result = find(query)
-    if not isinstance(result, Hit) and _pull_series(store, query):
-        return find(query)
-    return result
-
-
-def _pull_series(store: BarStore, query: BarsQuery) -> bool:
+def pull_series(store: BarStore, query: BarsQuery) -> bool:
     """Update a query's series from a store shared by many hosts; return whether any series changed.
 
-    A failure is not reported here, because the next attempt to store data will report it.
+    To be called after a miss, because a hit does not contact other hosts. A failure is not reported here,
+    because the next attempt to store data will report it.
     """
     pair = query.instrument.symbol, query.timeframe
     if query.offline or query.version is not None or pair in _up_to_date.get():

@@ -259,7 +259,7 @@ class PhaseSnapshot:
         book: Splits and dividends of its symbol; empty if they are damaged.
         before: View from the previous phase. Decisions are not based on it, but a read may start
             from it, because the series is checked again after every read.
-        position: Entry of the shared log on which the phase is based; None without such a log.
+        position: Number of the shared state on which the phase is based; None if none is shared.
     """
 
     now_ms: int | None = None
@@ -500,7 +500,7 @@ class SeriesStore:
         return book.for_bars_of(self._query.action_key).by_date(instrument)
 
     def _note_position(self) -> None:
-        """Remember the log position of a phase's first read; its later reads may be newer."""
+        """Remember the shared state of a phase's first read; its later reads may be newer."""
         if self.snapshot.position is None:
             self.snapshot.position = self._store.position(self._key)
 

@@ -21,7 +21,7 @@ from .answer.answer import Answer, Rows, frame_of, note_empty, note_ended, note_
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
-from .pulls import find_up_to_date, pulled_together
+from .pulls import pull_series, pulled_together
 from .selection.lanes import LaneFinder
 from .turns import FindLeases, Turns
 from .validity import Expiry
@@ -126,7 +126,9 @@ class BarsService:
         with self._observer.call(query, self._checks.min_quality_score) as call:
             result: LookupResult = self._answers.find(query) if in_memory else MISS
             if not isinstance(result, Hit):
-                result = find_up_to_date(self.find_stored, self._store, query)
+                result = self.find_stored(query)
+                if not isinstance(result, Hit) and pull_series(self._store, query):
+                    result = self.find_stored(query)
             if isinstance(result, Hit):
                 return finish(query, call, result.answer, result.rows)
             call.missed(self._store.actions)

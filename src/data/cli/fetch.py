@@ -237,5 +237,7 @@ def _frame_shown(
     for reason in by_reason(left_out):
         yield styled(f"not asked: {reason}", "dim")
     yield from gaps_shown(provenance)
+    for problem in provenance["problems"]:
+        yield styled(problem, "yellow")
     for path in written:
         yield Line(f"written: {path}")

@@ -85,12 +85,11 @@ def _vendors(state: HostState) -> list[Any]:
     """Return a table of vendors: the limits that all hosts together have used, or the pause."""
     rows = []
     for vendor in state.vendors:
-        windows = vendor.used.items()
-        used = ", ".join(f"{n:g} in {duration(float(w.rstrip('s')))}" for w, n in windows)
+        counts = [f"{n:g} in {duration(float(w.rstrip('s')))}" for w, n in vendor.used.items()]
         paused = (
             f"{vendor.endpoint} paused for {duration(vendor.paused_s)}: {vendor.reason}".strip()
         )
-        rows.append((vendor.vendor, used or paused))
+        rows.append((vendor.vendor, ", ".join(counts) or paused))
     return [TextTable(["vendor", "used, or paused"], rows)] if rows else []
 
 
@@ -111,10 +110,10 @@ def _attach(args: argparse.Namespace) -> Report:
 
     done = dict(attach(store))
     state = host_state(store)
-    line = f"{counted(len(done), 'symbol')} attached, {counted(sum(done.values()), 'series')}"
     left_out = {str(series): reason for series, reason in store.left_out.items()}
     document = {"symbols": done, "left_out": left_out} | state.to_json()
-    lines = [Line(line, "bold")]
+    series = counted(sum(done.values()), "series")
+    lines = [Line(f"{counted(len(done), 'symbol')} attached, {series}", "bold")]
     for series, reason in left_out.items():
         lines.append(Line(f"  not all bars of {series} were offered: {reason}", "red"))
     if (before := store.notes.folder / "before").exists():
@@ -132,8 +131,7 @@ def _detach(args: argparse.Namespace) -> Report:
     lines = [Line(f"{folder} is a cache of one machine", "bold")]
     if before is not None:
         lines.append(Line(f"  files that the store had replaced: {before}"))
-    kept = None if before is None else str(before)
-    return Report({"folder": str(folder), "before": kept}, lines)
+    return Report({"folder": str(folder), "before": before and str(before)}, lines)
 
 
 def _verify(args: argparse.Namespace) -> Report:

@@ -1,4 +1,4 @@
-"""One log for many hosts: PostgreSQL stores the commits in order, and each cache folder is a copy.
+"""Files of series that many hosts share: PostgreSQL stores their bytes, and each cache folder is a copy.
 
 This package is imported only if ``store:`` or ``ONETAPE_STORE`` names a server.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
@@ -16,7 +15,6 @@ from ..config.rules import StoreRules
 from ..errors import MissingExtraError, install_line
 from ..net.leases import Leases, process_space
 from ..net.state import State, boot
-from ..runtime.forks import renew_after_fork
 
 if TYPE_CHECKING:
     from .leases import SharedLeases
@@ -79,9 +77,7 @@ class _Servers:
     """The server at each address, shared by all stores of this process. Thread-safe; usable after a fork."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._made: dict[tuple[str, Path | None], PostgresFiles] = {}
-        renew_after_fork(self)
 
     def of(self, rules: StoreRules, state_dir: Path | None) -> PostgresFiles:
         """Return the server named in the rules.
@@ -90,17 +86,12 @@ class _Servers:
         """
         from .postgres import PostgresFiles
 
-        with self._lock:
-            key = rules.url, state_dir
-            if key not in self._made:
-                place = f"{boot()}|{process_space()}|{state_dir}"
-                host = sha256(place.encode()).hexdigest()[:16]
-                self._made[key] = PostgresFiles(rules.url, host)
-            return self._made[key]
-
-    def after_fork(self) -> None:
-        """Replace the lock in a forked child."""
-        self._lock = threading.Lock()
+        key = rules.url, state_dir
+        if key not in self._made:
+            place = f"{boot()}|{process_space()}|{state_dir}"
+            host = sha256(place.encode()).hexdigest()[:16]
+            self._made.setdefault(key, PostgresFiles(rules.url, host))
+        return self._made[key]
 
 
 _servers = _Servers()

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..cache.layout import SHARED, Layout
+from ..cache.layout import ACTIONS, SHARED, Layout
 from ..disk.files import Disk
+
+_OURS = (
+    "store.json",
+    "server.json",
+    "host.json",
+    "notes",
+    "aside",
+    "moving",
+    "replaced",
+    "samples",
+)
 
 
 def detach(root: Path) -> Path | None:
@@ -22,7 +33,10 @@ def detach(root: Path) -> Path | None:
         disk.remove_whole(folder / "replaced")
         disk.replace(own, folder / "replaced")
         disk.replace(aside.lane(key).folder, own)
-    for name in ("store.json", "server.json", "host.json", "notes", "aside", "replaced", "samples"):
+    for symbol in disk.list(aside.ohlcv):
+        if disk.stat(book := aside.ohlcv / symbol / ACTIONS) is not None:
+            disk.replace(book, Layout(root).ohlcv / symbol / ACTIONS)
+    for name in _OURS:
         disk.remove_whole(folder / name)  # the first decides
     before = folder / "before"
     return before if disk.list(before) else None

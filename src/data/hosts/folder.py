@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import groupby
@@ -33,6 +32,7 @@ from ..disk.calls import FileState
 from ..disk.files import Handle
 from ..errors import (
     CacheError,
+    CorruptEntryError,
     DataError,
     FormatVersionError,
     KindMismatchError,
@@ -46,12 +46,13 @@ from ..model.span import Span
 from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
 from ..net.deadline import ends_fetching
+from ..runtime.lru_cache import LruCache
 from ..vendors.registry import is_sample
 from .decisions import book_of, is_shared_file, key_of, lacking, name_of, symbol_of
 from .leases import held, pairs_of
 from .notes import Note, NotedFile, Notes
 from .postgres import PostgresFiles, corrupt
-from .protocol import FileChange, Head, Seen, StoredFile, StoredSeries
+from .protocol import FileBytes, Head, Seen, StoredSeries
 from .turn import HeldLease, current_lease
 
 log = logging.getLogger(__name__)
@@ -110,9 +111,8 @@ class SharedFolder(BarStore):
             lock_timeout_s=self._lock_timeout_s,
         )
         self._has_joined = False
-        # The hash of each growing file, so that an append needs no second look at the whole file.
-        self._hashes: dict[Path, tuple[int, Any]] = {}
-        self._hash_lock = threading.Lock()
+        # The hashes of growing files by their digests, so that an append need not read the whole file.
+        self._hashes = LruCache(256)
 
     def is_shared(self, key: SeriesKey) -> bool:
         """Return whether other hosts have a series: it is not a sample and not from a folder of files."""
@@ -206,9 +206,14 @@ class SharedFolder(BarStore):
         noted = {name: note.head for name in self.notes.names() if (note := self.notes.read(name))}
         listed = {row.name: row for row in self.shared.names(noted)} if noted else {}
         lost = {name: _NOTHING for name in noted if name not in listed or not listed[name].is_known}
-        is_changed = self._update(
-            {n: (listed[n].head, 0) if n in listed else _NOTHING for n in lost}
-        )
+        heads = {n: (listed[n].head, 0) if n in listed else _NOTHING for n in lost}
+        try:
+            is_changed = self._update(heads)
+        except (LogUnreachableError, OvertakenError):
+            raise
+        except CacheError as error:  # of one series, which the next pull tries again
+            log.warning("not all lost bars are offered to the shared store: %s", error)
+            return True
         self.notes.keep_word("server.json", "started", started)
         return is_changed
 
@@ -254,7 +259,7 @@ class SharedFolder(BarStore):
         self._disk.make_folders(part.folder, durable=False)
         if stored is None:
             return self._push_whole(part)
-        with self._disk.lock(part.folder / ".lock", self._lock_timeout_s):
+        with self._making_room(part), self._disk.lock(part.folder / ".lock", self._lock_timeout_s):
             note = self.notes.read(part.name)
             compared, odd = self._compared(part, note or Note())
             if (note, odd) != (noted, seen.odd):  # another process was faster
@@ -270,6 +275,11 @@ class SharedFolder(BarStore):
             with self._telling_of_splits(part):
                 self._apply(part, compared, stored)
         return True
+
+    def _making_room(self, part: _Part) -> AbstractContextManager[None]:
+        """Let the block write bars within the limits for the size of the folder and its disk."""
+        key = key_of(part.name)
+        return nullcontext() if key is None else self.listener.committing(self._lane(key), Commit())
 
     def _apply(self, part: _Part, note: Note, stored: StoredSeries) -> None:
         """Write files, after all of them have been checked; those of ``note`` are as it says.
@@ -303,7 +313,7 @@ class SharedFolder(BarStore):
         self.notes.keep(part.name, Note(stored.head, files))
 
     def _checked(
-        self, part: _Part, file: StoredFile, known: NotedFile | None
+        self, part: _Part, file: FileBytes, known: NotedFile | None
     ) -> tuple[Path, int, bytes, Any]:
         """Return a file's path, and the position, bytes and hash of what is to be written to it.
 
@@ -315,7 +325,7 @@ class SharedFolder(BarStore):
             what = "is too large" if file.size < 0 else "lacks bytes"
             raise corrupt(part.name, f"{file.path} {what}")
         if start == size and file.path.endswith(_GROWING):
-            hashed = self._hashed(path, size).copy() if size else hashlib.sha256()
+            hashed = hashlib.sha256() if known is None else self._hashed(path, known).copy()
         else:
             body, start = (self._disk.read(path)[:start] if start else b"") + body, 0
             hashed = hashlib.sha256()
@@ -402,21 +412,15 @@ class SharedFolder(BarStore):
             raise StorageError(f"{path} has disappeared", hint="ask again")
         return state
 
-    def _hashed(self, path: Path, size: int) -> Any:
-        """Return the hash of a file, which has ``size`` bytes."""
-        known = self._hashes.get(path)
-        if known is not None and known[0] == size:
-            return known[1]
-        return hashlib.sha256(self._disk.read(path))
+    def _hashed(self, path: Path, noted: NotedFile) -> Any:
+        """Return the hash of a file that is as noted."""
+        return self._hashes.get(noted.digest) or hashlib.sha256(self._disk.read(path))
 
     def _noted(self, path: Path, state: FileState, hashed: Any) -> NotedFile:
+        noted = NotedFile(state, hashed.hexdigest())
         if path.name.endswith(_GROWING):
-            with self._hash_lock:
-                self._hashes.pop(path, None)
-                self._hashes[path] = state.size, hashed
-                while len(self._hashes) > 256:
-                    del self._hashes[next(iter(self._hashes))]
-        return NotedFile(state, hashed.hexdigest())
+            self._hashes.put(noted.digest, hashed, 1)
+        return noted
 
     # --- pushes ----------------------------------------------------------------------------------
 
@@ -427,6 +431,7 @@ class SharedFolder(BarStore):
         wait_s: float = math.inf,
         based_on: int | None = None,
         years: Iterable[int] = (),
+        is_clear: bool = False,
     ) -> Iterator[None]:
         """Change a part's files in the block, and push them; the files are up to date before.
 
@@ -435,6 +440,7 @@ class SharedFolder(BarStore):
             wait_s: Maximum wait for another writer.
             based_on: State that the change is based on; None for any.
             years: Years whose bars may change.
+            is_clear: Whether all files are removed; files on the server that cannot be used are, too.
 
         Raises:
             OvertakenError: The part is in another state, or another host has taken the lease over.
@@ -449,12 +455,15 @@ class SharedFolder(BarStore):
                 head, size = lease.heads.get(name, _NOTHING)
                 with self._disk.lock(part.folder / ".lock", wait_s):
                     note, odd = self._compared(part, self.notes.read(name) or Note())
-                    if note.head == head and not odd:
+                    is_current = note.head == head and not odd
+                    if is_clear and not is_current:
+                        note = Note(head)
+                    if is_clear or is_current:
                         if based_on not in (None, head.gen):
                             break
                         with self._opened(part, note, years) as old:
                             yield
-                            self._push(part, note, old, lease)
+                            self._push(part, note, old, lease, is_current=is_current)
                         return
                 self._update({name: (head, size)})
         raise OvertakenError(
@@ -474,9 +483,20 @@ class SharedFolder(BarStore):
             for handle in handles.values():
                 self._disk.close(handle)
 
-    def _push(self, part: _Part, note: Note, old: Mapping[str, Handle], lease: HeldLease) -> None:
-        """Push the files that differ from ``note``, and write their note."""
-        now, changes = self._files(part), list[FileChange]()
+    def _push(
+        self,
+        part: _Part,
+        note: Note,
+        old: Mapping[str, Handle],
+        lease: HeldLease,
+        *,
+        is_current: bool = True,
+    ) -> None:
+        """Push the files that differ from ``note``, and write their note.
+
+        Unless the note is current, all other files on the server are removed.
+        """
+        now, changes = self._files(part), list[FileBytes]()
         files = {path: file for path, file in note.files.items() if path in now}
         for path, state in now.items():
             known = files.get(path)
@@ -484,10 +504,11 @@ class SharedFolder(BarStore):
                 change, files[path] = self._change(part, path, state, known, old.get(path))
                 if known is None or known.digest != files[path].digest:
                     changes.append(change)
-        gone = [path for path in note.files if path not in now]
-        if not (changes or gone):
+        gone = [path for path in note.files if path not in now] if is_current else None
+        if gone == [] and not changes:
             return
-        frees = ends_fetching.get() or lease.is_brief
+        # The lease is needed for what comes after the bars that are offered.
+        frees = (ends_fetching.get() or lease.is_brief) and not _offered.get()
         head = self.shared.push(part.name, note.head, changes, gone, lease.owner, frees=frees)
         if head is None:
             raise OvertakenError(
@@ -505,20 +526,20 @@ class SharedFolder(BarStore):
         state: FileState,
         known: NotedFile | None,
         old: Handle | None,
-    ) -> tuple[FileChange, NotedFile]:
+    ) -> tuple[FileBytes, NotedFile]:
         """Return what is new in a file, and the file as it is now."""
         file, start = part.folder / path, 0
         if known is not None and old is not None and state.size >= known.state.size:
             start = known.state.size if self._disk.fstat(old).inode == state.inode else 0
-        cached = self._hashes.get(file)
-        if start and cached is not None and cached[0] == start:  # appended in place
+        cached = None if known is None else self._hashes.get(known.digest)
+        if start and cached is not None:  # appended in place
             handle = self._disk.open_read(file)
             assert handle is not None
             try:
                 body = self._disk.read_at(handle, start, state.size - start)
             finally:
                 self._disk.close(handle)
-            hashed = cached[1].copy()
+            hashed = cached.copy()
             hashed.update(body)
         else:
             data = self._disk.read(file)
@@ -531,7 +552,7 @@ class SharedFolder(BarStore):
                 start = len(head) if is_same else 0
             body = data[start:]
         noted = self._noted(file, state, hashed)
-        return FileChange(path, start, body, state.size, hashed.digest()), noted
+        return FileBytes(path, state.size, hashed.digest(), start, body), noted
 
     # --- files that the store does not have ---------------------------------------------------
 
@@ -551,25 +572,31 @@ class SharedFolder(BarStore):
         return False
 
     def _keep_aside(self, part: _Part) -> None:
-        """Keep the files of a part, which it is about to lose, until they have been offered."""
-        aside = self._aside(part)
-        if self._disk.stat(aside) is not None:
+        """Keep the files of a part, which it is about to lose, until they have been offered.
+
+        Either all of them are kept aside or none: the live files are complete until then.
+        """
+        files, aside, moving = self._files(part), self._aside(part), self._aside(part, "moving")
+        if not files or self._disk.stat(aside) is not None:
             return
-        files = self._files(part)
-        if files:
-            log.warning("%s: is made anew; what the store lacks is offered to it", part.name)
-        for path in sorted(files, key=lambda name: name.endswith(".json")):
-            self._disk.make_folders((aside / path).parent)
-            with suppress(StorageError):
-                link_or_copy(self._disk, part.folder / path, aside / path)
+        log.warning("%s: is made anew; what the store lacks is offered to it", part.name)
+        self._disk.remove_whole(moving)
+        for path in files:
+            target = moving if part.is_book else moving / path
+            self._disk.make_folders(target.parent)
+            link_or_copy(self._disk, part.folder / path, target)
+        self._disk.make_folders(aside.parent)
+        self._disk.replace(moving, aside)
+        self._disk.sync_folder(aside.parent)
 
     def _aside(self, part: _Part, name: str = "aside") -> Path:
-        return self.notes.folder / name / part.folder.relative_to(self.root)
+        """Return the place of a part's files that wait to be offered: a folder, or that of a book."""
+        place = self.notes.folder / name / part.folder.relative_to(self.root)
+        return place / ACTIONS if part.is_book else place
 
     def _is_waiting(self, part: _Part) -> bool:
         """Return whether files of a part wait to be offered, because that was interrupted."""
-        aside = self._aside(part)
-        return self._disk.stat(aside / ACTIONS if part.is_book else aside) is not None
+        return self._disk.stat(self._aside(part)) is not None
 
     def _offer(self, part: _Part) -> None:
         """Commit what the store lacks of the files kept aside, which are then kept in another folder."""
@@ -578,21 +605,17 @@ class SharedFolder(BarStore):
             return
         key, symbol = key_of(part.name), symbol_of(part.name)
         assert symbol is not None
-        self._disk.make_folders(before)
+        self._disk.make_folders(before.parent)
         token = _offered.set(_offered.get() | {aside})  # its commits pull, too
         try:
             if key is None:
-                self._offer_book(symbol, aside / ACTIONS)
+                self._offer_book(symbol, aside)
             elif not self._offer_bars(key):
                 return
         finally:
             _offered.reset(token)
-        for name in self._disk.list(aside):
-            if (name == ACTIONS) == (key is None):
-                self._disk.remove_whole(before / name)
-                self._disk.replace(aside / name, before / name)
-        if key is not None:
-            self._disk.remove_whole(aside)
+        self._disk.remove_whole(before)
+        self._disk.replace(aside, before)
 
     def _offer_bars(self, key: SeriesKey) -> bool:
         """Offer the bars of a series that were kept aside; return False if the next pull must try again."""
@@ -690,8 +713,9 @@ class SharedFolder(BarStore):
         for key in keys:
             if symbol in (None, key.symbol) and timeframe in (None, key.timeframe):
                 if self.is_shared(key):
-                    self.pull([(key.symbol, key.timeframe)])
-                    with self._changing(name_of(key)):
+                    with suppress(CorruptEntryError):  # to clear it is the remedy
+                        self.pull([(key.symbol, key.timeframe)])
+                    with self._changing(name_of(key), is_clear=True):
                         clear_lane(self._lane(key), self._old, self._lock_timeout_s, by)
                 else:
                     clear_lane(self._lane(key), self._old, self._lock_timeout_s, by)
@@ -699,7 +723,7 @@ class SharedFolder(BarStore):
         books = {found for name in names if (found := symbol_of(name))} | {k.symbol for k in keys}
         for book in sorted(books if timeframe is None else ()):
             if symbol in (None, book):
-                with self._changing(book_of(book)):
+                with self._changing(book_of(book), is_clear=True):
                     clear_symbol(self._disk, self._layout.symbol(book), self._lock_timeout_s)
 
     def clear_years(

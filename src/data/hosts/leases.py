@@ -102,7 +102,8 @@ class SharedLeases(Leases):
             if not lease.is_held or about is None or about.of_folder or about.is_sample:
                 yield lease
                 return
-            held = HeldLease(name_of(about), lease.holder, pairs_of(about))
+            owner = f"{self._shared.host}:{lease.holder}"
+            held = HeldLease(name_of(about), owner, pairs_of(about))
             try:
                 with suppress(CacheError):  # the server is away: this host goes on by itself
                     lease = self._acquired(lease, held, ttl_s, deadline, is_first=mine is not None)
@@ -141,15 +142,14 @@ class SharedLeases(Leases):
                 about=held.pairs,
                 is_first=bool(first and first.pop()),
             )
-            is_mine = granted.owner == held.owner
-            return granted if is_mine else Holder(granted.owner, granted.pages)
+            return Holder(granted.owner, granted.pages) if granted.heads is None else granted
 
         granted, has_waited = first_free(acquire, self._clock, deadline, "host")
         lease = replace(lease, has_waited=lease.has_waited or has_waited)
         if granted is None:
             return replace(lease, is_held=False)
         held.heads = {name: (head, 0) for name, head in (granted.heads or {}).items()}
-        self._held[held.owner] = held
+        self._held[lease.holder] = held
         if granted.days is not None and (local := self._local()) is not None:
             with suppress(ProviderTimeoutError):  # the call's time is over
                 value, age_s = granted.days

@@ -12,9 +12,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import astuple
-from datetime import date
 from hashlib import sha256
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
@@ -22,12 +21,11 @@ from ..clock import Clock
 from ..errors import CacheError
 from ..model.capabilities import Limits
 from ..model.coverage import VendorDay
-from ..model.instant import DAY_MS, day_ms
-from ..net.circuit_breaker import Circuit, CircuitPolicy
-from ..net.quota import LONGEST_PAUSE_S, Pause, Window, windows_of
+from ..net.circuit_breaker import Circuit
+from ..net.quota import Pause, Window, windows_of
 from ..net.state import Needs, State
 from ..net.state_tables import DAY_STANDS_S, Account, StateTables
-from ..net.unknown_symbols import LONGEST_S, UnknownSymbol
+from ..net.unknown_symbols import UnknownSymbol
 from .postgres import PostgresFiles
 from .turn import current_lease
 
@@ -39,24 +37,14 @@ _DAYS: Fact = ("days",)
 _NO_ACCOUNT, _NO_LIMITS = Account(""), Limits()
 _DAY_S = 86_400.0
 _Time = float | None
-# For each type of fact: its class and the types of its fields, of which those with a time are relative; how
-# long it is kept, in seconds; and the furthest future time that a host can have set.
-_TYPES: dict[str, tuple[Any, Any, float, float]] = {
-    "pause": (Pause, tuple[_Time, int], 8 * _DAY_S, LONGEST_PAUSE_S),
-    "circuit": (
-        Circuit,
-        tuple[int, int, _Time, _Time, _Time, str, str],
-        30 * _DAY_S,
-        CircuitPolicy().refused.cap_s,
-    ),
-    "unknown": (UnknownSymbol, tuple[_Time, _Time, int], 8 * _DAY_S, LONGEST_S),
+# For each type of fact: its class, the types of its fields, of which those with a time are relative, and
+# how long it is kept, in seconds.
+_TYPES: dict[str, tuple[Any, Any, float]] = {
+    "pause": (Pause, tuple[_Time, int], 8 * _DAY_S),
+    "circuit": (Circuit, tuple[int, int, _Time, _Time, _Time, str, str], 30 * _DAY_S),
+    "unknown": (UnknownSymbol, tuple[_Time, _Time, int], 8 * _DAY_S),
 }
-_TOLERANCE_S = 60.0
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-_Condition = Literal["pending", "missing", "degraded"]
-_Ms = Annotated[int, msgspec.Meta(ge=-4 * 10**12, le=10**14)]
-_Day = tuple[_Name, _Name, _Name, _Name, _Ms, _Ms, _Condition, int, int, float]
-_DAYS_S = 8 * _DAY_S
+_Day = tuple[str, str, str, str, int, int, str, int, int, float]
 _MOST_DAYS = 2_000
 
 
@@ -271,7 +259,7 @@ class SharedLimits:
                 name = self._name()
                 for op in made.ops:
                     self._shared.settle(name, op)
-            kept_s = {kind: kept for kind, (*_, kept, _) in _TYPES.items()} | {"days": _DAYS_S}
+            kept_s = {kind: kept for kind, (*_, kept) in _TYPES.items()} | {"days": 8 * _DAY_S}
             values = {
                 self._name_of(fact): (value, kept_s[fact[0]]) for fact, value in made.values.items()
             }
@@ -344,19 +332,17 @@ _KINDS = {made: kind for kind, (made, *_) in _TYPES.items()}
 
 
 def fact_of(kind: str, value: Any, age_s: float, now_s: float) -> Any:
-    """Return a fact with this host's times; None if there is none, or if no host can have written it."""
-    made, types, _, furthest_s = _TYPES[kind]
+    """Return a fact with this host's times; None if there is none."""
+    made, types, _ = _TYPES[kind]
     try:
         fields = msgspec.convert(value, types)
     except msgspec.ValidationError:
         return None
     values = list[Any]()
     for each, of in zip(fields, get_args(types), strict=True):
-        if of == _Time and each is not None:
-            if not -40 * _DAY_S <= each <= furthest_s + _TOLERANCE_S:
-                return None
-            each += now_s - age_s
-        values.append(0.0 if each is None else each)
+        if of == _Time:
+            each = 0.0 if each is None else each + now_s - age_s
+        values.append(each)
     return made(*values)
 
 
@@ -369,25 +355,11 @@ def dump_days(tables: StateTables) -> list[list[Any]]:
 
 
 def load_days(tables: StateTables, value: Any, age_s: float) -> list[VendorDay]:
-    """Replace the days that vendors lack by those of all hosts, and return them.
-
-    Days that no host can have written are left out.
-    """
-    rows = list[Any]()
-    for row in value[:_MOST_DAYS] if isinstance(value, list) else ():
-        with suppress(msgspec.ValidationError, ValueError):
-            *day, left_s = msgspec.convert(row, _Day)
-            begins, ends, symbols, lacking = day[4], day[5], day[7], day[8]
-            is_day = abs(begins - day_ms(date.fromisoformat(day[3]))) <= 2 * DAY_MS
-            is_day &= begins < ends <= begins + 3 * DAY_MS and 0 < lacking <= symbols < 1_000_000
-            is_day &= begins / 1000 < tables.now_s + 8 * _DAY_S
-            if (
-                is_day
-                and left_s <= DAY_STANDS_S + _TOLERANCE_S
-                and all(map(str.isprintable, day[:3]))
-            ):
-                rows.append((*day, tables.now_s + left_s - age_s))
-    tables.rows.execute("delete from lacking_days")
-    statement = "insert or replace into lacking_days values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    tables.rows.executemany(statement, rows)
+    """Replace the days that vendors lack by those of all hosts, and return them."""
+    with suppress(msgspec.ValidationError):
+        days = msgspec.convert(value, list[_Day])
+        rows = [(*day, tables.now_s + min(left_s, DAY_STANDS_S) - age_s) for *day, left_s in days]
+        tables.rows.execute("delete from lacking_days")
+        statement = "insert or replace into lacking_days values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        tables.rows.executemany(statement, rows)
     return tables.vendor_days()

@@ -147,6 +147,8 @@ class Notes:
             # A claim from before this machine was started may be its own.
             is_recent = max(time.time() - _COUNTS_S, booted_s) < float(claim["at"])
             is_recent &= float(claim["at"]) < time.time() + _AHEAD_S
+            # In a copy of the folder, the claim is about the other one.
+            is_recent &= claim["folder"] == self._inode()
             if claim["machine"] != machine and is_recent:
                 raise StorageError(
                     f"the cache folder {self._root} is in use by another host, {claim['name']}",
@@ -156,9 +158,13 @@ class Notes:
             now = {"machine": machine, "name": platform.node(), "at": time.time()}
             with suppress(StorageError):  # a full disk is reported by what must be stored
                 self._disk.make_folders(self.folder)
-                content = json_document.dump(now)
+                content = json_document.dump(now | {"folder": self._inode()})
                 write_atomically(self._disk, self.folder / "host.json", content, durable=False)
                 self._renewed_s = time.monotonic()
+
+    def _inode(self) -> int | None:
+        state = self._disk.stat(self.folder)
+        return None if state is None else state.inode
 
 
 def this_machine() -> tuple[str, float]:

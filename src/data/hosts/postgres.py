@@ -28,12 +28,11 @@ from ..errors import (
 from ..runtime.compute_slots import waiting_with_locks
 from ..runtime.forks import close_before_fork
 from .protocol import (
-    FileChange,
+    FileBytes,
     Granted,
     Head,
     Seen,
     SeriesName,
-    StoredFile,
     StoredSeries,
 )
 from .schema import CHUNKS, FORMAT, LOCK_WAIT, SCRIPT
@@ -53,8 +52,11 @@ _NO_ROOM = ("53100", "53200")
 # By the rows of the catalog, because tables may have been created since this statement began.
 _STORE = """
 select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'onetape' and c.relname = 'store'),
-  extract(epoch from pg_postmaster_start_time())::text"""
+    where n.nspname = 'onetape' and c.relname = 'store')"""
+# The tables of a restored server are in other files, even if it was not started again.
+_IDENTITY = """
+select id::text, format, concat(extract(epoch from pg_postmaster_start_time()), ' ',
+  pg_relation_filenode('onetape.series')) from onetape.store"""
 _PUSH = """
 select * from onetape.push(%(name)s, %(gen)s, %(head)s, %(token)s, %(owner)s, %(frees)s, %(paths)s,
   %(starts)s, %(bodies)s, %(sizes)s, %(digests)s, %(gone)s, %(done)s)"""
@@ -67,6 +69,7 @@ select * from onetape.take(%(account)s, %(ticket)s, %(units)s, %(lengths)s::floa
 # Whether the server accepts changes, and whether a commit may be lost with it.
 STATUS = """
 select pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+  not has_table_privilege('onetape.series', 'insert, update'),
   current_setting('synchronous_standby_names') = '' and exists (select from pg_stat_replication)"""
 USED = """
 select account, length, sum(units) from onetape.spent s
@@ -85,6 +88,9 @@ class _Connection(psycopg.Connection[Any]):
     """
 
     heard: Callable[[], object] = staticmethod(lambda: None)
+
+    def __del__(self, *_: Any) -> None:
+        """Warn of nothing: a program ends with its connection open, which the server notices."""
 
     def wait(self, gen: PQGen[T], interval: float = _POLL_S, *timeout: Any, **more: Any) -> T:
         """Run one operation; fail if it takes too long.
@@ -122,7 +128,8 @@ class PostgresFiles:
 
     Attributes:
         trips: Number of statements sent, for measurements.
-        started: Time when the server was started, as text; empty before a connection.
+        started: When the server was started, and the file of its table of series; empty before a
+            connection.
     """
 
     def __init__(self, url: str, host: str = "") -> None:
@@ -269,7 +276,7 @@ class PostgresFiles:
                     connection.execute(SCRIPT)
                     insert = "insert into onetape.store (id, format) values (gen_random_uuid(), %s)"
                     connection.execute(insert, (FORMAT,))
-        store = connection.execute("select id::text, format from onetape.store").fetchone()
+        store = next(iter(_briefly(connection, _IDENTITY)), None)
         if store is None or not isinstance(store[1], int) or store[1] < FORMAT:
             raise _foreign_error("the table store is of another program")
         if store[1] > FORMAT:
@@ -281,7 +288,7 @@ class PostgresFiles:
             raise StorageError(
                 "the server now has a different shared store", hint="restart this program"
             )
-        self._id, self.started = store[0], row[1]
+        self._id, self.started = store[0], store[2]
 
     def store_id(self) -> str:
         """Return the store's identity, a random value created together with its tables."""
@@ -306,6 +313,10 @@ class PostgresFiles:
         return self.run(
             lambda connection, _: connection.execute(statement, arguments, binary=True).fetchall()
         )
+
+    def report(self, statement: str) -> list[Any]:
+        """Run a statement without arguments, and return its rows."""
+        return self.run(lambda connection, _: _briefly(connection, statement))
 
     # --- files -------------------------------------------------------------------------------
 
@@ -342,8 +353,8 @@ class PostgresFiles:
         self,
         name: str,
         seen: Head,
-        changes: Sequence[FileChange],
-        gone: Sequence[str],
+        changes: Sequence[FileBytes],
+        gone: list[str] | None,
         owner: str,
         *,
         frees: bool,
@@ -352,7 +363,7 @@ class PostgresFiles:
 
         If the server's answer is lost, the token shows whether the change was made.
         """
-        paths, starts, bodies, sizes, digests = (
+        paths, sizes, digests, starts, bodies = (
             zip(*changes, strict=True) if changes else ((), (), (), (), ())
         )
         token = os.urandom(8)
@@ -361,27 +372,26 @@ class PostgresFiles:
             "gen": seen.gen,
             "head": seen.token,
             "token": token,
-            "owner": f"{self.host}:{owner}",
+            "owner": owner,
             "frees": frees,
             "paths": [*paths],
             "starts": [*starts],
             "bodies": [*bodies],
             "sizes": [*sizes],
             "digests": [*digests],
-            "gone": [*gone],
+            "gone": gone,
         }
 
         def work(connection: psycopg.Connection[Any], is_again: bool) -> Head | None:
-            """Push, unless that was done before the connection was lost."""
-            if is_again:
-                row = connection.execute(
-                    "select gen from onetape.past where series = %s and token = %s", (name, token)
-                ).fetchone()
-                if row is not None:
-                    return Head(row[0], token)
+            """Push; if that is refused, it may have been done before the connection was lost."""
             with self._pending() as done:
                 row = connection.execute(_PUSH, arguments | {"done": done}, binary=True).fetchone()
             assert row is not None
+            if is_again and row[1] is None:
+                made = connection.execute(
+                    "select gen from onetape.past where series = %s and token = %s", (name, token)
+                ).fetchone()
+                row = (True, made[0]) if made else row
             if not row[0]:
                 error = OvertakenError(
                     f"another host has taken over the fetch of {name}, because this one did not report "
@@ -409,16 +419,14 @@ class PostgresFiles:
     @contextmanager
     def _pending(self) -> Iterator[str]:
         """Yield the changes of counts to send, as JSON; those that were not sent wait on."""
-        done, self._done = self._done, []
-        try:
-            yield json.dumps(done)
-        except BaseException:
-            self._done = [*done, *self._done][-500:]
-            raise
+        count = len(self._done)
+        yield json.dumps(self._done[:count])
+        del self._done[:count]
 
     def settle(self, account: str, op: Sequence[Any]) -> None:
         """Send a change of counts with the next request; see :meth:`.SharedFiles.settle`."""
         self._done.append([account, *op])
+        del self._done[:-500]  # the server has been away for long
 
     def lease(
         self,
@@ -434,14 +442,14 @@ class PostgresFiles:
     ) -> Granted:
         """Take, extend or free a lease; see :meth:`.SharedFiles.lease`.
 
-        With ``is_first``, the lease of another process of this host is taken over.
+        With ``is_first``, the lease of another process of this host is taken over, if that fetches.
         """
 
         def work(connection: psycopg.Connection[Any], _: bool) -> Any:
             """Run the statement and return its row."""
             arguments = {
                 "name": name,
-                "owner": f"{self.host}:{owner}",
+                "owner": owner,
                 "secs": float(seconds),
                 "pages": pages,
                 "patience": float(patience_s),
@@ -454,12 +462,11 @@ class PostgresFiles:
                 return connection.execute(_LEASE, arguments | {"done": done}).fetchone()
 
         held, got, heads, days = self.run(work)
-        mine = held == f"{self.host}:{owner}"
         known = {
             key: Head(gen, bytes.fromhex(token)) for key, (gen, token) in (heads or {}).items()
         }
         fact = None if days is None else (days[0], float(days[1]))
-        return Granted(owner if mine else held or "", got or 0, known if mine else None, fact)
+        return Granted(held or "", got or 0, known if held == owner else None, fact)
 
     def take(
         self,
@@ -508,6 +515,14 @@ class PostgresFiles:
         return waits, {name: (value, float(age)) for name, (value, age) in (known or {}).items()}
 
 
+def _briefly(connection: psycopg.Connection[Any], statement: str) -> list[Any]:
+    """Return the rows of a statement without arguments that does not wait long for a lock."""
+    guarded = f"set local lock_timeout = '{LOCK_WAIT}'; {statement}"  # one transaction
+    cursor = connection.execute(guarded)
+    cursor.nextset()
+    return cursor.fetchall()
+
+
 def _read(
     connection: psycopg.Connection[Any], arguments: Mapping[str, Any]
 ) -> dict[str, StoredSeries]:
@@ -517,7 +532,7 @@ def _read(
         rows = connection.execute(CHUNKS, arguments, binary=True).fetchall()
     made: dict[str, StoredSeries] = {}
     for name, of_series in groupby(rows, key=lambda row: row[0]):
-        files, row = list[StoredFile](), tuple[Any, ...]()
+        files, row = list[FileBytes](), tuple[Any, ...]()
         for path, group in groupby(of_series, key=lambda row: row[4]):
             chunks = list(group)
             row = chunks[0]
@@ -527,14 +542,14 @@ def _read(
     return made
 
 
-def _file(path: str, rows: Sequence[Any]) -> StoredFile:
+def _file(path: str, rows: Sequence[Any]) -> FileBytes:
     """Return a file from its rows, which are in order."""
     _, _, _, _, _, size, digest, start, *_ = rows[0]
     if start is None:
-        return StoredFile(path, size, bytes(digest))
+        return FileBytes(path, size, bytes(digest))
     if any(row[9] is None for row in rows):
-        return StoredFile(path, -1, b"", start, b"")
-    return StoredFile(path, size, bytes(digest), start, b"".join(row[9] for row in rows))
+        return FileBytes(path, -1, b"", start, b"")
+    return FileBytes(path, size, bytes(digest), start, b"".join(row[9] for row in rows))
 
 
 def _decoded(data: str | bytes) -> Any:

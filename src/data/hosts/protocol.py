@@ -13,28 +13,12 @@ class Head(NamedTuple):
     token: bytes = b""
 
 
-class FileChange(NamedTuple):
-    """New bytes of a file, which replace everything from ``start`` on.
+class FileBytes(NamedTuple):
+    """A file of a series, with the bytes that replace everything from ``start`` on.
 
     Attributes:
         path: Path in the folder of the series.
-        start: Position of the first byte.
-        body: The bytes.
-        size, digest: Size and SHA-256 of the whole file afterwards.
-    """
-
-    path: str
-    start: int
-    body: bytes
-    size: int
-    digest: bytes
-
-
-class StoredFile(NamedTuple):
-    """A file of a series, with the bytes that a host does not have yet.
-
-    Attributes:
-        path, size, digest: As in :class:`FileChange`.
+        size, digest: Size and SHA-256 of the whole file.
         start: Position of the first byte of ``body``.
         body: The bytes from there to the end; None if the host has the whole file.
     """
@@ -57,7 +41,7 @@ class StoredSeries(NamedTuple):
 
     head: Head
     is_known: bool
-    files: Sequence[StoredFile]
+    files: Sequence[FileBytes]
 
 
 class SeriesName(NamedTuple):
@@ -127,16 +111,17 @@ class SharedFiles(Protocol):
         self,
         name: str,
         seen: Head,
-        changes: Sequence[FileChange],
-        gone: Sequence[str],
+        changes: Sequence[FileBytes],
+        gone: list[str] | None,
         owner: str,
         *,
         frees: bool,
     ) -> Head | None:
         """Change the files of a series whose state is ``seen``; return its new state.
 
-        The result is None if the state is another one. ``owner`` must hold the lease of the series,
-        which ends with this change if ``frees`` is set.
+        ``gone`` are the paths of removed files; None means all files that are not in ``changes``. The
+        result is None if the state is another one. ``owner`` must hold the lease of the series, which
+        ends with this change if ``frees`` is set.
 
         Raises:
             OvertakenError: Another owner holds the lease; it is final.

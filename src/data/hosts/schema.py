@@ -6,7 +6,7 @@ on the database session, so a connection pooler in transaction mode may be in be
 
 from __future__ import annotations
 
-FORMAT = 10
+FORMAT = 11
 # The longest time to wait for a lock; a host then continues as if the server were away.
 LOCK_WAIT = "3s"
 # Most bytes of a file, and of all the files of a series that one request may return.
@@ -138,8 +138,9 @@ begin
 end $$;
 """  # noqa: S608 - constants only
 # A lease is free if its time is over, or so long that no host can have taken it, if its owner's
-# connection has ended (such as that of a killed process), or if its owner is another process of this
-# host: those take turns by the host's own leases. The connection is not known behind a pooler.
+# connection has ended (such as that of a killed process), or if its owner is a fetch of another process
+# of this host: those take turns by the host's own leases, but brief changes do not, and their owners have
+# no host. The connection is not known behind a pooler.
 _LEASE = f"""
 create function onetape.lease(_name text, _owner text, _secs float8, _pages int, _patience float8,
   _pid int, _host text, _new boolean, _about text[], _done jsonb,
@@ -214,8 +215,8 @@ begin
   end if;
   insert into onetape.past values (_name, made, _token);
   delete from onetape.past where series = _name and gen <= made - {_PAST};
-  delete from onetape.chunk where series = _name and path = any(_gone);
-  delete from onetape.file where series = _name and path = any(_gone);
+  delete from onetape.chunk where series = _name and (_gone is null or path = any(_gone));
+  delete from onetape.file where series = _name and (_gone is null or path = any(_gone));
   for i in 1 .. cardinality(_paths) loop
     delete from onetape.chunk where series = _name and path = _paths[i] and start >= _starts[i];
     update onetape.chunk set body = substring(body from 1 for (_starts[i] - start)::int)

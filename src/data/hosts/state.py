@@ -21,6 +21,8 @@ State = Literal[
     "alone", "not attached", "in step", "behind", "cut off", "astray", "lost tail", "corrupt"
 ]
 
+_OBSTACLES = "is a standby", "is read-only", "lets this user change nothing"
+
 
 @dataclass(frozen=True)
 class SeriesState:
@@ -116,10 +118,10 @@ def host_state(store: object) -> HostState:
         return HostState("alone")
     shared = store.shared
     try:
-        [(is_standby, is_read_only, is_risky)] = shared.rows(STATUS)
-        if is_standby or is_read_only:
-            what = "a standby" if is_standby else "read-only"
-            return HostState("cut off", f"the server of the shared store is {what}")
+        [(*obstacles, is_risky)] = shared.report(STATUS)
+        for is_there, what in zip(obstacles, _OBSTACLES, strict=True):
+            if is_there:
+                return HostState("cut off", f"the server of the shared store {what}")
         store.check_joined(join=False)
         # Before the heads are read, so that none of them is from before a commit of another process.
         noted = {name: store.notes.read(name) or Note() for name in store.notes.names()}
@@ -191,10 +193,10 @@ def host_metrics(store: object) -> dict[str, Any]:
 def _limits(shared: PostgresFiles) -> Iterator[SharedLimit]:
     """Yield the units that all hosts have spent, and the pauses, by vendor."""
     used: dict[str, dict[str, float]] = {}
-    for account, length, units in shared.rows(USED):
+    for account, length, units in shared.report(USED):
         used.setdefault(account.rpartition(":")[0], {})[f"{length:g}s"] = units
     yield from (SharedLimit(vendor, counts) for vendor, counts in used.items())
-    for name, value, age_s in shared.rows(PAUSES):
+    for name, value, age_s in shared.report(PAUSES):
         kind, account, *rest = name.split(" ", 2)
         fact = fact_of(kind, value, age_s, now_s=age_s)
         left_s = 0.0 if fact is None else fact.until_s - age_s

@@ -39,7 +39,7 @@ from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
 from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
-from ..pulls import find_up_to_date
+from ..pulls import pull_series
 from ..selection.candidates import (
     LaneRoute,
     Route,
@@ -237,7 +237,9 @@ class MissHandler:
         self, query: BarsQuery, excluded: Mapping[str, DataError]
     ) -> Answer:
         """Answer with bars of exactly the requested timeframe, without the ``excluded`` vendors."""
-        result = find_up_to_date(self._lookup.find, self._store, query)
+        result = self._lookup.find(query)
+        if not isinstance(result, Hit) and pull_series(self._store, query):
+            result = self._lookup.find(query)
         if isinstance(result, Hit):
             return result.answer
         try:
