@@ -200,9 +200,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_each_outcome_at_each_position_leads_to_the_documented_queries_and_bars": 6,
         "test_each_of_two_segments_of_one_request_has_its_own_outcome": 3,
     },
-    "tests/bars/test_plan.py": {
-        "test_a_draft_returns_all_bars_and_its_outline_only_the_ends_of_each_run": 1,
-    },
     "tests/bundles/test_bundle_row.py": {
         "test_a_symbol_without_an_answer_lacks_all_of_its_bars": 2,
     },

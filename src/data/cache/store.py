@@ -150,7 +150,7 @@ class BarStore:
         thread-safe.
         """
         preview = copy(self)
-        preview._lanes, preview._is_preview = {}, True
+        preview._lanes, preview._is_preview, preview.listener = {}, True, StoreListener()
         return preview
 
     # --- bars ------------------------------------------------------------------------------

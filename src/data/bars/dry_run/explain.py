@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ...config.rules import Rule
 from ...config.rules_file import packaged_rules
@@ -11,6 +12,7 @@ from ...errors import DataError, QueryError, UnknownProviderError
 from ...model.explanation import Explanation, StoredSeries, VendorOption
 from ...model.health import Health
 from ...model.query import BarsQuery
+from ...model.timeframe import Timeframe
 from ...vendors.base import is_ours, status_for
 from ..derive.sources import SourceTimeframes
 from ..selection.candidates import Candidate, Route
@@ -72,20 +74,26 @@ def _ways(route: Route, query: BarsQuery) -> Iterator[VendorOption]:
 
 
 def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> VendorOption:
-    health, depth = Health(candidate.name), None
+    depth = None
     if candidate.capabilities is not None:
         depth = candidate.capabilities.depth_days.get(query.timeframe.label)
-    if is_ours(candidate.downloader):
-        status = status_for(candidate.downloader, query.instrument.asset_class, query.timeframe)
-        health = status.health(query.now_ms) if status is not None else health
     return VendorOption(
         candidate.name,
-        health,
+        health_of(candidate, query.timeframe, query),
         query.instrument.spelling(candidate.name),
         candidate.adjustment,
         depth,
         substitute,
     )
+
+
+def health_of(candidate: Candidate, timeframe: Timeframe, query: BarsQuery) -> Health:
+    """Return a vendor's current health; empty for a downloader from outside this library."""
+    if not is_ours(candidate.downloader):
+        return Health(candidate.name)
+    status = status_for(candidate.downloader, query.instrument.asset_class, timeframe)
+    health = Health(candidate.name) if status is None else status.health(query.now_ms)
+    return replace(health, vendor=candidate.name)
 
 
 def _stored_lanes(
