@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ...config.rules import Rule
 from ...config.rules_file import packaged_rules
 from ...errors import DataError, QueryError, UnknownProviderError
 from ...model.explanation import Explanation, StoredSeries, VendorOption
-from ...model.health import Health
 from ...model.query import BarsQuery
-from ...model.timeframe import Timeframe
-from ...vendors.base import is_ours, status_for
 from ..derive.sources import SourceTimeframes
 from ..selection.candidates import Candidate, Route
 from ..selection.exclusions import differences, not_queried
 from ..selection.lanes import LaneFinder
 from ..validity import lifetime_of
+from .planned_lane import health_of
 from .planner import RequestPlanner
 
 
@@ -85,15 +82,6 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> VendorOptio
         depth,
         substitute,
     )
-
-
-def health_of(candidate: Candidate, timeframe: Timeframe, query: BarsQuery) -> Health:
-    """Return a vendor's current health; empty for a downloader from outside this library."""
-    if not is_ours(candidate.downloader):
-        return Health(candidate.name)
-    status = status_for(candidate.downloader, query.instrument.asset_class, timeframe)
-    health = Health(candidate.name) if status is None else status.health(query.now_ms)
-    return replace(health, vendor=candidate.name)
 
 
 def _stored_lanes(

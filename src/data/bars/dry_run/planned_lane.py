@@ -22,6 +22,7 @@ from ...errors import FAILOVER_ERRORS, CircuitOpenError, DataError, NoDataError,
 from ...model.actions import Action
 from ...model.bars import BarTable
 from ...model.capabilities import Fetched, FetchQuery
+from ...model.health import Health
 from ...model.kind import Basis
 from ...model.plan import PlanStep, VendorOffer
 from ...model.query import BarsQuery
@@ -130,6 +131,15 @@ class RequestCount:
         cost = max((step.cost for step in alone.steps), default=1)
         wait_s = sum(step.wait_s for step in alone.steps)
         return VendorOffer(name, span, requests, cost, wait_s, trouble)
+
+
+def health_of(candidate: Candidate, timeframe: Timeframe, query: BarsQuery) -> Health:
+    """Return a vendor's current health; empty for a downloader from outside this library."""
+    if not is_ours(candidate.downloader):
+        return Health(candidate.name)
+    status = status_for(candidate.downloader, query.instrument.asset_class, timeframe)
+    health = Health(candidate.name) if status is None else status.health(query.now_ms)
+    return replace(health, vendor=candidate.name)
 
 
 class PlannedLane(LaneRun):

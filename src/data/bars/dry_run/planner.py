@@ -277,7 +277,7 @@ class _Composer:
         """Return the health of each vendor involved."""
         if self._is_hit or self._query.offline:
             return ()
-        from .explain import health_of
+        from .planned_lane import health_of
 
         vendors = {c.name: c for lane in self._lanes for c in lane.request.route.candidates}
         timeframe = self._plans[0][0].grid.timeframe if self._plans else self._query.timeframe
