@@ -104,7 +104,7 @@ class LaneRun:
 
         Raises:
             KindMismatchError: The lane's bars cannot be converted to the requested basis.
-            StorageError: The path of a year file that is needed is not a regular file.
+            StorageError: One of the paths of the series' files is not a regular file.
         """
         request, query = self.request, self.request.query
         wanted = wanted_span(request, self.series)
@@ -141,7 +141,6 @@ class LaneRun:
         request, series, journal = self.request, self.series, self.journal
         self._services.store.listener.used(request.key, wanted)
         series.end_phase()  # the call may have waited for other callers
-        self._services.store.check(series.view(), wanted)
         plan = plan_fetch(request, series, journal, wanted, self._services.sources)
         if not (tail := end_to_check(request, series, wanted)).is_empty:
             self._carry_out(replace(plan, segments=(tail,), closed=()))
