@@ -296,6 +296,22 @@ def test_a_plan_counts_the_request_for_actions_needed_by_an_adjustment(
     assert agree(manager, vendors, *SHARE).is_hit
 
 
+def test_a_plan_counts_the_daily_closes_that_dividends_need(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    request = ("MSFT", "15m", "2024-05-01", "2024-06-07")
+    manager.get_ohlcv("MSFT", "15m", "2024-05-16", "2024-06-07")
+    manager.get_actions("MSFT", "2024-04-01", "2024-06-12")  # a dividend on 15 May
+    plan = agree(manager, vendors, *request, adjustment="all")
+    assert plan.is_possible
+    assert sorted(step.timeframe.label for step in plan.steps if step.what == "bars") == [
+        "15m",
+        "1d",
+    ]
+    assert [part.bars for part in plan.held] == [16 * 26]
+    assert agree(manager, vendors, *request, adjustment="all").is_hit
+
+
 def test_a_plan_counts_a_separate_request_for_the_forming_bar(
     manager: DataManager, vendors: VendorServer
 ) -> None:

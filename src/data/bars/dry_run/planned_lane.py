@@ -22,6 +22,7 @@ from ...errors import FAILOVER_ERRORS, CircuitOpenError, DataError, NoDataError,
 from ...model.actions import Action
 from ...model.bars import BarTable
 from ...model.capabilities import Fetched, FetchQuery
+from ...model.coverage import WITH_BARS
 from ...model.health import Health
 from ...model.kind import Basis
 from ...model.plan import PlanStep, VendorOffer
@@ -31,8 +32,10 @@ from ...model.span import Span, coalesce
 from ...model.texts import duration
 from ...model.timeframe import Timeframe
 from ...net.vendor_status import VendorStatus
+from ...prices.adjustment import DividendError
 from ...vendors.base import is_ours, status_for, unknown_symbol_error
 from ...vendors.session import ACTIONS_ENDPOINT
+from ..answer.answer import Answer
 from ..fetch.actions import ActionFetcher, with_lead
 from ..fetch.attempt import VendorReply
 from ..fetch.fetcher import ChunkResult, Fetcher, SpanGroup
@@ -102,7 +105,7 @@ class RequestCount:
         status = self.statuses[place]
         error: DataError | None = unknown_symbol_error(candidate.downloader, query)
         if error is None and status is not None and status.shut_s > 0:
-            error = CircuitOpenError(status.health(query.now_ms).state)
+            error = CircuitOpenError(f"{candidate.name} is {status.health(query.now_ms).state}")
             error.is_endpoint_only = status.circuit.is_endpoint_only
         if error is not None:
             step = replace(step, requests=0)
@@ -110,7 +113,8 @@ class RequestCount:
             sent, wait_s, stuck_s = status.send(step.requests, step.cost)
             step = replace(step, requests=sent, wait_s=wait_s)
             if stuck_s:
-                error = RateLimitedError(f"its limit is used up for {duration(stuck_s)} then")
+                limit = f"the limit of {candidate.name} is used up for {duration(stuck_s)}"
+                error = RateLimitedError(limit)
         self.steps.append(replace(step, trouble=str(error.args[0]) if error else ""))
         if error is not None:
             raise error
@@ -126,7 +130,9 @@ class RequestCount:
         try:
             alone.add(candidate, FetchQuery(request.query.instrument, timeframe, span, now_ms))
         except DataError as error:
-            trouble = str(error.args[0])
+            trouble = str(error.args[0]).removeprefix(f"{name} is ")
+            if isinstance(error, RateLimitedError):
+                trouble = trouble.replace(f"the limit of {name}", "its limit") + " then"
         requests = sum(step.requests for step in alone.steps)
         cost = max((step.cost for step in alone.steps), default=1)
         wait_s = sum(step.wait_s for step in alone.steps)
@@ -175,6 +181,7 @@ class PlannedLane(LaneRun):
         self._is_outlined = (
             query.bars is None and query.timeframe == timeframe and timeframe.is_intraday
         )
+        self._count = count
         self.plans: list[FetchPlan] = []
         self.left_out = 0
         count.lanes.append(self)
@@ -188,6 +195,19 @@ class PlannedLane(LaneRun):
         self._note_supplied()
         self._query_forming(plan)
         return plan
+
+    def _read_stored(self, plan: FetchPlan, *, lenient: bool = False) -> Answer:
+        """Read the plan's span; dividends are ignored if the closes that they need would be fetched."""
+        query = self.request.query
+        try:
+            return super()._read_stored(plan, lenient=lenient)
+        except DividendError as needed:
+            days = [ln for ln in self._count.lanes if ln.request.key.timeframe == Timeframe(1, "d")]
+            entries = (e for lane in days for e in lane.series.coverage().within(needed.days))
+            if not any(entry.state in WITH_BARS for entry in entries):
+                raise
+        self.request = replace(self.request, query=replace(query, adjustment="split"))
+        return replace(super()._read_stored(plan, lenient=lenient), query=query)
 
     def _fetch_in_one_basis(self, wanted: Span) -> bool:
         is_possible = super()._fetch_in_one_basis(wanted)
