@@ -657,13 +657,14 @@ class DataManager:
             >>> plan = manager.plan("BTCUSDT", "1h", start="2024-05-01", end="2024-05-31")
             >>> requests = plan.requests
 
-        The plan lists the stored bars, the bars that would be requested from each vendor, the
-        number of requests, their current waiting time due to the vendors' limits, and the bars that
-        no vendor could supply. Nothing is written. Damaged files are not repaired; bars that a
-        repair would recover count as stored. If the cache contains everything, no vendor module is
-        loaded. A plan can be printed, and notebooks show it as a table; ``to_json()`` returns a
-        JSON-compatible dict. For several symbols, the result is a dict of plans by symbol, with the
-        total number of requests in ``requests``.
+        The plan lists the stored bars, the bars that would be requested from each vendor, the number of
+        requests, their current waiting time due to the vendors' limits, and the bars that no vendor
+        could supply. It counts the requests for each gap at the first usable vendor; requests that
+        prove an identity or repair something are not counted. Nothing is written. Damaged files are not
+        repaired; bars that a repair would recover count as stored. If the cache contains everything, no
+        vendor module is loaded. A plan can be printed, and notebooks show it as a table; ``to_json()``
+        returns a JSON-compatible dict. For several symbols, the result is a dict of plans by symbol,
+        with the total number of requests in ``requests``.
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).

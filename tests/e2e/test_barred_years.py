@@ -1,8 +1,9 @@
-"""Tests folders and pipes in place of a year's file: other years are answered, and a repair sets it aside."""
+"""Tests folders and pipes in place of a file of a series: one error names it, and nothing is overwritten."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -19,8 +20,7 @@ SERIES = ("BTCUSDT", "1d")
 YEARS = {2022: ("2022-01-01", "2022-12-31"), 2023: ("2023-01-01", "2023-12-31")}
 NEWEST = ("2024-01-01", "2024-06-09")
 KINDS = ("folder", "full folder", "pipe", "socket", "link", "lost link")
-BARRING = ("2023.csv.gz", "2023.metadata.json")
-HARMLESS = ("2023.log", "series.json", "2021.csv.gz", "2021.metadata.json")
+NAMES = ("2023.csv.gz", "2023.metadata.json", "series.json")
 
 
 def put(kind: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,57 +67,43 @@ def rows(manager: DataManager, bounds: tuple[str, str], *, offline: bool = False
     return len(frame)
 
 
-CASES = [(name, kind) for name in BARRING for kind in KINDS]
-CASES += [(name, kind) for name in HARMLESS for kind in ("full folder", "pipe")]
-
-
-@pytest.mark.parametrize(("name", "kind"), CASES)
-def test_an_unreadable_file_affects_only_its_year_until_a_repair(
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_something_else_in_place_of_a_file_is_an_error_that_names_it_until_it_is_moved(
     market: Market, fixed: FixedVendor, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
 ) -> None:
-    put(kind, lane(market) / name, monkeypatch)
+    place = lane(market) / name
+    content = place.read_bytes()
+    put(kind, place, monkeypatch)
+    before, mode = content_below(lane(market)), os.lstat(place).st_mode
     fixed.asked.clear()
     manager = market.manager(fixed)
     for offline in (True, False):
-        assert rows(manager, YEARS[2022], offline=offline) == 365
-        assert rows(manager, NEWEST, offline=offline) == 161
-        if name in BARRING:
-            with pytest.raises(StorageError, match=f"BTCUSDT/1d/{name}: it is .*cache repair"):
-                rows(manager, YEARS[2023], offline=offline)
-        else:
-            assert rows(manager, YEARS[2023], offline=offline) == 365
-    assert fixed.asked == []
-    # New bars of another year are stored.
-    assert rows(manager, ("2024-06-01", "2024-06-11")) == 11
-    assert rows(market.manager(fixed), ("2024-06-01", "2024-06-11"), offline=True) == 11
-
+        with pytest.raises(StorageError, match=f"BTCUSDT/1d/{name}: .*(move it|replace the link)"):
+            manager.get_ohlcv(*SERIES, *YEARS[2023], offline=offline)
+    if name != "2023.csv.gz":  # a document describes the whole series
+        with pytest.raises(StorageError, match=name):
+            manager.get_ohlcv(*SERIES, "2024-06-01", "2024-06-11")
+    with pytest.raises(StorageError, match=name):
+        manager.get_ohlcv(*SERIES, *YEARS[2023], refresh=True)
     maintenance = manager.cache.maintenance
-    is_there = not (lane(market) / name).is_file() or (lane(market) / name).is_symlink()
-    said = [str(finding) for finding in maintenance.check(maintenance.series())[0]]
-    assert any(f"{name}: a " in text for text in said) is is_there
-    assert maintenance.repair(maintenance.series()).problems == ()
-    assert maintenance.check(maintenance.series()) == ([], [])
+    for problems in (
+        maintenance.check(maintenance.series())[1], maintenance.repair(maintenance.series()).problems
+    ):  # fmt: skip
+        assert [name in text for _, text in problems] == [True]
+    assert (content_below(lane(market)), os.lstat(place).st_mode) == (before, mode)
+    if "folder" in kind:
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    place.write_bytes(content)
     assert rows(market.manager(fixed), ("2022-01-01", "2024-06-11")) == 893
-    kept = [path for path in lane(market).glob("_quarantine/*") if not path.is_file()]
-    assert len(list(lane(market).glob("_quarantine/*.json.json"))) <= 1
-    if kind == "full folder":
-        assert [(path / "file").read_text() for path in kept] == ["a user's"]
 
 
-@pytest.mark.parametrize("is_repaired", [False, True])
-@pytest.mark.parametrize("name", ["2023.csv.gz", "2023.metadata.json", "2023.log", "series.json"])
-def test_a_series_with_an_unreadable_file_can_be_cleared(
-    market: Market,
-    fixed: FixedVendor,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    is_repaired: bool,
-) -> None:
-    put("full folder", lane(market) / name, monkeypatch)
-    manager = market.manager(fixed)
-    maintenance = manager.cache.maintenance
-    if is_repaired:
-        maintenance.repair(maintenance.series())
-    manager.clear_cache("BTCUSDT")
-    assert rows(market.manager(fixed), ("2022-01-01", "2024-06-11")) == 893
-    assert maintenance.check(maintenance.series()) == ([], [])
+def content_below(folder: Path) -> dict[Path, bytes]:
+    """Return every file below a folder, without those of locks."""
+    return {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink() and not path.name.startswith(".")
+    }

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.dry_run.draft import OutlineStore
 from src.data.bars.request import Wishes
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -25,7 +24,6 @@ from src.data.vendors.factory import downloader_for
 from tests.cache.counts import FULL
 from tests.effort import calls_of
 from tests.vendor_server import Fault, VendorServer
-from tests.vendor_server.listings import Listing
 
 from .fresh import Fresh
 from .oracle import ms
@@ -171,33 +169,6 @@ def test_a_request_sends_what_its_plan_predicts_whatever_is_cached(
     assert "asks" in kinds and len(kinds) > 1, "the random requests covered no case"
 
 
-def test_a_plan_read_in_outline_equals_one_read_in_full(
-    manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dice, plans = random.Random(5), list[Plan]()
-    manager.get_ohlcv("AAPL", "15m", "2024-06-05", "2024-06-07")
-    manager.get_ohlcv("BTCUSDT", "1m", "2024-06-12T06:00", "2024-06-12T09:00")
-    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10", "2024-06-11")
-    for _ in range(30 if FULL else 5):
-        symbol, label = dice.choice(["BTCUSDT", "AAPL"]), dice.choice(["1m", "15m", "45m", "1h"])
-        step = STEPS.get(label, MINUTE_MS)
-        end = clock.now_ms() - dice.choice([0, 5, 500]) * step
-        start = end - dice.choice([40, 700, 2000]) * step
-        wishes: dict[str, Any] = dice.choice(
-            [{}, {}, {}, {"force_refresh": True}, {"offline": True}, {"include_forming": True},
-             {"adjustment": "all"}]
-        )  # fmt: skip
-        request: tuple[Any, ...] = (symbol, label, iso(start)[:19], iso(end)[:19])
-        if dice.random() < 0.2:
-            request, wishes = (symbol, label), {"bars": dice.choice([1, 50, 1200])}
-        plan = manager.plan(*request, **wishes)
-        with monkeypatch.context() as patch:
-            patch.setattr(OutlineStore, "is_outlined", lambda *_: False)
-            assert plan.to_json() == manager.plan(*request, **wishes).to_json(), (request, wishes)
-        plans.append(plan)
-    assert any(0 < plan.share < 1 and plan.requests for plan in plans)
-
-
 LONG = [("AAPL", "2004-06-12"), ("BTCUSDT", "2004-06-12" if FULL else "2023-06-12")]
 
 
@@ -242,6 +213,31 @@ def test_a_plan_counts_as_many_pages_as_the_call_requests(
         == 2
     )
     assert agree(manager, vendors, "AAPL", "1m", "2024-05-29", "2024-06-10").requests == 2
+
+
+def test_the_plan_of_a_batch_counts_the_requests_of_each_symbol(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    """Several gaps per symbol and timeframe, one of them longer than a page."""
+    coins, shares = ["BTCUSDT", "ETHUSDT"], ["AAPL", "MSFT"]
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-05-20", "2024-05-21")
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-03", "2024-06-04")
+    manager.get_ohlcv("ETHUSDT", "15m", "2024-06-03", "2024-06-04")
+    manager.get_ohlcv("AAPL", "1d", "2024-05-06", "2024-05-10")
+    planned = []
+    for symbols, label, wishes in (
+        (coins, "1h", {}), (coins, "15m", {}), (coins, "4h", {}), (shares, "1d", {}),
+        (shares, "1d", {"adjustment": "raw"}), (shares, "1w", {}),
+    ):  # fmt: skip
+        request = (symbols, label, "2024-04-15", "2024-06-07")
+        plans = manager.plan(*request, **wishes)
+        vendors.clear_log()
+        manager.get_ohlcv_batch(*request, **wishes)
+        planned.append(plans.requests)
+        assert plans.requests == vendors.count(), (request, wishes, str(plans))
+    # By hand: 3 gaps and 2 pages; 2 pages, the archive's 2 files and a page each, and a second gap;
+    # a page each; 2 gaps and a page; splits and dividends of each; weeks are built from days.
+    assert planned == [5, 11, 2, 3, 2, 0]
 
 
 def test_a_plan_names_bars_before_between_and_after_the_cached_ones(
@@ -298,6 +294,22 @@ def test_a_plan_counts_the_request_for_actions_needed_by_an_adjustment(
     assert [step.what for step in plan.besides] == ["splits and dividends"]
     assert plan.requests == 2
     assert agree(manager, vendors, *SHARE).is_hit
+
+
+def test_a_plan_counts_the_daily_closes_that_dividends_need(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    request = ("MSFT", "15m", "2024-05-01", "2024-06-07")
+    manager.get_ohlcv("MSFT", "15m", "2024-05-16", "2024-06-07")
+    manager.get_actions("MSFT", "2024-04-01", "2024-06-12")  # a dividend on 15 May
+    plan = agree(manager, vendors, *request, adjustment="all")
+    assert plan.is_possible
+    assert sorted(step.timeframe.label for step in plan.steps if step.what == "bars") == [
+        "15m",
+        "1d",
+    ]
+    assert [part.bars for part in plan.held] == [16 * 26]
+    assert agree(manager, vendors, *request, adjustment="all").is_hit
 
 
 def test_a_plan_counts_a_separate_request_for_the_forming_bar(
@@ -359,26 +371,6 @@ def test_a_plan_names_an_open_circuit_and_counts_the_next_vendor(
     assert "AuthenticationError" in plan.health[0].reason
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-10")
     assert (vendors.count(), len(twin.asked)) == (asked, before + 1)
-
-
-def test_a_plan_counts_a_comparison_with_a_vendor_as_a_second_request(
-    manager: DataManager, vendors: VendorServer
-) -> None:
-    """Yahoo's coin is that of Binance if its bars agree with the stored ones."""
-    vendors.truth.add(Listing("WIFUSDT", "crypto", 2.5, decimals=4, currency="USDT"))
-    vendors.truth.change("WIFUSDT", spellings={"yahoo": "WIF-USD"})
-    manager.get_ohlcv("WIFUSDT", "1d", "2024-04-01", "2024-04-25", strict=True)
-    vendors.fault("binance", Fault.status(401))
-    manager.get_ohlcv("BTCUSDT", "1d", "2024-06-01", "2024-06-02")  # opens its circuit
-    plan = manager.plan("WIFUSDT", "1d", "2024-06-01", "2024-06-10")
-    vendors.clear_log()
-    manager.get_ohlcv("WIFUSDT", "1d", "2024-06-01", "2024-06-10")
-    assert plan.requests == vendors.count() == 2
-    steps = [(step.vendor, step.requests) for step in plan.steps]
-    assert steps == [("binance", 0), ("yahoo", 1), ("yahoo", 1)]
-    assert "1d bars: yahoo 1 request" in str(plan), (
-        "the compared bars do not include the forming one"
-    )
 
 
 def test_a_plan_names_a_limit_that_is_used_up(

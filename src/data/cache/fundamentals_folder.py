@@ -27,7 +27,7 @@ from ..vendors.registry import canonical_vendor
 from . import fundamentals_folder as files
 from .format import json_document
 from .layout import decode_symbol, encode_symbol
-from .recovery.quarantine import Damage, Quarantine, barred
+from .recovery.quarantine import Damage, Quarantine
 from .write.log_file import append_entry, entries_of_log
 
 log = logging.getLogger(__name__)
@@ -161,8 +161,6 @@ class FundamentalsFolder:
         ``deleted`` (the call that deleted it), and ``quarantined`` with its ``reason``.
         """
         folder, _ = files.folders(self.cache_dir, symbol)
-        if barred([folder / files.LOG]):
-            return []
         return [_log_entry(entry) for entry in entries_of_log(self._disk, folder / files.LOG)]
 
     # --- checks and repair ---------------------------------------------------------------------
@@ -173,15 +171,10 @@ class FundamentalsFolder:
         Raises:
             StorageError: A file cannot be read.
         """
-        folder, _ = files.folders(self.cache_dir, symbol)
-        entries = self._entries(symbol)
-        others = barred([folder / files.LOG, *(entry.path for entry in entries)])
-        paths = {damage.path for damage in others}
-        return others + [
+        return [
             Damage(entry.path, data, reason)
-            for entry in entries
-            if entry.path not in paths
-            and (data := self._disk.read_if_exists(entry.path)) is not None
+            for entry in self._entries(symbol)
+            if (data := self._disk.read_if_exists(entry.path)) is not None
             and (reason := _objection(entry, data, symbol))
         ]
 
@@ -243,7 +236,7 @@ class FundamentalsFolder:
         quarantine = Quarantine(self._disk, self._clock, folder / files.QUARANTINE, folder.name)
         try:
             with self._disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
-                if not damage.barred and self._disk.read_if_exists(damage.path) != damage.content:
+                if self._disk.read_if_exists(damage.path) != damage.content:
                     return
                 kept = quarantine.keep(damage)
         except CacheError as exc:  # read-only or locked; the file is ignored in any case

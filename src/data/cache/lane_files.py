@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..clock import Clock
 from ..disk.atomic import append_line, sweep, write_atomically
-from ..disk.calls import what_bars
 from ..disk.files import Disk
 from ..errors import FormatVersionError, StorageError
 from ..model.instant import DAY_MS
@@ -80,25 +78,6 @@ class LaneFiles:
         names = self.document_cache.list(self.paths.text) if names is None else names
         logged = (name.partition(LOG)[0] for name in names if name.endswith(LOG))
         return sorted({*years_in(names), *(int(year) for year in logged if year.isdecimal())})
-
-    def barred(self, names: Iterable[str] | None = None) -> dict[str, str]:
-        """Find objects that should be regular files but are not; maps each name to a description.
-
-        ``names`` are the folder's contents, if already known.
-        """
-        listed = self.document_cache.list(self.paths.text) if names is None else names
-        files = (name for name in listed if name.endswith(_FILE_ENDINGS))
-        objects = {name: what_bars(f"{self.paths.text}{os.sep}{name}") for name in files}
-        return {name: what for name, what in objects.items() if what}
-
-    def barred_years(self) -> list[int]:
-        """Return the years, ascending, that are unreadable because of a file that :meth:`barred` lists."""
-        return years_in(self.barred())
-
-    def readable_years(self) -> list[int]:
-        """Return the years in :meth:`years` that can be read."""
-        barred = self.barred_years()
-        return [year for year in self.years() if year not in barred]
 
     def most_rows(self) -> int:
         """Return the maximum number of bars in a year of this timeframe."""
@@ -191,8 +170,6 @@ class LaneFiles:
 
     def series(self) -> SeriesMeta | None:
         """Return ``series.json``, or None if it does not exist; for errors, see :meth:`meta`."""
-        if what := what_bars(os.fspath(self.paths.series)):
-            raise DamagedError(f"{what} is in its place")
         return self.document_cache.load(self.paths.series, lambda data: load_series(data, self.key))
 
     def write_series(self, series: SeriesMeta, *, durable: bool = False) -> None:

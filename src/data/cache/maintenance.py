@@ -22,7 +22,7 @@ from .confirmations import CONFIRMED
 from .facade.listing import Catalog
 from .history import commits_of
 from .lane_files import LaneFiles
-from .layout import QUARANTINE, SERIES, decode_lane
+from .layout import SERIES, decode_lane
 from .legacy.migrate import OldFile, PrunedFile, migrate_series, prune_series
 from .other_data import OtherData, OtherLog, OtherPart
 from .read.columnar_cache import FOLDER, series_of
@@ -163,9 +163,8 @@ class Maintenance:
         """Repair as much as possible, series by series, each under its lock."""
         bars, problems = _run(keys, lambda key: repair_series(self._parts, self._parts.lane(key)))
         firsts = {key.symbol: key for key in reversed(keys)}.values()
-        others, refused = _run(
-            firsts, lambda key: repair_actions(self._parts, self._clock, key.symbol)
-        )
+        # A damaged file of actions is set aside when they are fetched again.
+        others, refused = _run(firsts, lambda key: (check_actions(self._parts, key.symbol),) * 2)
         findings = [finding for group, _ in (*bars, *others) for finding in group]
         left = [finding for _, group in (*bars, *others) for finding in group]
         return Repaired(tuple(findings), tuple(left), (*problems, *refused))
@@ -304,40 +303,11 @@ def repair_series(store: StoreParts, lane: LaneFiles) -> tuple[list[Finding], li
     if store.disk.stat(lane.paths.folder) is None:
         return [], []
     with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
-        findings = []
-        if barred := lane.barred():  # they may hide other defects, which show only afterwards
-            findings = check_series(store, lane.key, is_locked=True)
-            findings = [finding for finding in findings if finding.cure == "move"]
-        for name, what in barred.items():
-            quarantine.keep_barring(lane, name, what)
-        others = check_series(store, lane.key, is_locked=True)
-        for finding in others:
+        findings = check_series(store, lane.key, is_locked=True)
+        for finding in findings:
             _repair(store, lane, finding)
-        findings += others
         lane.sweep()
         return findings, check_series(store, lane.key, is_locked=True) if findings else []
-
-
-def repair_actions(
-    store: StoreParts, clock: Clock, symbol: str
-) -> tuple[list[Finding], list[Finding]]:
-    """Quarantine a folder or other object found in place of a symbol's actions file.
-
-    A damaged file is left alone; it is set aside when the actions are fetched again. Return the
-    findings before and after.
-
-    Raises:
-        LockTimeoutError: Another writer held the file for too long.
-        StorageError: The object cannot be moved.
-    """
-    findings, path = check_actions(store, symbol), Path(store.layout.actions(symbol))
-    if not any(finding.cure == "move" for finding in findings):
-        return findings, findings
-    aside = quarantine.Quarantine(store.disk, clock, path.parent / QUARANTINE, symbol)
-    with store.disk.lock(path.parent / ".lock", store.lock_timeout_s):
-        for damage in quarantine.barred([path]):
-            aside.keep(damage)
-    return findings, check_actions(store, symbol)
 
 
 def _repair(store: StoreParts, lane: LaneFiles, finding: Finding) -> None:

@@ -41,7 +41,7 @@ from .legacy.adopt import OldYears
 from .pins import pins_in
 from .read.columnar_cache import Columnar, Sidecars
 from .read.document_cache import NO_FILE, DocumentCache
-from .read.series_reader import IndexEntry, RangeReader, SeriesIndex, check_barred
+from .read.series_reader import IndexEntry, RangeReader, SeriesIndex
 from .recovery import quarantine
 from .recovery.quarantine import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
@@ -150,7 +150,7 @@ class BarStore:
         thread-safe.
         """
         preview = copy(self)
-        preview._lanes, preview._is_preview = {}, True
+        preview._lanes, preview._is_preview, preview.listener = {}, True, StoreListener()
         return preview
 
     # --- bars ------------------------------------------------------------------------------
@@ -166,16 +166,6 @@ class BarStore:
                 for too long.
         """
         return self._index.entry(self._lane(key)).view
-
-    def check(self, view: SeriesView, span: Span) -> None:
-        """Reject a span that contains a year marked as unreadable in the view.
-
-        Raises:
-            StorageError: The path of one of the year's files is not a regular file; the message
-                names the path.
-        """
-        if view.barred:
-            check_barred(self._lane(view.key), span, view.barred)
 
     def tail(self, key: SeriesKey) -> SeriesView:
         """Return a view based on only the latest few years, to find out how far a series reaches.

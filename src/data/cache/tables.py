@@ -43,7 +43,7 @@ from .layout import (
     year_of_name,
     years_in,
 )
-from .recovery.quarantine import Damage, Quarantine, barred
+from .recovery.quarantine import Damage, Quarantine
 from .write.coverage_update import year_span, years_of
 from .write.log_file import append_entry, entries_of_log, logged_years
 
@@ -254,11 +254,8 @@ class TableStore:
             FormatVersionError: A newer version of this library wrote one of the files.
             StorageError: A file cannot be read.
         """
-        lane = self._lane(key)
-        names = self._disk.list(lane)
-        logs = barred(lane / f"{year:04d}{LOG}" for year in logged_years(names))
-        years = years_in(names)
-        return [*logs, *(damage for year in years for damage in self._peek(key, year).damage)]
+        years = years_in(self._disk.list(self._lane(key)))
+        return [damage for year in years for damage in self._peek(key, year).damage]
 
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
         """Return the log of a table, oldest first: commits, deletions, damaged files set aside.
@@ -271,8 +268,7 @@ class TableStore:
         entries = [
             _log_entry(entry, year)
             for year in logged_years(self._disk.list(lane))
-            if not barred([path := lane / f"{year:04d}{LOG}"])
-            for entry in entries_of_log(self._disk, path)
+            for entry in entries_of_log(self._disk, lane / f"{year:04d}{LOG}")
         ]
         return sorted(entries, key=lambda entry: str(entry["time"]).rstrip("Z"))
 
@@ -290,10 +286,8 @@ class TableStore:
         folder = self._lane(key)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
             names = sweep(self._disk, folder)
-            for damage in barred(folder / f"{year:04d}{LOG}" for year in logged_years(names)):
-                self._keep(damage, {"span": None, "removed": 0})
             for year in years_in(names):
-                self._read_locked(key, year, moves=True)
+                self._read_locked(key, year)
 
     def symbols(self) -> list[str]:
         """Return the symbols that have tables."""
@@ -447,7 +441,6 @@ class TableStore:
         stored = self._peek(key, year)
         if not stored.damage:
             return stored
-        self._refuse_barred(stored)
         try:
             with self._disk.lock(self._lane(key) / ".lock", self._lock_timeout_s):
                 return self._read_locked(key, year)
@@ -467,38 +460,22 @@ class TableStore:
             stored = self._read_year(key, year)
         return stored
 
-    def _read_locked(
-        self, key: SeriesKey, year: int, *, moves: bool = False, is_logged: bool = False
-    ) -> _StoredYear:
-        """Read a year under its lock; set damaged files aside whole, along with the reason.
-
-        Args:
-            key, year: Table and year of the files.
-            moves: Whether to set aside a folder, link or the like that is in place of a file. It
-                may belong to the user.
-            is_logged: Whether the log already records what was lost with the data file.
-
-        Raises:
-            StorageError: Something other than a file is in place of a file, and ``moves`` is False.
-        """
+    def _read_locked(self, key: SeriesKey, year: int) -> _StoredYear:
+        """Read a year under its lock; set damaged files aside whole, along with the reason."""
         stored = self._read_year(key, year)
         if not stored.damage:
             return stored
-        if not moves:
-            self._refuse_barred(stored)
         files = self._files(key, year)
         no_loss: dict[str, Any] = {"span": None, "removed": 0}
         # If only the document is damaged, the rows are still there.
         is_gone = files.data in [damage.path for damage in stored.damage]
         is_gone = is_gone or self._disk.stat(files.data) is None
-        loss = self._log_facts(files.metadata) if is_gone and not is_logged else no_loss
+        loss = self._log_facts(files.metadata) if is_gone else no_loss
         for damage in stored.damage:
             # The data first, because a document without data claims nothing, but data without a
             # document would be trusted.
             self._keep(damage, loss)
             loss = no_loss  # the loss is logged only once
-        if any(damage.barred for damage in stored.damage):  # more damage may now be visible
-            return self._read_locked(key, year, moves=moves, is_logged=is_gone)
         return self._read_year(key, year)
 
     def _keep(self, damage: Damage, loss: Mapping[str, Any]) -> None:
@@ -508,22 +485,11 @@ class TableStore:
         entry = {"quarantined": kept.name, "reason": damage.reason, "size": 0, **loss}
         append_entry(self._disk, lane / f"{damage.path.name[:4]}{LOG}", self._clock, entry)
 
-    def _refuse_barred(self, stored: _StoredYear) -> None:
-        """Raise a ``StorageError`` if a folder, link or other object is in place of a file."""
-        for damage in stored.damage:
-            if damage.barred:
-                self._disk.read_if_exists(damage.path)
-
     def _read_year(self, key: SeriesKey, year: int) -> _StoredYear:
         """Read both files of a year once, the document first, so that it is never newer than the data."""
         files = self._files(key, year)
-        try:
-            document = self._disk.read_if_exists(files.metadata)
-            content = self._disk.read_if_exists(files.data)
-        except StorageError:
-            if others := barred([files.data, files.metadata]):
-                return _StoredYear(damage=tuple(others))
-            raise
+        document = self._disk.read_if_exists(files.metadata)
+        content = self._disk.read_if_exists(files.data)
         damage: list[Damage] = []
         record: dict[str, Any] = {}
         answered: tuple[Span, ...] = ()
@@ -616,8 +582,6 @@ class TableStore:
             paths = _files_of(self._disk, lane, f"{year:04d}")
             for path in paths:
                 self._disk.remove_whole(path)
-            for damage in barred([lane / f"{year:04d}{LOG}"]):
-                self._disk.remove_whole(damage.path)
             for folder in {path.parent for path in paths}:
                 self._disk.sync_folder(folder)
             entry = {"vendor": "", "added": 0, "changed": 0, "size": 0, "deleted": by}

@@ -225,8 +225,6 @@ class SeriesView(SeriesFacts):
         rows: Number of bars stored.
         first, last: Timestamps of the first and last bar, or None.
         faults: Defects in the responses that delivered the bars.
-        barred: Years that cannot be read because a folder, link or other object is in place of
-            their document. The other attributes do not include these years.
     """
 
     key: SeriesKey
@@ -236,7 +234,6 @@ class SeriesView(SeriesFacts):
     first: int | None = None
     last: int | None = None
     faults: tuple[Fault, ...] = ()
-    barred: tuple[int, ...] = ()
 
     @property
     def exists(self) -> bool:

@@ -56,18 +56,45 @@ def load_settings(
         RulesError: The rules file is invalid.
     """
     here = working_dir() if cwd is None else cwd
-    cache, cache_from = cache_folder_of(cache_dir, environ, here)
-    rules_path = find_rules(config_path, environ, here)
+    settings = settings_by(find_rules(config_path, environ, here), cache_dir, environ, here)
     record = variable_of("ONETAPE_RECORD", environ)
+    return (
+        replace(settings, record_dir=named_path(record, "ONETAPE_RECORD", here))
+        if record
+        else settings
+    )
+
+
+def settings_by(
+    rules_path: Path | None,
+    cache_dir: str | os.PathLike[str] | None,
+    environ: Mapping[str, str] | None,
+    here: Path,
+    errors: list[ConfigError] | None = None,
+) -> Settings:
+    """Resolve the settings, without the folder of recordings, given the user's rules file.
+
+    With ``errors``, an invalid size limit is added to them, and the limit of the rules is used.
+
+    Raises:
+        ConfigError, RulesError: See :func:`load_settings`.
+    """
+    cache, cache_from = cache_folder_of(cache_dir, environ, here)
+    try:
+        limit = _max_size(environ, rules_path)
+    except ConfigError as error:
+        if errors is None:
+            raise
+        errors.append(error)
+        limit = load_rules(rules_path).cache.max_size_gb
     return Settings(
         cache_dir=cache,
         cache_dir_from=cache_from,
         state_dir=_state_dir(environ, here),
         rules_path=rules_path,
-        max_size_gb=_max_size(environ, rules_path),
+        max_size_gb=limit,
         credentials=all_credentials(environ),
         rate_limits=_rate_limits(variable_of("PROVIDER_RATE_LIMITS", environ)),
-        record_dir=named_path(record, "ONETAPE_RECORD", here) if record else None,
     )
 
 

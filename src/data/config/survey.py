@@ -6,14 +6,13 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ConfigError
 from ..model.settings import Settings
 from . import settings as reading
-from .credentials import all_credentials
-from .donotshare import is_set, variable_of
+from .donotshare import is_set
 from .rules_file import load_rules
 
 Where = str | os.PathLike[str] | None
@@ -55,58 +54,20 @@ def survey(
     here = reading.working_dir() if cwd is None else cwd
     errors: list[ConfigError] = []
     with _collect_warnings() as warnings:
-        path = _rules_path(config_path, environ, here, errors)
-        usable = path if path is None or _has_usable_rules(path, errors) else None
-        settings = _settings(cache_dir, usable, environ, here, errors)
+        path = usable = None
+        try:
+            path = reading.find_rules(config_path, environ, here)
+            if path is not None:
+                load_rules(path)
+            usable = path
+        except ConfigError as error:
+            errors.append(error)
+        settings = reading.settings_by(usable, cache_dir, environ, here, errors)
+    if not load_rules(usable).cache.enabled:
+        settings = replace(settings, cache_dir_from="not used: cache.enabled is false in the rules")
     is_named = bool(config_path) or is_set("ONETAPE_RULES", environ)
     is_found = path is not None and not is_named
     return Survey(settings, path, tuple(errors), tuple(dict.fromkeys(warnings)), is_found)
-
-
-def _rules_path(
-    config_path: Where, environ: Mapping[str, str] | None, here: Path, errors: list[ConfigError]
-) -> Path | None:
-    try:
-        return reading.find_rules(config_path, environ, here)
-    except ConfigError as error:
-        errors.append(error)
-        return None
-
-
-def _has_usable_rules(path: Path, errors: list[ConfigError]) -> bool:
-    try:
-        load_rules(path)
-    except ConfigError as error:
-        errors.append(error)
-        return False
-    return True
-
-
-def _settings(
-    cache_dir: Where,
-    rules_path: Path | None,
-    environ: Mapping[str, str] | None,
-    here: Path,
-    errors: list[ConfigError],
-) -> Settings:
-    """Return the settings; if the variable for the cache's size limit is invalid, use the rules' limit."""
-    folder, source = reading.cache_folder_of(cache_dir, environ, here)
-    try:
-        limit = reading._max_size(environ, rules_path)
-    except ConfigError as error:
-        errors.append(error)
-        limit = load_rules(rules_path).cache.max_size_gb
-    if not load_rules(rules_path).cache.enabled:
-        source = "not used: cache.enabled is false in the rules"
-    return Settings(
-        cache_dir=folder,
-        cache_dir_from=source,
-        state_dir=reading._state_dir(environ, here),
-        rules_path=rules_path,
-        max_size_gb=limit,
-        credentials=all_credentials(environ),
-        rate_limits=reading._rate_limits(variable_of("PROVIDER_RATE_LIMITS", environ)),
-    )
 
 
 @contextmanager

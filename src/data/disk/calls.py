@@ -255,9 +255,9 @@ _ADVICE = {
     errno.EMFILE: "too many files are open in this process; raise `ulimit -n`",
     errno.ELOOP: (
         "replace the link with the file or folder itself, because nothing in the cache may lead out "
-        "of it; `onetape cache repair` sets aside a link in place of a file"
+        "of it"
     ),
-    errno.ENXIO: "it is a folder, a pipe or a device; `onetape cache repair` sets it aside",
+    errno.ENXIO: "it is a folder, a pipe or a device; move it out of the cache",
     errno.EISDIR: "remove the folder with that name",
     errno.EFBIG: "remove it: it is not a cache file, or its file system is damaged",
     errno.EIO: "the disk reports errors; check the system log",

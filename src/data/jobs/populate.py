@@ -278,7 +278,7 @@ def _items(
             yield replace(item, problem=str(error))
             return
         first = view.first
-        if first is None and (view.barred or not view.coverage):
+        if first is None and not view.coverage:
             yield replace(item, problem=_UNREADABLE)
     if first is not None:
         yield replace(item, start=iso(first) if key.timeframe.is_intraday else str(date_of(first)))

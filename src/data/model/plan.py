@@ -176,6 +176,9 @@ _LONG_S = 60.0
 class Plan(InLines):
     """The plan for a request: the stored bars, the queries for the missing ones, and the cost.
 
+    The requests for each gap are counted at the first usable vendor. Requests that prove an
+    identity or repair something are not counted.
+
     The plan assumes that every vendor works, has every bar, and reports no new split or dividend.
     More requests are needed if bars turn out to be missing, if a split was unknown, or if a query
     fails.

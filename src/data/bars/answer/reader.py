@@ -166,6 +166,7 @@ class Reader:
         if outcome.unstored:
             table, coverage, suspects = _with_unstored(table, coverage, suspects, outcome.unstored)
             table, coverage = table.within(span), coverage.within(span)
+            view = replace(view, kind=view.kind or outcome.kind)
         coverage = at_borders(coverage)
         volume_doubts = _without_volume(
             table, coverage, view.kind or outcome.kind, query.instrument.asset_class

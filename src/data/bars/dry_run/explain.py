@@ -9,14 +9,13 @@ from ...config.rules import Rule
 from ...config.rules_file import packaged_rules
 from ...errors import DataError, QueryError, UnknownProviderError
 from ...model.explanation import Explanation, StoredSeries, VendorOption
-from ...model.health import Health
 from ...model.query import BarsQuery
-from ...vendors.base import is_ours, status_for
 from ..derive.sources import SourceTimeframes
 from ..selection.candidates import Candidate, Route
 from ..selection.exclusions import differences, not_queried
 from ..selection.lanes import LaneFinder
 from ..validity import lifetime_of
+from .planned_lane import health_of
 from .planner import RequestPlanner
 
 
@@ -72,15 +71,12 @@ def _ways(route: Route, query: BarsQuery) -> Iterator[VendorOption]:
 
 
 def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> VendorOption:
-    health, depth = Health(candidate.name), None
+    depth = None
     if candidate.capabilities is not None:
         depth = candidate.capabilities.depth_days.get(query.timeframe.label)
-    if is_ours(candidate.downloader):
-        status = status_for(candidate.downloader, query.instrument.asset_class, query.timeframe)
-        health = status.health(query.now_ms) if status is not None else health
     return VendorOption(
         candidate.name,
-        health,
+        health_of(candidate, query.timeframe, query),
         query.instrument.spelling(candidate.name),
         candidate.adjustment,
         depth,

@@ -1,8 +1,7 @@
-"""Plans a query by a dry run, which shows what the query would do and cost.
+"""Plans a query: the bars that are stored, and the requests for the missing ones.
 
-A dry run executes the query itself, with the code of :class:`~..service.BarsService`. Its store
-keeps commits in memory, and fake vendors answer instead of the real ones. A plan therefore always
-matches the behavior of real queries.
+The plan is computed from the fetch plan of each lane that the query would try; see
+:mod:`.planned_lane`. Requests that prove an identity or repair something are not counted.
 """
 
 from __future__ import annotations
@@ -12,15 +11,21 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for
 from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...config.rules import ValidationRules
-from ...errors import AllProvidersFailedError, DataError, NoProviderError, UnknownProviderError
-from ...model.bars import Stamps
+from ...errors import (
+    AllProvidersFailedError,
+    Attempt,
+    DataError,
+    NoProviderError,
+    UnknownProviderError,
+)
 from ...model.coverage import WITH_BARS, Coverage
 from ...model.health import Health
 from ...model.plan import MissingPart, Plan, PlanSegment, PlanSpan, PlanStep, VendorOffer
@@ -28,7 +33,6 @@ from ...model.query import BarsQuery
 from ...model.span import Span, subtract, uncovered
 from ...model.timeframe import Timeframe
 from ..answer.answer import Answer
-from ..answer.reader import Reader
 from ..fetch.plan import FetchPlan
 from ..lookup import Hit
 from ..observer import Observer
@@ -37,9 +41,11 @@ from ..selection.exclusions import differences, not_queried
 from ..series import LaneRequest
 from ..service import BarsService
 from ..validity import Expiry
-from .draft import DraftStore, DryRun, OutlineStore
 
-# Errors name their vendor.
+if TYPE_CHECKING:
+    from ..selection.namesakes import Namesakes
+    from .planned_lane import RequestCount
+
 _VENDOR_TWICE = re.compile(r"\b(\w+): \1 ")
 
 # The events of a dry run did not really happen, so they are not logged. This logger is not part of
@@ -71,7 +77,8 @@ class RequestPlanner:
         Raises:
             CacheError: The store cannot be read.
         """
-        return _Composer(self, self._dry_run(query)).plan()
+        # Run in its own context, so that anything Ctrl-C leaves set disappears with it.
+        return copy_context().run(self._composer, query).plan()
 
     def route(self, query: BarsQuery) -> Route:
         """Return the vendors and lanes from which the bars for ``query`` may come.
@@ -81,78 +88,78 @@ class RequestPlanner:
         """
         return BarsService(self.store, self.selector, self.clock).miss_handler().route_of(query)
 
-    def _dry_run(self, query: BarsQuery) -> DryRun:
-        # Run in its own context, so that anything Ctrl-C leaves set disappears with it.
-        return copy_context().run(self._run_dry, DryRun(query, DraftStore(self.store)))
-
-    def _run_dry(self, run: DryRun) -> DryRun:
-        query, selector = run.query, _FakeSelector(self.selector, run)
-        store = cast(BarStore, run.store)  # it has all methods of a store that a request calls
+    def _composer(self, query: BarsQuery) -> _Composer:
         observer = Observer(self.clock, routing_log=_NO_LOG)
         service = BarsService(
-            store, selector, self.clock, self.expiry, self.checks, observer=observer
+            self.store, self.selector, self.clock, self.expiry, self.checks, observer=observer
         )
-        handler = service.miss_handler()
-        handler.services = replace(
-            handler.services,
-            reader=Reader(cast(BarStore, OutlineStore(run.store, query)), self.clock),
-            on_plan=lambda request, plan: run.plans.append((request, plan)),
-        )
-        try:
-            lookup = service.find_stored(query)
-            if isinstance(lookup, Hit):
-                run.answer = lookup.answer
-            else:
-                run.answer = handler.answer(query, lookup)
-        except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
-            run.error = error
-        return run
-
-
-class _FakeSelector:
-    """The real selector, except that its downloaders are replaced by fake ones."""
-
-    def __init__(self, selector: Any, run: DryRun) -> None:
-        self._selector, self._run = selector, run
-        self.downloaders: dict[str, Any] = {}
-        self.own_sender = None  # nothing is sent
-
-    def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
-        """Return the vendor names from the real selector."""
-        self._run.is_routed = True
-        names: list[str] = self._selector.get_provider_with_failover(symbol, timeframe)
-        return names
-
-    def _initialize_downloader(self, name: str) -> Any | None:
-        """Return the fake downloader for a vendor; None if the real one cannot be built."""
+        lookup = service.find_stored(query)
+        if isinstance(lookup, Hit):
+            return _Composer(self, query, lookup.answer)
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
-        from ...vendors.factory import downloader_for
-        from .vendors import stand_in
+        from .planned_lane import PlannedLane, RequestCount
 
-        self._run.is_routed = True
-        real = downloader_for(self._selector, name)
-        if real is not None and name not in self.downloaders:
-            self.downloaders[name] = stand_in(name, real, self._run)
-        return self.downloaders.get(name)
+        count, handler = RequestCount(query), service.miss_handler()
+        handler.lane_run = partial(PlannedLane, count)
+        handler.namesakes = cast("Namesakes", _NoProofs())
+        try:
+            return _Composer(self, query, handler.answer(query, lookup), count)
+        except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
+            return _Composer(self, query, None, count, error)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._selector, name)
+
+class _NoProofs:
+    """Stands in for the comparisons that prove identities, whose requests are not counted."""
+
+    def proved(self, *_: Any) -> tuple[frozenset[str], list[Attempt]]:
+        """Return no vendors."""
+        return frozenset(), []
+
+    def derivative(self, *_: Any) -> tuple[str, list[Attempt]]:
+        """Return no hint."""
+        return "", []
 
 
 class _Composer:
-    """Builds a plan from a dry run."""
+    """Builds the plan of a query.
 
-    def __init__(self, planner: RequestPlanner, run: DryRun) -> None:
-        self._planner, self._run = planner, run
-        self._query, self._answer = run.query, run.answer
-        self._source = _source(run.answer)
-        self._timeframe = self._source or run.query.timeframe
+    Args:
+        planner, query: Planner and the query.
+        answer: Stored bars, with the expected bars that would be fetched, in outline if there may be
+            too many; None after an error.
+        count: Requests to vendors; None if the store alone answers.
+        error: Error that the query would raise instead of an answer.
+    """
+
+    def __init__(
+        self,
+        planner: RequestPlanner,
+        query: BarsQuery,
+        answer: Answer | None,
+        count: RequestCount | None = None,
+        error: DataError | None = None,
+    ) -> None:
+        self._planner, self._query, self._answer = planner, query, answer
+        self._count, self._error = count, error
+        self._steps, self._lanes = (count.steps, count.lanes) if count else ([], [])
+        self._source = _source(answer)
+        self._timeframe = self._source or query.timeframe
         self._plans = self._plans_of_lane()
+        self._is_hit = self._is_answered_by_store()
         # Only documents were compared, so the plan needs no calendar and no vendor either.
-        self._is_stored = run.is_hit and not run.plans
+        self._is_stored = self._is_hit and not any(lane.plans for lane in self._lanes)
+
+    def _is_answered_by_store(self) -> bool:
+        """Return whether the query can be answered without a vendor."""
+        if self._answer is None or self._steps:
+            return False
+        if self._count is None or all(gap.harmless for gap in self._answer.gaps):
+            return True
+        plans = [plan for lane in self._lanes for plan in lane.plans]
+        return bool(plans) and not any(plan.segments for plan in plans)
 
     def plan(self) -> Plan:
-        """Return the plan that results from the dry run."""
+        """Return the plan."""
         query, answer = self._query, self._answer
         segments, besides = self._segments()
         stored = _stored_spans(answer, self._requested_spans()) if answer else ()
@@ -175,22 +182,23 @@ class _Composer:
             substitutes=substitutes,
             health=self._health(),
             source=self._source,
-            is_hit=self._run.is_hit,
+            is_hit=self._is_hit,
             share=1.0 if self._is_stored else share,
-            error=type(self._run.error).__name__ if self._run.error else "",
+            error=type(self._error).__name__ if self._error else "",
         )
 
     def _rows(self, answer: Answer) -> int:
-        """Return the number of bars that the answer would have, including bars that the dry run omits."""
+        """Return the number of bars that the answer would have, including those that it omits."""
         if self._source or not self._plans:
             return len(answer.table)
-        store = OutlineStore(self._run.store, self._query)
         key = self._plans[-1][0].key
-        return len(answer.table) + store.left_out(key, self._span(), answer.table)
+        left_out = sum(lane.left_out for lane in self._lanes if lane.request.key == key)
+        return len(answer.table) + left_out
 
     def _plans_of_lane(self) -> list[tuple[LaneRequest, FetchPlan]]:
         """Return the requests and plans of the answering lane, or of the first lane if none answers."""
-        plans = [pair for pair in self._run.plans if pair[0].key.timeframe == self._timeframe]
+        pairs = ((lane.request, plan) for lane in self._lanes for plan in lane.plans)
+        plans = [pair for pair in pairs if pair[0].key.timeframe == self._timeframe]
         keys = list(dict.fromkeys(request.key for request, _ in plans))
         if self._answer is None:
             keys = keys[:1]
@@ -203,7 +211,7 @@ class _Composer:
     def _requested_spans(self) -> list[Span]:
         """Return the spans requested from vendors whose bars can become part of the answer."""
         names = {c.name for request, _ in self._plans for c in request.route.candidates}
-        steps = (step for step in self._run.steps if step.vendor in names or not self._plans)
+        steps = (step for step in self._steps if step.vendor in names or not self._plans)
         return [step.span for step in steps]
 
     def _other_vendors(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
@@ -232,7 +240,7 @@ class _Composer:
 
     def _segments(self) -> tuple[tuple[PlanSegment, ...], tuple[PlanStep, ...]]:
         """Return the missing segments with the steps for each, and all other steps."""
-        remaining, segments = list(self._run.steps), []
+        remaining, segments = list(self._steps), []
         for request, plan in self._plans:
             for span in plan.segments:
                 steps = [
@@ -249,13 +257,11 @@ class _Composer:
     def _segment(
         self, request: LaneRequest, span: Span, cap_ms: int, steps: Sequence[PlanStep]
     ) -> PlanSegment:
-        expected = _expected_bars(Span(span.start, min(span.end, cap_ms)), request.grid)
+        expected = request.grid.outline(Span(span.start, min(span.end, cap_ms)))
         coverage = self._planner.store.view(request.key).coverage
         return PlanSegment(
             span,
-            expected.bars,
-            expected.first,
-            expected.last,
+            *expected,
             reasons=tuple(_reasons(span, cap_ms, coverage, request)),
             offers=self._offers(request, span),
             steps=_join_steps(steps),
@@ -263,22 +269,19 @@ class _Composer:
 
     def _offers(self, request: LaneRequest, span: Span) -> tuple[VendorOffer, ...]:
         """Return the candidates' offers, each as if only that candidate were queried."""
-        if self._query.offline:
+        if self._query.offline or (count := self._count) is None:
             return ()
-        return tuple(
-            c.downloader.offer(
-                request, c.servable(span, request.grid.timeframe, self._query.now_ms)
-            )
-            for c in request.route.candidates
-        )
+        return tuple(count.offer(c, request, span) for c in request.route.candidates)
 
     def _health(self) -> tuple[Health, ...]:
         """Return the health of each vendor involved."""
-        if self._run.is_hit or self._query.offline:
+        if self._is_hit or self._query.offline:
             return ()
-        vendors = {c.name: c for request, _ in self._run.plans for c in request.route.candidates}
+        from .planned_lane import health_of
+
+        vendors = {c.name: c for lane in self._lanes for c in lane.request.route.candidates}
         timeframe = self._plans[0][0].grid.timeframe if self._plans else self._query.timeframe
-        return tuple(c.downloader.health(timeframe) for c in vendors.values())
+        return tuple(health_of(c, timeframe, self._query) for c in vendors.values())
 
     # --- missing bars ----------------------------------------------------------------------
 
@@ -286,12 +289,14 @@ class _Composer:
         if self._answer is not None:
             spans = [(gap.span, gap.reason) for gap in self._answer.gaps if not gap.harmless]
         else:
-            reason = _reason(self._query, self._run.error)
+            reason = _reason(self._query, self._error)
             spans = [(s.span, reason) for s in segments] or [(self._query.span, reason)]
         if self._is_stored:
             return tuple(MissingPart(span, 0, reason=reason) for span, reason in spans)
         grid = BarGrid(calendar_for(self._query.instrument), self._query.timeframe)
-        return tuple(_missing_part(span, grid, reason) for span, reason in spans)
+        # Errors name their vendor.
+        reasons = [(span, _VENDOR_TWICE.sub(r"\1 ", reason)) for span, reason in spans]
+        return tuple(MissingPart(span, *grid.outline(span), reason) for span, reason in reasons)
 
 
 def _source(answer: Answer | None) -> Timeframe | None:
@@ -333,23 +338,8 @@ def _join_steps(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
 def _stored_spans(answer: Answer, requested: Sequence[Span]) -> tuple[PlanSpan, ...]:
     """Return the ranges of bars in an answer for which no vendor would be queried."""
     covered = [entry.span for entry in answer.coverage if entry.state in WITH_BARS]
-    spans = [_held_span(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
-    return tuple(span for span in spans if span.bars)
-
-
-def _expected_bars(span: Span, grid: BarGrid) -> PlanSpan:
-    return PlanSpan(span, *grid.outline(span))
-
-
-def _held_span(span: Span, stamps: Stamps) -> PlanSpan:
-    if not len(stamps):
-        return PlanSpan(span, 0)
-    return PlanSpan(span, len(stamps), int(stamps[0]), int(stamps[-1]))
-
-
-def _missing_part(span: Span, grid: BarGrid, reason: str) -> MissingPart:
-    plan = _expected_bars(span, grid)
-    return MissingPart(span, plan.bars, plan.first, plan.last, _VENDOR_TWICE.sub(r"\1 ", reason))
+    pairs = ((s, answer.table.within(s).stamps) for s in subtract(covered, requested))
+    return tuple(PlanSpan(s, len(t), int(t[0]), int(t[-1])) for s, t in pairs if len(t))
 
 
 def _reasons(span: Span, cap_ms: int, coverage: Coverage, request: LaneRequest) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,19 +61,11 @@ class ActionFetcher:
         A vendor that failed is not queried again by the same request. The same applies to a vendor
         that has just rejected the account or timed out.
         """
-        request, journal = self._request, self._journal
-        now_ms, newest = self.clock.now_ms(), self._newest_basis()
-        latest = max(now_ms, newest)
-        # Nothing is known yet about a session that has not opened.
-        end = max(self._days.current(request.query.instrument).end, newest + DAY_MS)
-        wanted = Span(span.start, min(span.end, end))
-        if wanted.is_empty:
-            return False
-        for candidate in request.route.reporters:
-            if candidate.name in journal.without_actions or self._is_shut_out(candidate):
-                continue
+        request, journal, now_ms = self._request, self._journal, self.clock.now_ms()
+        latest, wanted = max(now_ms, self._newest_basis()), self._knowable(span)
+        for candidate in () if wanted.is_empty else self._reporters():
             current_call().answered_ms = None
-            lead = _with_lead(candidate, wanted)
+            lead = with_lead(candidate, wanted)
             call = self.clock, True, candidate.fetch_actions, request.query.instrument
             reply = query_vendor(self.clock, candidate.name, wanted, run_part, *call, lead, latest)
             self._series.end_phase()
@@ -105,6 +97,22 @@ class ActionFetcher:
             self._series.add_actions(actions, answer)
             return True
         return False
+
+    def _knowable(self, span: Span) -> Span:
+        """Return the ex-dates in ``span`` about which something can be known; it may be empty.
+
+        Nothing is known yet about a session that has not opened.
+        """
+        newest = self._newest_basis()
+        end = max(self._days.current(self._request.query.instrument).end, newest + DAY_MS)
+        return Span(span.start, min(span.end, end))
+
+    def _reporters(self) -> Iterator[Candidate]:
+        """Yield the vendors that can still be queried for actions, in order."""
+        for candidate in self._request.route.reporters:
+            failed = candidate.name in self._journal.without_actions
+            if not failed and not self._is_shut_out(candidate):
+                yield candidate
 
     def _dates_known_at(self, span: Span, answered_ms: int) -> Span:
         """Return the ex-dates in ``span`` before the next session that opens after ``answered_ms``.
@@ -224,7 +232,7 @@ def _is_locked_out(error: DataError | None) -> bool:
     return is_shut or isinstance(error, AuthenticationError)
 
 
-def _with_lead(candidate: Candidate, span: Span) -> Span:
+def with_lead(candidate: Candidate, span: Span) -> Span:
     """Return a span to request that is long enough to reveal a truncated start of the answer.
 
     For a vendor that reports actions together with daily bars, this requires earlier days whose

@@ -46,7 +46,7 @@ WORTH_STOPPING = 1_000
 _CHUNK_GROWTH = 8
 
 
-class _SpanGroup(NamedTuple):
+class SpanGroup(NamedTuple):
     """Ascending spans to request at once.
 
     Nothing else is missing between them, or between the last one and ``until_ms``. If
@@ -62,7 +62,7 @@ class _SpanGroup(NamedTuple):
         """The span from the start of the first span to the end of the last span."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
-    def within(self, chunk: Span, *, ends_fetching: bool = False) -> _SpanGroup:
+    def within(self, chunk: Span, *, ends_fetching: bool = False) -> SpanGroup:
         """Return the parts of these spans that are in ``chunk``, to which ``ends_fetching`` applies.
 
         ``until_ms`` of the result is the start of the next span after ``chunk``, if any.
@@ -70,10 +70,10 @@ class _SpanGroup(NamedTuple):
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
         until_ms = self.spans[later].start if later < len(self.spans) else self.until_ms
-        return _SpanGroup(spans, until_ms, ends_fetching)
+        return SpanGroup(spans, until_ms, ends_fetching)
 
 
-class _ChunkResult(NamedTuple):
+class ChunkResult(NamedTuple):
     """The outcome of requesting one chunk from one candidate.
 
     Attributes:
@@ -123,7 +123,7 @@ class _SplitSegment(_Segment):
         rows: Number of rows that had been received before that chunk was requested.
     """
 
-    groups: tuple[_SpanGroup, ...] = ()
+    groups: tuple[SpanGroup, ...] = ()
     chunk_ms: int = 0
     rows: int = 0
 
@@ -132,13 +132,13 @@ class _SplitSegment(_Segment):
         """Return ``segment``, split into ``groups`` of spans that are requested together."""
         begins = [group[0].start for group in groups[1:]]
         split = [
-            _SpanGroup(group, begin) for group, begin in zip(groups, [*begins, 0], strict=False)
+            SpanGroup(group, begin) for group, begin in zip(groups, [*begins, 0], strict=False)
         ]
         return cls._with_groups(segment, split)
 
     @classmethod
     def _with_groups(
-        cls, segment: _Segment, groups: Sequence[_SpanGroup], chunk_ms: int = 0, rows: int = 0
+        cls, segment: _Segment, groups: Sequence[SpanGroup], chunk_ms: int = 0, rows: int = 0
     ) -> _SplitSegment:
         spans = tuple(span for group in groups for span in group.spans)
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
@@ -334,8 +334,8 @@ class Fetcher:
         ]
 
     def _query_vendor(
-        self, candidate: Candidate, group: _SpanGroup, before: Sequence[DataError]
-    ) -> _ChunkResult:
+        self, candidate: Candidate, group: SpanGroup, before: Sequence[DataError]
+    ) -> ChunkResult:
         """Query one candidate for the missing parts of one chunk, which are a ``group``.
 
         If the answer has rows, :func:`process_answer` has already marked its gaps in the store. For an answer
@@ -354,7 +354,7 @@ class Fetcher:
         if reply.value is None:
             self._note(reply)
             assert reply.error is not None
-            return _ChunkResult(reply.error, group.spans)
+            return ChunkResult(reply.error, group.spans)
         fetched, classified = reply.value
         rows = len(classified.closed)
         journal.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
@@ -369,7 +369,7 @@ class Fetcher:
             # Another vendor has reported bars that are missing here, so the lack of bars is not an
             # answer, even from a vendor that sends only bars with trades.
             lacking = coalesce([*lacking, *_without_rows(classified)])
-        return _ChunkResult(reason, subtract(lacking, between), between)
+        return ChunkResult(reason, subtract(lacking, between), between)
 
     def _log_fallback(
         self, candidate: Candidate, span: Span, rows: int, before: Sequence[DataError]
@@ -391,7 +391,7 @@ class Fetcher:
             )
 
     def _fetch_and_store(
-        self, candidate: Candidate, group: _SpanGroup
+        self, candidate: Candidate, group: SpanGroup
     ) -> tuple[Fetched, ClassifiedAnswer]:
         """Query one candidate for one chunk, and store the good part of its answer.
 

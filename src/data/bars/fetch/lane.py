@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,7 +59,6 @@ class LaneServices:
         turns: Ensures that only one process at a time fetches a series.
         sources: Detects changes to files that bars were read from.
         log: Logger for the requests.
-        on_plan: Called with every plan before it is carried out; a dry run collects them.
     """
 
     store: BarStore
@@ -70,7 +69,6 @@ class LaneServices:
     turns: Turns
     sources: SourceCheck
     log: logging.Logger
-    on_plan: Callable[[LaneRequest, FetchPlan], None] = lambda request, plan: None
 
 
 class LaneRun:
@@ -106,7 +104,7 @@ class LaneRun:
 
         Raises:
             KindMismatchError: The lane's bars cannot be converted to the requested basis.
-            StorageError: The path of a year file that is needed is not a regular file.
+            StorageError: One of the paths of the series' files is not a regular file.
         """
         request, query = self.request, self.request.query
         wanted = wanted_span(request, self.series)
@@ -143,12 +141,10 @@ class LaneRun:
         request, series, journal = self.request, self.series, self.journal
         self._services.store.listener.used(request.key, wanted)
         series.end_phase()  # the call may have waited for other callers
-        self._services.store.check(series.view(), wanted)
         plan = plan_fetch(request, series, journal, wanted, self._services.sources)
         if not (tail := end_to_check(request, series, wanted)).is_empty:
             self._carry_out(replace(plan, segments=(tail,), closed=()))
             plan = plan_fetch(request, series, journal, wanted, self._services.sources)
-        self._services.on_plan(request, plan)
         before = plan.coverage_before
         plan = self._carry_out(plan)
         answer = as_known(self._read_with_actions(plan))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -139,7 +139,9 @@ class MissHandler:
         services: Services shared by the runs of lanes.
 
     Attributes:
-        services: See the argument; a dry run replaces some of them.
+        services: See the argument.
+        lane_run: Makes the run of a lane; a plan replaces it.
+        namesakes: Proves that vendors list the same instrument; a plan replaces it.
         shorter: Determines the shorter bars from which an answer may be built.
     """
 
@@ -154,8 +156,10 @@ class MissHandler:
         self._store, self._clock, log = services.store, services.clock, services.log
         self._selector, self._lanes, self._lookup, self._locks = selector, lanes, lookup, locks
         self.services = services
+        self.lane_run: Callable[[LaneServices, LaneRequest, Mapping[str, DataError]], LaneRun]
+        self.lane_run = LaneRun
         self.shorter = SourceTimeframes(selector, lanes)
-        self._namesakes = Namesakes(self._store, self._clock, log)
+        self.namesakes = Namesakes(self._store, self._clock, log)
         self._deriver = Deriver(self.shorter, self._answer_in_own_timeframe, log)
 
     # --- the answer ------------------------------------------------------------------------
@@ -333,7 +337,7 @@ class MissHandler:
     ) -> _TriedLane:
         """Answer from one lane, under the lock of its series; return the outcome."""
         request = self._request_for(query, lane, is_last_lane=lane is route.lanes[-1])
-        run = LaneRun(self.services, request, tried.excluded)
+        run = self.lane_run(self.services, request, tried.excluded)
         key, journal, name = request.key, run.journal, lane.candidates[0].name
         try:
             try:
@@ -433,7 +437,7 @@ class MissHandler:
         # Looked at again, because the attempt by proof may have queried the owner for the first time.
         if self._is_unknown_to_owner(route, tried) or is_unknown_to_all:
             others = _not_queried(query, route, attempts)
-            hint, side_attempts = self._namesakes.derivative(query, route)
+            hint, side_attempts = self.namesakes.derivative(query, route)
             raise unknown_symbol(query, [*attempts, *side_attempts], others, hint)
         attempts += [a for lane in tried.lanes for a in lane.journal.side_attempts]
         raise _failure(query, attempts, tried.unfilled, route.namesakes)
@@ -446,7 +450,7 @@ class MissHandler:
         if not route.namesakes:
             return None
         candidates = candidates_of(self._selector, query)
-        proved, attempts = self._namesakes.proved(query, route, candidates)
+        proved, attempts = self.namesakes.proved(query, route, candidates)
         tried.lanes.append(_TriedLane(None, Journal(attempts=list(attempts))))
         if not proved:
             return None

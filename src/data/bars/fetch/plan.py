@@ -1,4 +1,4 @@
-"""Plans which bars to request; both fetching and the dry run use the same plan."""
+"""Plans which bars to request; fetching and `plan` use the same plan."""
 
 from __future__ import annotations
 

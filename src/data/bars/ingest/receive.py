@@ -107,7 +107,7 @@ def receive(
         fetched = replace(fetched, basis=Basis("unknown"))
     narrowed = _narrow_question(request, series, question, fetched)
     sessions = sessions_around(request, fetched)
-    actions = _ex_dates(request, candidate, fetched, narrowed.span_to_store, sessions)
+    actions = ex_dates(request, candidate, fetched, narrowed.span_to_store, sessions)
     return ReceivedAnswer(candidate, fetched, narrowed, sessions, actions, clock_doubt)
 
 
@@ -171,7 +171,7 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
     )
 
 
-def _ex_dates(
+def ex_dates(
     request: LaneRequest, candidate: Candidate, fetched: Fetched, span: Span, sessions: Sessions
 ) -> Asked | None:
     """Return the ex-dates for which an answer reports splits and dividends; None if there are none.

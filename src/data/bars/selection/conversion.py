@@ -125,13 +125,21 @@ class Conversion:
         """
         if query.timeframe != self.target:
             return fetch_bars(query)
-        calendar = calendar_for(query.instrument)
-        needed = source_span(query.span, self.target, calendar, anchor=self.anchors[1])
-        span = query.span
+        below = self.source_query(query)
+        return _ConvertedAnswer.of(self, below, fetch_bars(below)).answer(self._needed(query))
+
+    def source_query(self, query: FetchQuery) -> FetchQuery:
+        """Return the query for the bars from which the bars of ``query`` are built."""
+        if query.timeframe != self.target:
+            return query
+        needed, span = self._needed(query), query.span
         if not needed.is_empty:
             span = Span(min(needed.start, span.start), max(needed.end, span.end))
-        below = replace(query, timeframe=self.source, span=span)
-        return _ConvertedAnswer.of(self, below, fetch_bars(below)).answer(needed)
+        return replace(query, timeframe=self.source, span=span)
+
+    def _needed(self, query: FetchQuery) -> Span:
+        calendar = calendar_for(query.instrument)
+        return source_span(query.span, self.target, calendar, anchor=self.anchors[1])
 
 
 @dataclass(frozen=True)

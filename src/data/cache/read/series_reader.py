@@ -167,10 +167,6 @@ class IndexEntry(NamedTuple):
     has_quarantine: bool
     is_ours: bool = True
 
-    def check(self, lane: LaneFiles, span: Span) -> None:
-        """Raise a ``StorageError`` that names the file, if ``span`` includes an unreadable year."""
-        check_barred(lane, span, self.view.barred)
-
     @property
     def size(self) -> int:
         """The approximate size in bytes."""
@@ -271,30 +267,15 @@ class SeriesIndex:
         names = lane.disk.list(lane.paths.text)
         years = years_in(names)
         newest = years[-most_years:] if most_years else years
-        (states, series, is_ours), barred = self._documents(lane, newest, SERIES in names)
+        states, series, is_ours = self._documents(lane, newest, has_series=SERIES in names)
         entries = [*_empties(series, years), *(e for s in states.values() for e in s.coverage)]
         coverage = Coverage.joined(sorted(entries, key=_SPAN_OF))
-        view = _view(lane.key, series, list(states.values()), coverage, barred)
+        view = _view(lane.key, series, list(states.values()), coverage)
         return IndexEntry(view, states, has_quarantine=QUARANTINE in names, is_ours=is_ours)
 
     def _documents(
-        self, lane: LaneFiles, years: list[int], has_series: bool = True
-    ) -> tuple[_Documents, tuple[int, ...]]:
-        """Return the documents, and the years that cannot be read; these do not affect other years."""
-        try:
-            return self._documents_of(lane, years, has_series), ()
-        except StorageError:
-            names = lane.barred()
-            barred = [year for year in years_in(names) if year in years]
-            if not (barred or SERIES in names):
-                raise
-        if has_series and SERIES in names:
-            log.warning("%s: series.json cannot be read: it is %s", lane.key, names[SERIES])
-        readable = [year for year in years if year not in barred]
-        has_series = has_series and SERIES not in names
-        return self._documents_of(lane, readable, has_series), tuple(barred)
-
-    def _documents_of(self, lane: LaneFiles, years: list[int], has_series: bool) -> _Documents:
+        self, lane: LaneFiles, years: list[int], *, has_series: bool = True
+    ) -> _Documents:
         """Return the years' states, the content of ``series.json``, and whether all files are this library's.
 
         The states are in ascending order, and include those of older tools' files.
@@ -321,7 +302,7 @@ class SeriesIndex:
 
     def years(self, lane: LaneFiles) -> list[int]:
         """Return the years for which bars are stored."""
-        (states, _, _), _ = self._documents(lane, lane.years())
+        states, _, _ = self._documents(lane, lane.years())
         return [year for year, state in states.items() if state.rows]
 
     def long_empties(self, lane: LaneFiles, years: list[int]) -> Coverage:
@@ -334,7 +315,6 @@ def _view(
     series: SeriesMeta | None,
     years: Collection[YearState],
     coverage: Coverage,
-    barred: tuple[int, ...] = (),
 ) -> SeriesView:
     meta = series or SeriesMeta()
     newest, rows = 0, 0
@@ -359,21 +339,8 @@ def _view(
         first=first,
         last=last,
         faults=tuple(fault for year in years for fault in year.faults),
-        barred=barred,
         **facts,
     )
-
-
-def check_barred(lane: LaneFiles, span: Span, barred: Iterable[int]) -> None:
-    """Raise an error if a span includes an unreadable year.
-
-    Raises:
-        StorageError: One of the year's files is not a regular file; the message names it.
-    """
-    for year in barred:
-        if year_span(year).overlaps(span):
-            for path in (lane.paths.metadata(year), lane.paths.data(year)):
-                lane.disk.read_if_exists(path)
 
 
 def read_series(lane: LaneFiles) -> SeriesMeta | None:
@@ -450,8 +417,6 @@ class RangeReader:
            the data files.
         3. Otherwise: the years' documents are read, then the columnar files as in the first way.
         """
-        if entry is not None:
-            entry.check(lane, span)
         if entry is not None and self._sidecars.are_kept:
             states = entry.years(span)
             table, after = self._sidecars.read(lane, span, states), states
@@ -465,9 +430,6 @@ class RangeReader:
                     coverage = reduce(Coverage.overlaid, newer, coverage)
                 return table, coverage.within(span)
         years = lane.years()
-        if barred := lane.barred_years():
-            check_barred(lane, span, barred)
-            years = [year for year in years if year not in barred]
         old = [y for y in self._old.of(lane, years) if year_span(y).overlaps(span)]
         ours = [y for y in years if y not in old and year_span(y).overlaps(span)]
         coverage = self._index.long_empties(lane, years)

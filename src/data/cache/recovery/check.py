@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...disk.calls import what_bars
 from ...disk.files import FileState
 from ...errors import CorruptEntryError, DataError, FormatVersionError, StorageError
 from ...model.bars import BarTable
@@ -28,16 +27,14 @@ from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
 from ..format.lane_entry import LaneEntry
 from ..lane_files import LaneFiles
-from ..layout import ACTIONS, SERIES, years_in
+from ..layout import ACTIONS, SERIES
 from ..read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
 from ..read.year_file import MismatchError, open_year, rows_of
 from ..store import StoreParts
 from ..write.coverage_update import year_span
-from .quarantine import barring
 from .recover import Diagnosis, examine
 
 _PROOF_LOST = "it is kept in quarantine; `onetape verify --sample` compares its bars again"
-_SET_ASIDE = "it is moved to quarantine; its content is requested again, or rebuilt"
 COLUMNS = "columns"
 _MOST_LISTED = 20
 
@@ -202,11 +199,9 @@ def _parts(
 ) -> Iterator[tuple[int, Iterable[tuple[str, Flaw]]]]:
     """Yield the number of files read, with their defects, for each part of a series in turn.
 
-    The parts are misplaced objects, each year, and the rest.
+    The parts are each year, and the rest.
     """
-    barred = lane.barred()
-    yield 0, [(name, Flaw(barring(what), _SET_ASIDE, "move")) for name, what in barred.items()]
-    years = [year for year in lane.years() if year not in years_in(barred)]
+    years = lane.years()
     for year in years:
         flaw = diagnose(lane, year, is_locked=is_locked)
         yield 1, [] if flaw is None else [(str(year), flaw)]
@@ -217,16 +212,14 @@ def _other_files(
     store: StoreParts, lane: LaneFiles, years: list[int]
 ) -> Iterator[tuple[str, Flaw]]:
     yield from _legacy(store, lane, years)
-    barred = lane.barred()
     try:
-        if SERIES not in barred:
-            lane.series()
+        lane.series()
     except DamagedError as exc:
         yield SERIES, Flaw(str(exc), "it is kept in quarantine; it only saves requests", "drop")
     except FormatVersionError as exc:
         yield SERIES, Flaw(str(exc.args[0]), "update this library", "none")
     path = lane.paths.folder / CONFIRMED
-    data = lane.disk.read_if_exists(path) if CONFIRMED not in barred else None
+    data = lane.disk.read_if_exists(path)
     try:
         if data is not None:
             parsed(data, lane.key)
@@ -273,7 +266,7 @@ def columns_flaw(store: StoreParts, lane: LaneFiles) -> Flaw | None:
     if file is None:
         return _drop("the columnar file cannot be read")
     try:
-        years = [year for year in file.head.years if year not in lane.barred_years()]
+        years = list(file.head.years)
         differing = [year for year in years if _differs(lane, year, file)]
     except DamagedColumnsError as exc:
         return _drop(f"the columnar file is damaged: {exc}")
@@ -328,8 +321,6 @@ def _same_column(first: Any, second: Any) -> bool:
 def check_actions(store: StoreParts, symbol: str) -> list[Finding]:
     """Return the defects in the splits and dividends of a symbol."""
     path = store.layout.actions(symbol)
-    if what := what_bars(path):
-        return [Finding(symbol, "", "", ACTIONS, barring(what), _SET_ASIDE, "move")]
     try:
         data = store.disk.read_if_exists(path)
     except StorageError as exc:
@@ -386,7 +377,7 @@ def _is_longer(lane: LaneFiles, year: int, size: int | None) -> bool:
 
 # --- one year ----------------------------------------------------------------------------
 
-Cure = Literal["recover", "rebuild", "drop", "move", "none"]
+Cure = Literal["recover", "rebuild", "drop", "none"]
 # Time after the last change to a file during which a writer may still be active.
 IN_FLIGHT_MS = 10 * SECOND_MS
 # Maximum number of attempts to examine a year whose files keep changing.

@@ -10,7 +10,6 @@ import csv
 import hashlib
 import io
 import logging
-import os
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +23,6 @@ import numpy as np
 
 from ...clock import Clock
 from ...disk.atomic import link_or_copy, write_atomically
-from ...disk.calls import what_bars
 from ...disk.files import Disk
 from ...model.bars import BadRow, Bar, BarTable, inside
 from ...model.coverage import Coverage
@@ -61,12 +59,6 @@ def keep_file(lane: LaneFiles, source: Path, content: bytes, reason: str) -> Non
         reason: Defect of the file.
     """
     _folder(lane).keep_file(source, content, reason)
-
-
-def keep_barring(lane: LaneFiles, name: str, what: str) -> None:
-    """Durably move an object found in place of a file, such as a folder, into the quarantine."""
-    _folder(lane).keep_barring(lane.paths.folder / name, what)
-    lane.document_cache.forget(lane.paths.folder / name)
 
 
 def keep_bytes(lane: LaneFiles, name: str, content: bytes, reason: str) -> None:
@@ -315,23 +307,11 @@ def rows_without_bar(
 
 
 class Damage(NamedTuple):
-    """A damaged file, or an object in place of a file (such as a folder), described by ``barred``."""
+    """A damaged file, and its defect."""
 
     path: Path
     content: bytes
     reason: str
-    barred: str = ""
-
-
-def barred(paths: Iterable[Path]) -> list[Damage]:
-    """Return the paths that lead to something other than a file."""
-    objects = [(path, what_bars(os.fspath(path))) for path in paths]
-    return [Damage(path, b"", barring(what), what) for path, what in objects if what]
-
-
-def barring(what: str) -> str:
-    """Describe a defect: something else (``what``, such as a folder) is where a file should be."""
-    return f"{what} is in the place of the file"
 
 
 class KeptFile(NamedTuple):
@@ -371,26 +351,8 @@ class Quarantine:
             write_atomically(self.disk, target, content)
         self._write_reason(target, reason)
 
-    def keep_barring(self, path: Path, what: str) -> Path:
-        """Durably move something other than a file into this folder, without reading it.
-
-        Return its new path.
-
-        Args:
-            path: Path at which there should be a file.
-            what: Description of the object, such as ``a folder`` or ``a link``.
-        """
-        facts = f"{path}\0{what}\0{self.clock.now_ms()}".encode()
-        target = self._target(path.name, facts)
-        self.disk.replace(path, target)
-        self.disk.sync_folder(path.parent)
-        self._write_reason(target, barring(what))
-        return target
-
     def keep(self, damage: Damage) -> Path:
         """Durably move a damaged file into this folder, and return its new path."""
-        if damage.barred:
-            return self.keep_barring(damage.path, damage.barred)
         kept = self.keep_file(damage.path, damage.content, damage.reason)
         self.disk.remove(damage.path)
         self.disk.sync_folder(damage.path.parent)

@@ -20,11 +20,10 @@ from ...model.span import Span
 from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
-from ..layout import ACTIONS, LOG, METADATA, QUARANTINE, SERIES
+from ..layout import ACTIONS, LOG, QUARANTINE
 from ..legacy.adopt import OldYears
 from ..pins import pins_in
 from ..read.series_reader import read_series
-from ..recovery.quarantine import keep_barring
 from ..write.coverage_update import year_span
 
 log = logging.getLogger(__name__)
@@ -47,8 +46,6 @@ def clear_lane(lane: LaneFiles, old: OldYears, lock_timeout_s: float, by: str) -
     """
     disk, folder = lane.disk, lane.paths.folder
     with disk.lock(lane.paths.lock, lock_timeout_s):
-        for name in lane.barred():
-            disk.remove_whole(folder / name)
         old_files = old.of(lane, lane.years())
         cleared = _Removal.of(lane, {*lane.years(), *old_files}, old_files, old)
         # Done first, because the log prevents the reuse of version numbers.
@@ -89,15 +86,13 @@ def clear_years(
     """
     disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
-        others = old.of(lane, lane.readable_years())
+        others = old.of(lane, lane.years())
         if closed_by is not None:
             years = [
                 year
                 for year in years
                 if (content := bars_in(lane, year, others, old)) and content.closed_ms <= closed_by
             ]
-        if what := lane.barred().get(SERIES):
-            keep_barring(lane, SERIES, what)
         series = read_series(lane) or SeriesMeta()
         empties = series.empties.without(map(year_span, years))
         cleared = _Removal.of(lane, years, others, old)
@@ -204,13 +199,10 @@ class _Removal:
             series = read_series(lane) or SeriesMeta()
         except FormatVersionError:
             series = SeriesMeta()
-        barred = lane.barred()
-        logged = [year for year in lane.logged_years() if f"{year:04d}{LOG}" not in barred]
+        logged = lane.logged_years()
         newest = [series.generation, *(lane.logged_generation(year) for year in logged)]
         years_gone: dict[int, tuple[Span | None, int | None, int, int]] = {}
         for year in lane.years():
-            if f"{year:04d}{METADATA}" in barred:
-                continue
             try:
                 meta = lane.meta(year)
             except (DamagedError, FormatVersionError):
@@ -223,12 +215,9 @@ class _Removal:
                 table = [piece.table for piece in old.read(lane.key, old_files[year]).pieces()]
                 years_gone[year] = None, None, sum(map(len, table)), bars_logged
                 continue
-            is_lost = f"{year:04d}{METADATA}" in barred
             try:
-                meta = None if is_lost else lane.meta(year)
+                meta = lane.meta(year)
             except (DamagedError, FormatVersionError):
-                is_lost = True
-            if is_lost:
                 years_gone[year] = None, None, bars_logged, bars_logged
                 continue
             if meta is not None:

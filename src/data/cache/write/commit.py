@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import CorruptEntryError, KindMismatchError, StorageError
+from ...errors import CorruptEntryError, KindMismatchError
 from ...model.coverage import Coverage, Covered, Stretches
 from ...model.kind import Kind
 from ...model.lifetime import Lifetime
@@ -76,7 +76,7 @@ class CommitRun:
         disk.make_folders(paths.folder, durable=False)  # the first commit makes it durable
         with disk.lock(paths.lock, lock_timeout_s):
             names = self.lane.sweep()
-            self._read_and_repair(names, years_in(self.lane.barred(names)))
+            self._read_and_repair(names)
             kind = self._checked_kind()
             self._check_generation()
             if not self.metas:
@@ -100,7 +100,7 @@ class CommitRun:
 
     # --- before ----------------------------------------------------------------------------
 
-    def _read_and_repair(self, names: list[str], barred: list[int]) -> None:
+    def _read_and_repair(self, names: list[str]) -> None:
         """Read the state of the series, repair years, and extend the commit.
 
         It changes files, and then the commit:
@@ -111,11 +111,10 @@ class CommitRun:
 
         Args:
             names: Names in the lane folder.
-            barred: Years that cannot be read; they are left alone unless the commit changes them.
         """
         self.series = (read_series(self.lane) if SERIES in names else None) or SeriesMeta()
         self.parts = by_year(self.commit)
-        years = [year for year in years_in(names) if year in self.parts or year not in barred]
+        years = years_in(names)
         self.metas = {year: self._repaired_meta(year) for year in years}
         written_here = {year for year, meta in self.metas.items() if meta}
         self.older_files = self.old.of(self.lane, years, written_here)
@@ -269,13 +268,7 @@ class CommitRun:
         if any(part.pieces or part.marks for part in self.parts.values()):
             newest = self.generation
         after = replace(after, generation=self.generation, years_generation=newest)
-        try:
-            self.lane.write_series(after)
-        except StorageError as exc:
-            # The document only saves requests; the content of the commit is stored.
-            if SERIES not in self.lane.barred():
-                raise
-            log.warning("%s: series.json was not written: %s", self.lane.key, exc)
+        self.lane.write_series(after)
 
     def _undisproved_lifetime(self, lifetime: Lifetime) -> Lifetime:
         """Return ``lifetime`` without a listing or delisting that a bar in this commit disproves."""
