@@ -23,16 +23,13 @@ class ClockReading:
     Attributes:
         wall_s: Wall time, UTC seconds.
         monotonic_s: Monotonic seconds, counted from an arbitrary moment.
-        owner: Process that read the clocks; the monotonic seconds of all its readings count from
-            the same moment.
-        boot: Identifier of the machine's current boot, if known. Monotonic seconds read during the
-            same boot also count from the same moment.
+        origin: Identifier of the machine's current boot or, if that is unknown, of the process.
+            Monotonic seconds of readings with the same origin count from the same moment.
     """
 
     wall_s: float
     monotonic_s: float
-    owner: str
-    boot: str = ""
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,9 @@ class Anchor:
 
     def now(self, reading: ClockReading) -> float:
         """Return the remembered time at ``reading``, which is never before this anchor's own time."""
+        is_comparable = reading.origin == self.reading.origin
         wall, steady = self._time_passed(reading)
-        return self.steady_s + max(0.0, steady if self._is_comparable(reading) else wall)
+        return self.steady_s + max(0.0, steady if is_comparable else wall)
 
     def is_stale(self, reading: ClockReading) -> bool:
         """Return whether ``reading`` should become the next anchor.
@@ -54,13 +52,8 @@ class Anchor:
         monotonic time have advanced by different amounts.
         """
         wall, steady = self._time_passed(reading)
-        agree = self._is_comparable(reading) and abs(wall - steady) <= _TOLERANCE_S
+        agree = reading.origin == self.reading.origin and abs(wall - steady) <= _TOLERANCE_S
         return not agree or steady > REFRESH_S
-
-    def _is_comparable(self, reading: ClockReading) -> bool:
-        """Return whether this reading and another one count monotonic seconds from the same moment."""
-        before = self.reading
-        return reading.owner == before.owner or (reading.boot == before.boot != "")
 
     def _time_passed(self, reading: ClockReading) -> tuple[float, float]:
         before = self.reading
