@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -370,6 +371,60 @@ class TestTrouble:
                 one.acquire(1, 0)
             with pytest.raises(CircuitOpenError), one.guard("bars"):
                 pass
+
+    def test_requests_while_the_state_file_was_unusable_count_in_this_process_and_a_ban_for_all(
+        self, state: State, folder: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        limiter(state).charge(4)
+        away = folder.rename(folder.with_name("away"))
+        folder.write_text("in the way")
+        assert free(state) == 5, "what was counted can no longer be read"
+        limiter(state).charge(5)
+        assert free(state) == 0
+        limiter(state).pause(600)
+        folder.unlink()
+        away.rename(folder)
+        clock.advance(30)
+        assert free(state) == 0, "the file is tried again once a minute"
+        clock.advance(31)
+        for each in (state, State(folder, clock)):
+            assert limiter(each).wait_s() == pytest.approx(539)
+            assert limiter(each).used() == {"60s": 0}
+        (record,) = caplog.records
+        assert "this process keeps its own limits" in record.message
+
+    def test_limits_and_circuits_in_a_locked_file_hold_in_a_copy(
+        self, state: State, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "BUSY_S", 0.05)
+        limiter(state).charge(4)
+        with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            limiter(state).charge(1)
+            assert free(state) == 5, "4 of all processes, 1 of this one"
+
+    @pytest.mark.parametrize("is_new", [True, False])
+    def test_a_ban_of_an_account_with_a_key_holds_after_a_start_without_a_usable_state_file(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, is_new: bool
+    ) -> None:
+        clock, account = ManualClock(NOW_MS), Account("acme", ("key",))
+        if not is_new:
+            limiter(State(folder, clock)).pause(0)
+        one = Limiter("acme", LIMITS, State(folder, clock), account)
+        full = Mock(side_effect=sqlite3.OperationalError("database or disk is full"))
+        connect = module.connect
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                module,
+                "connect",
+                lambda path, s: (connect if path == ":memory:" else full)(path, s),
+            )
+            one.pause(3600)
+        assert full.called
+        clock.advance(61)
+        for each in (one, Limiter("acme", LIMITS, State(folder, clock), account)):
+            with pytest.raises(RateLimitedError, match="asked us to pause"):
+                each.acquire(1, 0)
 
 
 class Jumped(SystemClock):

@@ -107,7 +107,7 @@ class State:
     """The limits, pauses, circuits and leases that all processes share, in one transaction at a time.
 
     While the file cannot be used, they apply to this process only, beginning with a copy of the file
-    if it can still be read. Nothing is copied back, and the file is tried again each minute.
+    if it can still be read. The file is tried again each minute; only pauses are copied back.
     Thread-safe and fork-aware.
 
     Args:
@@ -239,6 +239,10 @@ class State:
         has_repaired = False
         while self.clock.monotonic() >= self._alone_until_s:
             try:
+                if self._memory is not None:
+                    self._execute(self._opened(), self._keep_pauses, writes=True)
+                    self._memory.close()
+                    self._memory = None
                 result = self._execute(self._opened(), work, writes)
             except (sqlite3.Error, DataError) as exc:
                 if is_busy(exc) and self._wait_s < BUSY_S and not self._is_stuck():
@@ -249,9 +253,6 @@ class State:
                 has_repaired = True
             else:
                 self._busy_since = None
-                if self._memory is not None:
-                    self._memory.close()
-                    self._memory = None
                 return result
         return self._execute(self._memory or self._open_memory(), work, writes)
 
@@ -388,8 +389,20 @@ class State:
         self._close()
         self._alone_until_s = self.clock.monotonic() + _RETRY_S
 
+    def _keep_pauses(self, tables: StateTables) -> None:
+        """Store the pauses that vendors demanded while the file could not be used."""
+        assert self._memory is not None
+        for name, row in StateTables(self._memory, self._salt, tables.now_s, None).accounts():
+            stored = tables.account(name)
+            if row.pause.until_s > max(stored.pause.until_s, tables.now_s):
+                stored.pause = row.pause
+                tables.keep_account(name, stored)
+
     def _open_memory(self) -> sqlite3.Connection:
         self._memory = connect(":memory:", BUSY_S)
+        with suppress(DataError):  # accounts have the same names as in the file
+            if not self._salt and self._alone_by_default < 0:
+                self._salt = self._disk.read_if_exists(self._path.with_name(SALT)) or b""
         self._salt = self._salt or os.urandom(_SALT_BYTES)
         _make_tables(self._memory)
         return self._memory
