@@ -176,7 +176,8 @@ class GuardedCall:
         def enter(tables: StateTables) -> DataError | None:
             """Return the error if the call is not admitted."""
             refusal, self.reserved = self._enter(tables), None
-            if refusal is None and first is not None:
+            self.is_entered = refusal is None
+            if self.is_entered and first is not None:
                 is_taken = take(tables, ticket=first[0], cost=first[1])[0] <= 0
                 self.reserved = first if is_taken else None
             return refusal
@@ -188,7 +189,6 @@ class GuardedCall:
             raise
         if refusal is not None:
             raise refusal
-        self.is_entered = True
 
     def leave(self, error: BaseException | None) -> None:
         """End the call, and record what its error, if any, reveals about the vendor and the symbol."""
@@ -198,14 +198,22 @@ class GuardedCall:
 
     # --- inside one transaction ------------------------------------------------------------
 
+    def unknown_error(self, tables: StateTables) -> SymbolNotFoundError | None:
+        """Return the error if the vendor recently did not know the symbol, and the caller does not insist."""
+        symbol, vendor, now_s = self._symbol, self._account.vendor, tables.now_s
+        if symbol is None:
+            return None
+        name = self._account.named(tables.salt)
+        self._unknown = unknown = tables.unknown(name, symbol.address, symbol.symbol)
+        if unknown is None or symbol.insist or not unknown.holds(now_s):
+            return None
+        return unknown.error(vendor, symbol.symbol, now_s, self._state.clock.now_ms())
+
     def _enter(self, tables: StateTables) -> DataError | None:
         """Begin the call, as a trial if the circuit is half-open; return the error if it is rejected."""
         name, symbol, now_s = self._account.named(tables.salt), self._symbol, tables.now_s
-        if symbol is not None:
-            self._unknown = tables.unknown(name, symbol.address, symbol.symbol)
-            if self._unknown is not None and self._unknown.holds(now_s) and not symbol.insist:
-                vendor, now_ms = self._account.vendor, self._state.clock.now_ms()
-                return self._unknown.error(vendor, symbol.symbol, now_s, now_ms)
+        if (error := self.unknown_error(tables)) is not None:
+            return error
         row = tables.account(name)
         circuit = row.circuit(self.endpoint)
         is_insisting = symbol is not None and symbol.insist and circuit.is_unconnected
@@ -217,72 +225,58 @@ class GuardedCall:
             tables.keep_account(name, row)
         return None
 
-    def _leave(self, tables: StateTables, *, error: BaseException | None) -> list[CircuitChange]:
+    def _leave(self, tables: StateTables, *, error: BaseException | None) -> CircuitChange | None:
         """Record the end of the call; return the change to the circuit, if any."""
-        name, symbol, now_s = self._account.named(tables.salt), self._symbol, tables.now_s
+        if (symbol := self._symbol) is not None:
+            key = (self._account.named(tables.salt), symbol.address, symbol.symbol)
+            is_known = error is None or isinstance(error, NoDataError)
+            if isinstance(error, SymbolNotFoundError):
+                if not symbol.is_trusted:
+                    tables.keep_unknown(*key, reported_again(tables.unknown(*key), tables.now_s))
+            elif is_known and self._unknown is not None:
+                tables.forget_unknown(*key)
+        return self._judge(tables, error, partial(_POLICY.leave, trial=self._is_trial))
+
+    def _judge(
+        self, tables: StateTables, error: BaseException | None, judge: Callable[..., Circuit]
+    ) -> CircuitChange | None:
+        """Store the circuit after the call, and release units that were not used."""
+        name, endpoint = self._account.named(tables.salt), self.endpoint
         row = tables.account(name)
-        before = row.circuit(self.endpoint)
-        after = _POLICY.leave(
+        before = row.circuit(endpoint)
+        row.circuits[endpoint] = after = judge(
             before,
-            outcome_of(error),
-            now_s,
-            trial=self._is_trial,
+            outcome=outcome_of(error),
+            now_s=tables.now_s,
             reason=_reason(error),
             symbol=self._symbol_of(error),
         )
         if self.reserved is not None:
             row.release(self.reserved[0])
         if after != before or self.reserved is not None:
-            row.circuits[self.endpoint] = after
             tables.keep_account(name, row)
-        if symbol is not None:
-            key = (name, symbol.address, symbol.symbol)
-            is_known = error is None or isinstance(error, NoDataError)
-            if isinstance(error, SymbolNotFoundError):
-                if not symbol.is_trusted:
-                    tables.keep_unknown(*key, reported_again(tables.unknown(*key), now_s))
-            elif is_known and self._unknown is not None:
-                tables.forget_unknown(*key)
-        return self._change(before, after, now_s) if after != before else []
+        return self._change(before, after, tables.now_s)
 
     # --- after the call --------------------------------------------------------------------
 
     def blame(self, error: BaseException) -> None:
         """Count ``error`` against the circuit of a call that seemed to have succeeded."""
+        blame = partial(_POLICY.blame, before=self.before)
+        judge = partial(self._judge, error=error, judge=blame)
+        self._state.finish(lambda: self._report(self._state.run(judge, needs=Needs(self.endpoint))))
 
-        def keep(tables: StateTables) -> list[CircuitChange]:
-            """Count the error in the circuit's current state; return the change, if any."""
-            name = self._account.named(tables.salt)
-            row = tables.account(name)
-            circuit = row.circuit(self.endpoint)
-            row.circuits[self.endpoint] = after = _POLICY.blame(
-                circuit,
-                self.before,
-                outcome_of(error),
-                tables.now_s,
-                _reason(error),
-                self._symbol_of(error),
-            )
-            tables.keep_account(name, row)
-            return self._change(circuit, after, tables.now_s)
-
-        self._state.finish(lambda: self._report(self._state.run(keep, needs=Needs(self.endpoint))))
-
-    def _report(self, changes: list[CircuitChange]) -> None:
-        """Log the circuits that were opened or closed, and call the hook for each of them."""
-        for change in changes:
-            if change.is_open:
-                _log.warning(
-                    "%s is paused for %s: %s; next request possible in %s",
-                    change.vendor,
-                    change.endpoint,
-                    change.reason,
-                    time_until(change.seconds, self._state.clock.now_ms()),
-                )
-            else:
-                _log.info("%s works again for %s", change.vendor, change.endpoint)
-            if self._on_change is not None:
-                self._on_change(change)
+    def _report(self, change: CircuitChange | None) -> None:
+        """Log that the circuit was opened or closed, if it was, and call the hook."""
+        if change is None:
+            return
+        if change.is_open:
+            until = time_until(change.seconds, self._state.clock.now_ms())
+            text = "%s is paused for %s: %s; next request possible in %s"
+            _log.warning(text, change.vendor, change.endpoint, change.reason, until)
+        else:
+            _log.info("%s works again for %s", change.vendor, change.endpoint)
+        if self._on_change is not None:
+            self._on_change(change)
 
     def _circuit_error(self, circuit: Circuit, shut_s: float) -> CircuitOpenError:
         now_ms = self._state.clock.now_ms()
@@ -298,15 +292,15 @@ class GuardedCall:
         error.is_logged = not self._is_first(circuit)
         return error
 
-    def _change(self, before: Circuit, after: Circuit, now_s: float) -> list[CircuitChange]:
-        """Return a list with the change if the circuit was opened or closed; otherwise an empty list."""
-        vendor = self._account.vendor
-        if after.is_closed:
-            return [] if before.is_closed else [CircuitChange(vendor, self.endpoint, is_open=False)]
-        if after.times <= before.times or not after.shut_for(now_s):
-            return []  # a trial began, or ended without a result
-        self._is_first(after)  # marks it as logged for later calls; `report` logs it
-        return [CircuitChange(vendor, self.endpoint, True, after.shut_for(now_s), after.reason)]
+    def _change(self, before: Circuit, after: Circuit, now_s: float) -> CircuitChange | None:
+        """Return the change if the circuit was opened or closed."""
+        vendor, shut_s = self._account.vendor, after.shut_for(now_s)
+        if after.is_closed and not before.is_closed:
+            return CircuitChange(vendor, self.endpoint, is_open=False)
+        if after.times <= before.times or not shut_s:
+            return None  # nothing changed, or a trial began or ended without a result
+        self._is_first(after)  # marks it as logged for later calls; `_report` logs it
+        return CircuitChange(vendor, self.endpoint, True, shut_s, after.reason)
 
     def _symbol_of(self, error: BaseException | None) -> str:
         """Return the symbol whose data may be at fault; empty if the error is the endpoint's own."""

@@ -150,14 +150,12 @@ class Limiter:
         if ticket == _NO_TICKET:
             return
         reports = reports_of(response) if response is not None else []
-        settle = self._changing(lambda row, now_s: row.settle(ticket, reports, self._limits, now_s))
-        self._state.finish(partial(self._state.run, settle))
+        self._finish(lambda row, now_s: row.settle(ticket, reports, self._limits, now_s))
 
     def charge(self, cost: int) -> None:
         """Count units that were spent without a ticket, for example by requests hidden inside an SDK."""
         if self._is_limited:
-            charge = self._changing(lambda row, now_s: row.spend(cost, self._limits, now_s))
-            self._state.finish(partial(self._state.run, charge))
+            self._finish(lambda row, now_s: row.spend(cost, self._limits, now_s))
 
     def pause(self, seconds: float | None) -> float:
         """Pause all requests for ``seconds``, at most a week; if a longer pause is in progress, it continues.
@@ -171,11 +169,10 @@ class Limiter:
             row.pause = row.pause.after(seconds, now_s)
             return row.pause.left_s(now_s)
 
-        keep = partial(self._state.run, self._changing(lengthen), needs=Needs())
         try:
-            return keep()
+            return self._state.run(self._changing(lengthen), needs=Needs())
         except ProviderTimeoutError:
-            self._state.finish(keep)
+            self._finish(lengthen, Needs())
             return COOL_DOWNS_S[0] if seconds is None else seconds
 
     @contextmanager
@@ -231,8 +228,7 @@ class Limiter:
             if not circuit.is_closed:
                 row.circuits[endpoint] = replace(circuit, until_s=now_s, trial_until_s=0.0)
 
-        reopen = partial(self._state.run, self._changing(half_open), needs=Needs(endpoint))
-        self._state.finish(reopen)
+        self._finish(half_open, Needs(endpoint))
 
     def unknown_symbol(self, symbol: SymbolCheck) -> SymbolNotFoundError | None:
         """Return the error for ``symbol`` if the vendor recently did not know it, or None.
@@ -242,16 +238,9 @@ class Limiter:
         if self._is_local or symbol.insist or not self._state.exists:
             return None
 
-        def remembered_error(tables: StateTables) -> SymbolNotFoundError | None:
-            """Return the error for the remembered rejection if that is still valid, else None."""
-            unknown = tables.unknown(self._name(tables), symbol.address, symbol.symbol)
-            if unknown is None or not unknown.holds(tables.now_s):
-                return None
-            now_ms = self._state.clock.now_ms()
-            return unknown.error(self._vendor, symbol.symbol, tables.now_s, now_ms)
-
+        call = GuardedCall(self._state, self._account, "", symbol, None)
         with suppress(ProviderTimeoutError):
-            return self._state.run(remembered_error, writes=False)
+            return self._state.run(call.unknown_error, writes=False)
         return None
 
     def account(self) -> str:
@@ -301,6 +290,12 @@ class Limiter:
 
     def _name(self, tables: StateTables) -> str:
         return self._account.named(tables.salt)
+
+    def _finish(
+        self, change: Callable[[AccountRow, float], object], needs: Needs | None = None
+    ) -> None:
+        """Change the account's row, even if the call has no time left."""
+        self._state.finish(partial(self._state.run, self._changing(change), needs=needs))
 
     def _changing(self, change: Callable[[AccountRow, float], T]) -> Callable[[StateTables], T]:
         """Return a step of a transaction that changes the account's row at the current time."""

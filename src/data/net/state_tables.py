@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import CorruptEntryError
 from ..model.coverage import VendorDay
 from ..model.span import Span
 from .account_row import AccountRow, pack, unpack
 from .unknown_symbols import UnknownSymbol, forgotten_s
+
+if TYPE_CHECKING:
+    import sqlite3  # loaded with the first request
 
 T = TypeVar("T")
 VERSION = 2
@@ -51,17 +54,7 @@ _NO_KEY = "-"
 _DIGEST_BYTES = 12
 
 
-class SqlRows(Protocol):
-    """The methods of a database connection that the tables need."""
-
-    def execute(self, sql: str, parameters: Any = ..., /) -> Any:
-        """Run one statement and return its rows."""
-
-    def executemany(self, sql: str, parameters: Any, /) -> Any:
-        """Run one statement with each of several rows."""
-
-
-def check_content(rows: SqlRows) -> None:
+def check_content(rows: sqlite3.Connection) -> None:
     """Reject a damaged file, and a number that this library cannot have written.
 
     Raises:
@@ -113,7 +106,9 @@ class StateTables:
         lost_s: Time before which the record of spent units is lost; None if it is complete.
     """
 
-    def __init__(self, rows: SqlRows, salt: bytes, now_s: float, lost_s: float | None) -> None:
+    def __init__(
+        self, rows: sqlite3.Connection, salt: bytes, now_s: float, lost_s: float | None
+    ) -> None:
         self.rows = rows
         self.salt = salt
         self.now_s = now_s
@@ -240,7 +235,7 @@ class StateTables:
 # --- facts about the state itself ---------------------------------------------------------------
 
 
-def read_fact(rows: SqlRows, name: str, kind: type[T]) -> T | None:
+def read_fact(rows: sqlite3.Connection, name: str, kind: type[T]) -> T | None:
     """Return the value of a type that is stored under a name, or None.
 
     Raises:
@@ -250,6 +245,6 @@ def read_fact(rows: SqlRows, name: str, kind: type[T]) -> T | None:
     return unpack(row[0], kind) if row else None
 
 
-def keep_fact(rows: SqlRows, name: str, value: Any) -> None:
+def keep_fact(rows: sqlite3.Connection, name: str, value: Any) -> None:
     """Store a value under a name."""
     rows.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, pack(value)))
