@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..model.http import HttpRequest, HttpResponse
 from ..observability.masking import MASK, masked_text, words_to_mask
@@ -25,27 +25,25 @@ hiding_path: ContextVar[bool] = ContextVar("hiding_path", default=False)
 
 def where(url: str) -> str:
     """Return the host and path of ``url``, which are safe to show in messages."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # half an IPv6 address
-        return "an unreadable address"
+    parts = _parts(url)
     return f"{parts.hostname or parts.scheme}{parts.path}"
 
 
 def address(url: str) -> str:
     """Return the host, port and path of ``url``, which identify what is queried."""
-    try:
-        return f"{host_port(url)}{urlsplit(url).path}"
-    except ValueError:  # half an IPv6 address
-        return "an unreadable address"
+    return f"{host_port(url)}{_parts(url).path}"
 
 
 def host_port(url: str) -> str:
     """Return the host and port of ``url``, without any user name."""
+    return _parts(url).netloc.rpartition("@")[2]
+
+
+def _parts(url: str) -> SplitResult:
     try:
-        return urlsplit(url).netloc.rpartition("@")[2]
+        return urlsplit(url)
     except ValueError:  # half an IPv6 address
-        return "an unreadable address"
+        return SplitResult("", "an unreadable address", "", "", "")
 
 
 def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:

@@ -42,7 +42,7 @@ from .state_tables import (
     keep_fact,
     read_fact,
 )
-from .steady import Anchor, ClockReading
+from .steady import Anchor
 
 if TYPE_CHECKING:
     import sqlite3  # imported with the first request, because cache hits do not need it
@@ -282,13 +282,12 @@ class State:
 
         A writing transaction also stores it, if it is due to be stored again.
         """
-        origin = self._boot or self._process
-        reading = ClockReading(self.clock.now_ms() / 1000, self.clock.monotonic(), origin)
+        now_s, origin = self.clock.now_ms() / 1000, self._boot or self._process
         anchor = read_fact(db, "anchor", Anchor)
-        now_s = anchor.now(reading) if anchor else reading.wall_s
-        if writes and (anchor is None or anchor.is_stale(reading)):
-            keep_fact(db, "anchor", Anchor(reading, now_s))
-        return now_s
+        now = (anchor or Anchor(now_s, 0.0, "", now_s)).at(now_s, self.clock.monotonic(), origin)
+        if writes and (anchor is None or anchor.is_stale(now)):
+            keep_fact(db, "anchor", now)
+        return now.steady_s
 
     # --- the file --------------------------------------------------------------------------
 
