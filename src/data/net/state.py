@@ -416,7 +416,7 @@ class State:
             self._db.execute("PRAGMA busy_timeout = 0")
             for table in ("accounts", "facts"):
                 rows = self._db.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - constant names
-                memory.executemany(f"INSERT INTO {table} VALUES (?, ?)", rows)  # noqa: S608
+                memory.executemany(f"INSERT INTO {table} VALUES (?, ?)", rows)  # noqa: S608 - constant names
             return True
         return False
 
