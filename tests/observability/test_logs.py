@@ -116,9 +116,7 @@ def test_a_key_in_a_log_record_is_removed(format: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("FMP_API_KEY", key)
     stream = io.StringIO()
     configure_logging(format, "debug", stream)
-    log.debug(
-        "asked with %s", key, extra={"url": f"?k={quote_plus(key)}", "deep": {key: [key]}}
-    )
+    log.debug("asked with %s", key, extra={"url": f"?k={quote_plus(key)}", "deep": {key: [key]}})
     try:
         raise ValueError(key)
     except ValueError:
