@@ -393,15 +393,23 @@ class TestTrouble:
         (record,) = caplog.records
         assert "this process keeps its own limits" in record.message
 
-    def test_limits_and_circuits_in_a_locked_file_hold_in_a_copy(
-        self, state: State, folder: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(("is_damaged", "left"), [(False, 8), (True, 4)])
+    def test_limits_in_a_locked_file_hold_in_a_copy_unless_the_file_is_damaged(
+        self,
+        state: State,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        is_damaged: bool,
+        left: int,
     ) -> None:
         monkeypatch.setattr(module, "BUSY_S", 0.05)
-        limiter(state).charge(4)
+        limiter(state).charge(1)
         with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as db:
+            if is_damaged:
+                db.execute("UPDATE accounts SET state = x'00'")
             db.execute("BEGIN IMMEDIATE")
             limiter(state).charge(1)
-            assert free(state) == 5, "4 of all processes, 1 of this one"
+            assert free(state) == left
 
     @pytest.mark.parametrize("is_new", [True, False])
     def test_a_ban_of_an_account_with_a_key_holds_after_a_start_without_a_usable_state_file(

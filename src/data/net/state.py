@@ -412,8 +412,10 @@ class State:
 
         if self._db is None:
             return False
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error, DataError):
             self._db.execute("PRAGMA busy_timeout = 0")
+            now_s = self._now_s(self._db, writes=False)
+            StateTables(self._db, self._salt, now_s, None).accounts()  # fails if one is damaged
             for table in ("accounts", "facts"):
                 rows = self._db.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - constant names
                 memory.executemany(f"INSERT INTO {table} VALUES (?, ?)", rows)  # noqa: S608 - constant names
