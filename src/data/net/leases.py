@@ -196,8 +196,7 @@ class Leases:
         row = tables.lease(lease.name)
         if lease.holder not in _running or (row is not None and row.holder != lease.holder):
             return False
-        until_s = tables.now_s + ttl_s
-        row = LeaseRow(lease.holder, process_space(), os.getpid(), until_s, pages)
+        row = LeaseRow(lease.holder, process_space(), os.getpid(), tables.now_s + ttl_s, pages)
         tables.grant(lease.name, row)
         return True
 

@@ -35,10 +35,9 @@ class Anchor:
 
     def at(self, wall_s: float, monotonic_s: float, origin: str) -> Anchor:
         """Return the anchor of a later reading, whose remembered time is never before this one's."""
-        before_s, now_s = self.monotonic_s, monotonic_s
-        if origin != self.origin:
-            before_s, now_s = self.wall_s, wall_s
-        return Anchor(wall_s, monotonic_s, origin, self.steady_s + max(0.0, now_s - before_s))
+        wall, steady = wall_s - self.wall_s, monotonic_s - self.monotonic_s
+        passed = max(0.0, steady if origin == self.origin else wall)
+        return Anchor(wall_s, monotonic_s, origin, self.steady_s + passed)
 
     def is_stale(self, later: Anchor) -> bool:
         """Return whether a later reading should become the next anchor.
