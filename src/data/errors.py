@@ -360,14 +360,13 @@ class TransientError(ProviderError):
 
     Attributes:
         was_sent: False if it is certain that no part of the request reached the vendor.
-        is_unconnected: Whether the host did not respond at all, or its name could not be resolved.
-        is_own: Whether this machine's own network is down, so that the vendor is not at fault.
+        is_own: Whether this machine's own network is down or the host's name cannot be resolved, so
+            that the vendor is not at fault.
     """
 
     retry = True
     _retry_after: float | None = None
     was_sent: bool = True
-    is_unconnected: bool = False
     is_own: bool = False
 
     @property

@@ -57,6 +57,8 @@ OWNERS = {
         "layer.lineage_export",
         "layer.run_records",
         "layer.bundle_records",
+        "net.account_row",
+        "net.quota",
     ),
     "exchange_calendars": ("calendars.library",),
     "rich": ("cli", "progress.bar"),

@@ -7,7 +7,7 @@ from tests.net.test_unknown_symbol_calls import *  # noqa: F403 - tests and thei
 
 # What they say is of one file.
 for _name in (
-    "test_a_call_that_changes_no_report_writes_no_transaction",
+    "test_a_call_that_changes_no_report_writes_nothing",
     "test_the_number_of_reports_is_bounded",
     "test_an_unknown_symbol_that_expired_long_ago_is_deleted",
     "test_only_reports_of_unknown_symbols_that_still_hold_are_counted",

@@ -31,7 +31,9 @@ class Circuits:
 
     def look(self, account: Account, door: str) -> Circuit:
         """Return a circuit as it is now."""
-        return self.state.run(lambda b: b.circuit(account.named(b.salt), door), writes=False)
+        return self.state.run(
+            lambda b: b.account(account.named(b.salt)).circuit(door), writes=False
+        )
 
 
 class Symbols:

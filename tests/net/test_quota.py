@@ -102,8 +102,7 @@ def test_half_of_a_window_is_reserved_if_earlier_spending_is_unknown() -> None:
 
 
 def test_a_window_continues_from_its_stored_spending() -> None:
-    window = Window(60, 10)
-    window.load([SpentUnits(0, 1, 6), SpentUnits(30, 30, 4)])
+    window = Window(60, 10, [SpentUnits(0, 1, 6), SpentUnits(30, 30, 4)])
     assert window.wait(1, 50) == 11
     window.spend(0, 62)
     assert window.used(62) == 4

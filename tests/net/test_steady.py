@@ -6,85 +6,76 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.net.steady import Anchor, ClockReading
+from src.data.net.steady import Anchor
 
 START = 1_735_689_600.0
 HOUR = 3600.0
 
 
-def reading(
-    wall: float = 0.0, mono: float = 0.0, owner: str = "one", boot: str = "monday"
-) -> ClockReading:
-    return ClockReading(START + wall, 500.0 + mono, owner, boot)
+Reading = tuple[float, float, str]
 
 
-def passed(before: ClockReading, after: ClockReading) -> float:
-    return Anchor(before, START).now(after) - START
+def reading(wall: float = 0.0, mono: float = 0.0, origin: str = "monday") -> Reading:
+    return START + wall, 500.0 + mono, origin
+
+
+FIRST = Anchor(*reading(), START)
+
+
+def passed(after: Reading) -> float:
+    return FIRST.at(*after).steady_s - START
 
 
 def test_the_steady_clock_follows_the_monotonic_seconds() -> None:
-    assert passed(reading(), reading(10.4, 10.0)) == 10
-    assert passed(reading(), reading(10.4, 10.0, "another")) == 10
+    assert passed(reading(10.4, 10.0)) == 10
 
 
-@pytest.mark.parametrize("owner", ["one", "another"])
-def test_a_wall_clock_set_forward_adds_no_seconds(owner: str) -> None:
-    assert passed(reading(), reading(HOUR + 5, 5, owner)) == 5
+def test_a_wall_clock_set_forward_adds_no_seconds() -> None:
+    assert passed(reading(HOUR + 5, 5)) == 5
+    assert passed(reading(HOUR, 0)) == 0
 
 
-def test_a_wall_clock_set_forward_within_one_owner_adds_no_seconds() -> None:
-    assert passed(reading(), reading(HOUR, 0)) == 0
-
-
-@pytest.mark.parametrize("owner", ["one", "another"])
-def test_a_wall_clock_set_back_takes_no_seconds_away(owner: str) -> None:
-    assert passed(reading(), reading(-HOUR, 5, owner)) == 5
+def test_a_wall_clock_set_back_takes_no_seconds_away() -> None:
+    assert passed(reading(-HOUR, 5)) == 5
 
 
 @pytest.mark.parametrize("mono", [-400, 20, 1e6])
 def test_the_wall_clock_is_used_after_a_restart_or_on_another_machine(mono: float) -> None:
-    assert passed(reading(), reading(HOUR, mono, "another", "tuesday")) == HOUR
-    assert passed(reading(), reading(-HOUR, mono, "another", "tuesday")) == 0
-
-
-def test_readings_without_a_boot_id_are_not_taken_as_from_the_same_boot() -> None:
-    before, after = reading(boot=""), reading(HOUR, 20, "another", "")
-    assert passed(before, after) == HOUR
-    assert passed(before, reading(HOUR, 20, "one", "")) == 20
+    assert passed(reading(HOUR, mono, "tuesday")) == HOUR
+    assert passed(reading(-HOUR, mono, "tuesday")) == 0
 
 
 @pytest.mark.parametrize(
     "after, stale",
     [
         (reading(30, 30), False), (reading(61, 61), True), (reading(HOUR, 1), True),
-        (reading(-5, 0), True), (reading(1, 1, "another"), False),
-        (reading(1, 1, "another", "tuesday"), True),
+        (reading(-5, 0), True), (reading(1, 1), False), (reading(1, 1, "tuesday"), True),
     ],
 )  # fmt: skip
 def test_the_clocks_are_compared_again_periodically_and_after_every_jump(
-    after: ClockReading, stale: bool
+    after: Reading, stale: bool
 ) -> None:
-    assert Anchor(reading(), START).is_stale(after) is stale
+    assert FIRST.is_stale(FIRST.at(*after)) is stale
 
 
-Step = st.tuples(st.floats(0, 5000), st.floats(-1e6, 1e6) | st.just(0.0), st.booleans())
+Step = st.tuples(st.floats(0, 5000), st.floats(-1e6, 1e6) | st.just(0.0))
 
 
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(st.lists(Step, max_size=12))
 def test_steady_time_advances_at_the_true_rate_under_jumps_of_the_wall_clock(
-    steps: list[tuple[float, float, bool]],
+    steps: list[tuple[float, float]],
 ) -> None:
-    """Each step: seconds that really pass, a jump of the wall, whether another process looks."""
+    """Each step: seconds that really pass, and a jump of the wall."""
     wall = mono = 0.0
-    anchor, last = Anchor(reading(), START), START
-    for seconds, jump, other in steps:
+    anchor, last = FIRST, START
+    for seconds, jump in steps:
         wall, mono = wall + seconds + jump, mono + max(seconds, 1e-3)
-        seen = reading(wall, mono, "another" if other else "one")
-        now = anchor.now(seen)
-        assert last <= now <= START + mono + 1e-3
-        last = now
-        if anchor.is_stale(seen):
-            anchor = Anchor(seen, now)
+        now = anchor.at(*reading(wall, mono))
+        assert last <= now.steady_s <= START + mono + 1e-3
+        last = now.steady_s
+        if anchor.is_stale(now):
+            anchor = now
     # However it has jumped: from here on every second counts again.
-    assert anchor.now(reading(wall + HOUR, mono + HOUR)) - last == pytest.approx(HOUR)
+    later = anchor.at(*reading(wall + HOUR, mono + HOUR))
+    assert later.steady_s - last == pytest.approx(HOUR)

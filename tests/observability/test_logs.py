@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -115,9 +116,7 @@ def test_a_key_in_a_log_record_is_removed(format: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("FMP_API_KEY", key)
     stream = io.StringIO()
     configure_logging(format, "debug", stream)
-    log.debug(
-        "asked with %s", key, extra={"url": f"?k={logs.quote_plus(key)}", "deep": {key: [key]}}
-    )
+    log.debug("asked with %s", key, extra={"url": f"?k={quote_plus(key)}", "deep": {key: [key]}})
     try:
         raise ValueError(key)
     except ValueError:
@@ -125,6 +124,21 @@ def test_a_key_in_a_log_record_is_removed(format: str, monkeypatch: pytest.Monke
     said = stream.getvalue()
     assert "asked with ***" in said
     assert all(part not in said for part in ("abc+", "abc%2B", "ghi&jkl", "def/ghi", "def%2Fghi"))
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [r"abc+\"def\/ghi&jkl", "abc+&quot;def/ghi&amp;jkl", "YWJjKyJkZWYvZ2hpJmprbA==", 'abc+"def/gh'],
+    ids=["JSON", "HTML", "base64", "cut off"],
+)
+def test_an_escaped_key_in_a_log_record_is_removed(
+    spelled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMP_API_KEY", 'abc+"def/ghi&jkl')
+    stream = io.StringIO()
+    configure_logging("text", "debug", stream)
+    log.debug("the vendor wrote %s", spelled)
+    assert "the vendor wrote ***" in stream.getvalue()
 
 
 def test_configuring_logs_again_replaces_the_handler() -> None:

@@ -9,7 +9,7 @@ import src.data.downloader as older
 import src.data.vendors as package
 from src.data.config.credentials import known_keys
 from src.data.errors import ConfigError, UnknownProviderError
-from src.data.net.redact import without_keys
+from src.data.observability.masking import without_keys
 from src.data.vendors.binance.bars import BinanceDataDownloader
 from src.data.vendors.factory import DataDownloaderFactory, downloader_class
 from src.data.vendors.registry import SERVED, VENDORS

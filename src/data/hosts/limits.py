@@ -21,8 +21,9 @@ from ..clock import Clock
 from ..errors import CacheError
 from ..model.capabilities import Limits
 from ..model.coverage import VendorDay
+from ..net.account_row import AccountRow
 from ..net.circuit_breaker import Circuit
-from ..net.quota import Pause, Window, windows_of
+from ..net.quota import Pause, windows_of
 from ..net.state import Needs, State
 from ..net.state_tables import DAY_STANDS_S, Account, StateTables
 from ..net.unknown_symbols import UnknownSymbol
@@ -54,73 +55,30 @@ class _Tables(StateTables):
     Attributes:
         ops: Changes of the account's counts, in order.
         values: New values of facts; None if a symbol is known again.
+        taken: Tickets of requests that may be sent.
     """
 
     def __init__(self, tables: StateTables, waits_s: Mapping[float, float]) -> None:
-        super().__init__(tables.rows, tables.salt, tables.now_s, tables.monotonic_s, tables.lost_s)
+        super().__init__(tables.rows, tables.salt, tables.now_s, tables.lost_s)
         self.waits_s = waits_s
         self.ops: list[list[Any]] = []
         self.values: dict[Fact, Any] = {}
         self.taken: set[str] = set()
-        self._crashed = False
 
-    # --- units -----------------------------------------------------------------------------
-
-    def spend(
-        self, account: str, windows: Iterable[Window], units: float, *, ago_s: float = 0.0
-    ) -> None:
-        """Count units; see :meth:`.StateTables.spend`."""
-        windows = list(windows)
-        super().spend(account, windows, units, ago_s=ago_s)
-        if not self._crashed:  # the server notices such units by itself
-            self.ops.append(["spend", [window.length_s for window in windows], units])
-        self._crashed = False
-
-    def reach(
-        self, account: str, windows: Iterable[Window], units: float, *, ago_s: float = 0.0
-    ) -> None:
-        """Count units that only the vendor has counted; the server compares them with its own."""
-        for window in list(windows):
-            super().spend(account, [window], units, ago_s=ago_s)
-            self.ops.append(["reach", [window.length_s], window.used(self.now_s)])
-
-    def add_in_flight(self, ticket: str, account: str, units: float, until_s: float) -> None:
-        """Record a request in flight; see :meth:`.StateTables.add_in_flight`."""
-        super().add_in_flight(ticket, account, units, until_s)
-        self.taken.add(ticket)
-
-    def remove_in_flight(self, ticket: str) -> float:
-        """Remove a request in flight; see :meth:`.StateTables.remove_in_flight`."""
-        self.ops.append(["end", ticket])
-        return super().remove_in_flight(ticket)
-
-    def remove_expired_in_flight(self, account: str) -> float:
-        """Remove requests whose process died; see :meth:`.StateTables.remove_expired_in_flight`."""
-        units = super().remove_expired_in_flight(account)
-        self._crashed = bool(units)
-        return units
-
-    def forget_spent(self, account: str) -> None:
-        """Forget what was spent; see :meth:`.StateTables.forget_spent`."""
-        super().forget_spent(account)
-        self.ops.append(["forget"])
-        self.values[_PAUSE] = [None, 0]
-
-    # --- facts -----------------------------------------------------------------------------
-
-    def keep_pause(self, account: str, pause: Pause) -> None:
-        """Store a pause; see :meth:`.StateTables.keep_pause`."""
-        super().keep_pause(account, pause)
-        self.values[_PAUSE] = _relative(pause, self.now_s)
-
-    def keep_circuit(self, account: str, endpoint: str, circuit: Circuit) -> None:
-        """Store a circuit; see :meth:`.StateTables.keep_circuit`."""
-        before = self.circuit(account, endpoint)
-        super().keep_circuit(account, endpoint, circuit)
-        # A connection that cannot be made may be the fault of this host's own network.
-        is_news = any(c.until_s or c.failures or c.symbols for c in (before, circuit))
-        if is_news and not circuit.is_unconnected:
-            self.values["circuit", endpoint] = _relative(circuit, self.now_s)
+    def keep_account(self, name: str, row: AccountRow) -> None:
+        """Store an account; see :meth:`.StateTables.keep_account`."""
+        before = self.account(name)
+        super().keep_account(name, row)
+        self.ops += row.changes
+        self.taken |= row.flights.keys() - before.flights.keys()
+        if row.pause != before.pause:
+            self.values[_PAUSE] = _relative(row.pause, self.now_s)
+        for endpoint, circuit in row.circuits.items():
+            earlier = before.circuit(endpoint)
+            # A connection that cannot be made may be the fault of this host's own network.
+            is_news = any(c.until_s or c.failures or c.symbols for c in (earlier, circuit))
+            if is_news and circuit != earlier and not circuit.is_unconnected:
+                self.values["circuit", endpoint] = _relative(circuit, self.now_s)
 
     def keep_unknown(self, account: str, address: str, symbol: str, word: UnknownSymbol) -> None:
         """Record an unknown symbol; see :meth:`.StateTables.keep_unknown`."""
@@ -273,9 +231,11 @@ def _merge_pause(
     tables: StateTables, account: str, _: list[str], pause: Pause | None, is_there: bool
 ) -> Pause | None:
     """Keep the longer of two pauses; return this host's if it must be sent. An end at 0 is a reset."""
-    mine = tables.pause(account)
+    row = tables.account(account)
+    mine = row.pause
     if pause is not None and (not pause.until_s or pause.until_s > mine.until_s):
-        tables.keep_pause(account, pause)
+        row.pause = pause
+        tables.keep_account(account, row)
     elif mine.left_s(tables.now_s) > 0 and (pause is None or mine.until_s > pause.until_s + 1):
         return mine
     return None
@@ -285,7 +245,8 @@ def _merge_circuit(
     tables: StateTables, account: str, rest: list[str], circuit: Circuit | None, is_there: bool
 ) -> Circuit | None:
     """Use the shared circuit, unless this host's own network may be at fault."""
-    mine = tables.circuit(account, rest[0])
+    row = tables.account(account)
+    mine = row.circuit(rest[0])
     if mine.is_unconnected:
         return None
     # Another process of this host may have begun a trial that the server did not have yet.
@@ -296,7 +257,8 @@ def _merge_circuit(
         and circuit.trial_until_s < mine.trial_until_s - 1
         and circuit.until_s < mine.until_s + 1
     ):
-        tables.keep_circuit(account, rest[0], circuit)
+        row.circuits[rest[0]] = circuit
+        tables.keep_account(account, row)
     return None if is_there or mine.is_closed else mine
 
 

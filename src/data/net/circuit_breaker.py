@@ -228,7 +228,8 @@ class CircuitPolicy:
             if circuit.is_closed and failures < patience.threshold:
                 return replace(circuit, failures=failures, reason=reason)
         times = circuit.times + 1
-        until_s = now_s + patience.cool_down(times)
+        # The next attempt may find the network repaired, so these pauses do not grow.
+        until_s = now_s + patience.cool_down(1 if NO_CONNECTION in reason else times)
         return Circuit(failures, times, until_s, 0.0, circuit.answered_s, reason)
 
     def _patience(self, circuit: Circuit, outcome: Outcome, now_s: float) -> BreakerTimings:

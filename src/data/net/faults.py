@@ -39,6 +39,6 @@ def worded_by_name(exc: Exception, url: str) -> DataError:
         return ProviderTimeoutError(f"{location} did not answer in time")
     if "DNS" in name:
         error = UnavailableError(f"{NO_CONNECTION}{location}{OWN}")
-        error.was_sent, error.is_own, error.is_unconnected = False, True, True
+        error.was_sent, error.is_own = False, True
         return error
     return UnavailableError(f"no answer from {location} ({name})")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
 
 from ..clock import Clock
 from ..errors import (
@@ -16,16 +16,14 @@ from ..errors import (
     CircuitOpenError,
     DataError,
     NoDataError,
+    ProviderTimeoutError,
     SymbolNotFoundError,
-    TransientError,
 )
 from ..model.capabilities import Limits
 from ..model.texts import time_until
 from ..runtime.compute_slots import ComputeSlots, waiting
 from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
 from .deadline import current_deadline
-from .own_network import attribute
-from .quota import QuotaReport
 from .state import AccountState, Needs
 from .state_tables import Account, StateTables
 from .unknown_symbols import SymbolCheck, UnknownSymbol, reported_again
@@ -124,30 +122,17 @@ def slot_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
             slot.release()
 
 
-class EndedRequest(NamedTuple):
-    """A request that has ended: its ticket, the quotas in its response, and the response's arrival time."""
-
-    ticket: str
-    reports: list[QuotaReport]
-    at_s: float
-
-
 class GuardedCall:
     """A call to a vendor's endpoint from start to end, including its effect on circuits.
 
-    Only the thread that makes the call uses it; each step is part of one of the limiter's
-    transactions.
+    Only the thread that makes the call uses it.
 
     Attributes:
         endpoint: Endpoint that is called, such as ``bars/1d``.
         before: State of the circuit when the call began.
         is_entered: Whether the call was admitted, so that the vendor may be queried.
-        is_over: Whether the call has ended.
-        first_cost: Units of the call's first request; None before it is sent.
-        reserved: Ticket for the units that are reserved for the call's first request, and their
-            number.
-        ended: Requests that have finished but are not settled yet.
-        is_answered: Whether a host other than this machine has answered one of its requests.
+        reserved: Ticket and units taken for the call's first request, until it is sent; None if
+            the limits did not allow it.
     """
 
     def __init__(
@@ -160,11 +145,8 @@ class GuardedCall:
     ) -> None:
         self.endpoint = endpoint
         self.before = Circuit()
-        self.is_entered = self.is_over = False
-        self.first_cost: int | None = None
+        self.is_entered = False
         self.reserved: tuple[str, int] | None = None
-        self.ended: list[EndedRequest] = []
-        self.is_answered = False
         self._state = state
         self._account = account
         self._symbol = symbol
@@ -172,129 +154,125 @@ class GuardedCall:
         self._job = _job.get()
         self._unknown: UnknownSymbol | None = None
         self._is_trial = False
-        self._is_unresolved: bool | None = None
 
-    def needs(self, ticket: str, units: float) -> Needs:
-        """Return the facts needed to begin the call, whose first request costs ``units``."""
-        address, symbol = (self._symbol.address, self._symbol.symbol) if self._symbol else ("", "")
-        return Needs(self.endpoint, address, symbol, ticket, units)
+    def enter(
+        self, first: tuple[str, int] | None, take: Callable[..., tuple[float, str, str]]
+    ) -> None:
+        """Begin the call, and take the units for its first request if the limits allow it now.
+
+        Args:
+            first: Ticket and units of the first request; None if there are no limits.
+            take: Function that takes units in a transaction, and returns the seconds to wait for
+                them.
+
+        Raises:
+            SymbolNotFoundError: The vendor recently did not know the symbol.
+            CircuitOpenError: The vendor failed recently, or another caller is making a trial.
+            ProviderTimeoutError: The state was in use until the call's time ran out.
+        """
+        address, name = (self._symbol.address, self._symbol.symbol) if self._symbol else ("", "")
+        needs = Needs(self.endpoint, address, name, *(first or ("", 0)))
+
+        def enter(tables: StateTables) -> DataError | None:
+            """Return the error if the call is not admitted."""
+            refusal, self.reserved = self._enter(tables), None
+            self.is_entered = refusal is None
+            if self.is_entered and first is not None:
+                is_taken = take(tables, ticket=first[0], cost=first[1])[0] <= 0
+                self.reserved = first if is_taken else None
+            return refusal
+
+        try:
+            refusal = self._state.run(enter, needs=needs)
+        except ProviderTimeoutError as error:
+            error.provider = self._account.vendor
+            raise
+        if refusal is not None:
+            raise refusal
+
+    def leave(self, error: BaseException | None) -> None:
+        """End the call, and record what its error, if any, reveals about the vendor and the symbol."""
+        if self.is_entered:
+            leave = partial(self._leave, error=error)
+            self._state.finish(lambda: self._report(self._state.run(leave)))
 
     # --- inside one transaction ------------------------------------------------------------
 
-    def enter(self, tables: StateTables, *, writes: bool) -> DataError | None:
-        """Begin the call, or return the error if the vendor must not be queried now.
+    def unknown_error(self, tables: StateTables) -> SymbolNotFoundError | None:
+        """Return the error if the vendor recently did not know the symbol, and the caller does not insist."""
+        symbol, vendor, now_s = self._symbol, self._account.vendor, tables.now_s
+        if symbol is None:
+            return None
+        name = self._account.named(tables.salt)
+        self._unknown = unknown = tables.unknown(name, symbol.address, symbol.symbol)
+        if unknown is None or symbol.insist or not unknown.holds(now_s):
+            return None
+        return unknown.error(vendor, symbol.symbol, now_s, self._state.clock.now_ms())
 
-        If the circuit is half-open, the call must be recorded as its trial. A read-only transaction
-        cannot do that, so the call is then neither admitted nor rejected.
-        """
-        self.is_entered = False
-        name, symbol = self._account.named(tables.salt), self._symbol
-        if symbol is not None:
-            self._unknown = tables.unknown(name, symbol.address, symbol.symbol)
-            if (
-                self._unknown is not None
-                and self._unknown.holds(tables.now_s)
-                and not symbol.insist
-            ):
-                vendor, now_ms = self._account.vendor, self._state.clock.now_ms()
-                return self._unknown.error(vendor, symbol.symbol, tables.now_s, now_ms)
-        circuit = tables.circuit(name, self.endpoint)
+    def _enter(self, tables: StateTables) -> DataError | None:
+        """Begin the call, as a trial if the circuit is half-open; return the error if it is rejected."""
+        name, symbol, now_s = self._account.named(tables.salt), self._symbol, tables.now_s
+        if (error := self.unknown_error(tables)) is not None:
+            return error
+        row = tables.account(name)
+        circuit = row.circuit(self.endpoint)
         is_insisting = symbol is not None and symbol.insist and circuit.is_unconnected
-        if (shut_s := circuit.shut_for(tables.now_s)) > 0 and not is_insisting:
+        if (shut_s := circuit.shut_for(now_s)) > 0 and not is_insisting:
             return self._circuit_error(circuit, shut_s)
         self.before, self._is_trial = circuit, not circuit.is_closed
-        if self._is_trial and writes:
-            tables.keep_circuit(name, self.endpoint, _POLICY.enter(circuit, tables.now_s))
-        self.is_entered = writes or not self._is_trial
+        if self._is_trial:
+            row.circuits[self.endpoint] = _POLICY.enter(circuit, now_s)
+            tables.keep_account(name, row)
         return None
 
-    def leave(
-        self, tables: StateTables, error: BaseException | None, *, writes: bool
-    ) -> tuple[bool, list[CircuitChange]]:
-        """End the call, and record what its error, if any, reveals about the vendor and the symbol.
+    def _leave(self, tables: StateTables, *, error: BaseException | None) -> CircuitChange | None:
+        """Record the end of the call; return the change to the circuit, if any."""
+        if (symbol := self._symbol) is not None:
+            key = (self._account.named(tables.salt), symbol.address, symbol.symbol)
+            is_known = error is None or isinstance(error, NoDataError)
+            if isinstance(error, SymbolNotFoundError):
+                if not symbol.is_trusted:
+                    tables.keep_unknown(*key, reported_again(tables.unknown(*key), tables.now_s))
+            elif is_known and self._unknown is not None:
+                tables.forget_unknown(*key)
+        return self._judge(tables, error, partial(_POLICY.leave, trial=self._is_trial))
 
-        Returns:
-            Whether everything has been stored, and the changes to circuits. The first value is
-            False if there is something to store but ``writes`` is False.
-        """
-        name, symbol = self._account.named(tables.salt), self._symbol
-        contacts, vendor = tables.contacts(), self._account.vendor
-        is_failed = isinstance(error, TransientError) and error.is_unconnected
-        if isinstance(error, TransientError) and is_failed:
-            if self._is_unresolved is None:
-                self._is_unresolved = error.is_own
-            is_own = contacts.is_own(vendor, tables.now_s, is_unresolved=self._is_unresolved)
-            attribute(error, is_own=is_own)
-        is_back = self.is_answered and not is_failed
-        is_back &= vendor in contacts.failed_s or not contacts.is_settled
-        before = tables.circuit(name, self.endpoint)
-        after = _POLICY.leave(
+    def _judge(
+        self, tables: StateTables, error: BaseException | None, judge: Callable[..., Circuit]
+    ) -> CircuitChange | None:
+        """Store the circuit after the call, and release units that were not used."""
+        name, endpoint = self._account.named(tables.salt), self.endpoint
+        row = tables.account(name)
+        before = row.circuit(endpoint)
+        row.circuits[endpoint] = after = judge(
             before,
-            outcome_of(error),
-            tables.now_s,
-            trial=self._is_trial,
+            outcome=outcome_of(error),
+            now_s=tables.now_s,
             reason=_reason(error),
             symbol=self._symbol_of(error),
         )
-        is_known = error is None or isinstance(error, NoDataError)
-        if symbol is not None and isinstance(error, SymbolNotFoundError):
-            keeps, forgets = not symbol.is_trusted, False
-        else:
-            keeps, forgets = False, is_known and self._unknown is not None
-        if not writes:
-            return not (after != before or keeps or forgets or is_failed or is_back), []
-        if symbol is not None and keeps:
-            key = (name, symbol.address, symbol.symbol)
-            tables.keep_unknown(*key, reported_again(tables.unknown(*key), tables.now_s))
-        if symbol is not None and forgets:
-            tables.forget_unknown(name, symbol.address, symbol.symbol)
-        changes = []
-        if after != before:
-            tables.keep_circuit(name, self.endpoint, after)
-            changes = self._change(before, after, tables.now_s)
-        if is_failed:
-            tables.keep_unconnected(vendor)
-        if is_back:
-            lifted = tables.keep_answer(vendor, contacts.lifted_by(vendor))
-            changes += [CircuitChange(*circuit, is_open=False) for circuit in lifted]
-        return True, changes
+        if self.reserved is not None:
+            row.release(self.reserved[0])
+        if after != before or self.reserved is not None:
+            tables.keep_account(name, row)
+        return self._change(before, after, tables.now_s)
 
     # --- after the call --------------------------------------------------------------------
 
     def blame(self, error: BaseException) -> None:
         """Count ``error`` against the circuit of a call that seemed to have succeeded."""
+        blame = partial(_POLICY.blame, before=self.before)
+        judge = partial(self._judge, error=error, judge=blame)
+        self._state.finish(lambda: self._report(self._state.run(judge, needs=Needs(self.endpoint))))
 
-        def keep(tables: StateTables) -> list[CircuitChange]:
-            """Count the error in the circuit's current state; return the change, if any."""
-            name = self._account.named(tables.salt)
-            circuit = tables.circuit(name, self.endpoint)
-            after = _POLICY.blame(
-                circuit,
-                self.before,
-                outcome_of(error),
-                tables.now_s,
-                _reason(error),
-                self._symbol_of(error),
-            )
-            tables.keep_circuit(name, self.endpoint, after)
-            return self._change(circuit, after, tables.now_s)
-
-        self._state.finish(lambda: self.report(self._state.run(keep, needs=Needs(self.endpoint))))
-
-    def report(self, changes: list[CircuitChange]) -> None:
-        """Log the circuits that were opened or closed, and call the hook for each of them."""
-        for change in changes:
-            self._report(change)
-
-    def _report(self, change: CircuitChange) -> None:
+    def _report(self, change: CircuitChange | None) -> None:
+        """Log that the circuit was opened or closed, if it was, and call the hook."""
+        if change is None:
+            return
         if change.is_open:
-            _log.warning(
-                "%s is paused for %s: %s; next request possible in %s",
-                change.vendor,
-                change.endpoint,
-                change.reason,
-                time_until(change.seconds, self._state.clock.now_ms()),
-            )
+            until = time_until(change.seconds, self._state.clock.now_ms())
+            text = "%s is paused for %s: %s; next request possible in %s"
+            _log.warning(text, change.vendor, change.endpoint, change.reason, until)
         else:
             _log.info("%s works again for %s", change.vendor, change.endpoint)
         if self._on_change is not None:
@@ -311,18 +289,18 @@ class GuardedCall:
         error.until_ms = now_ms + round(shut_s * 1000)
         error.is_locked_out = circuit.reason.startswith(AuthenticationError.__name__)
         error.is_endpoint_only = circuit.is_endpoint_only
-        error.is_logged = not self._is_news(circuit)
+        error.is_logged = not self._is_first(circuit)
         return error
 
-    def _change(self, before: Circuit, after: Circuit, now_s: float) -> list[CircuitChange]:
-        """Return a list with the change if the circuit was opened or closed; otherwise an empty list."""
-        vendor = self._account.vendor
-        if after.is_closed:
-            return [] if before.is_closed else [CircuitChange(vendor, self.endpoint, is_open=False)]
-        if after.times <= before.times or not after.shut_for(now_s):
-            return []  # a trial began, or ended without a result
-        self._is_news(after)  # marks it as logged for later calls; `report` logs it
-        return [CircuitChange(vendor, self.endpoint, True, after.shut_for(now_s), after.reason)]
+    def _change(self, before: Circuit, after: Circuit, now_s: float) -> CircuitChange | None:
+        """Return the change if the circuit was opened or closed."""
+        vendor, shut_s = self._account.vendor, after.shut_for(now_s)
+        if after.is_closed and not before.is_closed:
+            return CircuitChange(vendor, self.endpoint, is_open=False)
+        if after.times <= before.times or not shut_s:
+            return None  # nothing changed, or a trial began or ended without a result
+        self._is_first(after)  # marks it as logged for later calls; `_report` logs it
+        return CircuitChange(vendor, self.endpoint, True, shut_s, after.reason)
 
     def _symbol_of(self, error: BaseException | None) -> str:
         """Return the symbol whose data may be at fault; empty if the error is the endpoint's own."""
@@ -332,7 +310,7 @@ class GuardedCall:
             return self._symbol.symbol
         return getattr(error, "symbol", None) or ""
 
-    def _is_news(self, circuit: Circuit) -> bool:
+    def _is_first(self, circuit: Circuit) -> bool:
         job, vendor = self._job, self._account.vendor
         return job is None or job.is_news(vendor, self.endpoint, circuit.until_s)
 

@@ -61,7 +61,6 @@ def worded(exc: Exception, url: str) -> DataError:
         error.was_sent = not any(isinstance(cause, _NOT_SENT_ERRORS) for cause in causes)
         if not is_loopback(url):
             error.is_own = any(map(_is_own, causes))
-            error.is_unconnected = error.is_own or any(map(_is_silence, causes))
         if error.is_own:
             error.args = (f"{NO_CONNECTION}{where(url)}{OWN}",)
     return error

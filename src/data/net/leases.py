@@ -188,7 +188,7 @@ class Leases:
         """
         row = tables.lease(name, patience_s)
         if row is not None and not _is_dead(row):
-            return Holder(row.holder, tables.pages(name, row.holder))
+            return Holder(row.holder, row.pages)
         tables.grant(name, LeaseRow(holder, process_space(), os.getpid(), tables.now_s + ttl_s))
         return tables.vendor_days()
 
@@ -196,10 +196,8 @@ class Leases:
         row = tables.lease(lease.name)
         if lease.holder not in _running or (row is not None and row.holder != lease.holder):
             return False
-        tables.grant(
-            lease.name, LeaseRow(lease.holder, process_space(), os.getpid(), tables.now_s + ttl_s)
-        )
-        tables.keep_pages(lease.name, lease.holder, pages)
+        row = LeaseRow(lease.holder, process_space(), os.getpid(), tables.now_s + ttl_s, pages)
+        tables.grant(lease.name, row)
         return True
 
 

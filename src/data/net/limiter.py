@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from ..errors import DataError, ProviderTimeoutError, RateLimitedError, SymbolNotFoundError
+from ..errors import ProviderTimeoutError, RateLimitedError, SymbolNotFoundError
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 from ..model.texts import duration, time_until
+from .account_row import AccountRow
 from .deadline import note_wait
-from .guarded_call import CircuitChange, CircuitHook, EndedRequest, GuardedCall, slot_of_job
-from .own_network import is_loopback
+from .guarded_call import CircuitHook, GuardedCall, slot_of_job
 from .quota import COOL_DOWNS_S, Window, reports_of, windows_of
 from .state import AccountState, Needs
 from .state_tables import Account, StateTables
 from .unknown_symbols import SymbolCheck
 from .vendor_status import VendorStatus
 
+T = TypeVar("T")
 UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
-# No request takes longer than this; one that has not ended by then belonged to a process that died.
-_LONGEST_FLIGHT_S = 150.0
 _NO_TICKET = ""
-# Status codes that are settled immediately, because the next request may be a long time away.
-_FIRST_REFUSAL = 400
 _WINDOW_NAMES = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
 
 
@@ -56,9 +53,8 @@ class Limiter:
     arrived, because only then is it certain that the vendor has counted them. Therefore, however
     long requests take, none of the vendor's windows ever contains more units than its limit.
 
-    A guarded call needs only one transaction when it begins and one when it ends, even if its first
-    and last requests are limited: at the beginning, the units of the first request are reserved,
-    and an answered request is settled together with the next one or at the end of the call.
+    A limited request needs one transaction before it is sent and one when it has ended. For the first
+    request of a guarded call, the first of them is that with which the call begins.
 
     Args:
         vendor: Vendor to which requests are limited.
@@ -88,8 +84,8 @@ class Limiter:
         self._is_local = is_local
         self._is_limited = bool(windows_of(limits))
         self._running = _Running()
-        # Units of a call's first request, by endpoint, as last seen by this process.
-        self._first_costs: dict[str, int] = {}
+        # Units of each endpoint's latest request by this process.
+        self._costs: dict[str, int] = {}
 
     @property
     def vendor(self) -> str:
@@ -115,20 +111,24 @@ class Limiter:
         Raises:
             RateLimitedError: The wait would exceed ``budget_s`` seconds; nothing is spent.
         """
-        clock, call = self._state.clock, self._call()
-        if call is not None and (ticket := self._reserved(call, cost)):
-            return ticket
-        ticket = os.urandom(8).hex() if self._is_limited else _NO_TICKET
+        clock, call = self._state.clock, self._running.call
+        ticket = self._new_ticket()
+        reserved = call.reserved if call is not None else None
+        if call is not None:
+            self._costs[call.endpoint] = cost
+            if reserved is not None and reserved[1] == cost:
+                call.reserved = None
+                return reserved[0]
         deadline = clock.monotonic() + budget_s
         while True:
             wait, reason, setting = self._state.run(
-                partial(self._try, cost=cost, ticket=ticket, call=call),
+                partial(self._take, cost=cost, ticket=ticket, other=reserved),
                 writes=self._is_limited,
                 needs=Needs(ticket=ticket, units=cost) if self._is_limited else None,
             )
-            if call is not None:
-                call.reserved, call.ended = None, []
             if wait <= 0:
+                if call is not None:
+                    call.reserved = None
                 return ticket
             if clock.monotonic() + wait > deadline:
                 until = time_until(wait, clock.now_ms())
@@ -141,42 +141,21 @@ class Limiter:
             note_wait(clock, self._vendor, wait, reason)
             clock.sleep(wait)
 
-    def _reserved(self, call: GuardedCall, cost: int) -> str:
-        """Return the ticket for the units that were reserved for a call's first request.
-
-        The ticket is empty if nothing was reserved, or if the cost is different.
-        """
-        if call.first_cost is None:
-            call.first_cost = self._first_costs[call.endpoint] = cost
-        ticket, units = call.reserved or (_NO_TICKET, 0)
-        if units != cost:
-            return _NO_TICKET
-        call.reserved = None
-        return ticket
-
     def settle(self, ticket: str, response: HttpResponse | None) -> None:
         """Record that the request with ``ticket`` has ended, with its response, if any.
 
         If the response shows that the vendor has counted more units than this library, the vendor's
         count applies.
         """
-        call = self._call()
-        if call is not None and response is not None and not is_loopback(response.url):
-            call.is_answered = True
         if ticket == _NO_TICKET:
             return
         reports = reports_of(response) if response is not None else []
-        ended = EndedRequest(ticket, reports, self._state.clock.monotonic())
-        if call is not None and response is not None and response.status < _FIRST_REFUSAL:
-            call.ended.append(ended)  # stored with the next request or at the end of the call
-        else:
-            settle = partial(self._settle, requests=[ended])
-            self._state.finish(partial(self._state.run, settle))
+        self._finish(lambda row, now_s: row.settle(ticket, reports, self._limits, now_s))
 
     def charge(self, cost: int) -> None:
         """Count units that were spent without a ticket, for example by requests hidden inside an SDK."""
         if self._is_limited:
-            self._state.finish(partial(self._state.run, partial(self._charge, cost=cost)))
+            self._finish(lambda row, now_s: row.spend(cost, self._limits, now_s))
 
     def pause(self, seconds: float | None) -> float:
         """Pause all requests for ``seconds``, at most a week; if a longer pause is in progress, it continues.
@@ -185,17 +164,15 @@ class Limiter:
             The length of the pause in seconds. If ``seconds`` is None, it is chosen here.
         """
 
-        def keep(tables: StateTables) -> float:
-            """Store the longer of the two pauses; return its length in seconds."""
-            name = self._name(tables)
-            after = tables.pause(name).after(seconds, tables.now_s)
-            tables.keep_pause(name, after)
-            return after.left_s(tables.now_s)
+        def lengthen(row: AccountRow, now_s: float) -> float:
+            """Keep the longer of the two pauses; return its length in seconds."""
+            row.pause = row.pause.after(seconds, now_s)
+            return row.pause.left_s(now_s)
 
         try:
-            return self._state.run(keep, needs=Needs())
+            return self._state.run(self._changing(lengthen), needs=Needs())
         except ProviderTimeoutError:
-            self._state.finish(partial(self._state.run, keep, needs=Needs()))
+            self._finish(lengthen, Needs())
             return COOL_DOWNS_S[0] if seconds is None else seconds
 
     @contextmanager
@@ -220,58 +197,24 @@ class Limiter:
             return
         call = GuardedCall(self._state, self._account, endpoint, symbol, self._on_circuit)
         outer = self._running.call
+        first = (self._new_ticket(), self._costs.get(endpoint, 1)) if self._is_limited else None
         with slot_of_job(self._vendor, self._limits, self._state.clock):
             try:
                 self._running.call = call
-                self._enter(call)
+                call.enter(first, self._take)
                 yield call
             except BaseException as exc:
                 # Even an interrupted trial must end; otherwise the circuit stays open until the
                 # trial expires.
-                self._leave(call, exc)
+                call.leave(exc)
                 raise
             else:
-                self._leave(call, None)
+                call.leave(None)
             finally:
-                try:
-                    self._running.call = outer
-                except KeyboardInterrupt:
-                    self._running.call = outer
-                    raise
+                self._running.call = outer
 
-    def _call(self) -> GuardedCall | None:
-        call = self._running.call
-        return None if call is None or call.is_over else call
-
-    def _enter(self, call: GuardedCall) -> None:
-        others = next(reversed(self._first_costs.values()), 1)
-        cost, ticket = self._first_costs.get(call.endpoint, others), os.urandom(8).hex()
-        needs = call.needs(ticket, cost if self._is_limited else 0)
-        for writes in (True,) if self._is_limited else (False, True):
-            enter = partial(self._enter_call, call=call, first=(ticket, cost), writes=writes)
-            try:
-                refusal = self._state.run(enter, writes=writes, needs=needs)
-            except ProviderTimeoutError as error:
-                error.provider = self._vendor
-                raise
-            if refusal is not None:
-                raise refusal
-            if call.is_entered:
-                return
-
-    def _leave(self, call: GuardedCall, error: BaseException | None) -> None:
-        call.is_over = True
-        if call.is_entered:
-            self._state.finish(partial(self._end, call, error))
-
-    def _end(self, call: GuardedCall, error: BaseException | None) -> None:
-        is_spent = bool(call.ended or call.reserved)
-        for writes in (True,) if is_spent else (False, True):
-            leave = partial(self._leave_call, call=call, error=error, writes=writes)
-            is_written, changes = self._state.run(leave, writes=writes)
-            if is_written:
-                break
-        call.report(changes)
+    def _new_ticket(self) -> str:
+        return os.urandom(8).hex() if self._is_limited else _NO_TICKET
 
     def reopen(self, endpoint: str) -> None:
         """Allow the next call to try an endpoint whose circuit is open.
@@ -279,15 +222,13 @@ class Limiter:
         The outcome of that call decides whether the circuit closes.
         """
 
-        def half_open(tables: StateTables) -> None:
+        def half_open(row: AccountRow, now_s: float) -> None:
             """End the cool-down of an open circuit, and any trial that another caller may be making."""
-            name = self._name(tables)
-            circuit = tables.circuit(name, endpoint)
+            circuit = row.circuit(endpoint)
             if not circuit.is_closed:
-                on_trial = replace(circuit, until_s=tables.now_s, trial_until_s=0.0)
-                tables.keep_circuit(name, endpoint, on_trial)
+                row.circuits[endpoint] = replace(circuit, until_s=now_s, trial_until_s=0.0)
 
-        self._state.finish(partial(self._state.run, half_open, needs=Needs(endpoint)))
+        self._finish(half_open, Needs(endpoint))
 
     def unknown_symbol(self, symbol: SymbolCheck) -> SymbolNotFoundError | None:
         """Return the error for ``symbol`` if the vendor recently did not know it, or None.
@@ -297,16 +238,9 @@ class Limiter:
         if self._is_local or symbol.insist or not self._state.exists:
             return None
 
-        def remembered_error(tables: StateTables) -> SymbolNotFoundError | None:
-            """Return the error for the remembered rejection if that is still valid, else None."""
-            unknown = tables.unknown(self._name(tables), symbol.address, symbol.symbol)
-            if unknown is None or not unknown.holds(tables.now_s):
-                return None
-            now_ms = self._state.clock.now_ms()
-            return unknown.error(self._vendor, symbol.symbol, tables.now_s, now_ms)
-
+        call = GuardedCall(self._state, self._account, "", symbol, None)
         with suppress(ProviderTimeoutError):
-            return self._state.run(remembered_error, writes=False)
+            return self._state.run(call.unknown_error, writes=False)
         return None
 
     def account(self) -> str:
@@ -330,22 +264,22 @@ class Limiter:
 
     def wait_s(self, cost: int = 1) -> float:
         """Return the seconds until ``cost`` units could be spent, without spending any."""
-        return self._state.run(partial(self._wait, cost=cost), writes=False)[0]
+        return self._state.run(partial(self._take, cost=cost), writes=False).seconds
 
     def used(self) -> dict[str, float]:
         """Return the units that now count against each limit, by window length (``60s`` for a minute)."""
 
         def count(tables: StateTables) -> dict[str, float]:
             """Sum up the spent units and the units of requests in flight."""
-            name = self._name(tables)
-            windows, in_flight = tables.windows(name, self._limits), tables.units_in_flight(name)
-            return {f"{w.length_s:g}s": w.used(tables.now_s) + in_flight for w in windows}
+            row = tables.account(self._name(tables))
+            windows = row.windows(self._limits, tables.now_s)
+            return {f"{w.length_s:g}s": w.used(tables.now_s) + row.in_flight for w in windows}
 
         return self._state.run(count, writes=False)
 
     def reset(self) -> None:
         """Forget all spent units and any pause, for all processes."""
-        self._state.run(lambda tables: tables.forget_spent(self._name(tables)))
+        self._state.run(self._changing(lambda row, _: row.forget()))
 
     def _copy(self, vendor: str, limits: Limits, account: Account | None) -> Limiter:
         return Limiter(
@@ -357,15 +291,32 @@ class Limiter:
     def _name(self, tables: StateTables) -> str:
         return self._account.named(tables.salt)
 
+    def _finish(
+        self, change: Callable[[AccountRow, float], object], needs: Needs | None = None
+    ) -> None:
+        """Change the account's row, even if the call has no time left."""
+        self._state.finish(partial(self._state.run, self._changing(change), needs=needs))
+
+    def _changing(self, change: Callable[[AccountRow, float], T]) -> Callable[[StateTables], T]:
+        """Return a step of a transaction that changes the account's row at the current time."""
+
+        def changed(tables: StateTables) -> T:
+            """Read the row, change it and store it."""
+            name = self._name(tables)
+            row = tables.account(name)
+            result = change(row, tables.now_s)
+            tables.keep_account(name, row)
+            return result
+
+        return changed
+
     def _status(self, tables: StateTables, endpoint: str) -> VendorStatus:
-        name = self._name(tables)
-        windows, in_flight = tables.windows(name, self._limits), tables.units_in_flight(name)
-        for window in windows if in_flight else ():
-            window.spend(in_flight, tables.now_s)
-        circuit = tables.circuit(name, endpoint)
-        return VendorStatus(
-            self._vendor, windows, tables.now_s, tables.pause(name), circuit, tables.lost_s
-        )
+        row, now_s = tables.account(self._name(tables)), tables.now_s
+        windows = row.windows(self._limits, now_s)
+        for window in windows if row.in_flight else ():
+            window.spend(row.in_flight, now_s)
+        circuit = row.circuit(endpoint)
+        return VendorStatus(self._vendor, windows, now_s, row.pause, circuit, tables.lost_s)
 
     def _hint(self, setting: str) -> str | None:
         """Return a hint on how to raise a limit in the rules; None for a pause that the vendor demanded."""
@@ -374,79 +325,34 @@ class Limiter:
         line = f"`providers.{self._vendor}.rate_limits: {{{setting}: ...}}` in the rules"
         return f"if your plan allows more, raise the limit: {line}, or PROVIDER_RATE_LIMITS if set"
 
-    def _enter_call(
-        self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], writes: bool
-    ) -> DataError | None:
-        """Begin ``call`` and, if the limits allow it now, reserve the units for its first request.
-
-        Returns:
-            The error that explains why the vendor must not be queried now; None if it may be queried.
-        """
-        call.reserved, refusal = None, call.enter(tables, writes=writes)
-        if call.is_entered and self._is_limited:
-            ticket, cost = first
-            if self._try(tables, cost, ticket).seconds <= 0:
-                call.reserved = first
-        return refusal
-
-    def _leave_call(
-        self, tables: StateTables, *, call: GuardedCall, error: BaseException | None, writes: bool
-    ) -> tuple[bool, list[CircuitChange]]:
-        self._catch_up(tables, call)
-        return call.leave(tables, error, writes=writes)
-
-    def _catch_up(self, tables: StateTables, call: GuardedCall) -> None:
-        """Settle the finished requests of ``call``, and release its reserved units."""
-        if call.reserved is not None:
-            tables.remove_in_flight(call.reserved[0])
-        if call.ended:
-            self._settle(tables, call.ended)
-
-    def _try(
-        self, tables: StateTables, cost: int, ticket: str, call: GuardedCall | None = None
+    def _take(
+        self,
+        tables: StateTables,
+        *,
+        cost: int,
+        ticket: str = _NO_TICKET,
+        other: tuple[str, int] | None = None,
     ) -> _Wait:
-        """Spend ``cost`` units and return a wait of length 0 or, if limits forbid it, the necessary wait."""
-        if call is not None:
-            self._catch_up(tables, call)
-        self._count_crashed(tables)
-        wait = self._wait(tables, cost)
+        """Spend ``cost`` units for a ticket, and return the longest wait that a limit or pause requires.
+
+        If its length is not 0, or if there is no ticket, nothing is spent. Otherwise, the units of
+        ``other``, a ticket that was not used, are free again.
+        """
+        name = self._name(tables)
+        row, now_s = tables.account(name), tables.now_s
+        if other is not None:
+            row.release(other[0])
+        waits = [_Wait(row.pause.left_s(now_s), "it asked us to pause")]
+        for window in row.windows(self._limits, now_s):
+            unknown = window.unknown(tables.lost_s, now_s)
+            seconds = window.wait(cost, now_s, row.in_flight + unknown)
+            seconds = max(seconds, tables.waits_s.get(window.length_s, 0.0))
+            waits.append(_Wait(seconds, _quota_text(window), _setting(window)))
+        wait = max(waits)
         if wait.seconds <= 0 and ticket != _NO_TICKET:
-            tables.add_in_flight(ticket, self._name(tables), cost, tables.now_s + _LONGEST_FLIGHT_S)
+            row.take(ticket, cost, now_s)
+            tables.keep_account(name, row)
         return wait
-
-    def _wait(self, tables: StateTables, cost: int) -> _Wait:
-        """Return the longest wait that any limit or pause requires; its length is 0 if none does."""
-        name = self._name(tables)
-        windows = tables.windows(name, self._limits)
-        in_flight = tables.units_in_flight(name)
-        waits = [_Wait(tables.pause(name).left_s(tables.now_s), "it asked us to pause")]
-        for window in windows:
-            unknown = window.unknown(tables.lost_s, tables.now_s)
-            wait = window.wait(cost, tables.now_s, in_flight + unknown)
-            wait = max(wait, tables.waits_s.get(window.length_s, 0.0))
-            waits.append(_Wait(wait, _quota_text(window), _setting(window)))
-        return max(waits)
-
-    def _count_crashed(self, tables: StateTables) -> None:
-        """Count as spent the units of requests whose process died before it could settle them."""
-        if self._is_limited and (units := tables.remove_expired_in_flight(self._name(tables))):
-            self._charge(tables, units)
-
-    def _settle(self, tables: StateTables, requests: Iterable[EndedRequest]) -> None:
-        name = self._name(tables)
-        windows = tables.windows(name, self._limits)
-        for request in requests:
-            if units := tables.remove_in_flight(request.ticket):
-                tables.spend(name, windows, units, ago_s=tables.monotonic_s - request.at_s)
-            in_flight = tables.units_in_flight(name)
-            for report in request.reports:
-                lacking = report.lacking(windows, tables.now_s, in_flight)
-                if lacking:
-                    tables.reach(name, [w for w in windows if w is report.meant(windows)], lacking)
-
-    def _charge(self, tables: StateTables, cost: float) -> None:
-        name = self._name(tables)
-        tables.spend(name, tables.windows(name, self._limits), cost)
 
 
 def _setting(window: Window) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
@@ -40,8 +41,7 @@ _USED_HEADER = re.compile(r"x-mbx-used-weight-(\d{1,4})([smhd])")
 _REMAINING_HEADERS = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining")
 
 
-@dataclass
-class SpentUnits:
+class SpentUnits(msgspec.Struct, array_like=True):
     """Units that were spent between two times (in seconds) and expire together."""
 
     first_s: float
@@ -63,24 +63,15 @@ class Window:
 
     length_s: float
     capacity: float
-    entries: deque[SpentUnits] = field(default_factory=deque, repr=False)
-    _used: float = field(default=0.0, repr=False)
+    entries: list[SpentUnits] = field(default_factory=list, repr=False)
 
-    def load(self, entries: Iterable[SpentUnits]) -> None:
-        """Replace all entries with ``entries``, oldest first."""
-        self.entries = deque(entries)
-        self._used = sum(entry.units for entry in self.entries)
-
-    @property
-    def newest(self) -> SpentUnits | None:
-        """The entry that :meth:`spend` changed last; None before the first one."""
-        return self.entries[-1] if self.entries else None
+    def current(self, now_s: float) -> list[SpentUnits]:
+        """Return the entries that still count at ``now_s``, oldest first."""
+        return [entry for entry in self.entries if entry.last_s + self.length_s > now_s]
 
     def used(self, now_s: float) -> float:
         """Return the spent units that still count at ``now_s``."""
-        while self.entries and self.entries[0].last_s + self.length_s <= now_s:
-            self._used -= self.entries.popleft().units
-        return self._used
+        return sum(entry.units for entry in self.current(now_s))
 
     def wait(self, cost: float, now_s: float, in_flight: float = 0.0) -> float:
         """Return the seconds until ``cost`` units fit, or 0 if they fit now.
@@ -97,17 +88,16 @@ class Window:
         excess = self.used(now_s) + in_flight + min(cost, self.capacity) - self.capacity
         if excess <= 0:
             return 0.0
-        freed = 0.0
-        for entry in self.entries:
-            freed += entry.units
-            if freed >= excess:
+        for entry in self.current(now_s):
+            excess -= entry.units
+            if excess <= 0:
                 return entry.last_s + self.length_s - now_s
         return self.length_s
 
     def spend(self, cost: float, now_s: float) -> None:
-        """Count ``cost`` units as spent at ``now_s``."""
-        self._used = self.used(now_s) + cost
-        newest = self.newest
+        """Count ``cost`` units as spent at ``now_s``, and forget expired entries."""
+        self.entries[:] = self.current(now_s)
+        newest = self.entries[-1] if self.entries else None
         if newest is not None and now_s - newest.first_s < self.length_s * _ENTRY_SHARE:
             newest.last_s = max(newest.last_s, now_s)
             newest.units += cost
@@ -149,7 +139,7 @@ class Pause:
             length.
     """
 
-    until_s: float = -math.inf
+    until_s: float = 0.0
     strikes: int = 0
 
     def left_s(self, now_s: float) -> float:

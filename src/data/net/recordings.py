@@ -34,7 +34,8 @@ from ..disk.files import Disk
 from ..errors import CapabilityError, ConfigError, ResponseFormatError, StorageError
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS, iso, parse_iso
-from .redact import body_without_keys, without_keys
+from ..observability.masking import without_keys
+from .redact import body_without_keys
 
 FORMAT = 1
 _SUFFIX = ".json"

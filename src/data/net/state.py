@@ -1,8 +1,8 @@
 """The state of limits, circuits and leases: one SQLite file shared by all processes of a user.
 
 Nothing is opened, and no folder created, before the first request. The state can be lost, damaged
-or unwritable at any time without any request failing: the process then continues, carefully, with
-its own state, and warns once.
+or unwritable at any time without any request failing: the process then continues with its own
+state, and warns once.
 
 Only SQLite may open the file: closing a second descriptor would drop SQLite's locks.
 """
@@ -38,13 +38,11 @@ from .state_tables import (
     TABLES,
     VERSION,
     StateTables,
-    check_numbers,
-    keep_anchor,
+    check_content,
     keep_fact,
-    read_anchor,
     read_fact,
 )
-from .steady import Anchor, ClockReading
+from .steady import Anchor
 
 if TYPE_CHECKING:
     import sqlite3  # imported with the first request, because cache hits do not need it
@@ -108,6 +106,8 @@ class AccountState(Protocol):
 class State:
     """The limits, pauses, circuits and leases that all processes share, in one transaction at a time.
 
+    While the file cannot be used, they apply to this process only, beginning with a copy of the file
+    if it can still be read. The file is tried again each minute; only pauses are copied back.
     Thread-safe and fork-aware.
 
     Args:
@@ -117,17 +117,15 @@ class State:
     """
 
     _db: sqlite3.Connection | None = None
-    # In-memory tables that were used during a failure, until the file has their content.
-    _own: sqlite3.Connection | None = None
+    _memory: sqlite3.Connection | None = None  # tables in use while the file cannot be used
 
     def __init__(self, folder: Path | None, clock: Clock) -> None:
         self.clock = clock
-        self._has_file = folder is not None
         self._path = (folder or Path()) / FILE
         self._disk = Disk(private=True)
-        self._owner = os.urandom(8).hex()
         # Only the system's monotonic clock has the same zero in all processes.
         self._boot = boot() if isinstance(clock, SystemClock) else ""
+        self._process = os.urandom(8).hex()
         self._salt = b""
         self._unsaid = ""
         self._has_warned = False
@@ -137,29 +135,30 @@ class State:
         self._lock = threading.Lock()
         self._parents: tuple[sqlite3.Connection | None, ...] = ()
         self._is_forking = False
-        # The open file, and the random word in the last tables that were all there; a new file may
+        # The open file, and the random ID of the last tables that were all there; a new file may
         # get the inode of a deleted one.
         self._inode: int | None = None
-        self._seen = ""
+        self._seen = 0
         # The longest time that the current transaction waits for other processes, and the time
         # since which all transactions have waited in vain.
         self._wait_s = BUSY_S
         self._busy_since: float | None = None
-        self._timeout_s = BUSY_S  # the connection's current timeout
-        # Time of the next attempt to use the file after a failure; None while it can be used.
-        self._alone_until = self._alone_by_default
+        # Time of the next attempt to use the file.
+        self._alone_by_default = -math.inf if folder else math.inf
+        self._alone_until_s = self._alone_by_default
         close_before_fork(self)
 
     def __del__(self) -> None:
         # Since 3.13, Python warns about a connection that is garbage-collected while open.
-        for db in (self._db, self._own):
+        for db in (self._db, self._memory):
             if db is not None:
                 db.close()
 
     @property
     def exists(self) -> bool:
         """Whether anything has been stored yet; the check itself does not create anything."""
-        return self._db is not None or (self._has_file and self._path.exists())
+        is_open = self._db is not None or self._memory is not None
+        return is_open or (self._alone_by_default < 0 and self._path.exists())
 
     def of(self, account: Account, limits: Limits) -> State:
         """Return this object, which keeps the state of all accounts."""
@@ -214,8 +213,7 @@ class State:
         if not self._lock.acquire(timeout=BUSY_S):
             return False
         self._is_forking = True
-        if self._alone_until is None:
-            self._close()
+        self._close()
         return True
 
     def after_fork_in_parent(self) -> None:
@@ -227,29 +225,36 @@ class State:
         """Start with a new lock and connection in a forked child, which has a copy of state in memory."""
         self._lock = threading.Lock()
         is_whole, self._is_forking = self._is_forking, False
-        if is_whole and self._alone_until is not None:
-            return  # no thread was active, and the memory is this process's copy
-        # Never closed: that would harm the parent, which uses them.
-        self._parents = self._db, self._own
-        self._db, self._own, self._alone_until = None, None, self._alone_by_default
-        self._owner = os.urandom(8).hex()
+        if not is_whole:  # another thread was active; never closed, because the parent uses them
+            self._parents = self._db, self._memory
+            self._db, self._memory = None, None
+            self._alone_until_s = self._alone_by_default
+            self._process = os.urandom(8).hex()
 
     # --- one transaction -------------------------------------------------------------------
 
     def _run(self, work: Callable[[StateTables], T], writes: bool) -> T:
         import sqlite3
 
-        for mend in (self._repair, self._go_alone):
+        has_repaired = False
+        while self.clock.monotonic() >= self._alone_until_s:
             try:
-                return self._execute(self._ready(), work, writes)
+                if self._memory is not None:
+                    self._execute(self._opened(), self._keep_pauses, writes=True)
+                    self._memory.close()
+                    self._memory = None
+                result = self._execute(self._opened(), work, writes)
             except (sqlite3.Error, DataError) as exc:
-                if self._alone_until is not None:
-                    raise  # the file is not at fault
                 if is_busy(exc) and self._wait_s < BUSY_S and not self._is_stuck():
-                    self._close_quietly()  # it may be only partly set up
+                    self._close()  # it may be only partly set up
                     raise _busy_error() from exc
-                mend(exc)
-        return self._execute(self._ready(), work, writes)
+                if has_repaired or not self._has_set_aside(exc):
+                    self._go_alone(exc)
+                has_repaired = True
+            else:
+                self._busy_since = None
+                return result
+        return self._execute(self._memory or self._open_memory(), work, writes)
 
     def _is_stuck(self) -> bool:
         """Return whether the state file has been busy for at least as long as a call would wait for it."""
@@ -258,117 +263,85 @@ class State:
         return now - self._busy_since >= BUSY_S
 
     def _execute(self, db: sqlite3.Connection, work: Callable[[StateTables], T], writes: bool) -> T:
-        own = self._own
-        writes |= own is not None
         try:
-            if self._wait_s != self._timeout_s:
-                db.execute(f"PRAGMA busy_timeout = {round(self._wait_s * 1000)}")
-                self._timeout_s = self._wait_s
+            db.execute(f"PRAGMA busy_timeout = {round(self._wait_s * 1000)}")
             db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-            times, lost_s = self._times(db, writes), read_fact(db, "lost_s")
-            tables = StateTables(db, self._salt, *times, lost_s)
-            if own is not None:
-                tables.add(self._tables_of(own))
+            tables = StateTables(
+                db, self._salt, self._now_s(db, writes), read_fact(db, "lost_s", float)
+            )
             result = _run_checked(work, tables)
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        if own is not None:
-            own.close()
-        self._busy_since = self._own = None
         return result
 
-    def _times(self, db: sqlite3.Connection, writes: bool) -> tuple[float, float]:
-        """Return the remembered time (see :mod:`.steady`) and the monotonic time.
+    def _now_s(self, db: sqlite3.Connection, writes: bool) -> float:
+        """Return the remembered time (see :mod:`.steady`).
 
-        A writing transaction also stores the remembered time, if it is due to be stored again.
+        A writing transaction also stores it, if it is due to be stored again.
         """
-        wall_s = self.clock.now_ms() / 1000
-        reading = ClockReading(wall_s, self.clock.monotonic(), self._owner, self._boot)
-        anchor = read_anchor(db)
-        now_s = anchor.now(reading) if anchor else reading.wall_s
-        if writes and (anchor is None or anchor.is_stale(reading)):
-            keep_anchor(db, Anchor(reading, now_s))
-        return now_s, reading.monotonic_s
+        now_s, origin = self.clock.now_ms() / 1000, self._boot or self._process
+        anchor = read_fact(db, "anchor", Anchor)
+        now = (anchor or Anchor(now_s, 0.0, "", now_s)).at(now_s, self.clock.monotonic(), origin)
+        if writes and (anchor is None or anchor.is_stale(now)):
+            keep_fact(db, "anchor", now)
+        return now.steady_s
 
     # --- the file --------------------------------------------------------------------------
 
-    def _ready(self) -> sqlite3.Connection:
-        """Return a connection to the state file or, while that is unusable, to in-memory tables."""
-        if self._alone_until is not None and self.clock.monotonic() >= self._alone_until:
-            self._own, self._db, self._alone_until = self._db, None, None
-        if self._db is not None and self._alone_until is None and not self._is_there():
-            self._close()
-        if self._db is None:
-            self._open()
-        assert self._db is not None
-        return self._db
+    def _opened(self) -> sqlite3.Connection:
+        """Return a connection to the state file, which is created and set up if necessary.
 
-    def _is_there(self) -> bool:
-        """Return whether the open file still exists under its name; a cleanup may have removed it."""
-        return self._inode is not None and self._inode_now() == self._inode
+        Raises:
+            sqlite3.Error, DataError: The file cannot be used.
+        """
+        if self._db is not None and self._inode_now() == self._inode:
+            return self._db
+        self._close()  # a cleanup may have removed the file
+        self._disk.make_folders(self._path.parent)
+        check_files(self._path)
+        try:
+            make_empty(self._disk, self._path, with_log=True)
+            self._inode = self._inode_now()
+            self._db = connect(self._path, self._wait_s)
+            self._set_up(self._db)
+            self._inode = self._inode_now()
+        except BaseException:  # a partial result would be mistaken for the whole
+            self._close()
+            raise
+        return self._db
 
     def _inode_now(self) -> int | None:
         file = self._disk.stat(self._path)
         return file.inode if file else None
 
-    def _open(self) -> None:
-        """Open the file, and set it up unless another process already has.
-
-        Raises:
-            sqlite3.Error, DataError: The file cannot be used.
-        """
-        if not self._has_file:
-            self._open_in_memory()
-            return
-        self._disk.make_folders(self._path.parent)
-        check_files(self._path)
-        try:
-            make_empty(self._disk, self._path)
-            self._inode = self._inode_now()
-            self._db = connect(self._path, self._wait_s)
-            self._timeout_s = self._wait_s
-            self._set_up(self._db)
-            check_numbers(self._db)
-            self._salt = self._disk.read(self._path.with_name(SALT))
-            self._inode = self._inode_now()
-            word = _word_in(self._db)
-            if self._seen not in ("", word) and read_fact(self._db, "lost_s") is None:
-                self._start_carefully(self._db, _LOST)
-            self._seen = word
-        except KeyboardInterrupt:  # a partial result would be mistaken for the whole
-            self._close_quietly()
-            raise
-
-    def _is_set_up(self, db: sqlite3.Connection) -> bool:
-        return is_of_version(db, VERSION, FILE) and self._has_salt()
-
-    def _has_salt(self) -> bool:
-        file = self._disk.stat(self._path.with_name(SALT))
-        return file is not None and file.size == _SALT_BYTES
-
     def _set_up(self, db: sqlite3.Connection) -> None:
         """Create the tables and the salt if both are missing; if only one of them is, data was lost."""
-        if self._is_set_up(db):
-            return
         db.execute("BEGIN IMMEDIATE")
-        if not self._is_set_up(db):  # otherwise another process was faster
-            has_salt, has_tables = self._has_salt(), is_of_version(db, VERSION, FILE)
-            if not has_salt:
-                salt = self._salt or os.urandom(_SALT_BYTES)
-                write_atomically(self._disk, self._path.with_name(SALT), salt)
-            if not has_tables:
-                make_tables(db, TABLES, VERSION)
-            if has_salt or has_tables:
-                self._start_carefully(db, _LOST)
+        salt, path = (
+            self._disk.read_if_exists(self._path.with_name(SALT)),
+            self._path.with_name(SALT),
+        )
+        has_salt, has_tables = len(salt or b"") == _SALT_BYTES, is_of_version(db, VERSION, FILE)
+        if not has_salt:
+            salt = self._salt or os.urandom(_SALT_BYTES)
+            write_atomically(self._disk, path, salt)
+        if not has_tables:
+            _make_tables(db)
+        check_content(db)
+        found = int(db.execute("PRAGMA application_id").fetchone()[0])
+        is_news = self._seen not in (0, found) and read_fact(db, "lost_s", float) is None
+        if has_salt != has_tables or is_news:
+            self._start_carefully(db, _LOST)
         db.execute("COMMIT")
-        _use_write_ahead(db)
+        assert salt is not None
+        self._salt, self._seen = salt, found
 
     def _start_carefully(self, db: sqlite3.Connection, reason: str) -> None:
         """Count part of every limit as spent, because the record of spent units is lost."""
-        keep_fact(db, "lost_s", self._times(db, writes=True)[0])
+        keep_fact(db, "lost_s", self._now_s(db, writes=True))
         self._unsaid = self._unsaid or f"{reason}; starting cautiously"
 
     def _warn_once(self) -> None:
@@ -378,65 +351,25 @@ class State:
             _log.warning("shared limits in %s: %s", self._path.parent, self._unsaid)
 
     def _close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-        self._db, self._alone_until = None, self._alone_by_default
+        import sqlite3
 
-    @property
-    def _alone_by_default(self) -> float | None:
-        """The ``_alone_until`` of a state without problems: None, or infinity if there is no file."""
-        return None if self._has_file else math.inf
-
-    def _open_in_memory(self) -> sqlite3.Connection:
-        self._db = connect(":memory:", BUSY_S)
-        self._timeout_s = BUSY_S
-        with suppress(DataError):  # accounts have the same names as in the file
-            if self._has_file and not self._salt and self._has_salt():
-                self._salt = self._disk.read(self._path.with_name(SALT))
-        self._salt = self._salt or os.urandom(_SALT_BYTES)
-        make_tables(self._db, TABLES, VERSION)
-        return self._db
+        db, self._db = self._db, None
+        with suppress(sqlite3.Error):  # even closing may fail
+            if db is not None:
+                db.close()
 
     # --- when the file cannot be used -----------------------------------------------------
 
-    def _repair(self, exc: Exception) -> None:
-        """Set a damaged file aside. After any other error, or if that fails, continue without the file."""
-        is_damaged = is_damage(exc) or isinstance(exc, CorruptEntryError)
-        if not (is_damaged and self._has_set_aside()):
-            self._go_alone(exc)
-
-    def _go_alone(self, exc: Exception) -> None:
-        """After ``exc``, continue for a while with in-memory tables, which other processes do not see."""
-        file, own, self._own = self._db, self._own, None
-        if own is None:
-            own = self._open_in_memory()
-            words = exc.args[0] if exc.args else type(exc).__name__
-            self._start_carefully(own, f"{words}; this process keeps its own limits")
-        if file is not None:
-            self._copy_pauses(file, own)
-        self._db = file
-        self._close_quietly()
-        self._db, self._alone_until = own, self.clock.monotonic() + _RETRY_S
-
-    def _copy_pauses(self, file: sqlite3.Connection, own: sqlite3.Connection) -> None:
-        """Copy pauses and open circuits to in-memory tables if a file can still be read."""
-        import sqlite3
-
-        with suppress(sqlite3.Error, DataError, TypeError, ValueError):
-            file.execute("PRAGMA busy_timeout = 0")
-            self._tables_of(own).add_pauses(self._tables_of(file))
-
-    def _tables_of(self, db: sqlite3.Connection) -> StateTables:
-        return StateTables(db, self._salt, *self._times(db, writes=False), None)
-
-    def _has_set_aside(self) -> bool:
-        """Rename the damaged file unless another process already has; return whether that worked.
+    def _has_set_aside(self, exc: Exception) -> bool:
+        """Rename a damaged file unless another process already has; return whether that worked.
 
         The next use of the state creates a new file.
         """
-        self._close_quietly()
+        if not (is_damage(exc) or isinstance(exc, CorruptEntryError)):
+            return False
+        self._close()
         try:
-            if self._is_there():  # otherwise another process was faster
+            if self._inode_now() == self._inode is not None:  # otherwise another process was faster
                 self._disk.replace(self._path, self._path.with_suffix(".damaged"))
                 for suffix in ("-wal", "-shm"):
                     self._disk.remove(self._path.with_name(FILE + suffix))
@@ -444,21 +377,62 @@ class State:
             return False
         return True
 
-    def _close_quietly(self) -> None:
+    def _go_alone(self, exc: Exception) -> None:
+        """After ``exc``, continue for a while with in-memory tables, which other processes do not see."""
+        if self._memory is None:
+            words = f"{exc.args[0] if exc.args else type(exc).__name__}; this process keeps its own limits"
+            memory = self._open_memory()
+            if not self._has_copied(memory):
+                self._start_carefully(memory, words)
+            self._unsaid = self._unsaid or words
+        self._close()
+        self._alone_until_s = self.clock.monotonic() + _RETRY_S
+
+    def _keep_pauses(self, tables: StateTables) -> None:
+        """Store the pauses that vendors demanded while the file could not be used."""
+        assert self._memory is not None
+        for name, row in StateTables(self._memory, self._salt, tables.now_s, None).accounts():
+            stored = tables.account(name)
+            if row.pause.until_s > max(stored.pause.until_s, tables.now_s):
+                stored.pause = row.pause
+                tables.keep_account(name, stored)
+
+    def _open_memory(self) -> sqlite3.Connection:
+        self._memory = connect(":memory:", BUSY_S)
+        with suppress(DataError):  # accounts have the same names as in the file
+            if not self._salt and self._alone_by_default < 0:
+                self._salt = self._disk.read_if_exists(self._path.with_name(SALT)) or b""
+        self._salt = self._salt or os.urandom(_SALT_BYTES)
+        _make_tables(self._memory)
+        return self._memory
+
+    def _has_copied(self, memory: sqlite3.Connection) -> bool:
+        """Copy the accounts to in-memory tables; return whether the file can still be read."""
         import sqlite3
 
-        try:
-            self._close()
-        except sqlite3.Error:  # even closing may fail
-            self._db = None
+        if self._db is None:
+            return False
+        with suppress(sqlite3.Error, DataError):
+            self._db.execute("PRAGMA busy_timeout = 0")
+            now_s = self._now_s(self._db, writes=False)
+            StateTables(self._db, self._salt, now_s, None).accounts()  # fails if one is damaged
+            for table in ("accounts", "facts"):
+                rows = self._db.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - constant names
+                memory.executemany(f"INSERT INTO {table} VALUES (?, ?)", rows)  # noqa: S608 - constant names
+            return True
+        return False
 
 
-def _word_in(db: sqlite3.Connection) -> str:
-    """Return the random word that distinguishes these tables from all others, storing one if necessary."""
-    if read_fact(db, "word") is None:
-        word = os.urandom(8).hex()
-        db.execute("INSERT OR IGNORE INTO facts VALUES ('word', ?)", (word,))
-    return str(read_fact(db, "word"))
+def _make_tables(db: sqlite3.Connection) -> None:
+    """Create the tables, with a random ID that distinguishes them from all others.
+
+    Raises:
+        CorruptEntryError: An earlier version of this library wrote the file.
+    """
+    if db.execute("PRAGMA user_version").fetchone()[0]:
+        raise CorruptEntryError("the state file is from an earlier version of this library")
+    make_tables(db, TABLES, VERSION)
+    db.execute(f"PRAGMA application_id = {1 + int.from_bytes(os.urandom(3))}")
 
 
 def _run_checked(work: Callable[[StateTables], T], tables: StateTables) -> T:
@@ -474,16 +448,6 @@ def _run_checked(work: Callable[[StateTables], T], tables: StateTables) -> T:
         raise
     except (TypeError, ValueError, OverflowError) as exc:
         raise CorruptEntryError("the state file has unexpected content") from exc
-
-
-def _use_write_ahead(db: sqlite3.Connection) -> None:
-    """Enable write-ahead logging, so that writers do not block readers; the file keeps this setting."""
-    import sqlite3
-
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError:
-        return  # another process is reading; this is optional
 
 
 def _busy_error() -> ProviderTimeoutError:

@@ -17,51 +17,34 @@ REFRESH_S = 60.0
 
 
 @dataclass(frozen=True)
-class ClockReading:
-    """The wall time and the monotonic time, read together.
+class Anchor:
+    """A reading of the clocks, and the remembered time (wall time without jumps) at that moment.
 
     Attributes:
         wall_s: Wall time, UTC seconds.
         monotonic_s: Monotonic seconds, counted from an arbitrary moment.
-        owner: Process that read the clocks; the monotonic seconds of all its readings count from
-            the same moment.
-        boot: Identifier of the machine's current boot, if known. Monotonic seconds read during the
-            same boot also count from the same moment.
+        origin: Identifier of the machine's current boot or, if that is unknown, of the process.
+            Monotonic seconds with the same origin count from the same moment.
+        steady_s: Remembered time.
     """
 
     wall_s: float
     monotonic_s: float
-    owner: str
-    boot: str = ""
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """A reading of the clocks, and the remembered time (wall time without jumps) at that moment."""
-
-    reading: ClockReading
+    origin: str
     steady_s: float
 
-    def now(self, reading: ClockReading) -> float:
-        """Return the remembered time at ``reading``, which is never before this anchor's own time."""
-        wall, steady = self._time_passed(reading)
-        return self.steady_s + max(0.0, steady if self._is_comparable(reading) else wall)
+    def at(self, wall_s: float, monotonic_s: float, origin: str) -> Anchor:
+        """Return the anchor of a later reading, whose remembered time is never before this one's."""
+        wall, steady = wall_s - self.wall_s, monotonic_s - self.monotonic_s
+        passed = max(0.0, steady if origin == self.origin else wall)
+        return Anchor(wall_s, monotonic_s, origin, self.steady_s + passed)
 
-    def is_stale(self, reading: ClockReading) -> bool:
-        """Return whether ``reading`` should become the next anchor.
+    def is_stale(self, later: Anchor) -> bool:
+        """Return whether a later reading should become the next anchor.
 
-        This is the case if the reading is much later than this anchor, or if the wall time and the
-        monotonic time have advanced by different amounts.
+        This is the case if it is much later, or if the wall time and the monotonic time have
+        advanced by different amounts.
         """
-        wall, steady = self._time_passed(reading)
-        agree = self._is_comparable(reading) and abs(wall - steady) <= _TOLERANCE_S
-        return not agree or steady > REFRESH_S
-
-    def _is_comparable(self, reading: ClockReading) -> bool:
-        """Return whether this reading and another one count monotonic seconds from the same moment."""
-        before = self.reading
-        return reading.owner == before.owner or (reading.boot == before.boot != "")
-
-    def _time_passed(self, reading: ClockReading) -> tuple[float, float]:
-        before = self.reading
-        return reading.wall_s - before.wall_s, reading.monotonic_s - before.monotonic_s
+        steady = later.monotonic_s - self.monotonic_s
+        jump = abs(later.wall_s - self.wall_s - steady)
+        return later.origin != self.origin or jump > _TOLERANCE_S or steady > REFRESH_S

@@ -139,12 +139,11 @@ def unknown_symbols(state: State) -> dict[str, int]:
 
 
 def _paused_now(tables: StateTables) -> list[tuple[str, str, float, str]]:
-    pauses = [
-        (account, "", pause.left_s(tables.now_s), "it asked us to pause")
-        for account, pause in tables.pauses()
-    ]
-    doors = [
-        (account, door, circuit.shut_for(tables.now_s), circuit.reason)
-        for account, door, circuit in tables.open_circuits()
-    ]
-    return pauses + [door for door in doors if door[2] > 0]
+    pauses, doors = list[tuple[str, str, float, str]](), list[tuple[str, str, float, str]]()
+    for account, row in tables.accounts():
+        pauses.append((account, "", row.pause.left_s(tables.now_s), _TO_PAUSE))
+        doors += [
+            (account, door, circuit.shut_for(tables.now_s), circuit.reason)
+            for door, circuit in sorted(row.circuits.items())
+        ]
+    return [pause for pause in pauses + doors if pause[2] > 0]

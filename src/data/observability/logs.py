@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import IO, Any, ParamSpec, Protocol, TypeVar
-from urllib.parse import quote, quote_plus
 
 from ..errors import ConfigError, DataError
 from ..model.caller import called_from, working_for
 from ..model.printable import printable
+from .masking import without_keys
 
 __all__ = [
     "LOGGERS",
@@ -52,9 +51,6 @@ CONTEXT = ("request", "symbol", "timeframe", "provider")
 A = TypeVar("A")
 P = ParamSpec("P")
 R = TypeVar("R")
-_MASK = "***"
-# Shorter values are not keys, and masking them could distort a message.
-_SHORTEST_SECRET = 6
 # Attributes of every record; any others were added by the logging call.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -205,7 +201,10 @@ def _known_keys() -> Mapping[str, str]:
 
 
 class _Masking(logging.Formatter):
-    """Masks API keys in the formatted text, in case the two earlier safeguards failed.
+    """Masks API keys in the formatted text.
+
+    They should not be in it: `net.redact` masks them in vendors' responses, and removes queries from
+    the HTTP library's records.
 
     Control characters, which a vendor's text or a symbol may contain, are escaped.
 
@@ -219,17 +218,7 @@ class _Masking(logging.Formatter):
         self._secrets = secrets
 
     def _mask(self, text: str) -> str:
-        for secret in self._secrets().values():
-            if len(secret) >= _SHORTEST_SECRET:
-                for form in _forms(secret):
-                    text = text.replace(form, _MASK)
-        return text
-
-
-@lru_cache(512)
-def _forms(secret: str) -> tuple[str, ...]:
-    """Return an API key unchanged, and in each URL-encoded form that addresses may contain."""
-    return secret, quote(secret, safe=""), quote(secret), quote_plus(secret)
+        return without_keys(text, self._secrets().values())
 
 
 class TextFormatter(_Masking):

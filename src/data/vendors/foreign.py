@@ -34,8 +34,8 @@ from ..net.background import BackgroundCall
 from ..net.deadline import current_deadline
 from ..net.guarded_call import slot_of_job
 from ..net.http import Transport
-from ..net.redact import without_keys
 from ..net.sender import Sender
+from ..observability.masking import without_keys
 from ..runtime.compute_slots import waiting
 from .answer_types import wrong_actions, wrong_answer
 from .paging import error_context
