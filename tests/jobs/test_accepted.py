@@ -1,0 +1,109 @@
+"""Accepted findings: a known one ends a night with 0, and comes back when its bars change."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from src.data.data_manager import DataManager
+from src.data.errors import QueryError
+from src.data.jobs.accepted import accepted_stamps
+from src.data.jobs.validate import accept_finding
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+from src.data.quality.service import EVER
+from tests.cli.conftest import Run, bare, machine
+from tests.quality.test_service import BAD, filled, frame_of, manager
+
+__all__ = ["bare", "filled", "machine", "manager"]
+
+KEY = SeriesKey(BAD, Timeframe.parse("1d"))
+
+
+def ids(manager: DataManager) -> list[str]:
+    return [one.id for one in manager.validate(BAD, "1d").not_accepted("warning")]
+
+
+def night(bare: Run, manager: DataManager, *words: str) -> int:
+    return bare("validate", "--all", *words, "--cache-dir", str(manager.cache.cache_dir)).code
+
+
+def change(manager: DataManager, row: int, factor: float) -> None:
+    """Store one bar of the series again, with other prices."""
+    table = manager._services.client.columns(KEY, EVER).table
+    bar = frame_of(table).iloc[row : row + 1].copy()
+    bar.iloc[:, :4] *= factor
+    manager.cache.put(bar, BAD, "1d", provider="yahoo")
+
+
+def test_a_night_with_a_known_finding_ends_with_0_and_still_shows_it(
+    bare: Run, filled: DataManager
+) -> None:
+    assert night(bare, filled) == 1
+    (known,) = ids(filled)
+    folder = str(filled.cache.cache_dir)
+    ran = bare("validate", "--accept", known, "--reason", "pounds", "--cache-dir", folder)
+    assert (ran.code, ran.out) == (0, f"accepted: {known}\n")
+    ran = bare("validate", "--all", "--cache-dir", folder)
+    assert ran.code == 0 and "0 series with findings" in ran.out
+    (entry,) = bare("validate", BAD, "1d", "--json", "--cache-dir", folder).json
+    (accepted,) = [one for one in entry["findings"] if one["id"] == known]
+    assert accepted["severity"] == "error" and accepted["accepted"]["reason"] == "pounds"
+    shown = bare("validate", BAD, "1d", "--cache-dir", folder).out
+    assert "accepted by" in shown and "pounds" in shown
+    assert len(accepted_stamps(filled._services.client, KEY)) == 4, "alerts leave these bars out"
+    assert bare("validate", "--accept", known, "--undo", "--cache-dir", folder).code == 0
+    assert night(bare, filled) == 1
+    assert len(accepted_stamps(filled._services.client, KEY)) == 0
+
+
+def test_a_changed_bar_brings_an_accepted_finding_back_and_other_bars_do_not(
+    filled: DataManager,
+) -> None:
+    (known,) = ids(filled)
+    accept_finding(filled._services, known)
+    change(filled, 10, 1.0001)
+    assert ids(filled) == [], "the bar is not one of those that were judged"
+    change(filled, 101, 1.0001)
+    assert ids(filled) == [known], "the same finding, about another bar than the accepted one"
+
+
+def test_a_second_finding_in_the_series_still_fails_the_night(
+    bare: Run, filled: DataManager
+) -> None:
+    (known,) = ids(filled)
+    accept_finding(filled._services, known)
+    assert night(bare, filled) == 0
+    change(filled, 180, 0.01)
+    (second,) = ids(filled)
+    assert second != known and night(bare, filled) == 1
+
+
+@pytest.mark.parametrize("word", [f"{BAD}:1d:unit:1999-01-01", "VOD:1d:unit"])
+def test_an_unknown_id_is_refused_with_the_nearest(
+    bare: Run, filled: DataManager, word: str
+) -> None:
+    folder = str(filled.cache.cache_dir)
+    ran = bare("validate", "--accept", word, "--cache-dir", folder)
+    assert ran.code == 2 and f"{BAD}:1d:" in " ".join(ran.err.split())
+    with pytest.raises(QueryError, match="no accepted finding"):
+        accept_finding(filled._services, ids(filled)[0], undo=True)
+
+
+def _accept(task: tuple[Path, str]) -> None:
+    folder, finding = task
+    accept_finding(DataManager(folder)._services, finding)
+
+
+def test_two_processes_accept_at_once(filled: DataManager) -> None:
+    change(filled, 180, 0.01)
+    findings = [one.id for one in filled.validate(BAD, "1d").findings]
+    assert len(findings) > 1
+    folder = Path(filled.cache.cache_dir)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_accept, [(folder, finding) for finding in findings]))
+    assert len(filled._services.client.comparisons.accepted(KEY)) == len(findings)
+    assert ids(filled) == []
