@@ -217,12 +217,12 @@ class Comparisons:
         Raises the same errors as :meth:`keep`.
         """
         lane = self._lane(key)
-        with self._guard.writing(lane.paths.folder):
-            with lane.disk.lock(lane.paths.lock, self._lock_timeout_s):
-                known = read(lane)
-                left = [old for old in known.accepted if old.id != finding]
-                left += [] if acceptance is None else [acceptance]
-                _write(lane, known._replace(accepted=left))
+        folder, disk = lane.paths.folder, lane.disk
+        with self._guard.writing(folder), disk.lock(lane.paths.lock, self._lock_timeout_s):
+            known = read(lane)
+            left = [old for old in known.accepted if old.id != finding]
+            left += [] if acceptance is None else [acceptance]
+            _write(lane, known._replace(accepted=left))
 
 
 def _fingerprint(table: BarTable) -> str:
