@@ -96,7 +96,6 @@ DEEP_PATHS = [
     ("feed.backtrader_feed", "BacktraderFeed run_live"),
     ("feed.backtest_feed", "BacktestFeed"),
     ("feed.replaying", "replay_feed"),
-    ("jobs.verifying", "Question verify verify_with"),
     ("db.models", "TelegramUser Alert Schedule Setting Feedback CommandAudit Trade BotInstance"),
     ("db.models", "PerformanceMetrics"),
     ("db.models.model_users", "User AuthIdentity VerificationCode Base"),

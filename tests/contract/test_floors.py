@@ -44,7 +44,6 @@ SHIMS = {m.name for m in modules()} & {
     "feed.data_feed_factory",
     "feed.base_live_data_feed", "feed.binance_live_feed", "feed.coingecko_live_feed",
     "feed.ibkr_live_feed", "feed.yahoo_live_feed",
-    "jobs.verifying",
     "bundles", "bundles.adapter_bundles", "bundles.bundle", "bundles.catalog", "bundles.export",
     "bundles.metadata", "bundles.migration",
     "polars", "polars.aggregation", "polars.cache_manager", "polars.catalog",
