@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
 from src.data.jobs.accepted import accepted_stamps
 from src.data.jobs.validate import accept_finding
+from src.data.model.instant import day_ms
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from src.data.quality.service import EVER
-from tests.cli.conftest import Run, bare, machine
+from tests.cli.conftest import Run, bare, cache, machine, rules, run
 from tests.quality.test_service import BAD, filled, frame_of, manager
+from tests.vendor_server import VendorServer
 
-__all__ = ["bare", "filled", "machine", "manager"]
+__all__ = ["bare", "cache", "filled", "machine", "manager", "rules", "run"]
 
 KEY = SeriesKey(BAD, Timeframe.parse("1d"))
 
@@ -107,3 +112,48 @@ def test_two_processes_accept_at_once(filled: DataManager) -> None:
         list(pool.map(_accept, [(folder, finding) for finding in findings]))
     assert len(filled._services.client.comparisons.accepted(KEY)) == len(findings)
     assert ids(filled) == []
+
+
+def night_until(run: Run, end: str) -> int:
+    """Populate AAPL, and return the exit code; what it lacks is shown either way."""
+    span = ("--start-date", "2023-01-03", "--end-date", end)
+    ran = run("populate", "--symbols", "AAPL", "--timeframes", "1d", *span)
+    assert ("AAPL 1d: accepted: " if ran.code == 0 else "AAPL 1d: ") in ran.out
+    return ran.code
+
+
+def accept_all(run: Run) -> None:
+    (report,) = run("validate", "AAPL", "1d", "--json").json
+    for finding in report["findings"]:
+        if finding["severity"] != "info":
+            assert run("validate", "--accept", finding["id"]).code == 0
+
+
+def test_a_job_over_a_known_gap_ends_with_0_and_with_1_if_another_gap_appears(
+    run: Run, vendors: VendorServer
+) -> None:
+    outages = [(f"2024-06-{day:02}T00:00", f"2024-06-{day + 1:02}T00:00") for day in (3, 6)]
+    vendors.truth.add(replace(vendors.truth.listing("AAPL"), outages=tuple(outages)))
+    assert night_until(run, "2024-06-04") == 1
+    accept_all(run)
+    assert night_until(run, "2024-06-04") == 0
+    assert night_until(run, "2024-06-05") == 0, "the ID stays the same if other bars arrive"
+    assert night_until(run, "2024-06-07") == 1
+    accept_all(run)
+    assert night_until(run, "2024-06-07") == 0
+
+
+def test_a_job_over_a_known_grave_bar_ends_with_0_until_the_bar_changes(
+    run: Run, vendors: VendorServer, clock: ManualClock
+) -> None:
+    day, end, long = day_ms(date(2024, 5, 29)), "2024-06-05", clock.now_ms() + 10**9
+    outage = ("2024-06-06T00:00", "2024-06-07T00:00")
+    vendors.truth.add(replace(vendors.truth.listing("AAPL"), outages=(outage,)))
+    vendors.revise("AAPL", "1d", day, 0.01, long)
+    assert night_until(run, end) == 1
+    accept_all(run)
+    assert night_until(run, end) == 0
+    assert night_until(run, "2024-06-07") == 1, "the gap of that day is another fault"
+    vendors.revise("AAPL", "1d", day, 0.0101, long)
+    run("fetch", "AAPL", "1d", "--start", "2024-05-28", "--end", "2024-05-30", "--refresh")
+    assert night_until(run, end) == 1

@@ -13,20 +13,24 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 
 from ..bars.client import BarsClient
 from ..cache.confirmations import Acceptance
 from ..errors import CorruptEntryError, DataError, QueryError
-from ..model.bars import PRICES, BarTable, Stamps, among, distinct, fingerprint_of
+from ..model.bars import PRICES, BarTable, Stamps, among, distinct, fingerprint_of, inside
 from ..model.instant import DAY_MS, day_ms, iso
+from ..model.reasons import GRAVE
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..prices.judgement.findings import QualityFinding, QualityReport, no_rows
 from ..quality.service import EVER, validate
+from ..wiring import Services
+from .export import Exporter, ExportOptions
 
-__all__ = ["accept", "accepted_stamps", "series_of_finding", "with_acceptances"]
+__all__ = ["accept", "accepted_stamps", "is_known", "series_of_finding", "with_acceptances"]
 
 
 def with_acceptances(client: BarsClient, key: SeriesKey, report: QualityReport) -> QualityReport:
@@ -112,6 +116,26 @@ def accepted_stamps(client: BarsClient, key: SeriesKey) -> Stamps:
             report = with_acceptances(client, key, validate(client, client.instrument(key), key))
             accepted = [finding.rows for finding in report.findings if finding.accepted]
     return _merged(accepted)
+
+
+def is_known(services: Services, key: SeriesKey, start: Any, end: Any) -> bool:
+    """Return whether all that the stored bars in a range lack, or doubt, is in accepted findings.
+
+    Raises:
+        DataError: The store cannot be read.
+    """
+    accepted = accepted_stamps(services.client, key)
+    if not len(accepted):
+        return False
+    answer = Exporter.of(services).stored(key, ExportOptions(start, end))
+    if answer.substitute or not all(text.startswith(GRAVE) for text in answer.doubts):
+        return False
+    grid, stamps = services.client.outline(key).grid, answer.table.stamps
+    grave = [entry.span for entry in answer.coverage.only(lambda e: e.reason.startswith(GRAVE))]
+    lacking = [grid.required(gap.span) for gap in answer.harmful_gaps]
+    lacking.append(stamps[inside(stamps, grave)])
+    lacking.append(np.array([stamp for stamp, _ in answer.flagged], dtype=np.int64))
+    return bool(among(_merged(lacking), accepted).all())
 
 
 def _merged(several: Iterable[Stamps]) -> Stamps:
