@@ -140,7 +140,8 @@ def _accepted(args: argparse.Namespace) -> Report:
     """Accept a finding, or withdraw its acceptance; ``--json`` prints the report on its series."""
     from ..jobs.validate import accept_finding
 
-    if args.symbol or args.all or args.universe or args.mark or args.dry_run:
+    others = (args.symbol, args.all, args.universe, args.mark, args.dry_run, args.start, args.end)
+    if any(others) or args.level != "intrinsic":
         raise QueryError("--accept takes only an ID, which names the series, --reason and --undo")
     services = manager_of(args)._services
     report = accept_finding(services, args.accept, args.reason or "", undo=args.undo)

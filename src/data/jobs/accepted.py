@@ -193,6 +193,6 @@ def _shown(entry: Acceptance) -> dict[str, str]:
 
 def _user() -> str:
     """Return the name of the user who runs this process, if the system knows one."""
-    with suppress(OSError, KeyError):
+    with suppress(OSError, KeyError, ImportError):
         return getpass.getuser()
     return "unknown"
