@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from src.data.cache.confirmations import drop
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
 from src.data.jobs.accepted import accepted_stamps
 from src.data.jobs.validate import accept_finding
-from src.data.model.instant import day_ms
+from src.data.model.instant import DAY_MS, day_ms
 from src.data.model.series import SeriesKey
+from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.quality.service import EVER
 from tests.cli.conftest import Run, bare, cache, machine, rules, run
@@ -157,3 +159,19 @@ def test_a_job_over_a_known_grave_bar_ends_with_0_until_the_bar_changes(
     vendors.revise("AAPL", "1d", day, 0.0101, long)
     run("fetch", "AAPL", "1d", "--start", "2024-05-28", "--end", "2024-05-30", "--refresh")
     assert night_until(run, end) == 1
+
+
+def test_comparisons_with_a_second_vendor_leave_acceptances_alone(filled: DataManager) -> None:
+    (known,) = ids(filled)
+    accept_finding(filled._services, known)
+    comparisons, bars = (
+        filled._services.client.comparisons,
+        filled._services.client.columns(KEY, EVER),
+    )
+    first = int(bars.table.stamps[0])
+    compared = comparisons.to_confirm(KEY, Span(first, first + 9 * DAY_MS))
+    assert compared is not None
+    comparisons.keep(KEY, [compared])
+    assert (len(comparisons.entries(KEY)), ids(filled)) == (1, [])
+    drop(comparisons._lane(KEY), first + DAY_MS, 1.0)  # as a new split does
+    assert (len(comparisons.entries(KEY)), ids(filled)) == (0, [])
