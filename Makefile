@@ -86,8 +86,6 @@ lists: $(VENV)/.installed-dev  ## write the lists that tests compare: public nam
 	$(RUN)/python -m tests.contract.weight
 
 docs: $(VENV)/.installed-dev  ## write what is made of the code and of the packaged rules
-	$(RUN)/python -m onetape.data.jobs.matrix > docs/providers.md
-	$(RUN)/python -m onetape.data.jobs.package_rules > src/data/config/packaged_rules.json
 	$(RUN)/python .ci/pages.py
 
 site: $(VENV)/.installed-dev  ## the documentation as pages that open from disk, in build/site

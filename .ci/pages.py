@@ -1,7 +1,8 @@
-"""Write the pages that are made of the code and of other pages: run by ``make docs``.
+"""Write the files that are made of the code and of other pages: run by ``make docs``.
 
-``docs/vendors`` (one page a vendor), ``docs/reference.md`` (what is public), ``docs/llms.txt`` (every
-page in one line) and ``.ci/description.md`` (README as package indexes show it).
+``docs/providers.md`` and ``docs/vendors`` (one page a vendor), ``docs/reference.md`` (what is public),
+``docs/llms.txt`` (every page in one line), ``.ci/description.md`` (README as package indexes show it) and
+``src/data/config/packaged_rules.json`` (the packaged rules in parsed form, which can be read faster).
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / ".ci")]
+
+import vendor_pages  # noqa: E402 - as above
 
 import onetape  # noqa: E402 - of this tree, not of an installed one
 import onetape.aio  # noqa: E402 - as above
 import onetape.yf  # noqa: E402 - as above
 from onetape.data import _HOMES  # noqa: E402 - as above
-from onetape.data.jobs.matrix import vendor_page  # noqa: E402 - as above
+from onetape.data.config.rules_file import (  # noqa: E402 - as above
+    AS_READ,
+    packaged_bytes,
+    written_as_read,
+)
 from onetape.data.vendors.factory import downloader_class  # noqa: E402 - as above
 from onetape.data.vendors.registry import SERVED  # noqa: E402 - as above
 
@@ -42,7 +49,9 @@ def main() -> None:
 def generated() -> dict[Path, str]:
     """Return each generated file with its text."""
     return {
-        **{DOCS / "vendors" / f"{name}.md": vendor_page(name) for name in SERVED},
+        AS_READ: written_as_read(packaged_bytes()),
+        DOCS / "providers.md": vendor_pages.providers_page(),
+        **{DOCS / "vendors" / f"{name}.md": vendor_pages.vendor_page(name) for name in SERVED},
         DOCS / "reference.md": reference(),
         DOCS / "llms.txt": llms(),
         ROOT / ".ci" / "description.md": description((ROOT / "README.md").read_text("utf-8")),

@@ -44,7 +44,7 @@ _PROGRAM = """
 import json, sys, time
 from onetape.data import DataManager
 from onetape.data.cli.cached import listed
-from onetape.data.jobs.checkup import checkup
+from onetape.data.jobs.health import checkup
 
 manager = DataManager(sys.argv[1])
 manager.cache.max_size_gb = 1000.0

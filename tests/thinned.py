@@ -612,7 +612,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_an_empty_host_gets_the_same_bytes": 1,
         "test_users_that_switch_between_two_hosts_read_one_store": 1,
     },
-    "tests/jobs/test_checkup.py": {
+    "tests/jobs/test_health.py": {
         "test_integrity_is_not_ok_with_any_damage": 1,
         "test_integrity_covers_tables_and_fundamentals": 1,
     },

@@ -12,7 +12,7 @@ from src.data.cache.read import columnar_cache
 from src.data.cache.read.columnar_cache import Columnar, fitting
 from src.data.data_manager import DataManager
 from src.data.disk import mounts
-from src.data.jobs.checkup import checkup
+from src.data.jobs.health import checkup
 
 
 @pytest.fixture
@@ -56,6 +56,6 @@ def test_a_columns_setting_of_the_rules_needs_no_warning(
 
 def test_doctor_reports_a_cache_folder_on_a_network_disk(share: Path, tmp_path: Path) -> None:
     (check,) = [c for c in checkup(share / "a", network=False) if c.topic == "cache disk"]
-    assert check.ok is None
-    assert "nfs4" in check.said
+    assert check.level == "note"
+    assert "nfs4" in check.sentence
     assert not [c for c in checkup(tmp_path / "b", network=False) if c.topic == "cache disk"]

@@ -453,14 +453,14 @@ def test_doctor_finds_bars_that_a_power_loss_hid(run: Run, cache: Path) -> None:
         then = path.stat().st_mtime - HOUR_S
         os.utime(path, (then, then))
     doctor = run("doctor", "--no-network", "--json")
-    said = [c for c in doctor.json["checks"] if c["topic"] == "commits"]
-    assert [c["ok"] for c in said] == [False]
-    assert "onetape cache repair" in said[0]["advice"]
+    said = [c for c in doctor.json["checks"] if c["name"] == "health commits"]
+    assert [c["level"] for c in said] == ["fault"]
+    assert "onetape cache repair" in said[0]["remedy"]
     assert run("cache", "repair").code == 0
     told = run(*day[:4], "2024-05-01", "--end", "2024-05-02", "--offline", "--json")
     assert len(told.json["bars"]) == 48
     checks = run("doctor", "--no-network", "--json").json["checks"]
-    assert "commits" not in [c["topic"] for c in checks]
+    assert "health commits" not in [c["name"] for c in checks]
 
 
 def test_export_reports_an_empty_cache(run: Run, tmp_path: Path) -> None:

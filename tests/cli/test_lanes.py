@@ -164,7 +164,7 @@ def test_perishable_bars_are_reported_for_the_lane_that_answers(
     by: By, late: str, rules_of: Callable[[str], Path], cache: Path, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.jobs.checkup.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.health.SystemClock", lambda: clock)
     for order in (BINANCE, "yahoo"):
         by(order, "fetch", "BTCUSDT", "5m", "--start", "2024-06-10", "--end", "2024-06-10")
     clock.advance(50 * 86_400)
@@ -174,7 +174,7 @@ def test_perishable_bars_are_reported_for_the_lane_that_answers(
     soon = sync_cache("NONE*", cache, config_path=rules_of("yahoo"))["perishable"]
     assert [one["last"] for one in soon] == wanted
     checks = by("yahoo", "doctor", "--no-network", "--json").json["checks"]
-    assert len([one for one in checks if one["topic"] == "perishable"]) == len(wanted)
+    assert len([one for one in checks if one["name"] == "health perishable"]) == len(wanted)
 
 
 @pytest.mark.parametrize("order", OWN_LANE)

@@ -32,8 +32,8 @@ def clock() -> RoundsClock:
 
 @pytest.fixture(autouse=True)
 def standing_still(clock: RoundsClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.data.jobs.status.SystemClock", lambda: clock)
-    monkeypatch.setattr("src.data.jobs.status.memory", lambda: _memory())
+    monkeypatch.setattr("src.data.jobs.health.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.health.memory", lambda: _memory())
 
 
 def _memory() -> object:
@@ -61,20 +61,20 @@ def test_doctor_watch_without_a_terminal_prints_one_line_block_per_round(
     assert [each[:23] for each in rounds] == [
         f"2024-06-12 18:0{minute}:30 UTC" for minute in range(3)
     ]
-    assert "✓ no problems" in rounds[0] and "memory used 47.7 MB" in rounds[0]
-    assert "1 series: 0 fresh, 1 behind" in rounds[0]
-    rows = [line.split() for line in ran.out.splitlines() if line.startswith("BTCUSDT 1h")]
-    assert rows[0] == ["BTCUSDT", "1h", "2024-06-12", "13:00", "3"]
-    assert rows[2][-1] == "4", "the bar of 17:00 settled at 18:02"
+    texts = [" ".join(each.split()) for each in rounds]
+    assert "✓ no problems" in texts[0] and "50 MB used by this process" in texts[0]
+    assert "1 series: 0 fresh, 1 behind; BTCUSDT 1h lacks 3 bars" in texts[0]
+    assert "BTCUSDT 1h lacks 4 bars" in texts[2], "the bar of 17:00 settled at 18:02"
 
 
 @pytest.mark.usefixtures("followed")
 def test_doctor_watch_with_json_prints_one_document_and_ends(run: Run, clock: RoundsClock) -> None:
     ran = run("doctor", "--watch", "--json")
     assert (ran.code, clock.slept) == (0, [])
-    assert ran.json["series"]["stalest"][0]["behind"] == 3
-    assert {v["name"] for v in ran.json["vendors"]} >= {"binance", "yahoo"}
-    assert ran.json["worries"] == []
+    checks = {check["name"]: check for check in ran.json["checks"]}
+    assert "BTCUSDT 1h lacks 3 bars" in checks["health freshness"]["sentence"]
+    assert checks.keys() >= {"vendors binance", "vendors yahoo"}
+    assert ran.json["ok"] is True
 
 
 class Terminal(io.StringIO):
@@ -109,7 +109,7 @@ def test_a_terminal_shows_one_screen_that_is_painted_anew(
     shown = seen("doctor", "--watch", "--no-network", columns=columns)
     assert shown.count("onetape at 2024-06-12 18:00:3") >= 2
     assert "\x1b[1A" in shown, "the cursor goes up again"
-    for said in ("no problems", "1 behind", "BTCUSDT 1h", "bars behind", "state"):
+    for said in ("no problems", "1 behind", "BTCUSDT 1h", "freshness"):
         assert said in shown
 
 

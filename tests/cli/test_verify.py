@@ -228,9 +228,9 @@ def test_contradicted_bars_are_reported_by_verify_and_stats(
     (listed,) = run("cache", "list", "--json").json
     assert (listed["confirmed"], listed["contradicted"]) == (58, 3)
     doctor = run("doctor", "--no-network", "--json")
-    (check,) = (one for one in doctor.json["checks"] if one["topic"] == "proof")
-    assert (doctor.code, check["ok"]) == (1, False)
-    assert check["advice"].startswith("`onetape cache info AAPL 1d`")
+    (check,) = (one for one in doctor.json["checks"] if one["name"] == "health proof")
+    assert (doctor.code, check["level"]) == (1, "fault")
+    assert check["remedy"].startswith("`onetape cache info AAPL 1d`")
 
 
 def test_verify_without_comparable_bars_says_so_and_exits_with_0(

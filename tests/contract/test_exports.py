@@ -93,7 +93,6 @@ DEEP_PATHS = [
     ("feed.file_data_feed", "FileDataFeed"),
     ("feed.data_feed_factory", "DataFeedFactory"),
     ("feed", "BaseLiveDataFeed"),
-    ("jobs.verifying", "Question verify verify_with"),
     ("db.models", "TelegramUser Alert Schedule Setting Feedback CommandAudit Trade BotInstance"),
     ("db.models", "PerformanceMetrics"),
     ("db.models.model_users", "User AuthIdentity VerificationCode Base"),

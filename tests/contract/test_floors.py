@@ -44,7 +44,6 @@ SHIMS = {m.name for m in modules()} & {
     "feed.data_feed_factory",
     "feed.base_live_data_feed", "feed.binance_live_feed", "feed.coingecko_live_feed",
     "feed.ibkr_live_feed", "feed.yahoo_live_feed",
-    "jobs.verifying",
     "bundles", "bundles.adapter_bundles", "bundles.bundle", "bundles.catalog", "bundles.export",
     "bundles.metadata", "bundles.migration",
     "polars", "polars.aggregation", "polars.cache_manager", "polars.catalog",
@@ -139,7 +138,7 @@ def absolute_self_imports(source: Module) -> list[str]:
 # keep what a stream has sent.
 BELOW_THE_CLIENT = {
     "feed.services", "feed.live_feeds",
-    "jobs.checkup", "jobs.confirm", "jobs.export", "jobs.status", "jobs.vendors",
+    "jobs.confirm", "jobs.export", "jobs.freshness", "jobs.health", "jobs.vendors",
     "jobs.verify", "wiring",
 }  # fmt: skip
 

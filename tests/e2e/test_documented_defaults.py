@@ -14,7 +14,7 @@ from src.data import DataManager, get_data_manager, reset_data_manager
 from src.data.clock import ManualClock, SystemClock
 from src.data.errors import UnavailableError
 from src.data.feed.coingecko_live_feed import CoinGeckoLiveDataFeed
-from src.data.jobs.checkup import check_of_vendor
+from src.data.jobs.vendors import vendor_check
 from src.data.model.http import HttpRequest
 from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
@@ -149,8 +149,8 @@ def test_the_jitter_of_the_system_clock_is_random_from_0_to_1() -> None:
 def test_doctor_reports_the_response_time_of_each_vendor(seconds: float) -> None:
     vendor = {"name": "binance", "ready": True, "gateway": "", "base_url": "https://x.test"}
     reached = SimpleNamespace(ok=True, seconds=seconds, refusal="")
-    check = check_of_vendor(vendor, reached, is_routed=True)  # type: ignore[arg-type]
-    assert check.said == f"reached in {seconds * 1000:.0f} ms"
+    check = vendor_check(vendor, reached, is_routed=True)  # type: ignore[arg-type]
+    assert check.sentence == f"reached in {seconds * 1000:.0f} ms"
 
 
 def test_metrics_report_memory_used_peak_and_free(make: Callable[[], DataManager]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
-from src.data.jobs.checkup import checkup
+from src.data.jobs.health import checkup
 
 from .fixed_vendor import FixedVendor, Market, at, every, serving, shown
 from .scripted_vendor import provenance
@@ -63,7 +63,7 @@ def test_doctor_names_calendars_that_lack_the_holidays_of_stored_bars(
     with pytest.warns(IncompleteDataWarning):
         manager.get_ohlcv("7203.T", "1d", "1995-05-01", "1995-05-10")
     found = [c for c in checkup(market.folder / "cache", network=False) if c.topic == "calendar"]
-    assert [c.said for c in found] == [
+    assert [c.sentence for c in found] == [
         "the holidays of XTKS are unknown from 1995-05-01 to 1996-12-31: "
         "every weekday counts as a session there"
     ]

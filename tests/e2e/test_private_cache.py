@@ -14,7 +14,8 @@ from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.jobs.checkup import Check, checkup
+from src.data.jobs.checks import Check
+from src.data.jobs.health import checkup
 from src.data.wiring import build
 from tests.vendor_server import VendorServer
 
@@ -101,7 +102,7 @@ def test_all_files_and_folders_are_accessible_only_to_their_owner(
     assert {path: oct(mode) for path, mode in made if mode & OTHERS} == {}
     assert len(made) > 20
     _open_the_way_to(tmp_path, monkeypatch)
-    assert [check.ok for check in privacy(tmp_path / "cache", private)] == [True]
+    assert [check.level for check in privacy(tmp_path / "cache", private)] == ["ok"]
 
 
 @pytest.mark.parametrize("maker", [UnifiedCache, FundamentalsCache])
@@ -126,15 +127,15 @@ def test_doctor_names_files_made_before_the_cache_was_private(
     assert years and all(year.stat().st_mode & 0o777 == 0o666 for year in years), "off by default"
     _open_the_way_to(tmp_path, monkeypatch)
     (check,) = privacy(tmp_path / "cache", rules)
-    assert check.ok is None
-    assert "cache.private: true" in check.advice
+    assert check.level == "note"
+    assert "cache.private: true" in check.remedy
     rules.write_text(rules.read_text() + "cache: {private: true}\n")
     (check,) = privacy(tmp_path / "cache", rules)
-    assert check.ok is False
-    assert "chmod -R go=" in check.advice
-    os.system(check.advice.partition(": ")[2])
+    assert check.level == "fault"
+    assert "chmod -R go=" in check.remedy
+    os.system(check.remedy.partition(": ")[2])
     (check,) = privacy(tmp_path / "cache", rules)
-    assert check.ok
+    assert check.level == "ok"
 
 
 def _open_the_way_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from src.data.errors import (
     IncompleteDataWarning,
     SymbolNotFoundError,
 )
-from src.data.jobs.checkup import checkup
+from src.data.jobs.health import checkup
 from tests.vendor_server import Fault, VendorServer
 
 DAYS = ("ZZZZQ", "1d", "2024-06-03", "2024-06-05")
@@ -107,11 +107,11 @@ def test_doctor_counts_unknown_symbols_without_reporting_a_fault(
     manager: DataManager, rules: Path, tmp_path: Path, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.jobs.checkup.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.health.SystemClock", lambda: clock)
     for number in range(3):
         refused(manager, f"ZZZZ{'QXY'[number]}", *DAYS[1:])
     checks = checkup(tmp_path / "cache", rules, network=False)
-    (check,) = [c for c in checks if "symbols skipped" in c.said]
-    assert (check.topic, check.ok) == ("yahoo", None)
-    assert check.said == "3 symbols skipped: unknown to this vendor"
-    assert not [c for c in checks if "ZZZZ" in c.said], "their names are not listed"
+    (check,) = [c for c in checks if "symbols skipped" in c.sentence]
+    assert (check.topic, check.level) == ("yahoo", "note")
+    assert check.sentence == "3 symbols skipped: unknown to this vendor"
+    assert not [c for c in checks if "ZZZZ" in c.sentence], "their names are not listed"

@@ -22,7 +22,7 @@ from src.data.hosts.folder import SharedFolder
 from src.data.hosts.leases import SharedLeases
 from src.data.hosts.postgres import PostgresFiles
 from src.data.hosts.state import host_state
-from src.data.jobs.checkup import checkup
+from src.data.jobs.health import checkup
 from tests.cache.bars import DAILY, NOW
 from tests.cache.counts import FULL
 from tests.e2e.conftest import rules as rules
@@ -187,7 +187,7 @@ def test_a_standby_that_is_promoted_with_a_lag_is_noticed_and_gets_the_lost_bars
         monkeypatch.setenv("ONETAPE_STORE", url)
         monkeypatch.setattr(connect, "_servers", connect._Servers())
         [check] = [one for one in checkup(tmp_path / "a", rules) if one.topic == "shared store"]
-        assert check.ok is False and "synchronous_standby_names is empty" in str(check)
+        assert check.level == "fault" and "synchronous_standby_names is empty" in str(check)
         with psycopg.connect(own.url, autocommit=True) as db:
             db.execute("alter system set synchronous_standby_names = '*'")
             db.execute("select pg_reload_conf()")

@@ -26,7 +26,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import ConfigError, DataError, IncompleteDataWarning, RulesError, StorageError
 from src.data.hosts import connect
 from src.data.hosts.postgres import PostgresFiles
-from src.data.jobs.checkup import checkup
+from src.data.jobs.health import checkup
 from src.data.model.coverage import VendorDay
 from src.data.model.instant import DAY_MS
 from src.data.model.span import Span
@@ -271,7 +271,11 @@ def test_a_disconnected_host_serves_its_bars_and_reports_what_it_did_not_store(
     [check] = [
         one for one in checkup(tmp_path / "a" / "cache", rules) if one.topic == "shared store"
     ]
-    assert check.ok is False and check.said.startswith("cut off") and "canary" not in repr(check)
+    assert (
+        check.level == "fault"
+        and check.sentence.startswith("cut off")
+        and "canary" not in repr(check)
+    )
     sent = vendors.count("binance")  # the doctor has reached out, too
     back = host("a")
     assert len(back.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-02")) == 24
@@ -318,7 +322,7 @@ def test_status_doctor_and_metrics_show_what_hosts_share(
     [check] = [
         one for one in checkup(tmp_path / "b" / "cache", rules) if one.topic == "shared store"
     ]
-    assert "limits count the requests of all hosts" in check.said
+    assert "limits count the requests of all hosts" in check.sentence
     figures = b.metrics()["hosts"]
     assert figures["state"] == "behind" and figures["changes_behind"] == 1 and figures["statements"]
     monkeypatch.delenv("ONETAPE_STORE")
@@ -530,13 +534,9 @@ def test_commands_without_the_extra_name_it_and_detach_works(fresh: Fresh, tmp_p
     script = """
 import sys
 sys.modules["psycopg"] = None
-from types import SimpleNamespace
 from src.data.cli import main
-from src.data.config.rules_file import load_rules
-from src.data.config.settings import load_settings
-from src.data.jobs.checkup import _shared_store
-rules = SimpleNamespace(parsed_rules=load_rules())
-print(*_shared_store(load_settings(), rules, None, network=True))
+from src.data.jobs.health import Installation, _shared_store
+print(*Installation().checks((_shared_store,)))
 for words in (["hosts", "status"], ["hosts", "verify"], ["hosts", "attach"], ["hosts", "detach"]):
     print(words, main(words), flush=True)
 """

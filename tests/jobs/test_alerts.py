@@ -35,6 +35,7 @@ from src.data.jobs.alerts import (
     evaluate,
     read_bars,
 )
+from src.data.jobs.validate import accept_finding
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, parse_iso
 from src.data.model.outcome import Outcome
 from tests.e2e.fixed_vendor import Market, every
@@ -499,6 +500,19 @@ def test_a_grave_bar_fires_no_alert_and_is_a_problem(market: Market, clock: Manu
     for _ in range(3):
         job.run(hours=1)
     assert len(job.sent) == 1, "it is reported once, and right bars follow"
+
+
+def test_an_accepted_grave_bar_is_not_reported(market: Market, clock: ManualClock) -> None:
+    vendor = hours(clock)
+    vendor.spoil = scaled(0.01, NOON, NOON)
+    manager = market.manager(vendor)
+    below, grave = coin(50, "below"), problem("grave")
+    Real(manager, clock, below).run()  # fetches the bars
+    for finding in manager.validate("BTCUSDT", "1h").at_least("error"):
+        accept_finding(manager._services, finding.id)
+    job = Real(manager, clock, below, grave)
+    job.run()
+    assert job.texts == []
 
 
 def test_rejected_rows_are_a_problem(market: Market, clock: ManualClock) -> None:

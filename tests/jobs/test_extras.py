@@ -12,7 +12,8 @@ import pytest
 from src.data.config.settings import load_settings
 from src.data.errors import install_line
 from src.data.jobs import extras
-from src.data.jobs.extras import EXTRAS, Extra, ExtraState, extra_state, installed, without_effect
+from src.data.jobs.checks import Check
+from src.data.jobs.extras import EXTRAS, Extra, extra_state, installed, without_effect
 from src.data.jobs.vendors import selector_of
 from src.data.provider_selector import ProviderSelector
 from tests.contract.source import ROOT
@@ -40,47 +41,47 @@ SDK, AUTO, PLAIN = "(transport: sdk)", "(transport: auto)", "(transport: http)"
 NEED = "not installed and not needed"
 BROWSER = "sends Yahoo's requests as a browser would"
 STATES = [
-    ("alpaca", "sdk", "9.1", True, f"alpaca-py 9.1: sends Alpaca's requests {SDK}", ""),
-    ("alpaca", "auto", "9.1", None, f"alpaca-py 9.1, not used: Alpaca {HTTP} {AUTO}", ""),
-    ("alpaca", "http", "9.1", None, f"alpaca-py 9.1, not used: Alpaca {HTTP} {PLAIN}", ""),
-    ("alpaca", "sdk", "", False, "transport: sdk needs alpaca-py, which is not installed", "both"),
-    ("alpaca", "auto", "", None, f"{NEED}: Alpaca {HTTP} {AUTO}", ""),
-    ("alpaca", "http", "", None, f"{NEED}: Alpaca {HTTP} {PLAIN}", ""),
-    ("binance", "sdk", "9.1", True, f"python-binance 9.1: sends Binance's requests {SDK}", ""),
-    ("binance", "auto", "9.1", None, f"python-binance 9.1, not used: Binance {HTTP} {AUTO}", ""),
-    ("binance", "sdk", "", False, "transport: sdk needs python-binance, which is not installed",
+    ("alpaca", "sdk", "9.1", "ok", f"alpaca-py 9.1: sends Alpaca's requests {SDK}", ""),
+    ("alpaca", "auto", "9.1", "note", f"alpaca-py 9.1, not used: Alpaca {HTTP} {AUTO}", ""),
+    ("alpaca", "http", "9.1", "note", f"alpaca-py 9.1, not used: Alpaca {HTTP} {PLAIN}", ""),
+    ("alpaca", "sdk", "", "fault", "transport: sdk needs alpaca-py, which is not installed", "both"),
+    ("alpaca", "auto", "", "note", f"{NEED}: Alpaca {HTTP} {AUTO}", ""),
+    ("alpaca", "http", "", "note", f"{NEED}: Alpaca {HTTP} {PLAIN}", ""),
+    ("binance", "sdk", "9.1", "ok", f"python-binance 9.1: sends Binance's requests {SDK}", ""),
+    ("binance", "auto", "9.1", "note", f"python-binance 9.1, not used: Binance {HTTP} {AUTO}", ""),
+    ("binance", "sdk", "", "fault", "transport: sdk needs python-binance, which is not installed",
      "both"),
-    ("yahoo", "sdk", "9.1", True, f"yfinance 9.1: {BROWSER} {SDK}", ""),
-    ("yahoo", "auto", "9.1", True, f"the session of yfinance 9.1: {BROWSER} {AUTO}", ""),
-    ("yahoo", "http", "9.1", None, f"yfinance 9.1, not used: Yahoo Finance {HTTP} {PLAIN}", ""),
-    ("yahoo", "auto", "", None, f"not installed: yfinance {BROWSER} {AUTO}; over plain HTTP, Yahoo "
+    ("yahoo", "sdk", "9.1", "ok", f"yfinance 9.1: {BROWSER} {SDK}", ""),
+    ("yahoo", "auto", "9.1", "ok", f"the session of yfinance 9.1: {BROWSER} {AUTO}", ""),
+    ("yahoo", "http", "9.1", "note", f"yfinance 9.1, not used: Yahoo Finance {HTTP} {PLAIN}", ""),
+    ("yahoo", "auto", "", "note", f"not installed: yfinance {BROWSER} {AUTO}; over plain HTTP, Yahoo "
      "Finance may reject requests (HTTP 429 or 401)", "install"),
-    ("yahoo", "sdk", "", False, "transport: sdk needs yfinance, which is not installed", "both"),
-    ("ccxt", "sdk", "9.1", True, "ccxt 9.1: fetches from any of a hundred exchanges, such as ccxt:kraken",
+    ("yahoo", "sdk", "", "fault", "transport: sdk needs yfinance, which is not installed", "both"),
+    ("ccxt", "sdk", "9.1", "ok", "ccxt 9.1: fetches from any of a hundred exchanges, such as ccxt:kraken",
      ""),
-    ("ccxt", "http", "", None,
+    ("ccxt", "http", "", "note",
      "not installed: ccxt fetches from any of a hundred exchanges, such as ccxt:kraken", "install"),
-    ("ibkr", "auto", "9.1", True, "ib_async 9.1: connects to your own gateway of Interactive Brokers",
+    ("ibkr", "auto", "9.1", "ok", "ib_async 9.1: connects to your own gateway of Interactive Brokers",
      ""),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name, mode, version, ok, said, advice", STATES)
+@pytest.mark.parametrize("name, mode, version, level, said, remedy", STATES)
 def test_the_state_of_an_extra_depends_on_the_transport(
     name: str,
     mode: str,
     version: str,
-    ok: bool | None,
+    level: str,
     said: str,
-    advice: str,
+    remedy: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(extras, "installed", lambda _: (version, ""))
     line = install_line(name)
-    remedy = {"": "", "install": line, "both": f"{line}, or set transport: http"}[advice]
+    remedy = {"": "", "install": line, "both": f"{line}, or set transport: http"}[remedy]
     chosen = selector(tmp_path, f"providers: {{{name}: {{transport: {mode}}}}}\n")
-    assert extra_state(chosen, name) == ExtraState(ok, said, remedy)
+    assert extra_state(chosen, name) == Check(level, f"installation extra {name}", said, remedy)
 
 
 def test_the_state_of_an_extra_without_vendors_does_not_depend_on_the_rules(
@@ -88,28 +89,35 @@ def test_the_state_of_an_extra_without_vendors_does_not_depend_on_the_rules(
 ) -> None:
     chosen = selector(tmp_path)
     monkeypatch.setattr(extras, "installed", lambda _: ("9.1", ""))
-    use = "receives vendors' streams"
-    assert extra_state(chosen, "live") == ExtraState(True, f"websocket-client 9.1: {use}")
+    name, use = "installation extra live", "receives vendors' streams"
+    assert extra_state(chosen, "live") == Check("ok", name, f"websocket-client 9.1: {use}")
     monkeypatch.setattr(extras, "installed", lambda _: ("", ""))
-    assert extra_state(chosen, "live") == ExtraState(
-        None, f"not installed: websocket-client {use}", install_line("live")
+    assert extra_state(chosen, "live") == Check(
+        "note",
+        "installation extra live",
+        f"not installed: websocket-client {use}",
+        install_line("live"),
     )
 
 
 @pytest.mark.parametrize(
-    "mode, version, ok",
-    [("sdk", "9.1", False), ("sdk", "", False), ("auto", "9.1", None), ("http", "", None)],
+    "mode, version, level",
+    [("sdk", "9.1", "fault"), ("sdk", "", "fault"), ("auto", "9.1", "note"), ("http", "", "note")],
 )
 def test_a_file_that_hides_a_package_is_a_fault_only_if_the_transport_needs_the_package(
-    mode: str, version: str, ok: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mode: str, version: str, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extras, "installed", lambda _: (version, "mine/alpaca.py"))
     found = extra_state(
         selector(tmp_path, f"providers: {{alpaca: {{transport: {mode}}}}}\n"), "alpaca"
     )
-    assert found.ok is ok
-    assert ("mine/alpaca.py is imported instead of alpaca-py" in found.said) is (ok is False)
-    assert ("remove or rename it, or start from another folder" in found.advice) is (ok is False)
+    assert found.level == level
+    assert ("mine/alpaca.py is imported instead of alpaca-py" in found.sentence) is (
+        level == "fault"
+    )
+    assert ("remove or rename it, or start from another folder" in found.remedy) is (
+        level == "fault"
+    )
 
 
 NAME = "onetape_sample_package"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -11,11 +11,15 @@ import pytest
 
 from src.data.cli import main
 from src.data.clock import ManualClock
+from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, UnknownProviderError
-from src.data.jobs.key_probe import ProbeResult, probe, probed_vendors, prober_of
+from src.data.jobs.checks import Check
+from src.data.jobs.key_probe import probe, probed_vendors
+from src.data.jobs.vendors import selector_of
 from tests.net.scripted import Recorder, reply, serving
 
+Probed = Callable[[], list[Check]]
 KEY = "CANARY-0123456789"
 DAY = {"date": "2024-06-10T00:00:00.000Z", "open": 1, "high": 2, "low": 1, "close": 2, "volume": 3,
        "divCash": 0.0, "splitFactor": 1.0}  # fmt: skip
@@ -56,7 +60,8 @@ def places(
         "stock_daily: {primary: tiingo, backup: []}\nstock_intraday: {primary: tiingo, backup: []}\n"
         f"providers:\n  tiingo: {{base_url: '{server.base}'}}\n"
     )
-    monkeypatch.setattr("src.data.jobs.key_probe.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.vendors.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.clock.SystemClock", lambda: clock)
     monkeypatch.chdir(tmp_path)
     for name in ("ALPACA_API_KEY", "POLYGON_API_KEY", "FMP_API_KEY", "COINGECKO_DEMO_API_KEY"):
         monkeypatch.delenv(name, raising=False)
@@ -64,31 +69,36 @@ def places(
     return tmp_path / "cache", rules
 
 
-def probed(places: tuple[Path, Path], vendor: str = "tiingo") -> list[ProbeResult]:
-    selector, clock = prober_of(*places)
-    [name] = probed_vendors(selector, vendor)
-    return list(probe(selector, name, clock))
+@pytest.fixture
+def probed(places: tuple[Path, Path], clock: ManualClock) -> Probed:
+    def probed() -> list[Check]:
+        selector = selector_of(load_settings(*places))
+        [name] = probed_vendors(selector, "tiingo")
+        return list(probe(selector, name, clock))
+
+    return probed
 
 
-def verdicts(found: list[ProbeResult]) -> list[tuple[str, str]]:
-    return [(one.what, one.verdict) for one in found]
+def verdicts(found: list[Check]) -> list[tuple[str, str]]:
+    assert {check.section for check in found} == {"tiingo"}
+    return [(check.topic, check.level) for check in found]
 
 
 def test_a_probe_sends_one_request_for_each_served_class_and_timeframe(
-    places: tuple[Path, Path], server: Recorder
+    probed: Probed, server: Recorder
 ) -> None:
-    found = probed(places)
-    assert verdicts(found) == [("crypto 1d", "yes"), ("stock 1d", "yes"), ("stock 5m", "no")]
-    assert "plan" in found[-1].why
+    found = probed()
+    assert verdicts(found) == [("crypto 1d", "ok"), ("stock 1d", "ok"), ("stock 5m", "fault")]
+    assert "plan" in found[-1].sentence
     assert KEY not in str(found)
     asked = [path.partition("?")[0] for path, _ in server.requests]
     assert asked == ["/tiingo/crypto/prices", "/tiingo/daily/AAPL/prices", "/iex/AAPL/prices"]
 
 
 def test_a_refusal_opens_the_circuit_of_one_timeframe_until_a_probe_succeeds(
-    places: tuple[Path, Path], server: Recorder, plan: Plan, clock: ManualClock
+    places: tuple[Path, Path], probed: Probed, server: Recorder, plan: Plan, clock: ManualClock
 ) -> None:
-    probed(places)
+    probed()
     manager = DataManager(*places, clock=clock)
     asked = len(server.requests)
     with pytest.raises(AllProvidersFailedError, match="is paused for bars/stock/5m"):
@@ -96,33 +106,31 @@ def test_a_refusal_opens_the_circuit_of_one_timeframe_until_a_probe_succeeds(
     assert len(server.requests) == asked
     assert len(manager.get_ohlcv("AAPL", "1d", "2024-06-10", "2024-06-11"))
     plan.lacks.clear()
-    assert verdicts(probed(places))[-1] == ("stock 5m", "yes")
+    assert verdicts(probed())[-1] == ("stock 5m", "ok")
     asked = len(server.requests)
     manager.get_ohlcv("AAPL", "5m", "2024-06-10", "2024-06-11")
     assert len(server.requests) > asked
 
 
-def test_a_refused_asset_class_does_not_affect_another(
-    places: tuple[Path, Path], plan: Plan
-) -> None:
+def test_a_refused_asset_class_does_not_affect_another(probed: Probed, plan: Plan) -> None:
     plan.lacks = {"/crypto/": 403}
-    found = verdicts(probed(places))
-    assert found == [("crypto 1d", "no"), ("stock 1d", "yes"), ("stock 5m", "yes")]
+    found = verdicts(probed())
+    assert found == [("crypto 1d", "fault"), ("stock 1d", "ok"), ("stock 5m", "ok")]
 
 
-@pytest.mark.parametrize("status, verdict", [(401, "no"), (429, "unclear")])
+@pytest.mark.parametrize("status, verdict", [(401, "fault"), (429, "note")])
 def test_a_probe_stops_after_a_refused_key(
-    places: tuple[Path, Path], plan: Plan, server: Recorder, status: int, verdict: str
+    probed: Probed, plan: Plan, server: Recorder, status: int, verdict: str
 ) -> None:
     plan.lacks = {"/": status}
-    assert verdicts(probed(places)) == [("crypto 1d", verdict)]
+    assert verdicts(probed()) == [("crypto 1d", verdict)]
     assert {path.partition("?")[0] for path, _ in server.requests} == {"/tiingo/crypto/prices"}
 
 
 def test_a_probe_without_a_vendor_name_queries_only_vendors_with_a_key(
     places: tuple[Path, Path],
 ) -> None:
-    selector, _ = prober_of(*places)
+    selector = selector_of(load_settings(*places))
     assert probed_vendors(selector, None) == ["tiingo"]
     assert probed_vendors(selector, "bnc") == ["binance"]
     with pytest.raises(UnknownProviderError, match=r"'polygon' cannot be probed.*POLYGON_API_KEY"):
@@ -141,7 +149,9 @@ def test_providers_probe_prints_the_verdict_of_each_key_and_sets_the_exit_code(
     assert "✗ tiingo stock 5m" in " ".join(out.split())
     assert main(["providers", "--probe", "tiingo", "--json", *where]) == 0
     reported = json.loads(capsys.readouterr().out)["probe"]
-    assert reported[0] == {"vendor": "tiingo", "what": "crypto 1d", "verdict": "yes", "why": ""}
+    assert reported[0] == {
+        "level": "ok", "name": "tiingo crypto 1d", "sentence": "the key allows it", "remedy": "",
+    }  # fmt: skip
     plan.lacks = {"/": 401}
     assert main(["providers", "--probe", "tiingo", *where]) == 1
     monkeypatch.delenv("TIINGO_API_KEY")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 from src.data.config.settings import load_settings
 from src.data.jobs.matrix import (
     bounds_table,
     kinds_table,
-    markdown,
     matrix,
     plain,
     served,
@@ -19,7 +19,7 @@ from src.data.model.kind import Kind
 from src.data.vendors.factory import downloader_class
 from src.data.vendors.registry import SERVED
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "providers.md"
+ROOT = Path(__file__).resolve().parents[2]
 CAPS = Capabilities(
     asset_classes=frozenset({"crypto", "stock"}),
     timeframes={"1m": "a", "5m": "b", "1h": "c", "1d": "d"},
@@ -33,8 +33,11 @@ CAPS = Capabilities(
 )
 
 
-def test_the_page_equals_the_generated_matrix() -> None:
-    assert PAGE.read_text("utf-8") == markdown(), "run `make docs`"
+def test_generated_files_are_up_to_date() -> None:
+    pages = runpy.run_path(str(ROOT / ".ci" / "pages.py"))["generated"]()
+    assert len(pages) > len(SERVED)
+    for path, text in pages.items():
+        assert path.read_text("utf-8") == text, f"{path.name}: run `make docs`"
 
 
 def test_the_matrix_contains_every_vendor_and_timeframe() -> None:

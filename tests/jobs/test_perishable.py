@@ -12,7 +12,7 @@ from src.data.cache.store import BarStore
 from src.data.cache.tables import TableStore
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
-from src.data.jobs.checkup import checkup
+from src.data.jobs.health import checkup
 from src.data.jobs.perishable import PerishableSeries, perishable
 from src.data.jobs.populate import populate_cache, sync_cache
 from src.data.model.capabilities import Supply
@@ -106,7 +106,7 @@ def test_figures_soon_beyond_a_vendors_history_are_reported(
     cache: Path, clock: ManualClock, name: str, what: str, option: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.jobs.checkup.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.health.SystemClock", lambda: clock)
     step, now = Timeframe.parse("5m"), clock.now_ms()
     for stored in (name, "funding_rate"):  # the latter goes back to the listing
         span = Span(now - 10 * DAY_S * 1000, now)
@@ -125,8 +125,8 @@ def test_figures_soon_beyond_a_vendors_history_are_reported(
     (event,) = (one for one in heard if isinstance(one, HistoryPerishes))
     assert (event.what, event.lost) == (what, soon["lost"])
     (check,) = (one for one in checkup(cache, network=False) if one.topic == "perishable")
-    assert f"BTCUSDT 5m {what}: the history at binance goes back 30 days" in check.said
-    assert f"`onetape futures BTCUSDT 5m --what {option}`" in check.advice
+    assert f"BTCUSDT 5m {what}: the history at binance goes back 30 days" in check.sentence
+    assert f"`onetape futures BTCUSDT 5m --what {option}`" in check.remedy
 
 
 def test_bars_that_are_lost_soonest_are_fetched_first(

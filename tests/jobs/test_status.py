@@ -1,19 +1,19 @@
-"""The status of an installation: warnings, paused vendors, connection tests and free space."""
+"""Checks repeated on one installation: what a watch sees, and what it does not do."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
-from src.data.jobs.status import StatusSnapshot, VendorState, Watch
-from src.data.model.instant import parse_iso
+from src.data.jobs import health
+from src.data.jobs.checks import Check
+from src.data.jobs.health import WATCHED, Installation
 from src.data.net.reach import ReachResult
 from src.data.net.sender_pool import Senders
 from src.data.runtime.resources import Memory
@@ -40,117 +40,97 @@ def door() -> Door:
 
 
 @pytest.fixture
-def watch(rules: Path, tmp_path: Path, clock: ManualClock, door: Door) -> Watch:
-    """Return a watch of a cache folder that does not exist yet; it reaches vendors by ``door``."""
-    return Watch(tmp_path / "cache", rules, clock=clock, reach=door)
+def place(rules: Path, tmp_path: Path, clock: ManualClock, door: Door) -> Installation:
+    """Return an installation without a cache folder; it reaches vendors by ``door``."""
+    return Installation(tmp_path / "cache", rules, clock=clock, reach=door)
 
 
-def vendor(snapshot: StatusSnapshot, name: str) -> VendorState:
-    (found,) = [one for one in snapshot.vendors if one.name == name]
-    return found
+def check(place: Installation, name: str) -> Check:
+    """Return the last check with this name."""
+    return [one for one in place.checks(WATCHED) if one.name == name][-1]
 
 
-def is_well(found: StatusSnapshot, name: str) -> bool:
-    """Return whether a vendor may be queried and, if that was tried, can be reached."""
-    state = vendor(found, name)
-    return not state.lack and not state.pauses and (state.reached is None or state.reached.ok)
-
-
-def test_a_new_installation_has_no_warnings_and_status_creates_no_file(
-    watch: Watch, tmp_path: Path, state_dir: Path, vendors: VendorServer
+def test_a_new_installation_has_no_faults_and_a_look_creates_no_file(
+    place: Installation, tmp_path: Path, state_dir: Path, vendors: VendorServer
 ) -> None:
-    found = watch.snapshot()
-    assert is_well(found, "binance")
-    assert vendor(found, "local").lack
-    assert [w for w in found.worries() if "free" not in w and "memory" not in w] == []
-    assert found.series.total == 0
-    assert found.locations.state_bytes is None
+    checks = place.checks(WATCHED)
+    assert [one for one in checks if one.level == "fault"] == []
+    assert check(place, "vendors local").level == "note"
     assert not (tmp_path / "cache").exists()
     assert not state_dir.exists()
     assert vendors.count() == 0
-    assert json.loads(json.dumps(found.to_json()))["at"] == "2024-06-12T15:00:30Z"
 
 
 def test_the_next_status_shows_the_effects_of_a_fetch(
-    watch: Watch, rules: Path, tmp_path: Path, clock: ManualClock, vendors: VendorServer
+    place: Installation, rules: Path, tmp_path: Path, clock: ManualClock
 ) -> None:
-    before = watch.snapshot()
+    def freshness() -> str:
+        return check(place, "health freshness").sentence
+
+    def binance() -> str:
+        return check(place, "vendors binance").sentence
+
+    assert freshness() == "no series yet"
+    assert binance() == "reached in 10 ms; 1,200 of 1,200 a minute left"
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")
-    after = watch.snapshot()
-    assert (before.series.total, after.series.fresh) == (0, 1)
-    left = [vendor(s, "binance").quotas[0].left for s in (before, after)]
-    assert left[1] < left[0], "the quota is shared by all processes"
-    assert after.locations.state_bytes
+    assert freshness() == "1 series: 1 fresh, 0 behind"
+    assert "1,200 of 1,200" not in binance(), "the quota is shared by all processes"
     clock.advance(7200)
-    later = watch.snapshot()
-    assert [one.freshness.behind for one in later.series.stalest] == [2]
-    assert later.locations.fill.data_files == 1
+    assert freshness() == "1 series: 0 fresh, 1 behind; BTCUSDT 1h lacks 2 bars"
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")
-    assert watch.snapshot().series.stale == 0
+    assert freshness() == "1 series: 1 fresh, 0 behind"
 
 
-def test_a_paused_vendor_is_a_warning(watch: Watch, clock: ManualClock) -> None:
+def test_a_paused_vendor_is_a_warning(place: Installation, clock: ManualClock) -> None:
     network = Network(Senders(clock, state_dir=load_settings().state_dir))
     network.limiter("binance").pause(600)
-    found = watch.snapshot()
-    assert not is_well(found, "binance")
-    assert next(iter(found.worries())) == (
-        "binance is paused: it asked us to pause; next request possible in 10 minutes (15:11 UTC)"
-    )
-    (reported,) = (v["alone"] for v in found.to_json()["vendors"] if v["name"] == "binance")
-    assert reported == [
-        {"door": "", "until": "2024-06-12T15:10:30Z", "reason": "it asked us to pause"}
-    ]
+    paused = check(place, "vendors binance")
+    assert (paused.level, paused.sentence) == ("fault", "paused: it asked us to pause")
+    assert paused.remedy == "next request possible in 10 minutes (15:11 UTC)"
     clock.advance(600)
-    assert is_well(watch.snapshot(), "binance")
+    assert check(place, "vendors binance").level == "ok"
 
 
 def test_connections_to_vendors_are_tested_every_five_minutes(
-    watch: Watch, door: Door, clock: ManualClock
+    place: Installation, door: Door, clock: ManualClock
 ) -> None:
     for _ in range(60):
-        found = watch.snapshot()
+        place.checks(WATCHED)
         clock.advance(5)
     assert len(door.knocks) == 1
-    assert set(door.knocks[0]) == {"binance", "coingecko", "yahoo"}
-    assert vendor(found, "binance").reached == ReachResult(0.01)
-    reported = vendor(found, "binance").to_json()
-    assert (reported["reached"], reported["reached_s"]) == (True, 0.01)
+    assert set(door.knocks[0]) - {"ibkr"} == {"binance", "coingecko", "yahoo"}
     door.refusal = "no network"
-    found = watch.snapshot()
+    assert check(place, "vendors binance").sentence == "no network"
     assert len(door.knocks) == 2
-    assert "binance: no network" in list(found.worries())
 
 
-def test_a_status_without_reach_reports_no_connection_test(
-    rules: Path, tmp_path: Path, clock: ManualClock
+def test_little_space_little_memory_and_a_full_cache_are_warnings(
+    place: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    found = Watch(tmp_path / "cache", rules, clock=clock, reach=None).snapshot()
-    assert vendor(found, "binance").reached is None
-    assert vendor(found, "binance").to_json()["reached_s"] is None
-    assert is_well(found, "binance")
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setenv("CACHE_MAX_SIZE_GB", "2")
+    full = Installation(tmp_path / "cache", clock=place.clock, reach=None)
+    monkeypatch.setattr(full.gauge, "read", lambda: SimpleNamespace(bytes=3 * 1024**3))
+    monkeypatch.setattr(health, "free_bytes", lambda _: 20_000_000)
+    monkeypatch.setattr(health, "memory", lambda: Memory(free=90_000_000))
+    faults = [one for one in full.checks(WATCHED) if one.level == "fault"]
+    assert [one.name.partition(" ")[2] for one in faults] == [
+        "cache", "state", "cache size", "memory",
+    ]  # fmt: skip
+    assert "only 20 MB free" in faults[0].sentence
+    assert faults[2].sentence.startswith("3.000 GB of 2 GB allowed")
+    assert faults[3].sentence == "0.1 GB left on this machine"
+    monkeypatch.setattr(full.gauge, "read", lambda: SimpleNamespace(bytes=1024**3))
+    monkeypatch.setattr(health, "free_bytes", lambda _: None)
+    monkeypatch.setattr(health, "memory", Memory)
+    assert [one for one in full.checks(WATCHED) if one.level == "fault"] == []
 
 
-def test_little_space_little_memory_and_a_full_cache_are_warnings(watch: Watch) -> None:
-    well = watch.snapshot()
-    fill = replace(well.locations.fill, bytes=3 * 1024**3)
-    locations = replace(well.locations, free=20_000_000, limit_gb=2.0, fill=fill)
-    worries = list(replace(well, locations=locations, memory=Memory(free=90_000_000)).worries())
-    assert worries == [
-        "only 20 MB are free on the cache disk",
-        "the cache is above its limit of 2 GB",
-        "this machine has only 90 MB of memory left",
-    ]
-    silent = replace(well, locations=replace(locations, free=None, limit_gb=0.0), memory=Memory())
-    assert list(silent.worries()) == []
-
-
-def test_the_status_is_reported_in_spite_of_mistakes_in_the_rules(
+def test_the_checks_are_made_in_spite_of_mistakes_in_the_rules(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     rules = tmp_path / "odd.yaml"
     rules.write_text("crypto: {primry: binance}\n")
-    found = Watch(tmp_path / "cache", rules, clock=clock, reach=None).snapshot()
-    assert is_well(found, "binance")
-    assert found.at_ms == parse_iso("2024-06-12T15:00:30")
+    place = Installation(tmp_path / "cache", rules, clock=clock, reach=None)
+    assert check(place, "vendors binance").level == "ok"

@@ -107,7 +107,7 @@ def test_gaps_count_from_one_in_a_hundred_on() -> None:
 
 def test_an_unknown_timeframe_is_a_warning_and_the_other_checks_go_on() -> None:
     report = report_of(days(), timeframe="2q")
-    assert report.warnings[0] == "Unknown timeframe: 2q"
+    assert (report.warnings, report.issues) == (["Unknown timeframe: 2q"], [])
 
 
 def test_every_timeframe_of_the_library_is_known() -> None:

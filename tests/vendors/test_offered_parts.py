@@ -16,7 +16,7 @@ from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
 from src.data.errors import ForeignError, NoProviderError, UnknownProviderError
 from src.data.feed.services import feeds_of
-from src.data.jobs.checkup import checkup
+from src.data.jobs.health import checkup
 from src.data.jobs.vendors import describe_vendors, selector_of, vendor_profile
 from src.data.vendors.factory import downloader_for
 from src.data.vendors.fundamentals_table import table_of
@@ -328,8 +328,8 @@ def test_doctor_names_faulty_plugins(site: PackageFolder, tmp_path: Path) -> Non
     put_ledger(site, LEDGER.replace('"pe_ratio"', '"pe"'))
     put_relay(site)
     found = checkup(tmp_path / "cache", network=False)
-    reported = [(c.section, c.topic, c.ok) for c in found if c.topic in ("ledger", "relay")]
+    reported = [(c.section, c.topic, c.level) for c in found if c.topic in ("ledger", "relay")]
     # A key that is missing is named once, among the keys.
     assert sorted(reported, key=str) == [
-        ("keys", "ledger", None), ("vendors", "ledger", False), ("vendors", "relay", True),
+        ("keys", "ledger", "note"), ("vendors", "ledger", "fault"), ("vendors", "relay", "ok"),
     ]  # fmt: skip

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from ..cache.confirmations import Comparisons
     from ..cache.store import BarStore, SeriesView
     from ..clock import Clock
     from ..config.rules import ValidationRules
@@ -649,6 +650,11 @@ class BarsClient:
             for comparison, is_valid in self._store.comparisons.entries(series)
             if is_valid
         )
+
+    @property
+    def comparisons(self) -> Comparisons:
+        """The stored comparisons with second vendors, and the findings that users accepted."""
+        return self._store.comparisons
 
     def mark(
         self,

@@ -1,6 +1,7 @@
-"""The record of bars that a second vendor confirmed: the document ``confirmed.json`` of a lane.
+"""Judgements of stored bars by a second vendor or by the user: the document ``confirmed.json`` of a lane.
 
-No bar depends on this document; its loss only costs requests. An entry applies to exactly the bars
+No bar depends on this document; its loss only costs requests, and findings must be accepted again.
+A comparison applies to exactly the bars
 that were compared. It contains a fingerprint of these bars, and names the last member of the year
 file at that time, whose digest covers everything before it. The entry is valid while the file is
 unchanged or was only appended to. After a rewrite, it becomes valid again once the bars have been
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..disk.atomic import write_atomically
 from ..disk.files import Disk
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .write.write_guard import WriteGuard
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 
 CONFIRMED = "confirmed.json"
 # Number of digest digits that are written, the same number as in the members of year files.
@@ -108,6 +110,33 @@ class Confirmation:
         return len(member) == PEEK_BYTES and peek_digest(member)[:_DIGEST_DIGITS] == self.head
 
 
+@dataclass(frozen=True)
+class Acceptance:
+    """A finding that a user has accepted.
+
+    Attributes:
+        id: Identifier of the finding.
+        judged: Digest of the judged bars and actions at that time; the finding is accepted only
+            while they have the same digest.
+        at: Time of the acceptance, UTC milliseconds.
+        by: User who accepted it.
+        reason: Reason that the user gave; may be empty.
+    """
+
+    id: str
+    judged: str
+    at: int
+    by: str
+    reason: str = ""
+
+
+class Judgements(NamedTuple):
+    """The content of the document: comparisons, ascending, and accepted findings."""
+
+    stretches: list[Confirmation]
+    accepted: list[Acceptance]
+
+
 class Comparisons:
     """The comparisons of a store's bars with second vendors' bars. Thread-safe, and safe across processes.
 
@@ -134,7 +163,7 @@ class Comparisons:
         Raises the same errors as :func:`load` and :meth:`.BarStore.view`.
         """
         lane = self._lane(key)
-        entries = read(lane)
+        entries = read(lane).stretches
         states, _ = lane.documents(lane.years() if entries else [])
         return [(entry, entry.is_valid(lane.disk, lane.paths.text, states)) for entry in entries]
 
@@ -174,8 +203,26 @@ class Comparisons:
                 return
             with lane.disk.lock(lane.paths.lock, self._lock_timeout_s):
                 spans = coalesce(confirmation.span for confirmation in fresh)
-                others = [old for old in read(lane) if not touching(spans, old.span)]
-                _write(lane, [*others, *fresh])
+                known = read(lane)
+                others = [old for old in known.stretches if not touching(spans, old.span)]
+                _write(lane, Judgements([*others, *fresh], known.accepted))
+
+    def accepted(self, key: SeriesKey) -> list[Acceptance]:
+        """Return the accepted findings of a series; for errors, see :func:`load`."""
+        return read(self._lane(key)).accepted
+
+    def accept(self, key: SeriesKey, finding: str, acceptance: Acceptance | None) -> None:
+        """Durably replace the acceptance of a finding, or remove it if ``acceptance`` is None.
+
+        Raises the same errors as :meth:`keep`.
+        """
+        lane = self._lane(key)
+        folder, disk = lane.paths.folder, lane.disk
+        with self._guard.writing(folder), disk.lock(lane.paths.lock, self._lock_timeout_s):
+            known = read(lane)
+            left = [old for old in known.accepted if old.id != finding]
+            left += [] if acceptance is None else [acceptance]
+            _write(lane, known._replace(accepted=left))
 
 
 def _fingerprint(table: BarTable) -> str:
@@ -184,16 +231,13 @@ def _fingerprint(table: BarTable) -> str:
     return fingerprint_of(table.stamps, ((name, getattr(table, name)) for name in names))
 
 
-_FIELDS = frozenset(field.name for field in fields_of(Confirmation))
-
-
 def head_of(state: YearState) -> dict[str, Any]:
     """Return the digest and offset of a year's last gzip member, which identify the file."""
     return {"head": (state.head or "")[:_DIGEST_DIGITS], "head_at": state.head_at}
 
 
-def load(data: bytes, key: SeriesKey) -> list[Confirmation]:
-    """Parse the confirmations document of a series; return an empty list if it is damaged.
+def load(data: bytes, key: SeriesKey) -> Judgements:
+    """Parse the confirmations document of a series; the result is empty if it is damaged.
 
     Raises:
         FormatVersionError: A newer version of this library wrote the document.
@@ -202,10 +246,10 @@ def load(data: bytes, key: SeriesKey) -> list[Confirmation]:
         return parsed(data, key)
     except json_document.DamagedError as exc:
         log.warning("%s: %s cannot be read; its bars are compared again: %s", key, CONFIRMED, exc)
-        return []
+        return Judgements([], [])
 
 
-def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
+def parsed(data: bytes, key: SeriesKey) -> Judgements:
     """Parse the confirmations document of a series.
 
     Raises:
@@ -220,18 +264,24 @@ def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
             symbol=key.symbol,
             hint="update this library; the file was left unchanged",
         )
-        entries = [{n: entry[n] for n in _FIELDS & entry.keys()} for entry in document["stretches"]]
-        stretches = [Confirmation(**entry) for entry in entries]
+        stretches = [_record(Confirmation, entry) for entry in document["stretches"]]
+        accepted = [_record(Acceptance, entry) for entry in document.get("accepted", ())]
     except (KeyError, TypeError, AttributeError) as exc:
         raise json_document.DamagedError("the compared stretches cannot be read") from exc
     json_document.check_about(document, about_series(key), "series")
-    return stretches
+    return Judgements(stretches, accepted)
 
 
-def read(lane: LaneFiles) -> list[Confirmation]:
-    """Return a lane's entries in ascending order; for errors, see :func:`load`."""
+def _record(kind: type[R], entry: Mapping[str, Any]) -> R:
+    """Return a record of the document, without the fields of later versions."""
+    names = {field.name for field in fields_of(kind)}  # type: ignore[arg-type]
+    return kind(**{name: entry[name] for name in names & entry.keys()})
+
+
+def read(lane: LaneFiles) -> Judgements:
+    """Return the judgements of a lane; for errors, see :func:`load`."""
     data = lane.disk.read_if_exists(lane.paths.folder / CONFIRMED)
-    return [] if data is None else load(data, lane.key)
+    return Judgements([], []) if data is None else load(data, lane.key)
 
 
 def drop(lane: LaneFiles, until_ms: int, lock_timeout_s: float) -> None:
@@ -239,15 +289,17 @@ def drop(lane: LaneFiles, until_ms: int, lock_timeout_s: float) -> None:
     if lane.disk.stat(lane.paths.folder / CONFIRMED) is None:
         return
     with lane.disk.lock(lane.paths.lock, lock_timeout_s):
-        entries = read(lane)
-        left = [entry for entry in entries if entry.start >= until_ms]
-        if left != entries:
-            _write(lane, left)
+        known = read(lane)
+        left = [entry for entry in known.stretches if entry.start >= until_ms]
+        if left != known.stretches:
+            _write(lane, known._replace(stretches=left))
 
 
-def _write(lane: LaneFiles, stretches: Iterable[Confirmation]) -> None:
-    entries = [asdict(entry) for entry in sorted(stretches, key=lambda entry: entry.start)]
+def _write(lane: LaneFiles, known: Judgements) -> None:
+    entries = [asdict(entry) for entry in sorted(known.stretches, key=lambda entry: entry.start)]
     document = about_series(lane.key) | {"format": json_document.FORMAT, "stretches": entries}
+    if known.accepted:
+        document["accepted"] = [asdict(entry) for entry in known.accepted]
     write_atomically(lane.disk, lane.paths.folder / CONFIRMED, json_document.dump(document))
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
+from ..model.instant import iso
 from .arguments import command, seconds
-from .report import Report, Shown
-from .tables import counted, findings, styled
+from .report import OK, Report, Shown
+from .tables import counted, findings, moment, styled
 
 if TYPE_CHECKING:
-    from ..jobs.checkup import Check
+    from ..jobs.checks import Check
 
-_MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
+# Default time between two updates of ``--watch``, in seconds.
+_EVERY_S = 5.0
+# Mark, style of the mark, style of the remedy.
+_MARKS = {
+    "ok": ("✓", "green", "yellow"),
+    "note": ("·", "dim", "yellow"),
+    "fault": ("✗", "bold red", "red"),
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,34 +49,78 @@ def run(args: argparse.Namespace) -> Report | int:
     if args.full and args.watch:
         raise QueryError("--full and --watch cannot be used together", hint="omit one of them")
     if args.watch:
-        from .live import watch
-
         return watch(args)
-    from ..jobs.checkup import checkup
+    from ..jobs.health import checkup
 
     checks = checkup(args.cache_dir, args.config, network=not args.no_network, full=args.full)
-    failed = [check for check in checks if check.ok is False]
-    document = {"ok": not failed, "checks": [check.to_json() for check in checks]}
-    return Report(document, _checks_shown(checks, failed), ok=not failed, is_check=True)
+    return _report(checks, lambda: _checks_shown(checks))
 
 
-def _checks_shown(checks: list[Check], failed: list[Check]) -> Shown:
-    """Yield all checks, then the failed ones again, so that a terminal shows them at the end."""
+def watch(args: argparse.Namespace) -> Report | int:
+    """Show the checks of what changes by itself until Ctrl-C, or once with ``--json``.
+
+    Returns:
+        Exit code 0, even after Ctrl-C, which is the normal way to stop.
+    """
+    from ..jobs.health import WATCHED, Installation
+    from ..net.reach import reach_all
+    from .live import Screen
+
+    reach = None if args.no_network else reach_all
+    watched = Installation(args.cache_dir, args.config, reach=reach)
+    if args.json:
+        return _report(watched.checks(WATCHED), ok=True)
+    try:
+        with Screen() as screen:
+            while True:
+                at = moment(iso(watched.clock.now_ms() // 1000 * 1000))
+                screen.update(_watch_shown(at, watched.checks(WATCHED)))
+                watched.clock.sleep(args.every or _EVERY_S)
+    except KeyboardInterrupt:
+        return OK
+
+
+def _report(
+    checks: list[Check], shown: Callable[[], Shown] | Shown = (), *, ok: bool = False
+) -> Report:
+    is_good = not _faults(checks)
+    document = {"ok": is_good, "checks": [check.to_json() for check in checks]}
+    return Report(document, shown, ok=ok or is_good, is_check=True)
+
+
+def _faults(checks: Iterable[Check]) -> list[Check]:
+    return [check for check in checks if check.level == "fault"]
+
+
+def _checks_shown(checks: list[Check]) -> Shown:
+    """Yield all checks, then the faults again, so that a terminal shows them at the end."""
     width = max(len(check.topic) for check in checks)
     for section in dict.fromkeys(check.section for check in checks):
         yield styled(section, "bold")
         yield findings([_row(c) for c in checks if c.section == section], width)
         yield ""
-    if failed:
-        yield styled(f"{counted(len(failed), 'thing')} to fix:", "bold red")
-        yield findings([_row(check) for check in failed], width)
+    if faults := _faults(checks):
+        yield styled(f"{counted(len(faults), 'thing')} to fix:", "bold red")
+        yield findings([_row(check) for check in faults], width)
     else:
         yield styled("everything works", "bold green")
 
 
+def _watch_shown(at: str, checks: list[Check]) -> Shown:
+    """Yield the faults first, because a short terminal cuts off the end, then all other checks."""
+    yield styled(f"onetape at {at} UTC", "bold")
+    faults = _faults(checks)
+    yield from [] if faults else [styled("✓ no problems", "bold green")]
+    width = max(len(check.topic) for check in checks)
+    yield findings(
+        [_row(check) for check in sorted(checks, key=lambda one: one not in faults)], width
+    )
+    yield styled("Ctrl-C to stop", "dim")
+
+
 def _row(check: Check) -> tuple[Any, str, list[Any]]:
-    cells: list[Any] = [check.said]
-    if check.advice:
-        cells.append(styled(f"→ {check.advice}", "red" if check.ok is False else "yellow"))
-    mark, style = _MARKS[check.ok]
+    cells: list[Any] = [check.sentence]
+    mark, style, of_remedy = _MARKS[check.level]
+    if check.remedy:
+        cells.append(styled(f"→ {check.remedy}", of_remedy))
     return styled(mark, style), check.topic, cells

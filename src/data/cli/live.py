@@ -1,4 +1,4 @@
-"""Output that is updated in place in a terminal: a feed's bars, and the state of an installation."""
+"""Output that is updated in place in a terminal, such as a feed's bars."""
 
 from __future__ import annotations
 
@@ -9,29 +9,25 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from ..model.incident import incidents_of
 from ..model.instant import iso
 from ..model.printable import printable
 from ..model.stream import LiveBar, Revision, StreamStatus
 from .output import console, print_state
-from .report import OK, Report, Shown, show
-from .tables import TextTable, aligned, counted, moment, size, styled
+from .report import OK, Shown, show
+from .tables import TextTable, aligned, counted, moment, styled
 
 if TYPE_CHECKING:
     from rich.live import Live
 
     from ..feed.live_feed import FeedSnapshot, LiveFeed
     from ..feed.queue import Item
-    from ..jobs.status import StatusSnapshot, VendorState
 
 # Time between checks whether a silent feed has ended, in seconds.
 _CHECK_S = 0.5
-# Default time between two updates of ``doctor --watch``, in seconds.
-_EVERY_S = 5.0
 _VALUES = ("open", "high", "low", "close", "volume")
 
 
-class _Screen(AbstractContextManager["_Screen"]):
+class Screen(AbstractContextManager["Screen"]):
     """The terminal, whose content each update replaces; a pipe receives each update in full."""
 
     def __init__(self) -> None:
@@ -81,7 +77,7 @@ def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
                 text = json.dumps(_item_json(item), allow_nan=False) if args.json else _line(item)
                 print_item(text, item)
         else:
-            with _Screen() as screen:
+            with Screen() as screen:
                 for _ in items:
                     screen.update(feed_shown(feed.snapshot(), args.rows, forming=args.forming))
     except KeyboardInterrupt:
@@ -153,59 +149,3 @@ def _item_json(item: Item) -> dict[str, Any]:
     }
     state = {"closed": item.is_closed, "origin": item.origin}
     return {"bar": {"timestamp": iso(item.stamp_ms), **values, **state}}
-
-
-# --- the state of an installation ----------------------------------------------------------------
-
-
-def watch(args: argparse.Namespace) -> Report | int:
-    """Show the state of the installation repeatedly until Ctrl-C, or once with ``--json``.
-
-    Returns:
-        Exit code 0, even after Ctrl-C, which is the normal way to stop.
-    """
-    from ..jobs.status import Watch
-    from ..net.reach import reach_all
-
-    watched = Watch(args.cache_dir, args.config, reach=None if args.no_network else reach_all)
-    if args.json:
-        return Report(watched.snapshot().to_json())
-    try:
-        with _Screen() as screen:
-            while True:
-                screen.update(_status_shown(watched.snapshot()))
-                watched.clock.sleep(args.every or _EVERY_S)
-    except KeyboardInterrupt:
-        return OK
-
-
-def _status_shown(snapshot: StatusSnapshot) -> Shown:
-    """Yield all parts of the state; problems come first, because a short terminal cuts off the end."""
-    series, fill = snapshot.series, snapshot.locations.fill
-    yield styled(f"onetape at {moment(iso(snapshot.at_ms // 1000 * 1000))} UTC", "bold")
-    worries = [styled(f"✗ {worry}", "bold red") for worry in snapshot.worries()]
-    yield from worries or [styled("✓ no problems", "bold green")]
-    for incident in incidents_of(snapshot.vendor_days)[:-6:-1]:
-        yield styled(f"incident: {incident}", "yellow")
-    rows = [[vendor.name, *_vendor_cells(vendor)] for vendor in snapshot.vendors]
-    yield TextTable(["vendor", "state", "left of its limits?"], rows)
-    sizes = [("cache", fill.bytes), ("free on its disk", snapshot.locations.free)]
-    sizes += [("memory used", snapshot.memory.used), ("free memory", snapshot.memory.free)]
-    yield " · ".join(f"{name} {size(value)}" for name, value in sizes if value is not None)
-    yield f"{counted(series.total, 'series')}: {series.fresh:,} fresh, {series.stale:,} behind"
-    names = ["series", "newest final bar", "bars behind#"]
-    stale = [
-        [f"{entry['symbol']} {entry['timeframe']}", moment(entry["newest"]), f"{entry['behind']:,}"]
-        for entry in (one.to_json() for one in series.stalest)
-    ]
-    yield from [TextTable(names, stale)] if stale else []
-    yield styled("Ctrl-C to stop", "dim")
-
-
-def _vendor_cells(vendor: VendorState) -> list[Any]:
-    quotas = ", ".join(str(quota) for quota in vendor.quotas if quota.length_s > 1) or "-"
-    if vendor.pauses:
-        until = f"paused until {moment(iso(vendor.pauses[0].until_ms))}"
-        return [styled(until, "bold red"), quotas]
-    is_down = vendor.reached is not None and not vendor.reached.ok
-    return [vendor.lack or ("cannot be reached" if is_down else "ready"), quotas]

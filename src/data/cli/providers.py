@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..provider_selector import ProviderSelector
 
-_VERDICTS = {"yes": ("✓", "green"), "no": ("✗", "bold red"), "unclear": ("·", "yellow")}
+_LEVELS = {"ok": ("✓", "green"), "fault": ("✗", "bold red"), "note": ("·", "yellow")}
 
 # Not the name of any vendor.
 _ALL = "*"
@@ -103,20 +103,26 @@ def _probe(args: argparse.Namespace) -> Report:
 
     The exit code is 1 if no key allows anything.
     """
-    from ..jobs.key_probe import probe, probed_vendors, prober_of
+    from ..clock import SystemClock
+    from ..config.settings import load_settings
+    from ..jobs.key_probe import probe, probed_vendors
+    from ..jobs.vendors import selector_of
 
-    selector, clock = prober_of(args.cache_dir, args.config)
+    clock = SystemClock()
+    selector = selector_of(load_settings(args.cache_dir, args.config), clock)
     names, results = probed_vendors(selector, None if args.probe == _ALL else args.probe), []
     width = max(map(len, names), default=0)
     for name in names:
         for finding in probe(selector, name, clock, args.timeout):
             results.append(finding)
             if not args.json:
-                mark, style = _VERDICTS[finding.verdict]
-                cells = [finding.what, *([styled(finding.why, "dim")] if finding.why else [])]
+                mark, style = _LEVELS[finding.level]
+                cells: list[Any] = [finding.topic]
+                if finding.level != "ok":
+                    cells.append(styled(finding.sentence, "dim"))
                 show([findings([(styled(mark, style), name, cells)], width)])
     no_keys = "no vendor has a key here; --probe VENDOR probes a vendor anyway"
-    ok = not results or any(result.verdict == "yes" for result in results)
+    ok = not results or any(result.level == "ok" for result in results)
     document = {"probe": [finding.to_json() for finding in results]}
     return Report(document, () if names else lambda: [styled(no_keys, "dim")], ok=ok)
 

@@ -64,13 +64,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "mark bars that are certainly wrong, so that every later answer reports them; "
         "changes no bar",
     )
+    parser.add_argument(
+        "--accept",
+        metavar="ID",
+        help="accept a known finding: it is shown, but does not count until its bars change",
+    )
+    parser.add_argument("--reason", metavar="TEXT", help="with --accept: why")
+    flag(parser, "--undo", "with --accept: withdraw the acceptance")
     add_processes(parser)
     add_timeout(parser)
     command(
         parser,
         run,
         (
-            "Exit code 0: nothing of that severity or worse was found. 1: something was "
+            "Exit code 0: nothing of that severity or worse was found that is not accepted. 1: something was "
             "found, or a series could not be read. 2: invalid arguments."
         ),
     )
@@ -81,6 +88,10 @@ def run(args: argparse.Namespace) -> Report:
     from ..jobs.validate import ValidateQuestion, validate_all
     from ..jobs.workers import worker_processes
 
+    if args.accept is not None:
+        return _accepted(args)
+    if args.reason or args.undo:
+        raise QueryError("--reason and --undo need --accept ID")
     check_one(args, "validate AAPL 1d", with_timeframe=True)
     many = "--all" if args.all else "--universe"
     if not args.symbol and (args.start or args.end or args.dry_run or args.level != "intrinsic"):
@@ -125,6 +136,19 @@ def run(args: argparse.Namespace) -> Report:
     return _summary(args, reports)
 
 
+def _accepted(args: argparse.Namespace) -> Report:
+    """Accept a finding, or withdraw its acceptance; ``--json`` prints the report on its series."""
+    from ..jobs.validate import accept_finding
+
+    others = (args.symbol, args.all, args.universe, args.mark, args.dry_run, args.start, args.end)
+    if any(others) or args.level != "intrinsic":
+        raise QueryError("--accept takes only an ID, which names the series, --reason and --undo")
+    services = manager_of(args)._services
+    report = accept_finding(services, args.accept, args.reason or "", undo=args.undo)
+    done = "no longer accepted" if args.undo else "accepted"
+    return Report(report.as_dict(), [styled(f"{done}: {args.accept}", "bold")])
+
+
 def _cost(
     manager: DataManager, lanes: Iterable[ValidateQuestion]
 ) -> tuple[dict[str, VendorCost], dict[str, str]]:
@@ -163,7 +187,7 @@ def _summary(args: argparse.Namespace, reports: Iterable[QualityReport | Excepti
             failures += 1
             entry: dict[str, Any] = {"error": str(report)}
         else:
-            is_good = not report.at_least(args.severity)
+            is_good = not report.not_accepted(args.severity)
             faulty += not is_good
             entry = report.as_dict()
         if args.json:
@@ -186,7 +210,10 @@ def _report_shown(args: argparse.Namespace, report: QualityReport | Exception) -
         return
     yield styled(report.title, "bold")
     for finding in findings:
-        yield Line(f"  {finding.severity}  {finding.text}", _COLORS[finding.severity])
-        yield Line(f"    → {finding.next_step}", "dim")
+        style = "dim" if finding.accepted else _COLORS[finding.severity]
+        yield Line(f"  {finding.severity}  {finding.text}", style)
+        if not finding.accepted:
+            yield Line(f"    → {finding.next_step}", "dim")
+            yield Line(f"    id {finding.id}", "dim")
     for check, reason in () if not args.symbol else report.not_checked.items():
         yield Line(f"  not checked  {check}: {reason}", "dim")

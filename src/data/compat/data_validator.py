@@ -22,7 +22,7 @@ from ..model.bars import PRICES, Stamps
 from ..model.texts import lacks_columns
 from ..model.timeframe import Timeframe
 from ..prices.bar_rule import ordered
-from ..prices.judgement.levels import split_errors, unit_errors
+from ..prices.judgement.levels import Defect, split_errors, unit_errors
 from ..prices.judgement.series import CheckedSeries, Mask
 from ..prices.judgement.shape import outliers
 from .missing_data import MissingDataHandler, expected_times, with_times
@@ -173,23 +173,13 @@ class DataValidator:
         return CheckResult(warnings=warnings)
 
     def _check_corporate_actions(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
-        defects = split_errors(_series(df, symbol, timeframe))
-        return CheckResult(
-            [] if isinstance(defects, str) else [defect.evidence for defect in defects]
-        )
+        defects = _defects(split_errors, df, symbol, timeframe)
+        return CheckResult([defect.evidence for defect in defects])
 
     def _check_outliers(self, df: Any, symbol: str, timeframe: str) -> CheckResult:
-        series = _series(df, symbol, timeframe)
-        units, spikes = unit_errors(series), outliers(series)
-        odd = (
-            []
-            if isinstance(spikes, str)
-            else [finding for finding in spikes if finding.severity != "info"]
-        )
-        return CheckResult(
-            [] if isinstance(units, str) else [finding.evidence for finding in units],
-            [finding.evidence for finding in odd],
-        )
+        units = _defects(unit_errors, df, symbol, timeframe)
+        odd = [d for d in _defects(outliers, df, symbol, timeframe) if d.severity != "info"]
+        return CheckResult([d.evidence for d in units], [d.evidence for d in odd])
 
 
 class DataQualityScorer:
@@ -335,6 +325,17 @@ def _lacking_counts(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps 
 def _rows(df: Any) -> pd.DataFrame:
     """Return the rows sorted by time, with a naive UTC index."""
     return with_times(df)[0].sort_index()
+
+
+def _defects(
+    find: Callable[[CheckedSeries], list[Defect] | str], df: Any, symbol: str, timeframe: str
+) -> list[Defect]:
+    """Return the defects that a check finds; none if the timeframe is unknown, which is reported once."""
+    try:
+        defects = find(_series(df, symbol, timeframe))
+    except BadTimeframeError:
+        return []
+    return [] if isinstance(defects, str) else defects
 
 
 def _series(df: Any, symbol: str, timeframe: str) -> CheckedSeries:

@@ -472,6 +472,11 @@ def _closed_bars(client: BarsClient, query: BarsQuery, frame: Any) -> ClosedBars
     anchor = (facts["kind"] or {}).get("anchor", "session")
     grave = dict(_grave(client, query, facts, stamps))
     usable = ~np.isin(stamps, list(grave))
+    if grave:
+        from .accepted import accepted_stamps
+
+        for stamp in accepted_stamps(client, client.series_of(query)).tolist():
+            grave.pop(stamp, None)
     last = int(stamps[-1]) if len(stamps) else query.span.start
     unclosed = first_unclosed(calendar, query.timeframe, query.now_ms, anchor)
     behind = len(calendar.opens(query.timeframe, Span(last + 1, unclosed), anchor))

@@ -13,6 +13,7 @@ from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader
 from ..vendors.factory import usable_class
 from ..vendors.registry import VENDORS
+from .checks import Check, fault, note, ok
 
 
 class Extra(NamedTuple):
@@ -27,21 +28,6 @@ class Extra(NamedTuple):
     module: str
     distribution: str
     use: str
-
-
-class ExtraState(NamedTuple):
-    """An extra's state on this machine.
-
-    Attributes:
-        ok: True if the extra works, False if it is needed but does not work, None if it is not
-            used.
-        said: State as text, with the version of the package.
-        advice: Recommended action; empty if there is nothing to do.
-    """
-
-    ok: bool | None
-    said: str
-    advice: str = ""
 
 
 EXTRAS = {
@@ -70,9 +56,12 @@ EXTRAS = {
 }
 
 
-def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
-    """Return an extra's state, given the rules in ``selector``; the package is not imported."""
-    extra, advice = EXTRAS[name], install_line(name)
+def extra_state(selector: ProviderSelector, name: str) -> Check:
+    """Check an extra, given the rules in ``selector``; the package is not imported.
+
+    The level is ``fault`` if the extra is needed but does not work, ``note`` if it is not used.
+    """
+    extra, remedy, title = EXTRAS[name], install_line(name), f"installation extra {name}"
     cls = (usable_class(name) if name in VENDORS else None) or BaseDataDownloader
     mode = selector.parsed_rules.provider(name).transport if cls.sdk_carrier else ""
     under = f" (transport: {mode})" if mode else ""
@@ -80,22 +69,22 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
     package = f"{extra.distribution} {version}".rstrip()
     if mode and not wants_package(mode, cls):
         state = f"{package}, not used" if version else "not installed and not needed"
-        return ExtraState(None, f"{state}: {cls.display_name} is queried over plain HTTP{under}")
+        return note(title, f"{state}: {cls.display_name} is queried over plain HTTP{under}")
     if hidden_by:
-        text = f"{hidden_by} is imported instead of {package}"
         # A package without metadata may be the right one, as in bundled programs.
-        ok = False if version or mode == "sdk" else None
-        return ExtraState(ok, text, "remove or rename it, or start from another folder")
+        level = fault if version or mode == "sdk" else note
+        text = f"{hidden_by} is imported instead of {package}"
+        return level(title, text, "remove or rename it, or start from another folder")
     if version:
         subject = f"the session of {package}" if mode == "auto" else package
-        return ExtraState(True, f"{subject}: {extra.use}{under}")
+        return ok(title, f"{subject}: {extra.use}{under}")
     if mode == "sdk":
         text = f"transport: sdk needs {package}, which is not installed"
-        return ExtraState(False, text, f"{advice}, or set transport: http")
+        return fault(title, text, f"{remedy}, or set transport: http")
     text = f"not installed: {package} {extra.use}{under}"
     if mode == "auto":
         text += f"; over plain HTTP, {cls.display_name} may reject requests (HTTP 429 or 401)"
-    return ExtraState(None, text, advice)
+    return note(title, text, remedy)
 
 
 def installed(extra: Extra) -> tuple[str, str]:

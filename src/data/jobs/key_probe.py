@@ -7,15 +7,10 @@ class and timeframe on this account stop, but no others; an answer allows them a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
 
 from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
-from ..clock import Clock, SystemClock
-from ..config.rules_file import load_rules
-from ..config.settings import load_settings
+from ..clock import Clock
 from ..errors import (
     AuthenticationError,
     CapabilityError,
@@ -37,11 +32,9 @@ from ..vendors.base import BaseDataDownloader, is_ours
 from ..vendors.factory import creation_error
 from ..vendors.foreign import fetch_actions, fetch_bars
 from ..vendors.session import ACTIONS_ENDPOINT, endpoint_of
-from ..wiring import network_of
+from .checks import Check, fault, note, ok
 from .vendors import obstacle_of
 
-Where = str | Path | None
-Verdict = Literal["yes", "no", "unclear"]
 # Vendors of an asset class usually have the first symbol; a vendor that does not know it is queried
 # for the second.
 _EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
@@ -57,39 +50,6 @@ _ACTIONS_MS = 366 * DAY_MS
 _ACTIONS = "splits and dividends"
 # After one of these errors, nothing else is requested from the vendor.
 _FINAL = (AuthenticationError, RateLimitedError)
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """The result of testing whether a vendor's key allows one class of data.
-
-    Attributes:
-        vendor: Canonical name of the vendor.
-        what: Data that was requested, such as ``stock 1d``.
-        verdict: Result; ``unclear`` if the vendor's answer does not show whether the key allows the
-            data.
-        why: Reason that the vendor gave for a refusal.
-    """
-
-    vendor: str
-    what: str
-    verdict: Verdict
-    why: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as a JSON-serializable dictionary."""
-        return asdict(self)
-
-
-def prober_of(cache_dir: Where, config_path: Where) -> tuple[ProviderSelector, Clock]:
-    """Return a selector whose vendors remember refusals, and its clock, without opening a cache.
-
-    Raises:
-        ConfigError: The configuration is invalid.
-    """
-    settings, clock = load_settings(cache_dir, config_path), SystemClock()
-    network = network_of(settings, load_rules(settings.rules_path), clock)
-    return ProviderSelector(settings=settings, make_sender=network.sender), clock
 
 
 def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
@@ -115,8 +75,11 @@ def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
 
 def probe(
     selector: ProviderSelector, name: str, clock: Clock, timeout: float | None = None
-) -> Iterator[ProbeResult]:
+) -> Iterator[Check]:
     """Query a vendor for each class of data in turn; yield each result immediately.
+
+    The level of a check is ``ok`` if the key allows the data, ``fault`` if it does not, and
+    ``note`` if the vendor's answer does not show it.
 
     If the vendor rejects the key or reports too many requests, the remaining classes are skipped.
     ``timeout`` is in seconds and applies to each query; None means that each query ends after 30 s
@@ -203,8 +166,9 @@ def _ask_actions(
     return None
 
 
-def _finding(vendor: str, what: str, error: DataError | None) -> ProbeResult:
+def _finding(vendor: str, what: str, error: DataError | None) -> Check:
+    name = f"{vendor} {what}"
     if error is None:
-        return ProbeResult(vendor, what, "yes")
+        return ok(name, "the key allows it")
     is_no = isinstance(error, AuthenticationError | EntitlementError)
-    return ProbeResult(vendor, what, "no" if is_no else "unclear", str(error))
+    return (fault if is_no else note)(name, str(error))

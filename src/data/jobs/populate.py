@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from fnmatch import fnmatchcase
@@ -29,10 +30,11 @@ from ..observability.logs import level_of, running, subject_of
 from ..progress.bar import listening
 from ..progress.cost import takes_s
 from ..progress.events import JobProgress, Listener
-from ..progress.results import BackfillReport, SeriesResult, requests_between
+from ..progress.results import ACCEPTED, BackfillReport, SeriesResult, requests_between
 from ..quality.marks import mark_series
 from ..runtime.resources import rare_collections
 from ..wiring import Services, build
+from .accepted import is_known
 from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
 from .gaps import find_vendor_days
@@ -296,6 +298,10 @@ def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: b
                 report = fill(services.client, job, listener)
         finally:
             forget()
+        report.results = [
+            _noting_accepted(services, job, series, result)
+            for series, result in zip(job.series, report.results, strict=True)
+        ]
         holdings = services.cache.look_after()
         statistics = report.statistics(services.cache.get_stats(holdings))
         listing, store = services.cache.maintenance.listing(holdings), services.cache.store
@@ -311,6 +317,19 @@ def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: b
             "interrupted": report.interrupted or signals.is_noted,
         }
         return with_quotas(services, statistics | timing)
+
+
+def _noting_accepted(
+    services: Services, job: Job, series: SeriesToFill, result: SeriesResult
+) -> SeriesResult:
+    """Return an incomplete result as complete, with a note, if the user has accepted all its faults."""
+    if result.ok and not result.complete:
+        bounds, wishes = (series.start or job.start, job.end), Wishes(session=series.session)
+        with suppress(DataError):
+            query = services.client.query(series.symbol, series.timeframe, *bounds, wishes=wishes)
+            if is_known(services, services.client.series_of(query), *bounds):
+                return replace(result, complete=True, note=f"{ACCEPTED}{result.why}")
+    return result
 
 
 def _tell_of(services: Services, history: PerishableSeries) -> None:

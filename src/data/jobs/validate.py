@@ -42,6 +42,7 @@ from ..progress.cost import VendorCost, cost_at
 from ..quality.marks import marked
 from ..quality.service import examine, validate
 from ..wiring import Services
+from .accepted import accept, series_of_finding, with_acceptances
 from .other_hosts import pull_elsewhere, pull_first
 from .workers import run_on, services_of
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ValidateQuestion",
+    "accept_finding",
     "add_cost",
     "validate_all",
     "validate_series",
@@ -102,6 +104,32 @@ def validate_with(
     return _record(services, _report(services, question, query))
 
 
+def accept_finding(
+    services: Services, finding: str, reason: str = "", *, undo: bool = False
+) -> QualityReport:
+    """Accept a finding of a stored series, or withdraw the acceptance; return the series' report.
+
+    The series is validated for this, on the level that the finding needs. An accepted finding is
+    still reported, but it counts for no exit code and no alert, until its bars change.
+
+    Args:
+        services: Services of the installation.
+        finding: ID of the finding, as reports show it.
+        reason: Reason to store with the time and the user's name.
+        undo: Whether to withdraw an earlier acceptance.
+
+    Raises:
+        QueryError: There is no such finding, or it is not accepted; the hint names similar ones.
+        CacheError: The store cannot be read or written.
+    """
+    key = series_of_finding(services.client, finding)
+    checks = (check for check in CHECKS if f":{check.name}:".replace(" ", "-") in finding)
+    level: Level = next((check.level for check in checks if check.requests), "intrinsic")
+    question = ValidateQuestion(key.symbol, key.timeframe.label, level=level, lane=key.lane_label)
+    report = _report(services, question)
+    return accept(services.client, key, report, finding, reason, undo=undo)
+
+
 def examined(services: Services, key: SeriesKey) -> tuple[QualityReport, BarTable]:
     """Validate a stored series; return the report and the bars, adjusted for splits as of today.
 
@@ -112,7 +140,7 @@ def examined(services: Services, key: SeriesKey) -> tuple[QualityReport, BarTabl
     client = services.client
     with running(subject_of(key.symbol, key.timeframe)):
         report, bars = examine(client, client.instrument(key), key)
-    return _record(services, report), bars
+        return _record(services, with_acceptances(client, key, report)), bars
 
 
 def _report(
@@ -128,7 +156,7 @@ def _report(
             report = validate(client, client.instrument(key), key, *spans)
         if question.level != "intrinsic":
             report = _beside_vendors(services, replace(question, symbol=key.symbol), key, report)
-    return report
+        return with_acceptances(client, key, report)
 
 
 def _is_whole(question: ValidateQuestion) -> bool:
@@ -311,10 +339,12 @@ def _record(services: Services, report: QualityReport) -> QualityReport:
     a validation.
     """
     least = services.selector.parsed_rules.validation.min_quality_score
-    is_low = report.rows > 0 and report.score < least
+    open_findings = report.not_accepted("warning")
+    score = score_of(open_findings, report.rows)
+    is_low = report.rows > 0 and score < least
     services.observer.metrics.validated(is_low)
     if is_low:
-        worst = tuple(f"{f.check}: {f.evidence}" for f in report.at_least("warning"))
+        worst = tuple(f"{f.check}: {f.evidence}" for f in open_findings)
         with running(subject_of(report.symbol, report.timeframe)):
             key = SeriesKey(
                 report.symbol,
@@ -322,8 +352,8 @@ def _record(services: Services, report: QualityReport) -> QualityReport:
                 tuple(filter(None, report.lane.split("@"))),
             )
             generation = services.client.columns(key, Span(0, 1)).generation
-            if services.observer.quality_low(key, generation, report.score, least, worst):
-                log.warning("quality %.2f is below %.2f: %s", report.score, least, "; ".join(worst))
+            if services.observer.quality_low(key, generation, score, least, worst):
+                log.warning("quality %.2f is below %.2f: %s", score, least, "; ".join(worst))
     return report
 
 
@@ -444,4 +474,6 @@ def _findings_of(check: str, level: Level, verification: Verification) -> Iterat
             bars = "" if diff.cause == "actions" else counted(diff.rows, "bar")
             text = f"{diff.cause} between {sides}: {'; '.join(filter(None, (bars, diff.said)))}"
             advice = verification.advice(comparison, diff)
-            yield QualityFinding(check, level, severity, diff.stamps, text, advice)
+            yield QualityFinding(
+                check, level, severity, diff.stamps, text, advice, cause=diff.cause
+            )

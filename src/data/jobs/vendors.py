@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from ..bars.selection.candidates import Candidate, candidates_of, find_route
 from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, not_named
-from ..clock import SystemClock
+from ..clock import Clock, SystemClock
 from ..config.credentials import vendor_credentials
 from ..config.offered import PROVIDERS, offer_of, unknown_provider
 from ..config.rules import Rule
@@ -19,7 +19,7 @@ from ..model.query import BarsQuery
 from ..model.settings import Settings
 from ..model.texts import NO_KEY
 from ..model.timeframe import Timeframe
-from ..net.sender_pool import Senders
+from ..net.reach import ReachResult
 from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours, status_for
 from ..vendors.factory import (
@@ -32,10 +32,10 @@ from ..vendors.factory import (
     usable_class,
 )
 from ..vendors.fundamentals_table import table_of
-from ..vendors.network import Network
 from ..vendors.registry import FAMILIES, is_sample, row_of
 from ..vendors.stream_protocol import stream_of
 from ..wiring import network_of
+from .checks import Check, fault, note, ok
 from .extras import EXTRAS, extra_state
 from .matrix import served
 
@@ -74,17 +74,15 @@ class VendorRole(NamedTuple):
     why: str = ""
 
 
-def selector_of(settings: Settings) -> ProviderSelector:
+def selector_of(settings: Settings, clock: Clock | None = None) -> ProviderSelector:
     """Return a selector for these settings, without opening or creating a cache.
 
-    Its requests are subject to the limits in the rules.
+    Its requests are subject to the limits in the rules, which all processes share.
 
     Raises:
         RulesError: The rules file is invalid.
     """
-    providers = load_rules(settings.rules_path).providers.items()
-    modes = {name: vendor.transport for name, vendor in providers}
-    network = Network(Senders(SystemClock(), modes=modes))
+    network = network_of(settings, load_rules(settings.rules_path), clock or SystemClock())
     return ProviderSelector(settings=settings, make_sender=network.sender)
 
 
@@ -165,6 +163,49 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "sample": is_sample(name),
         "faults": [reason for find in parts if (reason := vendor_part(find, name)[1])],
     }
+
+
+def vendor_check(
+    vendor: Mapping[str, Any],
+    reached: ReachResult | None,
+    quotas: Sequence[Quota] = (),
+    *,
+    is_routed: bool,
+) -> Check:
+    """Return the check for one vendor.
+
+    Args:
+        vendor: Description of the vendor from :func:`describe_vendors`.
+        reached: Result of contacting the vendor's address; None if the network was not used.
+        quotas: What is left of the vendor's limits.
+        is_routed: Whether the rules name the vendor for any series.
+    """
+    name, title = vendor["name"], f"vendors {vendor['name']}"
+    if not vendor["ready"]:
+        return note(title, f"not usable: {vendor['why_not']}", vendor["advice"])
+    if reached is not None and not reached.ok:
+        if not vendor["gateway"]:
+            remedy = f"check the network and its proxy, or set providers.{name}.base_url in the"
+            return fault(title, reached.refusal, f"{remedy} rules")
+        # The package of this vendor may be installed for other reasons; a gateway is only needed if
+        # a rule names the vendor.
+        remedy = f"if you want its bars, start the gateway and log in; providers.{name} in the "
+        remedy += "rules sets its host and port"
+        return (fault if is_routed else note)(title, reached.refusal, remedy)
+    text = "usable; its network connection was not tested" if is_remote(vendor) else "usable"
+    text = text if reached is None else f"reached in {reached.seconds * 1000:.0f} ms"
+    left = ", ".join(str(quota) for quota in quotas if quota.length_s > 1)
+    return ok(title, f"{text}; {left} left" if left else text)
+
+
+def is_remote(vendor: Mapping[str, Any]) -> bool:
+    """Return whether a vendor is queried over a network."""
+    return bool(vendor["gateway"]) or is_on_the_web(vendor)
+
+
+def is_on_the_web(vendor: Mapping[str, Any]) -> bool:
+    """Return whether a vendor's address is a web address."""
+    return str(vendor["base_url"]).startswith("http")
 
 
 def vendor_part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None, str]:
@@ -262,8 +303,8 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
         MissingExtraError: The vendor belongs to a family whose package is not installed.
         RulesError: The rules file is invalid.
     """
-    clock, rules = SystemClock(), load_rules(settings.rules_path)
-    network = network_of(settings, rules, clock)
+    clock = SystemClock()
+    network = network_of(settings, load_rules(settings.rules_path), clock)
     selector = ProviderSelector(settings=settings, make_sender=network.sender)
     name = selector.canonical(vendor)
     if name is None:
@@ -284,7 +325,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
         "search": bool(row.search),
         "fundamentals": sorted(table.types) if table else [],
         "no_fundamentals": no_table or row.no_fundamentals,
-        "package": extra_state(selector, name).said if name in EXTRAS else "",
+        "package": extra_state(selector, name).sentence if name in EXTRAS else "",
         "limits": {
             "second": limits.per_second,
             "minute": limits.per_minute,
@@ -321,7 +362,7 @@ def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
 def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota, ...]:
     """Return the remaining limits for a vendor's first class of bars; no request is sent."""
     downloader = selector.downloaders.get(name)
-    if downloader is None or not is_ours(downloader):
+    if downloader is None or not is_ours(downloader) or not downloader.capabilities.asset_classes:
         return ()
     try:
         status = status_for(downloader, min(downloader.capabilities.asset_classes), _ANY_DAYS)

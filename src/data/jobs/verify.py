@@ -326,49 +326,32 @@ def _compare_vendors(services: Services, question: VerifyQuestion) -> Verificati
     subject = VerifiedSeries(first.instrument, first.timeframe)
     try:
         goal = Basis("split", refetcher.today())
-        first_answer = refetcher.ask(name, first.span, goal)
-        other_answer = refetcher.ask(rival, first.span, goal, first_answer.actions)
+        ours = refetcher.ask(name, first.span, goal)
+        theirs = refetcher.ask(rival, first.span, goal, ours.actions)
     except DataError as error:
         comparison = Comparison(name, rival, "", first.span, error=str(error))
         return Verification(subject, (comparison,))
-    comparison = _compare((name, first_answer), (rival, other_answer), goal)
-    start = max(first_answer.span.start, other_answer.span.start)
+    span, actions = ours.span.clip(theirs.span), [*ours.actions, *theirs.actions]
+    terms = terms_between(ours.kind, theirs.kind, actions, adj_close=goal.as_of is not None)
+    days = span if ours.tells_actions and theirs.tells_actions else None
+    comparison = compare_sides((name, rival), (ours, theirs), terms, [span], goal, days)
+    start = max(ours.span.start, theirs.span.start)
     is_partial = len(grid.opens(Span(first.span.start, start))) > 0
     return Verification(subject, (replace(comparison, is_partial=is_partial),))
-
-
-def _compare(
-    one: tuple[str, VendorAnswer], other: tuple[str, VendorAnswer], goal: Basis
-) -> Comparison:
-    (name, ours), (rival, theirs) = one, other
-    span = ours.span.clip(theirs.span)
-    kinds = ours.kind, theirs.kind
-    actions = [*ours.actions, *theirs.actions]
-    terms = terms_between(*kinds, actions, adj_close=goal.as_of is not None)
-    compared = compare(ours.table.within(span), theirs.table.within(span), terms)
-    if ours.tells_actions and theirs.tells_actions:
-        differing = differing_actions(ours.actions, theirs.actions, (name, rival), span)
-        compared = compared.with_actions(differing)
-    notes = [*ours.remarks, *theirs.remarks, *kind_remarks(*kinds, name, rival)]
-    if not terms.volume:
-        notes.append(NO_VOLUMES)
-    return Comparison(
-        name, rival, "", span, compared, goal, "", tuple(notes), ours.requests + theirs.requests
-    )
 
 
 # --- one span fetched again from a vendor, and converted to a basis ----------------------------
 
 
 @dataclass(frozen=True)
-class VendorAnswer:
-    """The bars that a vendor currently sends for one span.
+class Side:
+    """One side of a comparison: stored bars, or those that a vendor currently sends for one span.
 
     Attributes:
         span: Requested span, limited to the vendor's history.
         table: Closed bars, converted to the requested basis.
         kind: Kind of the bars.
-        actions: Splits and dividends that the vendor sent.
+        actions: Splits and dividends, stored or sent by the vendor.
         tells_actions: Whether splits and dividends were requested, which requires a vendor that
             reports them.
         requests: Number of requests sent.
@@ -380,7 +363,7 @@ class VendorAnswer:
     kind: Kind
     actions: tuple[Action, ...] = ()
     tells_actions: bool = False
-    requests: int = 1
+    requests: int = 0
     remarks: tuple[str, ...] = ()
 
 
@@ -413,7 +396,7 @@ class Refetcher:
         others: Sequence[Action] = (),
         *,
         with_actions: bool = True,
-    ) -> VendorAnswer:
+    ) -> Side:
         """Query ``vendor`` for ``span`` and convert its closed bars to the basis ``goal``.
 
         ``others`` are splits and dividends from other vendors; the vendor's own take precedence. If
@@ -452,9 +435,7 @@ class Refetcher:
         has_actions = (
             with_actions and candidate.tells_actions and goal.as_of is not None and len(table) > 0
         )
-        return VendorAnswer(
-            within, table, fetched.kind, actions, has_actions, requests, tuple(notes)
-        )
+        return Side(within, table, fetched.kind, actions, has_actions, requests, tuple(notes))
 
     def actions(self, vendor: str, start: int) -> tuple[Action, ...] | None:
         """Return the splits and dividends that ``vendor`` reports for the days since ``start``.
@@ -569,6 +550,36 @@ def terms_between(
     )
 
 
+def compare_sides(
+    names: tuple[str, str],
+    sides: tuple[Side, Side],
+    terms: ComparisonTerms,
+    spans: Sequence[Span],
+    goal: Basis,
+    days: Span | None = None,
+    lane: str = "",
+) -> Comparison:
+    """Compare two sides' bars: the one comparison behind all commands.
+
+    Args:
+        names, sides: Names of the sides, and their bars in the basis ``goal``.
+        terms: Tolerances, and what is compared.
+        spans: Ascending spans in which bars are compared.
+        goal: Basis of both sides' prices.
+        days: Days whose splits and dividends are compared as well; None means none.
+        lane: Name of the series' folder if one side is stored.
+    """
+    ours, theirs = sides
+    compared = compare(_cut(ours.table, spans), _cut(theirs.table, spans), terms)
+    if days is not None:
+        differing = differing_actions(ours.actions, theirs.actions, names, days)
+        compared = compared.with_actions(differing)
+    remarks = (*ours.remarks, *theirs.remarks, *kind_remarks(ours.kind, theirs.kind, *names))
+    remarks += () if terms.volume else (NO_VOLUMES,)
+    span, requests = Span(spans[0].start, spans[-1].end), ours.requests + theirs.requests
+    return Comparison(*names, lane, span, compared, goal, "", remarks, requests)
+
+
 # Prices converted to another date may be rounded differently. Without splits and dividends they are
 # equal to the last bit.
 _REBASED = 1e-6
@@ -630,13 +641,10 @@ class StoredBars:
                 :meth:`Refetcher.ask`.
         """
         view = self._store.view(key)
-        entries = view.coverage.within(span).opened()
-        query = replace(self._query, span=span, adjustment=_adjustment(key, entries), provider=None)
-        stored = self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
-        goal = Basis(stored.facts.get("adjustment", query.adjustment), stored.as_of)
-        book, grid = self._book(), self.grid_of(view)
+        query, stored, goal = self._stored(key, span, view.coverage.within(span).opened())
+        book = self._book()
         actions = book.for_bars_of(key.action_key).actions
-        refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
+        refetcher = self._refetcher(query, self.grid_of(view))
         today = refetcher.today()
         # An action on the first day does not affect these bars; today's may be reported later.
         end = 0 if today is None else day_ms(today)
@@ -654,12 +662,11 @@ class StoredBars:
                 provider=vendor,
                 symbol=key.symbol,
             )
-        terms = terms_between(
-            stored.kind, answer.kind, [*actions, *answer.actions], adj_close=False
-        )
-        ours, theirs = stored.table.within(answer.span), answer.table.within(answer.span)
-        compared = compare(ours, theirs, terms)
-        notes = answer.remarks if terms.volume else (*answer.remarks, NO_VOLUMES)
+        both = [*actions, *answer.actions]
+        terms = terms_between(stored.kind, answer.kind, both, adj_close=False)
+        names, sides = (CACHE, vendor), (stored, answer)
+        comparison = compare_sides(names, sides, terms, [answer.span], goal, lane=key.folder)
+        compared, remarks = comparison.compared or RowComparison(0, 0, ()), comparison.remarks
         confirmed = compared.equal
         if today is not None and confirmed:
             if answer.tells_actions:
@@ -667,8 +674,8 @@ class StoredBars:
             elif vendor_actions is None:
                 vendor_actions = refetcher.actions(vendor, span.start)
             if vendor_actions is None:
-                confirmed, notes = 0, (*notes, UNTOLD.format(vendor))
-            since_actions, sides = vendor_actions or (), (CACHE, vendor)
+                confirmed, remarks = 0, (*remarks, UNTOLD.format(vendor))
+            since_actions = vendor_actions or ()
             if missing and missing[0].start > days.start:  # no vendor was queried for later ones
                 days = Span(days.start, missing[0].start)
             elif missing:  # nor for any, and only raw prices depend on splits
@@ -676,27 +683,38 @@ class StoredBars:
                 since_actions = tuple(a for a in since_actions if is_raw and a.type == "split")
             odd = None
             if vendor_actions is not None:
-                odd = differing_actions(actions, since_actions, sides, days)
+                odd = differing_actions(actions, since_actions, names, days)
             if odd is not None:
-                since = Span(odd.last_ms, max(span.end, odd.last_ms))
-                confirmed = compare(ours.within(since), theirs.within(since), terms).equal
+                start = max(odd.last_ms, answer.span.start)
+                since = Span(start, max(answer.span.end, start))
+                confirmed = compare(
+                    stored.table.within(since), answer.table.within(since), terms
+                ).equal
                 compared = compared.with_actions(odd)
-        provider = self._provider(key, span)
-        return Comparison(
-            CACHE,
-            vendor,
-            key.folder,
-            span,
-            compared,
-            goal,
-            "",
-            notes,
-            answer.requests,
-            provider,
-            confirmed,
-            vendor_actions,
-            _begins_before(stored.table, answer.span),
+        return replace(
+            comparison,
+            span=span,
+            compared=compared,
+            remarks=remarks,
+            provider=self._provider(key, span),
+            confirmed=confirmed,
+            actions=vendor_actions,
+            is_partial=_begins_before(stored.table, answer.span),
         )
+
+    def _stored(
+        self, key: SeriesKey, span: Span, entries: Iterable[Covered]
+    ) -> tuple[BarsQuery, Side, Basis]:
+        """Return the stored bars in a span as one side, with their query and their basis."""
+        adjustment = _adjustment(key, entries)
+        query = replace(self._query, span=span, adjustment=adjustment, provider=None)
+        stored = self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
+        goal = Basis(stored.facts.get("adjustment", adjustment), stored.as_of)
+        actions = tuple(self._book().actions)
+        return query, Side(span, stored.table, stored.kind, actions), goal
+
+    def _refetcher(self, query: BarsQuery, grid: BarGrid) -> Refetcher:
+        return Refetcher(self._services.selector, self._services.clock, query, grid)
 
     def grid_of(self, view: SeriesView) -> BarGrid:
         """Return the time grid of a lane's bars."""
@@ -777,13 +795,9 @@ class StoredBars:
         newer: Span,
     ) -> Comparison:
         vendor, span = origin
-        adjustment = _adjustment(key, mine)
-        query = replace(self._query, span=span, adjustment=adjustment, provider=None)
-        stored = self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
-        goal = Basis(stored.facts.get("adjustment", adjustment), stored.as_of)
-        actions = self._book().actions
-        refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
-        answer = refetcher.ask(vendor, span, goal, actions)
+        query, stored, goal = self._stored(key, span, mine)
+        refetcher = self._refetcher(query, grid)
+        answer = refetcher.ask(vendor, span, goal, stored.actions)
         spans = [s.clip(answer.span) for s in coalesce([*(entry.span for entry in mine), newer])]
         spans = [s for s in spans if not s.is_empty] or [answer.span]
         now_ms = self._services.clock.now_ms()
@@ -793,28 +807,15 @@ class StoredBars:
         terms = ComparisonTerms(
             _REBASED if goal.as_of else 0.0,
             unsettled=[*late, newer],
-            actions=[*actions, *answer.actions],
+            actions=[*stored.actions, *answer.actions],
             adj_close=goal.as_of is not None and goal.as_of == refetcher.today(),
         )
-        compared = compare(_cut(stored.table, spans), _cut(answer.table, spans), terms)
+        days = self._days_of_actions(spans) if answer.tells_actions else None
+        names, sides = (CACHE, vendor), (stored, answer)
+        comparison = compare_sides(names, sides, terms, spans, goal, days, key.folder)
         own = _cut(stored.table, coalesce(entry.span for entry in mine))
-        if answer.tells_actions:
-            differing = self._differing_actions(actions, answer.actions, vendor, spans)
-            compared = compared.with_actions(differing)
-        notes = (*answer.remarks, *kind_remarks(stored.kind, answer.kind, CACHE, vendor))
-        return Comparison(
-            CACHE,
-            vendor,
-            key.folder,
-            Span(spans[0].start, spans[-1].end),
-            compared,
-            goal,
-            "",
-            notes,
-            answer.requests,
-            self._provider(key, span),
-            is_partial=_begins_before(own, answer.span),
-        )
+        is_partial = _begins_before(own, answer.span)
+        return replace(comparison, provider=self._provider(key, span), is_partial=is_partial)
 
     def _provider(self, key: SeriesKey, span: Span) -> str | None:
         """Return the vendor that a query must name to read from a lane; empty if none need be named.
@@ -825,19 +826,14 @@ class StoredBars:
         question = self._services.client.question_for(key, *bounds)
         return None if question is None else question.provider or ""
 
-    def _differing_actions(
-        self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]
-    ) -> Difference | None:
-        """Return the difference between the stored splits and dividends and the vendor's, or None.
-
-        The result is also None if the stored ones do not cover all days in ``spans``.
-        """
+    def _days_of_actions(self, spans: Sequence[Span]) -> Span | None:
+        """Return the days of ``spans`` if all their splits and dividends are stored, else None."""
         # An action on the first day does not affect these bars, and need not be stored.
         first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)
         days = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
         if days.is_empty or not self._store.actions(self._query.instrument.symbol).covers(days):
             return None
-        return differing_actions(ours, theirs, (CACHE, vendor), days)
+        return days
 
     def _book(self) -> ActionBook:
         """Return the stored splits and dividends; empty if their file is damaged."""

@@ -33,6 +33,8 @@ _ADVICE = {
 _LACKS = "`onetape gaps {}` shows which bars are missing, and when vendors are queried again"
 _WRONG = "`onetape validate {}` shows which bars are wrong, and how to repair them"
 _DOUBTS = "`onetape fetch {}` says what is not certain"
+# Begins the note on a series whose faults the user has accepted.
+ACCEPTED = "accepted: "
 _ENDED = "said once; record a rename with `onetape symbols import`, or leave the symbol out"
 _IN_DOUBT = (
     "no bar is missing, but something is not certain, such as the latest splits and dividends"
@@ -57,7 +59,8 @@ class SeriesResult:
             a substitute answered, or a doubt about its bars.
         ended: Start of the time without bars, because the symbol has ended or been renamed; empty if
             the series goes on.
-        note: Sentence about that end, if this run was the first to see it; otherwise empty.
+        note: Sentence about that end, if this run was the first to see it, or about faults that the
+            user has accepted; otherwise empty.
         unanswered: Reason why the vendors did not answer for a part of the series, even if a
             substitute (another kind of bars) filled in; empty if they answered for all parts.
         score: Worst quality score of the bars fetched now; None if there were none.
@@ -282,7 +285,7 @@ def _step(first: SeriesResult) -> str:
     """Return the advice for a group; ``first`` is the result of the group's first series."""
     if first.ok:
         if first.complete:
-            return _ENDED
+            return "" if first.note.startswith(ACCEPTED) else _ENDED
         advice = _WRONG if first.wrong else _LACKS if first.gaps else _DOUBTS
         return advice.format(f"{first.symbol} {first.timeframe}")
     return _ADVICE.get(first.reason) or first.next_step

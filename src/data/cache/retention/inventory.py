@@ -414,8 +414,9 @@ class Inventory:
     ) -> None:
         """Add the numbers of bars confirmed or contradicted by valid comparisons with a second vendor."""
         try:
-            confirmations = load(documents[CONFIRMED], key) if CONFIRMED in documents else []
-            standing = [old for old in confirmations if old.is_valid(self._disk, path, states)]
+            data = documents.get(CONFIRMED)
+            known = load(data, key).stretches if data is not None else []
+            standing = [old for old in known if old.is_valid(self._disk, path, states)]
         except (FormatVersionError, StorageError):
             return
         entry.confirmed, entry.contradicted, entry.compared_ms = tallied(standing)

@@ -66,6 +66,10 @@ class QualityFinding:
         cause: Specific cause of the defect, as listed with its published precision; the check's
             name if the check has only one cause.
         wrong: Timestamps of the rows that are wrong, if these are not the ones in ``stamps``.
+        id: Identifier by which a user can accept the finding; stays the same when other bars arrive.
+            Empty if the bars are not stored.
+        accepted: Keys ``by``, ``at`` (ISO, UTC) and ``reason`` of the user's acceptance; empty if
+            the finding is not accepted, or if its bars have changed since.
     """
 
     check: str
@@ -77,6 +81,8 @@ class QualityFinding:
     repairs: tuple[Repair, ...] = ()
     cause: str = ""
     wrong: Stamps | None = None
+    id: str = ""
+    accepted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> Stamps:
@@ -102,7 +108,13 @@ class QualityFinding:
     def text(self) -> str:
         """One-line summary: the check and its measurement."""
         cause = " (cause certain)" if self.certain else ""
-        return f"{self.check}{cause}: {self.evidence}"
+        return f"{self.check}{cause}: {self.evidence}{self._acceptance()}"
+
+    def _acceptance(self) -> str:
+        if not self.accepted:
+            return ""
+        text = "; accepted by {by} on {at:.10}".format(**self.accepted)
+        return f"{text}: {self.accepted['reason']}" if self.accepted["reason"] else text
 
     def as_dict(self) -> dict[str, Any]:
         """Return the finding as a JSON-compatible dictionary."""
@@ -119,6 +131,8 @@ class QualityFinding:
             "next_step": self.next_step,
             "certain": self.certain,
             "repairs": [repair.as_dict() for repair in self.repairs],
+            "id": self.id,
+            "accepted": dict(self.accepted) or None,
         }
 
 
@@ -158,6 +172,10 @@ class QualityReport(InLines):
         """Return the findings with this severity or a higher one."""
         least = SEVERITIES.index(severity)
         return tuple(f for f in self.findings if SEVERITIES.index(f.severity) >= least)
+
+    def not_accepted(self, severity: Severity) -> tuple[QualityFinding, ...]:
+        """Return the findings with this severity or a higher one that the user has not accepted."""
+        return tuple(finding for finding in self.at_least(severity) if not finding.accepted)
 
     @property
     def title(self) -> str:

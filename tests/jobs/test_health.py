@@ -19,8 +19,9 @@ from src.data.clock import ManualClock, SystemClock
 from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
 from src.data.errors import install_line
-from src.data.jobs import checkup as module
-from src.data.jobs.checkup import Check, checkup
+from src.data.jobs import health as module
+from src.data.jobs.checks import Check, note
+from src.data.jobs.health import checkup
 from src.data.net.reach import ReachResult
 from src.data.net.sender_pool import Senders
 from src.data.runtime.resources import Memory
@@ -41,7 +42,7 @@ def test_a_checkup_covers_every_section_and_requests_no_bars(
     vendors.skew_date((SystemClock().now_ms() - vendors.clock.now_ms()) / 1000)
     checks = checkup(tmp_path / "cache", rules)
     assert list(dict.fromkeys(check.section for check in checks)) == SECTIONS
-    assert [c for c in checks if c.ok is False] == []
+    assert [c for c in checks if c.level == "fault"] == []
     assert {entry.path for entry in vendors.log()} == {"/"}, "one connection each, no bars"
     assert vendors.count() == 3
     assert not (tmp_path / "cache").exists()
@@ -52,7 +53,10 @@ def test_a_checkup_without_network_sends_no_request(
 ) -> None:
     checks = checkup(tmp_path / "cache", rules, network=False)
     assert vendors.count() == 0
-    assert found(checks, "yahoo", "vendors").said == "usable; its network connection was not tested"
+    assert (
+        found(checks, "yahoo", "vendors").sentence
+        == "usable; its network connection was not tested; 60 of 60 a minute left"
+    )
 
 
 def test_a_checkup_names_a_vendor_that_refuses_the_region(
@@ -61,8 +65,8 @@ def test_a_checkup_names_a_vendor_that_refuses_the_region(
     refused = ReachResult(0.1, "it does not serve this region (HTTP 451)")
     monkeypatch.setattr(module, "reach_all", lambda doors: dict.fromkeys(doors, refused))
     check = found(checkup(tmp_path / "cache", rules), "binance", "vendors")
-    assert (check.ok, check.said) == (False, refused.refusal)
-    assert "providers.binance.base_url" in check.advice
+    assert (check.level, check.sentence) == ("fault", refused.refusal)
+    assert "providers.binance.base_url" in check.remedy
 
 
 @pytest.mark.parametrize("up", [None, "coingecko"])
@@ -79,40 +83,40 @@ def test_one_cause_for_which_no_vendor_can_be_reached_is_one_fault(
     rules.write_text("version: 1\n")
     monkeypatch.setattr(module, "reach_all", unresolved)
     checks = checkup(tmp_path / "cache", rules)
-    failed = [check.topic for check in checks if check.ok is False]
+    failed = [check.topic for check in checks if check.level == "fault"]
     assert failed == (["binance", "yahoo"] if up else ["network"])
-    assert found(checks, "yahoo", "vendors").said.endswith("cannot be resolved")
+    assert found(checks, "yahoo", "vendors").sentence.endswith("cannot be resolved")
 
 
 def test_the_variable_of_the_state_folder_is_named_only_if_it_is_set(
     rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONETAPE_STATE_DIR", str(tmp_path / "state"))
-    said = found(checkup(tmp_path / "cache", rules, network=False), "state").said
+    said = found(checkup(tmp_path / "cache", rules, network=False), "state").sentence
     assert said.startswith(f"{tmp_path / 'state'} (set by ONETAPE_STATE_DIR)")
     monkeypatch.delenv("ONETAPE_STATE_DIR")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    said = found(checkup(tmp_path / "cache", rules, network=False), "state").said
+    said = found(checkup(tmp_path / "cache", rules, network=False), "state").sentence
     assert said.startswith(f"{tmp_path / 'onetape'} (from the user's state folder)")
 
 
 @pytest.mark.parametrize(
-    ("off", "ok", "said"),
+    ("off", "level", "said"),
     [
-        (20, True, "agrees with the vendors' clocks"),
-        (-7200, False, "ahead of the vendors' clocks"),
-        (7200, False, "behind the vendors' clocks"),
-        (None, None, "no vendor was contacted, so this machine's clock could not be checked"),
+        (20, "ok", "agrees with the vendors' clocks"),
+        (-7200, "fault", "ahead of the vendors' clocks"),
+        (7200, "fault", "behind the vendors' clocks"),
+        (None, "note", "no vendor was contacted, so this machine's clock could not be checked"),
     ],
 )
 def test_the_clock_is_compared_with_the_vendors_dates(
-    rules: Path, tmp_path: Path, vendors: VendorServer, off: int | None, ok: bool | None, said: str
+    rules: Path, tmp_path: Path, vendors: VendorServer, off: int | None, level: str, said: str
 ) -> None:
     now_s = (SystemClock().now_ms() - vendors.clock.now_ms()) / 1000
     vendors.skew_date(None if off is None else now_s + off)
     check = found(checkup(tmp_path / "cache", rules), "clock")
-    assert check.ok is ok
-    assert said in check.said
+    assert check.level == level
+    assert said in check.sentence
 
 
 def test_one_vendor_whose_date_is_old_does_not_make_the_clock_wrong(
@@ -124,7 +128,7 @@ def test_one_vendor_whose_date_is_old_does_not_make_the_clock_wrong(
         return {name: ReachResult(0.1, ahead_ms=off.get(name)) for name in doors}
 
     monkeypatch.setattr(module, "reach_all", reached)
-    assert found(checkup(tmp_path / "cache", rules), "clock").ok is True
+    assert found(checkup(tmp_path / "cache", rules), "clock").level == "ok"
 
 
 @pytest.mark.skipif(find_spec("ib_async") is None, reason="ib_async is not installed")
@@ -138,12 +142,15 @@ def test_a_checkup_reports_whether_a_gateway_answers(
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
         monkeypatch.setenv("IBKR_PORT", str(port))
-        assert ibkr().ok and ibkr().said.startswith("reached in")
+        assert ibkr().level == "ok" and ibkr().sentence.startswith("reached in")
     check = ibkr()
-    assert (check.ok, check.said.split(": ")[0]) == (None, f"nothing answers at 127.0.0.1:{port}")
-    assert "start the gateway" in check.advice
+    assert (check.level, check.sentence.split(": ")[0]) == (
+        "note",
+        f"nothing answers at 127.0.0.1:{port}",
+    )
+    assert "start the gateway" in check.remedy
     rules.write_text(rules.read_text() + "forex: {primary: ibkr}\n")
-    assert ibkr().ok is False, "the rules name the vendor, so its package is needed"
+    assert ibkr().level == "fault", "the rules name the vendor, so its package is needed"
 
 
 def test_a_nearly_full_disk_is_a_finding(
@@ -151,8 +158,8 @@ def test_a_nearly_full_disk_is_a_finding(
 ) -> None:
     monkeypatch.setattr(module, "free_bytes", lambda _: 20_000_000)
     check = found(checkup(tmp_path / "cache", rules, network=False), "cache")
-    assert check.ok is False
-    assert "only 20 MB free" in check.said
+    assert check.level == "fault"
+    assert "only 20 MB free" in check.sentence
 
 
 def test_a_checkup_names_folders_on_a_network_file_system(
@@ -167,7 +174,7 @@ def test_a_checkup_names_folders_on_a_network_file_system(
         )
         topics = [c for c in checkup(tmp_path / "cache", rules, network=False) if "disk" in c.topic]
         (check,) = topics
-        assert check.ok is None and f"network file system ({kind})" in check.said
+        assert check.level == "note" and f"network file system ({kind})" in check.sentence
         assert check.topic == ("state disk" if folder == state else "cache disk")
 
 
@@ -178,11 +185,11 @@ def test_a_cache_above_its_limit_is_a_finding(
     (tmp_path / "cache" / "some").write_bytes(b"0" * 5000)
     monkeypatch.setenv("CACHE_MAX_SIZE_GB", "0.000001")
     check = found(checkup(tmp_path / "cache", rules, network=False), "cache size")
-    assert check.ok is False
-    assert "CACHE_MAX_SIZE_GB" in check.advice
+    assert check.level == "fault"
+    assert "CACHE_MAX_SIZE_GB" in check.remedy
     monkeypatch.setenv("CACHE_MAX_SIZE_GB", "0")
     check = found(checkup(tmp_path / "cache", rules, network=False), "cache size")
-    assert (check.ok, check.said) == (True, "0.000 GB, no limit")
+    assert (check.level, check.sentence) == ("ok", "0.000 GB, no limit")
 
 
 def test_rules_that_need_a_missing_package_are_a_finding(
@@ -192,9 +199,9 @@ def test_rules_that_need_a_missing_package_are_a_finding(
     path = tmp_path / "rules.yaml"
     path.write_text("providers: {binance: {transport: sdk}}\n")
     check = found(checkup(tmp_path / "cache", path, network=False), "binance", "vendors")
-    assert check.ok is None
-    assert "python-binance" in check.said
-    assert install_line("binance") in check.advice
+    assert check.level == "note"
+    assert "python-binance" in check.sentence
+    assert install_line("binance") in check.remedy
 
 
 def test_a_checkup_without_a_home_folder_ends_with_that_finding(
@@ -205,8 +212,8 @@ def test_a_checkup_without_a_home_folder_ends_with_that_finding(
     monkeypatch.setenv("HOME", "nowhere")
     monkeypatch.chdir(tmp_path)
     checks = checkup(network=False)
-    assert checks[-1].ok is False
-    assert "no home folder" in checks[-1].said
+    assert checks[-1].level == "fault"
+    assert "no home folder" in checks[-1].sentence
 
 
 def test_keys_have_one_line_per_vendor(
@@ -216,22 +223,22 @@ def test_keys_have_one_line_per_vendor(
     monkeypatch.delenv("BINANCE_API_SECRET", raising=False)
     monkeypatch.delenv("BINANCE_SECRET", raising=False)
     keys = [c for c in checkup(tmp_path / "c", rules, network=False) if c.section == "keys"]
-    assert [(c.ok, c.said) for c in keys if "BINANCE" in c.said] == [
-        (True, "BINANCE_API_KEY set"), (None, "BINANCE_API_SECRET not set, and not needed"),
+    assert [(c.level, c.sentence) for c in keys if "BINANCE" in c.sentence] == [
+        ("ok", "BINANCE_API_KEY set"), ("note", "BINANCE_API_SECRET not set, and not needed"),
     ]  # fmt: skip
-    others = [c for c in keys if "BINANCE" not in c.said]
+    others = [c for c in keys if "BINANCE" not in c.sentence]
     assert others
-    assert all(c.ok is None and "not set" in c.said for c in others)
+    assert all(c.level == "note" and "not set" in c.sentence for c in others)
 
 
 def test_a_vendor_in_a_pause_is_a_finding(tmp_path: Path) -> None:
-    assert [c for c in checkup(tmp_path, network=False) if "paused" in c.said] == []
+    assert [c for c in checkup(tmp_path, network=False) if "paused" in c.sentence] == []
     Network(Senders(SystemClock(), state_dir=load_settings().state_dir)).limiter("binance").pause(
         600
     )
-    (check,) = [c for c in checkup(tmp_path, network=False) if "paused" in c.said]
-    assert (check.topic, check.ok) == ("binance", False)
-    assert check.advice.startswith("next request possible in 10 minutes (")
+    (check,) = [c for c in checkup(tmp_path, network=False) if "paused" in c.sentence]
+    assert (check.topic, check.level) == ("binance", "fault")
+    assert check.remedy.startswith("next request possible in 10 minutes (")
 
 
 def health(cache: Path, topic: str) -> Check:
@@ -243,29 +250,29 @@ def test_a_checkup_reports_freshness_and_stale_series_are_not_a_fault(
 ) -> None:
     monkeypatch.setattr(module, "SystemClock", lambda: clock)
     cache = tmp_path / "cache"
-    assert health(cache, "freshness") == Check("health", "freshness", None, "no series yet")
+    assert health(cache, "freshness") == note("health freshness", "no series yet")
     DataManager(cache, rules, clock=clock).get_ohlcv("BTCUSDT", "1h", "2024-06-11")
     check = health(cache, "freshness")
-    assert (check.ok, check.said) == (True, "1 series: 1 fresh, 0 behind")
+    assert (check.level, check.sentence) == ("ok", "1 series: 1 fresh, 0 behind")
     clock.advance(3600)
     check = health(cache, "freshness")
-    assert check.ok is None
-    assert check.said == "1 series: 0 fresh, 1 behind; BTCUSDT 1h lacks 1 bar"
-    assert "sync" in check.advice
+    assert check.level == "note"
+    assert check.sentence == "1 series: 0 fresh, 1 behind; BTCUSDT 1h lacks 1 bar"
+    assert "sync" in check.remedy
 
 
 def test_a_checkup_reports_quarantined_files(tmp_path: Path, rules: Path) -> None:
     folder = tmp_path / "ohlcv" / "AAPL" / "1d" / "_quarantine"
     folder.mkdir(parents=True)
     check = health(tmp_path, "integrity")
-    assert (check.ok, check.said) == (True, "0 bar files, nothing in quarantine")
+    assert (check.level, check.sentence) == ("ok", "0 bar files, nothing in quarantine")
     (folder / "2024.0123.csv.gz").write_bytes(b"odd")
     rows = b"timestamp,open,high,low,close,volume\n2023-05-01,1,1,1,1,1\n2023-05-02,1,1,1,1,1\n"
     (folder.parent / "2023.csv.gz").write_bytes(gzip.compress(rows))
     check = health(tmp_path, "integrity")
-    assert check.ok is None
-    assert check.said == "1 bar file, all read; 1 without metadata, 1 file in quarantine"
-    assert "_quarantine" in check.advice
+    assert check.level == "note"
+    assert check.sentence == "1 bar file, all read; 1 without metadata, 1 file in quarantine"
+    assert "_quarantine" in check.remedy
 
 
 DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
@@ -307,16 +314,16 @@ def damage(cache: Path, name: str) -> str:
 @pytest.mark.parametrize("name", DAMAGES)
 def test_integrity_is_not_ok_with_any_damage(name: str, filled: Path, clock: ManualClock) -> None:
     check = health(filled, "integrity")
-    assert (check.ok, check.said) == (True, "3 bar files, all read, nothing in quarantine")
+    assert (check.level, check.sentence) == ("ok", "3 bar files, all read, nothing in quarantine")
     assert UnifiedCache(filled, clock=clock).get_stats()["health"] == {
         "ok": True, "files_read": 3, "files_count": 3, "damaged_count": 0, "damage": [],
     }  # fmt: skip
     where = damage(filled, name)
     check = health(filled, "integrity")
-    assert check.ok is False
+    assert check.level == "fault"
     symbol = where.split("/")[1]
-    assert f"damaged: {symbol} " in check.said
-    assert "onetape cache repair" in check.advice
+    assert f"damaged: {symbol} " in check.sentence
+    assert "onetape cache repair" in check.remedy
     reported = UnifiedCache(filled, clock=clock).get_stats()["health"]
     assert (reported["ok"], reported["damaged_count"]) == (False, 1)
     assert reported["damage"][0].startswith(f"{symbol} ")
@@ -333,13 +340,16 @@ def test_integrity_covers_tables_and_fundamentals(
     reported = FundamentalsCache(filled, clock=clock).write_json("MSFT", "fmp", {"pe_ratio": 25.5})
     check = health(filled, "integrity")
     said = "3 bar files and 2 with tables and fundamentals, all read, nothing in quarantine"
-    assert (check.ok, check.said) == (True, said)
+    assert (check.level, check.sentence) == ("ok", said)
     path = filled / "funding_rate/BTCUSDT/8h/2024.csv.gz" if what == "table" else Path(reported)
     path.write_bytes(path.read_bytes()[:-10])
     os.utime(path, (1.7e9, 1.7e9))
     check = health(filled, "integrity")
-    assert check.ok is False
-    assert f"damaged: {'BTCUSDT 8h funding_rate 2024' if what == 'table' else 'MSFT'}" in check.said
+    assert check.level == "fault"
+    assert (
+        f"damaged: {'BTCUSDT 8h funding_rate 2024' if what == 'table' else 'MSFT'}"
+        in check.sentence
+    )
     state = cache.get_stats()["health"]
     assert (state["ok"], state["files_read"], state["damaged_count"]) == (
         False,
@@ -351,10 +361,10 @@ def test_integrity_covers_tables_and_fundamentals(
     assert cache.get("BTCUSDT", "8h", data_type="funding_rate") is None or what != "table"
     FundamentalsCache(filled, clock=clock).latest("MSFT")
     check = health(filled, "integrity")
-    assert check.ok is None
-    assert f"{2 if what == 'table' else 1} file" in check.said
-    assert "in quarantine" in check.said
-    assert "_quarantine" in check.advice
+    assert check.level == "note"
+    assert f"{2 if what == 'table' else 1} file" in check.sentence
+    assert "in quarantine" in check.sentence
+    assert "_quarantine" in check.remedy
 
 
 def test_bar_files_skipped_for_lack_of_time_are_not_reported_as_sound(
@@ -367,27 +377,27 @@ def test_bar_files_skipped_for_lack_of_time_are_not_reported_as_sound(
     for ms in range(2):
         monkeypatch.setattr(module, "SystemClock", lambda ms=ms: ManualClock(ms))
         check = health(filled, "integrity")
-        seen.add(check.ok)
-        assert check.said.startswith("3 bar files, 1 of them read in 0 s")
-        if check.ok is None:
-            assert check.advice == "`onetape doctor --full` reads all of them"
-    assert True not in seen
+        seen.add(check.level)
+        assert check.sentence.startswith("3 bar files, 1 of them read in 0 s")
+        if check.level == "note":
+            assert check.remedy == "`onetape doctor --full` reads all of them"
+    assert "ok" not in seen
     whole = found(checkup(filled, network=False, full=True), "integrity")
-    assert whole.ok is False
-    assert whole.said.startswith("3 bar files, all read")
+    assert whole.level == "fault"
+    assert whole.sentence.startswith("3 bar files, all read")
 
 
-@pytest.mark.parametrize("free, ok", [(9e9, True), (90e6, False), (None, True)])
+@pytest.mark.parametrize("free, level", [(9e9, "ok"), (90e6, "fault"), (None, "ok")])
 def test_little_memory_is_a_finding(
-    free: float | None, ok: bool, tmp_path: Path, rules: Path, monkeypatch: pytest.MonkeyPatch
+    free: float | None, level: str, tmp_path: Path, rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = None if free is None else int(free)
     monkeypatch.setattr(module, "memory", lambda: Memory(free=left))
     check = health(tmp_path / "cache", "memory")
-    assert check.ok is ok
-    assert bool(check.advice) is not ok
+    assert check.level == level
+    assert bool(check.remedy) is (level == "fault")
     said = {9e9: "9.0 GB left", 90e6: "0.1 GB left", None: "not reported by this system"}[free]
-    assert said in check.said
+    assert said in check.sentence
 
 
 def test_a_cache_above_its_limit_reports_refetchable_and_irreplaceable_sizes(
@@ -401,9 +411,9 @@ def test_a_cache_above_its_limit_reports_refetchable_and_irreplaceable_sizes(
     clock.advance(3600)
     monkeypatch.setenv("CACHE_MAX_SIZE_GB", "0.000001")
     check = found(checkup(cache, rules, network=False), "cache size")
-    assert check.ok is False
-    assert "could be fetched again; what must stay: handed in by a program" in check.said
-    assert check.advice.startswith("run `onetape cache clean`")
+    assert check.level == "fault"
+    assert "could be fetched again; what must stay: handed in by a program" in check.sentence
+    assert check.remedy.startswith("run `onetape cache clean`")
 
 
 @pytest.mark.parametrize("is_named", [False, True])
@@ -419,6 +429,6 @@ def test_a_rules_file_found_by_itself_that_sends_a_key_to_localhost_is_reported(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TIINGO_API_KEY", "c4nary-k3y-of-tiingo")
     checks = checkup(tmp_path / "cache", path if is_named else None, network=False)
-    said = [(c.topic, c.ok, c.said) for c in checks if "127.0.0.1" in c.said]
+    said = [(c.topic, c.level, c.sentence) for c in checks if "127.0.0.1" in c.sentence]
     expected = f"TIINGO_API_KEY is sent to 127.0.0.1:8123, as set in {path}"
-    assert said == ([] if is_named else [("tiingo", None, expected)])
+    assert said == ([] if is_named else [("tiingo", "note", expected)])

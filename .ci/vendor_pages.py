@@ -1,0 +1,183 @@
+"""The pages about vendors, made of what the vendors' files declare; see ``pages.py``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from onetape.data.config.rules_file import packaged_rules
+from onetape.data.jobs.matrix import (
+    BOUNDS,
+    KIND_COLUMNS,
+    ServedRow,
+    bounds_table,
+    kinds_table,
+    served,
+)
+from onetape.data.model.capabilities import Limits
+from onetape.data.vendors.factory import downloader_class
+from onetape.data.vendors.fundamentals_table import table_of
+from onetape.data.vendors.registry import FAMILIES, SERVED, is_sample, row_of
+
+_HEAD = """# What each vendor serves
+
+Look up what each vendor serves, by timeframe. For your installation, with its keys, its rules and the
+vendors of [other packages](adding-a-provider.md), run `onetape providers --matrix`. `make docs` generates
+this page from what the vendors' files declare.
+
+In the table, a *page* is the largest number of bars that one request returns, and *depth* is how
+far back the bars reach. A closed bar that may still change is *provisional* until it has settled;
+it is then fetched again. The *forming bar* is the bar that has not closed yet; it is never cached,
+whether or not the vendor sends it. The last column shows whether `session="extended"` is available.
+"""
+
+
+def providers_page() -> str:
+    """Return the page about this package's vendors, generated from their declarations."""
+    classes = [downloader_class(name) for name in SERVED]
+    entries = [entry for cls in classes for entry in served(cls.name, cls.capabilities)]
+    vendors = [
+        [
+            f"[{cls.name}](vendors/{cls.name}.md)",
+            cls.display_name,
+            ", ".join(cls.aliases) or "-",
+            _keys(cls),
+            _limits(cls.limits),
+        ]
+        for cls in classes
+    ]
+    parts = [
+        _HEAD,
+        _table(BOUNDS, bounds_table(entries)),
+        "## Kinds of bars\n\nBars of different kinds are never mixed. `-` stands for a property that is "
+        "unknown until the first request.\n",
+        _table(KIND_COLUMNS, kinds_table(entries)),
+        _order(),
+        "## Names, keys and limits\n\nThe limits apply unless the rules set others.\n",
+        _table(("vendor", "title", "other names", "keys", "limits"), vendors),
+    ]
+    return "\n".join(parts)
+
+
+def vendor_page(name: str) -> str:
+    """Return the page about one vendor of this package, generated from its declarations.
+
+    Args:
+        name: One of :data:`~onetape.data.vendors.registry.SERVED`.
+    """
+    cls = downloader_class(name)
+    entries = served(name, cls.capabilities)
+    intro = _paragraphs(import_module(cls.__module__).__doc__) + _paragraphs(cls.__doc__)
+    parts = [f"# {cls.display_name}\n", *(f"{text}\n" for text in intro), _calls(name, entries)]
+    parts.append(_table(("", ""), _facts(name, cls)))
+    if entries:
+        parts += [
+            "## Bars\n\nThe columns are explained under [what each vendor serves](../providers.md), "
+            "the terms in the [glossary](../glossary.md).\n",
+            _table(BOUNDS[1:], [row[1:] for row in bounds_table(entries)]),
+            _table(KIND_COLUMNS[1:], [row[1:] for row in kinds_table(entries)]),
+        ]
+    row, more = row_of(name), ""
+    if row.of_files:
+        more = "More: [your own files](../own-files.md). "
+    elif row.is_family:
+        more = "More: [SDKs are carriers](../decisions.md#sdks-are-carriers). "
+    parts.append(
+        f"{more}`make docs` generates this page from what the vendor's files declare. All vendors: "
+        "[vendors and their order](../vendors.md).\n"
+    )
+    return "\n".join(parts)
+
+
+# An example symbol for each asset class.
+_SYMBOLS = {"stock": "AAPL", "crypto": "BTCUSDT", "forex": "EURUSD=X", "index": "^VIX"}
+
+
+def _calls(name: str, entries: Sequence[ServedRow]) -> str:
+    vendor = f"{name}:kraken" if name in FAMILIES else name
+    classes = {asset_class for entry in entries for asset_class in entry.kinds}
+    symbol = next((text for served, text in _SYMBOLS.items() if served in classes), "BTCUSDT")
+    labels = [entry.timeframe for entry in entries]
+    timeframe = "1d" if "1d" in labels or not labels else labels[-1]
+    span = "--start 2012-01-03 --end 2012-01-31" if is_sample(name) else "--bars 20"
+    return f"""```sh
+onetape fetch {symbol} {timeframe} {span} --provider {vendor}
+onetape providers {vendor}      # its keys, limits and state on your machine
+```
+"""
+
+
+def _facts(name: str, cls: Any) -> list[list[str]]:
+    row, table = row_of(name), table_of(name)
+    orders = {rule: order.vendors for rule, order in packaged_rules().rules.items()}
+    positions = [
+        f"{rule} ({vendors.index(name) + 1} of {len(vendors)})"
+        for rule, vendors in orders.items()
+        if name in vendors
+    ]
+    fields = ", ".join(sorted(table.types)) if table else row.no_fundamentals or "none"
+    live = "streams bars" if row.stream else "polled as bars close"
+    return [
+        ["`provider=`", ", ".join(f"`{text}`" for text in (name, *cls.aliases))],
+        ["keys", _keys(cls)],
+        ["extra", f"`{name}`: {row.distribution} {row.package_use}" if row.package else "none"],
+        ["limits", _limits(cls.limits)],
+        ["in the packaged rules", ", ".join(positions) or "none: only for calls that name it"],
+        ["[fundamentals](../fundamentals.md)", fields],
+        ["[live](../live-feeds.md)", "none" if is_sample(name) else live],
+        ["[symbols by name](../search.md)", "searched" if row.search else "not searched"],
+    ]
+
+
+def _paragraphs(docstring: str | None) -> list[str]:
+    """Return the paragraphs of a docstring before its first section, as Markdown."""
+    text = re.split(
+        r"^(?:Args|Attributes|Raises|Returns):$",
+        inspect.cleandoc(docstring or ""),
+        maxsplit=1,
+        flags=re.MULTILINE,
+    )[0]
+    text = re.sub(r":\w+:`~?([\w.]+)`", lambda role: f"`{role[1].rpartition('.')[2]}`", text)
+    return [paragraph.replace("``", "`") for paragraph in text.strip().split("\n\n") if paragraph]
+
+
+def _order() -> str:
+    """Return the page's section about the vendors in the packaged rules, and the call that lists them."""
+    rules = packaged_rules().rules
+    rows = [[name, ", ".join(rule.vendors)] for name, rule in rules.items()]
+    share, coin = (rules[name].vendors for name in ("stock_intraday", "crypto"))
+    return f"""## Order of the vendors
+
+{_table(("rule", "vendors of the packaged rules, in order"), rows)}
+If all keys are set, `ProviderSelector().get_provider_with_failover("AAPL", "5m")` returns
+`{json.dumps(share)}`, and
+`get_provider_with_failover("BTCUSDT", "1h")` returns `{json.dumps(coin)}`.
+Vendors whose key is not set are left out: if no key is set, the first call returns `["yahoo"]`.
+
+Older documentation of this call shows the lists without Yahoo, which needs no key and comes last so that a
+fresh installation works. Nothing is added to the vendors in your own rules file.
+"""
+
+
+def _keys(cls: Any) -> str:
+    keys = " ".join(f"`{s if isinstance(s, str) else s[0]}`" for s in cls.secrets)
+    return (keys if cls.requires_api_key else f"{keys} (optional)") if keys else "none"
+
+
+def _limits(limits: Limits) -> str:
+    counts = {
+        "a second": limits.per_second,
+        "a minute": limits.per_minute,
+        "a day": limits.per_day,
+        "a month": limits.per_month,
+    }
+    return ", ".join(f"{count:g} {time}" for time, count in counts.items() if count) or "none"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
