@@ -451,9 +451,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_run_of_missing_bars_far_longer_than_usual_for_a_sparse_vendor_is_a_hole": 1,
         "test_bars_of_vendors_that_all_lack_too_many_are_combined_and_marked_suspect": 1,
     },
-    "tests/e2e/test_identity.py": {
-        "test_twenty_equal_common_bars_prove_that_two_vendors_mean_the_same_coin": 1,
-    },
     "tests/e2e/test_conformance_kit.py": {
         "test_our_own_downloaders_pass_the_examination_of_the_kit": 1,
     },

@@ -25,7 +25,6 @@ from src.data.vendors.factory import downloader_for
 from tests.cache.counts import FULL
 from tests.effort import calls_of
 from tests.vendor_server import Fault, VendorServer
-from tests.vendor_server.listings import Listing
 
 from .fresh import Fresh
 from .oracle import ms
@@ -359,26 +358,6 @@ def test_a_plan_names_an_open_circuit_and_counts_the_next_vendor(
     assert "AuthenticationError" in plan.health[0].reason
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-10")
     assert (vendors.count(), len(twin.asked)) == (asked, before + 1)
-
-
-def test_a_plan_counts_a_comparison_with_a_vendor_as_a_second_request(
-    manager: DataManager, vendors: VendorServer
-) -> None:
-    """Yahoo's coin is that of Binance if its bars agree with the stored ones."""
-    vendors.truth.add(Listing("WIFUSDT", "crypto", 2.5, decimals=4, currency="USDT"))
-    vendors.truth.change("WIFUSDT", spellings={"yahoo": "WIF-USD"})
-    manager.get_ohlcv("WIFUSDT", "1d", "2024-04-01", "2024-04-25", strict=True)
-    vendors.fault("binance", Fault.status(401))
-    manager.get_ohlcv("BTCUSDT", "1d", "2024-06-01", "2024-06-02")  # opens its circuit
-    plan = manager.plan("WIFUSDT", "1d", "2024-06-01", "2024-06-10")
-    vendors.clear_log()
-    manager.get_ohlcv("WIFUSDT", "1d", "2024-06-01", "2024-06-10")
-    assert plan.requests == vendors.count() == 2
-    steps = [(step.vendor, step.requests) for step in plan.steps]
-    assert steps == [("binance", 0), ("yahoo", 1), ("yahoo", 1)]
-    assert "1d bars: yahoo 1 request" in str(plan), (
-        "the compared bars do not include the forming one"
-    )
 
 
 def test_a_plan_names_a_limit_that_is_used_up(
