@@ -24,7 +24,7 @@ from src.data.calendars.grid import BarGrid
 from src.data.errors import QualityError
 from src.data.model.bars import Bar, inside
 from src.data.model.capabilities import Fetched
-from src.data.model.coverage import Coverage, Covered, VendorDay
+from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS
 from src.data.model.kind import Basis, Kind
 from src.data.model.reasons import (
@@ -174,14 +174,9 @@ def random_case(pick: Callable[[Sequence[Any]], Any]) -> Case:
             fetched.settle_ms,
             pick([None, None, None, Suspicion("a split nearby", now + DAY_MS)]),
             pick([True, False]),
-            pick([(), (_lacked(Span(stamps[2], stamps[4])),)]),
             pick([None, stamps[4], stamps[-1]]),
         ),
     )
-
-
-def _lacked(span: Span) -> VendorDay:
-    return VendorDay("acme", "XNYS", "30m", "2024-06-03", span, "missing", 9, 8)
 
 
 def order(case: Case, commit: Commit, stamp: int) -> Iterator[tuple[str, str, int | None]]:

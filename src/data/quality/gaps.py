@@ -285,14 +285,8 @@ class _Classifier:
             return
         for span, day in outages:
             if bars := self._bars(span):
-                then = f"the other vendors are queried first for that day; {gap.next_step}"
                 yield replace(
-                    gap,
-                    span=span,
-                    gap_class="vendor_outage",
-                    bars=bars,
-                    evidence=str(day),
-                    next_step=then,
+                    gap, span=span, gap_class="vendor_outage", bars=bars, evidence=str(day)
                 )
         for span in subtract([gap.span], [span for span, _ in outages]):
             if bars := self._bars(span):

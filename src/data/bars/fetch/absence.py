@@ -95,7 +95,6 @@ def record_absence(
         now_ms=now,
         expiry=request.expiry,
         settle_ms=request.settle_ms,
-        vendor_days=series.vendor_days,
         last_ms=series.view().last,
     )
     marks = [

@@ -24,7 +24,6 @@ from ...model.coverage import (
     Covered,
     State,
     Stretches,
-    VendorDay,
     spread,
 )
 from ...model.edges import Edges, difference, edges_of, meets, merged, spans_of
@@ -152,8 +151,6 @@ class CommitContext:
         settle_ms: Time after an intraday bar closes during which it may still change, in
             milliseconds.
         is_refresh: Whether the purpose of the fetch was to replace stored bars.
-        vendor_days: Sessions for which a vendor lacks bars for most of its symbols; holes in them
-            are never trusted.
         last_ms: Timestamp of the last bar in the series, including this answer; None if the series
             has no bars. An empty span after it is not a hole between bars, even if several vendors
             report it repeatedly.
@@ -166,7 +163,6 @@ class CommitContext:
     settle_ms: int
     doubt: Suspicion | None = None
     is_refresh: bool = False
-    vendor_days: Sequence[VendorDay] = ()
     last_ms: int | None = None
 
     def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
@@ -189,7 +185,6 @@ class CommitContext:
         edges = np.concatenate([new, difference(holes, new)]) if len(reported) else holes
         is_reported = np.arange(len(edges)) >= len(new)
         again = is_reported | ~self.grid.expects(edges)
-        again &= ~meets(edges, edges_of(self._lacked_spans))
         expires = self.expiry.of_holes(edges[:, 1], self.now_ms, again)
         if self.last_ms is not None:
             recent = self.now_ms + self.expiry.recent_ms
@@ -203,10 +198,6 @@ class CommitContext:
         for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
             expires[at] = self._settles_at(Span(*edges[at].tolist())) or expires[at]
         return expires
-
-    @cached_property
-    def _lacked_spans(self) -> list[Span]:
-        return coalesce(day.span for day in self.vendor_days)
 
     @cached_property
     def _settled_before(self) -> int:

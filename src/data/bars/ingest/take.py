@@ -464,7 +464,6 @@ def _complete_commit(
         settle_ms=fetched.settle_ms,
         doubt=received.clock_doubt or doubt,
         is_refresh=request.query.refresh,
-        vendor_days=series.vendor_days,
         last_ms=max(lasts, default=None),
     )
     commit = build_commit(fetched, judged, stored, context)

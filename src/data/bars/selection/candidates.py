@@ -18,13 +18,13 @@ from ...errors import (
 )
 from ...model.actions import Action
 from ...model.capabilities import Capabilities, Fetched, FetchQuery
-from ...model.coverage import Covered, VendorDay
+from ...model.coverage import Covered
 from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.kind import Adjustment, Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey, folder_lane, lane_beside, lane_of
-from ...model.span import Span, intersect, subtract
+from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Lister, is_proved, named_at, names_an_exchange
 from ...vendors.registry import family_of, is_of_files, is_sample
@@ -219,22 +219,6 @@ class LaneRoute:
     candidates: tuple[Candidate, ...]
     kind: Kind
     reporters: tuple[Candidate, ...] = ()
-
-    def by_days(
-        self, lacking: Sequence[VendorDay], spans: Sequence[Span]
-    ) -> Iterator[tuple[LaneRoute, list[Span]]]:
-        """Yield spans, each with this lane reordered so that vendors lacking a session come last.
-
-        Spans that no vendor lacks come first, so that the bars next to such a session are already
-        stored.
-        """
-        late: dict[Span, list[str]] = {}
-        for day in lacking if len(self.candidates) > 1 else ():
-            late.setdefault(day.span, []).append(day.vendor)
-        yield self, subtract(spans, late)
-        for span, vendors in late.items():
-            order = sorted(self.candidates, key=lambda candidate: candidate.is_among(vendors))
-            yield replace(self, candidates=tuple(order)), intersect(spans, [span])
 
     def named(self, attempt: Attempt) -> Attempt:
         """Return ``attempt``, with a note added if the vendor's bars are converted to the lane's kind."""
