@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from src.data.bars.ingest.commit import CommitContext, StoredRange, build_commit
 from src.data.bars.ingest.sorted_answer import ClassifiedAnswer, sorted_answer
-from src.data.bars.validity import UNVOUCHED_MS, Expiry, Suspicion
+from src.data.bars.validity import UNVOUCHED_MS, Expiry, Suspicion, postponed
 from src.data.cache.values import Commit
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
@@ -174,7 +174,6 @@ def random_case(pick: Callable[[Sequence[Any]], Any]) -> Case:
             fetched.settle_ms,
             pick([None, None, None, Suspicion("a split nearby", now + DAY_MS)]),
             pick([True, False]),
-            pick([None, stamps[4], stamps[-1]]),
         ),
     )
 
@@ -201,7 +200,7 @@ def order(case: Case, commit: Commit, stamp: int) -> Iterator[tuple[str, str, in
     if has_old and not is_good:  # it stays: those that go were left out
         assert old is not None
         if old.reason.startswith(GRAVE):
-            yield "suspect", old.reason, old.expires if old.is_valid(now) else now + UNVOUCHED_MS
+            yield "suspect", old.reason, postponed(old, now).expires
         elif old.reason.startswith(DOUBTFUL) and answer.doubt:
             yield "suspect", old.reason, 0
         else:

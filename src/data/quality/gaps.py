@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..bars.validity import Hole, next_due
 from ..calendars.calendar import first_unclosed
 from ..calendars.finality import settling
 from ..calendars.gaps import holes
 from ..model.coverage import WITH_BARS, Covered, VendorDay
-from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
+from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.reasons import (
     BEFORE_FIRST,
     CLOSED,
@@ -46,8 +47,6 @@ GapClass = Literal[
 # Classes of gaps for which no bars exist, because the market was closed, or two or more vendors
 # agreed when queried twice.
 FINAL_CLASSES = frozenset({"closed", "before_listing", "after_delisting", "halt"})
-# A gap whose next request is sooner than this has been seen only once.
-_BELIEVED_MS = 6 * HOUR_MS
 _SETTLE_MS = 2 * MINUTE_MS
 _NO_SESSION = "no session by the market's calendar"
 
@@ -210,7 +209,8 @@ class _Classifier:
             return self._gap_after(span)
         vendor, at = _names(entry.vendor) or "a vendor", _minute(entry.fetched_at)
         answers = f"{vendor}: {sentence(entry.reason)}, queried {at}"
-        is_believed = entry.expires is None or entry.expires - entry.fetched_at > _BELIEVED_MS
+        first_due = next_due(Hole(entry.span.end), entry.fetched_at)
+        is_believed = entry.expires is None or entry.expires > first_due
         is_last = span.start >= self._reach.end
         evidence = answers + (" UTC and before" if is_believed else " UTC, once")
         gap_class: GapClass = "common_hole" if "," in entry.vendor else "vendor_hole"

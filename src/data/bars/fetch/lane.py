@@ -28,7 +28,7 @@ from ..answer.slots import may_open
 from ..selection.source_check import SourceCheck
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
-from ..validity import Expiry, after_change, is_older
+from ..validity import LONGEST_MS, Expiry, after_change, is_older
 from .absence import prove_listing
 from .actions import ActionFetcher
 from .fetcher import Fetcher
@@ -229,7 +229,7 @@ class LaneRun:
                 if (turn.has_waited or not is_as_planned) and not request.query.refresh:
                     plan = plan_missing(request, series, journal, plan.wanted)
                 self._fetcher.fill(plan.segments, ends_fetching=True)
-                doubt_near_splits(request, series, journal)  # even for confirmed bars
+                doubt_near_splits(series, journal)  # even for confirmed bars
                 self._fill_doubtful(plan.wanted)
                 prove_listing(request, series, journal, plan.segments)
         self._query_forming(plan)
@@ -281,7 +281,7 @@ class LaneRun:
         closed = [s for s in closed if not self._is_ahead(s)]
         if closed and view.exists and not any(map(is_older, view.coverage)):
             # Not forever: calendars get corrected.
-            expires = now + self.request.expiry.old_ms
+            expires = now + LONGEST_MS
             marks = tuple(
                 Covered(s, "empty", reason=CLOSED, fetched_at=now, expires=expires) for s in closed
             )
@@ -304,7 +304,7 @@ class LaneRun:
                 # Some are reported days late; checking the last days again costs nothing.
                 span = Span(min(needed.span.start, needed.span.end - LATE_BY_MS), needed.span.end)
                 if self._action_fetcher.fetch(span):
-                    doubt_near_splits(self.request, self.series, self.journal)
+                    doubt_near_splits(self.series, self.journal)
                     self._fill_doubtful(plan.wanted)
                 elif not self._fetch_in_one_basis(plan.wanted):
                     break
