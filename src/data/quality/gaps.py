@@ -20,8 +20,8 @@ from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.reasons import (
     BEFORE_FIRST,
     CLOSED,
-    DOUBTFUL,
     PLAINLY_NONE,
+    Cause,
     is_harmless_end,
     sentence,
 )
@@ -175,7 +175,7 @@ class _Classifier:
             span = entry.span.clip(self._within)
             if entry.state == "empty":
                 classified.append(self._empty_gap(entry, span))
-            elif present is not None and entry.reason.startswith(DOUBTFUL):
+            elif present is not None and Cause.DOUBTFUL in entry.cause:
                 reason, then = sentence(entry.reason), _due_text(entry, self._now)
                 classified += (
                     self._gap(hole, "vendor_hole", entry.vendor, reason, then)

@@ -33,18 +33,16 @@ from ...model.query import BarsQuery
 from ...model.reasons import (
     AHEAD,
     CLOSED,
-    DID_NOT_COME,
     DOUBTFUL,
-    GRAVE,
     HOLIDAYS_UNKNOWN,
     LOST,
     NO_BAR,
     OFF_GRID,
     RESCALED,
-    SETTLED,
     SPOILT,
     UNEXPECTED,
     UNVOUCHED,
+    Cause,
 )
 from ...model.span import Span, clipped, coalesce, subtract, touching
 from ...runtime.once import cached_property
@@ -125,7 +123,8 @@ class StoredRange:
     def is_doubted(self, stamp: int) -> bool:
         """Return whether the bar stored at ``stamp`` is off-calendar, wrong, or from a doubtful answer."""
         entry = self._entry_at(stamp)
-        return entry is not None and entry.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
+        is_unexpected = entry is not None and entry.reason == UNEXPECTED
+        return is_unexpected or self.doubted(stamp) is not None
 
     def doubted(self, stamp: int) -> Covered | None:
         """Return the coverage entry that marks a bar as almost certainly wrong, or its answer as doubtful.
@@ -133,7 +132,8 @@ class StoredRange:
         The result is None if no entry does.
         """
         entry = self._entry_at(stamp)
-        return entry if entry is not None and entry.reason.startswith((DOUBTFUL, GRAVE)) else None
+        is_doubted = entry is not None and entry.cause & (Cause.DOUBTFUL | Cause.GRAVE)
+        return entry if is_doubted else None
 
     def stays(self, stamps: Stamps) -> Stamps:
         """Return the timestamps of stored bars to keep although the answer lacks them.
@@ -297,7 +297,7 @@ def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -
     doubted = [
         old_rows[slice(*np.searchsorted(old_rows, entry.span))]
         for entry in stored.coverage
-        if entry.reason.endswith(DID_NOT_COME) and entry.vendor != vendor
+        if Cause.LACKING in entry.cause and entry.vendor != vendor
     ]
     is_kept = ~among(rows.stamps, np.concatenate(doubted)) if doubted else np.ones(len(rows), bool)
     return answer if is_kept.all() else replace(answer, closed=rows.take(is_kept))
@@ -501,7 +501,7 @@ class _CommitBuilder:
     def _kept_marks(self) -> Iterator[Covered]:
         for span, reason in self._kept_spans:
             old = self.stored.doubted(span.start)
-            if old is not None and old.reason.startswith(GRAVE):
+            if old is not None and Cause.GRAVE in old.cause:
                 # If another vendor lacks the bar, this does not show whether it is right.
                 yield postponed(replace(old, span=span), self.context.now_ms)
             elif old is not None and self.answer.doubt:
@@ -752,7 +752,7 @@ class _CommitBuilder:
             state="suspect" if reason else "final",
             fetched_at=fetched_at,
             # Bars that have settled stay settled as long as they are the same.
-            reason=reason or (old.reason if old.reason.startswith(SETTLED) else ""),
+            reason=reason or (old.reason if Cause.SETTLED in old.cause else ""),
             expires=expires,
             basis=self._later_basis(old),
         )

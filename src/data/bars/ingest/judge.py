@@ -28,7 +28,7 @@ from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
-from ...model.reasons import AHEAD, GRAVE, IN_WHOLE, SETTLED, UNDECIDED
+from ...model.reasons import AHEAD, GRAVE, SETTLED, Cause
 from ...model.span import Span, coalesce, intersect, subtract, touching
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import BasisPart, rebase
@@ -41,8 +41,6 @@ from .sorted_answer import ClassifiedAnswer
 
 # Grave bars never wait longer; those that would, because they were repeated so often, are settled.
 _LONGEST_WAIT_MS = 7 * DAY_MS
-# Prefix of the reason for bars that their vendor's own adjusted close contradicts.
-_CONTRADICTED = f"{GRAVE}adjusted close: "
 # Two vendors have the same row if prices differ by less than this; wrong ones are far off.
 _SAME_ROW_TOLERANCE = 0.02
 # Days by which the dates of vendors' reports of one action may differ.
@@ -156,21 +154,21 @@ class _Judge:
         # 1. Find the new bars that are grave beside the stored bars that are not.
         stored, surroundings = self.stored, self.context.surroundings
         coverage = surroundings.coverage
-        grave = [entry for entry in coverage if entry.reason.startswith(GRAVE)]
+        grave = [entry for entry in coverage if Cause.GRAVE in entry.cause]
         # Where the unit changes, only the edges are marked; if these were removed, the next bars
         # would become edges.
-        edges = [entry.span for entry in grave if entry.reason.endswith(UNDECIDED)]
+        edges = [entry.span for entry in grave if Cause.UNDECIDED in entry.cause]
         table = self._beside_each_other(subtract([entry.span for entry in grave], edges))
         new_graves = graves(self.context.series_of(table)) if len(self.answer.closed) else []
         if not new_graves and not grave:
             return self.answer
         # 2. Decide on the stored grave bars for which new rows were received.
         repeats = list(
-            self._repeats([p for p in stored.coverage if p.reason.startswith(GRAVE)], new_graves)
+            self._repeats([p for p in stored.coverage if Cause.GRAVE in p.cause], new_graves)
         )
         marks = [mark for repeat in repeats for mark in self._repeat_marks(repeat)]
         decided = [mark.span for mark in marks]
-        decided += [entry.span for entry in coverage if entry.reason.startswith(SETTLED)]
+        decided += [entry.span for entry in coverage if Cause.SETTLED in entry.cause]
         rejoined = list(self._rejoined_marks(table, edges))
         marks += rejoined
         counts = self.answer.closed.counts(edges)
@@ -222,8 +220,8 @@ class _Judge:
             # Faults that only the whole series proves do not appear next to neighbors, and those of
             # an adjusted close not next to bars without one. No fault does if an unknown split may
             # lie between these and the new rows.
-            is_seen = bool(around) and not entry.reason.startswith(IN_WHOLE)
-            is_seen &= has_adj_close or not _is_contradicted(entry)
+            is_seen = bool(around) and Cause.IN_WHOLE not in entry.cause
+            is_seen &= has_adj_close or Cause.ADJ_CLOSE not in entry.cause
             same &= is_grave[rows] if is_own and is_seen else True
             if same.any():
                 yield _Repeat(entry, rows[same], is_same=True)
@@ -243,7 +241,7 @@ class _Judge:
             elif entry.is_valid(now) or entry.vendor != self._vendor:
                 yield postponed(replace(entry, span=overlap, splices=(), parts=()), now)
             elif (due := next_due(Hole.of(entry, now), now)) <= longest or (
-                overlap.end > self.answer.finality.settled_before or _is_contradicted(entry)
+                overlap.end > self.answer.finality.settled_before or Cause.ADJ_CLOSE in entry.cause
             ):
                 due = min(due, longest)
                 yield Covered(overlap, "suspect", *_origin(entry), now, entry.reason, due)
@@ -297,7 +295,7 @@ class _Judge:
         entries = [entry for entry in self.context.coverage.opened() if entry.span.start <= stamp]
         entry_at = entries[-1] if entries and stamp in entries[-1].span else None
         for entry in reversed(entries):
-            if entry_at is None or entry.reason.startswith((GRAVE, SETTLED)):
+            if entry_at is None or entry.cause & (Cause.GRAVE | Cause.SETTLED):
                 return
             if entry.state == "empty":
                 continue
@@ -329,11 +327,6 @@ def _rows_agree(table: BarTable, other: BarTable, tolerance: float) -> Mask:
     for left, right in zip(table.values()[:4], other.values()[:4], strict=True):
         same &= np.isclose(left, right, rtol=tolerance, atol=0.0)
     return same
-
-
-def _is_contradicted(entry: Covered) -> bool:
-    """Return whether bars contradict their own adjusted close, which their vendor only repeats."""
-    return entry.reason.startswith(_CONTRADICTED)
 
 
 def _origin(entry: Covered) -> tuple[str, Kind, Basis]:
