@@ -340,7 +340,7 @@ def _perishable_checks(
 def _vendor_days(network: Network) -> Iterator[Check]:
     """Report sessions for which, as recent jobs found, a vendor lacks the bars of most of its symbols."""
     for incident in incidents_of(network.vendor_days()):
-        advice = f"{incident.remedy}; `onetape gaps --all` checks again"
+        advice = "`onetape gaps --all` checks again"
         yield Check("health", "vendor day", None, str(incident), advice)
 
 
