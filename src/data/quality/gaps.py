@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..bars.validity import Hole, next_due
 from ..calendars.calendar import first_unclosed
 from ..calendars.finality import settling
 from ..calendars.gaps import holes
@@ -161,7 +160,7 @@ class _Classifier:
         self._parts = [entry for entry in outline.coverage if entry.span.overlaps(within)]
         self._all = outline.coverage
         self._traded = outline.lifetime.for_gaps(now_ms)
-        self._life = outline.lifetime
+        self._life, self._is_repeated = outline.lifetime, outline.is_repeated
         with_bars = [entry.span for entry in outline.coverage if entry.state in WITH_BARS]
         # From the first stored bar to the end of the last one.
         self._reach = Span(with_bars[0].start, with_bars[-1].end) if with_bars else Span(0, 0)
@@ -209,8 +208,7 @@ class _Classifier:
             return self._gap_after(span)
         vendor, at = _names(entry.vendor) or "a vendor", _minute(entry.fetched_at)
         answers = f"{vendor}: {sentence(entry.reason)}, queried {at}"
-        first_due = next_due(Hole(entry.span.end), entry.fetched_at)
-        is_believed = entry.expires is None or entry.expires > first_due
+        is_believed = self._is_repeated(entry)
         is_last = span.start >= self._reach.end
         evidence = answers + (" UTC and before" if is_believed else " UTC, once")
         gap_class: GapClass = "common_hole" if "," in entry.vendor else "vendor_hole"
