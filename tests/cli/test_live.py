@@ -63,7 +63,7 @@ def test_doctor_watch_without_a_terminal_prints_one_line_block_per_round(
     ]
     assert "✓ no problems" in rounds[0] and "memory used 47.7 MB" in rounds[0]
     assert "1 series: 0 fresh, 1 behind" in rounds[0]
-    rows = [line.split() for line in ran.out.splitlines() if line.startswith("BTCUSDT 1h")]
+    rows = [line.split() for line in ran.out.splitlines() if line.startswith("BTCUSDT ")]
     assert rows[0] == ["BTCUSDT", "1h", "2024-06-12", "13:00", "3"]
     assert rows[2][-1] == "4", "the bar of 17:00 settled at 18:02"
 
@@ -109,7 +109,7 @@ def test_a_terminal_shows_one_screen_that_is_painted_anew(
     shown = seen("doctor", "--watch", "--no-network", columns=columns)
     assert shown.count("onetape at 2024-06-12 18:00:3") >= 2
     assert "\x1b[1A" in shown, "the cursor goes up again"
-    for said in ("no problems", "1 behind", "BTCUSDT 1h", "bars behind", "state"):
+    for said in ("no problems", "1 behind", "BTCUSDT", "newest", "state"):
         assert said in shown
 
 

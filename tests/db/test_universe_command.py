@@ -1,4 +1,4 @@
-"""``onetape universe``, filters by cached prices, and the names that programs import."""
+"""``onetape db universe``, filters by cached prices, and the names that programs import."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
-    """Return a runner of ``onetape universe`` in an empty folder: exit code, output, errors."""
+    """Return a runner of ``onetape db universe`` in an empty folder: exit code, output, errors."""
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("DB_URL", database.url.url.render_as_string(hide_password=False))
@@ -52,7 +52,7 @@ def test_a_universe_from_file_to_answer(run: Run, tmp_path: Path) -> None:
     Path("members.csv").write_text("symbol,from,to\nAAPL,2015-01-02,\nGONE,2015-01-02,2020-01-02\n")
     assert run("list") == (
         0,
-        "there are no universes; create one with `onetape universe create`\n",
+        "there are no universes; create one with `onetape db universe create`\n",
         "",
     )
     code, out, _ = run("import", "index", "members.csv")

@@ -15,7 +15,7 @@ from ..model.printable import printable
 from ..model.stream import LiveBar, Revision, StreamStatus
 from .output import console, print_state
 from .report import OK, Report, Shown, show
-from .tables import TextTable, aligned, counted, moment, size, styled
+from .tables import TextTable, aligned, counted, moment, size, styled, table
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -187,25 +187,20 @@ def _status_shown(snapshot: StatusSnapshot) -> Shown:
     yield from worries or [styled("✓ no problems", "bold green")]
     for incident in incidents_of(snapshot.vendor_days)[:-6:-1]:
         yield styled(f"incident: {incident}", "yellow")
-    rows = [[vendor.name, *_vendor_cells(vendor)] for vendor in snapshot.vendors]
-    yield TextTable(["vendor", "state", "left of its limits?"], rows)
+    yield table(map(_vendor, snapshot.vendors), "vendor state quotas?")
     sizes = [("cache", fill.bytes), ("free on its disk", snapshot.locations.free)]
     sizes += [("memory used", snapshot.memory.used), ("free memory", snapshot.memory.free)]
     yield " · ".join(f"{name} {size(value)}" for name, value in sizes if value is not None)
     yield f"{counted(series.total, 'series')}: {series.fresh:,} fresh, {series.stale:,} behind"
-    names = ["series", "newest final bar", "bars behind#"]
-    stale = [
-        [f"{entry['symbol']} {entry['timeframe']}", moment(entry["newest"]), f"{entry['behind']:,}"]
-        for entry in (one.to_json() for one in series.stalest)
-    ]
-    yield from [TextTable(names, stale)] if stale else []
+    if series.stalest:
+        yield table(series.stalest, "symbol timeframe newest behind#")
     yield styled("Ctrl-C to stop", "dim")
 
 
-def _vendor_cells(vendor: VendorState) -> list[Any]:
-    quotas = ", ".join(str(quota) for quota in vendor.quotas if quota.length_s > 1) or "-"
-    if vendor.pauses:
-        until = f"paused until {moment(iso(vendor.pauses[0].until_ms))}"
-        return [styled(until, "bold red"), quotas]
+def _vendor(vendor: VendorState) -> dict[str, Any]:
     is_down = vendor.reached is not None and not vendor.reached.ok
-    return [vendor.lack or ("cannot be reached" if is_down else "ready"), quotas]
+    state = vendor.lack or ("cannot be reached" if is_down else "ready")
+    if vendor.pauses:
+        state = f"paused until {moment(iso(vendor.pauses[0].until_ms))}"
+    quotas = [str(quota) for quota in vendor.quotas if quota.length_s > 1]
+    return {"vendor": vendor.name, "state": state, "quotas": quotas}

@@ -33,7 +33,7 @@ _ADVICE = {
 _LACKS = "`onetape gaps {}` shows which bars are missing, and when vendors are queried again"
 _WRONG = "`onetape validate {}` shows which bars are wrong, and how to repair them"
 _DOUBTS = "`onetape fetch {}` says what is not certain"
-_ENDED = "said once; record a rename with `onetape symbols import`, or leave the symbol out"
+_ENDED = "said once; record a rename with `onetape db symbols import`, or leave the symbol out"
 _IN_DOUBT = (
     "no bar is missing, but something is not certain, such as the latest splits and dividends"
 )
