@@ -37,6 +37,8 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[Parser]:
         (["fetsch"], "there is no command 'fetsch' (did you mean 'fetch'? known: fetch, "),
         (["zzzz"], "there is no command 'zzzz' (known: fetch, "),
         (["cache", "help"], "onetape cache: there is no action 'help' (known: "),
+        (["stream", "AAPL", "1d", "--speed", "0"], "--speed needs --replay"),
+        (["fetch", "AAPL", "1d", "--since", "2024"], "unknown: --since 2024 (options: --help --start"),
         (["actions", "AAPL", "--zzzz"], "fundamentals: unknown: --zzzz (options: --help --type"),
         (["ingest", "nothing-like-it", "--help"], "Unknown data source 'nothing-like-it'"),
         (["cache", "lits"], "onetape cache: there is no action 'lits' (did you mean 'list'? "),

@@ -88,11 +88,12 @@ class Parser(argparse.ArgumentParser):
         """Reject unknown words with the nearest options or, if none is similar, with all options."""
         from ..model.suggestion import nearest
 
-        names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        names = [word.partition("=")[0].strip("-") for word in unknown if word.startswith("-")]
         options = [name for name in self._option_string_actions if name.startswith("--")]
-        near = dict.fromkeys(filter(None, (nearest(name, options) for name in names)))
+        known = [name.strip("-") for name in options]
+        near = dict.fromkeys(filter(None, (nearest(name, known) for name in names)))
         if near:
-            advice = f"did you mean {' '.join(near)}?"
+            advice = f"did you mean {' '.join(f'--{name}' for name in near)}?"
         elif not names and any(action.nargs == "+" for action in self._get_positional_actions()):
             advice = "put all symbols and values together"
         else:

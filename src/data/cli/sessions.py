@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> Report:
     text = f"{unknown_sessions}; every weekday counts as a session"
     return Report.rows(
         rows,
-        "session open close early_close holidays_known? next_due?",
+        "session open close early_close? next_due?",
         f"{args.symbol} · {counted(len(rows), 'session')}",
         below=[text] if unknown else (),
     )

@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.replay:
         return follow(_replay(args), args)
-    misplaced = [name for name in _REPLAY if getattr(args, name) not in (None, False)]
+    values = given(args, " ".join(_REPLAY))
+    misplaced = [name for name, value in values.items() if value is not None and value is not False]
     if misplaced:
         raise QueryError(f"--{misplaced[0]} needs --replay", hint="add --replay, or omit it")
     from ..feed.selection import plain_feed

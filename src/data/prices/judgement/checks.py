@@ -88,8 +88,7 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck(
         "dividend",
         "wrong dividends, or dividends that adj_close does not follow",
-        "compare with `onetape fundamentals --type actions`; adjustment='all' uses another vendor's "
-        "dividends",
+        "compare with `onetape fundamentals --type actions`; let another vendor's dividends adjust",
         dividend_errors,
     ),
     QualityCheck(
