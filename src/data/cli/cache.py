@@ -97,7 +97,7 @@ def _list(args: argparse.Namespace) -> Report:
     rows = listed(manager, check=args.check) + others
     return Report.rows(
         rows,
-        "symbol timeframe lane? rows# vendors? first? last updated? elsewhere? problem!",
+        "symbol timeframe lane? rows# vendors? first? last updated? elsewhere! problem!",
         empty=f"there are no bars in {manager.cache.cache_dir}",
         notes=notes,
         # Programs find the problem in each entry; for them the list itself is a success.
