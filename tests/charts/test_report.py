@@ -96,9 +96,10 @@ def test_a_page_shows_the_values_of_its_json(
     assert series["quality"] == filled("validate", "HALTUSDT", "1h", "--json").json[0]
     gaps = filled("gaps", "HALTUSDT", "1h", "--json").json["series"][0]
     assert series["gaps"] == gaps
-    coverage = filled("coverage", "HALTUSDT", "1h", "--json").json
+    coverage = filled("gaps", "HALTUSDT", "1h", "--json").json["spans"]
     assert [span["start"] for span in series["coverage"]] == [span["start"] for span in coverage]
-    assert answer["sources"] == filled("explain", "HALTUSDT", "1h", "--json").json
+    planned = filled("plan", "HALTUSDT", "1h", "--json").json
+    assert answer["sources"] == planned["explanation"]
     assert series["drawn"] == {"given": 69, "drawn": 69, "merged": 0, "refused": 0}
     assert series["heat"]["rows"][0]["cells"] == "/   "
     assert series["commits"][0]["vendor"] == "binance" and series["commits"][0]["added"] == 69

@@ -83,7 +83,7 @@ def test_an_incident_is_listed_first_without_its_gaps(
     assert check["sentence"] == first.removeprefix("incident: ")
     explained = run("explain", "KO", "1d")
     assert "yahoo 2024-06-05 1d: missing for 3 of 4 symbols" in explained.out
-    assert run("explain", "KO", "1h", "--json").json["incidents"] == []
+    assert run("plan", "KO", "1h", "--json").json["explanation"]["incidents"] == []
     fill = ("populate", "--symbols", "KO", "--timeframes", "1d,1h", "--dry-run", "--start-date")
     assert run(*fill, "2024-06-03", "--json").json["incidents"] == [incident]
     assert f"{first}; `onetape gaps --all`" in run(*fill, "2024-06-03").out

@@ -35,7 +35,7 @@ _WRONG = "`onetape validate {}` shows which bars are wrong, and how to repair th
 _DOUBTS = "`onetape fetch {}` says what is not certain"
 # Begins the note on a series whose faults the user has accepted.
 ACCEPTED = "accepted: "
-_ENDED = "said once; record a rename with `onetape symbols import`, or leave the symbol out"
+_ENDED = "said once; record a rename with `onetape db symbols import`, or leave the symbol out"
 _IN_DOUBT = (
     "no bar is missing, but something is not certain, such as the latest splits and dividends"
 )
