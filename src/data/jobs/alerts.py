@@ -36,7 +36,7 @@ from ..model.span import Span, subtract
 from ..model.suggestion import check_names, did_you_mean
 from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
-from ..prices.indicators import parse_indicator
+from ..indicators.quantities import parse_indicator
 from ..vendors.foreign import call_foreign
 
 if TYPE_CHECKING:
