@@ -302,6 +302,10 @@ class BadRangeError(QueryError):
     _brief = "The period of this request is not valid."
 
 
+class FeatureError(QueryError):
+    """A function of features looks ahead, changes its input, or does not return one row for each bar."""
+
+
 class UniverseError(QueryError):
     """A universe, its definition or a file for it is invalid, or the universe is not point-in-time.
 

@@ -33,7 +33,9 @@ OWNERS = {
     "alpaca": ("vendors.alpaca.carrier",),
     "ccxt": ("vendors.ccxt.carrier",),
     "ib_async": ("vendors.ibkr.carrier",),
+    "talib": ("indicators.rolling",),
     "polars": (
+        "indicators.rolling",
         "model.interchange",
         "polars.",
         "bundles.",
@@ -103,7 +105,7 @@ PURE = {
     "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
     "bars.answer.empty", "bars.answer.slots", "bars.ingest.judge",
     "db.universe.definition", "db.universe.files", "db.universe.filters", "db.universe.membership",
-    "quality.gaps", "quality.repair", "quality.vendor_days", "hosts.decisions", "hosts.protocol",
+    "indicators.functions", "indicators.rolling", "quality.gaps", "quality.repair", "quality.vendor_days", "hosts.decisions", "hosts.protocol",
     "hosts.schema",
 }  # fmt: skip
 
