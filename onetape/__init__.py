@@ -115,9 +115,9 @@ if TYPE_CHECKING:
         get_provider_selector,
         plot,
         register,
+        register_recipe,
         reset_data_manager,
         to_arrow,
-        register_recipe,
         to_polars,
         validate_ohlcv_data,
     )

@@ -87,8 +87,8 @@ if TYPE_CHECKING:
         UnknownSymbolError,
         UnsupportedError,
     )
-    from .model.frame import coerce_ohlcv_timestamp_column
     from .indicators.recipes import register_recipe
+    from .model.frame import coerce_ohlcv_timestamp_column
     from .model.interchange import to_arrow, to_polars
     from .model.listings import Listing
     from .model.proof import describe, fingerprint

@@ -492,7 +492,7 @@ class DataManager:
             ...     ["AAPL"], "1d", "2012-01-03", "2012-01-05", ["sma:2", "ret:1"], provider="demo"
             ... )
             >>> frame["sma:2"].round(3).tolist()
-            [408.165, 412.335, 415.735]
+            [408.115, 412.335, 415.735]
 
         A value is the same to the bit wherever the range begins or ends, because it is computed from a fixed
         block of bars: those from the start of the block that contains ``start``, and the longest lead

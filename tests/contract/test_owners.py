@@ -105,8 +105,8 @@ PURE = {
     "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
     "bars.answer.empty", "bars.answer.slots", "bars.ingest.judge",
     "db.universe.definition", "db.universe.files", "db.universe.filters", "db.universe.membership",
-    "indicators.functions", "indicators.rolling", "quality.gaps", "quality.repair", "quality.vendor_days", "hosts.decisions", "hosts.protocol",
-    "hosts.schema",
+    "quality.gaps", "quality.repair", "quality.vendor_days", "hosts.decisions", "hosts.protocol",
+    "hosts.schema", "indicators.functions", "indicators.rolling",
 }  # fmt: skip
 
 

@@ -187,7 +187,7 @@ def test_daily_values_follow_the_close_over_summer_time_and_early_closes(
     market: Market,
 ) -> None:
     days = every("1d", "2022-01-01T00:00:00Z", "2024-05-31T00:00:00Z")
-    minutes = [s for s in every("30m", "2023-11-20T14:30:00Z", "2023-11-28T21:00:00Z")]
+    minutes = every("30m", "2023-11-20T14:30:00Z", "2023-11-28T21:00:00Z")
     vendor = FixedVendor(market.clock, [], "yahoo")
     fetch = vendor.fetch
 
@@ -269,9 +269,7 @@ def test_anchors(manager: DataManager) -> None:
 
 def test_recipes_of_a_file(manager: DataManager, tmp_path: Path) -> None:
     path = tmp_path / "recipes.yaml"
-    path.write_text(
-        "recipes:\n  - sma:3\n  - {recipe: macd, slow: 30, timeframe: 4h}\n  - {recipe: vwap, anchor: session}\n"
-    )
+    path.write_text("recipes:\n  - sma:3\n  - macd:12,30@4h\n  - vwap:session\n")
     found = [use.text for use in parse_recipes(path)]
     assert found == ["sma:3", "macd:12,30,9@4h", "vwap:session"]
     assert [use.text for use in parse_recipes(str(path))] == found
@@ -281,8 +279,8 @@ def test_recipes_of_a_file(manager: DataManager, tmp_path: Path) -> None:
         parse_recipes(path)
     with pytest.raises(StorageError):
         parse_recipes(tmp_path / "none.yaml")
-    path.write_text("recipes: [{recipe: sma, length: 3}]\n")
-    with pytest.raises(QueryError, match="sma has no 'length'"):
+    path.write_text("recipes: {sma: 3}\n")
+    with pytest.raises(QueryError, match="recipes must be a list"):
         parse_recipes(path)
 
 
@@ -294,7 +292,8 @@ def test_recipes_of_a_file(manager: DataManager, tmp_path: Path) -> None:
         ("ema:1000", "longest period served is 440"), ("rsi:x", "invalid period 'x'"),
         ("rsi:nan", "invalid period 'nan'"), ("bbands:20,nan", "invalid width"), ("ret:-5", "look ahead"),
         ("rsi:1.5", "whole number"), ("rsi:14,2", "too many parameters"), ("vwap", "needs an anchor"),
-        ("vwap:monday", "invalid anchor"), ("rsi:14@30m", "is not longer than 1h"), ("rsi:14@1x", "unknown timeframe"),
+        ("vwap:monday", "invalid anchor"), ("rsi:14@30m", "is not longer than 1h"),
+        ("rsi:14@1x", "unknown timeframe"),
         ("vwap:session@1d", "shorter than a day"), ("", "invalid recipe"), ("rsi(14)", "invalid recipe"),
         (None, "invalid recipe"), (7, "invalid recipe"), ("macd:12,600,9", "longest slow served is"),
     ],

@@ -1,4 +1,4 @@
-"""Each recipe on recorded and made series: cut, start and exact sums, and the faults that these proofs find."""
+"""Each recipe on recorded and made series: cut, start, exact sums, and the faults that they find."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import talib
 from src.data.indicators import blocks, rolling
 from src.data.indicators.blocks import Tape
 from src.data.indicators.kept import values_of
-from src.data.indicators.recipes import RECIPES as ALL
+from src.data.indicators.recipes import _PACKAGED as ALL
 from src.data.indicators.recipes import RecipeUse
 from tests.cache.counts import FULL
 
@@ -56,7 +57,7 @@ def unlike_at_starts(use: RecipeUse, whole: Tape) -> int | None:
 
 
 def test_all_recipes_are_proved_off_their_defaults() -> None:
-    assert {use.recipe.name for use in USES.values()} == set(ALL)
+    assert {use.recipe.name for use in USES.values()} == ALL
     assert len(ALL) == 25
     for use in USES.values():
         assert not set(use.parameters) & set(use.recipe.defaults.values())
@@ -135,7 +136,7 @@ def band(closes: list[float], width: float) -> float:
 
 
 def steps(closes: list[float]) -> list[float]:
-    return [math.log(b / a) for a, b in zip(closes, closes[1:], strict=False)]
+    return [math.log(b / a) for a, b in pairwise(closes)]
 
 
 # The value for the last row of a window, from exactly the rows of that window.

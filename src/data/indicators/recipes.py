@@ -250,9 +250,8 @@ def parse_recipes(given: Any, anchor: Any = None) -> list[RecipeUse]:
     """Parse the recipes of a request; the same one twice counts once.
 
     Args:
-        given: List of texts; one text with recipes separated by spaces; or the path of a YAML
-            file, whose key ``recipes`` has a list of texts or of mappings such as ``{recipe: macd,
-            slow: 30, timeframe: 1h}``.
+        given: List of texts; one text with recipes separated by spaces; or the path of a YAML file
+            with such a list under the key ``recipes``.
         anchor: Anchor for the anchored recipes that do not name one.
 
     Raises:
@@ -268,7 +267,7 @@ def parse_recipes(given: Any, anchor: Any = None) -> list[RecipeUse]:
             f"recipes must be a list of texts, not {given!r:.80}",
             hint="such as ['rsi:14', 'vol:20']",
         )
-    uses = [parse_recipe(_text_of(item), anchor) for item in items]
+    uses = [parse_recipe(item, anchor) for item in items]
     return list({use.text: use for use in uses}.values())
 
 
@@ -280,23 +279,6 @@ def _from_yaml(path: Path) -> Any:
     if document.problems:
         raise document.error(path.name, document.problems)
     return (document.value or {}).get("recipes")
-
-
-def _text_of(item: Any) -> Any:
-    """Return a recipe that is written as a mapping as text."""
-    if not isinstance(item, Mapping) or "recipe" not in item:
-        return item
-    own = dict(item)
-    name, timeframe = own.pop("recipe"), own.pop("timeframe", "")
-    words = [own.pop("anchor")] if "anchor" in own else []
-    recipe = _recipe(str(name), str(name))
-    if unknown := own.keys() - recipe.defaults.keys():
-        known = ", ".join([*recipe.defaults, "timeframe"])
-        raise QueryError(
-            f"{name} has no {sorted(map(str, unknown))[0]!r:.80}", hint=f"known: {known}"
-        )
-    words = [str(value) for value in {**recipe.defaults, **own}.values()] + [str(w) for w in words]
-    return f"{name}:{','.join(words)}" + (f"@{timeframe}" if timeframe else "")
 
 
 def parse_recipe(text: Any, anchor: Any = None) -> RecipeUse:

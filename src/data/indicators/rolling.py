@@ -41,7 +41,7 @@ def needed(name: str) -> Any:
     library = _library(name)
     if library is None:
         raise MissingExtraError(
-            "only sma, ema, rsi, change, volume and your own recipes work without the `features` extra",
+            "only sma, ema, rsi, change, ret, logret, volume and your own recipes work without the extra",
             hint=install_line("features"),
         )
     return library
