@@ -35,7 +35,6 @@ OWNERS = {
     "ib_async": ("vendors.ibkr.carrier",),
     "talib": ("indicators.rolling",),
     "polars": (
-        "indicators.rolling",
         "model.interchange",
         "polars.",
         "bundles.",

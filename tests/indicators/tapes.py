@@ -97,4 +97,5 @@ def part(whole: Tape, start: int, stop: int, first: int) -> Tape:
 def needed(use: RecipeUse, whole: Tape, first: int) -> int:
     """Return the position of the first bar that a request from a position would read."""
     block = block_at(whole.timeframe, int(whole.stamps[first]))
-    return max(0, int(whole.stamps.searchsorted(block.start)) - use.lead_in(whole.timeframe))
+    start = first if use.is_free else int(whole.stamps.searchsorted(block.start))
+    return max(0, start - use.lead_in(whole.timeframe))

@@ -136,13 +136,15 @@ def test_any_range_gives_the_same_bits(manager: DataManager) -> None:
 def test_bars_are_requested_from_the_lead_of_the_block_and_no_earlier(
     manager: DataManager, vendor: FixedVendor
 ) -> None:
-    ask(manager, "sma:20", start="2023-12-25", end="2023-12-26")
     block = 512 * 24 * 3_600_000
-    start = at("2023-12-25T00:00:00Z") // block * block
-    assert min(span.start for span in vendor.asked) == start - 19 * 3_600_000
-    vendor.asked.clear()
-    ask(manager, "sma:20", start="2023-12-25", end="2023-12-26")
-    assert vendor.asked == []
+    start = at("2023-12-25T00:00:00Z")
+    for text, first in (("sma:20", start), ("ema:20", start // block * block)):
+        lead = recipes.parse_recipe(text).lead
+        ask(manager, text, start="2023-12-25", end="2023-12-26")
+        assert min(span.start for span in vendor.asked) == first - lead * 3_600_000
+        vendor.asked.clear()
+        ask(manager, text, start="2023-12-25", end="2023-12-26")
+        assert vendor.asked == []
 
 
 def test_a_missing_bar_is_a_hole_and_nothing_is_filled(market: Market) -> None:
@@ -320,13 +322,17 @@ def test_other_arguments_that_cannot_be_served(manager: DataManager, vendor: Fix
 def test_without_the_extra_some_recipes_work_and_others_name_it(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = ask(manager, "sma:5", "ema:5", "rsi:5", "change:2", "volume:3")
+    wanted = ("sma:5", "ema:5", "rsi:5", "change:2", "volume:3", "vol:4", "stoch:5,3", "cci:4")
+    usual = ask(manager, *wanted)
     monkeypatch.setattr(rolling, "_library", lambda name: None)
-    plain = ask(manager, "sma:5", "ema:5", "rsi:5", "change:2", "volume:3")
-    for name in ("sma:5", "ema:5", "rsi:5", "change:2", "volume:3"):
+    plain = ask(manager, *wanted)
+    for name in usual.columns[2:-1]:
         np.testing.assert_allclose(plain[name], usual[name], rtol=1e-12)
+    for name in ("aroon:5", "adx:5"):
+        with pytest.raises(MissingExtraError, match="features"):
+            ask(manager, name)
     with pytest.raises(MissingExtraError, match="features"):
-        ask(manager, "vol:5")
+        ask(manager, "sma:5", store=FrameStore(Path("unused"), 1))
 
 
 # --- registered functions ----------------------------------------------------------------------

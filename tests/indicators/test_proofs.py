@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import talib
 
-from src.data.indicators import blocks, rolling
+from src.data.indicators import blocks, functions
 from src.data.indicators.blocks import Tape
 from src.data.indicators.kept import values_of
 from src.data.indicators.recipes import _PACKAGED as ALL
@@ -296,7 +296,7 @@ def test_a_lead_that_is_one_bar_short_is_found(text: str, monkeypatch: pytest.Mo
     assert any(a.tobytes() != b.tobytes() for a, b in zip(batch, shortened, strict=True))
 
 
-@pytest.mark.parametrize("text", ["sma:7", "ema:9", "rsi:7", "vol:11"])
+@pytest.mark.parametrize("text", ["ema:9", "rsi:7", "macd:5,14,4", "atr:6"])
 def test_a_block_that_begins_with_the_answer_is_found(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,6 +335,10 @@ def test_a_running_sum_is_found(text: str, monkeypatch: pytest.MonkeyPatch) -> N
         sums[: period - 1] = np.nan
         return sums
 
-    monkeypatch.setattr(rolling, "sums", running)
-    monkeypatch.setattr("src.data.indicators.functions.sums", running)
+    monkeypatch.setattr(functions, "sums", running)
+    monkeypatch.setattr(functions, "means", lambda values, period: running(values, period) / period)
+    spoilt = replace(
+        USES[text], recipe=replace(USES[text].recipe, function=getattr(functions, text[:3]))
+    )
+    monkeypatch.setitem(USES, text, spoilt)
     assert far_from_exact(text, tape(fallen(_COUNT))) is not None

@@ -108,13 +108,13 @@ def features(
     }
     own = [use for use in uses if use.timeframe is None]
     found: dict[str, dict[str, Values]] = {name: {} for name in frames if name not in failed}
-    series = _series(request, base, {name: frames[name] for name in found}, own)
+    series = _series(request, base, {name: frames[name] for name in found}, own, store is not None)
     for name, one in series.items():
         found[name] = values_of(own, one.tape, store)
     lacks = {name: one.lacks for name, one in series.items() if one.lacks}
     for longer in dict.fromkeys(use.timeframe for use in uses if use.timeframe):
         theirs = [use for use in uses if use.timeframe == longer]
-        others = _longer(request, longer, series, theirs)
+        others = _longer(request, longer, series, theirs, store is not None)
         for name, one in series.items():
             other = others.get(name)
             values = {} if other is None else values_of(theirs, other.tape, store)
@@ -160,12 +160,15 @@ def _series(
     timeframe: Timeframe,
     frames: Mapping[str, pd.DataFrame],
     uses: Sequence[RecipeUse],
+    has_store: bool,
 ) -> dict[str, _Series]:
     """Return the bars of each symbol that has any, with the lead of some recipes.
 
-    Symbols with the same first bar and calendar are read together.
+    Symbols with the same first bar and calendar are read together. If only windowed recipes are
+    computed, the lead begins at the first bar, else at the start of its block.
     """
     lead = max((use.lead_in(timeframe) for use in uses), default=0)
+    is_free = all(use.is_free for use in uses) and not has_store
     since = min((ms for use in uses if (ms := use.anchor_ms) is not None), default=None)
     session = request.options.get("session", "regular")
     groups: dict[tuple[Any, ...], list[str]] = defaultdict(list)
@@ -179,9 +182,8 @@ def _series(
             )
     found = {}
     for (first_ms, calendar, anchor), names in groups.items():
-        block = block_at(timeframe, first_ms)
-        count = lead + len(calendar.opens(timeframe, Span(block.start, first_ms), anchor))
-        count = count if uses else 0
+        start = first_ms if is_free else block_at(timeframe, first_ms).start
+        count = lead + len(calendar.opens(timeframe, Span(start, first_ms), anchor))
         last = _bound(timeframe, first_ms - 1)
         parts = []
         if count:  # with a number of bars, an instant is that by which they had closed
@@ -211,22 +213,20 @@ def _joined(
 ) -> _Series:
     """Return the bars of an answer behind those of its lead; bars of another kind are not joined."""
     facts, lacks = frame.attrs[ATTRS_KEY], ""
-    parts, holes = [frame], list(_holes(calendar, timeframe, anchor, frame))
+    parts = [frame]
     for part in before:
         own = part.attrs[ATTRS_KEY]
         if "error" in own or own["unanswered"]:
             lacks = own["error"]["message"] if "error" in own else own["unanswered"]
         if len(part) and own["kind"] != facts["kind"]:
             lacks = "the bars before are of another kind"
-        elif len(part):
-            parts.insert(0, part)
-            holes += _holes(calendar, timeframe, anchor, part)
+        elif len(part) and part.index[0] < parts[0].index[0]:
+            parts = [part, frame]  # both end before the frame, and one contains the other
+    holes = [hole for part in parts for hole in _holes(calendar, timeframe, anchor, part)]
     stamps = np.concatenate([part.index.to_numpy().view(np.int64) for part in parts]) // NS_IN_MS
-    stamps, rows = np.unique(stamps, return_index=True)
-    columns = {
-        name: np.concatenate([part[name].to_numpy() for part in parts])[rows]
-        for name in REQUIRED_COLUMNS
-    }
+    # Every frame begins with these columns, which are read at once.
+    own_columns = np.concatenate([part.to_numpy()[:, : len(REQUIRED_COLUMNS)] for part in parts])
+    columns = dict(zip(REQUIRED_COLUMNS, np.ascontiguousarray(own_columns.T), strict=True))
     first = len(stamps) - len(frame)
     used = {name for use in uses for name in use.recipe.columns}
     if used & {"stamp", "opens", "day"} or any(use.anchor == "session" for use in uses):
@@ -238,17 +238,19 @@ def _joined(
     missing = [
         calendar.opens(timeframe, hole, anchor) for hole in holes if hole.end > stamps[first]
     ]
-    lost = np.unique(np.concatenate([np.empty(0, np.int64), *missing]))
-    lost = lost[~np.isin(lost, stamps)]
+    lost = np.concatenate([np.empty(0, np.int64), *missing])
+    lost = lost[~np.isin(lost, stamps)] if len(lost) else lost
     closes = calendar.closes(timeframe, stamps[first:], anchor)
     return _Series(tape, closes, calendar.closes(timeframe, lost, anchor), lacks)
 
 
 def _is_short(timeframe: Timeframe, stamps: Stamps, first: int, uses: Sequence[RecipeUse]) -> bool:
-    """Return whether the bars before the first block are fewer than a lead, or begin after an anchor."""
+    """Return whether bars of a lead are missing, or bars since an anchor."""
     before = int(stamps.searchsorted(block_at(timeframe, int(stamps[first])).start))
     return any(
-        before < use.lead_in(timeframe) if (ms := use.anchor_ms) is None else ms < stamps[0]
+        (first if use.is_free else before) < use.lead_in(timeframe)
+        if (ms := use.anchor_ms) is None
+        else ms < stamps[0]
         for use in uses
     )
 
@@ -296,6 +298,7 @@ def _longer(
     timeframe: Timeframe,
     series: Mapping[str, _Series],
     uses: Sequence[RecipeUse],
+    has_store: bool,
 ) -> dict[str, _Series]:
     """Return the longer bars that had closed by the bars of each symbol's answer."""
     session = request.options.get("session", "regular")
@@ -311,7 +314,7 @@ def _longer(
         bounds = {"start": _bound(timeframe, start_ms), "end": request.bounds[1]}
         frames = request.read_quietly(names, timeframe, **bounds)
         answered = {n: f for n, f in frames.items() if "error" not in f.attrs[ATTRS_KEY]}
-        found |= _series(request, timeframe, answered, uses)
+        found |= _series(request, timeframe, answered, uses, has_store)
     return found
 
 

@@ -14,6 +14,7 @@ from ..model.instant import MINUTE_MS
 from .rolling import (
     Values,
     deviations,
+    distances,
     highest,
     late,
     lowest,
@@ -47,7 +48,7 @@ def sma(bars: Columns, period: int) -> Outputs:
 
 def wma(bars: Columns, period: int) -> Outputs:
     """Return the average of the closes with the weights 1 to ``period``, the newest having the largest."""
-    return (weighted(bars["close"], np.arange(1.0, period + 1)),)
+    return (weighted(bars["close"], period),)
 
 
 def volume(bars: Columns, period: int) -> Outputs:
@@ -124,8 +125,12 @@ def stoch(bars: Columns, period: int, smooth: int) -> Outputs:
 
 
 def cci(bars: Columns, period: int) -> Outputs:
-    """Return the commodity channel index, as TA-Lib computes it."""
-    return (needed("talib").CCI(bars["high"], bars["low"], bars["close"], period),)
+    """Return the commodity channel index; 0 if all prices are equal."""
+    typical = _typical(bars)
+    middle = means(typical, period)
+    spread = 0.015 * distances(typical, middle, period)
+    flat = spread == 0
+    return (np.where(flat, 0.0, (typical - middle) / np.where(flat, 1.0, spread)),)
 
 
 def mfi(bars: Columns, period: int) -> Outputs:

@@ -58,11 +58,16 @@ def values_of(
         found = _kept(store, kept, tape, block) if store is not None and kept else {}
         for use in uses:
             if use not in kept:
-                found |= _computed([use], tape, block)
-        skipped = max(0, tape.first - block.start)
+                found |= _computed([use], tape, _part_of(use, tape, block))
+        rows = block.stop - max(block.start, tape.first)
         for name, values in found.items():
-            parts[name].append(values[skipped:])
+            parts[name].append(values[len(values) - rows :])
     return {name: np.concatenate([np.empty(0), *values]) for name, values in parts.items()}
+
+
+def _part_of(use: RecipeUse, tape: Tape, block: range) -> range:
+    """Return the bars to compute: values of packaged windowed recipes depend on their window alone."""
+    return range(max(block.start, tape.first), block.stop) if use.is_free else block
 
 
 def _computed(uses: Sequence[RecipeUse], tape: Tape, block: range) -> dict[str, Values]:

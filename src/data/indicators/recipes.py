@@ -20,6 +20,7 @@ from ..model.instant import DAY_MS, day_ms
 from ..model.suggestion import did_you_mean
 from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
+from ..runtime.once import cached_property
 from . import functions
 from .rolling import _library
 
@@ -84,7 +85,7 @@ class RecipeUse:
     anchor: str = ""
     timeframe: Timeframe | None = None
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The recipe as it is written, with all parameters."""
         words = [plain_number(value) for value in self.parameters] + [self.anchor] * bool(
@@ -93,15 +94,20 @@ class RecipeUse:
         text = self.recipe.name + (f":{','.join(words)}" if words else "")
         return f"{text}@{self.timeframe}" if self.timeframe else text
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The names of the outputs' columns, such as ``bbands:20,2.upper``."""
         return [f"{self.text}.{output}" for output in self.recipe.outputs] or [self.text]
 
-    @property
+    @cached_property
     def lead(self) -> int:
         """The number of bars before a block from which its values are computed."""
         return self.recipe.lead(*self.parameters)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the bits of a value depend on its window alone, and not on the block."""
+        return self.recipe.kind == "windowed" and not self.recipe.is_own
 
     @property
     def anchor_ms(self) -> int | None:
