@@ -9,7 +9,7 @@ again) and ``failover`` (the next one is queried; see :data:`FAILOVER_ERRORS`).
     ├── ConfigError (ValueError)          RulesError · MissingCredentialsError
     │                                     · UnknownProviderError · MissingExtraError
     ├── QueryError (ValueError)           BadSymbolError · BadTimeframeError · BadRangeError
-    │   │                                 · UniverseError
+    │   │                                 · UniverseError · FeatureError
     │   └── NoProviderError (RuntimeError)
     ├── ProviderError
     │   ├── TransientError                ProviderTimeoutError · UnavailableError · RateLimitedError

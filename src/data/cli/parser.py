@@ -15,6 +15,7 @@ EXAMPLES = {
     "fetch": ("fetch AAPL 1d --period 1y", "fetch AAPL MSFT BTCUSDT 1h --bars 100 --json"),
     "plot": ("plot AAPL 1d --period 1y -o aapl.png", "plot AAPL MSFT 1d --period 5y -o both.html"),
     "report": ("report AAPL 1d -o aapl.html", "report --all -o everything.html"),
+    "features": ("features AAPL 1d -r 'rsi:14 vol:20'", "features AAPL 1h -r vwap:session --json"),
     "quote": ("quote AAPL BTCUSDT", "quote EURUSD=X --json"),
     "search": ("search apple", "search bitcoin --json"),
     "futures": ("futures BTCUSDT", "futures BTCUSDT 1h --what open-interest --start -7d"),
