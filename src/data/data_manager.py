@@ -520,7 +520,7 @@ class DataManager:
             QueryError: An argument or a recipe is invalid; nothing is requested.
             FeatureError: A registered function looks ahead, changes its frame, or returns other rows.
             ForeignError: A registered function raised an error.
-            MissingExtraError: ``aroon``, ``adx`` or ``store`` need the ``features`` extra.
+            MissingExtraError: ``store`` needs the ``features`` extra.
 
         Warns:
             IncompleteDataWarning: Symbols have no bars, or lack bars before the range.

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.cli.conftest import Run
 
-pytest.importorskip("talib")
 WHAT = ("AAPL", "1d", "--start", "2024-05-28", "--end", "2024-05-31")
 
 

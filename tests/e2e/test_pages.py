@@ -82,7 +82,7 @@ NEEDS = {
         "NautilusTrader": ["nautilus_trader"],
         "Backtrader": ["backtrader"],
     },
-    "features.md": {"": ["polars", "talib"], "Blocks": ["talib"], "Your own recipes": ["talib"]},
+    "features.md": {"": [], "Blocks": [], "Your own recipes": []},
     "other-tools.md": {
         "": ["polars"],
         "DuckDB": ["polars", "duckdb"],

@@ -28,10 +28,12 @@ from src.data.errors import (
     StorageError,
     UnavailableError,
 )
-from src.data.indicators import recipes, rolling
+from src.data.indicators import kept, recipes, rolling
 from src.data.indicators.recipes import RECIPES, parse_recipes, register_recipe
 from src.data.layer.stored import FrameStore
 from tests.e2e.fixed_vendor import FixedVendor, Market, at, every
+
+from .tapes import RECIPES as RECIPES_OFF_DEFAULTS
 
 _NOW = at("2024-06-03T00:00:00Z")
 _HOURS = every("1h", "2022-06-01T00:00:00Z", "2024-06-02T23:00:00Z")
@@ -319,20 +321,19 @@ def test_other_arguments_that_cannot_be_served(manager: DataManager, vendor: Fix
     assert vendor.asked == []
 
 
-def test_without_the_extra_some_recipes_work_and_others_name_it(
+def test_without_the_extra_all_recipes_work_and_keeping_names_it(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = ("sma:5", "ema:5", "rsi:5", "change:2", "volume:3", "vol:4", "stoch:5,3", "cci:4")
-    usual = ask(manager, *wanted)
-    monkeypatch.setattr(rolling, "_library", lambda name: None)
-    plain = ask(manager, *wanted)
+    usual = ask(manager, *RECIPES_OFF_DEFAULTS)
+    for place in (rolling, kept, recipes):
+        monkeypatch.setattr(place, "library", lambda name: None)
+    plain = ask(manager, *RECIPES_OFF_DEFAULTS)
     for name in usual.columns[2:-1]:
-        np.testing.assert_allclose(plain[name], usual[name], rtol=1e-12)
-    for name in ("aroon:5", "adx:5"):
-        with pytest.raises(MissingExtraError, match="features"):
-            ask(manager, name)
+        np.testing.assert_allclose(plain[name], usual[name], rtol=1e-9, atol=1e-12)
     with pytest.raises(MissingExtraError, match="features"):
         ask(manager, "sma:5", store=FrameStore(Path("unused"), 1))
+    with pytest.raises(QueryError, match="unknown recipe"):
+        ask(manager, "kama:5")
 
 
 # --- registered functions ----------------------------------------------------------------------

@@ -93,7 +93,6 @@ def compute(use: RecipeUse, tape: Tape, block: range) -> tuple[Values, ...]:
 
     Raises:
         FeatureError, ForeignError, ProviderTimeoutError: The function of a registered recipe
-        failed. MissingExtraError: The recipe needs the extra ``features``.
     """
     first = first_of(use, tape, block)
     found = tuple(np.full(len(block), np.nan) for _ in use.names)

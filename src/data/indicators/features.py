@@ -136,7 +136,7 @@ def _check(
 
     Raises:
         QueryError: The layout is unknown, an option is not served, or a recipe needs another
-        timeframe.
+            timeframe.
     """
     if layout not in LAYOUTS:
         raise QueryError(f"unknown layout {layout!r:.80}; use one of {', '.join(LAYOUTS)}")

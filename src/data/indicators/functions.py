@@ -13,13 +13,13 @@ import numpy as np
 from ..model.instant import MINUTE_MS
 from .rolling import (
     Values,
+    ages,
     deviations,
     distances,
     highest,
     late,
     lowest,
     means,
-    needed,
     smoothed,
     sums,
     weighted,
@@ -154,8 +154,8 @@ def _share(part: Values, both: Values) -> Values:
 
 def aroon(bars: Columns, period: int) -> Outputs:
     """Return Aroon's lines ``up`` and ``down``, 0 to 100: how recent the highest high and lowest low are."""
-    down, up = needed("talib").AROON(bars["high"], bars["low"], period)
-    return up, down
+    since_high, since_low = ages(bars["high"], period + 1), ages(-bars["low"], period + 1)
+    return 100 * (period - since_high) / period, 100 * (period - since_low) / period
 
 
 def dow(bars: Columns) -> Outputs:
@@ -207,8 +207,17 @@ def atr(bars: Columns, period: int) -> Outputs:
 
 
 def adx(bars: Columns, period: int) -> Outputs:
-    """Return the average directional index, as TA-Lib computes it."""
-    return (needed("talib").ADX(bars["high"], bars["low"], bars["close"], period),)
+    """Return the average directional index, 0 to 100; the true range cancels out of its quotient."""
+    up, down = np.diff(bars["high"]), -np.diff(bars["low"])
+    rises, falls = (
+        np.where((up > down) & (up > 0), up, 0.0),
+        np.where((down > up) & (down > 0), down, 0.0),
+    )
+    plus, minus = (smoothed(moves, period, 1 / period) for moves in (rises, falls))
+    nothing = plus + minus == 0
+    index = 100 * np.abs(plus - minus) / np.where(nothing, 1.0, plus + minus)
+    first = min(period - 1, len(index))
+    return (late(smoothed(index[first:], period, 1 / period), first + 1)[: len(bars["high"])],)
 
 
 def vwap(bars: Columns, starts: Values) -> Outputs:

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import StorageError
+from ..errors import MissingExtraError, StorageError, install_line
 from ..model.caller import warn_user
 from .blocks import Tape, blocks, compute, first_of
 from .recipes import RecipeUse
-from .rolling import Values, needed, versions
+from .rolling import Values, library, versions
 
 __all__ = ["BlockStore", "values_of"]
 
@@ -47,11 +47,14 @@ def values_of(
 
     Raises:
         FeatureError, ForeignError, ProviderTimeoutError: The function of a registered recipe
-        failed. MissingExtraError: A recipe needs the extra ``features``.
+            failed.
+        MissingExtraError: A store is given, but Polars is not installed.
 
     Warns:
         UserWarning: A block could not be kept.
     """
+    if store is not None and library("polars") is None:
+        raise MissingExtraError("kept features need Polars", hint=install_line("features"))
     kept = [use for use in uses if store is not None and not use.recipe.is_own]
     parts: dict[str, list[Values]] = {name: [] for use in uses for name in use.names}
     for block in blocks(tape):
@@ -82,7 +85,7 @@ def _kept(
     store: BlockStore, uses: Sequence[RecipeUse], tape: Tape, block: range
 ) -> dict[str, Values]:
     """Return the values of a block from the store; compute and store them if they are not there."""
-    polars, key = needed("polars"), _digest(uses, tape, block)
+    key, polars = _digest(uses, tape, block), library("polars")
     try:
         stored = store.get(key)
     except StorageError as error:

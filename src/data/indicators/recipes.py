@@ -22,7 +22,7 @@ from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
 from ..runtime.once import cached_property
 from . import functions
-from .rolling import _library
+from .rolling import library
 
 __all__ = ["MOST_LEAD", "Recipe", "RecipeUse", "parse_recipe", "parse_recipes", "register_recipe"]
 
@@ -231,7 +231,7 @@ def register_recipe(
 
     Raises:
         QueryError: The name is invalid or that of a packaged recipe, or the function cannot be
-        called.
+            called.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _PACKAGED:
         taken = "it is the name of a packaged recipe" if name in _PACKAGED else ""
@@ -292,7 +292,7 @@ def parse_recipe(text: Any, anchor: Any = None) -> RecipeUse:
 
     Raises:
         QueryError: The recipe is unknown, a parameter is invalid, its lead is too long, or an
-        anchor is missing.
+            anchor is missing.
     """
     match = _SHAPE.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
@@ -325,7 +325,7 @@ def _recipe(name: str, text: str) -> Recipe:
     """
     if name in RECIPES:
         return RECIPES[name]
-    talib = _library("talib")
+    talib = library("talib")
     if talib is not None and name.upper() in talib.get_functions():
         raise QueryError(
             f"not proved: {name} of TA-Lib is not among the recipes",
@@ -364,7 +364,7 @@ def _check_lead(use: RecipeUse) -> None:
 
     Raises:
         QueryError: It is longer than 5,000 bars; the message gives the longest period that is
-        served.
+            served.
     """
     if use.lead <= MOST_LEAD:
         return

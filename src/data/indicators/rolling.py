@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingExtraError, install_line
-
-__all__ = ["Values", "deviations", "highest", "lowest", "means", "needed", "smoothed", "sums"]
+__all__ = ["Values", "deviations", "highest", "lowest", "means", "smoothed", "sums"]
 
 Values = NDArray[np.float64]
 _State = NDArray[np.float64]
@@ -28,7 +26,7 @@ _Merge = Callable[[_State, _State, int, int], _State]
 
 
 @cache
-def _library(name: str) -> Any:
+def library(name: str) -> Any:
     """Return an optional library, or None if it is not installed."""
     try:
         return import_module(name)
@@ -36,24 +34,9 @@ def _library(name: str) -> Any:
         return None
 
 
-def needed(name: str) -> Any:
-    """Return a library of the extra ``features``: ``polars`` or ``talib``.
-
-    Raises:
-        MissingExtraError: The library is not installed.
-    """
-    library = _library(name)
-    if library is None:
-        raise MissingExtraError(
-            "aroon, adx and kept features need the `features` extra",
-            hint=install_line("features"),
-        )
-    return library
-
-
 def versions() -> dict[str, str]:
     """Return the versions of the libraries on which the bits of a value depend."""
-    found = {name: _library(name) for name in ("polars", "talib")}
+    found = {name: library(name) for name in ("polars", "talib")}
     return {"numpy": np.__version__} | {n: lib.__version__ for n, lib in found.items() if lib}
 
 
@@ -166,6 +149,18 @@ def lowest(values: Values, period: int) -> Values:
     return _merged(values, period, lambda old, new, _, __: np.minimum(old, new))
 
 
+def ages(values: Values, period: int) -> Values:
+    """Return how many values ago each window had its largest one; the newest counts if several are."""
+
+    def merge(old: _State, new: _State, olds: int, news: int) -> _State:
+        """Return the largest value and its age."""
+        newer = new[0] >= old[0]
+        return np.where(newer, new, np.stack([old[0], old[1] + news]))
+
+    found: Values = _windows(values, period, 2, merge)[1]
+    return found
+
+
 def smoothed(values: Values, period: int, weight: float) -> Values:
     """Return an average that moves towards each value by ``weight`` times the remaining distance.
 
@@ -175,7 +170,7 @@ def smoothed(values: Values, period: int, weight: float) -> Values:
     if len(values) < period or weight == 1:
         return values if weight == 1 else np.full(len(values), np.nan)
     seed, later = means(values[:period], period)[-1:], values[period:]
-    if (talib := _library("talib")) is not None:
+    if (talib := library("talib")) is not None:
         # Its average begins with the mean of as many values as make up its weight.
         length = round(2 / weight) - 1
         found = talib.EMA(np.concatenate([np.repeat(seed, length), later]), length)[length - 1 :]
