@@ -93,6 +93,7 @@ def compute(use: RecipeUse, tape: Tape, block: range) -> tuple[Values, ...]:
 
     Raises:
         FeatureError, ForeignError, ProviderTimeoutError: The function of a registered recipe
+            failed.
     """
     first = first_of(use, tape, block)
     found = tuple(np.full(len(block), np.nan) for _ in use.names)

@@ -71,7 +71,8 @@ def call_function(function: Any, frame: pd.DataFrame, name: str) -> Values:
 
     Raises:
         FeatureError: The function changed its frame, or returned other rows or something else than
-            numbers. ForeignError: The function raised an error.
+            numbers.
+        ForeignError: The function raised an error.
         ProviderTimeoutError: The function did not return within the time of the call.
     """
     given = frame.copy(deep=True)
