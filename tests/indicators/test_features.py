@@ -32,6 +32,7 @@ from src.data.indicators import kept, recipes, rolling
 from src.data.indicators.recipes import RECIPES, parse_recipes, register_recipe
 from src.data.layer.stored import FrameStore
 from tests.e2e.fixed_vendor import FixedVendor, Market, at, every
+from tests.universe_doubles import DatedUniverse
 
 from .tapes import RECIPES as RECIPES_OFF_DEFAULTS
 
@@ -240,6 +241,16 @@ def test_one_symbol_without_bars_is_named_and_others_are_answered(manager: DataM
     assert wide["sma:2"]["BTCUSDT"].tolist() == long["sma:2"].tolist()
     assert wide.columns.names == ["recipe", "symbol"]
     assert len(wide.columns) == 2 * 4
+
+
+def test_members_of_a_universe_and_no_symbols_at_all(manager: DataManager) -> None:
+    manager.universes = DatedUniverse(
+        {"BTCUSDT": ("2020-01-01", None), "ETHUSDT": ("2024-05-11", None)}
+    )  # type: ignore[assignment]
+    frame = manager.features(None, *DAY[1:], ["sma:2"], universe="mine", as_of="2024-05-10")
+    assert set(frame["symbol"]) == {"BTCUSDT"}
+    assert manager.features([], *DAY[1:], ["sma:2"], layout="wide").shape == (0, 0)
+    assert manager.features([], *DAY[1:], ["sma:2"]).shape == (0, 4)
 
 
 async def _awaited(manager: DataManager) -> pd.DataFrame:

@@ -381,7 +381,9 @@ def _wide(
                 values[row, number, rows] = found[name][column]
     levels = pd.MultiIndex.from_product([columns, list(map(str, symbols))], names=LEVELS)
     index = pd.DatetimeIndex(_times([stamps]), name="timestamp")
-    return pd.DataFrame(values.reshape(-1, len(stamps)).T, index=index, columns=levels, copy=False)
+    return pd.DataFrame(
+        values.reshape(len(levels), len(stamps)).T, index=index, columns=levels, copy=False
+    )
 
 
 def _facts(
