@@ -153,7 +153,7 @@ def _outputs(use: RecipeUse, tape: Tape, start: int, end: int) -> tuple[Values, 
     if recipe.is_own:
         return call_own(use, columns, tape.stamps[start:end])
     if recipe.kind == "anchored":
-        by_session = tape.columns["opens"][start:end] if use.anchor_ms is None else None
-        starts = np.zeros(end - start) if by_session is None else by_session
+        is_dated = use.anchor_ms is not None
+        starts = np.zeros(end - start) if is_dated else tape.columns["opens"][start:end]
         return tuple(recipe.function(columns, starts))
     return tuple(recipe.function(columns, *use.parameters))

@@ -72,6 +72,11 @@ class Request(NamedTuple):
     bounds: tuple[Any, Any]
     options: Mapping[str, Any]
 
+    def calendar_of(self, symbol: str, timeframe: Timeframe) -> MarketCalendar:
+        """Return the calendar of a symbol in the session of the request."""
+        wishes = Wishes(session=self.options.get("session", "regular"))
+        return calendar_for(self.client.query(symbol, timeframe, wishes=wishes).instrument)
+
     def read_quietly(self, symbols: Sequence[str], timeframe: Timeframe, **bounds: Any) -> Any:
         """Return bars outside of the request, whose gaps are reported as gaps of the lead."""
         options = {name: v for name, v in self.options.items() if name not in _OF_THE_REQUEST}
@@ -170,16 +175,15 @@ def _series(
     lead = max((use.lead_in(timeframe) for use in uses), default=0)
     is_free = all(use.is_free for use in uses) and not has_store
     since = min((ms for use in uses if (ms := use.anchor_ms) is not None), default=None)
-    session = request.options.get("session", "regular")
     groups: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for name, frame in frames.items():
         if len(frame):
-            query = request.client.query(name, timeframe, wishes=Wishes(session=session))
-            kind = frame.attrs[ATTRS_KEY]["kind"] or {}
-            first_ms = int(frame.index[0].value) // NS_IN_MS
-            groups[first_ms, calendar_for(query.instrument), kind.get("anchor", "session")].append(
-                name
+            anchor = (frame.attrs[ATTRS_KEY]["kind"] or {}).get("anchor", "session")
+            first_ms, calendar = (
+                frame.index[0].value // NS_IN_MS,
+                request.calendar_of(name, timeframe),
             )
+            groups[first_ms, calendar, anchor].append(name)
     found = {}
     for (first_ms, calendar, anchor), names in groups.items():
         start = first_ms if is_free else block_at(timeframe, first_ms).start
@@ -301,14 +305,13 @@ def _longer(
     has_store: bool,
 ) -> dict[str, _Series]:
     """Return the longer bars that had closed by the bars of each symbol's answer."""
-    session = request.options.get("session", "regular")
     groups: dict[int, list[str]] = defaultdict(list)
     for name, one in series.items():
-        query = request.client.query(name, timeframe, wishes=Wishes(session=session))
-        first_ms = int(one.tape.stamps[one.tape.first])
-        groups[calendar_for(query.instrument).back(timeframe, first_ms, _LONGER_BEFORE)].append(
-            name
+        calendar, first_ms = (
+            request.calendar_of(name, timeframe),
+            int(one.tape.stamps[one.tape.first]),
         )
+        groups[calendar.back(timeframe, first_ms, _LONGER_BEFORE)].append(name)
     found: dict[str, _Series] = {}
     for start_ms, names in groups.items():
         bounds = {"start": _bound(timeframe, start_ms), "end": request.bounds[1]}

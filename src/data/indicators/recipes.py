@@ -88,9 +88,8 @@ class RecipeUse:
     @cached_property
     def text(self) -> str:
         """The recipe as it is written, with all parameters."""
-        words = [plain_number(value) for value in self.parameters] + [self.anchor] * bool(
-            self.anchor
-        )
+        words = [*map(plain_number, self.parameters), self.anchor]
+        words = [word for word in words if word]
         text = self.recipe.name + (f":{','.join(words)}" if words else "")
         return f"{text}@{self.timeframe}" if self.timeframe else text
 
@@ -193,12 +192,9 @@ def _recipes() -> Iterator[Recipe]:
                  outputs=("line", "signal", "histogram"))  # fmt: skip
     yield Recipe("atr", decaying, own.atr, by_14, lambda n: 1 + _wilder(n), bars)
     yield Recipe("adx", decaying, own.adx, by_14, lambda n: 1 + 2 * _wilder(n), bars)
-    for name, columns in (
-        ("vwap", (*bars, "volume")),
-        ("obv", ("close", "volume")),
-        ("drawdown", ("close",)),
-    ):
-        yield Recipe(name, "anchored", getattr(own, name), {}, _none, columns)
+    yield Recipe("vwap", "anchored", own.vwap, {}, _none, (*bars, "volume"))
+    yield Recipe("obv", "anchored", own.obv, {}, _none, ("close", "volume"))
+    yield Recipe("drawdown", "anchored", own.drawdown, {}, _none)
 
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _recipes()}
