@@ -24,6 +24,7 @@ from . import (
     company,
     covered,
     faults,
+    features,
     feed,
     frames,
     fresh,
@@ -64,7 +65,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
         hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
         workload, company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, records, bundle, portal, cached, catalog, lineage,
-        yf, scan, frames, tiers, loader, hosts, one_frame,
+        yf, scan, frames, tiers, loader, hosts, one_frame, features,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -227,6 +227,7 @@ class AsyncDataManager:
     aget_series = _Twin(DataManager.get_series)
     aget_fundamentals = _Twin(DataManager.get_fundamentals)
     # mypy: one of the options of these methods could be named `self`.
+    afeatures = _Twin(DataManager.features)  # type: ignore[arg-type]
     alive_feed = _Twin(DataManager.live_feed, looks=False)  # type: ignore[arg-type]
     aget_live_feed = _Twin(DataManager.get_live_feed, looks=False)  # type: ignore[arg-type]
     aget_cache_stats = _Twin(DataManager.get_cache_stats)

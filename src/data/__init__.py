@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         DataProviderError,
         DecimalRangeError,
         EntitlementError,
+        FeatureError,
         FeedLagError,
         ForeignError,
         FormatVersionError,
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
         UnknownSymbolError,
         UnsupportedError,
     )
+    from .indicators.recipes import register_recipe
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.interchange import to_arrow, to_polars
     from .model.listings import Listing
@@ -106,6 +108,7 @@ _HOMES = {
     "UnifiedCache": "cache.unified_cache",
     "coerce_ohlcv_timestamp_column": "model.frame",
     "to_polars": "model.interchange",
+    "register_recipe": "indicators.recipes",
     "to_arrow": "model.interchange",
     "DataFeedFactory": "compat.data_feed_factory",
     "configure_logging": "observability.logs",
@@ -130,6 +133,7 @@ _HOMES = {
     "BadTimeframeError": "errors",
     "BadRangeError": "errors",
     "UniverseError": "errors",
+    "FeatureError": "errors",
     "NoProviderError": "errors",
     "ProviderError": "errors",
     "TransientError": "errors",
@@ -186,6 +190,7 @@ __all__ = (
     "UnifiedCache",
     "coerce_ohlcv_timestamp_column",
     "to_polars",
+    "register_recipe",
     "to_arrow",
     "DataFeedFactory",
     "configure_logging",
@@ -210,6 +215,7 @@ __all__ = (
     "BadTimeframeError",
     "BadRangeError",
     "UniverseError",
+    "FeatureError",
     "NoProviderError",
     "ProviderError",
     "TransientError",

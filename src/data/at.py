@@ -49,6 +49,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "get_ohlcv": Rule("filter", "bars that had closed, adjusted for past ex-dates"),
         "get_ohlcv_batch": Rule("filter", "as get_ohlcv; members of that day"),
         "plot": Rule("filter", "as get_ohlcv"),
+        "features": Rule("filter", "values from bars that had closed"),
         "plan": Rule("filter", "the requests that get_ohlcv would send"),
         "explain": Rule("filter", "the vendors that get_ohlcv would query"),
         "get_actions": Rule("filter", "past ex-dates, with amounts per share of that day"),

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from .feed.live_feeds import LiveFeeds
     from .feed.selection import AnyFeed
+    from .indicators.features import FeatureLayout
+    from .indicators.kept import BlockStore
     from .jobs.gaps import GapReport
     from .model.explanation import Explanation
     from .model.instrument import Instrument
@@ -66,6 +68,8 @@ _T = TypeVar("_T")
 When = datetime | date | timedelta | str | None
 # The values given under an argument's long and short name.
 _Named = tuple[Any, Any]
+# Maximum size of the folder in which features are kept with other frames.
+_MOST_KEPT_BYTES = 10 << 30
 
 
 @answering_guesses
@@ -493,6 +497,71 @@ class DataManager:
             if as_of is None:
                 warn_of_past(self.universes, members, found)
         return wide_frame(found) if layout == "wide" else found
+
+    def features(
+        self,
+        symbols: Sequence[str] | None,
+        timeframe: str,
+        start: When = None,
+        end: When = None,
+        recipes: Sequence[Any] | str | Path = (),
+        *,
+        closed_by: When = None,
+        anchor: str | date | None = None,
+        store: Any = False,
+        layout: FeatureLayout = "long",
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Return features of many symbols: numbers for each closed bar, from that bar and those before it.
+
+        Examples:
+            >>> frame = manager.features(
+            ...     ["AAPL"], "1d", "2012-01-03", "2012-01-05", ["sma:2", "ret:1"], provider="demo"
+            ... )
+            >>> frame["sma:2"].round(3).tolist()
+            [408.115, 412.335, 415.735]
+
+        A value is the same to the bit wherever the range begins or ends, because it is computed from a fixed
+        block of bars: those from the start of the block that contains ``start``, and the longest lead
+        before it, are read as well. ``onetape docs features`` lists the recipes and explains blocks.
+
+        Args:
+            symbols, timeframe, start, end, closed_by: As for :meth:`get_ohlcv_batch`.
+            recipes: Texts such as ``rsi:14``, ``macd:12,26,9``, ``vwap:session`` or ``rsi:14@1h`` (a longer
+                timeframe, as of its close); or the path of a YAML file with the key ``recipes``.
+            anchor: ``session``, ``listing`` or a date: where anchored recipes begin that name no anchor.
+            store: Whether to keep the computed blocks in the folder of cached frames; or a store, such as
+                ``onetape.data.layer.stored.FrameStore``.
+            layout: ``long`` (a row for each bar of each symbol) or ``wide`` (columns (recipe, symbol)).
+            **options: Other options of :meth:`get_ohlcv_batch`, except ``include_forming`` and ``columns``.
+
+        Returns:
+            A frame. ``long``: ``symbol`` (categorical), ``timestamp`` (naive UTC, the bar's opening
+            time), a float64 column for each output, and ``closed_by`` (naive UTC, when the bar closed
+            and the row was known). ``wide``: naive UTC index ``timestamp``. A value that cannot be
+            computed is NaN; nothing is filled forward. ``attrs["onetape"]`` contains ``symbols`` (the
+            provenance of each symbol's bars), ``failed``, ``lead_missing`` (why bars before the range
+            are missing), ``nan`` (rows without a value, by symbol and column) and ``complete``.
+
+        Raises:
+            QueryError: An argument or a recipe is invalid; nothing is requested.
+            FeatureError: A registered function looks ahead, changes its frame, or returns other rows.
+            ForeignError: A registered function raised an error.
+            MissingExtraError: ``store`` needs the ``features`` extra.
+
+        Warns:
+            IncompleteDataWarning: Symbols have no bars, or lack bars before the range.
+        """
+        from .indicators.features import Request, features
+
+        if store is True:
+            store = self._kept_features
+        read, client = self.get_ohlcv_batch, self._services.client
+        request = Request(read, client, (start, end), options | {"closed_by": closed_by})
+        seconds = seconds_of(options.get("timeout"), "features")
+        own = (request, symbols, timeframe, recipes, anchor, store or None, layout)
+        found: pd.DataFrame = run_call(client.clock, seconds, features, *own)
+        return found
 
     def get_quote(
         self,
@@ -1286,6 +1355,12 @@ class DataManager:
     def universes(self) -> Universes:
         """The universes in the default database (:func:`get_universes`); others can be assigned."""
         return get_universes()
+
+    @cached_property
+    def _kept_features(self) -> BlockStore:
+        folder = load_part("layer.folder").frames_folder()
+        store: BlockStore = load_part("layer.stored").FrameStore(folder, _MOST_KEPT_BYTES)
+        return store
 
     @cached_property
     def _feeds(self) -> LiveFeeds:

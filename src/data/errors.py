@@ -9,7 +9,7 @@ again) and ``failover`` (the next one is queried; see :data:`FAILOVER_ERRORS`).
     ├── ConfigError (ValueError)          RulesError · MissingCredentialsError
     │                                     · UnknownProviderError · MissingExtraError
     ├── QueryError (ValueError)           BadSymbolError · BadTimeframeError · BadRangeError
-    │   │                                 · UniverseError
+    │   │                                 · UniverseError · FeatureError
     │   └── NoProviderError (RuntimeError)
     ├── ProviderError
     │   ├── TransientError                ProviderTimeoutError · UnavailableError · RateLimitedError
@@ -300,6 +300,10 @@ class BadRangeError(QueryError):
     """The range is empty, reversed or in the future, or a bound is not a time."""
 
     _brief = "The period of this request is not valid."
+
+
+class FeatureError(QueryError):
+    """A function of features looks ahead, changes its input, or does not return one row for each bar."""
 
 
 class UniverseError(QueryError):

@@ -16,7 +16,7 @@ pytest.importorskip("shtab", reason="the extra completion is not installed")
 
 # Words typed so far to what bash offers for the last of them.
 _TYPED = {
-    "onetape fe": "fetch",
+    "onetape fe": "fetch features",
     "onetape fetch AAPL 1d --offl": "--offline",
     "onetape fetch AAPL 1d --adjustment sp": "split",
     "onetape fetch AAPL 1d --provider yah": "yahoo",

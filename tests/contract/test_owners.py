@@ -33,6 +33,7 @@ OWNERS = {
     "alpaca": ("vendors.alpaca.carrier",),
     "ccxt": ("vendors.ccxt.carrier",),
     "ib_async": ("vendors.ibkr.carrier",),
+    "talib": ("indicators.rolling",),
     "polars": (
         "model.interchange",
         "polars.",
@@ -106,7 +107,7 @@ PURE = {
     "bars.answer.empty", "bars.answer.slots", "bars.ingest.judge",
     "db.universe.definition", "db.universe.files", "db.universe.filters", "db.universe.membership",
     "quality.gaps", "quality.repair", "quality.vendor_days", "hosts.decisions", "hosts.protocol",
-    "hosts.schema",
+    "hosts.schema", "indicators.functions", "indicators.rolling",
 }  # fmt: skip
 
 

@@ -107,6 +107,15 @@ def test_bounds_count_back_from_the_time(manager: DataManager) -> None:
     assert then.plan("AAPL", "1d", start="2024-05-01") is not None
 
 
+def test_features_are_those_of_then(manager: DataManager) -> None:
+    then = manager.at("2020-08-28")
+    frame = then.features(["AAPL"], "1d", "2020-08-24", None, "sma:5 rsi:14")
+    assert frame["timestamp"].iloc[-1] == pd.Timestamp("2020-08-28")
+    closes = then.get_ohlcv("AAPL", "1d", bars=5)["close"]
+    assert frame["sma:5"].iloc[-1] == pytest.approx(closes.mean())
+    assert closes.iloc[-1] > 300, "the split of 31 August has not come"
+
+
 def test_actions_are_those_that_had_come_in_shares_of_that_day(
     manager: DataManager, vendors: VendorServer
 ) -> None:

@@ -52,6 +52,7 @@ PLACES = {
     "charts.md": "empty_folder",
     "coming-from-freqtrade.md": "empty_folder",
     "errors.md": "outage",
+    "features.md": "own_process",
     "format.md": "year_file",
     "handing-on.md": "own_process",
     "keys.md": "loggers",
@@ -81,6 +82,7 @@ NEEDS = {
         "NautilusTrader": ["nautilus_trader"],
         "Backtrader": ["backtrader"],
     },
+    "features.md": {"": [], "Blocks": [], "Your own recipes": []},
     "other-tools.md": {
         "": ["polars"],
         "DuckDB": ["polars", "duckdb"],

@@ -14,6 +14,7 @@ from .parser import Parser
 COMMANDS = {
     "fetch": "show or export bars of one or more symbols",
     "plot": "draw a chart of one or more symbols: here, or as PNG, SVG or HTML",
+    "features": "indicators and other numbers computed from the bars of one or more symbols",
     "quote": (
         "the last price of one or more symbols, its time, and the change since the last close"
     ),

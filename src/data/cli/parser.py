@@ -14,6 +14,7 @@ EXAMPLES = {
     "": ("demo", "fetch AAPL 1d --period 1y"),
     "fetch": ("fetch AAPL 1d --period 1y", "fetch AAPL MSFT BTCUSDT 1h --bars 100 --json"),
     "plot": ("plot AAPL 1d --period 1y -o aapl.png", "plot AAPL MSFT 1d --period 5y -o both.html"),
+    "features": ("features AAPL 1d -r 'rsi:14 vol:20'", "features AAPL 1h -r vwap:session --json"),
     "quote": ("quote AAPL BTCUSDT", "quote EURUSD=X --json"),
     "search": ("search apple", "search bitcoin --json"),
     "plan": ("plan BTCUSDT 1m --start 2020-01-01", "plan AAPL MSFT 1d --period 5y"),

@@ -28,6 +28,7 @@ import numpy as np
 from ..calendars.calendar import calendar_for, first_unclosed
 from ..clock import Clock
 from ..errors import DataError, IncompleteDataWarning, QueryError, SeriesEndedWarning
+from ..indicators.quantities import parse_indicator
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, SECOND_MS, date_of, iso, parse_iso
 from ..model.outcome import Outcome
 from ..model.provenance import ATTRS_KEY
@@ -36,7 +37,6 @@ from ..model.span import Span, subtract
 from ..model.suggestion import check_names, did_you_mean
 from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
-from ..prices.indicators import parse_indicator
 from ..vendors.foreign import call_foreign
 
 if TYPE_CHECKING:

@@ -42,6 +42,7 @@ EXTRAS = {
         "pyarrow", "pyarrow", "reads and writes Parquet files, and creates Arrow tables from bars"
     ),
     "polars": Extra("polars", "polars", "creates Polars frames from bars"),
+    "features": Extra("talib", "TA-Lib", "computes features faster; Polars keeps them"),
     "sql": Extra("duckdb", "duckdb", "runs SQL over stored series and bundles"),
     "fast": Extra("isal", "isal", "compresses and decompresses long files in a tenth of the time"),
     "completion": Extra("shtab", "shtab", "writes completion scripts for bash, zsh and fish"),

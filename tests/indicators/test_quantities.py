@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from src.data.errors import QueryError
-from src.data.prices.indicators import parse_indicator
+from src.data.indicators.quantities import parse_indicator
 from tests.prices.judgement.market import load, needs_market
 
 _NAMES = ("open", "high", "low", "close", "volume")

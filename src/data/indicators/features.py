@@ -1,0 +1,423 @@
+"""Frames of features: the bars that they need, longer timeframes as of their close, and the two layouts."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..bars.client import BarsClient, Wishes
+from ..calendars.calendar import MarketCalendar, calendar_for
+from ..errors import IncompleteDataWarning, QueryError
+from ..model.bars import Stamps
+from ..model.caller import warn_user
+from ..model.frame import NS_IN_MS, REQUIRED_COLUMNS
+from ..model.instant import DAY_MS, date_of, day_ms, from_ms, parse_iso
+from ..model.provenance import ATTRS_KEY, freeze
+from ..model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, UNASKED
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from .blocks import Tape, block_at
+from .kept import BlockStore, values_of
+from .recipes import RecipeUse, parse_recipes
+from .rolling import Values
+
+__all__ = ["LAYOUTS", "FeatureLayout", "features"]
+
+FeatureLayout = Literal["long", "wide"]
+LAYOUTS: tuple[FeatureLayout, ...] = ("long", "wide")
+LEVELS = ("recipe", "symbol")
+Read = Callable[..., Mapping[str, pd.DataFrame]]
+_NOT_HOLES = {BEFORE_FIRST, CLOSED, UNASKED, AFTER_LAST}
+_REFUSED = ("include_forming", "columns")
+# Options of the request that do not apply when bars before its start are read.
+_OF_THE_REQUEST = ("bars", "period", "refresh", "strict", "universe", "as_of")
+# Longer bars that are read before the first one, so that one of them has closed.
+_LONGER_BEFORE = 3
+
+
+class _Series(NamedTuple):
+    """The bars of one symbol in one timeframe.
+
+    Attributes:
+        tape: Bars, with those of the lead.
+        closes: Closing time of each bar of the answer, UTC milliseconds.
+        missing: Closing times of missing bars, UTC milliseconds, ascending.
+        lacks: Reason why bars of the lead are missing; empty if none is.
+    """
+
+    tape: Tape
+    closes: Stamps
+    missing: Stamps
+    lacks: str
+
+
+class Request(NamedTuple):
+    """A request for features.
+
+    Attributes:
+        read: The manager's ``get_ohlcv_batch``.
+        client: Its client.
+        bounds: Start and end of the request, as given.
+        options: Other options of ``get_ohlcv_batch``.
+    """
+
+    read: Read
+    client: BarsClient
+    bounds: tuple[Any, Any]
+    options: Mapping[str, Any]
+
+    def calendar_of(self, symbol: str, timeframe: Timeframe) -> MarketCalendar:
+        """Return the calendar of a symbol in the session of the request."""
+        wishes = Wishes(session=self.options.get("session", "regular"))
+        return calendar_for(self.client.query(symbol, timeframe, wishes=wishes).instrument)
+
+    def read_quietly(self, symbols: Sequence[str], timeframe: Timeframe, **bounds: Any) -> Any:
+        """Return bars outside of the request, whose gaps are reported as gaps of the lead."""
+        options = {name: v for name, v in self.options.items() if name not in _OF_THE_REQUEST}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            own = options | bounds | {"progress": _ignore}
+            return self.read(symbols, timeframe.label, **own)
+
+
+def _ignore(_: object) -> None:
+    """Ignore a progress report."""
+
+
+def features(
+    request: Request,
+    symbols: Sequence[str] | None,
+    timeframe: str,
+    recipes: Any,
+    anchor: Any,
+    store: BlockStore | None,
+    layout: str,
+) -> pd.DataFrame:
+    """Return the features of many symbols as one frame; see ``DataManager.features``.
+
+    Raises:
+        QueryError: An argument is invalid; nothing is requested.
+    """
+    base, uses = Timeframe.parse(timeframe), parse_recipes(recipes, anchor)
+    _check(base, uses, layout, request.options)
+    start, end = request.bounds
+    frames = request.read(symbols, base.label, start, end, **request.options)
+    failed = {
+        n: f.attrs[ATTRS_KEY]["error"] for n, f in frames.items() if "error" in f.attrs[ATTRS_KEY]
+    }
+    own = [use for use in uses if use.timeframe is None]
+    found: dict[str, dict[str, Values]] = {name: {} for name in frames if name not in failed}
+    series = _series(request, base, {name: frames[name] for name in found}, own, store is not None)
+    for name, one in series.items():
+        found[name] = values_of(own, one.tape, store)
+    lacks = {name: one.lacks for name, one in series.items() if one.lacks}
+    for longer in dict.fromkeys(use.timeframe for use in uses if use.timeframe):
+        theirs = [use for use in uses if use.timeframe == longer]
+        others = _longer(request, longer, series, theirs, store is not None)
+        for name, one in series.items():
+            other = others.get(name)
+            values = {} if other is None else values_of(theirs, other.tape, store)
+            for output in (n for use in theirs for n in use.names):
+                found[name][output] = _as_of(one.closes, other, values.get(output))
+            if other is None or other.lacks:
+                lacks[name] = f"{longer}: {other.lacks if other else 'no bars'}"
+    columns = [name for use in uses for name in use.names]
+    frame = (_wide if layout == "wide" else _long)(list(frames), series, found, columns)
+    frame.attrs[ATTRS_KEY] = freeze(_facts(frames, failed, found, lacks))
+    _warn(failed, lacks, len(frames))
+    return frame
+
+
+def _check(
+    base: Timeframe, uses: Sequence[RecipeUse], layout: str, options: Mapping[str, Any]
+) -> None:
+    """Check what needs no bars.
+
+    Raises:
+        QueryError: The layout is unknown, an option is not served, or a recipe needs another
+            timeframe.
+    """
+    if layout not in LAYOUTS:
+        raise QueryError(f"unknown layout {layout!r:.80}; use one of {', '.join(LAYOUTS)}")
+    if refused := [name for name in _REFUSED if options.get(name)]:
+        raise QueryError(
+            f"{refused[0]} has no effect on features", hint="they use closed bars only"
+        )
+    for use in uses:
+        if use.timeframe is not None and use.timeframe.longest_ms <= base.longest_ms:
+            raise QueryError(f"{use.text}: {use.timeframe} is not longer than {base}")
+        needs_intraday = use.recipe.is_intraday or use.anchor == "session"
+        if needs_intraday and not (use.timeframe or base).is_intraday:
+            raise QueryError(f"{use.text} needs bars that are shorter than a day")
+
+
+# --- bars ------------------------------------------------------------------------------------
+
+
+def _series(
+    request: Request,
+    timeframe: Timeframe,
+    frames: Mapping[str, pd.DataFrame],
+    uses: Sequence[RecipeUse],
+    has_store: bool,
+) -> dict[str, _Series]:
+    """Return the bars of each symbol that has any, with the lead of some recipes.
+
+    Symbols with the same first bar and calendar are read together. If only windowed recipes are
+    computed, the lead begins at the first bar, else at the start of its block.
+    """
+    lead = max((use.lead_in(timeframe) for use in uses), default=0)
+    is_free = all(use.is_free for use in uses) and not has_store
+    since = min((ms for use in uses if (ms := use.anchor_ms) is not None), default=None)
+    groups: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+    for name, frame in frames.items():
+        if len(frame):
+            anchor = (frame.attrs[ATTRS_KEY]["kind"] or {}).get("anchor", "session")
+            first_ms, calendar = (
+                frame.index[0].value // NS_IN_MS,
+                request.calendar_of(name, timeframe),
+            )
+            groups[first_ms, calendar, anchor].append(name)
+    found = {}
+    for (first_ms, calendar, anchor), names in groups.items():
+        start = first_ms if is_free else block_at(timeframe, first_ms).start
+        count = lead + len(calendar.opens(timeframe, Span(start, first_ms), anchor))
+        last = _bound(timeframe, first_ms - 1)
+        parts = []
+        if count:  # with a number of bars, an instant is that by which they had closed
+            closed = from_ms(first_ms) if timeframe.is_intraday else last
+            parts.append(request.read_quietly(names, timeframe, end=closed, bars=count))
+        if since is not None and since < first_ms:
+            earlier = {"period": "max"} if since == 0 else {"start": date_of(since)}
+            parts.append(request.read_quietly(names, timeframe, end=last, **earlier))
+        for name in names:
+            before = [part[name] for part in parts if name in part]
+            found[name] = _joined(timeframe, calendar, anchor, before, frames[name], uses)
+    return found
+
+
+def _bound(timeframe: Timeframe, stamp_ms: int) -> Any:
+    """Return a timestamp as a bound of a request: an instant, or the date of a session."""
+    return from_ms(stamp_ms) if timeframe.is_intraday else date_of(stamp_ms)
+
+
+def _joined(
+    timeframe: Timeframe,
+    calendar: MarketCalendar,
+    anchor: str,
+    before: Sequence[pd.DataFrame],
+    frame: pd.DataFrame,
+    uses: Sequence[RecipeUse],
+) -> _Series:
+    """Return the bars of an answer behind those of its lead; bars of another kind are not joined."""
+    facts, lacks = frame.attrs[ATTRS_KEY], ""
+    parts = [frame]
+    for part in before:
+        own = part.attrs[ATTRS_KEY]
+        if "error" in own or own["unanswered"]:
+            lacks = own["error"]["message"] if "error" in own else own["unanswered"]
+        if len(part) and own["kind"] != facts["kind"]:
+            lacks = "the bars before are of another kind"
+        elif len(part) and part.index[0] < parts[0].index[0]:
+            parts = [part, frame]  # both end before the frame, and one contains the other
+    holes = [hole for part in parts for hole in _holes(calendar, timeframe, anchor, part)]
+    stamps = np.concatenate([part.index.to_numpy().view(np.int64) for part in parts]) // NS_IN_MS
+    # Every frame begins with these columns, which are read at once.
+    own_columns = np.concatenate([part.to_numpy()[:, : len(REQUIRED_COLUMNS)] for part in parts])
+    columns = dict(zip(REQUIRED_COLUMNS, np.ascontiguousarray(own_columns.T), strict=True))
+    first = len(stamps) - len(frame)
+    used = {name for use in uses for name in use.recipe.columns}
+    if used & {"stamp", "opens", "day"} or any(use.anchor == "session" for use in uses):
+        columns |= _session_columns(calendar, timeframe, stamps)
+    if lacks and not _is_short(timeframe, stamps, first, uses):
+        lacks = ""
+    positions = {int(stamps.searchsorted(hole.start)): hole.end for hole in holes}
+    tape = Tape(timeframe, stamps, columns, positions, bool(lacks), first)
+    missing = [
+        calendar.opens(timeframe, hole, anchor) for hole in holes if hole.end > stamps[first]
+    ]
+    lost = np.concatenate([np.empty(0, np.int64), *missing])
+    lost = lost[~np.isin(lost, stamps)] if len(lost) else lost
+    closes = calendar.closes(timeframe, stamps[first:], anchor)
+    return _Series(tape, closes, calendar.closes(timeframe, lost, anchor), lacks)
+
+
+def _is_short(timeframe: Timeframe, stamps: Stamps, first: int, uses: Sequence[RecipeUse]) -> bool:
+    """Return whether bars of a lead are missing, or bars since an anchor."""
+    before = int(stamps.searchsorted(block_at(timeframe, int(stamps[first])).start))
+    return any(
+        (first if use.is_free else before) < use.lead_in(timeframe)
+        if (ms := use.anchor_ms) is None
+        else ms < stamps[0]
+        for use in uses
+    )
+
+
+def _holes(
+    calendar: MarketCalendar, timeframe: Timeframe, anchor: str, frame: pd.DataFrame
+) -> Iterator[Span]:
+    """Yield the spans in which an answer lacks bars that the market had."""
+    facts = frame.attrs[ATTRS_KEY]
+    end = 0
+    for gap in facts["gaps"]:
+        start, end = parse_iso(gap["start"]), parse_iso(gap["end"])
+        if gap["reason"] not in _NOT_HOLES:
+            yield Span(start, end)
+    if facts["gaps_total"] > len(facts["gaps"]) and len(frame):
+        # Only the first gaps are listed: after them, every expected bar that is missing counts as
+        # a hole.
+        stamps = frame.index.to_numpy().view(np.int64) // NS_IN_MS
+        for stamp in calendar.required(timeframe, Span(end, int(stamps[-1])), anchor):
+            if stamps[stamps.searchsorted(stamp)] != stamp:
+                yield Span(int(stamp), int(stamp) + 1)
+
+
+def _session_columns(
+    calendar: MarketCalendar, timeframe: Timeframe, stamps: Stamps
+) -> dict[str, Values]:
+    """Return the columns ``stamp``, ``opens`` and ``day``."""
+    if not timeframe.is_intraday:
+        return {"day": (stamps // DAY_MS).astype(np.float64)}
+    sessions = calendar.sessions(
+        date_of(int(stamps[0]) - 4 * DAY_MS), date_of(int(stamps[-1]) + DAY_MS)
+    )
+    opens = np.array([session.open_ms for session in sessions])
+    days = np.array([day_ms(session.day) // DAY_MS for session in sessions])
+    rows = np.maximum(opens.searchsorted(stamps, "right") - 1, 0)
+    own = {"stamp": stamps, "opens": opens[rows], "day": days[rows]}
+    return {name: values.astype(np.float64) for name, values in own.items()}
+
+
+# --- longer timeframes -----------------------------------------------------------------------
+
+
+def _longer(
+    request: Request,
+    timeframe: Timeframe,
+    series: Mapping[str, _Series],
+    uses: Sequence[RecipeUse],
+    has_store: bool,
+) -> dict[str, _Series]:
+    """Return the longer bars that had closed by the bars of each symbol's answer."""
+    groups: dict[int, list[str]] = defaultdict(list)
+    for name, one in series.items():
+        calendar, first_ms = (
+            request.calendar_of(name, timeframe),
+            int(one.tape.stamps[one.tape.first]),
+        )
+        groups[calendar.back(timeframe, first_ms, _LONGER_BEFORE)].append(name)
+    found: dict[str, _Series] = {}
+    for start_ms, names in groups.items():
+        bounds = {"start": _bound(timeframe, start_ms), "end": request.bounds[1]}
+        frames = request.read_quietly(names, timeframe, **bounds)
+        answered = {n: f for n, f in frames.items() if "error" not in f.attrs[ATTRS_KEY]}
+        found |= _series(request, timeframe, answered, uses, has_store)
+    return found
+
+
+def _as_of(closes: Stamps, other: _Series | None, values: Values | None) -> Values:
+    """Return the value of the last longer bar that had closed by each bar's close.
+
+    It is NaN if that bar is missing, even if earlier ones exist.
+    """
+    if other is None or values is None:
+        return np.full(len(closes), np.nan)
+    all_closes = np.concatenate([other.closes, other.missing])
+    order = np.argsort(all_closes, kind="stable")
+    padded = np.concatenate([values, np.full(len(other.missing), np.nan)])[order]
+    rows = all_closes[order].searchsorted(closes, "right") - 1
+    return np.where(rows < 0, np.nan, padded[np.maximum(rows, 0)])
+
+
+# --- frames ----------------------------------------------------------------------------------
+
+
+def _long(
+    symbols: Sequence[str],
+    series: Mapping[str, _Series],
+    found: Mapping[str, Mapping[str, Values]],
+    columns: Sequence[str],
+) -> pd.DataFrame:
+    """Return one row for each bar of each symbol."""
+    names = [name for name in symbols if name in series]
+    lengths = [len(series[name].closes) for name in names]
+    numbers = {name: number for number, name in enumerate(symbols)}
+    codes = np.repeat(np.array([numbers[name] for name in names], np.int32), lengths)
+    stamps = [series[name].tape.stamps[series[name].tape.first :] for name in names]
+    body = {
+        "symbol": pd.Categorical.from_codes(
+            codes, categories=pd.Index(list(map(str, symbols)), dtype=str)
+        ),
+        "timestamp": _times(stamps),
+    }
+    body |= {c: np.concatenate([np.empty(0), *(found[name][c] for name in names)]) for c in columns}
+    body["closed_by"] = _times([series[name].closes for name in names])
+    return pd.DataFrame(body, copy=False)
+
+
+def _times(parts: Sequence[Stamps]) -> NDArray[np.datetime64]:
+    stamps = np.concatenate([np.empty(0, np.int64), *parts])
+    return (stamps * NS_IN_MS).view("M8[ns]")
+
+
+def _wide(
+    symbols: Sequence[str],
+    series: Mapping[str, _Series],
+    found: Mapping[str, Mapping[str, Values]],
+    columns: Sequence[str],
+) -> pd.DataFrame:
+    """Return one row for each timestamp of any symbol, and a column for each recipe and symbol."""
+    own = {n: one.tape.stamps[one.tape.first :] for n, one in series.items()}
+    distinct = {stamps.tobytes(): stamps for stamps in own.values()}
+    stamps = np.unique(np.concatenate([np.empty(0, np.int64), *distinct.values()]))
+    values = np.full((len(columns), len(symbols), len(stamps)), np.nan)
+    for number, name in enumerate(symbols):
+        if name in own:
+            rows = stamps.searchsorted(own[name])
+            for row, column in enumerate(columns):
+                values[row, number, rows] = found[name][column]
+    levels = pd.MultiIndex.from_product([columns, list(map(str, symbols))], names=LEVELS)
+    index = pd.DatetimeIndex(_times([stamps]), name="timestamp")
+    return pd.DataFrame(
+        values.reshape(len(levels), len(stamps)).T, index=index, columns=levels, copy=False
+    )
+
+
+def _facts(
+    frames: Mapping[str, pd.DataFrame],
+    failed: Mapping[str, Any],
+    found: Mapping[str, Mapping[str, Values]],
+    lacks: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the provenance of a frame of features."""
+    facts = {name: frame.attrs[ATTRS_KEY] for name, frame in frames.items()}
+    nan = {
+        name: {c: int(n) for c, v in own.items() if (n := np.isnan(v).sum())}
+        for name, own in found.items()
+    }
+    is_complete = not lacks and all(own["complete"] for own in facts.values())
+    return {
+        "symbols": facts,
+        "failed": list(failed),
+        "lead_missing": dict(lacks),
+        "nan": {name: own for name, own in nan.items() if own},
+        "complete": is_complete,
+    }
+
+
+def _warn(failed: Mapping[str, Any], lacks: Mapping[str, str], total: int) -> None:
+    """Issue one warning about symbols without bars, and one about those whose lead is missing."""
+    for names, what in ((failed, "no bars"), (lacks, "no bars before the range")):
+        if names:
+            first = next(iter(names))
+            own: Any = names[first]
+            reason = own if isinstance(own, str) else own["message"]
+            shown = ", ".join(list(names)[:20]) + (", ..." if len(names) > 20 else "")
+            text = f"{len(names)} of {total} symbols have {what}: {shown}; {first}: {reason}"
+            warn_user(text, IncompleteDataWarning)

@@ -1,0 +1,105 @@
+"""Calls of functions that a program has registered as recipes, and the checks of what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import FeatureError
+from ..model.bars import Stamps
+from ..model.frame import NS_IN_MS
+from ..vendors.foreign import run_foreign
+from .rolling import Values
+
+if TYPE_CHECKING:
+    from .recipes import RecipeUse
+
+__all__ = ["call_own", "call_function", "differing"]
+
+# Two values that differ by less than this fraction count as equal: sums in another order differ in
+# their last digits.
+_NEAR = 1e-9
+
+
+def call_own(use: RecipeUse, columns: Mapping[str, Values], stamps: Stamps) -> tuple[Values, ...]:
+    """Return the outputs of a registered recipe for one run of bars.
+
+    The function is called again on the first half of the bars, whose values must be the same.
+
+    Raises:
+        FeatureError: The function looks ahead, changes its frame, or returns other rows.
+        ForeignError: The function raised an error.
+        ProviderTimeoutError: The function did not return in time.
+    """
+    index = pd.DatetimeIndex(stamps * NS_IN_MS, name="timestamp")
+    frame = pd.DataFrame(dict(columns), index=index)
+    name, function = f"recipe {use.text}", partial(_with_parameters, use)
+    found = call_function(function, frame, name)
+    if found.shape[1] != len(use.names):
+        raise FeatureError(
+            f"{name} returned {found.shape[1]} outputs, and is registered with {len(use.names)}"
+        )
+    half = len(frame) // 2
+    if half:
+        row = differing(found[:half], call_function(function, frame.iloc[:half], name))
+        if row is not None:
+            raise FeatureError(
+                f"{name} looks ahead: its value for {index[row]} changes if later bars are left out",
+                hint="use only that bar and those before it: no shift(-1), no mean() of the whole column",
+            )
+    return tuple(np.ascontiguousarray(column) for column in found.T)
+
+
+def _with_parameters(use: RecipeUse, frame: pd.DataFrame) -> Any:
+    return use.recipe.function(frame, *use.parameters)
+
+
+def call_function(function: Any, frame: pd.DataFrame, name: str) -> Values:
+    """Call a function of a program on a copy of a frame; return its outputs as float64 columns.
+
+    Args:
+        function: Returns a series, a frame or an array with a row for each row of the frame.
+        frame: Bars; it never changes.
+        name: Subject of error messages.
+
+    Returns:
+        Array of shape (rows, outputs).
+
+    Raises:
+        FeatureError: The function changed its frame, or returned other rows or something else than
+            numbers.
+        ForeignError: The function raised an error.
+        ProviderTimeoutError: The function did not return within the time of the call.
+    """
+    given = frame.copy(deep=True)
+    result = run_foreign(partial(function, given), name)
+    if not given.equals(frame) or not given.index.equals(frame.index):
+        raise FeatureError(
+            f"{name} changed its frame", hint="copy the frame before you add columns"
+        )
+    if isinstance(result, pd.Series | pd.DataFrame) and not result.index.equals(frame.index):
+        raise FeatureError(
+            f"{name} returned {len(result)} rows with another index than its {len(frame)} bars",
+            hint="return one row for each bar, with NaN where there is no value",
+        )
+    try:
+        values = np.asarray(result, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise FeatureError(f"{name} returned {type(result).__name__}, not numbers") from error
+    if values.ndim not in (1, 2) or len(values) != len(frame):
+        raise FeatureError(
+            f"{name} returned an array of shape {values.shape} for {len(frame)} bars",
+            hint="return one row for each bar, with NaN where there is no value",
+        )
+    return values.reshape(len(frame), -1)
+
+
+def differing(values: Values, others: Values) -> int | None:
+    """Return the first row in which two outputs of a function differ; None if they do not."""
+    far = ~np.isclose(values, others, rtol=_NEAR, atol=0, equal_nan=True)
+    rows = np.flatnonzero(far.any(axis=1))
+    return int(rows[0]) if len(rows) else None
