@@ -205,7 +205,12 @@ def test_the_parameter_vintage_date_is_not_what_selects_a_vintage(
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no gzip", gzip.compress(b"# fetched never\ndate,value\n"), gzip.compress(b"x")],
+    [
+        b"",
+        b"no gzip",
+        gzip.compress(b"# fetched never\ndate,value\n", mtime=0),
+        gzip.compress(b"x", mtime=0),
+    ],
 )
 def test_a_damaged_or_deleted_file_is_made_again(
     manager: DataManager,
