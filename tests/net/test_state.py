@@ -393,6 +393,20 @@ class TestTrouble:
         (record,) = caplog.records
         assert "this process keeps its own limits" in record.message
 
+    def test_requests_while_the_state_file_was_locked_count_after_that(
+        self, state: State, folder: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "BUSY_S", 0.05)
+        one = limiter(state, Limits(per_day=10))
+        one.charge(3)
+        with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            one.charge(4)
+            one.acquire(2, 0)  # it has not ended when the file can be used again
+        clock.advance(60)
+        assert one.wait_s(2) > 0
+        assert one.used() == {"86400s": 9}
+
     @pytest.mark.parametrize(("is_damaged", "left"), [(False, 8), (True, 4)])
     def test_limits_in_a_locked_file_hold_in_a_copy_unless_the_file_is_damaged(
         self,
