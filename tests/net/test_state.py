@@ -170,6 +170,16 @@ class TestTrouble:
         limiter(state).acquire(1, 0)
         assert (folder / "state.damaged").exists()
 
+    def test_a_file_damaged_in_its_schema_fails_no_call(self, state: State, folder: Path) -> None:
+        state.run(count)
+        state.before_fork()
+        state.after_fork_in_parent()
+        content = (folder / FILE).read_bytes()
+        assert b"CREATE TABLE" in content
+        (folder / FILE).write_bytes(content.replace(b"CREATE TABLE", b"CREATE \x83\xffBLE"))
+        limiter(state).acquire(1, 0)
+        assert (folder / "state.damaged").exists()
+
     @pytest.mark.parametrize("lost", [FILE, SALT])
     def test_half_of_each_limit_counts_as_used_for_one_window_after_a_loss(
         self, state: State, folder: Path, clock: ManualClock, lost: str,

@@ -247,7 +247,7 @@ class State:
                     self._memory.close()
                     self._memory = None
                 result = self._execute(self._opened(), work, writes)
-            except (sqlite3.Error, DataError) as exc:
+            except (sqlite3.Error, DataError, UnicodeDecodeError) as exc:
                 if is_busy(exc) and self._wait_s < BUSY_S and not self._is_stuck():
                     self._close()  # it may be only partly set up
                     raise _busy_error() from exc
@@ -368,7 +368,8 @@ class State:
 
         The next use of the state creates a new file.
         """
-        if not (is_damage(exc) or isinstance(exc, CorruptEntryError)):
+        # SQLite's message about a damaged table may contain its bytes.
+        if not (is_damage(exc) or isinstance(exc, (CorruptEntryError, UnicodeDecodeError))):
             return False
         self._close()
         try:
