@@ -109,9 +109,8 @@ class State:
     """The limits, pauses, circuits and leases that all processes share, in one transaction at a time.
 
     While the file cannot be used, they apply to this process only, beginning with a copy of the file
-    if it can still be read. The file is tried again each minute. Only pauses and the units of requests
-    are copied back.
-    Thread-safe and fork-aware.
+    if it can still be read. The file is tried again each minute; pauses and the units of requests are
+    copied back. Thread-safe and fork-aware.
 
     Args:
         folder: Folder of the state file. It is created when first needed, accessible only to its
