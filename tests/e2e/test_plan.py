@@ -312,6 +312,15 @@ def test_a_plan_counts_the_daily_closes_that_dividends_need(
     assert agree(manager, vendors, *request, adjustment="all").is_hit
 
 
+def test_a_plan_of_daily_bars_supplies_the_closes_that_their_dividends_need(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    manager.get_actions("MSFT", "2024-04-01", "2024-06-12")  # a dividend on 15 May
+    for label in ("1w", "1d"):
+        plan = agree(manager, vendors, "MSFT", label, "2024-04-21", "2024-06-12", adjustment="all")
+        assert plan.is_possible
+
+
 def test_a_plan_counts_a_separate_request_for_the_forming_bar(
     manager: DataManager, vendors: VendorServer
 ) -> None:
@@ -320,6 +329,13 @@ def test_a_plan_counts_a_separate_request_for_the_forming_bar(
     assert plan.segments[0].reasons == ("nothing cached yet", "with the forming bar")
     plan = agree(manager, vendors, *request, include_forming=True)
     assert "the forming bar: binance 1 request" in str(plan)
+
+
+def test_a_plan_of_derived_bars_that_look_back_further_counts_each_request_once(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    """More bars are requested than the vendor's history has."""
+    assert agree(manager, vendors, "AAPL", "45m", bars=1200).requests == 1
 
 
 def test_a_plan_of_derived_bars_names_the_shorter_ones(

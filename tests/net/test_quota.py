@@ -35,6 +35,7 @@ def test_rate_limits_become_quota_windows() -> None:
         Window(86400, 9),
     ]
     assert windows_of(Limits(per_second=0.5, burst=0)) == [Window(2, 1)]
+    assert windows_of(Limits(per_second=1, burst=60, per_minute=50)) == [Window(60, 50)]
 
 
 def test_the_slowest_window_decides() -> None:

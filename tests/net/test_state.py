@@ -170,6 +170,16 @@ class TestTrouble:
         limiter(state).acquire(1, 0)
         assert (folder / "state.damaged").exists()
 
+    def test_a_file_damaged_in_its_schema_fails_no_call(self, state: State, folder: Path) -> None:
+        state.run(count)
+        state.before_fork()
+        state.after_fork_in_parent()
+        content = (folder / FILE).read_bytes()
+        assert b"CREATE TABLE" in content
+        (folder / FILE).write_bytes(content.replace(b"CREATE TABLE", b"CREATE \x83\xffBLE"))
+        limiter(state).acquire(1, 0)
+        assert (folder / "state.damaged").exists()
+
     @pytest.mark.parametrize("lost", [FILE, SALT])
     def test_half_of_each_limit_counts_as_used_for_one_window_after_a_loss(
         self, state: State, folder: Path, clock: ManualClock, lost: str,
@@ -392,6 +402,20 @@ class TestTrouble:
             assert limiter(each).used() == {"60s": 0}
         (record,) = caplog.records
         assert "this process keeps its own limits" in record.message
+
+    def test_requests_while_the_state_file_was_locked_count_after_that(
+        self, state: State, folder: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "BUSY_S", 0.05)
+        one = limiter(state, Limits(per_day=10))
+        one.charge(3)
+        with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            one.charge(4)
+            one.acquire(2, 0)  # it has not ended when the file can be used again
+        clock.advance(60)
+        assert one.wait_s(2) > 0
+        assert one.used() == {"86400s": 9}
 
     @pytest.mark.parametrize(("is_damaged", "left"), [(False, 8), (True, 4)])
     def test_limits_in_a_locked_file_hold_in_a_copy_unless_the_file_is_damaged(

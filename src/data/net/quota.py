@@ -48,6 +48,10 @@ class SpentUnits(msgspec.Struct, array_like=True):
     last_s: float
     units: float
 
+    def later(self, seconds: float) -> SpentUnits:
+        """Return the same units, spent ``seconds`` later."""
+        return SpentUnits(self.first_s + seconds, self.last_s + seconds, self.units)
+
 
 @dataclass
 class Window:
@@ -115,18 +119,20 @@ def windows_of(limits: Limits) -> list[Window]:
 
     A rate per second with a burst of ``b`` becomes a window of ``b`` units, whose length is the
     time that ``b`` units take at that rate. A burst can then be sent at once, and the rate is still
-    observed.
+    observed. If another window has the same length, the lower limit applies.
     """
-    windows = []
-    if limits.per_second > 0:
-        burst = max(1, limits.burst)
-        windows.append(Window(burst / limits.per_second, burst))
-    longer = (
+    burst = max(1, limits.burst)
+    pairs = (
+        (burst / limits.per_second if limits.per_second > 0 else 0.0, burst),
         (_MINUTE_S, limits.per_minute),
         (_DAY_S, limits.per_day),
         (_MONTH_S, limits.per_month),
     )
-    return windows + [Window(length, capacity) for length, capacity in longer if capacity > 0]
+    lowest: dict[float, float] = {}
+    for length, capacity in pairs:
+        if length > 0 and capacity > 0:
+            lowest[length] = min(capacity, lowest.get(length, capacity))
+    return [Window(length, capacity) for length, capacity in lowest.items()]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
@@ -34,6 +35,7 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError, DataError, ProviderTimeoutError
 from ..runtime.forks import close_before_fork
 from .deadline import call_left_s
+from .quota import SpentUnits
 from .state_tables import (
     TABLES,
     VERSION,
@@ -107,8 +109,8 @@ class State:
     """The limits, pauses, circuits and leases that all processes share, in one transaction at a time.
 
     While the file cannot be used, they apply to this process only, beginning with a copy of the file
-    if it can still be read. The file is tried again each minute; only pauses are copied back.
-    Thread-safe and fork-aware.
+    if it can still be read. The file is tried again each minute; pauses and the units of requests are
+    copied back. Thread-safe and fork-aware.
 
     Args:
         folder: Folder of the state file. It is created when first needed, accessible only to its
@@ -240,11 +242,11 @@ class State:
         while self.clock.monotonic() >= self._alone_until_s:
             try:
                 if self._memory is not None:
-                    self._execute(self._opened(), self._keep_pauses, writes=True)
+                    self._execute(self._opened(), self._copy_back, writes=True)
                     self._memory.close()
                     self._memory = None
                 result = self._execute(self._opened(), work, writes)
-            except (sqlite3.Error, DataError) as exc:
+            except (sqlite3.Error, DataError, UnicodeDecodeError) as exc:
                 if is_busy(exc) and self._wait_s < BUSY_S and not self._is_stuck():
                     self._close()  # it may be only partly set up
                     raise _busy_error() from exc
@@ -365,7 +367,8 @@ class State:
 
         The next use of the state creates a new file.
         """
-        if not (is_damage(exc) or isinstance(exc, CorruptEntryError)):
+        # SQLite's message about a damaged table may contain its bytes.
+        if not (is_damage(exc) or isinstance(exc, (CorruptEntryError, UnicodeDecodeError))):
             return False
         self._close()
         try:
@@ -388,14 +391,23 @@ class State:
         self._close()
         self._alone_until_s = self.clock.monotonic() + _RETRY_S
 
-    def _keep_pauses(self, tables: StateTables) -> None:
-        """Store the pauses that vendors demanded while the file could not be used."""
+    def _copy_back(self, tables: StateTables) -> None:
+        """Store the pauses and the units of requests from the time while the file could not be used."""
         assert self._memory is not None
-        for name, row in StateTables(self._memory, self._salt, tables.now_s, None).accounts():
+        memory_s = self._now_s(self._memory, writes=False)
+        ahead_s = tables.now_s - memory_s  # the file's remembered time may differ
+        for name, row in StateTables(self._memory, self._salt, memory_s, None).accounts():
             stored = tables.account(name)
-            if row.pause.until_s > max(stored.pause.until_s, tables.now_s):
-                stored.pause = row.pause
-                tables.keep_account(name, stored)
+            until_s = row.pause.until_s + ahead_s
+            if until_s > max(stored.pause.until_s, tables.now_s):
+                stored.pause = replace(row.pause, until_s=until_s)
+            for length_s, entries in row.spent.items():
+                held = stored.spent.setdefault(length_s, [])
+                held += [entry.later(ahead_s) for entry in entries if entry not in held]
+                held.sort(key=lambda entry: entry.last_s)
+            flights = {key: (units, s + ahead_s) for key, (units, s) in row.flights.items()}
+            stored.flights = flights | stored.flights
+            tables.keep_account(name, stored)
 
     def _open_memory(self) -> sqlite3.Connection:
         self._memory = connect(":memory:", BUSY_S)
@@ -419,6 +431,11 @@ class State:
             for table in ("accounts", "facts"):
                 rows = self._db.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - constant names
                 memory.executemany(f"INSERT INTO {table} VALUES (?, ?)", rows)  # noqa: S608 - constant names
+            tables = StateTables(memory, self._salt, now_s, None)
+            for name, row in tables.accounts():
+                for entries in row.spent.values():  # the copied entries must remain recognizable
+                    entries.append(SpentUnits(now_s, now_s, 0.0))
+                tables.keep_account(name, row)
             return True
         return False
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...cache.actions import Asked
+from ...cache.prior_sessions import LOOKBACK
 from ...cache.store import Commit, CommitPiece, SeriesView
 from ...cache.values import no_check
 from ...calendars.calendar import calendar_for
@@ -22,8 +23,8 @@ from ...errors import FAILOVER_ERRORS, CircuitOpenError, DataError, NoDataError,
 from ...model.actions import Action
 from ...model.bars import BarTable
 from ...model.capabilities import Fetched, FetchQuery
-from ...model.coverage import WITH_BARS
 from ...model.health import Health
+from ...model.instant import day_ms
 from ...model.kind import Basis
 from ...model.plan import PlanStep, VendorOffer
 from ...model.query import BarsQuery
@@ -184,6 +185,10 @@ class PlannedLane(LaneRun):
         self._count = count
         self.plans: list[FetchPlan] = []
         self.left_out = 0
+        for lane in count.lanes:  # what an earlier lane would store is stored by now
+            self.series.unstored_actions = lane.series.unstored_actions
+            if lane.request.key == request.key:
+                self.series.unstored = lane.series.unstored
         count.lanes.append(self)
 
     def _carry_out(self, plan: FetchPlan) -> FetchPlan:
@@ -202,9 +207,10 @@ class PlannedLane(LaneRun):
         try:
             return super()._read_stored(plan, lenient=lenient)
         except DividendError as needed:
+            reach = Span(day_ms(needed.ex_date - LOOKBACK), day_ms(needed.ex_date))
             days = [ln for ln in self._count.lanes if ln.request.key.timeframe == Timeframe(1, "d")]
-            entries = (e for lane in days for e in lane.series.coverage().within(needed.days))
-            if not any(entry.state in WITH_BARS for entry in entries):
+            supplied = (p.span for ln in days for c in ln.series.unstored for p in c.pieces)
+            if not any(span.overlaps(reach) for span in supplied):
                 raise
         self.request = replace(self.request, query=replace(query, adjustment="split"))
         return replace(super()._read_stored(plan, lenient=lenient), query=query)
