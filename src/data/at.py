@@ -13,9 +13,10 @@ import numpy as np
 
 from .calendars.calendar import opened_and_coming, price_calendar
 from .calendars.ranges import closing_time, resolve_moment
+from .calendars.written_times import relative
 from .data_manager import DataManager
 from .errors import QueryError
-from .model.figures import FUNDING, Measure
+from .model.figures import FUNDING, USUAL_LENGTH, Measure
 from .model.instant import date_of, from_ms, iso
 from .model.instrument import Instrument
 from .model.provenance import ATTRS_KEY, freeze
@@ -112,7 +113,8 @@ class ManagerAt(DataManager):
         self, symbol: str, start: Any = None, end: Any = None, *, timeout: float | None = None
     ) -> pd.DataFrame:
         """Return the splits and dividends whose ex-date had come; see :meth:`DataManager.get_actions`."""
-        frame = super().get_actions(symbol, start, self._until(end), timeout=timeout)
+        bounds = self._services.since(start), self._until(end)
+        frame = super().get_actions(symbol, *bounds, timeout=timeout)
         facts = dict(frame.attrs[ATTRS_KEY], left_out=[], awaited=[])
         if len(frame):
             calendar = price_calendar(self._services.selector.instrument(symbol))
@@ -127,7 +129,7 @@ class ManagerAt(DataManager):
 
     def sessions(self, symbol: str, start: Any, end: Any) -> pd.DataFrame:
         """Return the sessions that had opened; see :meth:`DataManager.sessions`."""
-        frame = super().sessions(symbol, start, self._until(end))
+        frame = super().sessions(symbol, self._services.since(start), self._until(end))
         return frame[frame["open"] <= from_ms(self.known_ms)]
 
     def _until(self, time: Any) -> Any:
@@ -160,7 +162,12 @@ class _ServicesAt:
             BadRangeError: The bound is not a time.
         """
         bound_ms = closing_time(_ANY, time, self.known_ms)
-        return self._mine if bound_ms in (None, self.known_ms) else time
+        return self._mine if bound_ms in (None, self.known_ms) else self.since(time)
+
+    def since(self, time: Any) -> Any:
+        """Return a bound; one that is relative to now, such as ``-30d``, counts back from the time."""
+        fixed = relative(time, date_of(self.known_ms), self.known_ms)
+        return time if fixed is None else fixed
 
 
 class _FiguresAt:
@@ -170,6 +177,7 @@ class _FiguresAt:
     def get(self, measure: Measure, symbol: Any, period: Any, bounds: Any, *rest: Any) -> Any:
         """Return the rows whose period had ended; see the service of figures."""
         start, end = bounds
+        start = self._mine.since(USUAL_LENGTH if start is None else start)
         bounds = start, self._mine.until(end)
         frame = self._services.figures.get(measure, symbol, period, bounds, *rest)
         # A rate is paid at its timestamp; statistics are those of the period that begins there.
@@ -193,10 +201,10 @@ class _MacroAt:
     def __init__(self, mine: _ServicesAt, services: Any) -> None:
         self._mine, self._services = mine, services
 
-    def get(self, *arguments: Any, as_of: Any, **options: Any) -> Any:
+    def get(self, series: Any, *bounds: Any, as_of: Any, **options: Any) -> Any:
         """Return what had been published; see the service of macro series."""
-        as_of = self._mine.until(as_of)
-        frame = self._services.macro.get(*arguments, as_of=as_of, **options)
+        as_of, bounds = self._mine.until(as_of), tuple(map(self._mine.since, bounds))
+        frame = self._services.macro.get(series, *bounds, as_of=as_of, **options)
         facts = frame.attrs[ATTRS_KEY]
         return _noted(frame, facts, f"values published after {facts['as_of']}")
 

@@ -107,6 +107,19 @@ def test_bounds_count_back_from_the_time(manager: DataManager) -> None:
     assert then.plan("AAPL", "1d", start="2024-05-01") is not None
 
 
+def test_relative_bounds_of_every_method_count_back_from_the_time(manager: DataManager) -> None:
+    then = manager.at("2024-05-20")  # the clock is at 2024-06-12
+    assert then.sessions("AAPL", "-10d", "now").index[0] == pd.Timestamp("2024-05-13")
+    assert then.get_actions("AAPL", "-15d").index[0] == pd.Timestamp("2024-05-10")
+    assert then.get_actions("AAPL", "-1y", "-30d").index[-1] == pd.Timestamp("2024-02-09")
+    rates = then.get_funding_rate("BTCUSDT", "-5d", "-2d")
+    assert (rates.index[0], rates.index[-1]) == (
+        pd.Timestamp("2024-05-16 00:00"),
+        pd.Timestamp("2024-05-19 16:00"),
+    )
+    assert then.get_funding_rate("BTCUSDT").index[0] == pd.Timestamp("2024-04-22 00:00")
+
+
 def test_actions_are_those_that_had_come_in_shares_of_that_day(
     manager: DataManager, vendors: VendorServer
 ) -> None:

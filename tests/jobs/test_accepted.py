@@ -89,6 +89,20 @@ def test_a_second_finding_in_the_series_still_fails_the_night(
     assert second != known and night(bare, filled) == 1
 
 
+def test_an_accepted_finding_does_not_cover_another_one_about_the_same_bars(
+    filled: DataManager,
+) -> None:
+    bars = frame_of(filled._services.client.columns(KEY, EVER).table).iloc[98:106].copy()
+    bars["volume"] = 0.0
+    filled.cache.put(bars, BAD, "1d", provider="yahoo")
+    grave, slight = ids(filled)
+    accept_finding(filled._services, slight)
+    assert ids(filled) == [grave]
+    assert len(accepted_stamps(filled._services.client, KEY)) == 4, "the bars without the grave one"
+    accept_finding(filled._services, grave)
+    assert len(accepted_stamps(filled._services.client, KEY)) == 8
+
+
 @pytest.mark.parametrize("word", [f"{BAD}:1d:unit:1999-01-01", "VOD:1d:unit"])
 def test_an_unknown_id_is_refused_with_the_nearest(
     bare: Run, filled: DataManager, word: str
