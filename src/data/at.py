@@ -118,7 +118,7 @@ class ManagerAt(DataManager):
         facts = dict(frame.attrs[ATTRS_KEY], left_out=[], awaited=[])
         if len(frame):
             calendar = price_calendar(self._services.selector.instrument(symbol))
-            opened, _ = opened_and_coming(calendar, self.known_ms)
+            opened, _ = opened_and_coming(calendar, self._services.opened_ms)
             day = opened[-1].day if opened else date_of(self.known_ms)
             frame = frame[frame.index <= np.datetime64(day)].copy()
             # Amounts are in terms of the shares of that day, not of today's.
@@ -141,13 +141,16 @@ class _ServicesAt:
 
     Attributes:
         known_ms: The time, in UTC milliseconds.
+        opened_ms: Latest opening time of a session that had begun.
         client, figures, fundamentals, macro: The services with a limit; all others are unchanged.
     """
 
     def __init__(self, services: Any, known_ms: int, day: date | None) -> None:
         self._services, self.known_ms = services, known_ms
         self._mine: date | datetime = day or from_ms(known_ms)
-        self.client = services.client.at(known_ms)
+        # The end of a date is the start of the next one, at which some markets open.
+        self.opened_ms = known_ms if day is None else known_ms - 1
+        self.client = services.client.at(known_ms, self.opened_ms)
         self.figures = _FiguresAt(self, services)
         self.fundamentals = _FundamentalsAt(self, services)
         self.macro = _MacroAt(self, services)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from src.data.errors import AllProvidersFailedError, BadRangeError, QueryError
 from src.data.model.instant import DAY_MS, from_ms, iso
 from tests.universe_doubles import DatedUniverse
 from tests.vendor_server import VendorServer
-from tests.vendor_server.listings import dividend
+from tests.vendor_server.listings import dividend, split
 
 from .oracle import ms
 from .scripted_vendor import provenance
@@ -150,6 +151,22 @@ def test_a_split_counts_when_its_session_has_opened(manager: DataManager) -> Non
     for moment, splits in [("2020-08-31T13:29:59", 1), ("2020-08-31T13:30:00", 2)]:
         actions = manager.at(moment).get_actions("AAPL", start="2010-01-01")
         assert (actions["type"] == "split").sum() == splits
+
+
+def test_a_split_of_the_day_after_a_date_does_not_count_where_the_next_session_opens_at_its_end(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    # Sydney opens at 00:00 UTC in winter.
+    listed = vendors.truth.listing("VOD.L")
+    sydney = {"calendar": "XASX", "timezone": "Australia/Sydney", "currency": "AUD"}
+    splits = (split("2023-07-05", 5),)
+    vendors.truth.add(replace(listed, symbol="BHP.AX", exchange="ASX", actions=splits, **sydney))
+    before = vendors.truth.raw("BHP.AX", "1d", ms("2023-07-04"), ms("2023-07-05"))[0][4]
+    for moment, ratio in [("2023-07-04", 1), ("2023-07-05T00:00:00", 5)]:
+        then = manager.at(moment)
+        bars = then.get_ohlcv("BHP.AX", "1d", start="2023-07-03")
+        assert bars["close"].to_dict()[pd.Timestamp("2023-07-04")] == pytest.approx(before / ratio)
+        assert len(then.get_actions("BHP.AX", start="2023-01-01")) == (ratio == 5)
 
 
 def test_rates_sessions_and_members_end_with_the_time(manager: DataManager) -> None:
