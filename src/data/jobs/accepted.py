@@ -137,7 +137,8 @@ def is_known(services: Services, key: SeriesKey, start: Any, end: Any) -> bool:
     lacking = [grid.required(gap.span) for gap in answer.harmful_gaps]
     lacking.append(stamps[inside(stamps, grave)])
     lacking.append(np.array([stamp for stamp, _ in answer.flagged], dtype=np.int64))
-    return bool(among(_merged(lacking), accepted).all())
+    stamps = _merged(lacking)
+    return bool(len(stamps) and among(stamps, accepted).all())
 
 
 def _merged(several: Iterable[Stamps]) -> Stamps:
