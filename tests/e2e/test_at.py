@@ -121,6 +121,36 @@ def test_relative_bounds_of_every_method_count_back_from_the_time(manager: DataM
     assert then.get_funding_rate("BTCUSDT").index[0] == pd.Timestamp("2024-04-22 00:00")
 
 
+@pytest.mark.parametrize("timeframe, begin", [("1d", "2020-08-03"), ("1h", "2024-05-20")])
+def test_answers_that_are_kept_in_memory_are_of_their_time(
+    manager: DataManager, vendors: VendorServer, timeframe: str, begin: str
+) -> None:
+    if timeframe == "1h":
+        vendors.truth.act("AAPL", split("2024-06-04", 4))
+    last, before, after = {
+        "1d": ("2020-08-20", "2020-08-28", "2020-08-31"),
+        "1h": ("2024-05-24", "2024-06-03", "2024-06-04"),
+    }[timeframe]
+    manager.get_ohlcv("AAPL", timeframe, begin)
+
+    def close(moment: str, closed_by: str | None = None) -> float:
+        then, found = manager.at(moment), []
+        for _ in range(4):
+            found.append(then.get_ohlcv("AAPL", timeframe, begin, last, closed_by=closed_by))
+        assert all(frame.equals(found[0]) for frame in found)
+        return float(found[-1]["close"].iloc[0])
+
+    whole = close(before)
+    assert close(after) == pytest.approx(whole / 4)
+    assert close(after, closed_by=before) == pytest.approx(whole)
+    then = manager.at(before).get_ohlcv("AAPL", timeframe, begin, last)
+    assert provenance(then)["from_cache"] == 1.0 and provenance(then)["withheld"]
+    # A split that is reported late counts from its ex-date, in answers from memory, too.
+    vendors.truth.act("AAPL", split(str(then.index[-1].date()), 2))
+    manager.get_ohlcv("AAPL", timeframe, begin, refresh=True)
+    assert close(before) == pytest.approx(whole / 2)
+
+
 def test_actions_are_those_that_had_come_in_shares_of_that_day(
     manager: DataManager, vendors: VendorServer
 ) -> None:
