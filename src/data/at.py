@@ -13,9 +13,10 @@ import numpy as np
 
 from .calendars.calendar import opened_and_coming, price_calendar
 from .calendars.ranges import closing_time, resolve_moment
+from .calendars.written_times import relative
 from .data_manager import DataManager
 from .errors import QueryError
-from .model.figures import FUNDING, Measure
+from .model.figures import FUNDING, USUAL_LENGTH, Measure
 from .model.instant import date_of, from_ms, iso
 from .model.instrument import Instrument
 from .model.provenance import ATTRS_KEY, freeze
@@ -113,11 +114,12 @@ class ManagerAt(DataManager):
         self, symbol: str, start: Any = None, end: Any = None, *, timeout: float | None = None
     ) -> pd.DataFrame:
         """Return the splits and dividends whose ex-date had come; see :meth:`DataManager.get_actions`."""
-        frame = super().get_actions(symbol, start, self._until(end), timeout=timeout)
+        bounds = self._services.since(start), self._until(end)
+        frame = super().get_actions(symbol, *bounds, timeout=timeout)
         facts = dict(frame.attrs[ATTRS_KEY], left_out=[], awaited=[])
         if len(frame):
             calendar = price_calendar(self._services.selector.instrument(symbol))
-            opened, _ = opened_and_coming(calendar, self.known_ms)
+            opened, _ = opened_and_coming(calendar, self._services.opened_ms)
             day = opened[-1].day if opened else date_of(self.known_ms)
             frame = frame[frame.index <= np.datetime64(day)].copy()
             # Amounts are in terms of the shares of that day, not of today's.
@@ -128,7 +130,7 @@ class ManagerAt(DataManager):
 
     def sessions(self, symbol: str, start: Any, end: Any) -> pd.DataFrame:
         """Return the sessions that had opened; see :meth:`DataManager.sessions`."""
-        frame = super().sessions(symbol, start, self._until(end))
+        frame = super().sessions(symbol, self._services.since(start), self._until(end))
         return frame[frame["open"] <= from_ms(self.known_ms)]
 
     def _until(self, time: Any) -> Any:
@@ -140,13 +142,16 @@ class _ServicesAt:
 
     Attributes:
         known_ms: The time, in UTC milliseconds.
+        opened_ms: Latest opening time of a session that had begun.
         client, figures, fundamentals, macro: The services with a limit; all others are unchanged.
     """
 
     def __init__(self, services: Any, known_ms: int, day: date | None) -> None:
         self._services, self.known_ms = services, known_ms
         self._mine: date | datetime = day or from_ms(known_ms)
-        self.client = services.client.at(known_ms)
+        # The end of a date is the start of the next one, at which some markets open.
+        self.opened_ms = known_ms if day is None else known_ms - 1
+        self.client = services.client.at(known_ms, self.opened_ms)
         self.figures = _FiguresAt(self, services)
         self.fundamentals = _FundamentalsAt(self, services)
         self.macro = _MacroAt(self, services)
@@ -161,7 +166,12 @@ class _ServicesAt:
             BadRangeError: The bound is not a time.
         """
         bound_ms = closing_time(_ANY, time, self.known_ms)
-        return self._mine if bound_ms in (None, self.known_ms) else time
+        return self._mine if bound_ms in (None, self.known_ms) else self.since(time)
+
+    def since(self, time: Any) -> Any:
+        """Return a bound; one that is relative to now, such as ``-30d``, counts back from the time."""
+        fixed = relative(time, date_of(self.known_ms), self.known_ms)
+        return time if fixed is None else fixed
 
 
 class _FiguresAt:
@@ -171,6 +181,7 @@ class _FiguresAt:
     def get(self, measure: Measure, symbol: Any, period: Any, bounds: Any, *rest: Any) -> Any:
         """Return the rows whose period had ended; see the service of figures."""
         start, end = bounds
+        start = self._mine.since(USUAL_LENGTH if start is None else start)
         bounds = start, self._mine.until(end)
         frame = self._services.figures.get(measure, symbol, period, bounds, *rest)
         # A rate is paid at its timestamp; statistics are those of the period that begins there.
@@ -194,10 +205,10 @@ class _MacroAt:
     def __init__(self, mine: _ServicesAt, services: Any) -> None:
         self._mine, self._services = mine, services
 
-    def get(self, *arguments: Any, as_of: Any, **options: Any) -> Any:
+    def get(self, series: Any, *bounds: Any, as_of: Any, **options: Any) -> Any:
         """Return what had been published; see the service of macro series."""
-        as_of = self._mine.until(as_of)
-        frame = self._services.macro.get(*arguments, as_of=as_of, **options)
+        as_of, bounds = self._mine.until(as_of), tuple(map(self._mine.since, bounds))
+        frame = self._services.macro.get(series, *bounds, as_of=as_of, **options)
         facts = frame.attrs[ATTRS_KEY]
         return _noted(frame, facts, f"values published after {facts['as_of']}")
 

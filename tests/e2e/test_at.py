@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from src.data.errors import AllProvidersFailedError, BadRangeError, QueryError
 from src.data.model.instant import DAY_MS, from_ms, iso
 from tests.universe_doubles import DatedUniverse
 from tests.vendor_server import VendorServer
-from tests.vendor_server.listings import dividend
+from tests.vendor_server.listings import dividend, split
 
 from .oracle import ms
 from .scripted_vendor import provenance
@@ -116,6 +117,49 @@ def test_features_are_those_of_then(manager: DataManager) -> None:
     assert closes.iloc[-1] > 300, "the split of 31 August has not come"
 
 
+def test_relative_bounds_of_every_method_count_back_from_the_time(manager: DataManager) -> None:
+    then = manager.at("2024-05-20")  # the clock is at 2024-06-12
+    assert then.sessions("AAPL", "-10d", "now").index[0] == pd.Timestamp("2024-05-13")
+    assert then.get_actions("AAPL", "-15d").index[0] == pd.Timestamp("2024-05-10")
+    assert then.get_actions("AAPL", "-1y", "-30d").index[-1] == pd.Timestamp("2024-02-09")
+    rates = then.get_funding_rate("BTCUSDT", "-5d", "-2d")
+    assert (rates.index[0], rates.index[-1]) == (
+        pd.Timestamp("2024-05-16 00:00"),
+        pd.Timestamp("2024-05-19 16:00"),
+    )
+    assert then.get_funding_rate("BTCUSDT").index[0] == pd.Timestamp("2024-04-22 00:00")
+
+
+@pytest.mark.parametrize("timeframe, begin", [("1d", "2020-08-03"), ("1h", "2024-05-20")])
+def test_answers_that_are_kept_in_memory_are_of_their_time(
+    manager: DataManager, vendors: VendorServer, timeframe: str, begin: str
+) -> None:
+    if timeframe == "1h":
+        vendors.truth.act("AAPL", split("2024-06-04", 4))
+    last, before, after = {
+        "1d": ("2020-08-20", "2020-08-28", "2020-08-31"),
+        "1h": ("2024-05-24", "2024-06-03", "2024-06-04"),
+    }[timeframe]
+    manager.get_ohlcv("AAPL", timeframe, begin)
+
+    def close(moment: str, closed_by: str | None = None) -> float:
+        then, found = manager.at(moment), []
+        for _ in range(4):
+            found.append(then.get_ohlcv("AAPL", timeframe, begin, last, closed_by=closed_by))
+        assert all(frame.equals(found[0]) for frame in found)
+        return float(found[-1]["close"].iloc[0])
+
+    whole = close(before)
+    assert close(after) == pytest.approx(whole / 4)
+    assert close(after, closed_by=before) == pytest.approx(whole)
+    then = manager.at(before).get_ohlcv("AAPL", timeframe, begin, last)
+    assert provenance(then)["from_cache"] == 1.0 and provenance(then)["withheld"]
+    # A split that is reported late counts from its ex-date, in answers from memory, too.
+    vendors.truth.act("AAPL", split(str(then.index[-1].date()), 2))
+    manager.get_ohlcv("AAPL", timeframe, begin, refresh=True)
+    assert close(before) == pytest.approx(whole / 2)
+
+
 def test_actions_are_those_that_had_come_in_shares_of_that_day(
     manager: DataManager, vendors: VendorServer
 ) -> None:
@@ -146,6 +190,22 @@ def test_a_split_counts_when_its_session_has_opened(manager: DataManager) -> Non
     for moment, splits in [("2020-08-31T13:29:59", 1), ("2020-08-31T13:30:00", 2)]:
         actions = manager.at(moment).get_actions("AAPL", start="2010-01-01")
         assert (actions["type"] == "split").sum() == splits
+
+
+def test_a_split_of_the_day_after_a_date_does_not_count_where_the_next_session_opens_at_its_end(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    # Sydney opens at 00:00 UTC in winter.
+    listed = vendors.truth.listing("VOD.L")
+    sydney = {"calendar": "XASX", "timezone": "Australia/Sydney", "currency": "AUD"}
+    splits = (split("2023-07-05", 5),)
+    vendors.truth.add(replace(listed, symbol="BHP.AX", exchange="ASX", actions=splits, **sydney))
+    before = vendors.truth.raw("BHP.AX", "1d", ms("2023-07-04"), ms("2023-07-05"))[0][4]
+    for moment, ratio in [("2023-07-04", 1), ("2023-07-05T00:00:00", 5)]:
+        then = manager.at(moment)
+        bars = then.get_ohlcv("BHP.AX", "1d", start="2023-07-03")
+        assert bars["close"].to_dict()[pd.Timestamp("2023-07-04")] == pytest.approx(before / ratio)
+        assert len(then.get_actions("BHP.AX", start="2023-01-01")) == (ratio == 5)
 
 
 def test_rates_sessions_and_members_end_with_the_time(manager: DataManager) -> None:

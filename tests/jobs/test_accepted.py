@@ -14,7 +14,7 @@ from src.data.cache.confirmations import drop
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
-from src.data.jobs.accepted import accepted_stamps
+from src.data.jobs.accepted import accepted_stamps, is_known
 from src.data.jobs.validate import accept_finding
 from src.data.model.instant import DAY_MS, day_ms
 from src.data.model.series import SeriesKey
@@ -89,6 +89,20 @@ def test_a_second_finding_in_the_series_still_fails_the_night(
     assert second != known and night(bare, filled) == 1
 
 
+def test_an_accepted_finding_does_not_cover_another_one_about_the_same_bars(
+    filled: DataManager,
+) -> None:
+    bars = frame_of(filled._services.client.columns(KEY, EVER).table).iloc[98:106].copy()
+    bars["volume"] = 0.0
+    filled.cache.put(bars, BAD, "1d", provider="yahoo")
+    grave, slight = ids(filled)
+    accept_finding(filled._services, slight)
+    assert ids(filled) == [grave]
+    assert len(accepted_stamps(filled._services.client, KEY)) == 4, "the bars without the grave one"
+    accept_finding(filled._services, grave)
+    assert len(accepted_stamps(filled._services.client, KEY)) == 8
+
+
 @pytest.mark.parametrize("word", [f"{BAD}:1d:unit:1999-01-01", "VOD:1d:unit"])
 def test_an_unknown_id_is_refused_with_the_nearest(
     bare: Run, filled: DataManager, word: str
@@ -143,6 +157,17 @@ def test_a_job_over_a_known_gap_ends_with_0_and_with_1_if_another_gap_appears(
     assert night_until(run, "2024-06-07") == 1
     accept_all(run)
     assert night_until(run, "2024-06-07") == 0
+
+
+def test_an_incomplete_result_whose_fault_is_not_in_the_accepted_bars_is_not_known(
+    filled: DataManager,
+) -> None:
+    filled.validate(BAD, "1d", mark=True)
+    for known in ids(filled):
+        accept_finding(filled._services, known)
+    stamps = frame_of(filled._services.client.columns(KEY, EVER).table).index
+    assert is_known(filled._services, KEY, stamps[98], stamps[110])
+    assert not is_known(filled._services, KEY, stamps[200], stamps[210]), "what is it then?"
 
 
 def test_a_job_over_a_known_grave_bar_ends_with_0_until_the_bar_changes(

@@ -26,6 +26,7 @@ from src.data.errors import (
 from src.data.model.instant import to_ms
 from src.data.vendors.fred.series import FredDataDownloader
 from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.face import Reply
 from tests.vendor_server.fred import Fred
 from tests.vendor_server.keyed import KEY
 
@@ -189,6 +190,76 @@ def test_more_publications_than_one_answer_may_have_are_joined(
     assert vendors.count(path="observations") == 3
     earlier = manager.get_series("DFF", end="2014-12-31", as_of=days[2999])
     assert values(earlier) == {"2014-01-01": 1.5, "2014-02-01": 2.5}
+
+
+def test_a_value_withdrawn_on_the_first_new_vintage_and_published_again_has_a_gap(
+    manager: DataManager, fred: Fred, clock: ManualClock
+) -> None:
+    manager.get_series("CPIAUCSL")
+    fred.series["CPIAUCSL"] += [
+        ("2026-03-11", "2023-12-01", ""),
+        ("2026-04-10", "2023-12-01", "308.735"),
+    ]
+    set_time(clock, "2026-05-01T15:00:00+00:00")
+    for as_of, is_there in [("2026-03-10", True), ("2026-03-11", False), ("2026-04-10", True)]:
+        assert ("2023-12-01" in values(manager.get_series("CPIAUCSL", as_of=as_of))) is is_there
+
+
+def row(
+    text: str = "1", day: str = "2023-12-01", start: str = "2024-01-11", end: str = "2025-02-12"
+) -> dict[str, str]:
+    return {"date": day, "value": text, "realtime_start": start, "realtime_end": end}
+
+
+@pytest.mark.parametrize(
+    "count, rows",
+    [
+        (5, [row()]),  # the rest is missing
+        (0, [row()]),
+        (2, [row(), row("2")]),
+        (2, [row(end="2024-03-01"), row("2", start="2024-02-01")]),
+        (1, [row(start="2020-01-01")]),  # public before the first vintage
+        (1, [row(end="2030-01-01")]),
+        (1, [row(start="2024-03-01", end="2024-02-01")]),
+        (1, [row(day="0001-01-01")]),
+        (1, [row("inf")]),
+    ],
+)
+def test_an_answer_that_contradicts_itself_is_not_kept(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, count: int, rows: list[dict[str, str]]
+) -> None:
+    answer = Fred.answer
+
+    def lying(self: Fred, request: Any, context: Any) -> Any:
+        if request.path == "/series/observations":
+            return Reply.json({"count": count, "observations": rows})
+        return answer(self, request, context)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fred, "answer", lying)
+        with pytest.raises(AllProvidersFailedError, match="something other than"):
+            manager.get_series("CPIAUCSL")
+    assert values(manager.get_series("CPIAUCSL"))["2024-01-01"] == 309.698
+
+
+def test_a_file_from_a_clock_that_was_ahead_is_fetched_again(
+    manager: DataManager, make: Callable[[], DataManager], fred: Fred, clock: ManualClock
+) -> None:
+    set_time(clock, "2030-01-01T00:00:00+00:00")
+    manager.get_series("CPIAUCSL")
+    set_time(clock, NOW)
+    fred.series["CPIAUCSL"].append(("2026-03-01", "2024-02-01", "310.5"))
+    assert values(make().get_series("CPIAUCSL"))["2024-02-01"] == 310.5
+    assert values(make().get_series("CPIAUCSL", as_of="2026-03-01"))["2024-02-01"] == 310.5
+
+
+def test_relative_days_count_back_from_the_time_of_the_manager(manager: DataManager) -> None:
+    then = manager.at("2024-02-20")
+    for as_of in ("-1h", "-3d", timedelta(days=3)):
+        assert values(then.get_series("CPIAUCSL", as_of=as_of))["2024-01-01"] == 309.685
+    assert values(then.get_series("CPIAUCSL", as_of="-9d")) == {"2023-12-01": 308.742}
+    assert list(values(then.get_series("CPIAUCSL", start="-8w"))) == ["2024-01-01"]
+    assert list(values(then.get_series("CPIAUCSL", end="-8w"))) == ["2023-12-01"]
 
 
 def test_the_parameter_vintage_date_is_not_what_selects_a_vintage(

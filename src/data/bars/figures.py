@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..model.bars import Stamps
 from ..model.caller import warn_user
-from ..model.figures import FetchedFigures, FigureQuery, Measure, figures_frame
+from ..model.figures import USUAL_LENGTH, FetchedFigures, FigureQuery, Measure, figures_frame
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, iso
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.series import SeriesKey
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("onetape.routing")
 
 _PERPETUAL = "_PERP"
-# All measures reach back at least this far.
-_USUAL_DAYS = 29
 # Number of attempts if another caller keeps deleting the rows to be read.
 _MOST_LOOKS = 3
 # Allowance for a difference between the vendor's clock and the local clock.
@@ -163,7 +161,7 @@ class FiguresService:
                 hint="only perpetual futures on crypto pairs, such as BTCUSDT, have them",
             )
         start, end = bounds
-        default_start = from_ms(now - _USUAL_DAYS * DAY_MS)
+        default_start = from_ms(now) - USUAL_LENGTH
         span, _ = resolve_range(
             instrument, Timeframe(1, "m"), default_start if start is None else start, end, now
         )

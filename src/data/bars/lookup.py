@@ -317,6 +317,7 @@ class AnswerCache:
         depends_on, slot = answer.depends_on, memory_key(query)
         if depends_on is None or slot is None:
             return
+        answer = as_known(answer)
         seen_key = ("seen", *slot)
         if self._memory.get(seen_key) is None:
             self._memory.put(seen_key, True, _NOTE_BYTES)
@@ -415,7 +416,8 @@ def memory_key(query: BarsQuery) -> tuple[Hashable, ...] | None:
     A query that ends now is equivalent to the same query a moment later.
     """
     is_more = query.refresh or query.include_forming or query.columns
-    if is_more or query.closed_by_ms is not None or query.version is not None:
+    is_cut = query.closed_by_ms is not None and not query.as_known
+    if is_more or is_cut or query.version is not None:
         return None
     start, end = query.span
     return (
@@ -428,6 +430,8 @@ def memory_key(query: BarsQuery) -> tuple[Hashable, ...] | None:
         query.provider,
         query.folder_lane,
         query.adjustment,
+        query.closed_by_ms,
+        query.opened_by_ms,
     )
 
 
@@ -438,10 +442,11 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
     if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > MOST_ROWS:
         return False
     bars = [entry for entry in answer.coverage if entry.state in WITH_BARS]
-    # Converted prices may depend on daily close prices, which are a different series.
+    # Converted prices may depend on daily close prices, which are a different series for other bars.
     goal, intraday = Basis(query.adjustment, answer.as_of), query.timeframe.is_intraday
     is_as_stored = (
         query.instrument.asset_class != "stock"
+        or (query.as_known and (query.timeframe.label == "1d" or not answer.used.closes))
         or all(is_at(answer.table, c.span, c.basis, goal, intraday=intraday) for c in bars)
         or _is_of_unknown_basis(answer)
     )

@@ -70,18 +70,24 @@ class RequestParser:
         selector: Resolves symbols and names of vendors.
         clock: Source of the current time.
         known_ms: Time as of which queries are answered, in UTC milliseconds; None means now.
+        opened_ms: Latest opening time of a session that has begun by then; by default ``known_ms``.
     """
 
     def __init__(
-        self, selector: ProviderSelector, clock: Clock, known_ms: int | None = None
+        self,
+        selector: ProviderSelector,
+        clock: Clock,
+        known_ms: int | None = None,
+        opened_ms: int | None = None,
     ) -> None:
         self._selector = selector
         self._clock = clock
         self._known_ms = known_ms
+        self._opened_ms = known_ms if opened_ms is None else opened_ms
 
-    def at(self, known_ms: int) -> RequestParser:
+    def at(self, known_ms: int, opened_ms: int | None = None) -> RequestParser:
         """Return a parser whose queries are answered as of a time that has passed (UTC milliseconds)."""
-        return RequestParser(self._selector, self._clock, known_ms)
+        return RequestParser(self._selector, self._clock, known_ms, opened_ms)
 
     def _times(self, instrument: Instrument, wishes: Wishes, now: int) -> tuple[int, int | None]:
         """Return the time that bounds are relative to, and the latest close.
@@ -148,6 +154,9 @@ class RequestParser:
             closing = closing_time(instrument, end, present)
             if closing is not None and closing < present:
                 closed_by = closing if closed_by is None else min(closed_by, closing)
+        opened_by = self._opened_ms
+        if opened_by is not None and closed_by is not None:
+            opened_by = min(opened_by, closed_by)
         _check(wishes, instrument.symbol)
         pinned = provider if provider is None else self._pinned_vendor(provider)
         return filled(
@@ -168,7 +177,7 @@ class RequestParser:
             refresh=wishes.refresh,
             must_store=wishes.must_store,
             closed_by_ms=closed_by,
-            as_known=self._known_ms is not None,
+            opened_by_ms=opened_by,
             columns=tuple(wishes.columns),
             version=wishes.version,
             timeout_s=seconds_of(wishes.timeout, instrument.symbol),

@@ -108,13 +108,15 @@ def series_of_finding(client: BarsClient, finding: str) -> SeriesKey:
 
 
 def accepted_stamps(client: BarsClient, key: SeriesKey) -> Stamps:
-    """Return the timestamps of the bars whose findings are accepted, ascending."""
+    """Return the timestamps of the bars whose findings, from warnings up, are all accepted, ascending."""
     accepted: list[Stamps] = []
+    others: list[Stamps] = []
     with suppress(DataError):
         if client.comparisons.accepted(key):
             report = with_acceptances(client, key, validate(client, client.instrument(key), key))
             accepted = [finding.rows for finding in report.findings if finding.accepted]
-    return _merged(accepted)
+            others = [finding.rows for finding in report.not_accepted("warning")]
+    return np.setdiff1d(_merged(accepted), _merged(others), assume_unique=True)
 
 
 def is_known(services: Services, key: SeriesKey, start: Any, end: Any) -> bool:
@@ -136,7 +138,8 @@ def is_known(services: Services, key: SeriesKey, start: Any, end: Any) -> bool:
     lacking = [grid.required(gap.span) for gap in answer.harmful_gaps]
     lacking.append(stamps[inside(stamps, grave)])
     lacking.append(np.array([stamp for stamp, _ in answer.flagged], dtype=np.int64))
-    return bool(among(_merged(lacking), accepted).all())
+    stamps = _merged(lacking)
+    return bool(len(stamps) and among(stamps, accepted).all())
 
 
 def _merged(several: Iterable[Stamps]) -> Stamps:

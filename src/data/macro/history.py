@@ -84,7 +84,7 @@ def extended(
             if value.released == first and _is_same(former.value, value.value):
                 released = former.released  # nothing has changed on the first vintage
             else:
-                merged.append(_ended(former, value.released - _DAY))
+                merged.append(_ended(former, first - _DAY))
         until = None if value.until >= last else value.until
         merged.append(Revision(value.day, value.value, released, until))
     merged += [_ended(former, first - _DAY) for former in valid.values()]  # withdrawn

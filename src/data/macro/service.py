@@ -267,10 +267,13 @@ class MacroService:
         return self._folder / f"{name}.csv.gz"
 
     def _stored(self, name: str) -> History:
-        """Return the stored history; empty if there is none or it cannot be read."""
+        """Return the stored history; empty if there is none, it cannot be read or it is from the future."""
         try:
             content = self._disk.read_if_exists(self._path(name))
-            return History() if content is None else of_text(inflated(content))
+            history = History() if content is None else of_text(inflated(content))
+            if history.fetched_ms > self._clock.now_ms() + _FRESH_MS:  # a clock was ahead
+                raise ValueError(f"they were fetched in the future, {iso(history.fetched_ms)}")
+            return history
         except (CacheError, ValueError, zlib.error) as error:
             log.warning("the stored revisions of %s are not read: %s", name, error)
             return History()

@@ -283,11 +283,11 @@ class Rebaser:
     @property
     def _known_day(self) -> date | None:
         """The last ex-date that had come by the time of the answer; None if that time is now."""
-        query = self.query
-        if not query.as_known or query.closed_by_ms is None:
+        instrument, opened_by_ms = self.query.instrument, self.query.opened_by_ms
+        if opened_by_ms is None:
             return None
-        opened, _ = opened_and_coming(price_calendar(query.instrument), query.closed_by_ms)
-        return opened[-1].day if opened else session_date(query.instrument, query.closed_by_ms)
+        opened, _ = opened_and_coming(price_calendar(instrument), opened_by_ms)
+        return opened[-1].day if opened else session_date(instrument, opened_by_ms)
 
     def _target(self, book: ActionBook, newest: date) -> date:
         """Return the date to adjust prices to: the latest one with known bars or known actions."""

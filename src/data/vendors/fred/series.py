@@ -7,6 +7,7 @@ are days in St. Louis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any, ClassVar, NamedTuple
@@ -32,7 +33,6 @@ _KEY = "FRED_API_KEY"
 _MOST_VINTAGES = 2_000
 _MOST_ROWS = 100_000
 _MOST_DAYS = 10_000
-_FIRST, _LAST = "1776-07-04", "9999-12-31"
 # Pages of one request; a longer answer does not end.
 _MOST_PAGES = 100
 
@@ -97,7 +97,10 @@ class FredDataDownloader(BaseDataDownloader):
         with self.guarded_call("observations", series):
             pages = self._pages("series/observations", series, params, "observations", _MOST_ROWS)
             with format_errors(self.name, "values"):
-                return [_value(row) for page in pages for row in page]
+                found = {_value(row) for page in pages for row in page}
+                values = sorted(found, key=lambda value: (value.day, value.released))
+                _check(values, vintages[0], vintages[-1])
+                return values
 
     def _pages(
         self, path: str, series: str, params: dict[str, str], name: str, most: int
@@ -107,6 +110,7 @@ class FredDataDownloader(BaseDataDownloader):
         Raises:
             ResponseFormatError: The pages do not end.
         """
+        received = 0
         for page in range(_MOST_PAGES):
             asked: dict[str, str | int] = {
                 "series_id": series,
@@ -123,8 +127,12 @@ class FredDataDownloader(BaseDataDownloader):
             with format_errors(self.name, name.replace("_", " ")):
                 body = response.json()
                 rows, count = body[name], int(body["count"])
+                received += len(rows)
+                is_last = (page + 1) * most >= count
+                if received != (count if is_last else (page + 1) * most):
+                    raise ValueError(f"{received} rows of {count}")
             yield rows
-            if (page + 1) * most >= count:
+            if is_last:
                 return
         raise ResponseFormatError(f"{self.name} sends pages of {series} without an end")
 
@@ -148,6 +156,21 @@ def windows(vintages: Sequence[date]) -> Iterator[Sequence[date]]:
         yield vintages[start : start + _MOST_VINTAGES]
 
 
+def _check(values: Sequence[Value], first: date, last: date) -> None:
+    """Check values in ascending order.
+
+    Raises:
+        ValueError: A value was not valid between ``first`` and ``last``, or while another one of its
+            period was.
+    """
+    valid_until: dict[date, date] = {}
+    for value in values:
+        is_inside = first <= value.released <= value.until <= last
+        if not is_inside or value.released <= valid_until.get(value.day, date.min):
+            raise ValueError(f"{value.value} for {value.day} from {value.released}")
+        valid_until[value.day] = value.until
+
+
 def _value(row: Any) -> Value:
     """Parse ``{"date": "2024-01-01", "value": "309.685", "realtime_start": "2024-02-13", ...}``."""
     text = row["value"]
@@ -155,4 +178,6 @@ def _value(row: Any) -> Value:
     day, start, end = (
         date.fromisoformat(row[name]) for name in ("date", "realtime_start", "realtime_end")
     )
+    if not 1678 <= day.year <= 2261 or math.isinf(value):  # pandas has no other days
+        raise ValueError(f"{text} for {day}")
     return Value(day, value, start, end)
