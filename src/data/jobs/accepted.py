@@ -128,7 +128,7 @@ def is_known(services: Services, key: SeriesKey, start: Any, end: Any) -> bool:
     accepted = accepted_stamps(services.client, key)
     if not len(accepted):
         return False
-    from .export import Exporter, ExportOptions  # imports pandas
+    from .export import Exporter, ExportOptions  # imports pandas, which a report does not need
 
     answer = Exporter.of(services).stored(key, ExportOptions(start, end))
     if answer.substitute or not all(text.startswith(GRAVE) for text in answer.doubts):
