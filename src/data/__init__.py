@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         UnknownSymbolError,
         UnsupportedError,
     )
+    from .indicators.check import check_features
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.interchange import to_arrow, to_polars
     from .model.listings import Listing
@@ -109,6 +110,7 @@ _HOMES = {
     "to_arrow": "model.interchange",
     "DataFeedFactory": "compat.data_feed_factory",
     "configure_logging": "observability.logs",
+    "check_features": "indicators.check",
     "describe": "model.proof",
     "fingerprint": "model.proof",
     "plot": "charts.picture",
@@ -189,6 +191,7 @@ __all__ = (
     "to_arrow",
     "DataFeedFactory",
     "configure_logging",
+    "check_features",
     "describe",
     "fingerprint",
     "plot",

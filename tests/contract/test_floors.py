@@ -24,7 +24,7 @@ FLOORS = {
     "fundamentals": 8, "provider_selector": 8, "compat.limiters": 8,
     "bars": 9,
     "wiring": 10,
-    "quality": 11, "progress": 11, "members": 11,
+    "indicators": 11, "quality": 11, "progress": 11, "members": 11,
     "feed": 12, "jobs": 12,
     "data_manager": 13,
     "charts": 14, "db": 14, "yf": 14,

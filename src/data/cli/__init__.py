@@ -42,6 +42,7 @@ COMMANDS = {
     "hosts": "attach this cache folder to a store that many hosts share, or detach it",
     "validate": "find faults in cached bars; sends requests only with --level",
     "verify": "compare the cache with its vendors, or two vendors with each other",
+    "check": "find look-ahead and other faults in your own features, on cached bars",
     "providers": "the vendors, what they serve, and what is missing here to use them",
     "symbols": "symbol metadata and dated renames, kept in the optional database",
     "db": "create, upgrade, check or back up the optional database",

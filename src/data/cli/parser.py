@@ -81,6 +81,10 @@ EXAMPLES = {
     "cache clear": ("cache clear AAPL 1d", "cache clear --all"),
     "validate": ("validate AAPL 1d", "validate --all --json"),
     "verify": ("verify AAPL 1d", "verify --sample 1% --requests 50"),
+    "check": (
+        "check my_strategy.py:features AAPL 1d --start 2010-01-01",
+        "check my_strategy.py:features BTCUSDT 1h --warmup 200 --strict --json",
+    ),
     "providers": ("providers", "providers yahoo"),
     "symbols refresh": ("symbols refresh AAPL MSFT", "symbols refresh --all"),
     "symbols import": ("symbols import renames.csv", "symbols import renames.csv --json"),
@@ -177,7 +181,7 @@ _OTHER_COMMANDS = {
     ),
     **dict.fromkeys(("chart", "graph", "draw", "show"), "`onetape plot AAPL 1d` draws a chart"),
     **dict.fromkeys(
-        ("status", "health", "check", "info"),
+        ("status", "health", "info"),
         (
             "`onetape doctor` checks keys, network and cache; `onetape cache stats` "
             "measures the cache"

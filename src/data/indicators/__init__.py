@@ -1,0 +1,1 @@
+"""Features computed from bars, and the check of a user's own."""
