@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_sound_function_exits_0_and_leaves_no_file(run: Run, file: Path) -> None:
+def test_a_sound_function_exits_0_and_leaves_no_file(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     shown = run("check", f"{file}:features", "BTCUSDT", "1h", *RANGE)
     assert shown.code == 0, shown.err
     assert shown.out == "no finding, 0 warnings; 120 bars of BTCUSDT 1h\n"

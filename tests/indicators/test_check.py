@@ -175,16 +175,63 @@ def test_a_leak_of_many_bars_is_found_at_its_first_bar(
     assert ahead == (ahead if horizon is None else horizon)
 
 
-def test_every_bar_of_a_short_frame_is_tested() -> None:
-    def features(bars: pd.DataFrame) -> Any:
-        rises = (bars.close > bars.close.shift()).astype(int)
-        if len(bars) > 13:
-            rises.iloc[12] = rises.iloc[13]
-        return rises
+def turns(bars: pd.DataFrame) -> list[int]:
+    """Return the bars whose signal differs from the next one's."""
+    return np.flatnonzero(signal(bars).diff().shift(-1).fillna(0)).tolist()
 
-    few = BARS.iloc[:30]
-    assert few.close.diff().iloc[12] * few.close.diff().iloc[13] < 0
-    assert found(features, few) == [("close", 12, 1)]
+
+def signal(bars: pd.DataFrame) -> Any:
+    return (bars.close > bars.close.shift(2)).astype(float)
+
+
+def turned(row: int) -> Callable[[pd.DataFrame], Any]:
+    """Return a signal that at one bar is that of the next one."""
+
+    def features(bars: pd.DataFrame) -> Any:
+        values = signal(bars)
+        if BARS.index[row] < bars.index[-1] and BARS.index[row] >= bars.index[0]:
+            here = bars.index.get_loc(BARS.index[row])
+            values.iloc[here] = values.iloc[here + 1]
+        return values
+
+    return features
+
+
+def test_every_bar_of_a_short_frame_is_tested() -> None:
+    few = BARS.iloc[:40]
+    assert [found(turned(row), few) for row in turns(few)] == [
+        [("close", r, 1)] for r in turns(few)
+    ]
+
+
+def test_a_signal_that_looks_ahead_at_the_last_bars_is_found() -> None:
+    for row in turns(BARS)[-9:]:
+        assert found(turned(row), BARS.iloc[: row + 2]) == [("close", row, 1)]
+
+
+def test_a_bar_chosen_by_its_position_is_found_where_features_jump() -> None:
+    def features(bars: pd.DataFrame) -> Any:
+        top = bars.high.rolling(100).max()
+        if len(bars) > row + 1:
+            top.iloc[row] = top.iloc[row + 1]
+        return top
+
+    tops = BARS.high.rolling(100).max().diff().shift(-1)
+    row = 972
+    assert tops.iloc[row] > 0
+    assert found(features) == [("high", row, 1)]
+
+
+def test_a_ratio_of_columns_that_looks_ahead_is_found() -> None:
+    for one, other in (("close", "open"), ("high", "low"), ("volume", "close"), ("high", "close")):
+
+        def features(bars: pd.DataFrame) -> Any:
+            values = bars.close.rolling(20).mean()
+            if len(bars) > 701:
+                values.iloc[700] = bars[one].iloc[701] / bars[other].iloc[701]  # noqa: B023 - used at once
+            return values
+
+        assert found(features) == [("close", 700, 1)]
 
 
 def test_a_finding_is_one_sentence_with_bar_column_and_horizon() -> None:
@@ -369,6 +416,7 @@ def test_a_nan_that_stays_and_digits_that_are_lost_are_warnings() -> None:
     result = check_features(summed, BARS)
     assert result.ok and {"digits_lost", "nan_poison"} <= set(warned(result))
     assert "digits_lost" not in warned(check_features(recursive, BARS))
+    assert "digits_lost" not in warned(check_features(SOUND["drawdown"], walk(5_000)))
 
 
 # --- Backtrader ----------------------------------------------------------------------------------
