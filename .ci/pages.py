@@ -64,7 +64,7 @@ def generated() -> dict[Path, str]:
 _WITHOUT = {"__version__", "HiddenPackageError"}
 _PARTS = {
     "The manager": ("DataManager", "get_data_manager", "reset_data_manager"),
-    "Frames": ("describe", "fingerprint", "plot", "to_polars", "to_arrow", "register_recipe"),
+    "Frames": ("describe", "fingerprint", "plot", "check_features", "register_recipe", "to_polars", "to_arrow"),
     "Values": ("Quote", "Quotes", "Listing"),
     "Vendors": ("ProviderSelector", "get_provider_selector", "register"),
     "Errors and logs": (

@@ -87,6 +87,7 @@ if TYPE_CHECKING:
         UnknownSymbolError,
         UnsupportedError,
     )
+    from .indicators.check import check_features
     from .indicators.recipes import register_recipe
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.interchange import to_arrow, to_polars
@@ -112,6 +113,7 @@ _HOMES = {
     "to_arrow": "model.interchange",
     "DataFeedFactory": "compat.data_feed_factory",
     "configure_logging": "observability.logs",
+    "check_features": "indicators.check",
     "describe": "model.proof",
     "fingerprint": "model.proof",
     "plot": "charts.picture",
@@ -194,6 +196,7 @@ __all__ = (
     "to_arrow",
     "DataFeedFactory",
     "configure_logging",
+    "check_features",
     "describe",
     "fingerprint",
     "plot",

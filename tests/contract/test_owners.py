@@ -46,7 +46,7 @@ OWNERS = {
     "h5py": ("layer.hdf5",),
     "hdf5plugin": ("layer.hdf5",),
     "tables": (),  # unpickles attributes; only tests write files with it
-    "backtrader": ("feed.backtrader.feed",),
+    "backtrader": ("feed.backtrader.feed", "indicators.backtrader_indicator"),
     "yaml": ("config",),
     "filelock": ("disk.",),
     "msgspec": (

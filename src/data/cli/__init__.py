@@ -36,6 +36,7 @@ COMMANDS = {
     "hosts": "attach this cache folder to a store that many hosts share, or detach it",
     "validate": "find faults in cached bars; sends requests only with --level",
     "verify": "compare the cache with its vendors, or two vendors with each other",
+    "check": "find look-ahead and other faults in your own features, on cached bars",
     "providers": "the vendors, what they serve, and what is missing here to use them",
     "db": "the optional database: its tables, symbol metadata, and universes of symbols",
     "doctor": "check keys, extras, network, cache and state",

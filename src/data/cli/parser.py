@@ -30,6 +30,10 @@ EXAMPLES = {
     "hosts": ("hosts status", "hosts attach"),
     "validate": ("validate AAPL 1d", "validate --all --json"),
     "verify": ("verify AAPL 1d", "verify --sample 1% --requests 50"),
+    "check": (
+        "check my_strategy.py:features AAPL 1d --start 2010-01-01",
+        "check my_strategy.py:features BTCUSDT 1h --warmup 200 --strict --json",
+    ),
     "providers": ("providers", "providers yahoo"),
     "db": ("db check", "db universe show my-index --as-of 2015-06-01"),
     "doctor": ("doctor", "doctor --watch --every 5"),
