@@ -64,7 +64,8 @@ def generated() -> dict[Path, str]:
 _WITHOUT = {"__version__", "HiddenPackageError"}
 _PARTS = {
     "The manager": ("DataManager", "get_data_manager", "reset_data_manager"),
-    "Frames": ("describe", "fingerprint", "plot", "check_features", "register_recipe", "to_polars", "to_arrow"),
+    "Frames": ("describe", "fingerprint", "plot", "to_polars", "to_arrow"),
+    "Features": ("check_features", "register_recipe"),
     "Values": ("Quote", "Quotes", "Listing"),
     "Vendors": ("ProviderSelector", "get_provider_selector", "register"),
     "Errors and logs": (
