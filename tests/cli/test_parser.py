@@ -36,6 +36,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[Parser]:
     [
         (["fetsch"], "there is no command 'fetsch' (did you mean 'fetch'? known: fetch, "),
         (["zzzz"], "there is no command 'zzzz' (known: fetch, "),
+        (["db"], "required: ACTION (one of: init, upgrade, check, backup, symbols, universe)"),
         (["cache", "help"], "onetape cache: there is no action 'help' (known: "),
         (["stream", "AAPL", "1d", "--speed", "0"], "--speed needs --replay"),
         (["fetch", "AAPL", "1d", "--since", "2024"], "unknown: --since 2024 (options: --help --start"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,6 +75,17 @@ def test_the_output_of_providers_fits_the_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert max(map(len, run("providers").out.splitlines())) <= int(columns)
+
+
+def test_the_columns_of_providers_are_keys_of_its_document(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    lines, document = run("providers").out.splitlines(), run("providers", "--json").json
+    for first, rows in ("name", document["providers"]), ("rule", document["routes"]):
+        (head,) = (line for line in lines if line.startswith(f"{first} "))
+        names = [name.replace(" ", "_") for name in re.split(r"  +", head.strip())]
+        assert set(names) <= set(rows[0]), names
 
 
 def test_the_matrix_for_machines(run: Run) -> None:

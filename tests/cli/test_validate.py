@@ -32,7 +32,7 @@ def test_findings_are_shown_with_the_next_step(bare: Run, folder: str) -> None:
 
 def test_validate_of_a_clean_series_exits_with_0(bare: Run, folder: str) -> None:
     ran = bare("validate", GOOD, "1d", "--cache-dir", folder)
-    assert (ran.code, ran.out.splitlines()[-1]) == (0, "1 series: 0 series with findings")
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "1 series: none with findings")
     assert bare("validate", BAD, "1d", "--cache-dir", folder, "--severity", "info").code == 1
 
 
@@ -43,7 +43,7 @@ def test_all_of_them_and_the_same_report_as_the_facade(
     assert ran.code == 1
     assert ran.json == [filled.validate(s, "1d").as_dict() for s in (GOOD, BAD)]
     text = bare("validate", "--all", "--cache-dir", folder).out
-    assert "2 series: 1 series with findings" in text
+    assert "2 series: 1 with findings" in text
     assert GOOD not in text
 
 

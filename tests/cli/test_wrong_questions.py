@@ -132,6 +132,8 @@ def test_no_value_of_the_command_line_makes_a_message_long(words: list[str], bar
     ["cache", "log", "1d", "AAPL"], ["cache", "clear", "1d", "AAPL"], ["cache", "repair", "1d", "AAPL"],
     ["cache", "quarantine", "purge", "1d", "AAPL"], ["cache", "export", "1d", "AAPL", "--out", "x.csv"],
     ["sessions", "2024-01-02", "2024-01-05", "AAPL"], ["fetch", "AAPL", "1d", "2024-01-01"],
+    ["fetch", "AAPL", "1d", "1h"], ["plan", "AAPL", "1d", "1h"], ["plot", "AAPL", "1d", "1h"],
+    ["quote", "AAPL", "1d"], ["bundle", "create", "mine", "AAPL", "1d", "1h"],
 ])  # fmt: skip
 def test_arguments_in_the_wrong_place_are_named(
     words: list[str], run: Run, vendors: VendorServer

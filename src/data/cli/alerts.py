@@ -78,7 +78,8 @@ def _add(args: argparse.Namespace) -> Report:
     Its bars must be readable now. The report shows if the value is already beyond the threshold.
 
     Raises:
-        QueryError: The alert is invalid, or its bars cannot be read.
+        QueryError: The alert is invalid.
+        DataError: Its bars cannot be read.
     """
     names = ("timeframe", "condition", "indicator", "problem")
     config = {"ticker": args.symbol, "value" if args.indicator else "price": args.value}
@@ -92,10 +93,10 @@ def _add(args: argparse.Namespace) -> Report:
     draft.check()
     count = jobs.bars_needed(draft, AlertState(), now_ms)
     wanted = [(draft.symbol, draft.timeframe, count)]
+    query = services.client.query(draft.symbol, draft.timeframe, bars=1)
     (bars,) = jobs.read_bars(services.client, wanted, args.timeout)
     if isinstance(bars, str):
-        raise QueryError(f"cannot add an alert on {draft.series}: {bars}", symbol=draft.symbol)
-    query = services.client.query(draft.symbol, draft.timeframe, bars=1)
+        raise DataError(f"cannot add an alert on {draft.series}: {bars}", symbol=draft.symbol)
     alert = records.add_alert(LOCAL, config | {"ticker": query.instrument.symbol}, now_ms)
     lines = [Line(f"alert {alert.id}: {alert}")]
     is_beyond = jobs.evaluate(alert, AlertState(), bars, now_ms).is_beyond

@@ -128,6 +128,8 @@ class Parser(argparse.ArgumentParser):
         from ..model.printable import printable
         from .output import described, print_json
 
+        if self._subparsers is not None and message.endswith("required: ACTION"):
+            message += f" (one of: {', '.join(self._subparsers._group_actions[0].choices or ())})"
         text, hint = shortened(printable(message)), f"see `{self.prog} --help`"
         if "--json" in self._words:
             print_json({"error": described(QueryError(text, hint=hint))})

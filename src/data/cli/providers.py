@@ -82,17 +82,17 @@ def run(args: argparse.Namespace) -> Report:
     selector = selector_of(load_settings(args.cache_dir, args.config))
     if args.matrix:
         return _matrix(selector)
-    vendors, ways = describe_vendors(selector), routes(selector)
+    vendors = [_row(vendor) for vendor in describe_vendors(selector)]
+    ways = [way | {"order": _order(way)} for way in routes(selector)]
     return Report({"providers": vendors, "routes": ways}, _vendors_shown(vendors, ways))
 
 
 def _vendors_shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) -> Shown:
-    yield table(map(_row, vendors), "vendor state prices? per_minute#? key?")
+    yield table(vendors, "name state adjustment? per_minute#? key?")
     yield ""
     yield findings([("", v["name"], _serves(v)) for v in vendors])
     yield ""
-    rows = [way | {"requested": way["rule"], "order": _order(way)} for way in ways]
-    yield table(rows, "requested order timeframes?")
+    yield table(ways, "rule order timeframes?")
     if any(set(w["vendors"]) - set(w["ready"]) for w in ways):
         yield styled("a vendor in (brackets) cannot be used here", "dim")
 
@@ -215,9 +215,7 @@ def _row(vendor: dict[str, Any]) -> dict[str, Any]:
     if vendor["ready"] and vendor["gateway"]:  # only a request shows whether it answers
         state = f"needs a gateway at {vendor['gateway']}"
     return vendor | {
-        "vendor": vendor["name"],
         "state": state,
-        "prices": vendor["adjustment"],
         "key": "needed" if vendor["requires_api_key"] else "optional" if vendor["keys"] else "none",
     }
 

@@ -187,7 +187,7 @@ def _summary(args: argparse.Namespace, reports: Iterable[QualityReport | Excepti
             entries.append(entry)
         elif not (is_good and is_quiet()):
             show(_report_shown(args, report))
-    verdict = f"{counted(count, 'series')}: {counted(faulty, 'series')} with findings"
+    verdict = f"{counted(count, 'series')}: {faulty or 'none'} with findings"
     verdict += f", {failures} could not be read" if failures else ""
     ok = not faulty and not failures
     lines = [styled(verdict, "bold green" if ok else "bold red")]

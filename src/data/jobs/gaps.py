@@ -203,7 +203,7 @@ def _chosen_keys(services: Services, symbol: str | None, timeframe: Any) -> list
     if not keys and name is not None:
         what = name if parsed is None else f"{name} {parsed}"
         raise CacheError(
-            f"nothing is cached for {what}, so it has no gaps to show",
+            f"nothing is cached for {what}",
             symbol=name,
             hint="`onetape cache list` shows what is cached",
         )

@@ -12,7 +12,7 @@ from .kind import SESSIONS, Adjustment
 from .series import EXTENDED_LANE, SeriesKey
 from .span import Span
 from .texts import written
-from .timeframe import Timeframe
+from .timeframe import LABEL, Timeframe
 
 # Extra columns that a caller may request in addition to the bars themselves.
 ExtraColumn = Literal["source", "state", "is_final", "fetched_at", "dividend", "split"]
@@ -27,13 +27,17 @@ def distinct_symbols(symbols: Any) -> list[Any]:
     """Return the symbols of a batch as typed, without duplicates, in their original order.
 
     Raises:
-        QueryError: The argument is a string, or not a list of strings.
+        QueryError: The argument is a string, or not a list of strings, or a timeframe is among
+            them.
     """
     check_no_string(symbols)
     try:
-        return list(dict.fromkeys(symbols))
+        names = list(dict.fromkeys(symbols))
     except TypeError as exc:
         raise QueryError(f"symbols must be a list of strings, not {symbols!r:.80}") from exc
+    for name in filter(LABEL.fullmatch, map(str, names)):
+        raise QueryError(f"{name!r} is a timeframe, not a symbol", hint="give one timeframe, last")
+    return names
 
 
 def check_no_string(symbols: object, hint: str | None = None) -> None:

@@ -12,7 +12,7 @@ from ..runtime.once import cached_property
 from .instant import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
 from .suggestion import did_you_mean
 
-_SHAPE = re.compile(r"([1-9][0-9]{0,3})([mhdwM])")
+LABEL = re.compile(r"([1-9][0-9]{0,3})([mhdwM])")
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _UNIT_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
 # Spellings used by other tools. Case is always significant in `m` and `M`, which are ambiguous on
@@ -101,7 +101,7 @@ _LARGER = {"m": ("h", 60), "h": ("d", 24), "d": ("w", 7)}
 # Every query uses one of the same few timeframes.
 @lru_cache
 def _read(text: str) -> Timeframe | None:
-    match = _SHAPE.fullmatch(text) or _SHAPE.fullmatch(_usual_spelling(text))
+    match = LABEL.fullmatch(text) or LABEL.fullmatch(_usual_spelling(text))
     if match is None:
         return None
     count, unit = int(match[1]), match[2]
