@@ -21,7 +21,7 @@ _SPANS = "start end state vendor? lane? next_due? reason?"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    add_which(parser, "list the gaps of all stored series")
+    add_which(parser, "list the gaps of all stored series except samples")
     add_universe(parser, "on any day of the range")
     add_span(parser)
     command(
