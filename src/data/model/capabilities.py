@@ -150,15 +150,6 @@ class Capabilities:
         classes: frozenset[AssetClass] = frozenset({"stock"} if labels else ())
         return replace(self, asset_classes=classes, only={"stock": labels})
 
-    def sends_forming(self, asset_class: AssetClass, timeframe: Timeframe) -> bool:
-        """Return whether answers include the forming bar.
-
-        Answers with daily or longer stock bars do not include it if actions are attached to the bar
-        of their ex-date.
-        """
-        is_late = self.actions_by_bar and asset_class == "stock" and not timeframe.is_intraday
-        return self.has_forming and not is_late
-
     def labels(self, asset_class: AssetClass) -> list[str]:
         """Return this library's labels of the timeframes served for ``asset_class``."""
         if asset_class not in self.asset_classes:
