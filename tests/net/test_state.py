@@ -409,6 +409,7 @@ class TestTrouble:
         monkeypatch.setattr(module, "BUSY_S", 0.05)
         one = limiter(state, Limits(per_day=10))
         one.charge(3)
+        clock.advance(3600)
         with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as db:
             db.execute("BEGIN IMMEDIATE")
             one.charge(4)

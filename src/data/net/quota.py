@@ -121,18 +121,18 @@ def windows_of(limits: Limits) -> list[Window]:
     time that ``b`` units take at that rate. A burst can then be sent at once, and the rate is still
     observed. If another window has the same length, the lower limit applies.
     """
-    burst = max(1, limits.burst)
-    pairs = (
-        (burst / limits.per_second if limits.per_second > 0 else 0.0, burst),
+    windows = []
+    if limits.per_second > 0:
+        burst = max(1, limits.burst)
+        windows.append(Window(burst / limits.per_second, burst))
+    longer = (
         (_MINUTE_S, limits.per_minute),
         (_DAY_S, limits.per_day),
         (_MONTH_S, limits.per_month),
     )
-    lowest: dict[float, float] = {}
-    for length, capacity in pairs:
-        if length > 0 and capacity > 0:
-            lowest[length] = min(capacity, lowest.get(length, capacity))
-    return [Window(length, capacity) for length, capacity in lowest.items()]
+    windows += [Window(length, capacity) for length, capacity in longer if capacity > 0]
+    windows.sort(key=lambda window: window.capacity, reverse=True)
+    return sorted({w.length_s: w for w in windows}.values(), key=lambda window: window.length_s)
 
 
 @dataclass(frozen=True)

@@ -35,15 +35,7 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError, DataError, ProviderTimeoutError
 from ..runtime.forks import close_before_fork
 from .deadline import call_left_s
-from .quota import SpentUnits
-from .state_tables import (
-    TABLES,
-    VERSION,
-    StateTables,
-    check_content,
-    keep_fact,
-    read_fact,
-)
+from .state_tables import TABLES, VERSION, StateTables, check_content, keep_fact, read_fact
 from .steady import Anchor
 
 if TYPE_CHECKING:
@@ -268,9 +260,8 @@ class State:
         try:
             db.execute(f"PRAGMA busy_timeout = {round(self._wait_s * 1000)}")
             db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-            tables = StateTables(
-                db, self._salt, self._now_s(db, writes), read_fact(db, "lost_s", float)
-            )
+            now_s, lost_s = self._now_s(db, writes), read_fact(db, "lost_s", float)
+            tables = StateTables(db, self._salt, now_s, lost_s)
             result = _run_checked(work, tables)
             db.execute("COMMIT")
         except BaseException:
@@ -322,11 +313,9 @@ class State:
     def _set_up(self, db: sqlite3.Connection) -> None:
         """Create the tables and the salt if both are missing; if only one of them is, data was lost."""
         db.execute("BEGIN IMMEDIATE")
-        salt, path = (
-            self._disk.read_if_exists(self._path.with_name(SALT)),
-            self._path.with_name(SALT),
-        )
-        has_salt, has_tables = len(salt or b"") == _SALT_BYTES, is_of_version(db, VERSION, FILE)
+        path = self._path.with_name(SALT)
+        salt = self._disk.read_if_exists(path) or b""
+        has_salt, has_tables = len(salt) == _SALT_BYTES, is_of_version(db, VERSION, FILE)
         if not has_salt:
             salt = self._salt or os.urandom(_SALT_BYTES)
             write_atomically(self._disk, path, salt)
@@ -338,7 +327,6 @@ class State:
         if has_salt != has_tables or is_news:
             self._start_carefully(db, _LOST)
         db.execute("COMMIT")
-        assert salt is not None
         self._salt, self._seen = salt, found
 
     def _start_carefully(self, db: sqlite3.Connection, reason: str) -> None:
@@ -394,19 +382,17 @@ class State:
     def _copy_back(self, tables: StateTables) -> None:
         """Store the pauses and the units of requests from the time while the file could not be used."""
         assert self._memory is not None
-        memory_s = self._now_s(self._memory, writes=False)
-        ahead_s = tables.now_s - memory_s  # the file's remembered time may differ
-        for name, row in StateTables(self._memory, self._salt, memory_s, None).accounts():
+        # The file's remembered time may differ.
+        ahead_s = tables.now_s - self._now_s(self._memory, writes=False)
+        for name, row in StateTables(self._memory, self._salt, tables.now_s, None).accounts():
             stored = tables.account(name)
-            until_s = row.pause.until_s + ahead_s
-            if until_s > max(stored.pause.until_s, tables.now_s):
-                stored.pause = replace(row.pause, until_s=until_s)
+            pause = replace(row.pause, until_s=row.pause.until_s + ahead_s)
+            stored.pause = max(stored.pause, pause, key=lambda pause: pause.until_s)
             for length_s, entries in row.spent.items():
                 held = stored.spent.setdefault(length_s, [])
                 held += [entry.later(ahead_s) for entry in entries if entry not in held]
                 held.sort(key=lambda entry: entry.last_s)
-            flights = {key: (units, s + ahead_s) for key, (units, s) in row.flights.items()}
-            stored.flights = flights | stored.flights
+            stored.flights |= {k: (units, s + ahead_s) for k, (units, s) in row.flights.items()}
             tables.keep_account(name, stored)
 
     def _open_memory(self) -> sqlite3.Connection:
@@ -431,11 +417,6 @@ class State:
             for table in ("accounts", "facts"):
                 rows = self._db.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - constant names
                 memory.executemany(f"INSERT INTO {table} VALUES (?, ?)", rows)  # noqa: S608 - constant names
-            tables = StateTables(memory, self._salt, now_s, None)
-            for name, row in tables.accounts():
-                for entries in row.spent.values():  # the copied entries must remain recognizable
-                    entries.append(SpentUnits(now_s, now_s, 0.0))
-                tables.keep_account(name, row)
             return True
         return False
 

@@ -17,15 +17,7 @@ from ...calendars.finality import newest_settled
 from ...errors import QualityError
 from ...model.bars import BadRow, Bar, BarTable, Stamps, among, distinct, inside
 from ...model.capabilities import Fetched
-from ...model.coverage import (
-    WITH_BARS,
-    Columns,
-    Coverage,
-    Covered,
-    State,
-    Stretches,
-    spread,
-)
+from ...model.coverage import WITH_BARS, Columns, Coverage, Covered, State, Stretches, spread
 from ...model.edges import Edges, difference, edges_of, meets, merged, spans_of
 from ...model.instant import DAY_MS, NEVER_MS, date_of
 from ...model.kind import Basis, Kind
