@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from .bars.figures import USUAL_LENGTH
 from .calendars.calendar import opened_and_coming, price_calendar
 from .calendars.ranges import closing_time, resolve_moment
 from .calendars.written_times import relative
@@ -180,7 +179,8 @@ class _Limited:
 class _FiguresAt(_Limited):
     def get(self, measure: Measure, symbol: Any, period: Any, bounds: Any, *rest: Any) -> Any:
         """Return the rows whose period had ended; see the service of figures."""
-        start = USUAL_LENGTH if bounds[0] is None else bounds[0]
+        # The default of the service, counted back from the time.
+        start = timedelta(days=29) if bounds[0] is None else bounds[0]
         bounds = self._mine.since(start), self._mine.until(bounds[1])
         frame = self._services.figures.get(measure, symbol, period, bounds, *rest)
         # A rate is paid at its timestamp; statistics are those of the period that begins there.

@@ -50,7 +50,7 @@ log = logging.getLogger("onetape.routing")
 
 _PERPETUAL = "_PERP"
 # All measures reach back at least this far.
-USUAL_LENGTH = timedelta(days=29)
+_USUAL_LENGTH = timedelta(days=29)
 # Number of attempts if another caller keeps deleting the rows to be read.
 _MOST_LOOKS = 3
 # Allowance for a difference between the vendor's clock and the local clock.
@@ -165,7 +165,7 @@ class FiguresService:
             )
         start, end = bounds
         span, _ = resolve_range(
-            instrument, Timeframe(1, "m"), USUAL_LENGTH if start is None else start, end, now
+            instrument, Timeframe(1, "m"), _USUAL_LENGTH if start is None else start, end, now
         )
         return FigureQuery(measure, instrument, timeframe, span, now, insist=refresh)
 
