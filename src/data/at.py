@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
@@ -16,7 +16,7 @@ from .calendars.ranges import closing_time, resolve_moment
 from .calendars.written_times import relative
 from .data_manager import DataManager
 from .errors import QueryError
-from .model.figures import FUNDING, USUAL_LENGTH, Measure
+from .model.figures import FUNDING, Measure
 from .model.instant import date_of, from_ms, iso
 from .model.instrument import Instrument
 from .model.provenance import ATTRS_KEY, freeze
@@ -107,14 +107,14 @@ class ManagerAt(DataManager):
     def get_ohlcv_batch(self, *args: Any, **options: Any) -> Any:
         """Return bars for many symbols; see :meth:`DataManager.get_ohlcv_batch`."""
         if options.get("universe") is not None:
-            options["as_of"] = self._until(options.get("as_of"))
+            options["as_of"] = self._services.until(options.get("as_of"))
         return super().get_ohlcv_batch(*args, **options)
 
     def get_actions(
         self, symbol: str, start: Any = None, end: Any = None, *, timeout: float | None = None
     ) -> pd.DataFrame:
         """Return the splits and dividends whose ex-date had come; see :meth:`DataManager.get_actions`."""
-        bounds = self._services.since(start), self._until(end)
+        bounds = self._services.since(start), self._services.until(end)
         frame = super().get_actions(symbol, *bounds, timeout=timeout)
         facts = dict(frame.attrs[ATTRS_KEY], left_out=[], awaited=[])
         if len(frame):
@@ -130,11 +130,8 @@ class ManagerAt(DataManager):
 
     def sessions(self, symbol: str, start: Any, end: Any) -> pd.DataFrame:
         """Return the sessions that had opened; see :meth:`DataManager.sessions`."""
-        frame = super().sessions(symbol, self._services.since(start), self._until(end))
+        frame = super().sessions(symbol, self._services.since(start), self._services.until(end))
         return frame[frame["open"] <= from_ms(self.known_ms)]
-
-    def _until(self, time: Any) -> Any:
-        return self._services.until(time)
 
 
 class _ServicesAt:
@@ -170,19 +167,22 @@ class _ServicesAt:
 
     def since(self, time: Any) -> Any:
         """Return a bound; one that is relative to now, such as ``-30d``, counts back from the time."""
-        fixed = relative(time, date_of(self.known_ms), self.known_ms)
-        return time if fixed is None else fixed
+        return relative(time, date_of(self.known_ms), self.known_ms) or time
 
 
-class _FiguresAt:
+class _Limited:
+    """A service whose answers are limited to what was known by a time."""
+
     def __init__(self, mine: _ServicesAt, services: Any) -> None:
         self._mine, self._services = mine, services
 
+
+class _FiguresAt(_Limited):
     def get(self, measure: Measure, symbol: Any, period: Any, bounds: Any, *rest: Any) -> Any:
         """Return the rows whose period had ended; see the service of figures."""
-        start, end = bounds
-        start = self._mine.since(USUAL_LENGTH if start is None else start)
-        bounds = start, self._mine.until(end)
+        # The default of the service, counted back from the time.
+        start = timedelta(days=29) if bounds[0] is None else bounds[0]
+        bounds = self._mine.since(start), self._mine.until(bounds[1])
         frame = self._services.figures.get(measure, symbol, period, bounds, *rest)
         # A rate is paid at its timestamp; statistics are those of the period that begins there.
         step_ms = 0 if measure is FUNDING else Timeframe.parse(period).step_ms or 0
@@ -191,20 +191,14 @@ class _FiguresAt:
         return _noted(known, frame.attrs[ATTRS_KEY], withheld)
 
 
-class _FundamentalsAt:
-    def __init__(self, mine: _ServicesAt, services: Any) -> None:
-        self._mine, self._services = mine, services
-
+class _FundamentalsAt(_Limited):
     def get(self, symbol: Any, wish: Any) -> Any:
         """Return what had been filed; see the service of fundamentals."""
         wish = replace(wish, as_of=self._mine.until(wish.as_of))
         return self._services.fundamentals.get(symbol, wish)
 
 
-class _MacroAt:
-    def __init__(self, mine: _ServicesAt, services: Any) -> None:
-        self._mine, self._services = mine, services
-
+class _MacroAt(_Limited):
     def get(self, series: Any, *bounds: Any, as_of: Any, **options: Any) -> Any:
         """Return what had been published; see the service of macro series."""
         as_of, bounds = self._mine.until(as_of), tuple(map(self._mine.since, bounds))
@@ -235,9 +229,7 @@ def _noted(frame: pd.DataFrame, facts: Mapping[str, Any], withheld: str) -> pd.D
 
 
 def _refusal(name: str, why: str) -> Callable[..., NoReturn]:
-    method = getattr(DataManager, name)
-
-    @wraps(method)
+    @wraps(getattr(DataManager, name))
     def refuse(self: ManagerAt, *_: Any, **__: Any) -> NoReturn:
         """Raise a ``QueryError``."""
         raise QueryError(

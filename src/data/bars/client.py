@@ -160,7 +160,7 @@ class BarsClient:
         """The clock that all calls use."""
         return self._clock
 
-    def at(self, known_ms: int, opened_ms: int | None = None) -> BarsClient:
+    def at(self, known_ms: int, opened_ms: int) -> BarsClient:
         """Return a client whose queries are answered as of a time that has passed.
 
         Such queries return bars that had closed by then, adjusted for the splits and dividends whose
@@ -168,8 +168,7 @@ class BarsClient:
 
         Args:
             known_ms: The time, in UTC milliseconds.
-            opened_ms: Latest opening time of a session whose splits and dividends have come; by
-                default ``known_ms``.
+            opened_ms: Latest opening time of a session whose splits and dividends had come.
         """
         client = copy(self)
         client._parser = self._parser.at(known_ms, opened_ms)

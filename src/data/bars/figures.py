@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,8 @@ from ..errors import (
 )
 from ..model.bars import Stamps
 from ..model.caller import warn_user
-from ..model.figures import USUAL_LENGTH, FetchedFigures, FigureQuery, Measure, figures_frame
-from ..model.instant import DAY_MS, MINUTE_MS, from_ms, iso
+from ..model.figures import FetchedFigures, FigureQuery, Measure, figures_frame
+from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce, subtract
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("onetape.routing")
 
 _PERPETUAL = "_PERP"
+# All measures reach back at least this far.
+_USUAL_LENGTH = timedelta(days=29)
 # Number of attempts if another caller keeps deleting the rows to be read.
 _MOST_LOOKS = 3
 # Allowance for a difference between the vendor's clock and the local clock.
@@ -161,9 +164,8 @@ class FiguresService:
                 hint="only perpetual futures on crypto pairs, such as BTCUSDT, have them",
             )
         start, end = bounds
-        default_start = from_ms(now) - USUAL_LENGTH
         span, _ = resolve_range(
-            instrument, Timeframe(1, "m"), default_start if start is None else start, end, now
+            instrument, Timeframe(1, "m"), _USUAL_LENGTH if start is None else start, end, now
         )
         return FigureQuery(measure, instrument, timeframe, span, now, insist=refresh)
 

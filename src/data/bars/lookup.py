@@ -24,13 +24,12 @@ from ..model.edges import spans_of
 from ..model.frozen import filled
 from ..model.instant import NEVER_MS, iso
 from ..model.instrument import Instrument
-from ..model.kind import Basis
 from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
 from ..model.reasons import AFTER_LAST, DATA_ENDS, UNASKED
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract, uncovered
-from .answer.answer import Answer, Arrays, Gap, Rows, as_known, is_at
+from .answer.answer import Answer, Arrays, Gap, Rows, as_known
 from .answer.counts import LOOKBACKS, closed_rows, counted
 from .answer.reader import FetchOutcome, Reader
 from .answer.slots import back, may_open
@@ -416,7 +415,7 @@ def memory_key(query: BarsQuery) -> tuple[Hashable, ...] | None:
     A query that ends now is equivalent to the same query a moment later.
     """
     is_more = query.refresh or query.include_forming or query.columns
-    is_cut = query.closed_by_ms is not None and not query.as_known
+    is_cut = query.closed_by_ms is not None and query.opened_by_ms is None
     if is_more or is_cut or query.version is not None:
         return None
     start, end = query.span
@@ -430,8 +429,7 @@ def memory_key(query: BarsQuery) -> tuple[Hashable, ...] | None:
         query.provider,
         query.folder_lane,
         query.adjustment,
-        query.closed_by_ms,
-        query.opened_by_ms,
+        (query.closed_by_ms, query.opened_by_ms),
     )
 
 
@@ -441,16 +439,10 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
         return False
     if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > MOST_ROWS:
         return False
-    bars = [entry for entry in answer.coverage if entry.state in WITH_BARS]
-    # Converted prices may depend on daily close prices, which are a different series for other bars.
-    goal, intraday = Basis(query.adjustment, answer.as_of), query.timeframe.is_intraday
-    is_as_stored = (
-        query.instrument.asset_class != "stock"
-        or (query.as_known and (query.timeframe.label == "1d" or not answer.used.closes))
-        or all(is_at(answer.table, c.span, c.basis, goal, intraday=intraday) for c in bars)
-        or _is_of_unknown_basis(answer)
-    )
-    return is_as_stored and all(entry.state != "suspect" for entry in bars)
+    # Prices were converted with daily closes, which are in another series.
+    if answer.used.closes and query.timeframe.label != "1d":
+        return False
+    return all(e.state != "suspect" for e in answer.coverage if e.state in WITH_BARS)
 
 
 def _is_of_unknown_basis(answer: Answer) -> bool:

@@ -109,14 +109,13 @@ def series_of_finding(client: BarsClient, finding: str) -> SeriesKey:
 
 def accepted_stamps(client: BarsClient, key: SeriesKey) -> Stamps:
     """Return the timestamps of the bars whose findings, from warnings up, are all accepted, ascending."""
-    accepted: list[Stamps] = []
-    others: list[Stamps] = []
     with suppress(DataError):
         if client.comparisons.accepted(key):
             report = with_acceptances(client, key, validate(client, client.instrument(key), key))
-            accepted = [finding.rows for finding in report.findings if finding.accepted]
-            others = [finding.rows for finding in report.not_accepted("warning")]
-    return np.setdiff1d(_merged(accepted), _merged(others), assume_unique=True)
+            accepted = _merged(one.rows for one in report.findings if one.accepted)
+            others = _merged(one.rows for one in report.not_accepted("warning"))
+            return np.setdiff1d(accepted, others, assume_unique=True)
+    return no_rows()
 
 
 def is_known(services: Services, key: SeriesKey, start: Any, end: Any) -> bool:

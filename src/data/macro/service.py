@@ -148,10 +148,8 @@ class MacroService:
             QueryError: An argument is invalid.
         """
         check_switches(refresh=refresh)
-        name, now_ms = (
-            series.strip().upper() if isinstance(series, str) else "",
-            self._clock.now_ms(),
-        )
+        now_ms = self._clock.now_ms()
+        name = series.strip().upper() if isinstance(series, str) else ""
         if not _NAME.fullmatch(name):
             raise QueryError(
                 f"invalid series {series!r:.80}", hint="use FRED's ID of a series, such as CPIAUCSL"
@@ -217,8 +215,7 @@ class MacroService:
         vendor = self._vendor()
         began_s = self._clock.monotonic()
         try:
-            known = History() if question.refresh else stored
-            history = self._requested(vendor, question, known)
+            history = self._requested(vendor, question, History() if question.refresh else stored)
         except DataError as error:
             seconds = self._clock.monotonic() - began_s
             attempts.append(Attempt(VENDOR, type(error).__name__, str(error), seconds, error=error))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -45,8 +44,6 @@ LONG_SHORT = Measure(
 MEASURES = {measure.name: measure for measure in (FUNDING, OPEN_INTEREST, LONG_SHORT)}
 # Funding rates have no fixed period (it is mostly 8 hours); this label names their folder.
 FUNDING_PERIOD = "8h"
-# All measures reach back at least this far.
-USUAL_LENGTH = timedelta(days=29)
 
 
 class Figure(NamedTuple):

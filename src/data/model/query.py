@@ -120,7 +120,8 @@ class BarsQuery:
         closed_by_ms: UTC milliseconds; bars that close later are left out, and ``span`` already
             reflects this. None means no limit.
         opened_by_ms: Prices are adjusted only for splits and dividends for which a session had
-            opened by then (UTC milliseconds). None means all that are known.
+            opened by then (UTC milliseconds). None means all that are known; otherwise the query
+            is answered as of a past time.
         columns: Extra columns from ``EXTRA_COLUMNS``, in the order requested.
         version: Number of the commit as of which the series is read; None for the current state.
         timeout_s: Seconds after which the call ends; if None, the call continues as long as pages
@@ -145,11 +146,6 @@ class BarsQuery:
     columns: tuple[str, ...] = ()
     version: int | None = None
     timeout_s: float | None = field(default=None, compare=False)
-
-    @property
-    def as_known(self) -> bool:
-        """Whether the query is answered as of a past time."""
-        return self.opened_by_ms is not None
 
     @property
     def is_of_whole_weeks(self) -> bool:

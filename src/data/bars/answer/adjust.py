@@ -119,7 +119,7 @@ class Rebaser:
         parts = basis_parts(coverage)
         newest = self._newest_date(parts, int(table.stamps[-1]))
         is_unknown = all(p.basis.adjustment == "unknown" for p in parts)
-        if is_unknown and not self.query.as_known:
+        if is_unknown and self.query.opened_by_ms is None:
             return Rebased(table, newest)
         book, vendor = self._book(table, newest), self.query.action_key
         if vendor is None:
@@ -199,7 +199,7 @@ class Rebaser:
         missing = _first_missing(book, needed)
         if missing is not None or (since is not None and not self.lenient):
             bases = {part.basis for part in parts}
-            if self.lenient and not self.query.as_known and self._is_substitute(bases):
+            if self.lenient and self.query.opened_by_ms is None and self._is_substitute(bases):
                 instead = parts[0].basis.adjustment
                 return Rebased(table, newest, instead=instead, unknown_since=since, used=Used(book))
             raise self._actions_missing(missing, since, bases)

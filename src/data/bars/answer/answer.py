@@ -594,7 +594,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "flagged": [{"stamp": iso(s), "reason": r} for s, r in _flagged_bars(answer)],
         "quality": _quality(answer),
         **({} if query.closed_by_ms is None else {"closed_by": iso(query.closed_by_ms)}),
-        **({"withheld": _withheld(answer)} if query.as_known else {}),
+        **({"withheld": _withheld(answer)} if query.opened_by_ms is not None else {}),
         **answer.facts,
     }
 

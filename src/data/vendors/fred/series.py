@@ -7,7 +7,6 @@ are days in St. Louis.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any, ClassVar, NamedTuple
@@ -92,15 +91,12 @@ class FredDataDownloader(BaseDataDownloader):
         Raises:
             SymbolNotFoundError, DataError: See :meth:`vintages`.
         """
-        first, last = vintages[0].isoformat(), vintages[-1].isoformat()
-        params = {"realtime_start": first, "realtime_end": last}
+        params = {"realtime_start": str(vintages[0]), "realtime_end": str(vintages[-1])}
         with self.guarded_call("observations", series):
             pages = self._pages("series/observations", series, params, "observations", _MOST_ROWS)
             with format_errors(self.name, "values"):
-                found = {_value(row) for page in pages for row in page}
-                values = sorted(found, key=lambda value: (value.day, value.released))
-                _check(values, vintages[0], vintages[-1])
-                return values
+                values = [_value(row) for page in pages for row in page]
+                return _checked(values, vintages[0], vintages[-1])
 
     def _pages(
         self, path: str, series: str, params: dict[str, str], name: str, most: int
@@ -110,29 +106,18 @@ class FredDataDownloader(BaseDataDownloader):
         Raises:
             ResponseFormatError: The pages do not end.
         """
-        received = 0
-        for page in range(_MOST_PAGES):
-            asked: dict[str, str | int] = {
-                "series_id": series,
-                "file_type": "json",
-                "limit": most,
-                "offset": page * most,
-            }
-            secret = {"api_key": self.secret(_KEY)}
-            response = self.send(
-                HttpRequest(
-                    f"{self.base_url}/{path}", params={**asked, **params}, secret_params=secret
-                )
-            )
+        asked = {"series_id": series, "file_type": "json", "limit": str(most), **params}
+        url, secret = f"{self.base_url}/{path}", {"api_key": self.secret(_KEY)}
+        for start in range(0, most * _MOST_PAGES, most):
+            page = asked | {"offset": str(start)}
+            response = self.send(HttpRequest(url, params=page, secret_params=secret))
             with format_errors(self.name, name.replace("_", " ")):
                 body = response.json()
                 rows, count = body[name], int(body["count"])
-                received += len(rows)
-                is_last = (page + 1) * most >= count
-                if received != (count if is_last else (page + 1) * most):
-                    raise ValueError(f"{received} rows of {count}")
+                if len(rows) != min(most, max(0, count - start)):
+                    raise ValueError(f"{len(rows)} of {count} rows from {start}")
             yield rows
-            if is_last:
+            if start + most >= count:
                 return
         raise ResponseFormatError(f"{self.name} sends pages of {series} without an end")
 
@@ -156,28 +141,26 @@ def windows(vintages: Sequence[date]) -> Iterator[Sequence[date]]:
         yield vintages[start : start + _MOST_VINTAGES]
 
 
-def _check(values: Sequence[Value], first: date, last: date) -> None:
-    """Check values in ascending order.
+def _checked(values: list[Value], first: date, last: date) -> list[Value]:
+    """Return the values after checking their days.
 
     Raises:
         ValueError: A value was not valid between ``first`` and ``last``, or while another one of its
             period was.
     """
     valid_until: dict[date, date] = {}
-    for value in values:
-        is_inside = first <= value.released <= value.until <= last
+    for value in sorted(values, key=lambda value: (value.day, value.released)):
+        is_inside = first <= value.released <= value.until <= last and 1677 < value.day.year < 2262
         if not is_inside or value.released <= valid_until.get(value.day, date.min):
             raise ValueError(f"{value.value} for {value.day} from {value.released}")
         valid_until[value.day] = value.until
+    return values
 
 
 def _value(row: Any) -> Value:
     """Parse ``{"date": "2024-01-01", "value": "309.685", "realtime_start": "2024-02-13", ...}``."""
-    text = row["value"]
-    value = NAN if text == "." else number(text)
+    value = NAN if row["value"] == "." else number(row["value"])
     day, start, end = (
         date.fromisoformat(row[name]) for name in ("date", "realtime_start", "realtime_end")
     )
-    if not 1678 <= day.year <= 2261 or math.isinf(value):  # pandas has no other days
-        raise ValueError(f"{text} for {day}")
     return Value(day, value, start, end)
