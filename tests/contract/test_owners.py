@@ -70,6 +70,11 @@ OWNERS = {
     "sqlalchemy": ("db.",),
     "alembic": ("db.",),
     "psycopg": ("db.", "hosts."),
+    "anyio": ("server.agents",),
+    "mcp": ("server.agents",),
+    "mcp_types": ("server.agents",),
+    "starlette": ("server.",),
+    "uvicorn": ("server.",),
     "prometheus_client": ("observability.prometheus",),
 }
 # Never imported where time, randomness, files and sockets arrive as arguments.

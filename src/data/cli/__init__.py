@@ -17,6 +17,7 @@ COMMANDS = {
     "quote": (
         "the last price of one or more symbols, its time, and the change since the last close"
     ),
+    "brief": "a short text about a symbol whose numbers may be quoted; sends no request",
     "search": "find symbols by name, with venue, type and currency",
     "futures": "funding, open interest and long/short ratios of a perpetual future",
     "plan": "the requests that a call would cost; sends none",
@@ -51,6 +52,7 @@ COMMANDS = {
     "bundle": "store answers as folders of Parquet files, and compare them with the cache",
     "sql": "query stored series and bundles with DuckDB; sends no request",
     "ingest": "write bars from a source to a bundle, or list the sources",
+    "mcp": "tools for agents, over standard input and output; read-only",
     "docs": "the documentation, in the terminal or the browser",
     "link": "make the older import path src.data work beside an installed package, or undo it",
     "completion": "completion script for bash, zsh or fish",
