@@ -281,6 +281,7 @@ OPEN_TO_THE_DOORS = {
     "errors",
     "jobs",
     "model",
+    "observability.prometheus",
     "server",
 }
 

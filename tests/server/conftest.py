@@ -64,6 +64,8 @@ def manager(market: Market, share: ShareVendor, clock: ManualClock) -> DataManag
     made = market.manager(coin, share)
     made.get_ohlcv("AAPL", "1d", start="2024-01-02", end="2024-06-11")
     made.get_actions("AAPL")
+    # The bars before the split are marked by the first answer after it.
+    made.get_ohlcv("AAPL", "1d", start="2024-01-02", end="2024-06-11", offline=True)
     made.get_ohlcv("BTCUSDT", "1m", start="2024-06-12", end="2024-06-12T14:59")
     share.asked.clear()
     return made

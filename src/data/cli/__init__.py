@@ -52,6 +52,7 @@ COMMANDS = {
     "bundle": "store answers as folders of Parquet files, and compare them with the cache",
     "sql": "query stored series and bundles with DuckDB; sends no request",
     "ingest": "write bars from a source to a bundle, or list the sources",
+    "serve": "pages on what needs attention, and bars for other programs; read-only",
     "mcp": "tools for agents, over standard input and output; read-only",
     "docs": "the documentation, in the terminal or the browser",
     "link": "make the older import path src.data work beside an installed package, or undo it",

@@ -145,6 +145,7 @@ EXAMPLES = {
         "universe diff watch --start 2026-01-02 --json",
     ),
     "universe list": ("universe list", "universe list --json"),
+    "serve": ("serve", "serve --port 9000"),
     "mcp": ("mcp", "mcp --at 2024-06-28"),
     "docs": ("docs bars", "docs rate limit"),
     "link": ("link", "link --remove"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import escape
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,24 @@ from ..model.printable import printable
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
 from ..model.texts import counted, duration
+from ..model.timeframe import Timeframe
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..data_manager import DataManager
+    from ..model.query import BarsQuery
 
-__all__ = ["MOST_BYTES", "Answer", "Facts", "as_json", "refusal", "untrusted"]
+__all__ = [
+    "MOST_BYTES",
+    "PRICES",
+    "Answer",
+    "Facts",
+    "as_json",
+    "refusal",
+    "stamps_of",
+    "untrusted",
+]
 
 # Maximum size of an answer to an agent, in bytes of UTF-8.
 MOST_BYTES = 20_000
@@ -34,7 +45,7 @@ _GAPS = 5
 _DAY_HOURS = 24
 # Days, for stored copies however old they are.
 _ANY_AGE = 1e6
-_PRICES = ("open", "high", "low", "close", "volume")
+PRICES = ("open", "high", "low", "close", "volume")
 
 
 def untrusted(text: Any) -> Any:
@@ -144,42 +155,56 @@ class Facts:
         """Whether the answers are as of a past time."""
         return self.manager is not self._all
 
-    def frame(self, symbol: str, timeframe: str, **options: Any) -> pd.DataFrame:
-        """Return bars; see ``DataManager.get_ohlcv``.
+    def query(
+        self,
+        symbol: str,
+        timeframe: str,
+        *,
+        start: str | None = None,
+        end: str | None = None,
+        bars: int | None = None,
+        adjustment: str = "split",
+        session: str = "regular",
+        provider: str | None = None,
+    ) -> BarsQuery:
+        """Return the query for bars; for the arguments, see ``DataManager.get_ohlcv``.
 
         If vendors may not be queried and neither start nor end is given, the bars end with the last
         stored one, however old it is.
-        """
-        offline = not self.may_fetch
-        if offline and not options.keys() & {"start", "end"}:
-            options["closed_by"] = self._stored_end(symbol, timeframe, options)
-        return self.manager.get_ohlcv(symbol, timeframe, offline=offline, **options)
 
-    def _stored_end(self, symbol: str, timeframe: str, options: Mapping[str, Any]) -> str | None:
+        Raises:
+            QueryError: An argument is invalid.
+        """
+        client, offline = self.manager.client, not self.may_fetch
+        wishes = Wishes(provider, adjustment, offline=offline, session=session)
+        if offline and start is None and end is None:
+            whole = client.query(symbol, timeframe, wishes=wishes)
+            wishes = replace(wishes, closed_by=self._stored_end(whole))
+        return client.query(symbol, timeframe, start, end, bars, wishes)
+
+    def _stored_end(self, query: BarsQuery) -> str | None:
         """Return the time by which the last stored bar that answers a query had closed, or None."""
         client = self.manager.client
-        wishes = Wishes(options.get("provider"), session=options.get("session", "regular"))
-        query = client.query(symbol, timeframe, wishes=wishes)
         spans = client.coverage(client.series_of(query))
         if not spans and (source := client.explain(query).source):
-            return self._stored_end(symbol, source, options)
+            return self._stored_end(replace(query, timeframe=Timeframe.parse(source)))
         ends = [one.span.end for one in spans if one.state != "empty"]
         if not ends or ends[-1] >= self.now_ms:
             return None
         return iso(ends[-1]) if query.timeframe.is_intraday else str(date_of(ends[-1] - 1))
 
     def bars(self, symbol: str, timeframe: str, **options: Any) -> Answer:
-        """Return bars; see ``DataManager.get_ohlcv`` for the options."""
-        frame = self.frame(symbol, timeframe, **options)
-        columns = [name for name in _PRICES if name in frame.columns]
+        """Return bars; see :meth:`query` for the options."""
+        query = self.query(symbol, timeframe, **options)
+        frame = self.manager.client.get(query)
+        columns = [name for name in PRICES if name in frame.columns]
+        stamps = [iso(ms).removesuffix("T00:00:00Z") for ms in stamps_of(frame)]
         rows = [
             [stamp, *map(_number, values)]
-            for stamp, values in zip(
-                _stamps(frame), frame[columns].to_numpy().tolist(), strict=True
-            )
+            for stamp, values in zip(stamps, frame[columns].to_numpy().tolist(), strict=True)
         ]
         return Answer(
-            self.about(frame, options.get("session", "regular")),
+            self.about(frame, query),
             rows,
             f"No bars of {symbol} {timeframe} are known in this range; do not estimate any.",
             "give start and end of a shorter range, a longer timeframe, or bars",
@@ -187,23 +212,21 @@ class Facts:
             frame,
         )
 
-    def about(self, frame: pd.DataFrame, session: str = "regular") -> dict[str, Any]:
+    def about(self, frame: pd.DataFrame, query: BarsQuery) -> dict[str, Any]:
         """Return the facts about an answer with bars: kind, unit, vendors, age and gaps."""
         facts = frame.attrs[ATTRS_KEY]
         kind, last = facts["kind"], facts["last"]
-        age = {"age": None, "age_seconds": None}
+        age = None
         if last is not None:
-            wishes = Wishes(session=session)
-            query = self.manager.client.query(facts["symbol"], facts["timeframe"], wishes=wishes)
             anchor = kind.get("anchor", "session")
-            age = _age(market_age_ms(query, anchor, parse_iso(last), self.now_ms))
+            age = market_age_ms(query, anchor, parse_iso(last), self.now_ms)
         return {
             "symbol": facts["symbol"],
             "timeframe": facts["timeframe"],
             "as_of": iso(self.now_ms),
             "first": facts["first"],
             "last": last,
-            **age,
+            **_age(age),
             "is_live": False,
             "kind": {**kind, "adjustment": facts["adjustment"]},
             "unit": kind.get("unit"),
@@ -224,7 +247,7 @@ class Facts:
         ages = list[tuple[float, int, str]]()
         for label in self.timeframes(symbol):
             try:
-                facts = self.about(self.frame(symbol, label, bars=1))
+                facts = self.bars(symbol, label, bars=1).facts
             except DataError:
                 continue
             if facts["last"] is not None:
@@ -331,10 +354,10 @@ def _age(age_ms: int | None) -> dict[str, Any]:
     return {"age": f"{text} of open market", "age_seconds": age_ms / SECOND_MS}
 
 
-def _stamps(frame: pd.DataFrame) -> list[str]:
-    """Return the times of bars as text; session dates for daily and longer bars."""
-    times = frame.index.to_numpy().astype("M8[ms]").astype("i8").tolist()
-    return [iso(ms).removesuffix("T00:00:00Z") for ms in times]
+def stamps_of(frame: pd.DataFrame) -> list[int]:
+    """Return the open times of bars, in UTC milliseconds."""
+    stamps: list[int] = frame.index.to_numpy().astype("M8[ms]").astype("i8").tolist()
+    return stamps
 
 
 def _number(value: float) -> float | None:
