@@ -40,7 +40,12 @@ OWNERS = {
         "layer.",
     ),
     "duckdb": ("layer.sql",),
-    "pyarrow": ("model.interchange", "cache.format.csv_rows", "vendors.local.carrier"),
+    "pyarrow": (
+        "model.interchange",
+        "cache.format.csv_rows",
+        "vendors.local.carrier",
+        "server.bars",
+    ),
     "websocket": ("net.websocket",),
     "h5py": ("layer.hdf5",),
     "hdf5plugin": ("layer.hdf5",),

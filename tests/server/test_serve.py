@@ -206,8 +206,10 @@ def _new_day(manager: DataManager, share: ShareVendor, clock: ManualClock) -> No
 
 def _events(lines: Iterator[str], count: int) -> list[tuple[str, Any]]:
     """Return the number and the bar of the next events of a stream."""
-    events, number = [], ""
+    events, number, looks = list[tuple[str, Any]](), "", 0
     for line in lines:
+        looks += line.startswith(":")
+        assert looks < 300, "no new event"
         if line.startswith("id: "):
             number = line[4:]
         if line.startswith("data: "):

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..charts.report import report_of
 from ..charts.report_pages import page_of
 from ..errors import CacheError, DataError, QueryError
 from ..model.proof import fingerprint
@@ -99,18 +100,18 @@ def application(
     async def first_page(request: Request) -> Response:
         """Answer with what needs attention."""
         values = await run_in_threadpool(board.to_json)
-        return (
-            Response(board_page(values), media_type="text/html")
-            if _wants_page(request)
-            else _json(values)
-        )
+        if not _wants_page(request):
+            return JSONResponse(values)
+        return Response(board_page(values), media_type="text/html")
 
     async def series_page(request: Request) -> Response:
         """Answer with everything about one series."""
         names = request.path_params
-        report = await run_in_threadpool(facts.manager.report, names["symbol"], names["timeframe"])
+        report = await run_in_threadpool(
+            report_of, facts.manager, names["symbol"], names["timeframe"]
+        )
         if not _wants_page(request):
-            return _json(report.to_json())
+            return JSONResponse(report.to_json())
         text = page_of(report.data, report.charts, render=page)
         return Response(text, media_type="text/html")
 
@@ -142,7 +143,7 @@ def application(
 
     async def alive(_: Request) -> Response:
         """Answer that the server works."""
-        return _json({"ok": True})
+        return JSONResponse({"ok": True})
 
     routes = {
         "/": first_page,
@@ -195,10 +196,6 @@ async def _events(source: EventsAfter, look_s: float) -> AsyncIterator[str]:
 
 def _wants_page(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
-
-
-def _json(values: Any) -> Response:
-    return JSONResponse(values)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

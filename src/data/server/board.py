@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from ..charts.report import report_of
 from ..data_manager import DataManager
 from ..errors import DataError
 from ..jobs.freshness import series_health
@@ -17,7 +18,7 @@ __all__ = ["Board"]
 
 # Seconds for which all browsers share a result: the checks, and the report on all series.
 _CHECKS_S, _REPORT_S = 5.0, 60.0
-# Bars that are missing are behind; their causes are those of the checks.
+# The command for series that are behind.
 _STALE = "`onetape sync`"
 # What is doubted, of the reasons for attention.
 _DOUBTED = ("contradicted", "error", "unreadable")
@@ -50,7 +51,6 @@ class Board:
 
     Args:
         manager: Data manager of the installation.
-        checks: Function that returns the checks of the installation.
     """
 
     def __init__(self, manager: DataManager) -> None:
@@ -63,7 +63,7 @@ class Board:
             reach=None,
         )
         self.checks = Shared(lambda: self._place.checks(SERVED), _CHECKS_S)
-        self.report = Shared(lambda: manager.report().data, _REPORT_S)
+        self.report = Shared(lambda: report_of(manager).data, _REPORT_S)
         self._health = Shared(self._series_health, _CHECKS_S)
 
     def _series_health(self) -> Any:

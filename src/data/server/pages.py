@@ -23,11 +23,10 @@ _MOST = 500
 _NAME = {"symbol": "symbol", "timeframe": "timeframe", "lane": "lane"}
 _NEEDS = {**_NAME, "why": "text", "what to do": "next_step"}
 _STALE = {**_NAME, "last bar": "last", "bars behind": "behind", "what to do": "next_step"}
-_CHECKS = {"what": "name", "state": "level", "text": "sentence", "what to do": "remedy"}
+_CHECKS = {"what": "name", "state": "level", "finding": "text", "what to do": "next_step"}
 _SERIES = {**_NAME, "bars": "rows", "first": "first", "last": "last", "quality": "score"} | {
     "vendors": "vendors", "gaps": "gaps", **dict.fromkeys(("confirmed", "contradicted"), ""),
 }  # fmt: skip
-_ASSETS = {"live.js": "text/javascript", "page.css": "text/css"}
 
 
 def asset(name: str) -> tuple[str, str] | None:
@@ -67,28 +66,41 @@ def page(title: str, main: object, data: Mapping[str, Any], *, scripts: Sequence
 
 def board_page(board: Mapping[str, Any]) -> str:
     """Return the first page: what needs attention, worst first, then vendors, series and places."""
-    checks = {name: [one for one in board["checks"] if one["level"] == name] for name in _LEVELS}
-    by_section = {
-        name: [one for one in board["checks"] if one["name"].startswith(f"{name} ")]
-        for name in ("vendors", "places", "health")
+    faults = [check for check in board["checks"] if check["level"] == "fault"]
+    sections = {
+        "To look at, the worst first": _linked(board["needs"], _NEEDS),
+        "To fix here": _checks(faults, "name"),
+        "Stale": element("div", _linked(board["stale"], _STALE), class_="old"),
+        "Vendors": _checks(board["checks"], "vendors"),
+        "Series": _linked(board["series"], _SERIES),
+        "Health": _checks(board["checks"], "health"),
+        "Disk": _checks(board["checks"], "places"),
     }
+    if not board["stale"]:
+        del sections["Stale"]
     main = [
         element("h1", "What needs me"),
         paragraph(f"as of {moment(board['as_of'])} UTC; no vendor was queried", "faint"),
         summary_of(board["look"]) if board["look"] else paragraph(board["problem"], "bad"),
         cards({name.replace("_", " "): count for name, count in board["counts"].items()}),
-        titled("To look at, the worst first", _linked(board["needs"], _NEEDS)),
-        titled("To fix here", records(checks["fault"], _CHECKS)),
-        titled("Stale", element("div", _linked(board["stale"], _STALE), class_="old")),
-        titled("Vendors", records(by_section["vendors"], _CHECKS)),
-        titled("Series", _linked(board["series"], _SERIES)),
-        titled("Health", records(by_section["health"], _CHECKS)),
-        titled("Disk", records(by_section["places"], _CHECKS)),
+        *(titled(heading, content) for heading, content in sections.items()),
     ]
     return page("What needs me · onetape", joined(main), {})
 
 
-_LEVELS = ("ok", "note", "fault")
+def _checks(checks: Sequence[Mapping[str, Any]], section: str) -> Html:
+    """Return checks as a table: those of one section or, if it is ``name``, all with their sections."""
+    rows = [
+        {
+            "name": check["name"] if section == "name" else check["name"].partition(" ")[2],
+            "level": check["level"],
+            "text": check["sentence"],
+            "next_step": check["remedy"],
+        }
+        for check in checks
+        if section in ("name", check["name"].partition(" ")[0])
+    ]
+    return records(rows, _CHECKS)
 
 
 def _linked(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Html:

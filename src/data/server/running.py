@@ -104,8 +104,8 @@ def serve(facts: Facts, door: Door, say: Callable[[str], object]) -> None:
     if not _is_free(door.host, door.port):
         ports = range(door.port + 1, min(door.port + _NEXT_PORTS, _LAST_PORT + 1))
         free = next((port for port in ports if _is_free(door.host, port)), None)
-        hint = None if free is None else f"--port {free} is free"
-        raise ConfigError(f"port {door.port} of {door.host} is taken or not allowed", hint=hint)
+        offer = None if free is None else f"--port {free} is free"
+        raise ConfigError(f"port {door.port} of {door.host} is taken or not allowed", hint=offer)
     say(door.url)
     uvicorn.run(
         app,
