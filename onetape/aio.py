@@ -207,6 +207,10 @@ class AsyncDataManager:
     def __repr__(self) -> str:
         return f"AsyncDataManager({self.manager!r})"
 
+    def at(self, moment: Any) -> AsyncDataManager:
+        """Return a manager whose awaited calls answer as of a past time; see :meth:`DataManager.at`."""
+        return AsyncDataManager(self.manager.at(moment))
+
     aget_ohlcv = _Twin(DataManager.get_ohlcv)
     aget_ohlcv_batch = _BatchTwin(_batch)
     aget_quote = _Twin(DataManager.get_quote)

@@ -74,7 +74,7 @@ def named_members(
             raise BadRangeError(f"{subject}: the end {day} is before the start {since}")
     members = universes.members(name, day or today, strict=strict, since=since)
     if not members:
-        raise UniverseError(f"{members}", hint="`onetape universe show` lists the recorded members")
+        raise UniverseError(f"{members}", hint="`onetape db universe show` lists recorded members")
     return members
 
 

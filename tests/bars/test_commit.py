@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from src.data.bars.ingest.commit import StoredRange, basis_of, build_commit, suspects_table
-from src.data.bars.validity import Expiry, Suspicion
+from src.data.bars.validity import LONGEST_MS, Hole, Suspicion, next_due
 from src.data.errors import QualityError
 from src.data.model.bars import BadRow
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
@@ -188,16 +187,13 @@ def test_holes_are_empty_and_listed_in_the_piece() -> None:
     assert piece.holes == (hours(1, 3),)
     (empty,) = commit.marks
     assert (empty.span, empty.state, empty.reason) == (hours(1, 3), "empty", NO_BAR)
-    assert empty.expires == LATER + 6 * HOUR_MS, "one observation is not a proof"
-
-
-def test_a_hole_that_has_not_settled_expires_when_it_settles() -> None:
-    now = hour(4) + MINUTE_MS
-    answer = fetched([bar(0), bar(1), bar(3)], now, settle_ms=90 * MINUTE_MS)
-    context = commit_context(now, settle_ms=answer.settle_ms)
-    commit = build_commit(answer, classified(answer, hours(0, 4)), NOTHING, context)
-    (empty,) = [m for m in commit.marks if m.state == "empty"]
-    assert (empty.span, empty.expires) == (hours(2, 3), hour(3) + 90 * MINUTE_MS)
+    assert empty.expires == next_due(Hole(hour(3)), LATER), "one observation is not a proof"
+    again = stored_range([bar(0), bar(3)], final(hours(0, 1)), final(hours(3, 4)), empty)
+    context = commit_context(empty.expires)
+    commit = build_commit(answer, classified(answer, hours(0, 4)), again, context)
+    assert next(m.expires for m in commit.marks if m.state == "empty") == next_due(
+        Hole(hour(3), empty.expires - LATER), empty.expires
+    )
 
 
 def test_an_answer_with_only_bad_rows_marks_the_rest_of_its_span_empty() -> None:
@@ -244,13 +240,6 @@ def test_a_repeated_bad_row_stays_suspect_between_equal_neighbours() -> None:
 # --- terms ---------------------------------------------------------------------------------
 
 
-def test_an_old_empty_span_expires_later_once_it_is_confirmed() -> None:
-    expiry, now = Expiry(), DAY + 60 * DAY_MS
-    ends, again = np.array([hour(1), hour(1), now]), np.array([False, True, True])
-    soon, late = now + expiry.recent_ms, now + expiry.old_ms
-    assert expiry.of(ends, now, again).tolist() == [soon, late, soon]
-
-
 def test_a_split_basis_has_a_date_only_if_it_is_after_the_first_bar() -> None:
     day, hours_of_coin = Timeframe.parse("1d"), Timeframe.parse("1h")
     share = BarsQuery(SHARE, day, Span(DAY, LATER), LATER)
@@ -293,7 +282,7 @@ def test_a_rejected_row_outside_the_answered_span_leaves_a_span_empty_and_closed
     answer = fetched([bar(0, high=1.0)])
     found = replace(classified(answer, hours(0, 1)), answered=span, bad=(), bad_spans=())
     (empty,) = build_commit(answer, found, NOTHING, commit_context()).marks
-    assert (empty.reason, empty.expires) == (CLOSED, LATER + Expiry().old_ms)
+    assert (empty.reason, empty.expires) == (CLOSED, LATER + LONGEST_MS)
 
 
 def test_the_last_of_two_bad_rows_with_the_same_stamp_is_kept() -> None:

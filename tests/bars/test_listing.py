@@ -12,7 +12,7 @@ import pytest
 from src.data.bars.answer.answer import UnfilledSpan
 from src.data.bars.fetch.absence import prove_listing, record_absence
 from src.data.bars.series import Journal
-from src.data.bars.validity import Expiry, lifetime_of
+from src.data.bars.validity import LONGEST_MS, Expiry, lifetime_of
 from src.data.cache.store import Commit, SeriesView
 from src.data.errors import NoDataError, SpliceConflictError, UnavailableError
 from src.data.model.bars import Bar, BarTable
@@ -84,7 +84,7 @@ class Case:
     def end_phase(self) -> None:
         """Nothing of it changes."""
 
-    def sought(self, *segments: Span, expiry: Expiry = EXPIRY) -> Lifetime | None:
+    def sought(self, *segments: Span) -> Lifetime | None:
         """Search for a proof after these requests, and return the new lifetime."""
         request: Any = SimpleNamespace(
             log=logging.getLogger("onetape.routing"),
@@ -92,7 +92,7 @@ class Case:
             grid=HOURLY,
             settle_ms=self.settle_ms,
             route=SimpleNamespace(candidates=self.vendors),
-            expiry=expiry,
+            expiry=EXPIRY,
         )
         spans = segments or [part.span for part in self.known]
         prove_listing(request, self, self.journal, spans)  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ def test_an_empty_span_of_several_vendors_as_long_as_a_halt_proves_a_listing() -
     case = Case(
         empty(-HALT, -9, vendor="acme,other,zenith"), empty(-9, 0, CLOSED, ""), final(hours(0, 9))
     )
-    expires = LATER + EXPIRY.old_ms
+    expires = LATER + LONGEST_MS
     source = "acme,other,zenith"
     assert case.sought() == Lifetime(Bound(hour(0), source, LATER, expires, PAGES))
     (mark,) = case.commits[0].marks
@@ -248,10 +248,10 @@ def test_an_empty_span_as_long_as_a_halt_proves_a_delisting(length: int, is_end:
 
 
 def test_a_delisting_expires_at_the_latest_after_the_expiry_of_old_spans() -> None:
-    learned = ended(60 * HALT).sought(expiry=Expiry(old_ms=DAY_MS))
+    learned = ended(60 * HALT).sought()
     assert learned is not None
     assert learned.delisted is not None
-    assert learned.delisted.expires == LATER + DAY_MS
+    assert learned.delisted.expires == LATER + LONGEST_MS
 
 
 @pytest.mark.parametrize("behind", [1, 24, 3 * HALT])

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from src.data.bars.ingest.commit import CommitContext, StoredRange, build_commit
 from src.data.bars.ingest.sorted_answer import ClassifiedAnswer, sorted_answer
-from src.data.bars.validity import UNVOUCHED_MS, Expiry, Suspicion
+from src.data.bars.validity import UNVOUCHED_MS, Expiry, Suspicion, postponed
 from src.data.cache.values import Commit
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
 from src.data.errors import QualityError
 from src.data.model.bars import Bar, inside
 from src.data.model.capabilities import Fetched
-from src.data.model.coverage import Coverage, Covered, VendorDay
+from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS
 from src.data.model.kind import Basis, Kind
 from src.data.model.reasons import (
@@ -174,14 +174,8 @@ def random_case(pick: Callable[[Sequence[Any]], Any]) -> Case:
             fetched.settle_ms,
             pick([None, None, None, Suspicion("a split nearby", now + DAY_MS)]),
             pick([True, False]),
-            pick([(), (_lacked(Span(stamps[2], stamps[4])),)]),
-            pick([None, stamps[4], stamps[-1]]),
         ),
     )
-
-
-def _lacked(span: Span) -> VendorDay:
-    return VendorDay("acme", "XNYS", "30m", "2024-06-03", span, "missing", 9, 8)
 
 
 def order(case: Case, commit: Commit, stamp: int) -> Iterator[tuple[str, str, int | None]]:
@@ -206,7 +200,7 @@ def order(case: Case, commit: Commit, stamp: int) -> Iterator[tuple[str, str, in
     if has_old and not is_good:  # it stays: those that go were left out
         assert old is not None
         if old.reason.startswith(GRAVE):
-            yield "suspect", old.reason, old.expires if old.is_valid(now) else now + UNVOUCHED_MS
+            yield "suspect", old.reason, postponed(old, now).expires
         elif old.reason.startswith(DOUBTFUL) and answer.doubt:
             yield "suspect", old.reason, 0
         else:

@@ -96,9 +96,10 @@ def test_a_page_shows_the_values_of_its_json(
     assert series["quality"] == filled("validate", "HALTUSDT", "1h", "--json").json[0]
     gaps = filled("gaps", "HALTUSDT", "1h", "--json").json["series"][0]
     assert series["gaps"] == gaps
-    coverage = filled("coverage", "HALTUSDT", "1h", "--json").json
+    coverage = filled("gaps", "HALTUSDT", "1h", "--json").json["spans"]
     assert [span["start"] for span in series["coverage"]] == [span["start"] for span in coverage]
-    assert answer["sources"] == filled("explain", "HALTUSDT", "1h", "--json").json
+    planned = filled("plan", "HALTUSDT", "1h", "--json").json
+    assert answer["sources"] == planned["explanation"]
     assert series["drawn"] == {"given": 69, "drawn": 69, "merged": 0, "refused": 0}
     assert series["heat"]["rows"][0]["cells"] == "/   "
     assert series["commits"][0]["vendor"] == "binance" and series["commits"][0]["added"] == 69
@@ -425,7 +426,7 @@ def test_the_text_of_one_series_is_an_example_of_the_cause_of_many() -> None:
 def test_the_next_step_is_one_that_the_reader_can_take() -> None:
     """That vendors are queried again by themselves is a fact of the gap, and beside it."""
     gap = {"class": "vendor_hole", "bars": 2}
-    waits, fetch = "requested again from 2024-06-12 21:00 UTC", "`onetape fetch A 1d`"
+    waits, fetch = "requested again from 2024-06-13 15:00 UTC", "`onetape fetch A 1d`"
     steps = {
         (waits,): ("2 bars missing in 1 gap, " + waits, "`onetape gaps A 1d`"),
         (waits, fetch): ("4 bars missing in 2 gaps", fetch),
@@ -511,7 +512,7 @@ def test_a_report_begins_with_the_worst_series_and_the_next_step(
     assert answer["look"] == {
         "number": 1, "of": "of 2 series", "state": "poor",
         "text": "HALTUSDT 1h needs attention: 3 bars missing in 1 gap, "
-        "requested again from 2024-06-12 21:00 UTC",
+        "requested again from 2024-06-13 15:00 UTC",
         "next_step": "`onetape gaps HALTUSDT 1h`",
     }  # fmt: skip
     assert [one["symbol"] for one in answer["series"]] == ["HALTUSDT", "AAPL"], "the worst first"

@@ -102,7 +102,7 @@ def test_a_dry_run_by_age_prints_the_table_and_changes_no_byte(
     assert (tried.code, done.code) == (0, 0)
     lines = [line for line in tried.out.splitlines() if "2015" in line]
     assert [line.split()[:5] for line in lines] == [
-        ["BTCUSDT", "1d", "bars", "2015", "31"],
+        ["BTCUSDT", "1d", "ohlcv", "2015", "31"],
         ["BTCUSDT", "8h", "funding_rate", "2015", "31"],
     ]
     assert [line for line in done.out.splitlines() if "2015" in line] == lines

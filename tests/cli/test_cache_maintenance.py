@@ -288,7 +288,9 @@ def test_cache_log_lists_every_commit(run: Run) -> None:
     commits = series["commits"]
     assert [c["added"] for c in commits if c["added"]] == [24, 24, 24]
     assert {c["vendor"] for c in commits if c["added"]} == {"binance"}
-    assert commits[0]["span"] == ["2024-05-01T00:00:00Z", "2024-05-02T00:00:00Z"]
+    assert [commits[0][name] for name in ("start", "end")] == [
+        "2024-05-01T00:00:00Z", "2024-05-02T00:00:00Z",
+    ]  # fmt: skip
     assert all(c["kept"] and not c["changed"] and not c["removed"] for c in commits)
     shown = run("cache", "log", "BTCUSDT", "1h", "--limit", "1").out
     assert f"BTCUSDT 1h · {len(commits)} commits" in shown
@@ -488,16 +490,20 @@ def test_tables_and_fundamentals_have_a_log_too(run: Run, cache: Path, clock: Ma
     table, company = run("cache", "log", "BTCUSDT", "--json").json
     assert (table["data_type"], table["timeframe"]) == ("funding_rate", "8h")
     written, *aside, again, deleted = table["commits"]
-    day = ["2024-05-01T00:00:00Z", "2024-05-02T00:00:00Z"]
-    assert (written["added"], written["vendor"], written["span"]) == (3, "binance", day)
-    assert (aside[0]["removed"], aside[0]["span"]) == (3, day)
+    day = ("2024-05-01T00:00:00Z", "2024-05-02T00:00:00Z")
+    assert (written["added"], written["vendor"], written["start"], written["end"]) == (
+        3,
+        "binance",
+        *day,
+    )
+    assert (aside[0]["removed"], aside[0]["start"], aside[0]["end"]) == (3, *day)
     assert "digest" in aside[0]["reason"]
     assert again["added"] == 3
-    assert (deleted["deleted"], deleted["removed"], deleted["span"]) == ("clear", 3, day)
+    assert (deleted["deleted"], deleted["removed"], deleted["start"]) == ("clear", 3, day[0])
     assert company["data_type"] == "fundamentals"
     (kept, gone) = company["commits"]
     assert kept["file"] == gone["file"] == "fmp_20240501_000000.json"
-    assert (gone["deleted"], gone["size"]) == ("cleanup_stale_data", kept["size"])
+    assert (gone["deleted"], gone["bytes"]) == ("cleanup_stale_data", kept["bytes"])
     shown = run("cache", "log", "BTCUSDT").out
     for word in ("quarantined", "deleted by clear", "deleted by cleanup_stale_data", "5 entries"):
         assert word in shown

@@ -1,4 +1,4 @@
-"""``onetape completion``: the scripts complete the commands, options and values of the parser."""
+"""``onetape setup completion``: the scripts complete the commands, options and values of the parser."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _TYPED = {
     "onetape providers bin": "binance",
     "onetape cache li": "list",
     "onetape cache list --che": "--check",
-    "onetape explain AAPL 1": "1m 15m 1h 1d 1w 1M",
-    "onetape completion --he": "--help",
+    "onetape gaps AAPL 1": "1m 15m 1h 1d 1w 1M",
+    "onetape setup completion --he": "--help",
 }
 _ASK = """\
 source ./script
@@ -62,7 +62,7 @@ def test_bash_completes_commands_options_vendors_and_timeframes(bare: Run, tmp_p
 def test_a_shell_that_is_not_there_is_named(shell: str, bare: Run) -> None:
     ran = bare("completion", shell)
     assert (ran.code, ran.out) == (2, "")
-    assert "no completion script for shell" in ran.err and "use one of bash, zsh, fish" in ran.err
+    assert "there is no shell" in ran.err and "known: bash, zsh, fish" in ran.err
     assert "\x1b" not in ran.err
 
 

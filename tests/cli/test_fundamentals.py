@@ -41,8 +41,8 @@ def test_fields_with_value_unit_source_and_age(run: Run) -> None:
     assert ran.code == 0
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
     assert "AAPL Apple Inc." in lines
-    assert "market_cap 3.00T USD fmp 3h" in lines
-    assert "dividend_yield 0.52% fmp 3h" in lines
+    assert "market_cap 3.00T USD fmp - 3h" in lines
+    assert "dividend_yield 0.52% - fmp - 3h" in lines
     assert "pe_ratio 25.50 ratio alpha_vantage TTM 2024-03-31 3h" in lines
     assert "market_cap: alpha_vantage 2.00T USD, fmp 3.00T USD (differs by 33%)" in lines
     assert "pe_ratio: fmp, it cannot be 0" in lines

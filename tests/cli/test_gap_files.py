@@ -83,7 +83,7 @@ def test_a_hole_that_is_due_is_filled_and_one_that_no_vendor_has_stays(
     assert older(main_fill) == 0
     assert "1 series as before; 0 gaps too long" in capsys.readouterr().out
     vendors.truth.change("HALTUSDT", outages=(("2024-03-05T02:00", "2024-03-05T03:00"),))
-    clock.advance(7 * 3600)
+    clock.advance(25 * 3600)
     count = vendors.count("binance")
     assert older(main_fill, "--max-gap-hours", "0.5") == 0
     assert vendors.count("binance") == count, "longer gaps are left alone"

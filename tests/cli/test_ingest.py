@@ -230,7 +230,7 @@ def test_the_sources_are_listed(run: Run) -> None:
     assert shown.code == 0
     for name in ("alpaca", "alphavantage", "ccxt", "csv", "onetape", "polygon", "yfinance"):
         assert name in shown.out
-    every = run("ingest", "--list-sources", "--json").json["sources"]
+    every = run("ingest", "--list-sources", "--json").json
     assert [one["name"] for one in every] == DataSourceRegistry.list_sources()
     assert {one["name"] for one in every if one["auth_required"]} == {
         "alpaca", "alphavantage", "polygon",

@@ -66,13 +66,13 @@ def test_commands_use_the_lane_that_answers(
 ) -> None:
     lane, series = OWN_LANE[order], ("BTCUSDT", "1h")
     bars = 72 if lane else 24
-    assert by(order, "coverage", *series, "--json").json[0]["lane"] == lane
+    assert by(order, "gaps", *series, "--json").json["spans"][0]["lane"] == lane
     assert by(order, "validate", *series, "--json").json[0]["lane"] == lane
     out = tmp_path / "out.csv"
     assert by(order, "cache", "export", *series, "--out", str(out)).code == 0
     assert len(out.read_text().splitlines()) == bars + 1
     assert by(order, "gaps", *series, "--json").json["series"][0]["lane"] == lane
-    explained = by(order, "explain", *series, "--json").json
+    explained = by(order, "plan", *series, "--json").json["explanation"]
     assert explained["stored"][0]["lane"] == "@".join(filter(None, ("1h", lane)))
     assert vendors.count() == 0
     (synced,) = by(order, "sync", "--json").json["results"]
@@ -131,9 +131,8 @@ def test_the_older_tools_fill_the_gaps_of_the_lane_that_answers(
     told = json.loads((cache / FILE).read_text())
     (series,) = told["detailed_results"].values()
     assert (series["total_rows"], series["gap_summary"]["total_gaps"]) == (72, 0)
-    assert (
-        len({span["lane"] for span in by(order, "coverage", "BTCUSDT", "1h", "--json").json}) == 2
-    )
+    spans = by(order, "gaps", "BTCUSDT", "1h", "--json").json["spans"]
+    assert len({span["lane"] for span in spans}) == 2
 
 
 @pytest.mark.parametrize("order", OWN_LANE)

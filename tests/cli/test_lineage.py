@@ -1,4 +1,4 @@
-"""``onetape lineage``: exit codes, JSON, and printed text."""
+"""``onetape bundle lineage``: exit codes, JSON, and printed text."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_an_unknown_run_is_exit_2(
     words: list[str], cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(cache, *words) == 2
-    assert "onetape lineage list" in capsys.readouterr().err
+    assert "onetape bundle lineage list" in capsys.readouterr().err
 
 
 def test_a_forgotten_lineage_is_unknown(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""``onetape ingest migrate-hdf5-to-parquet`` and ``onetape bundle migrate``: runs and reverts."""
+"""``onetape bundle migrate-hdf5-to-parquet`` and ``onetape bundle migrate``: runs and reverts."""
 
 from __future__ import annotations
 
@@ -136,13 +136,13 @@ def test_parallel_is_the_number_of_bundles_at_once(
 
 def test_help_is_about_the_subcommand_that_was_typed(bare: Run) -> None:
     ran = bare("ingest", "migrate-hdf5-to-parquet", "--help")
-    assert ran.code == 0 and ran.out.startswith("usage: onetape ingest migrate-hdf5-to-parquet ")
+    assert ran.code == 0 and ran.out.startswith("usage: onetape bundle migrate-hdf5-to-parquet ")
     for option in ("--bundle", "--source-dir", "--output-dir", "--all", "--validate", "--parallel"):
         assert option in ran.out
     assert "--api-key" not in ran.out
     ran = bare("ingest", "migrate-hdf5", "--help")
     assert ran.code == 2 and "Unknown data source 'migrate-hdf5'" in ran.err and ran.out == ""
-    assert "migrate-hdf5-to-parquet --help" in bare("ingest", "--help").out
+    assert "migrate-hdf5-to-parquet" in bare("bundle", "--help").out
 
 
 @pytest.mark.parametrize("words, said", [

@@ -44,7 +44,7 @@ def test_each_vendor_is_shown_with_its_limit_and_its_need_of_a_key(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     rows = [line.split() for line in run("providers").out.splitlines()]
-    assert ["binance", "ready", "raw", "1200", "optional"] in rows
+    assert ["binance", "ready", "raw", "1,200", "optional"] in rows
     assert ["mock", "ready", "split", "-", "none"] in rows, "it has no limit"
     [tiingo] = [row for row in rows if row[:3] == ["tiingo", "Tiingo", "needs"]]
     assert tiingo[-1] == "needed"

@@ -67,7 +67,7 @@ OWNERS = {
     ),
     "exchange_calendars": ("calendars.library",),
     "rich": ("cli", "progress.bar"),
-    "shtab": ("cli.completion",),
+    "shtab": ("cli.setup",),
     "croniter": ("db.",),
     "matplotlib": ("charts.draw",),
     "redis": (),  # of programs alone, which give their clients

@@ -1,4 +1,4 @@
-"""``onetape symbols``: its output and its exit codes."""
+"""``onetape db symbols``: its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_symbols_import_refresh_and_show_print_their_results(
     code, out, _ = run("import", str(changes))
     assert code == 0
     assert "renames.csv: 4 rows; 4 added, 0 removed" in out
-    assert "onetape symbols refresh FB META METV" in out
+    assert "onetape db symbols refresh FB META METV" in out
     code, out, err = run("refresh", "AAPL", "FB", "--json")
     assert (code, err) == (0, "")
     assert [(one["symbol"], one["outcome"]) for one in json.loads(out)] == [

@@ -1,4 +1,4 @@
-"""``onetape universe``, filters by cached prices, and the names that programs import."""
+"""``onetape db universe``, filters by cached prices, and the names that programs import."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
-    """Return a runner of ``onetape universe`` in an empty folder: exit code, output, errors."""
+    """Return a runner of ``onetape db universe`` in an empty folder: exit code, output, errors."""
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("DB_URL", database.url.url.render_as_string(hide_password=False))
@@ -52,11 +52,11 @@ def test_a_universe_from_file_to_answer(run: Run, tmp_path: Path) -> None:
     Path("members.csv").write_text("symbol,from,to\nAAPL,2015-01-02,\nGONE,2015-01-02,2020-01-02\n")
     assert run("list") == (
         0,
-        "there are no universes; create one with `onetape universe create`\n",
+        "there are no universes; create one with `onetape db universe create`\n",
         "",
     )
     code, out, _ = run("import", "index", "members.csv")
-    assert code == 0 and "1 member; 2 intervals opened" in out
+    assert code == 0 and out.splitlines()[2].split() == ["index", "1", "yes", "2"]
     code, out, _ = run("show", "index", "--as-of", "2016-01-04")
     assert (
         code == 0 and "2 members" in out and "\npoint-in-time\n" in out and "AAPL     GONE" in out
@@ -82,7 +82,7 @@ def test_a_universe_that_cannot_be_refreshed_is_named_and_the_others_are_refresh
     Path("b.csv").write_text("symbol,from,to\nAAPL,2015-01-02,\nGONE,2015-01-02,2020-01-02\n")
     Path("c.csv").write_text("symbol,from,to\nAAPL,1/2/2015,\n")
     code, out, err = run("refresh")
-    assert code == 1 and "b  1 member; 1 interval opened, 1 closed" in out
+    assert code == 1 and ["b", "1", "yes", "1", "1"] in [line.split() for line in out.splitlines()]
     lines = [line for line in err.splitlines() if line.startswith("onetape: ")]
     assert [line.split(": ")[1] for line in lines] == ["a", "c"]
     assert "a.csv cannot be read: No such file" in lines[0] and "c.csv, line 2: inva" in lines[1]

@@ -25,6 +25,7 @@ def rules(tmp_path: Path, vendors: VendorServer) -> Path:
         "providers:\n"
         f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http}}\n"
         f"  coingecko: {{base_url: '{vendors.base_url('binance')}'}}\n"
+        f"  fred: {{base_url: '{vendors.base_url('fred')}'}}\n"
         f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http, rate_limits: {fast}}}\n"
     )
     return path

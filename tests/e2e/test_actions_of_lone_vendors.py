@@ -145,7 +145,7 @@ def test_a_probe_closes_the_circuit_for_splits_and_dividends(
     vendors.heal()
     manager = alone("eodhd")
     found = list(probe(manager.provider_selector, "eodhd", clock))
-    assert (found[-1].what, found[-1].verdict) == ("splits and dividends", "yes")
+    assert (found[-1].name, found[-1].level) == ("eodhd splits and dividends", "ok")
     assert 0.5 < jump(asked(alone("eodhd"), strict=True)) < 2
 
 

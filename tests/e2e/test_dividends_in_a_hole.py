@@ -276,8 +276,8 @@ def test_a_wrong_close_before_a_dividend_is_fetched_again_once_it_is_due(
     manager = market.manager(vendor)
     plain = manager.get_ohlcv("AAPL", "1d", "2021-03-01", "2021-05-28")["close"]
     calls, completes = [], []
-    for hours in (0, 2, 0, 24, 0):
-        if hours == 24:
+    for hours in (0, 25, 0, 48, 0):
+        if hours == 48:
             vendor.spoil = lambda rows: rows
         clock.advance(hours * 3600)
         asked = len(vendor.asked)

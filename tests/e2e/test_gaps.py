@@ -70,7 +70,7 @@ def test_a_hole_seen_at_one_vendor_is_a_vendor_hole(market: Market, clock: Manua
     gap = only(manager, "AAPL", "1d", *BOUNDS)
     assert (gap.gap_class, gap.bars, gap.vendors) == ("vendor_hole", 1, ("yahoo",))
     assert gap.evidence.endswith("queried 2024-06-12 15:00 UTC, once")
-    assert gap.next_step == "requested again from 2024-06-12 21:00 UTC"
+    assert gap.next_step == "requested again from 2024-06-13 15:00 UTC"
 
 
 def test_a_hole_of_all_vendors_becomes_a_halt_at_the_second_sighting(
@@ -82,7 +82,7 @@ def test_a_hole_of_all_vendors_becomes_a_halt_at_the_second_sighting(
     market.manager(one, two).get_ohlcv("AAPL", *SPRING)
     seen = ("2024-05-14", 1, ("tiingo", "yahoo"))
     assert found(market.manager(one, two), "AAPL", "1d", *BOUNDS) == [("common_hole", *seen)]
-    clock.advance(7 * 3600)
+    clock.advance(24 * 3600)
     market.manager(one, two).get_ohlcv("AAPL", *SPRING)
     manager = market.manager(one, two)
     assert found(manager, "AAPL", "1d", *BOUNDS) == [("halt", *seen)]
@@ -264,7 +264,7 @@ def test_a_session_that_a_vendor_lacks_for_most_symbols_is_one_incident_one_even
     outages = [gap for gap in report.gaps if gap.gap_class == "vendor_outage"]
     assert [gap.series.symbol for gap in outages] == NAMES[:4]
     assert {gap.evidence for gap in outages} == {str(report.incidents[0])}
-    assert outages[0].next_step.startswith("the other vendors are queried first for that day")
+    assert outages[0].next_step.startswith("requested again from")
 
 
 def test_a_session_that_few_symbols_lack_is_not_an_incident(
@@ -376,89 +376,18 @@ def known(
     return fleet(clock, "2024-06-05", 5), FixedVendor(clock, SESSIONS, "tiingo")
 
 
-def test_vendors_that_have_a_session_are_queried_before_the_one_that_lacks_the_session(
-    market: Market,
-    clock: ManualClock,
-    known: tuple[FixedVendor, FixedVendor],
-    caplog: pytest.LogCaptureFixture,
+def test_a_session_that_a_vendor_lacks_comes_from_the_next_vendor_in_the_usual_order(
+    market: Market, clock: ManualClock, known: tuple[FixedVendor, FixedVendor]
 ) -> None:
     one, two = known
-    frame = market.manager(one, two).get_ohlcv(
-        NAMES[4], "1d", "2024-06-05", "2024-06-05", strict=True, columns=("source",)
-    )
-    assert frame["source"].tolist() == ["tiingo"]
-    assert one.asked == []
-    assert "vendors are queried in the order tiingo, yahoo, as one lacks the session" in caplog.text
     frame = market.manager(one, two).get_ohlcv(
         "OTHER", "1d", "2024-06-03", "2024-06-07", strict=True, columns=("source",)
     )
-    assert frame["source"].tolist() == ["yahoo", "yahoo", "tiingo", "yahoo", "yahoo"]
-    assert [day.timeframe for day in market.services().network.vendor_days()] == ["1d"]
-
-
-def test_no_weekend_is_requested_after_a_friday_that_a_vendor_lacks(
-    market: Market, clock: ManualClock
-) -> None:
-    one, two = fleet(clock, "2024-06-07", 5), FixedVendor(clock, SESSIONS, "tiingo")
-    manager = market.manager(one)
-    for name in NAMES[:4]:
-        manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11")
-    manager.gaps()
-    one.asked.clear()
-    manager = market.manager(one, two)
-    ask = (NAMES[4], "1d", "2024-06-07", "2024-06-10")
-    assert len(manager.get_ohlcv(*ask, strict=True)) == 2
-    assert [span.start for span in one.asked] == [at("2024-06-10")], "only Monday"
-    assert len(manager.get_ohlcv(*ask, strict=True)) == 2
-    assert (len(one.asked), len(two.asked)) == (1, 1)
-
-
-def test_no_night_is_requested_next_to_hours_that_a_vendor_lacks(
-    market: Market, clock: ManualClock
-) -> None:
-    hours = [
-        s for day in SESSIONS[-9:-1] for s in range(day + 48_600_000, day + 72_000_000, HOUR_MS)
-    ]
-    lacking = [s for s in hours if s // DAY_MS * DAY_MS != at("2024-06-05")]
-    one, two = (
-        FixedVendor(clock, stamps, "tiingo", timeframes={"1h": "1h"}, dense=True)
-        for stamps in (lacking, hours)
-    )
-    two.name = "second"
-    manager = market.manager(one)
-    for name in NAMES[:4]:
-        manager.get_ohlcv(name, "1h", "2024-06-03", "2024-06-07")
-    manager.gaps()
-    one.asked.clear()
+    assert set(frame["source"]) == {"yahoo"}, "this symbol has the session"
     frame = market.manager(one, two).get_ohlcv(
-        "OTHER", "1h", "2024-06-05", "2024-06-05", strict=True
+        NAMES[3], "1d", "2024-06-03", "2024-06-07", strict=True, columns=("source",)
     )
-    assert len(frame) == 7
-    assert one.asked == []
-
-
-def test_the_vendor_that_lacks_a_session_is_queried_last_and_can_still_supply_the_bar(
-    market: Market, clock: ManualClock, known: tuple[FixedVendor, FixedVendor]
-) -> None:
-    one, two = known
-    two.errors = [UnavailableError("down")] * 3
-    frame = market.manager(one, two).get_ohlcv("OTHER", "1d", "2024-06-05", "2024-06-05")
-    assert len(frame) == 1, "this symbol has the session"
-    assert len(two.asked) >= 1
-
-
-def test_holes_during_a_vendor_outage_stay_gaps_and_are_retried_within_six_hours(
-    market: Market, clock: ManualClock, known: tuple[FixedVendor, FixedVendor]
-) -> None:
-    one, _ = known
-    for _ in range(3):
-        clock.advance(7 * 3600)
-        manager = market.manager(one)
-        manager.get_ohlcv(NAMES[0], "1d", "2024-06-03", "2024-06-11")
-        gap = only(manager, NAMES[0], "1d", "2024-06-03", "2024-06-11")
-        assert gap.gap_class == "vendor_outage"
-        due = pd.Timestamp(gap.next_step.rpartition("from ")[2].removesuffix(" UTC"))
-        assert due - pd.Timestamp(clock.now_ms(), unit="ms") <= pd.Timedelta("6h")
+    assert frame["source"].tolist() == ["yahoo", "yahoo", "tiingo", "yahoo", "yahoo"]
 
 
 @pytest.mark.usefixtures("known")
@@ -466,7 +395,7 @@ def test_a_session_that_comes_back_is_no_incident_any_more(
     market: Market, clock: ManualClock
 ) -> None:
     back = FixedVendor(clock, SESSIONS, "yahoo")
-    clock.advance(7 * 3600)
+    clock.advance(24 * 3600)
     manager = market.manager(back)
     for name in NAMES[:4]:
         manager.get_ohlcv(name, "1d", "2024-06-03", "2024-06-11", strict=True)

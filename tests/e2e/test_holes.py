@@ -41,11 +41,11 @@ def without(stamps: list[int], *hours: int) -> list[int]:
 
 
 @pytest.mark.parametrize("vendor", COINS)
-def test_a_hole_seen_once_is_refetched_within_hours_and_one_seen_twice_daily(
+def test_an_old_hole_is_refetched_after_a_day_and_then_later_and_later(
     market: Market, clock: ManualClock, vendor: str
 ) -> None:
     fixed = FixedVendor(clock, without(DAY, 5, 6), vendor, dense=True)
-    for hours, asked in [(0, 1), (5, 0), (2, 1), (23, 0), (2, 1), (23, 0)]:
+    for hours, asked in [(0, 1), (23, 0), (1, 1), (47, 0), (1, 1), (95, 0), (1, 1), (100, 0)]:
         clock.advance(hours * 3600)
         fixed.asked.clear()
         for _ in range(2):
@@ -61,12 +61,30 @@ def test_a_hole_in_recent_bars_is_refetched_within_minutes(
     market: Market, clock: ManualClock
 ) -> None:
     today = every("1h", "2024-06-12T00:00", "2024-06-12T14:00")
-    fixed = FixedVendor(clock, without(today, 9), "binance")
-    ask = ("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T12:00")
+    fixed = FixedVendor(clock, without(today, 13), "binance")
+    ask = ("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T14:00")
     market.manager(fixed).get_ohlcv(*ask)
     fixed.stamps = today
     clock.advance(16 * 60)
-    assert len(market.manager(fixed).get_ohlcv(*ask, strict=True)) == 13
+    assert len(market.manager(fixed).get_ohlcv(*ask, strict=True)) == 15
+
+
+@pytest.mark.parametrize("silent_days", [20, 45, 80])
+def test_an_outage_heals_within_two_days_although_holes_are_requested_ever_more_rarely(
+    market: Market, clock: ManualClock, silent_days: int
+) -> None:
+    """Each night all bars up to now are requested; holes beside one that is filled are due at once."""
+    hours = every("1h", "2024-05-01T00:00", "2024-09-30T23:00")
+    gone = clock.now_ms()
+    fixed = FixedVendor(clock, [stamp for stamp in hours if stamp < gone], "binance", dense=True)
+    for night in range(silent_days + 2):
+        if night == silent_days:
+            fixed.stamps = hours
+        frame = market.manager(fixed).get_ohlcv("BTCUSDT", "1h", "2024-06-01")
+        clock.advance(86_400)
+    assert frame.index[-1] > frame.index[0] + pd.Timedelta(days=silent_days + 10)
+    assert gaps(frame) == []
+    assert frame.index.to_series().diff().max() == pd.Timedelta(hours=1)
 
 
 def test_a_hole_confirmed_twice_does_not_confirm_the_next_one(
@@ -368,7 +386,7 @@ def test_of_many_holes_those_that_no_vendor_fills_are_gaps(
     assert [len(fixed.asked) for fixed in (one, two, three)] == asked
 
 
-def test_many_holes_of_a_lone_vendor_are_gaps_and_rechecked_within_hours(
+def test_many_holes_of_a_lone_vendor_are_gaps_and_rechecked_after_a_day(
     market: Market, clock: ManualClock
 ) -> None:
     (one,) = many(market, clock, LOST)
@@ -382,7 +400,7 @@ def test_many_holes_of_a_lone_vendor_are_gaps_and_rechecked_within_hours(
     assert len(one.asked) == 1
     document = next(market.folder.glob("cache/ohlcv/*/1m/2024.metadata.json"))
     assert document.stat().st_size < 12_000
-    clock.advance(7 * 3600)
+    clock.advance(24 * 3600)
     one.stamps = MINUTES
     assert len(market.manager(one).get_ohlcv(*ASK_MINUTES, strict=True)) == 720
 
@@ -477,11 +495,11 @@ def test_bars_of_vendors_that_all_lack_too_many_are_combined_and_marked_suspect(
     assert document.stat().st_size < 12_000
 
 
-def test_many_missing_bars_of_the_only_vendor_are_refetched_within_hours(
+def test_many_missing_bars_of_the_only_vendor_are_refetched_after_a_day(
     market: Market, clock: ManualClock
 ) -> None:
     (one,) = many(market, clock, fifths(2))
-    for hours, asked in [(0, 1), (5, 0), (2, 1), (23, 0), (2, 1)]:
+    for hours, asked in [(0, 1), (23, 0), (1, 1), (47, 0), (1, 1)]:
         clock.advance(hours * 3600)
         one.asked.clear()
         for _ in range(2 if FULL or asked else 1):
@@ -489,7 +507,7 @@ def test_many_missing_bars_of_the_only_vendor_are_refetched_within_hours(
             assert (len(frame), set(frame["state"])) == (720 - 144, {"suspect"})
             assert provenance(frame)["problems"] == ["144 of 720 expected bars are missing"]
         assert len(one.asked) == asked, hours
-    clock.advance(25 * 3600)
+    clock.advance(96 * 3600)
     one.stamps = MINUTES
     assert len(market.manager(one).get_ohlcv(*ASK_MINUTES, strict=True)) == 720
 
@@ -500,5 +518,5 @@ def test_missing_bars_are_fetched_from_the_vendor_that_was_down_at_its_next_requ
     one, two = many(market, clock, fifths(2), [])
     two.errors = [UnavailableError("down")]
     assert len(market.manager(one, two).get_ohlcv(*ASK_MINUTES)) == 720 - 144
-    clock.advance(7 * 3600)
+    clock.advance(24 * 3600)
     assert len(market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True)) == 720

@@ -17,7 +17,7 @@ from src.data.model.reasons import IN_WHOLE
 
 from .fixed_vendor import Market, at
 from .scripted_vendor import provenance
-from .test_grave_bars import CASES, DAY, HOUR, Case, ask, grave_spans
+from .test_grave_bars import CASES, DAY, Case, ask, grave_spans
 
 OF_SHARE, OF_COIN = CASES[0], CASES[3]
 
@@ -56,7 +56,7 @@ def test_a_marked_bar_is_refetched_and_replaced_by_the_right_one(
         ask(manager, case, strict=True)
     assert len(vendor.asked) == asked, "the mark is read from the store without a request"
     vendor.spoil = lambda rows: rows
-    clock.advance(HOUR + 60)
+    clock.advance(DAY + 60)
     frame = ask(manager, case, strict=True)
     assert frame["close"].max() < 103
     assert not manager.validate(*case.series[:2], mark=True).marked
@@ -69,7 +69,7 @@ def test_a_marked_bar_repeated_three_times_is_accepted_and_not_marked_again(
     manager = market.manager(vendor)
     first = ask(manager, OF_COIN)
     manager.validate(*OF_COIN.series[:2], mark=True)
-    for wait in (HOUR, DAY, 7 * DAY):
+    for wait in (DAY, 2 * DAY, 4 * DAY):
         asked = len(vendor.asked)
         clock.advance(wait - 60)
         assert grave_spans(ask(manager, OF_COIN))
@@ -99,7 +99,7 @@ def test_a_marked_bar_is_replaced_by_a_different_row_of_a_second_vendor_or_settl
         manager = market.manager(first, second, folder=folder)
         ask(manager, OF_COIN, strict=True)
         assert manager.validate(*OF_COIN.series[:2], mark=True).marked == 1
-        clock.advance(HOUR + 60)
+        clock.advance(DAY + 60)
         frame = ask(manager, OF_COIN, strict=True)
         assert bool(frame["close"].max() < 103) is right
         assert ("second" in provenance(frame)["vendors"]) is right
@@ -158,7 +158,7 @@ def test_a_lane_of_own_files_is_marked_and_read_again_when_the_mark_expires(
     for more in ({}, {"offline": True}):
         with pytest.raises(IncompleteDataError, match="as the whole series shows"):
             mine(strict=True, **more)
-    for wait in (HOUR, DAY, 7 * DAY):
+    for wait in (DAY, 2 * DAY, 4 * DAY):
         assert grave_spans(mine())
         clock.advance(wait + 60)
         mine()

@@ -220,6 +220,7 @@ def installation(
     """Yield no names; the vendors of the process' manager, and of what the environment sets up, are here."""
     monkeypatch.setenv("ONETAPE_RULES", str(rules))
     monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("FRED_API_KEY", KEY)
     if find_spec("polars") is None:
         monkeypatch.setattr(src.data.model.interchange, "to_polars", lambda many: many)
     MANAGER.forget()

@@ -222,7 +222,7 @@ def test_invalid_universe_arguments_of_a_batch_raise_with_the_reason(
     mine.universes = DatedUniverse(LISTED, known_from="2000-01-03")
     with pytest.raises(UniverseError, match=empty[0]) as refused:
         mine.get_ohlcv_batch(None, "1d", universe="mine", as_of=empty[1])
-    assert "onetape universe show" in str(refused.value)
+    assert "onetape db universe show" in str(refused.value)
     with pytest.raises(BadTimeframeError):
         mine.get_ohlcv_batch(universe="mine", as_of="today")
     assert vendors.count() == 0

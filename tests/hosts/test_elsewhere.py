@@ -78,7 +78,7 @@ def test_lists_and_statistics_include_series_not_stored_on_this_host_yet(
     assert "elsewhere" not in found["BTCUSDT"] and found["BTCUSDT"]["rows"] == 24
     assert found["ETHUSDT"]["elsewhere"] and found["ETHUSDT"]["rows"] == 0
     assert found["ETHUSDT"]["updated"]
-    assert "not here yet" in run("cache", "list")
+    assert "  elsewhere" in run("cache", "list")
     assert json.loads(run("cache", "stats", "--json"))["series_elsewhere"] == 1
     assert "and 1 that only other hosts have" in run("cache", "stats")
     assert main(["cache", "info", "ETHUSDT", "1h", *options(tmp_path, rules)]) == 1

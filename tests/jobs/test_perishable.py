@@ -126,7 +126,7 @@ def test_figures_soon_beyond_a_vendors_history_are_reported(
     assert (event.what, event.lost) == (what, soon["lost"])
     (check,) = (one for one in checkup(cache, network=False) if one.topic == "perishable")
     assert f"BTCUSDT 5m {what}: the history at binance goes back 30 days" in check.sentence
-    assert f"`onetape futures BTCUSDT 5m --what {option}`" in check.remedy
+    assert f"`onetape fundamentals BTCUSDT 5m --type {option}`" in check.remedy
 
 
 def test_bars_that_are_lost_soonest_are_fetched_first(

@@ -210,9 +210,9 @@ def test_cache_quarantine_lists_shows_restores_and_purges(filled: DataManager, b
         ran = bare("cache", "quarantine", *words, "--cache-dir", str(filled.cache.cache_dir))
         return ran.code, ran.out
 
-    assert "BTCUSDT 1h" in run("list")[1]
+    assert run("list")[1].splitlines()[2].split()[:3] == ["BTCUSDT", "1h", "2"]
     assert "withdrawn by binance" in run("show", "BTCUSDT", "1h")[1]
-    assert "restored: 1 bar; still quarantined: 1 row" in run("restore", "BTCUSDT", "1h")[1]
+    assert run("restore", "BTCUSDT", "1h")[1].splitlines()[2].split() == ["BTCUSDT", "1h", "1", "1"]
     assert run("purge")[0] == 2
     assert "would be deleted: 1 file" in run("purge", "--all", "--dry-run")[1]
     assert run("purge", "BTCUSDT", "--json")[0] == 0

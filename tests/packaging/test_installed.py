@@ -380,7 +380,7 @@ STARTED = (
     "hosts/test_hosts.py::test_without_a_shared_store_none_of_its_modules_is_loaded",
     "net/test_state.py::TestTheFile::test_a_hit_in_the_cache_does_not_load_the_database",
     "observability/test_logs.py::test_the_library_attaches_no_handler_that_writes",
-    "test_network.py::test_a_manager_alone_loads_no_network",
+    "vendors/test_network.py::test_a_manager_alone_loads_no_network",
     "vendors/test_offered_vendors.py::"
     "test_importing_the_package_and_loading_rules_reads_no_package_metadata",
     "yf/test_scripts.py::"

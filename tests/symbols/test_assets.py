@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from src.data.config.rules_file import packaged_rules
-from src.data.model.bars import Bar, BarTable
-from src.data.model.instant import HOUR_MS
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Kind
 from src.data.symbols.assets import (
     ONE_MEANING,
     Lister,
-    agree,
     is_proved,
     named_at,
     names_an_exchange,
@@ -99,46 +95,3 @@ def test_the_name_to_ask_for() -> None:
 def test_the_table_holds_coins_with_an_id_and_none_of_two_meanings() -> None:
     assert set(COINS) >= ONE_MEANING
     assert not ONE_MEANING & set("META NVDA CL XAU SOL DOT ATOM UNI KNC LUNA FIL PEPE".split())
-
-
-# --- bars ----------------------------------------------------------------------------------
-
-
-def walk(seed: int, count: int = 25, step: float = 0.01, first: float = 100.0) -> BarTable:
-    moves = np.random.default_rng(seed).normal(0, step, count)
-    closes = first * np.exp(np.cumsum(moves))
-    rows = [Bar(n * HOUR_MS, c, c, c, c, 1.0) for n, c in enumerate(closes.tolist())]
-    return BarTable.from_bars(rows)
-
-
-def off(table: BarTable, share: float, noise: float = 0.0) -> BarTable:
-    """Return bars at another level, with an error of their own in each."""
-    errors = np.random.default_rng(9).normal(0, noise, len(table)) if noise else 0.0
-    rows = zip(table.stamps.tolist(), (table.close * (1 + share + errors)).tolist(), strict=True)
-    return BarTable.from_bars([Bar(s, c, c, c, c, 1.0) for s, c in rows])
-
-
-def test_one_coin_at_two_venues_agrees_and_two_coins_do_not() -> None:
-    one = walk(1)
-    assert agree(one, one)
-    assert agree(one, off(one, 0.002, 0.001))
-    assert not agree(one, off(one, 0.05)), "another level: another thing, or other units"
-    assert not agree(one, walk(2))
-
-
-def test_fewer_than_twenty_bars_prove_no_common_asset() -> None:
-    one = walk(1)
-    assert agree(one, one.take(slice(0, 20)))
-    assert not agree(one, one.take(slice(0, 19)))
-    assert not agree(BarTable.empty(), one)
-
-
-def test_two_coins_that_stand_for_a_dollar_do_not_agree() -> None:
-    flat = walk(1, step=0.0, first=1.0)
-    assert not agree(flat, flat), "bars that do not move show nothing"
-    assert not agree(walk(1, step=1e-4, first=1.0), walk(2, step=1e-4, first=1.0))
-
-
-def test_prices_that_are_none_prove_nothing() -> None:
-    one = walk(1)
-    assert not agree(one, off(one, -1.0))

@@ -25,7 +25,13 @@ class Fred(Face):
 
     def __init__(self) -> None:
         self.key = KEY
-        self.series: dict[str, list[Published]] = {}
+        self.series: dict[str, list[Published]] = {
+            "CPIAUCSL": [
+                ("2024-01-11", "2023-12-01", "308.850"),
+                ("2024-02-13", "2024-01-01", "309.685"),
+                ("2025-02-12", "2024-01-01", "309.698"),
+            ]
+        }
 
     def spelling(self, listing: Listing) -> str | None:
         """No listing has a macro series."""

@@ -665,8 +665,8 @@ class BarsClient:
     ) -> bool:
         """Durably mark bars as wrong after a check of the whole series; later answers report it.
 
-        The bars stay unchanged. They are fetched again after an hour, a day and a week, like bars
-        that are found to be wrong when they arrive.
+        The bars stay unchanged. They are fetched again like bars that are found to be wrong when
+        they arrive; see :func:`.validity.next_due`.
 
         Args:
             series: Series to mark.
@@ -680,14 +680,13 @@ class BarsClient:
         Raises:
             CacheError: The store cannot be written.
         """
-        from .ingest.judge import WAITS_MS
+        from .validity import Hole, next_due
 
         now_ms = self._clock.now_ms()
         marks = [Covered(span, "final") for span in ended]
-        marks += [
-            Covered(span, "suspect", fetched_at=now_ms, reason=reason, expires=now_ms + WAITS_MS[0])
-            for span, reason in doubts
-        ]
+        for span, reason in doubts:
+            due = next_due(Hole(span.end), now_ms)
+            marks += [Covered(span, "suspect", fetched_at=now_ms, reason=reason, expires=due)]
         try:
             self._store.commit(series, Commit(marks=tuple(marks), at_generation=generation))
         except SeriesChangedError:

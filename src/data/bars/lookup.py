@@ -37,10 +37,10 @@ from .answer.slots import back, may_open
 from .selection.lanes import AnsweringLane, LaneFinder
 from .validity import (
     TradingDays,
+    doubted,
     fetched_ahead,
     is_unasked,
     lifetime_of,
-    may_concern,
     may_hold_more,
 )
 
@@ -202,8 +202,8 @@ class CacheLookup:
         try:
             stock = query.instrument.asset_class == "stock"
             book = self._store.actions(view.key.symbol) if stock else None
-            # A split close to a fetch has to be checked with a calendar.
-            if book is not None and may_concern(book.splits, view.coverage):
+            # These bars have to be marked first.
+            if book is not None and book.splits and doubted(view.coverage.opened(), book.splits):
                 return MISS
             outcome = FetchOutcome(book=book, view=view, until_ms=due_ms)
             answer = self._reader.answer(query, view.key, wanted, outcome)

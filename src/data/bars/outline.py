@@ -10,7 +10,7 @@ from ..calendars.grid import BarGrid
 from ..model.coverage import Covered
 from ..model.instrument import Instrument
 from ..model.lifetime import Lifetime
-from .validity import lifetime_of
+from .validity import Hole, lifetime_of, next_due
 
 
 class SeriesOutline(NamedTuple):
@@ -28,6 +28,12 @@ class SeriesOutline(NamedTuple):
     lifetime: Lifetime
     grid: BarGrid
     generation: int = 0
+
+    @staticmethod
+    def is_repeated(entry: Covered) -> bool:
+        """Return whether vendors have given an answer more than once, as the time until it is due shows."""
+        first_due = next_due(Hole(entry.span.end), entry.fetched_at)
+        return entry.expires is None or entry.expires > first_due
 
 
 def outline_of(view: SeriesView, instrument: Instrument) -> SeriesOutline:

@@ -83,18 +83,18 @@ class RequestParser:
         """Return a parser whose queries are answered as of a time that has passed (UTC milliseconds)."""
         return RequestParser(self._selector, self._clock, known_ms)
 
-    def _times(self, instrument: Instrument, wishes: Wishes) -> tuple[int, int, int | None]:
-        """Return the current time, the time that bounds are relative to, and the latest close.
+    def _times(self, instrument: Instrument, wishes: Wishes, now: int) -> tuple[int, int | None]:
+        """Return the time that bounds are relative to, and the latest close.
 
         Raises:
             BadRangeError: ``closed_by`` is not a time.
             QueryError: The forming bar is requested as of a time that has passed.
         """
-        now, closed_by = self._clock.now_ms(), wishes.closed_by
+        closed_by = wishes.closed_by
         if closed_by is not None:
             closed_by = closing_time(instrument, closed_by, now)
         if self._known_ms is None:
-            return now, now, closed_by
+            return now, closed_by
         if wishes.include_forming:
             raise QueryError(
                 f"the forming bar for {instrument.symbol} as of {iso(self._known_ms)} is not known",
@@ -103,7 +103,7 @@ class RequestParser:
             )
         known = self._known_ms if closed_by is None else min(closed_by, self._known_ms)
         # A bar that was forming then closes later, so that time counts as one that has passed.
-        return now, self._known_ms + 1, known
+        return self._known_ms + 1, known
 
     def query(
         self, symbol: Any, timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes
@@ -137,7 +137,10 @@ class RequestParser:
             raise BadTimeframeError(
                 text, hint="use whole days, such as 2d", symbol=instrument.symbol
             )
-        now, present, closed_by = self._times(instrument, wishes)
+        now = present = self._clock.now_ms()
+        closed_by = wishes.closed_by
+        if closed_by is not None or self._known_ms is not None:
+            present, closed_by = self._times(instrument, wishes, now)
         start, end, bars = bounds
         span, count = resolve_range(instrument, parsed, start, end, present, bars, closed_by)
         if count is not None:
@@ -202,7 +205,7 @@ class RequestParser:
         """
         start, end, bars = bounds
         check_session(wishes.session, "a batch")
-        _, present, closed_by = self._times(_ANY_INSTRUMENT, wishes)
+        present, closed_by = self._times(_ANY_INSTRUMENT, wishes, self._clock.now_ms())
         parsed, doubt = Timeframe.parse(timeframe), None
         try:
             resolve_range(_ANY_INSTRUMENT, parsed, start, end, present, bars, closed_by)

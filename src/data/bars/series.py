@@ -44,7 +44,7 @@ from ..errors import (
 )
 from ..model.actions import Action
 from ..model.bars import BarTable, inside, merge
-from ..model.coverage import Coverage, VendorDay, stretches
+from ..model.coverage import Coverage, stretches
 from ..model.edges import Edges, edges_of, merged, spans_of
 from ..model.instant import DAY_MS, MINUTE_MS, date_of
 from ..model.kind import Basis, Kind
@@ -295,8 +295,6 @@ class SeriesStore:
         unstored, unstored_actions: Commits and actions that could not be stored.
         problems: Sentences for the provenance about storage failures.
         source: State of the files that the lane's bars come from, before any of them was read.
-        vendor_days: Sessions for which a vendor lacks bars for most of its symbols, as known when
-            this request got its turn.
         overtaken: How many times another host has committed before this request was able to.
     """
 
@@ -316,7 +314,6 @@ class SeriesStore:
         self.unstored_actions: list[tuple[Sequence[Action], Asked]] = []
         self.problems: list[str] = []
         self.source: SourceState | None = None
-        self.vendor_days: Sequence[VendorDay] = ()
         self.overtaken = 0
 
     def other_series(self, key: SeriesKey) -> SeriesStore:

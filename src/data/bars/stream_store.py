@@ -18,7 +18,7 @@ from ..model.coverage import WITH_BARS, Coverage, Covered
 from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
 from ..model.query import BarsQuery
-from ..model.reasons import GRAVE
+from ..model.reasons import Cause
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks
@@ -235,7 +235,7 @@ def _is_known(coverage: Coverage, stamp_ms: int, corrects: str) -> bool:
 
 
 def _yields(entry: Covered, vendor: str) -> bool:
-    is_open = entry.state in ("provisional", "suspect") and not entry.reason.startswith(GRAVE)
+    is_open = entry.state in ("provisional", "suspect") and Cause.GRAVE not in entry.cause
     return is_open and entry.vendor == vendor and not entry.is_rescaled
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..clock import Clock
-from ..model.coverage import VendorDay
 from ..model.series import SeriesKey
 from ..net.deadline import Deadline, current_deadline
 
@@ -25,11 +24,9 @@ class Turn(NamedTuple):
 
     Attributes:
         has_waited: Whether another call had the turn first.
-        vendor_days: Sessions for which a vendor has no data for most of its symbols.
     """
 
     has_waited: bool = False
-    vendor_days: Sequence[VendorDay] = ()
 
 
 class Turns:
@@ -66,7 +63,7 @@ class Turns:
             leases.hold(f"bars {name}", deadline=deadline, about=key) as lease,
             deadline.telling(_Reporter(leases, lease, deadline, self._clock)),
         ):
-            yield Turn(lease.has_waited, lease.vendor_days)
+            yield Turn(lease.has_waited)
 
 
 class _Reporter:

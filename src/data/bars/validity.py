@@ -1,4 +1,4 @@
-"""Decides how long stored data remains valid: reasons, expiry, doubts, lifetime, trading day.
+"""Decides how long stored data remains valid: holes, doubts, lifetime, trading day.
 
 Stored bars and empty spans are valid until they expire, a clock proves wrong, a split close to
 their fetch is settled, or a session opens. These rules determine which queries are hits, and the
@@ -7,7 +7,7 @@ states in which fetched data is stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +26,7 @@ from ..clock import Clock
 from ..model.actions import Action
 from ..model.bars import Stamps
 from ..model.coverage import WITH_BARS, Coverage, Covered
+from ..model.edges import Edges, distinct, holds
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
@@ -43,9 +44,9 @@ if TYPE_CHECKING:
 UNVOUCHED_MS = HOUR_MS
 # Clocks of machines that share a folder may differ by this much without being wrong.
 SKEW_MS = MINUTE_MS
-# Times after which a gap that was seen once is fetched again: for a gap in the last day, and for an
-# older one.
-_YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
+# A span is requested again after a quarter of its age at first, but never earlier than after 15
+# minutes or later than after 90 days.
+_SHARE_OF_AGE, _FIRST_MS, LONGEST_MS = 4, 15 * MINUTE_MS, 90 * DAY_MS
 # Asset classes for which vendors have bars before the open on Sunday, or on a holiday.
 LOOSE_HOURS = ("forex", "future")
 # The end of a series is checked again after this fraction of the time without bars.
@@ -54,41 +55,126 @@ _SHARE_OF_NOTHING = 30
 
 @dataclass(frozen=True)
 class Expiry:
-    """How long empty results stay valid, and how long untrusted bars wait to be fetched again.
+    """How long answers stay valid at most when they are received for the first time.
 
     Attributes:
-        recent_ms: Validity of an empty result in the last 30 days, and of an older one after the
-            first answer. It is also the shortest time between two comparisons of the latest final
-            bars with what their vendor sends.
-        old_ms: Validity of an older empty result after a second answer, and of empty spans that the
-            calendar or a listing proves.
+        recent_ms: Longest time after which a span without bars is requested again for the first
+            time, if that is less than a day. It is also the shortest time between two comparisons
+            of the latest final bars with what their vendor sends.
     """
 
-    recent_ms: int = 24 * HOUR_MS
-    old_ms: int = 90 * DAY_MS
+    recent_ms: int = DAY_MS
 
-    def of(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
-        """Return the times at which empty spans that end at ``ends`` are fetched again.
 
-        ``again`` is a mask of the spans that had already been reported as empty. Of these, spans
-        that ended at least 30 days ago are fetched again later than the others.
-        """
-        is_old = again & (now_ms - ends >= 30 * DAY_MS)
-        return now_ms + np.where(is_old, self.old_ms, self.recent_ms)
+def next_due(hole: Hole, now_ms: int) -> int:
+    """Return the time at which to request a span again that has no bars, or doubtful ones.
 
-    def of_holes(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
-        """Return the times at which gaps are fetched again; a gap that was reported only once is due soon."""
-        soon = np.where(now_ms - ends < DAY_MS, _YOUNG_HOLE_MS, _OLD_HOLE_MS)
-        return np.where(
-            again, self.of(ends, now_ms, again), now_ms + np.minimum(soon, self.recent_ms)
-        )
+    This is the only rule for that. The wait is a quarter of the span's age, at least 15 minutes and
+    at most a day. Each equal answer at another time makes it at least twice as long as the last
+    one, up to 90 days. (:func:`beside_filled` ends the wait early.)
+    """
+    age_ms = now_ms - hole.end
+    first_ms = min(max(age_ms // _SHARE_OF_AGE, _FIRST_MS), DAY_MS, hole.longest_first_ms)
+    return now_ms + min(max(first_ms, 2 * hole.waited_ms), LONGEST_MS)
 
-    def of_end(self, last_ms: int, now_ms: int) -> int:
-        """Return the time at which to check again whether a series has really ended.
 
-        The more recent the last bar (``last_ms``), the sooner the check.
-        """
-        return now_ms + min((now_ms - last_ms) // _SHARE_OF_NOTHING, self.old_ms)
+class Hole(NamedTuple):
+    """A span for which a vendor has just returned no bars, or bars that are still in doubt.
+
+    Attributes:
+        end: End of the span; its age is counted from there.
+        waited_ms: How long the last such answer was valid; 0 if this is the first, or if that one
+            is still valid.
+        longest_first_ms: See :class:`Expiry`.
+    """
+
+    end: int
+    waited_ms: int = 0
+    longest_first_ms: int = DAY_MS
+
+    @classmethod
+    def of(cls, entry: Covered, now_ms: int) -> Hole:
+        """Return the span of a coverage entry for which the same answer has just been received."""
+        return cls(entry.span.end, waited_ms(entry, now_ms))
+
+
+def waited_ms(entry: Covered, now_ms: int) -> int:
+    """Return how long the answer in a coverage entry was valid; 0 if it still is."""
+    return 0 if entry.is_valid(now_ms) else max((entry.expires or 0) - entry.fetched_at, 0)
+
+
+def postponed(entry: Covered, now_ms: int) -> Covered:
+    """Return an entry that waits as long again if it is due, because nothing was learned about it."""
+    if entry.is_valid(now_ms):
+        return entry
+    wait = max(waited_ms(entry, now_ms), _FIRST_MS)
+    return replace(entry, fetched_at=now_ms, expires=now_ms + wait)
+
+
+def ages_from(edges: Edges, now_ms: int) -> NDArray[np.int64]:
+    """Return the times from which the ages of an answer's spans are counted.
+
+    It is the end of each span. The recent spans, for which the first wait is shorter than a day,
+    share that of the latest one, so that an answer with many of them adds only one time to the
+    stored documents.
+    """
+    ends = edges[:, 1]
+    is_recent = now_ms - ends < _SHARE_OF_AGE * DAY_MS
+    return np.where(is_recent, ends.max(initial=0), ends)
+
+
+def by_wait(edges: Edges, coverage: Coverage, now_ms: int) -> tuple[Edges, NDArray[np.int64]]:
+    """Split spans where the last answers about them were valid for different times.
+
+    An answer about one part of a span does not prove anything about another part.
+
+    Returns:
+        The ascending parts, and the time for which the last answer about each of them was valid.
+    """
+    entries = coverage.opened().columns
+    times = np.array([waited_ms(source, now_ms) for source in entries.sources], np.int64)
+    waits = times[entries.codes]
+    old, waits = entries.take(waits > 0), waits[waits > 0]
+    if not len(waits):
+        return edges, np.zeros(len(edges), np.int64)
+    cuts = distinct(np.concatenate([edges.ravel(), old.starts, old.ends]))
+    parts = np.column_stack([cuts[:-1], cuts[1:]])[holds(edges, cuts[:-1])]
+    index = old.starts.searchsorted(parts[:, 0], "right") - 1
+    return parts, np.where((index >= 0) & (parts[:, 0] < old.ends[index]), waits[index], 0)
+
+
+def beside_filled(coverage: Coverage, stamps: Stamps, now_ms: int) -> list[Covered]:
+    """Return the holes beside those that new bars fill, as new coverage that is due immediately.
+
+    Holes are beside each other if no stored bar is between them. They probably have one cause, such
+    as an outage of the vendor, which is over.
+
+    Args:
+        coverage: Coverage before the new bars are stored.
+        stamps: Timestamps of the new bars, ascending.
+        now_ms: Current time.
+    """
+    entries = coverage.opened().columns
+    is_empty, has_bars = (
+        np.array([test(source) for source in entries.sources], bool)[entries.codes]
+        for test in (is_hole, lambda source: source.state in WITH_BARS)
+    )
+    index = entries.starts.searchsorted(stamps, "right") - 1
+    index, stamps = index[index >= 0], stamps[index >= 0]
+    filled = index[(stamps < entries.ends[index]) & is_empty[index]]
+    if not len(filled):
+        return []
+    runs = np.cumsum(has_bars)
+    beside = Coverage.of(entries.take(is_empty & np.isin(runs, runs[filled])))
+    return [replace(entry, expires=now_ms) for entry in beside if entry.is_valid(now_ms)]
+
+
+def end_due(last_ms: int, now_ms: int) -> int:
+    """Return the time at which to check again whether a series has really ended.
+
+    The more recent the last bar (``last_ms``), the sooner the check.
+    """
+    return now_ms + min((now_ms - last_ms) // _SHARE_OF_NOTHING, LONGEST_MS)
 
 
 class Suspicion(NamedTuple):
@@ -200,80 +286,30 @@ def is_older(entry: Covered) -> bool:
 
 
 # --- bars fetched close to a split: the vendor may have applied it a day or two early or late.
-# They are returned like any other, and marked suspect with the split as the reason until the
-# fourth session after the ex-date opens; then they are fetched again. If they come back equal,
-# trust is restored without rewriting anything.
+# They are returned like any other, and marked suspect with the split as the reason until a week
+# after the ex-date; then they are fetched again. If they come back equal, trust is restored without
+# rewriting anything.
 
-SESSIONS = 3
-# This many days contain four sessions, whatever the holidays.
-_FOUR_SESSIONS = timedelta(days=16)
-_REACH_MS = 17 * DAY_MS
+_SPLIT_DOUBT_MS = 7 * DAY_MS
 _ADJUSTED_FOR_SPLITS = ("split", "all")
 
 
-@dataclass(frozen=True)
-class SplitWindow:
-    """The interval ``[start, end)`` in which a vendor's data is suspect because of a split."""
-
-    span: Span
-    split: Action
-
-    @property
-    def doubt(self) -> Suspicion:
-        """The reason to doubt the bars, and the time when the doubt ends, as stored with the bars."""
-        return Suspicion(f"fetched within {SESSIONS} sessions of the {self.split}", self.span.end)
+def split_doubt(splits: Iterable[Action], fetched_at: int) -> Suspicion | None:
+    """Return the reason to doubt data fetched at ``fetched_at``, within a week of a split, or None."""
+    near = [s for s in splits if abs(fetched_at - day_ms(s.ex_date)) < _SPLIT_DOUBT_MS]
+    if not near:
+        return None
+    last = max(near, key=lambda split: split.ex_date)
+    return Suspicion(f"fetched within a week of the {last}", day_ms(last.ex_date) + _SPLIT_DOUBT_MS)
 
 
-def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
-    """Return whether trusted, adjusted bars may have been fetched close to a split.
-
-    No calendar is used, so the result may be True unnecessarily, but is never False by mistake.
-    """
-    listed = list(splits)
-    entries = coverage.opened() if listed else ()
-    return any(_splits_near(listed, [entry.fetched_at for entry in entries if _is_trusted(entry)]))
-
-
-def split_windows(
-    splits: Iterable[Action], calendar: MarketCalendar, fetched: Sequence[int]
-) -> list[SplitWindow]:
-    """Return the suspect interval around each split that is near one of the fetch times ``fetched``."""
-    return [SplitWindow(_window(split, calendar), split) for split in _splits_near(splits, fetched)]
-
-
-def _splits_near(splits: Iterable[Action], fetched: Sequence[int]) -> Iterator[Action]:
-    for split in splits:
-        if any(abs(day_ms(split.ex_date) - at) < _REACH_MS for at in fetched):
-            yield split
-
-
-def _window(split: Action, calendar: MarketCalendar) -> Span:
-    around = calendar.sessions(split.ex_date - _FOUR_SESSIONS, split.ex_date + _FOUR_SESSIONS)
-    before = [s.open_ms for s in around if s.day < split.ex_date]
-    after = [s.open_ms for s in around if s.day >= split.ex_date]
-    first = before[-SESSIONS] if len(before) >= SESSIONS else day_ms(split.ex_date) - _REACH_MS
-    # after[0] is the ex-date's own session.
-    last = after[SESSIONS + 1] if len(after) > SESSIONS + 1 else day_ms(split.ex_date) + _REACH_MS
-    return Span(first, last)
-
-
-def doubted(coverage: Coverage, windows: Iterable[SplitWindow]) -> list[Covered]:
+def doubted(coverage: Iterable[Covered], splits: Iterable[Action]) -> list[Covered]:
     """Return new coverage that marks as suspect the bars that were fetched close to a split."""
-    marks: list[Covered] = []
-    for window in windows:
-        doubt = window.doubt
-        marks += [
-            replace(entry, state="suspect", reason=doubt.reason, expires=doubt.expires_ms)
-            for entry in coverage
-            if _is_trusted(entry) and entry.fetched_at in window.span
-        ]
-    return marks
-
-
-def doubt_at(windows: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
-    """Return the reason to doubt data fetched at ``fetched_at``, or None; of several, the longest-lasting."""
-    doubts = [window.doubt for window in windows if fetched_at in window.span]
-    return max(doubts, key=lambda doubt: doubt.expires_ms, default=None)
+    return [
+        replace(entry, state="suspect", reason=doubt.reason, expires=doubt.expires_ms)
+        for entry in coverage
+        if _is_trusted(entry) and (doubt := split_doubt(splits, entry.fetched_at))
+    ]
 
 
 def _is_trusted(entry: Covered) -> bool:

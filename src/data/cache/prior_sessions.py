@@ -11,7 +11,7 @@ from ..model.bars import BarTable, inside
 from ..model.coverage import WITH_BARS, Coverage
 from ..model.instant import date_of, day_ms
 from ..model.instrument import Instrument
-from ..model.reasons import DOUBTFUL, GRAVE, SPOILT, UNEXPECTED
+from ..model.reasons import SPOILT, UNEXPECTED, Cause
 from ..model.series import SeriesKey
 from ..model.span import Span, uncovered
 from ..prices.adjustment import LastSession, basis_parts
@@ -70,7 +70,8 @@ class PriorSessions:
                 return None
             last = int(rows.stamps[-1])
         own = next((entry for entry in entries if last in entry.span), None)
-        doubt = own.reason if own and own.reason.startswith((DOUBTFUL, GRAVE, SPOILT)) else ""
+        is_doubted = own and (own.cause & (Cause.DOUBTFUL | Cause.GRAVE) or own.reason == SPOILT)
+        doubt = own.reason if own and is_doubted else ""
         is_due = bool(own and doubt and not own.is_valid(self.now_ms))
         # Its vendor may have corrected it since.
         if own and own.state == "provisional":

@@ -22,7 +22,7 @@ from ..model.instant import DAY_MS, MINUTE_MS, parse_iso
 from ..model.kind import HUNDREDTHS
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
-from ..model.reasons import BEFORE_FIRST, GRAVE, UNEXPECTED, is_harmless_end, sentence
+from ..model.reasons import BEFORE_FIRST, UNEXPECTED, Cause, cause_of, is_harmless_end, sentence
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..runtime.once import cached_property
@@ -361,7 +361,7 @@ class _Part:
         flagged += [
             (stamp, reason)
             for span, reason in sorted({*spans, *others})
-            if reason.startswith(GRAVE)
+            if Cause.GRAVE in cause_of(reason)
             for stamp in stamps[slice(*stamps.searchsorted(span))].tolist()
         ]
         return [
@@ -409,7 +409,7 @@ class _Part:
         }
         found = [text for text, is_true in sentences.items() if is_true]
         if not (alone and self._spans):  # otherwise they are marked
-            found += [sentence(t) for t in facts.get("problems", ()) if t.startswith(GRAVE)]
+            found += [sentence(t) for t in facts.get("problems", ()) if Cause.GRAVE in cause_of(t)]
         return [printable(text) for text in found]
 
 

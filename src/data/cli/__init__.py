@@ -19,47 +19,52 @@ COMMANDS = {
     ),
     "brief": "a short text about a symbol whose numbers may be quoted; sends no request",
     "search": "find symbols by name, with venue, type and currency",
-    "futures": "funding, open interest and long/short ratios of a perpetual future",
-    "plan": "the requests that a call would cost; sends none",
-    "explain": "which vendors a call would use and why, and what is cached",
-    "actions": "splits and dividends of a stock",
-    "coverage": "the cached bars of a series by span; sends no request",
-    "gaps": "why cached series lack bars: class, evidence and next step; sends no request",
+    "plan": "the requests that a call would cost, and the vendors it would use; sends none",
+    "gaps": "the cached spans of a series, and why bars are missing; sends no request",
     "report": (
         "chart, coverage, gaps and findings for cached series on one page; sends no request"
     ),
     "sessions": "the trading hours of a symbol's market; sends no request",
-    "fundamentals": "facts about a company or coin, field by field, with the vendor of each",
-    "refresh": "refetch stale fundamentals",
-    "populate": "fill the cache for many symbols",
-    "sync": "bring every stored series up to date",
-    "stream": "stream the bars of one symbol as they close",
-    "replay": "replay past bars as if they were closing now",
-    "alerts": "alerts on prices, indicators and data problems, and the job that sends them",
-    "lineage": (
-        "which bars a backtest read, and whether they are still the same; sends no request"
+    "fundamentals": (
+        "facts about a company, coin or future: ratios, statements, splits, funding rates"
     ),
+    "populate": "fill the cache for many symbols; with --fundamentals, refetch stale fundamentals",
+    "sync": "bring every stored series up to date",
+    "stream": "stream the bars of one symbol as they close, or replay past bars",
+    "alerts": "alerts on prices, indicators and data problems, and the job that sends them",
     "cache": "list, check, repair, export or delete the cache",
     "hosts": "attach this cache folder to a store that many hosts share, or detach it",
     "validate": "find faults in cached bars; sends requests only with --level",
     "verify": "compare the cache with its vendors, or two vendors with each other",
     "providers": "the vendors, what they serve, and what is missing here to use them",
-    "symbols": "symbol metadata and dated renames, kept in the optional database",
-    "db": "create, upgrade, check or back up the optional database",
+    "db": "the optional database: its tables, symbol metadata, and universes of symbols",
     "doctor": "check keys, extras, network, cache and state",
     "demo": "a quick demonstration on this machine, without a key",
-    "universe": "named lists of symbols with dated members and the evidence for them",
-    "bundle": "store answers as folders of Parquet files, and compare them with the cache",
+    "bundle": "bars as folders of Parquet files, and which bars a backtest read",
     "sql": "query stored series and bundles with DuckDB; sends no request",
-    "ingest": "write bars from a source to a bundle, or list the sources",
     "serve": "pages on what needs attention, and bars for other programs; read-only",
     "mcp": "tools for agents, over standard input and output; read-only",
     "docs": "the documentation, in the terminal or the browser",
-    "link": "make the older import path src.data work beside an installed package, or undo it",
-    "completion": "completion script for bash, zsh or fish",
+    "setup": "shell completion, and the older import path src.data",
+}
+# Other spellings of commands, which the help text does not list. Two words come before one.
+ALIASES = {
+    "ingest migrate-hdf5-to-parquet": "bundle migrate-hdf5-to-parquet",
+    "ingest": "bundle ingest",
+    "lineage": "bundle lineage",
+    "explain": "plan",
+    "coverage": "gaps",
+    "refresh": "populate --fundamentals",
+    "replay": "stream --replay",
+    "actions": "fundamentals --type actions",
+    "futures": "fundamentals --type funding",
+    "symbols": "db symbols",
+    "universe": "db universe",
+    "completion": "setup completion",
+    "link": "setup link",
 }
 # Commands whose module has another name because the command's name is taken.
-_MODULES = {"lineage": "lineage_command", "report": "report_command"}
+_MODULES = {"report": "report_command"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: The parser exits: after ``--help`` with 0, after an unknown option with 2.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _usual_spelling(sys.argv[1:] if argv is None else argv)
     try:
         parser = _parser(arguments)
         args = parser.parse_args(arguments)
@@ -85,6 +90,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return report_interrupt()
     return guarded(args)
+
+
+def _usual_spelling(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with another spelling of a command replaced by the usual one."""
+    for at, word in enumerate(arguments):
+        if word in COMMANDS:
+            break
+        for words in (" ".join(arguments[at : at + 2]), word):
+            if words in ALIASES:
+                end = at + words.count(" ") + 1
+                return [*arguments[:at], *ALIASES[words].split(), *arguments[end:]]
+    return list(arguments)
 
 
 def whole_parser() -> argparse.ArgumentParser:
@@ -118,7 +135,9 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
     visible = used if used and used[0] == arguments[0] else COMMANDS
     for name in visible:
         summary = COMMANDS[name]
-        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        command = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
         if name in (COMMANDS if every else used):
             import_module(f".{_MODULES.get(name, name)}", __name__).configure(command)
     return parser

@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import DataError, QueryError
 from ..jobs import alerts as jobs
@@ -15,10 +15,10 @@ from ..jobs.signals import job_signals
 from ..model.instant import iso
 from ..model.outcome import Outcome
 from ..net.webhook import Webhook
-from .arguments import add_output, add_timeout, command, every, positive
+from .arguments import Actions, add_timeout, every, option, positive
 from .output import complain_about, note, print_line
-from .report import FAILED, OK, Line, Report, Shown
-from .tables import TextTable, counted
+from .report import FAILED, OK, Line, Report
+from .tables import counted
 
 if TYPE_CHECKING:
     from ..db.alert_records import StoredAlerts
@@ -26,49 +26,32 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's sub-commands to its parser."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="add an alert on closed bars of a series, or on its data")
-    add.add_argument("symbol", help="such as AAPL")
-    add.add_argument("condition", nargs="?", metavar="CONDITION", help=" or ".join(CONDITIONS))
-    add.add_argument("value", nargs="?", metavar="VALUE", help="a price, or a value of --indicator")
-    add.add_argument("--timeframe", default="15m", help="timeframe of the bars (default 15m)")
+    """Add the command's actions to its parser."""
+    actions = Actions(parser)
+    add = actions.add(_add, "An alert fires once; one on a data problem reports each new problem.")
+    option(add, "symbol", "such as AAPL")
+    option(add, "condition? CONDITION", " or ".join(CONDITIONS))
+    option(add, "value? VALUE", "a price, or a value of --indicator")
+    option(add, "--timeframe TIMEFRAME", "timeframe of the bars (default 15m)", default="15m")
     what = add.add_mutually_exclusive_group()
-    what.add_argument(
-        "--indicator",
-        metavar="NAME",
-        help="watch this instead of the close: change, sma(50), ema(20), rsi(14), volume",
-    )
-    what.add_argument("--problem", help=f"watch for a data problem: {', '.join(PROBLEMS)}")
-    lister = actions.add_parser("list", help="list the alerts of this machine, with their state")
-    remove = actions.add_parser("remove", help="delete alerts")
-    remove.add_argument(
-        "ids", nargs="+", type=positive, metavar="ID", help="an id from `onetape alerts list`"
-    )
-    job = actions.add_parser("run", help="evaluate all alerts and send those of this machine")
-    when = job.add_mutually_exclusive_group(required=True)
-    when.add_argument("--once", action="store_true", help="run once, for cron or a timer")
-    when.add_argument(
-        "--every",
-        type=every,
-        metavar="TIME",
-        help="repeat at this interval, such as 1m, until Ctrl-C or SIGTERM",
-    )
-    job.add_argument(
-        "--webhook", metavar="URL", help="post messages to this URL; default: print them here"
-    )
-    command(add, _add, "An alert fires once; one on a data problem reports each new problem.")
-    command(
-        job,
+    text = "watch this instead of the close: change, sma(50), ema(20), rsi(14), volume"
+    option(what, "--indicator NAME", text)
+    option(what, "--problem PROBLEM", f"watch for a data problem: {', '.join(PROBLEMS)}")
+    actions.add(_list, has_cache=False)
+    remove = actions.add(_remove, has_cache=False)
+    option(remove, "ids+ ID", "an id from `onetape alerts list`", type=positive)
+    job = actions.add(
         _run,
         "Exit code of --once: 1 if bars or messages failed. The next run tries again. "
         "If the output cannot be written, the job ends with exit code 1.",
     )
-    for action in (add, job):
-        add_timeout(action)
-    for action, work in ((lister, _list), (remove, _remove)):
-        add_output(action)
-        action.set_defaults(run=work)
+    when = job.add_mutually_exclusive_group(required=True)
+    option(when, "--once", "run once, for cron or a timer")
+    text = "repeat at this interval, such as 1m, until Ctrl-C or SIGTERM"
+    option(when, "--every TIME", text, type=every)
+    option(job, "--webhook URL", "post messages to this URL; default: print them here")
+    add_timeout(add)
+    add_timeout(job)
 
 
 def _records() -> StoredAlerts:
@@ -90,7 +73,9 @@ def _services(args: argparse.Namespace) -> Services:
 
 
 def _add(args: argparse.Namespace) -> Report:
-    """Add an alert whose bars can be read now, and report if the value is already beyond the threshold.
+    """Add an alert on closed bars of a series, or on its data.
+
+    Its bars must be readable now. The report shows if the value is already beyond the threshold.
 
     Raises:
         QueryError: The alert is invalid, or its bars cannot be read.
@@ -123,23 +108,21 @@ def _add(args: argparse.Namespace) -> Report:
 
 
 def _list(args: argparse.Namespace) -> Report:
+    """List the alerts of this machine, with their state."""
     rows = []
     for alert, state in _records().list_alerts(LOCAL):
         fired = None if state.fired_ms is None else iso(state.fired_ms)
         facts = {"id": alert.id, "alert": str(alert), "state": state.phase, "fired": fired}
         rows.append(facts | alert.to_json())
-    return Report(rows, lambda: _shown(rows))
-
-
-def _shown(rows: list[dict[str, Any]]) -> Shown:
-    if rows:
-        cells = [[str(row["id"]), row["alert"], row["state"], row["fired"] or "-"] for row in rows]
-        yield TextTable(["id#", "alert", "state", "fired?"], cells)
-    else:
-        yield Line("there are no alerts; `onetape alerts add` creates one")
+    return Report.rows(
+        rows,
+        "id# alert state fired?",
+        empty="there are no alerts; `onetape alerts add` creates one",
+    )
 
 
 def _remove(args: argparse.Namespace) -> Report:
+    """Delete alerts."""
     records = _records()
     removed = [id for id in args.ids if records.remove_alert(LOCAL, id)]
     lacking = [f"there is no alert {id}" for id in args.ids if id not in removed]
@@ -148,7 +131,9 @@ def _remove(args: argparse.Namespace) -> Report:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Run the alert job once or repeatedly; messages are printed as they are delivered.
+    """Evaluate all alerts and send the messages of this machine.
+
+    Messages are printed as they are delivered.
 
     Returns:
         Exit code: 1 if a message cannot be printed or, with ``--once``, if bars could not be fetched or

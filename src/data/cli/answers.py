@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import by_vendor
@@ -13,7 +13,18 @@ from ..model.query import ACTION_COLUMNS, EXTRA_COLUMNS
 from ..model.reasons import sentence
 from ..model.timeframe import Timeframe
 from .report import Shown
-from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, percent, styled, titled
+from .tables import (
+    Cell,
+    TextTable,
+    aligned,
+    counted,
+    milliseconds,
+    moment,
+    percent,
+    styled,
+    table,
+    titled,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,19 +168,9 @@ def attempts_shown(provenance: Provenance) -> Shown:
     if not attempts:
         yield styled("no request sent: everything was cached", "dim")
         return
-    rows = [
-        [
-            a["provider"],
-            styled(a["outcome"], "green" if a["outcome"] == "ok" else "yellow"),
-            f"{a['rows']:,}",
-            a["requests"] or "-",
-            milliseconds(a["seconds"]),
-            moment(a["start"]),
-            moment(a["end"]),
-        ]
-        for a in attempts
-    ]
-    yield TextTable(["asked", "outcome", "bars#", "requests#?", "time#", "from?", "up to?"], rows)
+    rows = [a | {"time": milliseconds(a["seconds"]), "bars": a["rows"]} for a in attempts]
+    columns = "provider outcome bars# requests#? time# start? end?"
+    yield table(rows, columns)
     for a in attempts:
         if a["message"]:
             yield styled(f"  {by_vendor(a['provider'], a['message'])}", "yellow")
@@ -231,7 +232,7 @@ def chart(
     labels = aligned([max(finite), min(finite)])
     label_width = max(map(len, labels))
     room = max(width - label_width - 2, _SMALLEST)
-    columns = _column_values(values, room) if shaded else _columns(finite, room)
+    columns = _columns(values if shaded else finite, room)
     gaps = [any(group) for group in _grouped(shaded, room)] if shaded else [False] * len(columns)
     known = [v for v in columns if v is not None]
     low, high = min(known), max(known)
@@ -248,26 +249,15 @@ def chart(
     return lines
 
 
-def _columns(values: Sequence[float], most: int) -> Sequence[float | None]:
-    """Return one value for each column of a chart.
+def _columns(values: Sequence[float], most: int) -> list[float | None]:
+    """Return one value for each column of a chart; None for a column without values.
 
     If several values share a column, the one farthest from the overall mean represents it, so that
-    a one-bar crash among thousands of bars stays visible. The first and last values are unchanged.
+    a one-bar crash among thousands of bars stays visible.
     """
-    if len(values) <= most:
-        return list(values)
-    chosen = _farthest(_grouped(values, most), sum(values) / len(values))
-    return [values[0], *chosen[1:-1], values[-1]]
-
-
-def _column_values(values: Sequence[float], most: int) -> Sequence[float | None]:
-    """Return one value for each column, like :func:`_columns`, with None for an empty column."""
     groups = [[v for v in group if math.isfinite(v)] for group in _grouped(values, most)]
     finite = [v for group in groups for v in group]
-    return _farthest(groups, sum(finite) / len(finite))
-
-
-def _farthest(groups: Iterable[Sequence[float]], mean: float) -> list[float | None]:
+    mean = sum(finite) / len(finite)
     return [max(group, key=lambda v: abs(v - mean), default=None) for group in groups]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,142 +18,163 @@ if TYPE_CHECKING:
     from ..model.universe import Members
     from .report import Report
 
-_DATE = re.compile(r"\d{4}-\d\d(-\d\d)?")
+
+# What `add_question` adds, but for the symbols.
+QUESTION = (
+    "timeframe start end bars period provider adjustment session closed_by include_forming offline "
+    "refresh"
+)
 
 
 def command(
     parser: argparse.ArgumentParser,
     run: Callable[[argparse.Namespace], Report | int],
     epilog: str | None = None,
+    *,
+    has_cache: bool = True,
 ) -> None:
     """Turn a parser into a command: set the function that it runs, and add the common options.
 
     Args:
-        parser: Parser that already has the command's own options.
+        parser: Parser of the command.
         run: Function that returns the report, or prints by itself and returns the exit code.
         epilog: Text below the options in the help text.
+        has_cache: Whether the command uses a cache folder and rules.
     """
     parser.epilog = epilog
-    add_output(parser)
-    add_paths(parser)
+    common = parser.add_argument_group("common options")
+    add_output(common)
+    if has_cache:
+        option(common, "--cache-dir DIR", "cache folder")
+        option(common, "--config FILE", "rules file, merged over the packaged rules")
     parser.set_defaults(run=run)
+
+
+class Actions:
+    """The actions of a command, each of which is one function.
+
+    Args:
+        parser: Parser of the command.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(
+        self,
+        run: Callable[[argparse.Namespace], Report | int],
+        epilog: str | None = None,
+        **others: Any,
+    ) -> argparse.ArgumentParser:
+        """Add an action, and return its parser.
+
+        Args:
+            run: Function that returns the report, or prints by itself and returns the exit code.
+                Its name is the name of the action, and the first line of its docstring the help.
+            epilog: Text below the options in the help text.
+            others: As for :func:`command`.
+        """
+        text = (run.__doc__ or "").partition("\n")[0].rstrip(".")
+        parser = self.nest(run.__name__.strip("_"), f"{text[:1].lower()}{text[1:]}")
+        command(parser, run, epilog, **others)
+        return parser
+
+    def nest(self, name: str, text: str) -> argparse.ArgumentParser:
+        """Add an action that has options or actions of its own, and return its parser."""
+        text = text.replace("%", "%%")
+        return self._actions.add_parser(name.replace("_", "-"), help=text, description=f"{text}.")
+
+
+def usual(parser: argparse.ArgumentParser, names: str) -> None:
+    """Add options that several commands have, by name: ``series`` for :func:`add_series`, and so on."""
+    for name in names.split():
+        _USUAL[name](parser)
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
     """Add the options of a query for bars, for one symbol or several."""
-    parser.add_argument(
-        "symbols",
-        nargs="+",
-        metavar="symbol",
-        help="one or more, such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX",
-    )
-    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M; applies to all symbols")
-    add_range(parser)
-    parser.add_argument("--provider", help="use only this vendor")
-    add_adjustment(parser)
-    add_session(parser)
-    parser.add_argument(
-        "--closed-by",
-        metavar="TIME",
-        help="only bars that had closed by this UTC time or date",
-    )
-    flag(parser, "--forming", "include the bar that has not closed yet")
+    option(parser, "symbols+ symbol", "one or more, such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
+    option(parser, "timeframe", "such as 1m, 1h, 1d, 1w, 1M; applies to all symbols")
+    usual(parser, "range provider adjustment session")
+    option(parser, "--closed-by TIME", "only bars that had closed by this UTC time or date")
+    text = "include the bar that has not closed yet"
+    option(parser, "--forming", text, dest="include_forming")
     add_freshness(parser)
 
 
-def question(args: argparse.Namespace) -> dict[str, Any]:
-    """Convert the options added by :func:`add_question` to arguments for ``DataManager.get_ohlcv``.
+def given(args: argparse.Namespace, names: str) -> dict[str, Any]:
+    """Return the values of options, by name: keyword arguments for the library, which has the same."""
+    return {name: getattr(args, name) for name in names.split()}
 
-    The symbols are not included.
 
-    Raises:
-        QueryError: A timeframe is among the symbols, or a date among the symbols and the timeframe.
+def option(
+    parser: argparse._ActionsContainer, spec: str, text: str | None = None, **others: Any
+) -> None:
+    """Add an option or an argument.
+
+    Args:
+        parser: Parser, or a group of it.
+        spec: For an option, its names and the name of its value: ``-o --out FILE``; without the
+            latter, and without ``type`` or ``choices``, it takes no value. For an argument, its name
+            with ``?``, ``*`` or ``+`` as in ``nargs``, and how it is shown: ``symbols+ SYMBOL``.
+        text: Help text.
+        others: As for ``add_argument``.
     """
-    for word in (*args.symbols[1:], args.timeframe):
-        if _DATE.fullmatch(word):
-            raise QueryError(
-                f"{word!r} is a date, not a symbol or a timeframe",
-                hint="give the range with --start and --end",
-            )
-    for symbol in args.symbols[1:]:
-        if symbol[:1].isdigit() and _is_timeframe(symbol):
-            raise QueryError(
-                f"more than one timeframe is given: {symbol!r} and {args.timeframe!r}",
-                hint="give one timeframe, after the symbols",
-            )
-    return {
-        "timeframe": args.timeframe,
-        "start_date": args.start,
-        "end_date": args.end,
-        "force_refresh": args.refresh,
-        "bars": args.bars,
-        "period": args.period,
-        "provider": args.provider,
-        "adjustment": args.adjustment,
-        "closed_by": args.closed_by,
-        "include_forming": args.forming,
-        "offline": args.offline,
-        "session": args.session,
-    }
+    first, *rest = spec.split()
+    if not first.startswith("-"):
+        names = [first.rstrip("?*+")]
+        others |= {"nargs": first[-1]} if first[-1] in "?*+" else {}
+    else:
+        names = [first, *(name for name in rest if name.startswith("-"))]
+        rest = rest[len(names) - 1 :]
+        if not rest and not others.keys() & {"type", "choices", "nargs"}:
+            others["action"] = "store_true"
+    if rest:
+        others["metavar"] = rest[0]
+    parser.add_argument(*names, help=text, **others)
 
 
-def refuse_swapped(args: argparse.Namespace) -> None:
-    """Reject a timeframe or a date that was given in place of the symbol, in any command.
-
-    Raises:
-        QueryError: The first argument is a timeframe or a date.
-    """
-    symbols = getattr(args, "symbols", None) or [getattr(args, "symbol", None)]
-    first = symbols[0] if isinstance(symbols, list) else None
-    if not isinstance(first, str) or not first[:1].isdigit():
-        return
-    if not (_is_timeframe(first) or _DATE.fullmatch(first)):
-        return
-    others = (*symbols[1:], *(getattr(args, name, None) for name in ("timeframe", "start", "end")))
-    what = "timeframe" if _is_timeframe(first) else "date"
-    behind = next((o for o in others if isinstance(o, str) and o[:1].isalpha()), "")
-    raise QueryError(
-        f"a symbol was expected first, not the {what} {first!r}",
-        symbol=first,
-        hint=f"put the symbol first: {behind} {first}"
-        if behind
-        else "put a symbol first, such as AAPL or BTCUSDT",
-    )
-
-
-def _is_timeframe(text: str) -> bool:
-    try:
-        Timeframe.parse(text)
-    except QueryError:
-        return False
-    return True
-
-
-def flag(parser: argparse._ActionsContainer, name: str, text: str) -> None:
-    """Add an option without a value, with its help text."""
-    parser.add_argument(name, action="store_true", help=text)
-
-
-def add_series(parser: argparse.ArgumentParser) -> None:
+def add_series(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """Add the arguments for the symbol and the timeframe."""
-    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
-    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
+    nargs = "?" if optional else None
+    default = "; default: all timeframes" if optional else ""
+    option(parser, "symbol", "such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX", nargs=nargs)
+    option(parser, "timeframe", f"such as 1m, 1h, 1d, 1w, 1M{default}", nargs=nargs)
+
+
+def add_which(parser: argparse.ArgumentParser, all_text: str) -> None:
+    """Add the arguments that name a series, and the option that names all of them instead."""
+    add_series(parser, optional=True)
+    option(parser, "--all", all_text)
+
+
+def add_span(parser: argparse.ArgumentParser, start_text: str = "") -> None:
+    """Add the options for the first and last date; ``start_text`` describes the default."""
+    start = "date (whole session), UTC time, 2024-06 or -30d, inclusive"
+    default = f"; default: {start_text}" if start_text else ""
+    option(parser, "--start TIME", start + default)
+    option(parser, "--end TIME", "date (whole session) or UTC time, inclusive; default: now")
+
+
+def add_rows(parser: argparse.ArgumentParser, text: str = "rows to show on the screen") -> None:
+    """Add the option that limits the rows on the screen."""
+    option(parser, "--rows", f"{text} (default 10)", type=positive, default=10)
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Add the options that ask for an older version, or for all bars."""
+    option(parser, "--strict", "fail if anything is missing")
+    text = "the series as it was after this commit (see `onetape cache log`)"
+    option(parser, "--version N", text, type=positive)
 
 
 def add_range(parser: argparse.ArgumentParser) -> None:
     """Add the options for a date range, or for a number of bars instead."""
-    parser.add_argument(
-        "--start", help="date (whole session), UTC time, 2024-06 or -30d, inclusive"
-    )
-    parser.add_argument("--end", help="date (whole session) or UTC time, inclusive; default: now")
-    parser.add_argument("--bars", type=positive, help="the last N closed bars")
+    add_span(parser)
+    option(parser, "--bars", "the last N closed bars", type=positive)
     period = parser.add_mutually_exclusive_group()
-    period.add_argument(
-        "--period", metavar="LENGTH", help="instead of --start: 30d, 6mo, 1y, ytd, max"
-    )
-    period.add_argument(
-        "--days", type=_days, dest="period", metavar="N", help="the last N days: --period Nd"
-    )
+    option(period, "--period LENGTH", "instead of --start: 30d, 6mo, 1y, ytd, max")
+    option(period, "--days N", "the last N days: --period Nd", type=_days, dest="period")
 
 
 def _days(text: str) -> str:
@@ -169,17 +189,15 @@ def add_universe(parser: argparse.ArgumentParser, default: str) -> None:
         parser: Parser of the command.
         default: Help text that describes the period whose members are used if no day is given.
     """
-    parser.add_argument(
-        "--universe",
-        metavar="NAME",
-        help=(
-            "the members of a universe (extra db; `onetape universe`), including delisted "
+    option(
+        parser,
+        "--universe NAME",
+        (
+            "the members of a universe (extra db; `onetape db universe`), including delisted "
             f"ones: each symbol that was a member {default}"
         ),
     )
-    parser.add_argument(
-        "--as-of", metavar="DAY", help="the members of the universe on this day only"
-    )
+    option(parser, "--as-of DAY", "the members of the universe on this day only")
 
 
 def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = False) -> None:
@@ -236,66 +254,58 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
 
 def add_adjustment(parser: argparse._ActionsContainer) -> None:
     """Add the option for the price adjustment."""
-    parser.add_argument(
+    option(
+        parser,
         "--adjustment",
-        choices=ADJUSTMENTS,
-        default="split",
-        help=(
+        (
             "prices as traded (raw), adjusted for splits (split, default), or adjusted for "
             "splits and dividends (all)"
         ),
+        choices=ADJUSTMENTS,
+        default="split",
     )
 
 
 def add_session(parser: argparse._ActionsContainer) -> None:
     """Add the option for the session hours of the bars."""
-    parser.add_argument(
+    option(
+        parser,
         "--session",
+        "trading hours of the bars; extended: 04:00 to 20:00 New York time, for US stocks",
         choices=SESSIONS,
         default="regular",
-        help="trading hours of the bars; extended: 04:00 to 20:00 New York time, for US stocks",
     )
+
+
+def add_provider(parser: argparse._ActionsContainer) -> None:
+    """Add the option that names one vendor."""
+    option(parser, "--provider VENDOR", "use only this vendor")
 
 
 def add_freshness(parser: argparse.ArgumentParser) -> None:
     """Add the options to use only the cache, or to bypass it."""
     either = parser.add_mutually_exclusive_group()
-    flag(either, "--offline", "use only the cache; send no request")
-    flag(either, "--refresh", "fetch the whole range again, even if cached")
+    option(either, "--offline", "use only the cache; send no request")
+    option(either, "--refresh", "fetch the whole range again, even if cached")
 
 
-def add_paths(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the cache folder and the rules file."""
-    parser.add_argument("--cache-dir", metavar="DIR", help="cache folder")
-    parser.add_argument(
-        "--config", metavar="FILE", help="rules file, merged over the packaged rules"
-    )
-
-
-def add_output(parser: argparse.ArgumentParser) -> None:
+def add_output(parser: argparse._ActionsContainer) -> None:
     """Add the options for the output format and the log format."""
-    flag(parser, "--json", "print JSON")
+    option(parser, "--json", "print JSON")
     # Also allowed after the command; if not given there, the value before the command is used.
-    parser.add_argument(
-        "-v",
-        "--verbose",
-        action="store_true",
+    option(parser, "-v --verbose", "show the log", default=argparse.SUPPRESS)
+    option(
+        parser,
+        "-q --quiet",
+        "print only results and errors, without progress and notes",
         default=argparse.SUPPRESS,
-        help="show the log",
     )
-    parser.add_argument(
-        "-q",
-        "--quiet",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="print only results and errors, without progress and notes",
-    )
-    parser.add_argument(
-        "--log",
+    option(
+        parser,
+        "--log FORMAT",
+        "log as text or json",
         choices=("text", "json"),
-        metavar="FORMAT",
         default=argparse.SUPPRESS,
-        help="log as text or json",
     )
 
 
@@ -304,21 +314,13 @@ def add_timeout(
     help_text: str = "stop waiting for vendors after this time; default: after 30 s without a response",
 ) -> None:
     """Add the option that limits how long the command waits for vendors and other callers."""
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        metavar="SECONDS",
-        help=help_text,
-    )
+    option(parser, "--timeout SECONDS", help_text, type=seconds)
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
     """Add the option that runs work that queries no vendor in several processes."""
-    parser.add_argument(
-        "--processes",
-        type=positive,
-        metavar="N",
-        help="number of processes to use; default: this process",
+    option(
+        parser, "--processes N", "number of processes to use; default: this process", type=positive
     )
 
 
@@ -389,3 +391,19 @@ def every(text: str) -> float:
             f"invalid duration {text!r}; use a form such as 15m, 4h or 1d"
         )
     return step_ms / 1000
+
+
+_USUAL: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "adjustment": add_adjustment,
+    "freshness": add_freshness,
+    "processes": add_processes,
+    "provider": add_provider,
+    "question": add_question,
+    "range": add_range,
+    "rows": add_rows,
+    "series": add_series,
+    "session": add_session,
+    "span": add_span,
+    "timeout": add_timeout,
+    "version": add_version,
+}

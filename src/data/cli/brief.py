@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import command
+from .arguments import command, option
 from .cached import manager_of
 from .output import asking
 from .report import Report
@@ -13,8 +13,8 @@ from .tables import facts, titled
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument("symbol", help="such as AAPL, BTCUSDT, VOD.L")
-    parser.add_argument("--at", metavar="DATE", help="as of this date or UTC time in the past")
+    option(parser, "symbol", "such as AAPL, BTCUSDT, VOD.L")
+    option(parser, "--at DATE", "as of this date or UTC time in the past")
     command(parser, run)
 
 

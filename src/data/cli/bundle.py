@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleError, DataError, QueryError
 from ..model.instant import date_of, iso
-from .arguments import add_adjustment, add_session, add_timeout, command, flag
+from . import ingest, lineage_command, migrate
+from .arguments import Actions, add_span, add_timeout, given, option, usual
 from .cached import manager_of
-from .migrate import configure_bundle
 from .report import Line, Report, Shown
-from .tables import TextTable, counted, moment, titled
+from .tables import counted, moment, table, titled
 
 if TYPE_CHECKING:
     from ..layer.bundle import Bundle, BundleChange
@@ -26,59 +26,36 @@ _STYLES = {"current": "green", "stale": "yellow", "foreign": "", "corrupt": "red
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's sub-commands to its parser."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="write the bars of some symbols to a bundle")
-    create.add_argument("name", help="letters, digits, '.', '_' and '-'")
-    create.add_argument("symbols", nargs="+", metavar="symbol", help="such as AAPL, BTCUSDT")
-    create.add_argument("timeframe", help="such as 1m, 1h, 1d; applies to all symbols")
-    create.add_argument("--start", help="date (whole session) or UTC time, inclusive")
-    create.add_argument(
-        "--end",
-        help="date or UTC time, inclusive; default: now, and the time of each later refresh",
-    )
-    create.add_argument("--provider", help="use only this vendor")
-    add_adjustment(create)
-    add_session(create)
-    flag(create, "--offline", "use only the cache; send no request")
-    listed = actions.add_parser("list", help="list all bundles with bars, range and size")
-    info = actions.add_parser(
-        "info", help="show where the bars of a bundle come from, symbol by symbol"
-    )
-    validate = actions.add_parser(
-        "validate",
-        help=("compare the files with their digests and the bars with the cache; sends no request"),
-    )
-    refresh = actions.add_parser("refresh", help="update a bundle to the current answer")
-    flag(refresh, "--offline", "use only the cache; send no request")
-    configure_bundle(
-        actions.add_parser(
-            "migrate", help="write the bars in HDF5 files to bundles, or undo that within 7 days"
-        )
-    )
-    clean = actions.add_parser("clean", help="drop old partitions of a bundle, or the whole bundle")
-    clean.add_argument(
-        "--before",
-        metavar="DAY",
-        help=f"drop partitions that end before this date (default: {_YEARS_KEPT} years ago)",
-    )
-    flag(clean, "--all", "remove the whole bundle")
-    flag(clean, "--dry-run", "only show what would be removed")
-    add_timeout(create)
-    add_timeout(refresh)
+    """Add the command's actions to its parser."""
+    actions = Actions(parser)
+    create = actions.add(_create)
+    option(create, "name", "letters, digits, '.', '_' and '-'")
+    option(create, "symbols+ symbol", "such as AAPL, BTCUSDT")
+    option(create, "timeframe", "such as 1m, 1h, 1d; applies to all symbols")
+    add_span(create)
+    option(create, "--provider PROVIDER", "use only this vendor")
+    usual(create, "adjustment session")
+    listed = actions.add(_list)
+    info, validate, refresh = actions.add(_info), actions.add(_validate), actions.add(_refresh)
+    text = "write the bars in HDF5 files to bundles"
+    migrate.configure_bundle(actions.nest("migrate", f"{text}, or undo that within 7 days"))
+    migrate.configure(actions.nest("migrate-hdf5-to-parquet", text))
+    text = "write bars from a source to a bundle, or list the sources"
+    ingest.configure(actions.nest("ingest", text))
+    text = "which bars a backtest read, and whether they are still the same"
+    lineage_command.configure(actions.nest("lineage", text))
+    clean = actions.add(_clean)
+    text = f"drop partitions that end before this date (default: {_YEARS_KEPT} years ago)"
+    option(clean, "--before DAY", text)
+    option(clean, "--all", "remove the whole bundle")
+    option(clean, "--dry-run", "only show what would be removed")
     for action in (info, validate, refresh, clean):
-        action.add_argument("name")
-    works: tuple[tuple[argparse.ArgumentParser, Callable[[argparse.Namespace], Report]], ...] = (
-        (create, _create),
-        (listed, _list),
-        (info, _info),
-        (validate, _validate),
-        (refresh, _refresh),
-        (clean, _clean),
-    )
-    for action, work in works:
-        action.add_argument("--bundles", metavar="DIR", help="bundle folder")
-        command(action, work)
+        option(action, "name")
+    for action in (create, refresh):
+        option(action, "--offline", "use only the cache; send no request")
+        add_timeout(action)
+    for action in (create, listed, info, validate, refresh, clean):
+        option(action, "--bundles DIR", "bundle folder")
 
 
 def _bundle(args: argparse.Namespace) -> Bundle:
@@ -88,23 +65,16 @@ def _bundle(args: argparse.Namespace) -> Bundle:
 
 
 def _create(args: argparse.Namespace) -> Report:
+    """Write the bars of some symbols to a bundle."""
     bundle = _bundle(args)
-    outcome = bundle.create(
-        manager_of(args, makes_folder=True),
-        args.symbols,
-        args.timeframe,
-        args.start,
-        args.end,
-        adjustment=args.adjustment,
-        provider=args.provider,
-        session=args.session,
-        offline=args.offline,
-        timeout=args.timeout,
-    )
+    what = args.symbols, args.timeframe, args.start, args.end
+    options = given(args, "adjustment provider session offline timeout")
+    outcome = bundle.create(manager_of(args, makes_folder=True), *what, **options)
     return _report(bundle, outcome, "written")
 
 
 def _refresh(args: argparse.Namespace) -> Report:
+    """Update a bundle to the current answer."""
     bundle = _bundle(args)
     manager = manager_of(args)
     outcome = bundle.refresh(manager, offline=args.offline, timeout=args.timeout)
@@ -138,6 +108,7 @@ def _report(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
 
 
 def _list(args: argparse.Namespace) -> Report:
+    """List all bundles with bars, range and size."""
     from ..layer.bundle import bundle_names
     from ..layer.catalog import BundleMetadata
     from ..layer.folder import bundles_folder
@@ -147,50 +118,39 @@ def _list(args: argparse.Namespace) -> Report:
     bundles, errors = [], []
     for name in bundle_names(folder):
         try:
-            bundles.append(replace(BundleMetadata.load(name, folder), bundle_name=name))
+            bundles.append(replace(BundleMetadata.load(name, folder), bundle_name=name).as_dict())
         except DataError as error:
             errors.append(error)
-    document = {"folder": str(folder), "bundles": [bundle.as_dict() for bundle in bundles]}
-    rows = [
-        [
-            bundle.bundle_name,
-            bundle.frequency,
-            f"{len(bundle.symbols):,}",
-            f"{bundle.row_count:,}",
-            _day(bundle.start_date),
-            _day(bundle.end_date),
-            bundle.source_type[:_MOST_TEXT],
-            f"{bundle.size_bytes:,}",
-        ]
-        for bundle in bundles
-    ]
 
-    def shown() -> Iterator[Any]:
-        """Yield the lines for a terminal."""
+    def shown() -> Shown:
+        """Yield the folder and its bundles."""
         yield Line(str(folder), "dim")
-        if not rows and not errors:
-            yield Line(
-                "there are no bundles; create one with `onetape bundle create NAME SYMBOL... "
-                "TIMEFRAME`"
+        if bundles:
+            yield table(
+                [bundle | {"symbols": len(bundle["symbols"])} for bundle in bundles],
+                "bundle_name frequency symbols# row_count# start_date end_date source_type? "
+                "size_bytes#?",
             )
-        elif rows:
-            columns = ["name", "bars", "symbols#", "rows#", "first", "last", "source?", "bytes#?"]
-            yield TextTable(columns, rows)
+        elif not errors:
+            example = "onetape bundle create NAME SYMBOL... TIMEFRAME"
+            yield Line(f"there are no bundles; create one with `{example}`")
 
-    return Report(document, shown, errors=errors, ok=not errors)
+    return Report({"folder": str(folder), "bundles": bundles}, shown, errors=errors, ok=not errors)
 
 
 def _info(args: argparse.Namespace) -> Report:
+    """Show where the bars of a bundle come from, symbol by symbol."""
     from ..layer.catalog import BundleMetadata
 
     bundle = _bundle(args)
     records = bundle.records()
     stored = replace(BundleMetadata.load(args.name, args.bundles), bundle_name=args.name)
+    sources, spans = records.origin.symbols, records.spans()
     document = {
         **stored.as_dict(),
         "path": str(bundle.path),
         "request": records.origin.request,
-        "sources": {name: asdict(source) for name, source in records.origin.symbols.items()},
+        "sources": {name: asdict(source) for name, source in sources.items()},
         "files": {
             place: {"sha256": record.sha256, "rows": record.row_count, "bytes": record.size_bytes}
             for place, record in records.files.items()
@@ -199,33 +159,23 @@ def _info(args: argparse.Namespace) -> Report:
 
     def shown() -> Shown:
         """Yield the lines for a terminal."""
-        text = f"{stored.frequency}  {stored.row_count:,} bars for {counted(len(stored.symbols), 'symbol')}"
-        yield titled(stored.bundle_name, text)
-        yield Line(str(bundle.path), "dim")
-        yield f"{_day(stored.start_date)} to {_day(stored.end_date)}, from {stored.source_type:.{_MOST_TEXT}}"
-        yield f"written {moment(iso(records.origin.ingested_at))}, {counted(len(records.files), 'file')}"
-        yield f"quality {stored.quality_score:.3f}, {stored.missing_data_pct:.2f} % of the bars missing"
-        spans = records.spans()
+        yield from ingest.stored_shown(stored, bundle)
+        written = moment(iso(records.origin.ingested_at))
+        yield f"written {written}, {counted(len(records.files), 'file')}"
         rows = [
-            [
-                symbol[:_MOST_TEXT],
-                str(source.sid),
-                f"{spans.get(source.sid, (0,))[0]:,}",
-                source.lane or "-",
-                str(source.generation or "-"),
-                (source.fingerprint or "-")[:19],
-            ]
-            for symbol, source in records.origin.symbols.items()
+            asdict(source)
+            | {"symbol": symbol[:_MOST_TEXT], "bars": spans.get(source.sid, (0,))[0]}
+            | {"fingerprint": (source.fingerprint or "")[:19]}
+            for symbol, source in sources.items()
         ]
         if rows:
-            yield TextTable(
-                ["symbol", "sid#", "bars#", "lane", "generation#?", "fingerprint?"], rows
-            )
+            yield table(rows, "symbol sid# bars# lane? generation? fingerprint?")
 
     return Report(document, shown)
 
 
 def _validate(args: argparse.Namespace) -> Report:
+    """Compare the files with their digests and the bars with the cache; sends no request."""
     bundle = _bundle(args)
     state = bundle.state(manager_of(args))
     bundle.validate()  # it records the time
@@ -243,6 +193,7 @@ def _validate(args: argparse.Namespace) -> Report:
 
 
 def _clean(args: argparse.Namespace) -> Report:
+    """Drop old partitions of a bundle, or the whole bundle."""
     bundle = _bundle(args)
     if args.all and args.before:
         raise QueryError("--all and --before cannot be used together", hint="omit one of them")
@@ -285,7 +236,3 @@ def _drop_date(text: str | None, manager: Any) -> date:
         raise QueryError(
             f"invalid date {text!r}", hint="use YYYY-MM-DD, such as 2020-01-31"
         ) from exc
-
-
-def _day(value: Any) -> str:
-    return "-" if value is None else f"{value:%Y-%m-%d}"

@@ -6,18 +6,17 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
-from .arguments import age, command, flag
-from .cached import manager_of, name_of, problems_json, problems_shown
+from .arguments import Actions, age, option
+from .cached import manager_of, problem_rows, problems_shown
 from .report import Line, Report, Shown
-from .tables import TextTable, counted, size
+from .tables import counted, fields, size, table
 
 if TYPE_CHECKING:
     from ..cache.retention.age import Aged
 
 _BYTES_IN_GB = 1024**3
 _ABOUT = (
-    "Evict bars that can be fetched again until the cache is within its limit, and "
-    "delete old files from quarantine. --older-than deletes by age, even bars that "
+    "--older-than deletes by age, even bars that "
     "no vendor has any more: whole years of a series, and of tables such as "
     "funding_rate, if their newest row is older. A year file that also contains "
     "newer bars is kept whole; so are fundamentals, splits and dividends. "
@@ -25,35 +24,21 @@ _ABOUT = (
 )
 
 
-def configure(actions: Any) -> None:
-    """Add this sub-command, with its options, to ``onetape cache``."""
-    clean = actions.add_parser(
-        "clean",
-        help=(
-            "evict bars that can be fetched again until the cache is within its limit, and "
-            "delete old files from quarantine"
-        ),
+def configure(actions: Actions) -> None:
+    """Add this action, with its options, to ``onetape cache``."""
+    clean = actions.add(_clean, _ABOUT)
+    text = "show what would be deleted, with its size, and what must stay; delete nothing"
+    option(clean, "--dry-run", text)
+    text = (
+        "first delete whole years whose newest bar is older than this: 5y, 18mo, 2w, 90d (default: "
+        "cache.retention in the rules, if it is set)"
     )
-    clean.description = _ABOUT
-    flag(
-        clean,
-        "--dry-run",
-        "show what would be deleted, with its size, and what must stay; delete nothing",
-    )
-    clean.add_argument(
-        "--older-than",
-        type=age,
-        metavar="AGE",
-        help=(
-            "first delete whole years whose newest bar is older than this: 5y, 18mo, 2w, "
-            "90d (default: cache.retention in the rules, if it is set)"
-        ),
-    )
-    flag(clean, "--all", "proceed even if no bars would be left")
-    command(clean, _clean)
+    option(clean, "--older-than AGE", text, type=age)
+    option(clean, "--all", "proceed even if no bars would be left")
 
 
 def _clean(args: argparse.Namespace) -> Report:
+    """Evict bars that can be fetched again, as the limit demands, and old files from quarantine."""
     cache = manager_of(args).cache
     before = cache.freeable()
     aged = None
@@ -76,33 +61,31 @@ def _clean(args: argparse.Namespace) -> Report:
     problems = aged.problems if aged else ()
     if aged is not None:
         document |= {"older_than": str(args.older_than or cache.max_age), "aged": aged.to_json()}
-        document |= {"problems": problems_json(problems)}
+        document |= {"problems": problem_rows(problems)}
     return Report(document, _result_shown(aged, document), ok=not problems)
 
 
 def _result_shown(aged: Aged | None, document: dict[str, Any]) -> Shown:
+    quarantine, is_trial = document["quarantine"], document["dry_run"]
+    years = document["years_dropped"] + (len(aged.years) if aged else 0)
+    lines: dict[str, str] = {}
     if aged is not None:
         yield from _aged_shown(aged, document)
         yield from problems_shown(aged.problems)
-    yield TextTable(["clean", ""], _rows(document))
+    if not is_trial:
+        lines["freed"] = f"{size(document['bytes_freed'])}, {counted(years, 'year')}"
+    if quarantine["files"]:
+        name = "would leave quarantine" if is_trial else "removed from quarantine"
+        lines[name] = f"{counted(quarantine['files'], 'file')}, {size(quarantine['bytes'])}"
+    limit = document["limit_bytes"]
+    facts = {"size": size(document["bytes"]), "limit": size(limit) if limit else "none"}
+    yield fields(facts | lines | freeable(document))
 
 
 def _aged_shown(aged: Aged, document: dict[str, Any]) -> Shown:
     """Yield the years that were deleted, or would be deleted in a dry run, with their sizes."""
-    from ..cache.layout import BARS
-
     if aged.years:
-        rows = [
-            [
-                name_of(year.key),
-                "bars" if year.data_type == BARS else year.data_type,
-                str(year.year),
-                f"{year.rows:,}",
-                size(year.bytes),
-            ]
-            for year in aged.years
-        ]
-        yield TextTable(["series", "data?", "year#", "rows#", "size#"], rows)
+        yield table(aged.years, "symbol timeframe lane? data_type? year rows# bytes#")
     verb = "would be deleted" if document["dry_run"] else "deleted"
     summary = f"{counted(len(aged.years), 'year')}, {counted(document['aged']['rows'], 'row')}, "
     summary += f"{size(document['aged']['bytes'])} {verb}"
@@ -112,24 +95,10 @@ def _aged_shown(aged: Aged, document: dict[str, Any]) -> Shown:
     yield ""
 
 
-def _rows(document: dict[str, Any]) -> list[list[str]]:
-    limit, quarantine = document["limit_bytes"], document["quarantine"]
-    rows = [["size", size(document["bytes"])], ["limit", size(limit) if limit else "none"]]
-    if not document["dry_run"]:
-        years = document["years_dropped"] + len(document.get("aged", {}).get("years", ()))
-        rows.append(["freed", f"{size(document['bytes_freed'])}, {counted(years, 'year')}"])
-    if quarantine["files"]:
-        files = f"{counted(quarantine['files'], 'file')}, {size(quarantine['bytes'])}"
-        rows.append(
-            ["would leave quarantine" if document["dry_run"] else "removed from quarantine", files]
-        )
-    return rows + freeable_rows(document)
-
-
-def freeable_rows(document: dict[str, Any]) -> list[list[str]]:
-    """Return table rows that show what can be deleted from a cache, and why the rest cannot."""
-    rows = [
-        ["can be rebuilt", size(document["derived_bytes"])],
-        ["can be fetched again", size(document["replaceable_bytes"])],
-    ]
-    return rows + [["must stay", f"{size(k['bytes'])}: {k['reason']}"] for k in document["kept"]]
+def freeable(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what can be deleted from a cache, and why the rest cannot, as names and texts."""
+    return {
+        "can be rebuilt": size(document["derived_bytes"]),
+        "can be fetched again": size(document["replaceable_bytes"]),
+        "must stay": "\n".join(f"{size(k['bytes'])}: {k['reason']}" for k in document["kept"]),
+    }

@@ -3,54 +3,52 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CacheError, QueryError
-from .arguments import add_adjustment, command, flag
+from .arguments import Actions, add_adjustment, add_series, add_span, option
 from .cached import check_folder, chosen, name_of
-from .report import Line, Report, Shown
-from .tables import TextTable, counted, moment, styled
+from .report import Report
+from .tables import counted, styled
 
 if TYPE_CHECKING:
     from ..jobs.export import ExportedFile, ExportOptions
     from ..model.series import SeriesKey
 
+_COLUMNS = "symbol timeframe lane? rows# first? last? left_out! missing#! first_gap? problem! path"
 
-def configure(actions: Any) -> None:
-    """Add this sub-command, with its options, to ``onetape cache``."""
-    export = actions.add_parser("export", help="write bars to CSV or Parquet; sends no request")
-    export.add_argument("symbol", nargs="?")
-    export.add_argument("timeframe", nargs="?")
-    export.add_argument("--out", metavar="FILE", help="output file (.gz: compressed CSV)")
-    export.add_argument(
-        "--all", metavar="DIR", help="export every series to this folder, one file each"
-    )
-    export.add_argument(
-        "--format", choices=("csv", "parquet"), help="default: from the file name, else csv"
-    )
-    export.add_argument(
+
+def configure(actions: Actions) -> None:
+    """Add this action, with its options, to ``onetape cache``."""
+    export = actions.add(_export)
+    add_series(export, optional=True)
+    option(export, "--out FILE", "output file (.gz: compressed CSV)")
+    option(export, "--all DIR", "export every series to this folder, one file each")
+    option(export, "--format", "default: from the file name, else csv", choices=("csv", "parquet"))
+    option(
+        export,
         "--for",
+        "write the files of freqtrade below its data folder, such as user_data/data",
         nargs=2,
         dest="tool",
         metavar=("freqtrade", "DIR"),
-        help="write the files of freqtrade below its data folder, such as user_data/data",
     )
-    export.add_argument("--start", help="date (whole session) or UTC time, inclusive")
-    export.add_argument("--end", help="date (whole session) or UTC time, inclusive")
-    export.add_argument(
-        "--lane",
-        metavar="KIND",
-        help="such as raw, extended or a vendor; default: the usual lane of the series",
+    add_span(export)
+    option(
+        export,
+        "--lane KIND",
+        "such as raw, extended or a vendor; default: the usual lane of the series",
     )
     prices = export.add_mutually_exclusive_group()
     add_adjustment(prices)
     export.set_defaults(adjustment=None)
-    flag(prices, "--raw", "write the prices as stored, whatever their adjustment")
-    command(export, _export)
+    option(prices, "--raw", "write the prices as stored, whatever their adjustment")
 
 
 def _export(args: argparse.Namespace) -> Report:
+    """Write bars to CSV or Parquet; sends no request."""
     if args.tool:
         return _for_freqtrade(args)
     from ..jobs.export import Exporter
@@ -70,17 +68,22 @@ def _export(args: argparse.Namespace) -> Report:
     exporter = Exporter.of(services)
     if args.all:
         pull_elsewhere(services.cache.store)
-        done = exporter.write_all(
-            services.cache.maintenance.series(), Path(args.all), _wanted_bars(args)
-        )
+        keys, folder = services.cache.maintenance.series(), Path(args.all)
+        done = exporter.write_all(keys, folder, _wanted_bars(args))
     else:
         key = _requested_series(services, args)
         done = [exporter.write(key, Path(args.out), _wanted_bars(args))]
-    document = [file.to_json() for file in done]
-    no_bars = Line(f"there are no bars in {services.cache.cache_dir}")
     notes = [f"incomplete: {name_of(f.key)}: {'; '.join(f.faults)}" for f in done if f.faults]
     ok = not (notes or any(file.problem for file in done))
-    return Report(document, _exports_shown(done) if done else [no_bars], notes, ok=ok)
+    bars = sum(file.rows for file in done if not file.problem)
+    no_bars = f"there are no bars in {services.cache.cache_dir}"
+    return _files_report(done, f", {counted(bars, 'bar')}", no_bars, notes=notes, ok=ok)
+
+
+def _files_report(done: Sequence[ExportedFile], more: str, empty: str, **others: Any) -> Report:
+    files = counted(sum(not file.problem for file in done), "file")
+    below = [styled(f"written: {files}{more}", "bold")] if done or not empty else []
+    return Report.rows(done, _COLUMNS, empty=empty, below=below, **others)
 
 
 def _for_freqtrade(args: argparse.Namespace) -> Report:
@@ -106,32 +109,10 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
     if args.symbol:
         keys = chosen(services, args.symbol, args.timeframe)
     done = write_files(Exporter.of(services), keys, Path(folder))
-    rows = [
-        [
-            name_of(file.key),
-            f"{file.rows:,}",
-            moment(file.first),
-            moment(file.last),
-            _left_out(file),
-            f"{file.missing:,} from {moment(file.first_gap)}" if file.missing else "-",
-            styled(file.problem, "red") if file.problem else file.path,
-        ]
-        for file in done
-    ]
-    names = ["series", "bars#", "first?", "last?", "left out", "missing", "file"]
-    good = [file for file in done if file.path]
-    gaps = sum(file.missing > 0 for file in good)
-    notes = [f"{counted(gaps, 'file')} with missing bars, which freqtrade fills with flat ones"]
-    return Report(
-        [file.to_json() for file in done],
-        [TextTable(names, rows), styled(f"written: {counted(len(good), 'file')}", "bold")],
-        notes=notes if gaps else (),
-        ok=bool(good) and not gaps and not any(file.is_failed for file in done),
-    )
-
-
-def _left_out(file: ExportedFile) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in file.left_out.items()) or "-"
+    gaps = sum(file.missing > 0 for file in done if file.path)
+    note = f"{counted(gaps, 'file')} with missing bars, which freqtrade fills with flat ones"
+    is_whole = any(file.path for file in done) and not any(file.is_failed for file in done)
+    return _files_report(done, "", "", notes=[note] if gaps else (), ok=is_whole and not gaps)
 
 
 def _wanted_bars(args: argparse.Namespace) -> ExportOptions:
@@ -160,21 +141,3 @@ def _requested_series(services: Any, args: argparse.Namespace) -> SeriesKey:
             hint=f"--lane accepts: {lanes}",
         )
     return lane
-
-
-def _exports_shown(done: list[ExportedFile]) -> Shown:
-    rows = [
-        [
-            name_of(file.key),
-            f"{file.rows:,}",
-            moment(file.first),
-            moment(file.last),
-            _left_out(file),
-            styled(file.problem, "red") if file.problem else file.path,
-        ]
-        for file in done
-    ]
-    yield TextTable(["series", "bars#", "first?", "last?", "left out", "file"], rows)
-    good = [file for file in done if not file.problem]
-    summary = f"written: {counted(len(good), 'file')}, {counted(sum(f.rows for f in good), 'bar')}"
-    yield styled(summary, "bold")

@@ -3,78 +3,58 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..model.instant import iso
 from ..model.timeframe import Timeframe
-from .arguments import add_processes, command, flag, positive
+from .arguments import Actions, add_processes, add_series, option, positive
 from .cached import (
     chosen,
     chosen_with_others,
     manager_of,
     meant,
-    name_of,
     named,
-    problems_json,
+    problem_rows,
     problems_shown,
 )
 from .report import Line, Report, Shown
-from .tables import TextTable, counted, moment, size, styled
+from .tables import counted, size, styled, table
 
 if TYPE_CHECKING:
     from ..cache.compact import CompactResult
-    from ..cache.legacy.migrate import OldFile, PrunedFile
-    from ..cache.other_data import OtherLog, OtherPart
+    from ..cache.legacy.migrate import PrunedFile
+    from ..cache.other_data import OtherPart
     from ..cache.recovery.check import Finding
-    from ..cache.store import SeriesView
     from ..model.series import SeriesKey
 
-    _Logs = Mapping[SeriesKey, Sequence[dict[str, Any]]]
-    _View = Callable[[SeriesKey], SeriesView]
-
-_COUNTS = ("added", "changed", "removed")
+# Keys of log entries that are shown; the logs of bars, tables and fundamentals have some of them.
+_COMMITS = "generation time what start? end? added#? changed#? removed#? bytes# kept? file? reason?"
 
 
-def configure(actions: Any) -> None:
-    """Add the command's sub-commands to its parser."""
-    verify = actions.add_parser("verify", help="read every file and show damage; change nothing")
-    repair = actions.add_parser(
-        "repair", help="repair what verify finds, keeping every readable bar"
-    )
-    compact = actions.add_parser("compact", help="join small appended parts to make files smaller")
-    migrate = actions.add_parser("migrate", help="convert files written by older tools now")
-    log = actions.add_parser(
-        "log", help="what was written, deleted and quarantined, and by which call"
-    )
+def configure(actions: Actions) -> None:
+    """Add these actions to ``onetape cache``."""
+    verify, repair = actions.add(_verify), actions.add(_repair)
+    compact, migrate = actions.add(_compact), actions.add(_migrate)
     for action in (verify, repair, compact, migrate):
-        action.add_argument("symbol", nargs="?", help="default: all timeframes")
-        action.add_argument("timeframe", nargs="?")
+        add_series(action, optional=True)
+    for action in (repair, compact, migrate):
+        option(action, "--dry-run", "show what would be done")
     repair.set_defaults(processes=None)
     for action in (verify, compact):
         add_processes(action)
-    for action in (repair, compact, migrate):
-        flag(action, "--dry-run", "show what would be done")
-    flag(migrate, "--prune", "then delete the originals whose bars are all stored")
-    log.add_argument("symbol")
-    log.add_argument("timeframe", nargs="?", help="default: all series, and fundamentals")
-    log.add_argument(
-        "--limit", type=positive, metavar="N", help="show the last N entries of each series"
-    )
-    for action, work in (
-        (verify, _verify),
-        (repair, _repair),
-        (compact, _compact),
-        (migrate, _migrate),
-        (log, _log),
-    ):
-        command(action, work)
+    option(migrate, "--prune", "then delete the originals whose bars are all stored")
+    log = actions.add(_log)
+    option(log, "symbol")
+    option(log, "timeframe?", "default: all series, and fundamentals")
+    option(log, "--limit N", "show the last N entries of each series", type=positive)
 
 
 # --- verify and repair -----------------------------------------------------------------------
 
 
 def _verify(args: argparse.Namespace) -> Report:
+    """Read every file and show damage; change nothing."""
     from ..jobs.upkeep import run_upkeep
     from ..jobs.workers import worker_processes
 
@@ -83,64 +63,61 @@ def _verify(args: argparse.Namespace) -> Report:
     with worker_processes(args.processes) as executor:
         findings, problems = run_upkeep(manager._services, "check", keys, executor)
     findings += [finding for part in others for finding in part.check()]
-    is_sound = not findings and not problems
-    document: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
-    document |= {"findings": [f.to_json() for f in findings], "problems": problems_json(problems)}
-    verdict = f"{_read(keys, others)}: {_verdict(findings, problems)}"
     repairable = sum(finding.cure != "none" for finding in findings)
-    is_all = repairable == len(findings) + len(problems)
-    which = "it" if is_all else f"{repairable:,} of them"
-    verdict += f"; `onetape cache repair` repairs {which}" if repairable else ""
-    lines = [
-        *_findings_shown(findings, "→"),
-        *problems_shown(problems),
-        Line(verdict, "bold green" if is_sound else "bold red"),
-    ]
-    return Report(document, lines, ok=is_sound, is_check=True)
+    which = "it" if repairable == len(findings) + len(problems) else f"{repairable:,} of them"
+    return _soundness(
+        (keys, others),
+        {"findings": findings},
+        (findings, problems),
+        _findings_shown(findings, "→"),
+        more=f"; `onetape cache repair` repairs {which}" if repairable else "",
+    )
 
 
 def _repair(args: argparse.Namespace) -> Report:
+    """Repair what verify finds, keeping every readable bar."""
     if args.dry_run:
         return _verify(args)
     manager = manager_of(args)
     keys, others = chosen_with_others(manager, args.symbol, args.timeframe)
     done = manager.cache.maintenance.repair(keys)
     of_others = [part.repair() for part in others]
-    findings = [*done.found, *(finding for part, _ in of_others for finding in part)]
-    unrepaired = [*done.left, *(finding for _, part in of_others for finding in part)]
-    repaired = [f for f in findings if f not in unrepaired]
-    is_sound = not unrepaired and not done.problems
-    document = {
-        **_counts(keys, others),
-        "sound": is_sound,
-        "found": [f.to_json() for f in findings],
-        "left": [f.to_json() for f in unrepaired],
-        "problems": problems_json(done.problems),
-    }
-    read = f"{_read(keys, others)}, {counted(len(repaired), 'finding')} repaired"
-    verdict = f"{read}: {_verdict(unrepaired, done.problems)}"
-    lines = [
-        *_findings_shown(repaired, "✓"),
-        *_findings_shown(unrepaired, "✗"),
-        *problems_shown(done.problems),
-        Line(verdict, "bold green" if is_sound else "bold red"),
-    ]
-    return Report(document, lines, ok=is_sound, is_check=True)
+    found = [*done.found, *(finding for part, _ in of_others for finding in part)]
+    left = [*done.left, *(finding for _, part in of_others for finding in part)]
+    repaired = [f for f in found if f not in left]
+    return _soundness(
+        (keys, others),
+        {"found": found, "left": left},
+        (left, done.problems),
+        [*_findings_shown(repaired, "✓"), *_findings_shown(left, "✗")],
+        read=f", {counted(len(repaired), 'finding')} repaired",
+    )
 
 
-def _counts(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> dict[str, int]:
+def _soundness(
+    parts: tuple[Sequence[SeriesKey], Sequence[OtherPart]],
+    findings: dict[str, Any],
+    remaining: tuple[Sequence[Finding], Sequence[tuple[SeriesKey, str]]],
+    shown: Shown,
+    *,
+    read: str = "",
+    more: str = "",
+) -> Report:
+    """Return a report on the parts that were read: the findings, and the verdict on what remains."""
+    (keys, others), (left, problems) = parts, remaining
     tables = sum(part.is_table for part in others)
-    return {"series": len(keys), "tables": tables, "fundamentals": len(others) - tables}
-
-
-def _read(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> str:
-    """Return a text with the number of series, tables and fundamentals that were read."""
-    counts = _counts(keys, others)
-    text = [counted(counts["series"], "series")]
-    text += [counted(counts["tables"], "table")] if counts["tables"] else []
+    counts = {"series": len(keys), "tables": tables, "fundamentals": len(others) - tables}
+    texts = [counted(counts["series"], "series")]
+    texts += [counted(tables, "table")] if tables else []
     of = counted(counts["fundamentals"], "symbol")
-    text += [f"fundamentals for {of}"] if counts["fundamentals"] else []
-    return f"{', '.join(text)} read"
+    texts += [f"fundamentals for {of}"] if counts["fundamentals"] else []
+    faults = [counted(len(left), "finding")] if left else []
+    faults += [f"{len(problems):,} could not be read"] if problems else []
+    verdict = f"{', '.join(texts)} read{read}: {', '.join(faults) or 'no damage found'}{more}"
+    line = Line(verdict, "bold red" if faults else "bold green")
+    document = counts | {"sound": not faults} | findings | {"problems": problem_rows(problems)}
+    lines = [*shown, *problems_shown(problems), line]
+    return Report(document, lines, ok=not faults, is_check=True)
 
 
 def _findings_shown(findings: Sequence[Finding], mark: str) -> Shown:
@@ -149,59 +126,53 @@ def _findings_shown(findings: Sequence[Finding], mark: str) -> Shown:
         yield Line(f"  {mark} {finding.remedy}", "dim")
 
 
-def _verdict(findings: Sequence[Finding], problems: Sequence[Any]) -> str:
-    text = [counted(len(findings), "finding")] if findings else []
-    text += [f"{len(problems):,} could not be read"] if problems else []
-    return ", ".join(text) or "no damage found"
-
-
 # --- compact ---------------------------------------------------------------------------------
 
 
 def _compact(args: argparse.Namespace) -> Report:
+    """Join small appended parts to make files smaller."""
     from ..jobs.upkeep import run_upkeep
     from ..jobs.workers import worker_processes
 
     manager = manager_of(args)
     upkeep, keys = manager.cache.maintenance, chosen(manager, args.symbol, args.timeframe)
-    services, is_trial = manager._services, args.dry_run
     with worker_processes(args.processes) as executor:
-        done, problems = run_upkeep(services, "compact", keys, executor, dry_run=is_trial)
-    orphans = 0 if args.symbol else upkeep.drop_orphans(dry_run=args.dry_run)
-    problems += [
-        (
-            series.key,
-            f"{', '.join(map(str, series.damaged))}: damaged; run `onetape cache repair` first",
+        done, problems = run_upkeep(
+            manager._services, "compact", keys, executor, dry_run=args.dry_run
         )
-        for series in done
-        if series.damaged
-    ]
-    before = sum(series.bytes[0] for series in done)
-    after = sum(series.bytes[1] for series in done)
-    stale = orphans + sum(series.stale for series in done)
+    orphans = 0 if args.symbol else upkeep.drop_orphans(dry_run=args.dry_run)
+    for series in done:
+        if series.damaged:
+            years = ", ".join(map(str, series.damaged))
+            problems.append((series.key, f"{years}: damaged; run `onetape cache repair` first"))
+    rows = [_compacted(series) for series in done]
+    before, after, stale = (
+        sum(row[name] for row in rows) for name in ("bytes_before", "bytes_after", "stale_bytes")
+    )
     text = "bars: {} would become {}; {} in stale files would be removed"
     if not args.dry_run:
         text = "bars: {} before, {} after; {} in stale files removed"
-    summary = text.format(size(before), size(after), size(stale))
-    return Report(
-        {
-            "dry_run": args.dry_run,
-            "bytes_before": before,
-            "bytes_after": after,
-            "stale_bytes": stale,
-            "series": [_compacted_json(series) for series in done],
-            "problems": problems_json(problems),
-        },
-        lambda: [
-            *_compacted_shown([series for series in done if series.years or series.stale]),
-            *problems_shown(problems),
-            styled(summary, "bold"),
-        ],
-        ok=not problems,
-    )
+    summary = text.format(size(before), size(after), size(stale + orphans))
+    changed = [row for row in rows if row["years"] or row["stale_bytes"]]
+
+    def shown() -> Shown:
+        """Yield the series that are rewritten, the problems, and the sums."""
+        if changed:
+            yield table(
+                changed,
+                "symbol timeframe lane? years? members_before#? members_after#? "
+                "bytes_before# bytes_after# stale_bytes#?",
+            )
+            yield ""
+        yield from problems_shown(problems)
+        yield styled(summary, "bold")
+
+    sums = {"bytes_before": before, "bytes_after": after, "stale_bytes": stale + orphans}
+    document = {"dry_run": args.dry_run, **sums, "series": rows}
+    return Report(document | {"problems": problem_rows(problems)}, shown, ok=not problems)
 
 
-def _compacted_json(series: CompactResult) -> dict[str, Any]:
+def _compacted(series: CompactResult) -> dict[str, Any]:
     return {
         **named(series.key),
         "years": list(series.years),
@@ -213,28 +184,11 @@ def _compacted_json(series: CompactResult) -> dict[str, Any]:
     }
 
 
-def _compacted_shown(done: Sequence[CompactResult]) -> Shown:
-    if not done:
-        return
-    rows = [
-        [
-            name_of(series.key),
-            ", ".join(map(str, series.years)) or "-",
-            f"{series.members[0]:,} → {series.members[1]:,}",
-            size(series.bytes[0]),
-            size(series.bytes[1]),
-            size(series.stale),
-        ]
-        for series in done
-    ]
-    yield TextTable(["series", "years?", "members?", "before#", "after#", "stale#?"], rows)
-    yield ""
-
-
 # --- migrate ---------------------------------------------------------------------------------
 
 
 def _migrate(args: argparse.Namespace) -> Report:
+    """Convert files written by older tools now."""
     manager = manager_of(args)
     upkeep, keys = manager.cache.maintenance, chosen(manager, args.symbol, args.timeframe)
     files, problems = upkeep.migrate(keys, dry_run=args.dry_run)
@@ -244,41 +198,26 @@ def _migrate(args: argparse.Namespace) -> Report:
         keys = list(converted) if args.symbol else chosen(manager, None)
         pruned, pruned_errors = upkeep.prune(keys, dry_run=args.dry_run)
         problems += pruned_errors
+    would = "would be" if args.dry_run else "were"
+
+    def shown() -> Shown:
+        """Yield the converted files, the deleted originals, and the problems."""
+        if not files:
+            yield styled("there are no files written by older tools", "dim")
+        else:
+            yield table(files, "symbol timeframe path? rows# taken# said problem!")
+            taken = counted(sum(file.taken for file in files), "bar")
+            text = f"{counted(len(files), 'file')}: {taken} {would} converted; the originals"
+            yield Line(f"{text} {'would be' if args.dry_run else 'are'} in _legacy", "bold")
+        yield from _pruned_shown(pruned, dry_run=args.dry_run)
+        yield from problems_shown(problems)
+
+    document = {"dry_run": args.dry_run, "files": files, "pruned": pruned}
     return Report(
-        {
-            "dry_run": args.dry_run,
-            "files": [f.to_json() for f in files],
-            "pruned": [p.to_json() for p in pruned],
-            "problems": problems_json(problems),
-        },
-        lambda: [
-            *_migrated_shown(files, dry_run=args.dry_run),
-            *_pruned_shown(pruned, dry_run=args.dry_run),
-            *problems_shown(problems),
-        ],
+        document | {"problems": problem_rows(problems)},
+        shown,
         ok=not (problems or any(f.problem for f in files) or any(p.problem for p in pruned)),
     )
-
-
-def _migrated_shown(files: Sequence[OldFile], *, dry_run: bool) -> Shown:
-    if not files:
-        yield styled("there are no files written by older tools", "dim")
-        return
-    rows = [
-        [
-            name_of(f.key),
-            f.path,
-            f"{f.rows:,}",
-            f"{f.taken:,}",
-            styled(f.problem or f.said, "yellow" if f.problem else ""),
-        ]
-        for f in files
-    ]
-    yield TextTable(["series", "file?", "bars#", "taken#", "what"], rows)
-    verb = "would be" if dry_run else "were"
-    text = f"{counted(len(files), 'file')}: {counted(sum(f.taken for f in files), 'bar')} {verb} "
-    text += "converted; the originals " + ("would be" if dry_run else "are") + " in _legacy"
-    yield Line(text, "bold")
 
 
 def _pruned_shown(pruned: Sequence[PrunedFile], *, dry_run: bool) -> Shown:
@@ -297,6 +236,7 @@ def _pruned_shown(pruned: Sequence[PrunedFile], *, dry_run: bool) -> Shown:
 
 
 def _log(args: argparse.Namespace) -> Report:
+    """List what was written, deleted and quarantined, and by which call."""
     manager = manager_of(args)
     symbol = meant(manager, args.symbol)
     frame = Timeframe.parse(args.timeframe) if args.timeframe else None
@@ -304,111 +244,47 @@ def _log(args: argparse.Namespace) -> Report:
     keys, others = upkeep.logged(symbol, frame), upkeep.other_logs(symbol, frame)
     if not keys and not others:
         keys = chosen(manager, args.symbol, frame.label if frame else None)
-    logs = {key: upkeep.log(key) for key in keys}
-    last = slice(-args.limit if args.limit else None, None)
-    view = manager.cache.store.view
-    return Report(
-        lambda: _logs_json(logs, view, others, last), _logs_shown(logs, view, others, last)
-    )
-
-
-def _logs_json(
-    logs: _Logs, view: _View, others: Sequence[OtherLog], last: slice
-) -> list[dict[str, Any]]:
     from ..cache.layout import BARS
 
-    series = [
-        {
-            **named(key),
-            "data_type": BARS,
-            **view(key).lifetime.dates(),
-            "commits": [_entry_json(entry) for entry in log[last]],
-        }
-        for key, log in logs.items()
+    last = slice(-args.limit if args.limit else None, None)
+    lifetimes = {key: manager.cache.store.view(key).lifetime for key in keys}
+    document = [
+        named(key) | {"data_type": BARS} | lifetimes[key].dates() | _commits(upkeep.log(key), last)
+        for key in keys
     ]
-    return series + [
-        {
-            "symbol": log.symbol,
-            "timeframe": log.timeframe,
-            "lane": "",
-            "data_type": log.data_type,
-            "commits": [_entry_json(entry) for entry in log.entries[last]],
-        }
+    document += [
+        {"symbol": log.symbol, "timeframe": log.timeframe, "lane": "", "data_type": log.data_type}
+        | _commits(log.entries, last)
         for log in others
     ]
+    ends = [lifetimes[key].ends(key.timeframe) for key in keys]
+
+    def shown() -> Shown:
+        """Yield a table for each log."""
+        for log, dates in zip(document, [*ends, *([] for _ in others)], strict=True):
+            lane = "@".join(filter(None, (log["timeframe"], log["lane"])))
+            kind = "" if log["data_type"] == BARS else log["data_type"]
+            name = " ".join(filter(None, (log["symbol"], lane, kind)))
+            facts = ", ".join([counted(log["count"], "entry" if kind else "commit"), *dates])
+            columns = _COMMITS if log["data_type"] == BARS else _COMMITS.partition(" ")[2]
+            yield table(log["commits"], columns, f"{name} · {facts}")
+            yield ""
+
+    return Report(document, shown)
 
 
-def _logs_shown(logs: _Logs, view: _View, others: Sequence[OtherLog], last: slice) -> Shown:
-    for key, log in logs.items():
-        ends = view(key).lifetime.ends(key.timeframe)
-        yield _log_table(key, log[last], ", ".join([counted(len(log), "commit"), *ends]))
-        yield ""
-    for other_log in others:
-        yield _other_log_table(other_log, other_log.entries[last])
-        yield ""
+def _commits(entries: Sequence[dict[str, Any]], last: slice) -> dict[str, Any]:
+    """Return the number of a log's entries, and the last ones in their printed form."""
+    return {"count": len(entries), "commits": [_commit(entry) for entry in entries[last]]}
 
 
-def _other_log_table(log: OtherLog, entries: Sequence[dict[str, Any]]) -> TextTable:
-    title = " ".join(filter(None, (log.symbol, log.timeframe, log.data_type)))
-    title += f" · {counted(len(log.entries), 'entry')}"
-    if log.is_table:
-        names = ["when", "what", "from?", "up to?", "added#", "changed#", "removed#", "size#?"]
-        rows = [
-            [
-                moment(e["time"]),
-                _author(e),
-                *(map(moment, e["span"] or ("", ""))),
-                *("?" if e[name] is None else f"{e[name]:,}" for name in _COUNTS),
-                size(e["size"]),
-                e["reason"] or "",
-            ]
-            for e in map(_entry_json, entries)
-        ]
-    else:
-        names = ["when", "what", "file", "size#?"]
-        rows = [
-            [
-                moment(e["time"]),
-                _author(e),
-                e["file"] or "-",
-                "?" if e["size"] is None else size(e["size"]),
-                e["reason"] or "",
-            ]
-            for e in entries
-        ]
-    return TextTable([*names, "why?"], rows, title)
-
-
-def _author(entry: dict[str, Any], unnamed: str = "written") -> str:
-    """Return the author of a log entry: a vendor, a recovery, or the call that deleted bars.
-
-    The result is ``unnamed`` if the entry does not say.
-    """
-    if entry["deleted"]:
-        return f"deleted by {entry['deleted']}"
-    if entry.get("quarantined"):
-        return "quarantined"
-    return entry.get("vendor") or ("recovery" if entry.get("recovered") else unnamed)
-
-
-def _entry_json(entry: dict[str, Any]) -> dict[str, Any]:
-    if not entry.get("span"):
-        return entry
-    return {**entry, "span": [iso(ms) for ms in entry["span"]]}
-
-
-def _log_table(key: SeriesKey, log: Sequence[dict[str, Any]], summary: str) -> TextTable:
-    rows = [
-        [
-            str(e["generation"]),
-            moment(e["time"]),
-            _author(e, "-"),
-            *(map(moment, e["span"] or ("", ""))),
-            *(f"{e[name]:,}" for name in _COUNTS),
-            size(e["size"]),
-            "yes" if e["kept"] else "no",
-        ]
-        for e in map(_entry_json, log)
-    ]
-    names = ["version#", "when", "vendor", "from?", "up to?", "added#", "changed#", "removed#"]
-    return TextTable([*names, "size#?", "kept?"], rows, f"{name_of(key)} · {summary}")
+def _commit(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a log entry with ISO times, and with its author: a vendor, a recovery, or a deletion."""
+    what = entry.get("vendor") or ("recovery" if entry.get("recovered") else "written")
+    what = "quarantined" if entry.get("quarantined") else what
+    what = f"deleted by {entry['deleted']}" if entry["deleted"] else what
+    start, end = map(iso, entry["span"]) if entry.get("span") else (None, None)
+    size_bytes = {"bytes": entry["size"]}
+    return {k: v for k, v in entry.items() if k not in ("span", "size")} | size_bytes | {
+        "what": what, "start": start, "end": end,
+    }  # fmt: skip

@@ -220,8 +220,8 @@ def _time_text(at_ms: int) -> str | None:
     return iso(at_ms // 1000 * 1000) if at_ms else None
 
 
-def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, str]]:
-    """Return the series that could not be processed, with the reasons, as JSON-serializable dictionaries."""
+def problem_rows(problems: Iterable[tuple[SeriesKey, str]]) -> list[dict[str, str]]:
+    """Return the series that could not be processed, each with the reason, as records."""
     return [named(key) | {"problem": faults} for key, faults in problems]
 
 

@@ -1,4 +1,4 @@
-"""``onetape db``: creates, upgrades, checks or backs up the tables of the optional database."""
+"""``onetape db``: the tables of the optional database, its symbols and its universes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_output
+from . import symbols, universe
+from .arguments import Actions, option
 from .report import Line, Report
 from .tables import styled
 
@@ -26,25 +27,14 @@ _WORDS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's sub-commands to its parser."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    init = actions.add_parser(
-        "init", help="create the tables, even in a database that has other tables"
-    )
-    upgrade = actions.add_parser(
-        "upgrade", help="upgrade older tables to this version; a database file is backed up first"
-    )
-    check = actions.add_parser(
-        "check", help="compare the tables with this version, and look for damage"
-    )
-    backup = actions.add_parser("backup", help="copy the database file in its current state")
-    backup.add_argument(
-        "file", nargs="?", metavar="FILE", help="a new file; default: next to the database"
-    )
-    for action, work in ((init, _init), (upgrade, _upgrade), (check, _check), (backup, _backup)):
-        add_output(action)
-        action.epilog = _EPILOG
-        action.set_defaults(run=work)
+    """Add the command's actions to its parser."""
+    actions = Actions(parser)
+    for work in (_init, _upgrade, _check):
+        actions.add(work, _EPILOG, has_cache=False)
+    backup = actions.add(_backup, _EPILOG, has_cache=False)
+    option(backup, "file? FILE", "a new file; default: next to the database")
+    symbols.configure(actions.nest("symbols", "symbol metadata and dated renames"))
+    universe.configure(actions.nest("universe", "named lists of symbols with dated members"))
 
 
 def _database() -> Database:
@@ -60,11 +50,13 @@ def _database() -> Database:
 
 
 def _init(args: argparse.Namespace) -> Report:
+    """Create the tables, even in a database that has other tables."""
     database = _database()
     return _change_report(database, database.schema.init(), "the tables were created")
 
 
 def _upgrade(args: argparse.Namespace) -> Report:
+    """Upgrade older tables to this version; a database file is backed up first."""
     database = _database()
     return _change_report(database, database.schema.upgrade(), "the tables were upgraded")
 
@@ -79,6 +71,7 @@ def _change_report(database: Database, has_changed: bool, text: str) -> Report:
 
 
 def _check(args: argparse.Namespace) -> Report:
+    """Compare the tables with this version, and look for damage."""
     database = _database()
     state = database.schema.state()
     error = database.schema.refusal(state)
@@ -98,6 +91,7 @@ def _check(args: argparse.Namespace) -> Report:
 
 
 def _backup(args: argparse.Namespace) -> Report:
+    """Copy the database file in its current state."""
     database = _database()
     path = database.schema.backup(None if args.file is None else Path(args.file).expanduser())
     return Report(_database_json(database) | {"written": str(path)}, [Line(f"written: {path}")])

@@ -17,10 +17,10 @@ from ..jobs.documentation import (
     search_pages,
     text_of,
 )
-from .arguments import add_output
+from .arguments import add_output, option
 from .output import console
 from .report import Line, Report, Shown
-from .tables import TextTable, styled
+from .tables import styled, table
 
 # Longer lines are hard to read, no matter how wide the terminal is.
 _WIDEST = 100
@@ -33,18 +33,15 @@ _VENDORS = "One vendor"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument(
-        "page",
-        nargs="*",
-        metavar="PAGE",
-        help=(
+    option(
+        parser,
+        "page* PAGE",
+        (
             "a page such as bars, readme or llms, or words to search for, such as rate limit; default: list "
             "the pages"
         ),
     )
-    parser.add_argument(
-        "--example", metavar="DIR", help="write the program that PAGE describes into a new folder"
-    )
+    option(parser, "--example DIR", "write the program that PAGE describes into a new folder")
     add_output(parser)
     parser.epilog = "When piped, a page is printed as Markdown."
     parser.set_defaults(run=run)
@@ -80,24 +77,27 @@ def _page_json(page: Page) -> dict[str, Any]:
 
 
 def _list(pages: Sequence[Page]) -> Shown:
-    by_group: dict[str, list[Page]] = {}
-    for page in pages:
-        by_group.setdefault(page.group, []).append(page)
-    vendors = by_group.pop(_VENDORS, [])
-    del by_group[""]  # the list of pages itself
-    for group, listed in by_group.items():
-        rows = [[page.name, page.line.translate(_MARKS)] for page in listed]
-        yield TextTable([group.lower(), ""], rows)
+    groups = dict.fromkeys(page.group for page in pages if page.group not in ("", _VENDORS))
+    for group in groups:  # the list of pages itself has none
+        rows = [page for page in pages if page.group == group]
+        yield table(
+            [_page_json(p) | {"line": p.line.translate(_MARKS)} for p in rows], "page line", group
+        )
         yield ""
-    yield styled(f"one vendor: {', '.join(page.name for page in vendors)}", "dim")
+    vendors = ", ".join(page.name for page in pages if page.group == _VENDORS)
+    yield styled(f"one vendor: {vendors}", "dim")
 
 
 def _search_results(hits: Sequence[PageHit]) -> Shown:
     rows = [
-        [hit.page.name, hit.section.translate(_MARKS), _cut(hit.line or hit.page.line)]
-        for hit in hits[:_MOST_FOUND]
+        {
+            "page": h.page.name,
+            "section": h.section.translate(_MARKS),
+            "text": _cut(h.line or h.page.line),
+        }
+        for h in hits[:_MOST_FOUND]
     ]
-    yield TextTable(["page", "section", ""], rows)
+    yield table(rows, "page section text")
     if len(hits) > _MOST_FOUND:
         yield styled(f"and {len(hits) - _MOST_FOUND} more pages", "dim")
     yield styled(f"`onetape docs {hits[0].page.name}` shows the first", "dim")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.instant import iso
-from .arguments import command, seconds
+from .arguments import command, option, seconds
 from .report import OK, Report, Shown
 from .tables import counted, findings, moment, styled
 
@@ -27,14 +27,10 @@ _MARKS = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument("--no-network", action="store_true", help="do not contact the vendors")
-    parser.add_argument(
-        "--full", action="store_true", help="read every data file, however long it takes"
-    )
-    parser.add_argument("--watch", action="store_true", help="repeat until Ctrl-C")
-    parser.add_argument(
-        "--every", type=seconds, metavar="SECONDS", help="interval of --watch (default: 5)"
-    )
+    option(parser, "--no-network", "do not contact the vendors")
+    option(parser, "--full", "read every data file, however long it takes")
+    option(parser, "--watch", "repeat until Ctrl-C")
+    option(parser, "--every SECONDS", "interval of --watch (default: 5)", type=seconds)
     command(parser, run)
 
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from ..errors import ConfigError, DataError, QueryError, shortened
 from ..observability.logs import LOGGERS, WritingHandler, attach, wanted
 from ..runtime.resources import rare_collections
-from .arguments import refuse_swapped
 from .output import complain, complain_about, note, quiet, speak_plainly
 from .report import FAILED, OK, USAGE, Report, present
 
@@ -24,7 +23,6 @@ def guarded(args: argparse.Namespace) -> int:
     is_quiet, is_verbose = getattr(args, "quiet", False), getattr(args, "verbose", False)
     try:
         _refuse_empty(args)
-        refuse_swapped(args)
         if is_quiet and is_verbose:
             raise QueryError("-q and -v cannot be used together", hint="omit one of them")
         logging_ = _logging(getattr(args, "log", None), verbose=is_verbose)

@@ -6,7 +6,6 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from ..model.query import EXTRA_COLUMNS
 from ..model.reasons import sentence
 from ..model.texts import by_reason, telling
 from .answers import Provenance, attempts_shown, bars_shown, gaps_shown, headline, records
-from .arguments import add_question, add_timeout, command, listed, positive, question
+from .arguments import QUESTION, add_rows, command, given, listed, option, usual
 from .cached import manager_of
 from .output import asking, is_quiet
 from .report import Line, Report, Shown
@@ -35,36 +34,24 @@ _WRONG = ("question", "no_vendor")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    add_question(parser)
-    add_timeout(parser)
-    parser.add_argument("--strict", action="store_true", help="fail if anything is missing")
-    parser.add_argument(
-        "--version",
-        type=positive,
-        metavar="N",
-        help="the series as it was after this commit (see `onetape cache log`)",
-    )
-    parser.add_argument(
-        "--columns",
+    usual(parser, "question timeout version")
+    option(
+        parser,
+        "--columns A,B",
+        f"add columns to each bar: {', '.join(EXTRA_COLUMNS)}",
         type=listed,
-        metavar="A,B",
         default=(),
-        help=f"add columns to each bar: {', '.join(EXTRA_COLUMNS)}",
     )
-    parser.add_argument(
-        "--rows", type=positive, default=10, help="rows to show on the screen (default 10)"
-    )
-    parser.add_argument(
-        "--csv",
-        metavar="FILE",
-        help=(
+    add_rows(parser)
+    option(
+        parser,
+        "--csv FILE",
+        (
             "write the bars as CSV (.gz: compressed; -: to standard output, and nothing "
             "else; for several symbols, put {symbol} in the name)"
         ),
     )
-    parser.add_argument(
-        "--parquet", metavar="FILE", help="write the bars as Parquet; file names as for --csv"
-    )
+    option(parser, "--parquet FILE", "write the bars as Parquet; file names as for --csv")
     command(parser, run)
 
 
@@ -75,7 +62,7 @@ def run(args: argparse.Namespace) -> Report:
         QueryError: Output options are mutually exclusive, or the only symbol is invalid.
         StorageError: An output file would be written into the cache folder.
     """
-    _check(args)
+    _check_outputs(args)
     manager = manager_of(args, makes_folder=True)
     _check_outside(manager, args)
     if len(args.symbols) > 1:
@@ -83,18 +70,13 @@ def run(args: argparse.Namespace) -> Report:
     started = time.perf_counter()
     with asking(args) as notes:
         frame = manager.get_ohlcv(
-            args.symbols[0],
-            **question(args),
-            strict=args.strict,
-            columns=args.columns,
-            version=args.version,
-            timeout=args.timeout,
+            args.symbols[0], **given(args, f"{QUESTION} strict columns version timeout")
         )
     seconds = time.perf_counter() - started
     written = _export(frame, args)
     return Report(
         lambda: _answer_json(frame, written),
-        () if args.csv == _SCREEN else _frame_shown(frame, written, args.rows, seconds),
+        () if args.csv == _SCREEN else frame_shown(frame, written, args.rows, seconds),
         notes,
         ok=frame.attrs["onetape"]["complete"],
         is_check=True,
@@ -106,20 +88,24 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
     with asking(args, progress=True) as notes:
         frames = manager.get_ohlcv_batch(
             args.symbols,
-            **question(args),
-            strict=args.strict,
-            columns=args.columns,
-            timeout=args.timeout,
-            progress=_ignore_progress if is_quiet() else None,
+            **given(args, f"{QUESTION} strict columns timeout"),
+            progress=(lambda _: None) if is_quiet() else None,
         )
     attrs: dict[str, Provenance] = {name: f.attrs["onetape"] for name, f in frames.items()}
     errors = {name: facts["error"] for name, facts in attrs.items() if "error" in facts}
     answers = [
         (frame, _export(frame, args)) for name, frame in frames.items() if name not in errors
     ]
+
+    def shown() -> Shown:
+        """Yield the answers, one below the other."""
+        for frame, written in answers:
+            yield from frame_shown(frame, written, args.rows, None)
+            yield ""
+
     return Report(
         lambda: {"answers": [_answer_json(*answer) for answer in answers], "errors": errors},
-        _many_shown(answers, args.rows),
+        shown,
         notes,
         [error["message"] for error in errors.values()],
         ok=all(facts["complete"] for facts in attrs.values()),
@@ -128,36 +114,33 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
     )
 
 
-def _ignore_progress(_: object) -> None:
-    """Ignore a progress report."""
-
-
 def _answer_json(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
     """Return the answer for one symbol as a JSON-serializable dictionary."""
-    provenance = frame.attrs["onetape"]
-    return {"provenance": provenance, "bars": records(frame), "written": written}
+    return {"provenance": frame.attrs["onetape"], "bars": records(frame), "written": written}
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Reject mutually exclusive outputs, before a vendor is queried.
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Reject outputs that would replace each other, before a vendor is queried.
 
     Raises:
-        QueryError: Some outputs are mutually exclusive.
+        QueryError: One file or the screen would get two outputs, or ``--version`` several symbols.
         ConfigError: The working directory no longer exists.
     """
     from ..config.settings import working_dir
 
     if len(args.symbols) > 1:
-        _check_many(args)
+        if args.version is not None:
+            raise QueryError("--version needs exactly one symbol", hint="omit the others")
+        for option, name in (("--csv", args.csv), ("--parquet", args.parquet)):
+            if name and _SYMBOL not in name:
+                raise QueryError(
+                    f"{option} {name} names one file for {len(args.symbols)} symbols",
+                    hint=f"put {_SYMBOL} in its name, such as '{_SYMBOL}.csv', or give one symbol",
+                )
     if args.parquet == _SCREEN:
-        raise QueryError(
-            "Parquet cannot be written to standard output", hint="name a file: --parquet FILE"
-        )
+        raise QueryError("Parquet cannot be written to standard output", hint="name a file")
     if args.csv == _SCREEN and args.json:
-        raise QueryError(
-            "--csv - and --json both write to standard output",
-            hint="use one of them, or name a file for the CSV",
-        )
+        raise QueryError("--csv - and --json both write to standard output", hint="omit one")
     files = [(working_dir() / name).resolve() for name in (args.csv, args.parquet) if name]
     if len(files) > len(set(files)):
         raise QueryError(
@@ -175,24 +158,6 @@ def _check_outside(manager: DataManager, args: argparse.Namespace) -> None:
         exporter = Exporter.of(manager._services)
         for name in names:
             exporter.check_outside(working_dir() / name)
-
-
-def _check_many(args: argparse.Namespace) -> None:
-    """Reject options that apply to only one symbol.
-
-    Raises:
-        QueryError: One of these options was given.
-    """
-    if args.version is not None:
-        raise QueryError(
-            "--version needs exactly one symbol", hint="give one symbol, or omit --version"
-        )
-    for option, name in (("--csv", args.csv), ("--parquet", args.parquet)):
-        if name and _SYMBOL not in name:
-            raise QueryError(
-                f"{option} {name} names one file for {len(args.symbols)} symbols",
-                hint=f"put {_SYMBOL} in its name, such as '{_SYMBOL}.csv', or give one symbol",
-            )
 
 
 def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
@@ -215,15 +180,8 @@ def _path(name: str, frame: pd.DataFrame) -> Path:
     return Path(name.replace(_SYMBOL, symbol))
 
 
-def _many_shown(answers: Iterable[tuple[pd.DataFrame, list[str]]], rows: int) -> Shown:
-    for frame, written in answers:
-        yield from _frame_shown(frame, written, rows, None)
-        yield ""
-
-
-def _frame_shown(
-    frame: pd.DataFrame, written: list[str], rows: int, seconds: float | None
-) -> Shown:
+def frame_shown(frame: pd.DataFrame, written: list[str], rows: int, seconds: float | None) -> Shown:
+    """Yield an answer: its bars, requests and gaps, and the files that were written."""
     provenance: Provenance = frame.attrs["onetape"]
     yield headline(provenance, seconds)
     yield ""

@@ -1,68 +1,90 @@
-"""``onetape fundamentals``: a company or coin, field by field, with the vendor of each."""
+"""``onetape fundamentals``: facts about a company, coin or future, each with its vendor."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AllProvidersFailedError
+from ..errors import AllProvidersFailedError, QueryError
 from ..model.instant import SECOND_MS, parse_iso
-from .arguments import add_timeout, command, listed
-from .output import busy
+from .answers import Provenance, attempts_shown, bars_table, dated, records
+from .arguments import add_span, command, given, listed, option, usual
+from .cached import manager_of
+from .output import asking, busy
 from .report import Report, Shown
-from .tables import TextTable, styled
+from .tables import counted, milliseconds, percent, styled, table, titled
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
+
+    from ..data_manager import DataManager
 
 _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
 _LONG = ("description", "website", "symbol")
 _DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60
+_ACTIONS = "actions"
+# Figures of perpetual futures.
+_FIGURES = ("funding", "open-interest", "long-short")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L, BTCUSDT")
-    parser.add_argument("--provider", type=listed, metavar="A,B", help="use only these vendors")
-    parser.add_argument(
-        "--type", default="general", dest="data_type", help="general, ratios, statements, ..."
+    option(parser, "symbol", "such as AAPL, BRK.B, VOD.L, BTCUSDT")
+    option(
+        parser,
+        "timeframe? PERIOD",
+        "for open-interest and long-short: interval such as 5m, 1h (default), 1d",
     )
-    parser.add_argument(
+    option(
+        parser,
+        "--type --what DATA_TYPE",
+        (
+            "general, ratios, statements, ...; actions: splits and dividends; of a perpetual "
+            f"future: {', '.join(_FIGURES)}"
+        ),
+        default="general",
+        dest="data_type",
+    )
+    option(parser, "--provider A,B", "use only these vendors", type=listed)
+    option(
+        parser,
         "--strategy",
+        "how values of several vendors are combined (default: priority_based)",
         default="priority_based",
         choices=("priority_based", "quality_based", "consensus"),
-        help="how values of several vendors are combined (default: priority_based)",
     )
-    parser.add_argument("--as-of", metavar="DATE", help="only data that was public by this date")
-    parser.add_argument("--refresh", action="store_true", help="refetch even if fresh")
-    add_timeout(
+    option(parser, "--as-of DATE", "only data that was public by this date")
+    add_span(parser, "for actions the earliest, for figures 29 days ago")
+    option(parser, "--refresh", "refetch even if fresh")
+    usual(parser, "timeout rows")
+    command(
         parser,
+        run,
         (
-            "stop waiting for vendors after this time; default: time_budget_seconds in the "
-            "fundamentals file (20)"
+            "Amounts of dividends are per share in terms of today's shares; `paid` is per share in "
+            "terms of the shares on the ex-date."
         ),
     )
-    command(parser, run)
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the record; the exit code is 1 if no vendor has any data.
+    """Return the facts; the exit code is 1 if no vendor has any, or some could not be fetched.
 
     Raises:
         QueryError, ConfigError: The query or the configuration is invalid.
     """
+    is_frame = args.data_type == _ACTIONS or args.data_type in _FIGURES
+    _refuse(args, ("provider", "as_of") if is_frame else ("start", "end", "timeframe"))
+    if args.data_type == _ACTIONS:
+        return _actions(args)
+    if is_frame:
+        return _figures(args)
     from ..fundamentals.request import Wish
     from ..wiring import build
 
-    wish = Wish(
-        args.provider,
-        args.refresh,
-        args.strategy,
-        args.data_type,
-        as_of=args.as_of,
-        timeout=args.timeout,
-    )
+    wish = Wish(args.provider, args.refresh, **given(args, "strategy data_type as_of timeout"))
     services = build(args.cache_dir, args.config)
     try:
         with busy(args, "fetching fundamentals"):
@@ -72,16 +94,26 @@ def run(args: argparse.Namespace) -> Report:
     return Report(record, _record_shown(record))
 
 
+def _refuse(args: argparse.Namespace, names: tuple[str, ...]) -> None:
+    for name in names:
+        if getattr(args, name) is not None:
+            option = name if name == "timeframe" else f"--{name.replace('_', '-')}"
+            raise QueryError(f"{option} does not apply to --type {args.data_type}")
+
+
+# --- the fields of a record --------------------------------------------------------------------
+
+
 def _record_shown(record: Mapping[str, Any]) -> Shown:
     metadata = record["_metadata"]
     yield styled(f"{record['symbol']}  {record.get('company_name', '')}", "bold")
     rows = [
-        _row(name, record[name], facts, metadata)
+        _field(name, record[name], facts, metadata["combination_timestamp"])
         for name, facts in metadata["fields"].items()
         if name not in _LONG
     ]
     if rows:
-        yield TextTable(["field", "value#", "unit", "source", "period?", "age#?"], rows)
+        yield table(rows, "field value# unit source period? age#?")
     for title, lines in _sections_below_table(metadata):
         yield ""
         yield styled(title, "bold")
@@ -89,13 +121,17 @@ def _record_shown(record: Mapping[str, Any]) -> Shown:
             yield f"  {line}"
 
 
-def _row(name: str, value: Any, facts: Mapping[str, str], metadata: Mapping[str, Any]) -> list[Any]:
+def _field(name: str, value: Any, facts: Mapping[str, str], now: str) -> dict[str, Any]:
+    is_percent = facts.get("unit") == "fraction" and not isinstance(value, str)
     unit = facts.get("currency") or facts.get("unit", "").replace("text", "")
-    period = f"{facts.get('period', '')} {facts.get('period_end', '')}".strip()
-    age = _age(facts["fetched_at"], metadata["combination_timestamp"])
-    is_percent = facts.get("unit") == "fraction"
-    text = f"{value:.2%}" if is_percent and not isinstance(value, str) else number(value)
-    return [name, text, "" if is_percent else unit, facts["source"], period, age]
+    return {
+        "field": name,
+        "value": f"{value:.2%}" if is_percent else number(value),
+        "unit": "" if is_percent else unit,
+        "source": facts["source"],
+        "period": f"{facts.get('period', '')} {facts.get('period_end', '')}".strip(),
+        "age": _age(facts["fetched_at"], now),
+    }
 
 
 def _sections_below_table(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -106,7 +142,6 @@ def _sections_below_table(metadata: Mapping[str, Any]) -> Iterator[tuple[str, li
         + f" ({c['why']})"
         for c in metadata["conflicts"]
     ]
-    stale = [v for v, facts in metadata["providers"].items() if facts["is_stale"]]
     withheld: dict[str, list[str]] = {}
     for fields in metadata.get("withheld", {}).values():
         for field, reason in fields.items():
@@ -118,7 +153,9 @@ def _sections_below_table(metadata: Mapping[str, Any]) -> Iterator[tuple[str, li
             f"{reason}: {', '.join(fields)}" for reason, fields in withheld.items()
         ],
         "no answer": [f"{v}: {reason}" for v, reason in metadata["providers_failed"].items()],
-        "stale copies used instead": stale,
+        "stale copies used instead": [
+            v for v, facts in metadata["providers"].items() if facts["is_stale"]
+        ],
         "lacking": metadata["missing"],
     }
     yield from ((title, lines) for title, lines in parts.items() if lines)
@@ -142,3 +179,72 @@ def _age(fetched_at: str, now: str) -> str:
         if seconds >= length:
             return f"{seconds // length}{letter}"
     return "now"
+
+
+# --- splits, dividends, and figures of futures -------------------------------------------------
+
+
+def _actions(args: argparse.Namespace) -> Report:
+    """Fetch splits and dividends; the exit code is 1 if no vendor answered for some ex-dates."""
+    manager = manager_of(args, makes_folder=True)
+    with asking(args) as notes:
+        frame = manager.get_actions(args.symbol, args.start, args.end, timeout=args.timeout)
+    provenance, rows = frame.attrs["onetape"], records(dated(frame))
+    asset_class = manager.provider_selector.instrument(args.symbol).asset_class
+    title = f"{provenance['symbol']} · {counted(len(rows), 'action')}"
+
+    def shown() -> Shown:
+        """Yield the actions, those that are not applied, and the requests."""
+        yield table(
+            rows, "ex_date type ratio# amount# paid#? currency? pay_date? source? dispute?", title
+        )
+        for action in provenance["left_out"]:
+            text = f"not applied: {action['type']} on {action['ex_date']}"
+            yield styled(f"{text} ({action['source']}; {action['dispute']})", "yellow")
+        if asset_class == "stock":
+            yield from attempts_shown(provenance)
+        else:
+            text = f"{provenance['symbol']} is {asset_class}: only stocks have splits and dividends"
+            yield styled(text, "dim")
+
+    document = {"provenance": provenance, "rows": rows}
+    return Report(document, shown, notes, ok=provenance["complete"])
+
+
+def _figures(args: argparse.Namespace) -> Report:
+    """Fetch the figures of a future; the exit code is 1 if anything is missing."""
+    manager, started = manager_of(args, makes_folder=True), time.perf_counter()
+    with asking(args) as notes:
+        frame = _fetch_figures(manager, args)
+    provenance, seconds = frame.attrs["onetape"], time.perf_counter() - started
+    return Report(
+        lambda: {"provenance": provenance, "rows": records(frame)},
+        _figures_shown(frame, provenance, args.rows, seconds),
+        notes,
+        ok=provenance["complete"],
+    )
+
+
+def _fetch_figures(manager: DataManager, args: argparse.Namespace) -> pd.DataFrame:
+    options = {"timeout": args.timeout}
+    bounds = args.start, args.end, args.refresh
+    if args.data_type == "funding":
+        return manager.get_funding_rate(args.symbol, *bounds, **options)
+    is_interest = args.data_type == "open-interest"
+    get: Callable[..., pd.DataFrame] = (
+        manager.get_open_interest if is_interest else manager.get_long_short_ratio
+    )
+    return get(args.symbol, args.timeframe or "1h", *bounds, **options)
+
+
+def _figures_shown(frame: pd.DataFrame, provenance: Provenance, rows: int, seconds: float) -> Shown:
+    name = f"{provenance['symbol']} {provenance['measure'].replace('_', ' ')}"
+    facts = [counted(provenance["rows"], "row"), f"{percent(provenance['from_cache'])} from cache"]
+    yield titled(name, " · ".join([*facts, milliseconds(seconds)]))
+    yield ""
+    if len(frame):
+        yield bars_table(frame, rows)
+        yield ""
+    else:
+        yield styled("no rows in this range", "dim")
+    yield from attempts_shown(provenance)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..model.texts import duration
-from .arguments import command
+from .arguments import command, option
 from .cached import manager_of
 from .report import Line, Report
-from .tables import TextTable, counted
+from .tables import counted, table
 
 if TYPE_CHECKING:
     from ..hosts.folder import SharedFolder
@@ -32,11 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     detach = actions.add_parser("detach", help="make this folder a cache of one machine again")
     verify = actions.add_parser("verify", help="list the series that differ from the store")
-    verify.add_argument(
-        "--deep",
-        action="store_true",
-        help="compare the digest of every file, here and on the server",
-    )
+    option(verify, "--deep", "compare the digest of every file, here and on the server")
     for action, work in (
         (status, _status),
         (attach, _attach),
@@ -85,23 +81,17 @@ def _vendors(state: HostState) -> list[Any]:
     """Return a table of vendors: the limits that all hosts together have used, or the pause."""
     rows = []
     for vendor in state.vendors:
-        counts = [f"{n:g} in {duration(float(w.rstrip('s')))}" for w, n in vendor.used.items()]
-        paused = (
-            f"{vendor.endpoint} paused for {duration(vendor.paused_s)}: {vendor.reason}".strip()
-        )
-        rows.append((vendor.vendor, ", ".join(counts) or paused))
-    return [TextTable(["vendor", "used, or paused"], rows)] if rows else []
+        windows = vendor.used.items()
+        used = [f"{n:g} in {duration(float(w.rstrip('s')))}" for w, n in windows]
+        paused = f"{vendor.endpoint} for {duration(vendor.paused_s)}: {vendor.reason}".strip()
+        rows.append({"vendor": vendor.vendor, "used": used, "paused": "" if used else paused})
+    return [table(rows, "vendor used? paused?")] if rows else []
 
 
 def _table(series: tuple[SeriesState, ...] | list[SeriesState]) -> list[Any]:
-    if not series:
-        return []
-    rows = [(str(lane.series), lane.state, str(lane.behind)) for lane in series]
-    table = TextTable(["series", "state", "changes behind#"], rows)
-    return [
-        table,
-        *(Line(f"{lane.series}: {lane.reason}", "red") for lane in series if lane.reason),
-    ]
+    rows = [{"series": str(one.series), "state": one.state, "behind": one.behind} for one in series]
+    reasons = [Line(f"{one.series}: {one.reason}", "red") for one in series if one.reason]
+    return [table(rows, "series state behind#"), *reasons] if rows else []
 
 
 def _attach(args: argparse.Namespace) -> Report:

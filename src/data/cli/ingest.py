@@ -1,4 +1,4 @@
-"""``onetape ingest``: writes bars from a source as a bundle, and lists the available sources."""
+"""``onetape bundle ingest``: writes bars from a source as a bundle, and lists the available sources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
@@ -26,23 +26,21 @@ from ..errors import (
     QueryError,
 )
 from ..model.instant import date_of, iso
-from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..vendors.foreign import masked
-from .arguments import add_timeout, command, listed
+from .arguments import add_timeout, command, listed, option
 from .cached import manager_of
-from .migrate import configure as configure_migration
 from .output import note
-from .parser import Parser
-from .report import Line, Report
-from .tables import TextTable, facts, titled
+from .report import Line, Report, Shown
+from .tables import counted, fields, titled
 
 if TYPE_CHECKING:
+    from ..layer.bundle import Bundle
+    from ..layer.catalog import BundleMetadata
     from ..layer.sources import DataSource
 
 # Days between the default start and now.
 _DAYS_BACK, _DAYS_BACK_INTRADAY = 365, 30
-_MIGRATE = "migrate-hdf5-to-parquet"
 # Options that hold keys; and the constructor argument for each option.
 _KEYS = ("api_key", "api_secret")
 _ARGUMENTS = {
@@ -53,67 +51,48 @@ _ARGUMENTS = {
 }
 
 
-def configure(parser: Parser) -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument(
-        "source",
-        nargs="?",
-        type=_checked_name,
-        metavar="SOURCE",
-        help=(
+    option(
+        parser,
+        "source? SOURCE",
+        (
             "such as yfinance, ccxt:binance, csv, onetape (the vendors in the rules), or "
             "module:Class for your own"
         ),
+        type=_checked_name,
     )
-    parser.add_argument(
-        "--source", dest="source_option", metavar="SOURCE", help="the same as SOURCE"
-    )
-    parser.add_argument(
-        "--symbols", type=listed, metavar="A,B", help="such as AAPL,MSFT or BTC/USDT"
-    )
-    parser.add_argument(
-        "-b",
-        "--bundle",
-        metavar="NAME",
-        help="name of the bundle (default: the name of the source)",
-    )
-    parser.add_argument(
-        "--start",
-        metavar="TIME",
-        help=(
+    option(parser, "--source SOURCE", "the same as SOURCE", dest="source_option")
+    option(parser, "--symbols A,B", "such as AAPL,MSFT or BTC/USDT", type=listed)
+    option(parser, "-b --bundle NAME", "name of the bundle (default: the name of the source)")
+    option(
+        parser,
+        "--start TIME",
+        (
             f"date or UTC time, inclusive (default: {_DAYS_BACK} days ago; "
             f"{_DAYS_BACK_INTRADAY} for bars shorter than a day)"
         ),
     )
-    parser.add_argument("--end", metavar="TIME", help="date or UTC time, inclusive (default: now)")
-    parser.add_argument(
-        "--frequency", default="1d", metavar="TIMEFRAME", help="such as 1m, 1h, 1d (default 1d)"
-    )
-    parser.add_argument("--exchange", metavar="NAME", help="exchange for ccxt, such as binance")
-    parser.add_argument("--csv-dir", metavar="DIR", help="folder with the files for csv")
-    parser.add_argument(
-        "--api-key",
-        metavar="KEY",
-        help=(
+    option(parser, "--end TIME", "date or UTC time, inclusive (default: now)")
+    option(parser, "--frequency TIMEFRAME", "such as 1m, 1h, 1d (default 1d)", default="1d")
+    option(parser, "--exchange NAME", "exchange for ccxt, such as binance")
+    option(parser, "--csv-dir DIR", "folder with the files for csv")
+    option(
+        parser,
+        "--api-key KEY",
+        (
             "API key; others on this machine can see it here, so prefer the variable that "
             "`onetape providers NAME` names"
         ),
     )
-    parser.add_argument("--api-secret", metavar="SECRET", help="API secret; see --api-key")
-    parser.add_argument("--bundles", metavar="DIR", help="bundle folder")
+    option(parser, "--api-secret SECRET", "API secret; see --api-key")
+    option(parser, "--bundles DIR", "bundle folder")
     add_timeout(parser)
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--list-sources", action="store_true", help="list the available sources")
-    either.add_argument("--source-info", metavar="NAME", help="show what a source serves and needs")
-    either.add_argument(
-        "--list-exchanges", action="store_true", help="list the exchanges whose bars ccxt can fetch"
-    )
-    command(
-        parser,
-        run,
-        f"`onetape ingest {_MIGRATE} --help` explains how HDF5 files become bundles.",
-    )
-    configure_migration(parser.nest(_MIGRATE, "Write the bars in HDF5 files to bundles."))
+    option(either, "--list-sources", "list the available sources")
+    option(either, "--source-info NAME", "show what a source serves and needs")
+    option(either, "--list-exchanges", "list the exchanges whose bars ccxt can fetch")
+    command(parser, run)
 
 
 def _checked_name(name: str) -> str:
@@ -199,15 +178,9 @@ def _run_ingest(args: argparse.Namespace) -> Report:
         },
     }
 
-    def shown() -> Iterator[Any]:
-        """Yield the lines for a terminal."""
-        bars = f"{stored.frequency}  {stored.row_count:,} bars for {counted(len(stored.symbols), 'symbol')}"
-        yield titled(stored.bundle_name, bars)
-        yield Line(str(bundle.path), "dim")
-        if stored.start_date is not None and stored.end_date is not None:
-            span = f"{stored.start_date:%Y-%m-%d} to {stored.end_date:%Y-%m-%d}"
-            yield f"{span}, from {stored.source_type}"
-        yield f"quality {stored.quality_score:.3f}, {stored.missing_data_pct:.2f} % of the bars missing"
+    def shown() -> Shown:
+        """Yield the facts about the bundle, then what the source found in its bars."""
+        yield from stored_shown(stored, bundle)
         for symbol, findings in odd.items():
             yield from (f"{symbol}: {finding.text}" for finding in findings)
 
@@ -227,7 +200,9 @@ def _name(args: argparse.Namespace) -> str:
         raise QueryError(f"two sources are given: {', '.join(sorted(given))}", hint="give only one")
     raise QueryError(
         "no source is given",
-        hint=("such as `onetape ingest yfinance --symbols AAPL`; --list-sources lists the sources"),
+        hint=(
+            "such as `onetape bundle ingest yfinance --symbols AAPL`; --list-sources lists the sources"
+        ),
     )
 
 
@@ -336,6 +311,17 @@ async def _run_work(work: Callable[[], Any], seconds: float | None) -> None:
         await asyncio.wait_for(done, seconds)
 
 
+def stored_shown(stored: BundleMetadata, bundle: Bundle) -> Shown:
+    """Yield the facts about a stored bundle."""
+    symbols = counted(len(stored.symbols), "symbol")
+    yield titled(stored.bundle_name, f"{stored.frequency}  {stored.row_count:,} bars for {symbols}")
+    yield Line(str(bundle.path), "dim")
+    if stored.start_date is not None and stored.end_date is not None:
+        span = f"{stored.start_date:%Y-%m-%d} to {stored.end_date:%Y-%m-%d}"
+        yield f"{span}, from {stored.source_type:.80}"
+    yield f"quality {stored.quality_score:.3f}, {stored.missing_data_pct:.2f} % of the bars missing"
+
+
 # --- sources -----------------------------------------------------------------------------------
 
 
@@ -343,27 +329,15 @@ def _sources() -> Report:
     from ..layer.vendor_sources import DataSourceRegistry
 
     every = [_source_json(name) for name in DataSourceRegistry.list_sources()]
-    rows = [
-        [
-            source["name"],
-            source["class_name"],
-            "needed" if source["auth_required"] else "none or optional",
-            " ".join(source["supported_frequencies"]),
-        ]
-        for source in every
-    ]
-    return Report(
-        {"sources": every},
-        lambda: [TextTable(["source", "class?", "key?", "timeframes"], rows)],
-    )
+    return Report.rows(every, "name class_name? auth_required? supported_frequencies")
 
 
 def _source_info(name: str) -> Report:
     stored = _source_json(name)
     every = stored | stored["metadata"]
     every |= every.pop("additional_info")
-    lines = [(key, _text(value)) for key, value in every.items() if key != "metadata"]
-    return Report(stored, lambda: [facts([(k.replace("_", " "), text) for k, text in lines], {})])
+    del every["metadata"]
+    return Report(stored, lambda: [fields(every)])
 
 
 def _source_json(name: str) -> dict[str, Any]:
@@ -372,11 +346,3 @@ def _source_json(name: str) -> dict[str, Any]:
 
     stored = DataSourceRegistry.get_source_info(name)
     return stored | {"metadata": asdict(stored["metadata"])}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} ({state})" for key, state in value.items()) or "-"
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value or "-")

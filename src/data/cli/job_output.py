@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.instant import SECOND_MS, iso
 from ..model.texts import duration
+from .arguments import option
 from .output import console
 from .report import Report, Shown, present
-from .tables import TextTable, counted, shortened, styled
+from .tables import counted, shortened, styled, table
 
 if TYPE_CHECKING:
     from ..progress.events import Listener, Progress
@@ -27,10 +28,8 @@ _REPORT_S = 30.0
 
 def add_trial(parser: argparse.ArgumentParser) -> None:
     """Add the options ``--dry-run`` and ``--report`` to a job's parser."""
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show the requests and their cost, but send none"
-    )
-    parser.add_argument("--report", metavar="FILE", help=REPORT_HELP)
+    option(parser, "--dry-run", "show the requests and their cost, but send none")
+    option(parser, "--report FILE", REPORT_HELP)
 
 
 def check_report(args: argparse.Namespace) -> None:
@@ -160,16 +159,18 @@ def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
 
 
 def costs_shown(vendors: dict[str, dict[str, Any]], what: str = "series") -> Shown:
-    """Yield a table with the requests that each vendor would receive and the time they would take."""
+    """Yield a table with the requests that each vendor would receive and the time they would take.
+
+    Args:
+        vendors: Maps each vendor to its cost.
+        what: Name for the number of things requested.
+    """
     rows = [
-        [
-            vendor,
-            f"{cost['series']:,}",
-            f"{cost['requests']:,}",
-            f"{cost['units']:,}",
-            f"{cost['days']:,} days" if cost["days"] > 1 else f"about {duration(cost['takes_s'])}",
-        ]
+        {"vendor": vendor, what.replace(" ", "_"): cost["series"], **cost}
         for vendor, cost in vendors.items()
     ]
+    for row in rows:
+        days, takes = row["days"], f"about {duration(row['takes_s'])}"
+        row["takes"] = f"{days:,} days" if days > 1 else takes
     if rows:
-        yield TextTable(["vendor", f"{what}#", "requests#", "units#?", "on your plan"], rows)
+        yield table(rows, f"vendor {what.replace(' ', '_')}# requests# units#? takes")

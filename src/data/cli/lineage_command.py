@@ -1,4 +1,4 @@
-"""``onetape lineage list | show | check | forget | export``: which bars backtests read."""
+"""``onetape bundle lineage list | show | check | forget | export``: which bars backtests read."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_timeout, command
+from .arguments import Actions, add_timeout, option
 from .cached import manager_of
 from .report import Line, Report, Shown
-from .tables import TextTable, counted, moment, styled
+from .tables import counted, moment, styled, table
 
 if TYPE_CHECKING:
     from ..layer.lineage import Lineages
@@ -25,46 +25,22 @@ _STYLES = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's sub-commands to its parser."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    texts = {
-        _list: ("list", "list the recorded runs"),
-        _show: ("show", "show what a run read: series, range, generation, digest, actions"),
-        _check: (
-            "check",
-            (
-                "check whether the bars of a run are still the same, and list those that are "
-                "not, with the reason"
-            ),
-        ),
-        _forget: ("forget", "forget a run, and release the generations that only it pins"),
-        _export: ("export", "write the record and the bars of a run into a new folder"),
-    }
-    epilogs = {
-        _check: (
-            "Exit code 0: identical. 1: revised, gone or unknown, nothing was recorded, some "
-            "reads were not recorded, or the run has no recorded end. 2: the run does not exist."
-        )
-    }
-    for work, (name, text) in texts.items():
-        action = actions.add_parser(name, help=text)
-        if work is not _list:
-            action.add_argument(
-                "id", metavar="ID", help="id of the run, from `onetape lineage list`"
-            )
-        if work is _check:
-            action.add_argument(
-                "--as-today",
-                action="store_true",
-                help="compare with what the same calls return today; may send requests",
-            )
-            add_timeout(action)
-        if work is _export:
-            action.add_argument("folder", metavar="DIR", help="a folder that does not exist yet")
-        action.add_argument(
-            "--bundles", metavar="DIR", help="bundle folder (default: the configured one)"
-        )
-        command(action, work, epilogs.get(work))
+    """Add the command's actions to its parser."""
+    actions = Actions(parser)
+    check = actions.add(
+        _check,
+        "Exit code 0: identical. 1: revised, gone or unknown, nothing was recorded, some "
+        "reads were not recorded, or the run has no recorded end. 2: the run does not exist.",
+    )
+    show, forget, export = actions.add(_show), actions.add(_forget), actions.add(_export)
+    for action in (check, show, forget, export):
+        option(action, "id ID", "id of the run, from `onetape bundle lineage list`")
+    text = "compare with what the same calls return today; may send requests"
+    option(check, "--as-today", text)
+    add_timeout(check)
+    option(export, "folder DIR", "a folder that does not exist yet")
+    for action in (check, show, forget, export, actions.add(_list)):
+        option(action, "--bundles DIR", "bundle folder (default: the configured one)")
 
 
 def _lineages(args: argparse.Namespace) -> Lineages:
@@ -74,8 +50,8 @@ def _lineages(args: argparse.Namespace) -> Lineages:
 
 
 def _list(args: argparse.Namespace) -> Report:
-    records = _lineages(args).list()
-    document = [
+    """List the recorded runs."""
+    rows = [
         {
             "run": record.run,
             "started": record.started,
@@ -84,63 +60,43 @@ def _list(args: argparse.Namespace) -> Report:
             "reads": len(record.reads),
             "failed": len(record.failed),
         }
-        for record in records
+        for record in _lineages(args).list()
     ]
-    if not records:
-        return Report(document, ["no runs are recorded"])
-    rows = [
-        [
-            record.run,
-            moment(record.started),
-            moment(record.ended) if record.ended else "no end",
-            f"{len(record.reads):,}",
-            f"{len(record.failed):,}",
-            "" if record.keep is None else "forever" if record.keep is True else str(record.keep),
-        ]
-        for record in records
-    ]
-    names = ["run", "started", "ended", "reads#", "failed#", "kept"]
-    return Report(document, [TextTable(names, rows)])
+    return Report.rows(rows, "run started ended reads# failed# keep?", empty="no runs are recorded")
 
 
 def _show(args: argparse.Namespace) -> Report:
+    """Show what a run read: series, range, generation, digest, actions."""
     record = _lineages(args).get(args.id)
+    ended = moment(record.ended) if record.ended else "no recorded end: killed, or still running"
+    rows = [
+        {
+            "series": read.series,
+            "generation": read.generation,
+            "start": read.pieces[0].start if read.pieces else None,
+            "end": read.pieces[-1].end if read.pieces else None,
+            "bars": read.rows + len(read.unstored),
+            "adjustment": read.adjustment,
+            "actions": len(read.actions.rows),
+            "digest": [piece.digest[7:19] for piece in read.pieces][:2],
+        }
+        for read in record.reads
+    ]
 
     def shown() -> Shown:
         """Yield the reads of the run, then the failures."""
-        ended = (
-            moment(record.ended)
-            if record.ended
-            else "no recorded end: it was killed or is still running"
-        )
         yield styled(f"{record.run} · {moment(record.started)} to {ended}", "bold")
-        rows = [
-            [
-                read.series,
-                "never stored" if read.generation is None else f"{read.generation}",
-                moment(read.pieces[0].start) if read.pieces else "",
-                moment(read.pieces[-1].end) if read.pieces else "",
-                f"{read.rows + len(read.unstored):,}",
-                read.adjustment,
-                str(len(read.actions.rows)),
-                read.pieces[0].digest[7:19]
-                if len(read.pieces) == 1
-                else f"{len(read.pieces)} pieces",
-            ]
-            for read in record.reads
-        ]
         if rows:
-            names = ["series", "version#", "from", "to", "bars#", "prices?", "actions#?", "digest?"]
-            yield TextTable(names, rows)
+            yield table(rows, "series generation start end bars# adjustment? actions#? digest?")
         for failure in record.failed:
-            yield Line(
-                f"failed: {failure.symbol} {failure.timeframe}: {failure.error}: {failure.message}"
-            )
+            name = f"{failure.symbol} {failure.timeframe}"
+            yield Line(f"failed: {name}: {failure.error}: {failure.message}")
 
     return Report(record.to_json, shown)
 
 
 def _check(args: argparse.Namespace) -> Report:
+    """Check whether the bars of a run are still the same, and list those that are not."""
     report = _lineages(args).check(args.id, as_today=args.as_today, timeout=args.timeout)
     return Report(report.to_json, lambda: _checked(report), ok=report.is_identical)
 
@@ -153,23 +109,11 @@ def _checked(report: CheckReport) -> Shown:
         yield styled(text, _STYLES[checked.state])
         if checked.detail:
             yield Line(f"  {checked.detail}")
-        rows = [
-            [
-                moment(cell.stamp),
-                cell.column,
-                *("" if value is None else f"{value:.10g}" for value in (cell.before, cell.now)),
-                ", ".join(cell.causes),
-                cell.detail,
-            ]
-            for cell in checked.cells[:_SHOWN]
-        ]
-        if rows:
-            yield TextTable(["time", "column", "then#", "now#", "cause", "detail?"], rows)
+        if checked.cells:
+            yield table(checked.cells[:_SHOWN], "stamp column before# now# causes detail?")
         if len(checked.cells) > _SHOWN:
-            yield styled(
-                f"the first {_SHOWN} of {len(checked.cells)} differing values; --json lists all",
-                "dim",
-            )
+            text = f"the first {_SHOWN} of {len(checked.cells)} differing values; --json lists all"
+            yield styled(text, "dim")
     for failure in report.record.failed:
         yield Line(f"failed then: {failure.symbol} {failure.timeframe}: {failure.error}")
     if not report.record.ended:
@@ -184,12 +128,14 @@ def _checked(report: CheckReport) -> Shown:
 
 
 def _forget(args: argparse.Namespace) -> Report:
+    """Forget a run, and release the generations that only it pins."""
     _lineages(args).forget(args.id)
     document: dict[str, Any] = {"forgotten": args.id}
     return Report(document, [Line(f"forgotten: {args.id}")])
 
 
 def _export(args: argparse.Namespace) -> Report:
+    """Write the record and the bars of a run into a new folder."""
     from ..layer.lineage_export import exported
 
     path = _lineages(args).export(args.id, Path(args.folder))

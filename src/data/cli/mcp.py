@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import command, flag
+from .arguments import command, option
 from .cached import manager_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument(
-        "--at", metavar="DATE", help="answer as of this date or UTC time in the past"
-    )
-    flag(parser, "--may-fetch", "query vendors for data that is missing")
+    option(parser, "--at DATE", "answer as of this date or UTC time in the past")
+    option(parser, "--may-fetch", "query vendors for data that is missing")
     about = "An agent's program starts this command; see `onetape docs server`."
     command(parser, run, f"{about} Nothing is changed; without --may-fetch no vendor is queried.")
 

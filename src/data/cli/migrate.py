@@ -1,54 +1,52 @@
-"""``onetape ingest migrate-hdf5-to-parquet`` and ``onetape bundle migrate``: HDF5 files to bundles."""
+"""``onetape bundle migrate-hdf5-to-parquet`` and ``onetape bundle migrate``: HDF5 files to bundles."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 from ..errors import BundleError, DataError
-from .arguments import command, flag, positive
+from .arguments import command, option, positive
 from .report import Report
-from .tables import facts
+from .tables import fields
 
 _SUFFIX = "_parquet"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``onetape ingest migrate-hdf5-to-parquet``."""
+    """Add the options of ``onetape bundle migrate-hdf5-to-parquet``."""
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("-b", "--bundle", metavar="NAME", help="name of the HDF5 bundle")
-    flag(which, "--all", "every folder with HDF5 files in the source folder")
+    option(which, "-b --bundle NAME", "name of the HDF5 bundle")
+    option(which, "--all", "every folder with HDF5 files in the source folder")
     text = "compare all bars with the HDF5 files afterwards: count, digest, random samples"
-    flag(parser, "--validate", text)
+    option(parser, "--validate", text)
     _add_paths(parser)
     command(parser, _migrate)
 
 
 def configure_bundle(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``onetape bundle migrate``."""
-    parser.add_argument("names", nargs="*", metavar="name", help="HDF5 bundles (default: all)")
+    option(parser, "names* name", "HDF5 bundles (default: all)")
     what = parser.add_mutually_exclusive_group(required=True)
     text = "read the HDF5 files, compare them with bundles made from them, write nothing"
-    flag(what, "--validate", text)
-    flag(what, "--apply", "write and compare the bundles")
-    flag(what, "--revert", "remove the bundles again, at most 7 days later; the HDF5 files stay")
+    option(what, "--validate", text)
+    option(what, "--apply", "write and compare the bundles")
+    option(what, "--revert", "remove the bundles again, at most 7 days later; the HDF5 files stay")
     _add_paths(parser)
     command(parser, _bundle_migrate)
 
 
 def _add_paths(parser: argparse.ArgumentParser) -> None:
-    for option, text in (
+    for name, text in (
         ("--source-dir", "folder with the HDF5 files, or with the folders of all bundles"),
         ("--output-dir", f"folder of the new bundle, or of all new bundles (NAME{_SUFFIX})"),
         ("--bundles", "bundle folder, the default of both"),
     ):
-        parser.add_argument(option, metavar="DIR", help=text)
-    parser.add_argument(
-        "--parallel", type=positive, default=1, metavar="N", help="bundles at once (default 1)"
-    )
+        option(parser, f"{name} DIR", text)
+    option(parser, "--parallel N", "bundles at once (default 1)", type=positive, default=1)
 
 
 def _migrate(args: argparse.Namespace) -> Report:
@@ -110,13 +108,4 @@ def _report(
     if errors and len(pairs) == 1:
         raise errors[0]
 
-    def shown() -> Iterator[Any]:
-        """Yield a table for each bundle."""
-        for result in results:
-            skipped = [("skipped", " ".join(one)) for one in result.get("skipped", {}).items()]
-            values = [(name, value) for name, value in result.items() if name != "skipped"]
-            yield facts(
-                [(name.replace("_", " "), f"{value}") for name, value in values] + skipped, {}
-            )
-
-    return Report({"bundles": results}, shown, errors=errors, ok=not errors)
+    return Report({"bundles": results}, map(fields, results), errors=errors, ok=not errors)

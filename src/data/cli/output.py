@@ -172,6 +172,9 @@ def print_line(text: str) -> OSError | None:
 def _json(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _json(v) for k, v in value.items()}
+    for method in ("as_dict", "to_json", "_asdict"):
+        if hasattr(value, method):
+            return _json(getattr(value, method)())
     if isinstance(value, list | tuple):
         return [_json(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):

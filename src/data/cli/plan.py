@@ -1,38 +1,55 @@
-"""``onetape plan``: the cost of a request; no vendor is queried."""
+"""``onetape plan``: the requests that a call would cost, and its vendors; no vendor is queried."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_question, command, question
+from .arguments import QUESTION, add_question, command, given
 from .cached import manager_of
 from .output import busy
 from .report import Report, Shown
-from .tables import TextTable, counted, facts, styled, titled
+from .tables import counted, facts, styled, table, titled
 
 if TYPE_CHECKING:
     from ..model.plan import Plan, PlanSegment
     from ..progress.by_symbol import Plans
 
-_STYLES = {"lacking": "yellow", "outcome": "bold red", "not asked": "dim", "substitute": "dim"}
+_STYLES = {
+    "lacking": "yellow", "outcome": "bold red", "why": "yellow", "not asked": "dim",
+    "substitute": "dim",
+}  # fmt: skip
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     add_question(parser)
-    command(parser, run)
+    command(parser, run, "For one symbol, the vendors are explained as well.")
 
 
 def run(args: argparse.Namespace) -> Report:
     """Return the plan for each symbol; the exit code is 1 if some of the bars are unavailable."""
+    manager = manager_of(args, makes_folder=True)
+    symbol, *others = args.symbols
     with busy(args, "planning; sends no request"):
-        manager = manager_of(args, makes_folder=True)
-        plans = manager.plan([*args.symbols], **question(args))
-    first, *others = plans.values()
-    if not others:
-        return Report(first.to_json, _plan_shown(first), ok=first.is_possible)
-    return Report(plans.to_json, _plans_shown(plans), ok=plans.is_possible)
+        if others:
+            plans = manager.plan([*args.symbols], **given(args, QUESTION))
+            return Report(plans.to_json, _plans_shown(plans), ok=plans.is_possible)
+        names = "timeframe start end provider adjustment session"
+        explanation = manager.explain(symbol, **given(args, names))
+        if not (explanation.is_served or explanation.stored):
+            lines: list[Any] = [titled(explanation.title, ""), facts(explanation.lines(), _STYLES)]
+            return Report({"explanation": explanation}, lines, ok=False)
+        plan = manager.plan(symbol, **given(args, QUESTION))
+
+    def shown() -> Shown:
+        """Yield the plan, then the vendors and what is cached."""
+        yield from _plan_shown(plan)
+        yield ""
+        yield facts(explanation.lines(), _STYLES)
+
+    document = plan.to_json() | {"explanation": explanation}
+    return Report(document, shown, ok=plan.is_possible)
 
 
 def _plans_shown(plans: Plans) -> Shown:
@@ -47,19 +64,28 @@ def _plan_shown(plan: Plan) -> Shown:
     style = "yellow" if not plan.is_possible else "green" if plan.is_hit else ""
     yield titled(name, verdict, style)
     if plan.segments:
-        timeframe = plan.source or plan.timeframe
-        rows = [_row(segment, segment.range_text(timeframe)) for segment in plan.segments]
         yield ""
-        yield TextTable(["missing", "bars#", "why", "requests"], rows)
+        timeframe = plan.source or plan.timeframe
+        rows = [
+            {
+                "missing": segment.range_text(timeframe),
+                "bars": segment.bars,
+                "why": segment.reasons,
+                "requests": _path(segment),
+            }
+            for segment in plan.segments
+        ]
+        yield table(rows, "missing bars# why requests")
     lines = [line for line in plan.lines() if line[0] != "missing"]
     if lines:
         yield ""
         yield facts(lines, _STYLES)
 
 
-def _row(segment: PlanSegment, span: str) -> list[Any]:
+def _path(segment: PlanSegment) -> str:
+    """Return the number of requests to each vendor, in order; no number for one that is not queried."""
     requests: dict[str, int] = {}
     for step in segment.steps:
         requests[step.vendor] = requests.get(step.vendor, 0) + step.requests
     path = [f"{count} {name}" if count else f"({name})" for name, count in requests.items()]
-    return [span, f"{segment.bars:,}", ", ".join(segment.reasons), " → ".join(path) or "none"]
+    return " → ".join(path) or "none"

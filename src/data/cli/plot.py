@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .answers import Blocks
-from .arguments import add_question, add_timeout, command, positive, question
+from .arguments import QUESTION, command, given, option, usual
 from .cached import manager_of
 from .output import asking
 from .report import Line, Report, Shown
@@ -21,20 +21,11 @@ _MOST_LINES = 5
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    add_question(parser)
-    add_timeout(parser)
-    parser.add_argument("--strict", action="store_true", help="fail if anything is missing")
-    parser.add_argument(
-        "--version",
-        type=positive,
-        metavar="N",
-        help="the series as it was after this commit (see `onetape cache log`)",
-    )
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="FILE",
-        help="write a .png or .svg (extra plot) or .html file; default: draw the chart here",
+    usual(parser, "question timeout version")
+    option(
+        parser,
+        "-o --out FILE",
+        "write a .png or .svg (extra plot) or .html file; default: draw the chart here",
     )
     command(
         parser,
@@ -67,13 +58,8 @@ def run(args: argparse.Namespace) -> Report:
 
     manager = manager_of(args, makes_folder=True)
     with asking(args) as notes:
-        picture = manager.plot(
-            args.symbols,
-            **question(args),
-            strict=args.strict,
-            version=args.version,
-            timeout=args.timeout,
-        )
+        options = given(args, f"{QUESTION} strict version timeout")
+        picture = manager.plot(args.symbols, **options)
     assert isinstance(picture, ChartPicture)
     chart = picture.chart
     written = [str(picture.save(args.out))] if args.out is not None else []

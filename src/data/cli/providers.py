@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..vendors.registry import FAMILIES, family_of, is_sample
-from .arguments import add_timeout, command
+from .arguments import add_timeout, command, option
 from .report import Report, Shown, show
-from .tables import TextTable, counted, facts, findings, styled
+from .tables import TextTable, counted, facts, findings, styled, table
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -25,30 +25,29 @@ _ALL = "*"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument(
-        "vendor",
-        nargs="?",
-        metavar="NAME",
-        help=(
+    option(
+        parser,
+        "vendor? NAME",
+        (
             "show everything about this vendor; for a family (ccxt: the exchanges whose "
             "bars the installed package can fetch), list and count its vendors"
         ),
     )
     either = parser.add_mutually_exclusive_group()
-    either.add_argument(
+    option(
+        either,
         "--matrix",
-        action="store_true",
-        help="what each vendor serves, by timeframe: page, depth, settling, prices, kind",
+        "what each vendor serves, by timeframe: page, depth, settling, prices, kind",
     )
-    either.add_argument(
-        "--probe",
-        nargs="?",
-        const=_ALL,
-        metavar="VENDOR",
-        help=(
+    option(
+        either,
+        "--probe VENDOR",
+        (
             "send one cheap request for each kind of data to every vendor with a key, or to "
             "one vendor, and show what the key allows"
         ),
+        nargs="?",
+        const=_ALL,
     )
     add_timeout(parser, "with --probe: time for each request; default: 30 s without a response")
     command(parser, run)
@@ -88,12 +87,12 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _vendors_shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) -> Shown:
-    names = ["vendor", "state", "prices?", "a minute#?", "key?"]
-    yield TextTable(names, [_row(v) for v in vendors])
+    yield table(map(_row, vendors), "vendor state prices? per_minute#? key?")
     yield ""
     yield findings([("", v["name"], _serves(v)) for v in vendors])
     yield ""
-    yield TextTable(["requested", "in this order", "timeframes?"], [_order(w) for w in ways])
+    rows = [way | {"requested": way["rule"], "order": _order(way)} for way in ways]
+    yield table(rows, "requested order timeframes?")
     if any(set(w["vendors"]) - set(w["ready"]) for w in ways):
         yield styled("a vendor in (brackets) cannot be used here", "dim")
 
@@ -132,11 +131,10 @@ def family(name: str) -> Report:
     from ..jobs.vendors import describe_family
 
     members = describe_family(name)
-    rows = [[m["name"], m["title"], " ".join(m["timeframes"])] for m in members]
     return Report(
         {"family": name, "count": len(members), "members": members},
         lambda: [
-            TextTable(["vendor", "whose?", "timeframes"], rows),
+            table(members, "name title? timeframes"),
             styled(f"{counted(len(members), 'exchange')}, no request sent", "dim"),
         ],
     )
@@ -212,14 +210,16 @@ def _matrix(selector: ProviderSelector) -> Report:
     )
 
 
-def _row(vendor: dict[str, Any]) -> list[Any]:
-    state = styled("ready", "green")
-    if not vendor["ready"]:
-        state = styled(vendor["why_not"], "yellow")
-    elif vendor["gateway"]:  # only a request shows whether it answers: `onetape doctor`
-        state = styled(f"needs a gateway at {vendor['gateway']}", "yellow")
-    needed = "needed" if vendor["requires_api_key"] else "optional" if vendor["keys"] else "none"
-    return [vendor["name"], state, vendor["adjustment"], vendor["per_minute"] or "-", needed]
+def _row(vendor: dict[str, Any]) -> dict[str, Any]:
+    state = "ready" if vendor["ready"] else vendor["why_not"]
+    if vendor["ready"] and vendor["gateway"]:  # only a request shows whether it answers
+        state = f"needs a gateway at {vendor['gateway']}"
+    return vendor | {
+        "vendor": vendor["name"],
+        "state": state,
+        "prices": vendor["adjustment"],
+        "key": "needed" if vendor["requires_api_key"] else "optional" if vendor["keys"] else "none",
+    }
 
 
 def _serves(vendor: dict[str, Any]) -> list[Text | str]:
@@ -245,6 +245,6 @@ def _serves(vendor: dict[str, Any]) -> list[Text | str]:
     return cells
 
 
-def _order(way: dict[str, Any]) -> list[str]:
+def _order(way: dict[str, Any]) -> str:
     names = [name if name in way["ready"] else f"({name})" for name in way["vendors"]]
-    return [way["rule"], " → ".join(names) or "-", " ".join(way["timeframes"])]
+    return " → ".join(names) or "-"

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ..errors import QueryError
-from ..model.instant import iso, to_ms
-from ..model.quote import Quote
-from .arguments import add_session, add_timeout, command, seconds
+from .arguments import command, given, option, seconds, usual
 from .cached import manager_of
 from .output import asking, described
 from .report import Report, Shown
-from .tables import TextTable, styled
+from .tables import styled, table
 
-if TYPE_CHECKING:
-    pass
-
-_STYLES = {"live": "green", "forming": "green", "closed": "", "stale": "yellow"}
+_STYLES = {"live": "green", "forming": "green", "stale": "yellow"}
+_COLUMNS = "symbol price# currency change# change_percent# state time vendor?"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="such as BTCUSDT, AAPL, VOD.L")
-    parser.add_argument(
-        "--max-age",
+    option(parser, "symbols+ SYMBOL", "such as BTCUSDT, AAPL, VOD.L")
+    option(
+        parser,
+        "--max-age SECONDS",
+        "reuse a quote from this process that is at most this old (default 5)",
         type=partial(seconds, least=0.0),
         default=5.0,
-        metavar="SECONDS",
-        help="reuse a quote from this process that is at most this old (default 5)",
     )
-    add_session(parser)
-    add_timeout(parser)
+    usual(parser, "session timeout")
     command(
         parser,
         run,
@@ -49,36 +42,24 @@ def run(args: argparse.Namespace) -> Report:
     """Fetch quotes; the exit code is 1 if a price is missing, and 2 if no symbol was valid."""
     manager = manager_of(args, makes_folder=True)
     with asking(args):
-        quotes = manager.get_quotes(
-            args.symbols, args.max_age, timeout=args.timeout, session=args.session
-        )
-    facts = {
-        "quotes": [quote.as_dict() for quote in quotes.values()],
-        "errors": {name: described(error) for name, error in quotes.errors.items()},
-    }
+        quotes = manager.get_quotes(args.symbols, args.max_age, **given(args, "timeout session"))
+    rows = [quote.as_dict() for quote in quotes.values()]
     errors = quotes.errors.values()
-    are_wrong = not quotes and all(isinstance(error, QueryError) for error in errors)
-    return Report(facts, _quotes_shown(quotes), errors=errors, ok=not errors, is_misuse=are_wrong)
 
+    def shown() -> Shown:
+        """Yield the prices, then notes on some of them."""
+        if rows:
+            changes = [None if row["change"] is None else f"{row['change']:+.6g}" for row in rows]
+            shortened = [r | {"change": text} for r, text in zip(rows, changes, strict=True)]
+            yield table(shortened, _COLUMNS, styles=_STYLES)
+        for quote in quotes.values():
+            if quote.note:
+                yield styled(f"{quote.symbol}: {quote.note}", "dim")
 
-def _quotes_shown(quotes: Mapping[str, Quote]) -> Shown:
-    if quotes:
-        names = ["symbol", "price#", "currency", "change#", "%#", "state", "time (UTC)", "vendor?"]
-        yield TextTable(names, [_row(quote) for quote in quotes.values()])
-    for quote in quotes.values():
-        if quote.note:
-            yield styled(f"{quote.symbol}: {quote.note}", "dim")
-
-
-def _row(quote: Quote) -> list[object]:
-    change, percent = quote.change, quote.change_percent
-    return [
-        quote.symbol,
-        f"{quote.price:.12g}",
-        quote.currency or "",
-        "" if change is None else f"{change:+.6g}",
-        "" if percent is None else f"{percent:+.2f}",
-        styled(quote.state, _STYLES[quote.state]),
-        iso(to_ms(quote.time)).replace("T", " ").rstrip("Z").split(".")[0],
-        quote.vendor,
-    ]
+    return Report(
+        {"quotes": rows, "errors": {name: described(e) for name, e in quotes.errors.items()}},
+        shown,
+        errors=errors,
+        ok=not errors,
+        is_misuse=not quotes and all(isinstance(error, QueryError) for error in errors),
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..errors import DataError
 from .output import complain, complain_about, console, is_quiet, note, print_json
-from .tables import styled
+from .tables import plain, styled, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,6 +49,38 @@ class Report(NamedTuple):
     ok: bool = True
     is_check: bool = False
     is_misuse: bool = False
+
+    @classmethod
+    def rows(
+        cls,
+        rows: Iterable[Any],
+        columns: str,
+        title: str = "",
+        *,
+        empty: str = "",
+        below: Shown = (),
+        styles: Mapping[str, str] | None = None,
+        **others: Any,
+    ) -> Report:
+        """Return a report whose ``--json`` document is a list of records, shown as a table.
+
+        Args:
+            rows: Records; see :func:`table` for them, ``columns``, ``title`` and ``styles``.
+            columns: Keys of the records that are shown.
+            title: Title above the table.
+            empty: Line to show instead of a table without rows.
+            below: Blocks below the table.
+            styles: Maps values to styles.
+            others: Other attributes of the report.
+        """
+        records = [plain(row) for row in rows]
+
+        def shown() -> Shown:
+            """Yield the table or the line instead, and the blocks below."""
+            yield table(records, columns, title, styles) if records or not empty else Line(empty)
+            yield from below
+
+        return cls(records, shown, **others)
 
 
 def present(report: Report, args: argparse.Namespace) -> int:

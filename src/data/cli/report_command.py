@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import QueryError
-from .arguments import command
+from .arguments import add_which, command, option
 from .cached import manager_of
 from .output import busy
 from .report import Line, Report, Shown
@@ -17,16 +17,9 @@ _STYLES = {"finding": "yellow", "incident": "bold yellow"}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, VOD.L")
-    parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
-    parser.add_argument("--provider", help="report only on lanes with bars from this vendor")
-    parser.add_argument("--all", action="store_true", help="report on all stored series")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="write a page that works offline (.html), or JSON (.json)",
-    )
+    add_which(parser, "report on all stored series")
+    option(parser, "--provider PROVIDER", "report only on lanes with bars from this vendor")
+    option(parser, "-o --output FILE", "write a page that works offline (.html), or JSON (.json)")
     command(
         parser,
         run,

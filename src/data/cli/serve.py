@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import command, flag, positive
+from .arguments import command, option, positive
 from .cached import manager_of
 from .output import note
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument("--port", type=positive, default=8765, help="default 8765")
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="address; any but the default needs a token and TLS",
-    )
-    parser.add_argument("--token-file", metavar="FILE", help="token that each request must have")
-    parser.add_argument("--tls-cert", metavar="FILE", help="certificate, PEM")
-    parser.add_argument("--tls-key", metavar="FILE", help="its key, PEM")
-    flag(parser, "--may-fetch", "query vendors for bars that are missing")
+    option(parser, "--port N", "default 8765", type=positive, default=8765)
+    option(parser, "--host HOST", "address; others need a token and TLS", default="127.0.0.1")
+    option(parser, "--token-file FILE", "token that each request must have")
+    option(parser, "--tls-cert FILE", "certificate, PEM")
+    option(parser, "--tls-key FILE", "its key, PEM")
+    option(parser, "--may-fetch", "query vendors for bars that are missing")
     command(parser, run, "Nothing is changed; without --may-fetch no vendor is queried.")
 
 

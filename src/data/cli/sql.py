@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import command
+from .arguments import command, option
 from .cached import manager_of
 from .report import Report
 from .tables import TextTable
@@ -12,8 +12,8 @@ from .tables import TextTable
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument("statement", help="one SELECT over bars('AAPL', '1d') and bundle('mine')")
-    parser.add_argument("--bundles", metavar="DIR", help="bundle folder")
+    option(parser, "statement", "one SELECT over bars('AAPL', '1d') and bundle('mine')")
+    option(parser, "--bundles DIR", "bundle folder")
     command(parser, run, "Sends no request, changes nothing, and opens no other files.")
 
 

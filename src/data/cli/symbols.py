@@ -1,9 +1,8 @@
-"""``onetape symbols``: facts about symbols in the optional database, and their past meanings."""
+"""``onetape db symbols``: facts about symbols in the optional database, and their past meanings."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, date
 from pathlib import Path
@@ -11,42 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.instant import from_ms
-from .arguments import command, flag
+from .arguments import Actions, option
 from .cached import manager_of
 from .report import Report, Shown
-from .tables import TextTable, counted, styled
+from .tables import counted, styled, table
 
 if TYPE_CHECKING:
     from ..data_manager import DataManager
     from ..db.core.database import Database
-    from ..db.symbols.refresh import RefreshedSymbol
-
-_STYLES = {"unknown": "yellow", "failed": "red"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's sub-commands to its parser."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    refresh = actions.add_parser(
-        "refresh",
-        help="copy symbol metadata into the database, and renames into the cache",
+    """Add the command's actions to its parser."""
+    actions = Actions(parser)
+    refresh = actions.add(
+        _refresh, "Fundamentals that are due are requested; everything else is read from the cache."
     )
-    refresh.add_argument("symbols", nargs="*", metavar="SYMBOL", help="such as AAPL, BRK.B")
-    flag(refresh, "--all", "all symbols that are stored or have a row")
-    importer = actions.add_parser("import", help="import a CSV file of dated changes")
-    importer.add_argument("file", metavar="FILE", help="CSV with a header")
-    show = actions.add_parser("show", help="show what is recorded for a symbol; sends no request")
-    show.add_argument("symbol", metavar="SYMBOL", help="such as META")
-    show.add_argument(
-        "--on", metavar="DAY", help="show what the symbol refers to on this session date"
-    )
-    command(
-        refresh,
-        _refresh,
-        "Fundamentals that are due are requested; everything else is read from the cache.",
-    )
-    command(
-        importer,
+    option(refresh, "symbols* SYMBOL", "such as AAPL, BRK.B")
+    option(refresh, "--all", "all symbols that are stored or have a row")
+    importer = actions.add(
         _import,
         (
             "Columns: date,type,symbol,successor (type: rename, merger, spinoff, delisting) "
@@ -54,7 +36,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "Importing a file again under the same name replaces its rows."
         ),
     )
-    command(show, _show, "See `onetape db check` for the database that is used.")
+    option(importer, "file FILE", "CSV with a header")
+    show = actions.add(_show, "See `onetape db check` for the database that is used.")
+    option(show, "symbol SYMBOL", "such as META")
+    option(show, "--on DAY", "show what the symbol refers to on this session date")
 
 
 def _open_database(args: argparse.Namespace) -> tuple[Database, DataManager]:
@@ -70,36 +55,26 @@ def _open_database(args: argparse.Namespace) -> tuple[Database, DataManager]:
 
 
 def _refresh(args: argparse.Namespace) -> Report:
-    """Refresh symbols; the exit code is 1 if one is unknown or some of its data is unavailable."""
+    """Copy symbol metadata into the database, and renames into the cache.
+
+    The exit code is 1 if a symbol is unknown or some of its data is unavailable.
+    """
     if bool(args.symbols) == args.all:
         raise QueryError("give either symbols or --all")
     database, manager = _open_database(args)
     from ..db.symbols.refresh import refresh_symbols
 
     results = list(refresh_symbols(database, manager, None if args.all else args.symbols))
-    is_whole = all(
-        result.outcome in ("written", "same") and not result.problems for result in results
+    return Report.rows(
+        results,
+        "outcome symbol actions# recorded? problems?",
+        counted(len(results), "symbol"),
+        ok=all(one.outcome in ("written", "same") and not one.problems for one in results),
     )
-    document = [asdict(result) for result in results]
-    return Report(document, lambda: _refreshed_table(results), ok=is_whole)
-
-
-def _refreshed_table(results: list[RefreshedSymbol]) -> Shown:
-    cells = [
-        [
-            styled(result.outcome, _STYLES.get(result.outcome, "")),
-            result.symbol,
-            str(result.actions),
-            ", ".join(result.recorded),
-            "; ".join(result.problems),
-        ]
-        for result in results
-    ]
-    names = ["outcome", "symbol", "actions#", "recorded in the cache", "problems"]
-    yield TextTable(names, cells, counted(len(results), "symbol"))
 
 
 def _import(args: argparse.Namespace) -> Report:
+    """Import a CSV file of dated changes."""
     database, manager = _open_database(args)
     from ..db.symbols.tables import import_changes
 
@@ -111,20 +86,23 @@ def _import(args: argparse.Namespace) -> Report:
         return client.query(symbol, "1d").instrument.symbol
 
     report = import_changes(database, Path(args.file).expanduser(), canonical, now)
-    text = f"{report.origin}: {counted(report.rows, 'row')}; {report.added} added, {report.removed} removed"
-    lines = [styled(text, "bold")]
+    changes = f"{report.added} added, {report.removed} removed"
+    lines = [styled(f"{report.origin}: {counted(report.rows, 'row')}; {changes}", "bold")]
     if report.symbols:
         some = " ".join(report.symbols[:8]) if len(report.symbols) <= 8 else "--all"
-        lines.append(
-            styled(f"bars include these changes after `onetape symbols refresh {some}`", "dim")
-        )
+        text = f"bars include these changes after `onetape db symbols refresh {some}`"
+        lines.append(styled(text, "dim"))
     return Report(asdict(report), lines)
 
 
 def _show(args: argparse.Namespace) -> Report:
+    """Show what is recorded for a symbol; sends no request."""
     database, manager = _open_database(args)
     symbol = manager.client.query(args.symbol, "1d").instrument.symbol
-    on = None if args.on is None else _day(args.on)
+    try:
+        on = None if args.on is None else date.fromisoformat(args.on)
+    except ValueError as exc:
+        raise QueryError(f"invalid date {args.on!r:.40}; use YYYY-MM-DD") from exc
     from ..db.symbols.tables import described
 
     with database.reading() as session:
@@ -132,44 +110,18 @@ def _show(args: argparse.Namespace) -> Report:
     return Report(facts, lambda: _facts_shown(facts))
 
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as exc:
-        raise QueryError(f"invalid date {text!r:.40}; use YYYY-MM-DD") from exc
-
-
-def _facts_shown(facts: dict[str, Any]) -> Iterator[Any]:
+def _facts_shown(facts: dict[str, Any]) -> Shown:
     if identity := facts["identity"]:
         names = f"{facts['symbol']} names {identity['instrument']} on {identity['on']}"
         now = f", now {identity['current']}" if identity["current"] != facts["symbol"] else ""
         source = identity["source"] or "no change is recorded"
         yield styled(f"{names}{now} ({source})", "bold")
-    rows = [
-        [
-            name,
-            str(fact["value"]),
-            fact.get("source", ""),
-            fact.get("at", ""),
-            fact.get("window", ""),
-        ]
-        for name, fact in facts["values"].items()
-    ]
-    if rows:
-        yield TextTable(["field", "value", "from", "at", "window?"], rows, facts["symbol"])
-    rows = [
-        [
-            interval["symbol"],
-            interval["instrument"],
-            interval["from"] or "",
-            interval["to"] or "",
-            interval["source"],
-        ]
-        for interval in facts["names"]
-    ]
-    if rows:
-        yield TextTable(["symbol", "instrument", "from", "to", "source"], rows, "names")
-    rows = [[change["date"], change["text"]] for change in facts["changes"]]
-    if rows:
-        yield TextTable(["date", "change"], rows, "changes")
+    values = [{"field": name, **fact} for name, fact in facts["values"].items()]
+    for rows, columns, title in (
+        (values, "field value source at? window?", facts["symbol"]),
+        (facts["names"], "symbol instrument from to source", "names"),
+        (facts["changes"], "date text", "changes"),
+    ):
+        if rows:
+            yield table(rows, columns, title)
     yield styled(f"splits and dividends: {facts['actions']:,}", "dim")

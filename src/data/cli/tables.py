@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..model.reasons import sentence
 from ..model.texts import counted as counted
 from ..model.texts import moment as moment
 
@@ -144,6 +147,107 @@ def _text(cell: Cell) -> Text:
     from rich.text import Text
 
     return cell if isinstance(cell, Text) else Text(str(cell))
+
+
+# --- records, whose keys are the columns
+
+_STAMP = re.compile(r"\d{4}-\d\d-\d\dT")
+# Columns of reasons, some of which are codes.
+_REASONS = ("reason", "reasons")
+_NOTHING: tuple[Any, ...] = (None, "", [], (), {})
+# Styles of values that mean the same in every column.
+_STYLES = {
+    "ok": "green",
+    "failed": "red",
+    "incomplete": "yellow",
+    "complete": "green",
+    "ready": "green",
+}
+_COLUMN_STYLES = {"problem": "red", "error": "red", "outcome": "yellow"}
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """Return a record as a dictionary: what it converts itself to, or its fields."""
+    if isinstance(record, Mapping):
+        return dict(record)
+    for method in ("as_dict", "to_json", "_asdict"):
+        if hasattr(record, method):
+            return dict(getattr(record, method)())
+    return asdict(record)
+
+
+def table(
+    rows: Iterable[Any], columns: str, title: str = "", styles: Mapping[str, str] | None = None
+) -> TextTable:
+    """Return a table of records; each column shows the value of the key of the same name.
+
+    Args:
+        rows: Mappings, or records that :func:`plain` converts to such.
+        columns: Names of the columns, separated by spaces, marked as for :class:`TextTable`. A
+            column with ``?`` is also left out if it is empty, zero or false in all rows, and one
+            with ``!`` only then.
+        title: Title above the table, or an empty string.
+        styles: Maps values to styles, in addition to those that mean the same everywhere.
+    """
+    records = [plain(row) for row in rows]
+    names = [name.rstrip("#?!") for name in columns.split()]
+    is_shown = [
+        column[-1] not in "?!" or any(row.get(name) for row in records)
+        for column, name in zip(columns.split(), names, strict=True)
+    ]
+    heads = [c for c, shown in zip(columns.split(), is_shown, strict=True) if shown]
+    kept = [(head.rstrip("#?!"), "#" in head) for head in heads]
+    palette = _STYLES | dict(styles or {})
+    cells = [
+        [_styled_cell(name, text_of(row.get(name), name, number), palette) for name, number in kept]
+        for row in records
+    ]
+    return TextTable(
+        [head.rstrip("!").replace("percent", "%").replace("_", " ") for head in heads], cells, title
+    )
+
+
+def _styled_cell(name: str, text: str, palette: Mapping[str, str]) -> Cell:
+    style = palette.get(text) or (_COLUMN_STYLES.get(name) if text != "-" else None)
+    return styled(text, style) if style else text
+
+
+def text_of(value: Any, name: str = "", is_number: bool = False) -> str:
+    """Return a value as text: times and reasons in words, lists joined, and bytes as a size.
+
+    Args:
+        value: JSON-serializable value.
+        name: Key of the value; ``bytes`` and ``percent`` at its end mean a size and a percentage.
+        is_number: Whether digits are grouped.
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        if name.endswith("bytes"):
+            return size(value)
+        if name.endswith("percent"):
+            return f"{value:+.2f}"
+        whole = f"{value:,}" if isinstance(value, int) else f"{value:,.10g}"
+        return whole if is_number else whole.replace(",", "")
+    if isinstance(value, str) and value:
+        text = sentence(value) if name in _REASONS else value
+        return moment(value.partition(".")[0]) if _STAMP.match(value) else text
+    if isinstance(value, Mapping) and value:
+        return ", ".join(f"{text_of(count)} {text_of(k, name)}" for k, count in value.items())
+    if isinstance(value, list | tuple) and value:
+        return ", ".join(map(text_of, value))
+    return "-" if value in _NOTHING else str(value)
+
+
+def fields(record: Any, names: str = "", styles: Mapping[str, str] | None = None) -> Table:
+    """Return a record as lines of a name and a value; ``names`` selects and orders the keys."""
+    values = plain(record)
+    lines = [
+        (name.replace("_", " "), text_of(values[name], name, is_number=True))
+        for name in names.split() or values
+        if values.get(name) not in _NOTHING
+    ]
+    return facts(lines, styles or {})
 
 
 def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int = 0) -> Table:

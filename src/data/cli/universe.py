@@ -1,18 +1,19 @@
-"""``onetape universe``: named lists of symbols whose members are dated."""
+"""``onetape db universe``: named lists of symbols whose members are dated."""
 
 from __future__ import annotations
 
 import argparse
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError, SurvivorshipWarning
-from .arguments import command
+from .arguments import Actions, option
 from .cached import manager_of
 from .output import described
 from .report import Line, Report, Shown
-from .tables import TextTable, counted, styled, titled
+from .tables import counted, styled, table, titled
 
 if TYPE_CHECKING:
     from ..db.universe.definition import UniverseDefinition
@@ -34,73 +35,40 @@ _FILTERS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's sub-commands to its parser."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    _configure_create(
-        actions.add_parser(
-            "create", help="create a universe from a list of symbols, a filter or a file"
-        )
-    )
-    imported = actions.add_parser("import", help="import the dated members of an index from a file")
-    imported.add_argument("name")
-    imported.add_argument(
-        "file",
-        metavar="FILE",
-        help="CSV with symbol,from,to or date,added,removed or symbol; or JSON",
-    )
-    imported.add_argument(
-        "--today",
-        metavar="FILE",
-        help="list of today's members: a change log is applied backwards from it",
-    )
-    refresh = actions.add_parser("refresh", help="record the changes in lists, filters and files")
-    refresh.add_argument("names", nargs="*", metavar="name", help="default: all universes")
-    show = actions.add_parser("show", help="show the members on a day")
-    show.add_argument("name")
-    show.add_argument("--as-of", metavar="DAY", help="the session date; default: today")
-    show.add_argument(
-        "--strict", action="store_true", help="fail if the members are not point-in-time"
-    )
-    diff = actions.add_parser("diff", help="show which members joined and left between two days")
-    diff.add_argument("name")
-    diff.add_argument(
-        "--start", metavar="DAY", required=True, help="the first of the two session dates"
-    )
-    diff.add_argument("--end", metavar="DAY", help="the second session date; default: today")
-    listed = actions.add_parser("list", help="list every universe")
-    works = (
-        (imported, _import),
-        (refresh, _refresh),
-        (show, _show),
-        (diff, _diff),
-        (listed, _list),
-    )
-    for action, work in works:
-        command(action, work)
-
-
-def _configure_create(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name")
-    parser.add_argument("symbols", nargs="*", metavar="symbol", help="members of a static universe")
-    parser.add_argument(
-        "--file", help="a file about an index, in a format that `onetape universe import` accepts"
-    )
-    parser.add_argument("--description", help="description for people")
-    for name, text in _FILTERS.items():
-        option = f"--{name.replace('_', '-')}"
-        if name in ("sectors", "exclude_sectors"):
-            parser.add_argument(option, nargs="+", metavar="NAME", help=text)
-        else:
-            parser.add_argument(option, type=_number, metavar="NUMBER", help=text)
-    command(
-        parser,
+    """Add the command's actions to its parser."""
+    actions = Actions(parser)
+    create = actions.add(
         _create,
         (
-            "Filters apply to the active symbols in the database (`onetape symbols "
-            "refresh`). An existing universe of this name gets the new definition; what was "
-            "recorded stays."
+            "Filters apply to the active symbols in the database (`onetape db symbols refresh`). An "
+            "existing universe of this name gets the new definition; what was recorded stays."
         ),
     )
+    option(create, "name")
+    option(create, "symbols* symbol", "members of a static universe")
+    text = "a file about an index, in a format that `onetape db universe import` accepts"
+    option(create, "--file FILE", text)
+    option(create, "--description TEXT", "description for people")
+    for name, text in _FILTERS.items():
+        is_list = name in ("sectors", "exclude_sectors")
+        kind: Any = {"nargs": "+"} if is_list else {"type": _number}
+        option(create, f"--{name.replace('_', '-')} {'NAME' if is_list else 'N'}", text, **kind)
+    imported = actions.add(_import)
+    option(imported, "name")
+    text = "CSV with symbol,from,to or date,added,removed or symbol; or JSON"
+    option(imported, "file FILE", text)
+    text = "list of today's members: a change log is applied backwards from it"
+    option(imported, "--today FILE", text)
+    option(actions.add(_refresh), "names* name", "default: all universes")
+    show = actions.add(_show)
+    option(show, "name")
+    option(show, "--as-of DAY", "the session date; default: today")
+    option(show, "--strict", "fail if the members are not point-in-time")
+    diff = actions.add(_diff)
+    option(diff, "name")
+    option(diff, "--start DAY", "the first of the two session dates", required=True)
+    option(diff, "--end DAY", "the second session date; default: today")
+    actions.add(_list)
 
 
 def _number(text: str) -> float:
@@ -124,6 +92,7 @@ def _universes(args: argparse.Namespace) -> StoredUniverses:
 
 
 def _create(args: argparse.Namespace) -> Report:
+    """Create a universe from a list of symbols, a filter or a file."""
     return _record_report([_universes(args).create(args.name, _definition(args))])
 
 
@@ -134,7 +103,7 @@ def _definition(args: argparse.Namespace) -> UniverseDefinition:
     if sum(map(bool, (args.symbols, args.file, filters))) != 1:
         raise QueryError(
             "a universe needs exactly one of: symbols, filters, a file",
-            hint="`onetape universe create --help` explains them",
+            hint="`onetape db universe create --help` explains them",
         )
     if args.symbols:
         return UniverseDefinition("static", args.description or "", symbols=args.symbols)
@@ -144,11 +113,15 @@ def _definition(args: argparse.Namespace) -> UniverseDefinition:
 
 
 def _import(args: argparse.Namespace) -> Report:
+    """Import the dated members of an index from a file."""
     return _record_report([_universes(args).import_file(args.name, args.file, args.today)])
 
 
 def _refresh(args: argparse.Namespace) -> Report:
-    """Refresh each universe; the exit code is 1 if one cannot be refreshed, and 2 if none can."""
+    """Record the changes in lists, filters and files.
+
+    The exit code is 1 if one universe cannot be refreshed, and 2 if none can.
+    """
     universes = _universes(args)
     names = args.names or [row.name for row in universes.universes()]
     refreshed: list[RefreshResult] = []
@@ -170,34 +143,17 @@ def _refresh(args: argparse.Namespace) -> Report:
 
 
 def _record_report(refreshed: Sequence[RefreshResult]) -> Report:
-    return Report([_universe_json(recorded) for recorded in refreshed], _recorded_shown(refreshed))
+    rows = [asdict(recorded) | {"changed": recorded.is_changed} for recorded in refreshed]
 
+    def shown() -> Shown:
+        """Yield what changed in each universe, with notes and the symbols that were left out."""
+        for row in rows:
+            yield table([row], "universe members# changed opened# replaced#?")
+            yield from _first_lines(row["notes"], "yellow")
+            excluded = [f"{symbol}: {reason}" for symbol, reason in row["excluded"].items()]
+            yield from _first_lines(excluded, "dim")
 
-def _universe_json(recorded: RefreshResult) -> dict[str, Any]:
-    return {
-        "universe": recorded.universe,
-        "changed": recorded.is_changed,
-        "members": recorded.members,
-        "opened": recorded.opened,
-        "replaced": recorded.replaced,
-        "notes": list(recorded.notes),
-        "excluded": dict(recorded.excluded),
-    }
-
-
-def _recorded_shown(refreshed: Sequence[RefreshResult]) -> Shown:
-    if not refreshed:
-        yield styled("there are no universes", "dim")
-    for recorded in refreshed:
-        text = counted(recorded.members, "member")
-        change = f"{counted(recorded.opened, 'interval')} opened, {recorded.replaced:,} closed or replaced"
-        yield titled(
-            recorded.universe, f"{text}; {change if recorded.is_changed else 'nothing has changed'}"
-        )
-        yield from _first_lines(recorded.notes, "yellow")
-        yield from _first_lines(
-            [f"{symbol}: {reason}" for symbol, reason in recorded.excluded.items()], "dim"
-        )
+    return Report(rows, shown if rows else [styled("there are no universes", "dim")])
 
 
 def _first_lines(texts: Sequence[str], style: str) -> Iterable[Any]:
@@ -218,6 +174,7 @@ def _members(args: argparse.Namespace, day: str | None, *, strict: bool = False)
 
 
 def _show(args: argparse.Namespace) -> Report:
+    """Show the members on a day."""
     members = _members(args, args.as_of, strict=args.strict)
     return Report(members.as_dict(), _members_shown(members))
 
@@ -239,6 +196,7 @@ def _header(members: Members) -> Iterator[Any]:
 
 
 def _diff(args: argparse.Namespace) -> Report:
+    """Show which members joined and left between two days."""
     before, after = _members(args, args.start), _members(args, args.end)
     added = [symbol for symbol in after if symbol not in set(before)]
     removed = [symbol for symbol in before if symbol not in set(after)]
@@ -258,24 +216,20 @@ def _diff_shown(before: Members, after: Members, added: list[str], removed: list
     yield from _header(before)
     yield from _header(after)
     yield ""
-    yield TextTable(
-        ["", "members#", "symbols"],
-        [
-            ["added", str(len(added)), ", ".join(added) or "-"],
-            ["removed", str(len(removed)), ", ".join(removed) or "-"],
-        ],
+    rows = [("added", added), ("removed", removed)]
+    yield table(
+        [{"change": name, "members": len(names), "symbols": names} for name, names in rows],
+        "change members# symbols",
     )
 
 
 def _list(args: argparse.Namespace) -> Report:
-    rows = _universes(args).universes()
-    if not rows:
-        hint = "there are no universes; create one with `onetape universe create`"
-        return Report([], [Line(hint)])
-    cells = [[row.name, row.type, str(row.known_from), f"{row.checked_at:%Y-%m-%d %H:%M}"]
-             for row in rows]  # fmt: skip
-    table = TextTable(["name", "type", "point-in-time from", "checked (UTC)?"], cells)
-    return Report([_row_json(row) for row in rows], [table])
+    """List every universe."""
+    return Report.rows(
+        [_row_json(row) for row in _universes(args).universes()],
+        "name type known_from checked_at? description?",
+        empty="there are no universes; create one with `onetape db universe create`",
+    )
 
 
 def _row_json(row: Universe) -> dict[str, Any]:

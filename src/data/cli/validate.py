@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..prices.judgement.findings import LEVELS, SEVERITIES, QualityReport
-from .arguments import (
-    add_processes,
-    add_timeout,
-    add_universe,
-    check_one,
-    command,
-    flag,
-    members_of,
-)
+from .arguments import add_universe, check_one, command, members_of, option, usual
 from .cached import manager_of
 from .job_output import costs_shown
 from .output import busy, console, is_quiet
@@ -34,45 +26,46 @@ _COLORS = {"error": "red", "warning": "yellow", "info": "dim"}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, VOD.L")
-    parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
-    flag(parser, "--all", "every stored series, one after another")
+    option(parser, "symbol?", "such as BTCUSDT, AAPL, VOD.L")
+    option(parser, "timeframe?", "such as 1m, 1h, 1d, 1w, 1M")
+    option(parser, "--all", "every stored series, one after another")
     add_universe(parser, "on any day")
-    parser.add_argument("--start", help="date (whole session) or UTC time, inclusive; default: all")
-    parser.add_argument("--end", help="date (whole session) or UTC time, inclusive")
-    parser.add_argument(
+    option(parser, "--start START", "date (whole session) or UTC time, inclusive; default: all")
+    option(parser, "--end END", "date (whole session) or UTC time, inclusive")
+    option(
+        parser,
         "--level",
-        choices=LEVELS,
-        default="intrinsic",
-        help=(
+        (
             "what may be queried: only the cached bars (default), a second vendor, the "
             "exchange itself"
         ),
+        choices=LEVELS,
+        default="intrinsic",
     )
-    parser.add_argument(
+    option(
+        parser,
         "--severity",
+        "show findings of this severity or worse, and exit with 1 if there are any",
         choices=SEVERITIES,
         default="warning",
-        help="show findings of this severity or worse, and exit with 1 if there are any",
     )
-    flag(
+    option(
         parser, "--dry-run", "show the requests that the level needs, and their cost, but send none"
     )
-    flag(
+    option(
         parser,
         "--mark",
         "mark bars that are certainly wrong, so that every later answer reports them; "
         "changes no bar",
     )
-    parser.add_argument(
-        "--accept",
-        metavar="ID",
-        help="accept a known finding: it is shown, but does not count until its bars change",
+    option(
+        parser,
+        "--accept ID",
+        "accept a known finding: it is shown, but does not count until its bars change",
     )
-    parser.add_argument("--reason", metavar="TEXT", help="with --accept: why")
-    flag(parser, "--undo", "with --accept: withdraw the acceptance")
-    add_processes(parser)
-    add_timeout(parser)
+    option(parser, "--reason TEXT", "with --accept: why")
+    option(parser, "--undo", "with --accept: withdraw the acceptance")
+    usual(parser, "processes timeout")
     command(
         parser,
         run,

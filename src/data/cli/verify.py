@@ -9,11 +9,11 @@ from ..errors import QueryError
 from ..jobs.signals import job_signals
 from ..model.instant import iso
 from ..prices.differences import GRAVE
-from .arguments import add_timeout, command, flag, positive
+from .arguments import add_timeout, command, given, option, positive
 from .job_output import REPORT_HELP, check_report, present_job, progress_shown, reasons_shown
 from .output import busy
 from .report import Line, Report, Shown
-from .tables import TextTable, aligned, counted, moment, percent, styled, titled
+from .tables import TextTable, aligned, counted, moment, percent, styled, table, titled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
-    parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
-    parser.add_argument(
-        "--sample",
-        metavar="SHARE",
-        help=(
+    option(parser, "symbol?", "such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
+    option(parser, "timeframe?", "such as 1m, 1h, 1d, 1w, 1M")
+    option(
+        parser,
+        "--sample SHARE",
+        (
             "compare this percentage of the whole cache with second vendors, such as 1%%, "
             "starting with the oldest unconfirmed bars, and keep the results"
         ),
     )
-    parser.add_argument(
-        "--requests",
+    option(
+        parser,
+        "--requests N",
+        "with --sample: maximum number of requests per vendor; default: 50",
         type=positive,
-        metavar="N",
-        help="with --sample: maximum number of requests per vendor; default: 50",
     )
-    flag(parser, "--dry-run", "with --sample: show what would be compared")
-    parser.add_argument("--report", metavar="FILE", help=f"with --sample: {REPORT_HELP}")
-    parser.add_argument(
-        "--start", help="date (whole session) or UTC time, inclusive; default: the last 500 bars"
+    option(parser, "--dry-run", "with --sample: show what would be compared")
+    option(parser, "--report FILE", f"with --sample: {REPORT_HELP}")
+    option(
+        parser,
+        "--start START",
+        "date (whole session) or UTC time, inclusive; default: the last 500 bars",
     )
-    parser.add_argument("--end", help="date (whole session) or UTC time, inclusive; default: now")
-    parser.add_argument("--provider", metavar="A", help="compare only cached bars from vendor A")
-    parser.add_argument(
-        "--against", metavar="B", help="compare vendor A with vendor B instead of the cache"
-    )
-    flag(parser, "--all", "compare all cached bars, however many requests this takes")
+    option(parser, "--end END", "date (whole session) or UTC time, inclusive; default: now")
+    option(parser, "--provider A", "compare only cached bars from vendor A")
+    option(parser, "--against B", "compare vendor A with vendor B instead of the cache")
+    option(parser, "--all", "compare all cached bars, however many requests this takes")
     add_timeout(parser, "stop waiting for vendors after this time; default: 30 s for each request")
     command(
         parser,
@@ -90,15 +90,8 @@ def run(args: argparse.Namespace) -> Report | int:
         )
     with busy(args, "comparing; stores nothing"):
         verification = verify(
-            args.symbol,
-            args.timeframe,
-            args.start,
-            args.end,
-            provider=args.provider,
-            against=args.against,
+            **given(args, "symbol timeframe start end provider against timeout cache_dir"),
             whole=args.all,
-            timeout=args.timeout,
-            cache_dir=args.cache_dir,
             config_path=args.config,
         )
     return Report(
@@ -191,18 +184,18 @@ def _headline(verification: Verification, comparison: Comparison) -> Text:
 
 
 def _table(comparison: Comparison) -> TextTable:
-    rows = [
-        [
-            styled(_name(comparison, d), "red" if d.cause in GRAVE else "yellow"),
-            "-" if d.cause == "actions" else f"{d.rows:,}",
-            _moment(d.first_ms),
-            *_closes(d),
-            _moment(d.last_ms),
-        ]
+    sides = [side.replace(" ", "_") for side in (comparison.ours, comparison.theirs)]
+    rows = []
+    for d in comparison.differences:
+        row = {"what": _name(comparison, d), "first": iso(d.first_ms), "last": iso(d.last_ms)}
+        bars = {"bars": None if d.cause == "actions" else d.rows}
+        rows.append(row | bars | dict(zip(sides, _closes(d), strict=True)))
+    styles = {
+        _name(comparison, d): "red" if d.cause in GRAVE else "yellow"
         for d in comparison.differences
-    ]
-    columns = ["what", "bars#", "first", f"{comparison.ours}#?", f"{comparison.theirs}#?", "last?"]
-    return TextTable(columns, rows)
+    }
+    columns = f"what bars# first {sides[0]}#? {sides[1]}#? last?"
+    return table(rows, columns, styles=styles)
 
 
 def _name(comparison: Comparison, difference: Difference) -> str:
@@ -211,10 +204,6 @@ def _name(comparison: Comparison, difference: Difference) -> str:
     return (
         f"not in {missing[difference.cause]}" if difference.cause in missing else difference.cause
     )
-
-
-def _moment(ms: int) -> str:
-    return moment(iso(ms))
 
 
 def _closes(difference: Difference) -> list[str]:

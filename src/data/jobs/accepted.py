@@ -28,7 +28,6 @@ from ..model.span import Span
 from ..prices.judgement.findings import QualityFinding, QualityReport, no_rows
 from ..quality.service import EVER, validate
 from ..wiring import Services
-from .export import Exporter, ExportOptions
 
 __all__ = ["accept", "accepted_stamps", "is_known", "series_of_finding", "with_acceptances"]
 
@@ -127,6 +126,8 @@ def is_known(services: Services, key: SeriesKey, start: Any, end: Any) -> bool:
     accepted = accepted_stamps(services.client, key)
     if not len(accepted):
         return False
+    from .export import Exporter, ExportOptions  # imports pandas
+
     answer = Exporter.of(services).stored(key, ExportOptions(start, end))
     if answer.substitute or not all(text.startswith(GRAVE) for text in answer.doubts):
         return False

@@ -31,7 +31,7 @@ from ..errors import DataError, IncompleteDataWarning, QueryError, SeriesEndedWa
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, SECOND_MS, date_of, iso, parse_iso
 from ..model.outcome import Outcome
 from ..model.provenance import ATTRS_KEY
-from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, UNASKED, UNEXPECTED, sentence
+from ..model.reasons import BEFORE_FIRST, CLOSED, UNASKED, UNEXPECTED, Cause, cause_of, sentence
 from ..model.span import Span, subtract
 from ..model.suggestion import check_names, did_you_mean
 from ..model.texts import plain_number
@@ -500,7 +500,7 @@ def _grave(
         coverage = client.coverage(client.series_of(query))
         reasons = [(entry.span, entry.reason) for entry in coverage]
     for span, reason in reasons:
-        if reason.startswith(GRAVE):
+        if Cause.GRAVE in cause_of(reason):
             first, last = stamps.searchsorted(span)
             yield from ((int(stamp), reason) for stamp in stamps[first:last])
 

@@ -38,7 +38,7 @@ from ..model.instrument import Instrument
 from ..model.kind import Adjustment, Kind
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
-from ..model.reasons import DOUBTFUL, GRAVE
+from ..model.reasons import Cause
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..vendors.registry import is_sample
@@ -108,7 +108,7 @@ def faults_of(answer: Answer) -> list[str]:
 
     Splits since the date of the prices are not a fault, because an export is a copy of that date.
     """
-    doubts = reasons(answer.coverage, DOUBTFUL, GRAVE)
+    doubts = reasons(answer.coverage, Cause.DOUBTFUL | Cause.GRAVE)
     return list(replace(answer, doubts=doubts, substitute=None).trouble)
 
 

@@ -21,7 +21,7 @@ from ..model.coverage import Coverage
 from ..model.frame import build_frame
 from ..model.instant import iso
 from ..model.instrument import Instrument
-from ..model.reasons import GRAVE
+from ..model.reasons import Cause
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from .export import ExportedFile, Exporter, ExportOptions, faults_of
@@ -145,7 +145,7 @@ def _final_bars(frame: pd.DataFrame, coverage: Coverage) -> tuple[dict[str, int]
     keep, left_out = stamps != stamps, dict[str, int]()
     for opened in (opened for entry in coverage for opened in entry.opened):
         inside = (stamps >= opened.span.start) & (stamps < opened.span.end)
-        state = "suspect" if opened.reason.startswith(GRAVE) else opened.state
+        state = "suspect" if Cause.GRAVE in opened.cause else opened.state
         if state == "final":
             keep |= inside
         elif inside.any():

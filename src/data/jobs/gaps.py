@@ -321,8 +321,7 @@ def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
 def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:
     """Find sessions for which a vendor lacks data for most of its symbols, based on these series.
 
-    The sessions are recorded for all processes. From then on, other vendors are queried first for
-    such a session, and its gaps are requested again within hours. A newly found session emits a
+    The sessions are recorded for all processes. A newly found session emits a
     ``VendorDayLacking`` event and logs a warning. For a session that the vendor may just not have
     published yet (``pending``), both are delayed until the session is a day old. A record is
     removed if these series now have the session's bars, or if the session has not been found again

@@ -365,8 +365,7 @@ def _perishable(look: _Look) -> Iterator[Check]:
 def _vendor_days(look: _Look) -> Iterator[Check]:
     """Report sessions for which, as recent jobs found, a vendor lacks the bars of most of its symbols."""
     for incident in incidents_of(look.place.network.vendor_days()):
-        remedy = f"{incident.remedy}; `onetape gaps --all` checks again"
-        yield note("health vendor day", str(incident), remedy)
+        yield note("health vendor day", str(incident), "`onetape gaps --all` checks again")
 
 
 def _calendars(look: _Look) -> Iterator[Check]:

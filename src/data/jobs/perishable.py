@@ -27,7 +27,7 @@ from ..vendors.figures import suppliers
 # earlier than this time before it.
 _SHARE, _MOST_MS = 1 / 3, 14 * DAY_MS
 _BARS = "bars"
-# Names of these figures in `onetape futures --what`.
+# Names of these figures in `onetape fundamentals --type`.
 _OPTIONS = {OPEN_INTEREST.title: "open-interest", LONG_SHORT.title: "long-short"}
 
 
@@ -61,7 +61,7 @@ class PerishableSeries:
         if self.what == _BARS:
             return "onetape sync"
         symbol, label = self.key.symbol, self.key.timeframe.label
-        return f"onetape futures {symbol} {label} --what {_OPTIONS[self.what]}"
+        return f"onetape fundamentals {symbol} {label} --type {_OPTIONS[self.what]}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the series as a JSON-serializable dictionary."""

@@ -133,8 +133,7 @@ def populate_cache(
         - ``requests``: Total number of requests.
         - ``vendors``: Requests, units of the limits, and days for each vendor.
         - ``reasons``: Reasons why bars would be missing.
-        - ``incidents``: Missing sessions that a vendor lacks for most of its symbols; other vendors
-          are queried first for these.
+        - ``incidents``: Missing sessions that a vendor lacks for most of its symbols.
 
     Raises:
         QueryError: A timeframe, the range, the list or ``timeout`` is invalid, or an argument is

@@ -272,7 +272,7 @@ class RunFolder:
         if record is None:
             raise QueryError(
                 f"lineage {run!r} does not exist in {self.path}",
-                hint="`onetape lineage list` lists the recorded runs",
+                hint="`onetape bundle lineage list` lists the recorded runs",
             )
         return record
 
@@ -307,7 +307,7 @@ class RunFolder:
             if is_new and (earlier := self.read(path.name)) is not None:
                 raise QueryError(
                     f"lineage {record.run!r} already exists, started {earlier.started}",
-                    hint="choose another id, or remove that one first with `onetape lineage forget`",
+                    hint="choose another id, or remove that one first with `onetape bundle lineage forget`",
                 )
             sweep(self._disk, self.path)
             write_atomically(self._disk, path, msgspec.json.encode(record))

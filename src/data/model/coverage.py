@@ -22,7 +22,7 @@ from .edges import Edges, distinct, edges_of, merged, spans_of
 from .frozen import of_values
 from .instant import HOUR_MS, iso, parse_iso
 from .kind import Basis, Kind
-from .reasons import FOLDED
+from .reasons import FOLDED, Cause, cause_of
 from .span import Span, coalesce
 
 T = TypeVar("T")
@@ -141,6 +141,11 @@ class Covered:
         sources = tuple(_open_source(self, source) for source, _ in self.parts)
         starts, ends = edges[is_there].T
         return Columns(starts, ends, owners[is_there], sources)
+
+    @property
+    def cause(self) -> Cause:
+        """Cause of the doubt in ``reason``; empty if that is not a doubt."""
+        return cause_of(self.reason)
 
     @property
     def is_rescaled(self) -> bool:

@@ -196,7 +196,7 @@ class Explanation(InLines):
                 yield "", f"only in whole, as a substitute: {way.substitute}"
         if self.source:
             series = f"{self.instrument.symbol} {self.source}"
-            yield "made of", f"{self.source} bars: `onetape explain {series}` shows its vendors"
+            yield "made of", f"{self.source} bars: `onetape plan {series}` shows its vendors"
         for reason in by_reason(self.unasked):
             yield "not asked", reason
         if self.why_not and not self.is_served:

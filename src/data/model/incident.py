@@ -30,15 +30,9 @@ class Incident:
 
     @property
     def text(self) -> str:
-        """A description of the incident and its consequences."""
-        if self.days[0].condition == "pending":
-            return f"{self}; possibly not published yet"
-        return f"{self}; {self.remedy}"
-
-    @property
-    def remedy(self) -> str:
-        """A description of how the library responds to the incident."""
-        return f"other vendors are queried first for {'it' if len(self.days) == 1 else 'them'}"
+        """A description of the incident."""
+        is_pending = self.days[0].condition == "pending"
+        return f"{self}; possibly not published yet" if is_pending else str(self)
 
 
 def incidents_of(days: Iterable[VendorDay]) -> list[Incident]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from enum import Flag, auto
+from functools import lru_cache, reduce
+from operator import or_
 
 from .instant import date_of
 
@@ -89,6 +92,48 @@ _SENTENCES = {
 # code from a newer version is left unchanged.
 _ANY = "|".join(map(re.escape, sorted(_SENTENCES, key=len, reverse=True)))
 _CODE = re.compile(rf"((?:\d+ of \d+ \S+ bars: )*)({_ANY})(?:(?<= )|\Z|(?=[:;]))")
+
+
+class Cause(Flag):
+    """Cause of a doubt about bars.
+
+    It is stored in a reason, as its beginning or ending; see :func:`cause_of`.
+
+    Attributes:
+        DOUBTFUL: The answer as a whole, or the date of its price adjustment, is in doubt.
+        LACKING: Expected bars are missing from the answer, so that the others are in doubt.
+        GRAVE: The bars are almost certainly wrong.
+        IN_WHOLE: Only the whole series proves that the bars are grave.
+        ADJ_CLOSE: The bars are grave, because they contradict their own adjusted close.
+        UNDECIDED: The bars are grave, because two units of prices meet, and either may be right.
+        SETTLED: The bars were grave, and have been confirmed.
+    """
+
+    DOUBTFUL = auto()
+    LACKING = auto()
+    GRAVE = auto()
+    IN_WHOLE = auto()
+    ADJ_CLOSE = auto()
+    UNDECIDED = auto()
+    SETTLED = auto()
+
+
+_BEGINNINGS = {
+    DOUBTFUL: Cause.DOUBTFUL,
+    GRAVE: Cause.GRAVE,
+    IN_WHOLE: Cause.IN_WHOLE,
+    f"{GRAVE}adjusted close: ": Cause.ADJ_CLOSE,
+    SETTLED: Cause.SETTLED,
+}
+_ENDINGS = {DID_NOT_COME: Cause.LACKING, UNDECIDED: Cause.UNDECIDED}
+
+
+@lru_cache(1024)
+def cause_of(reason: str) -> Cause:
+    """Return the cause of a doubt from the reason that is stored; empty if the reason is not a doubt."""
+    causes = [cause for text, cause in _BEGINNINGS.items() if reason.startswith(text)]
+    causes += [cause for text, cause in _ENDINGS.items() if causes and reason.endswith(text)]
+    return reduce(or_, causes, Cause(0))
 
 
 def data_ends(end_ms: int) -> str:

@@ -17,6 +17,7 @@ from .actions import Action, vendor_date
 from .bars import Bar, BarTable
 from .instant import SECOND_MS, day_ms, iso
 from .kind import Basis
+from .reasons import Cause, cause_of
 from .series import SeriesKey
 from .span import Span
 
@@ -147,6 +148,11 @@ class CoverageSpan:
     fetched_at: int = 0
     expires: int | None = None
     next_due: int | None = None
+
+    @property
+    def cause(self) -> Cause:
+        """Cause of the doubt in ``reason``; empty if that is not a doubt."""
+        return cause_of(self.reason)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AllProvidersFailedError
 from ..model.lifetime import NO_BARS_SINCE
-from ..model.reasons import GRAVE, UNASKED, UNEXPECTED, sentence, why_ended
+from ..model.reasons import UNASKED, UNEXPECTED, Cause, cause_of, sentence, why_ended
 
 if TYPE_CHECKING:
     from ..errors import DataError
@@ -35,7 +35,7 @@ _WRONG = "`onetape validate {}` shows which bars are wrong, and how to repair th
 _DOUBTS = "`onetape fetch {}` says what is not certain"
 # Begins the note on a series whose faults the user has accepted.
 ACCEPTED = "accepted: "
-_ENDED = "said once; record a rename with `onetape symbols import`, or leave the symbol out"
+_ENDED = "said once; record a rename with `onetape db symbols import`, or leave the symbol out"
 _IN_DOUBT = (
     "no bar is missing, but something is not certain, such as the latest splits and dividends"
 )
@@ -143,7 +143,7 @@ def _reason_wrong(provenance: Mapping[str, Any]) -> str:
         if row["reason"] != UNEXPECTED:
             return f"rows that cannot be bars, first {row['stamp']}: {sentence(row['reason'])}"
     problems = provenance.get("problems", ())
-    return sentence(next((text for text in problems if text.startswith(GRAVE)), ""))
+    return sentence(next((text for text in problems if Cause.GRAVE in cause_of(text)), ""))
 
 
 def _note_of_end(provenance: Mapping[str, Any]) -> str:

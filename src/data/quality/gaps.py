@@ -15,12 +15,12 @@ from ..calendars.calendar import first_unclosed
 from ..calendars.finality import settling
 from ..calendars.gaps import holes
 from ..model.coverage import WITH_BARS, Covered, VendorDay
-from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
+from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.reasons import (
     BEFORE_FIRST,
     CLOSED,
-    DOUBTFUL,
     PLAINLY_NONE,
+    Cause,
     is_harmless_end,
     sentence,
 )
@@ -46,8 +46,6 @@ GapClass = Literal[
 # Classes of gaps for which no bars exist, because the market was closed, or two or more vendors
 # agreed when queried twice.
 FINAL_CLASSES = frozenset({"closed", "before_listing", "after_delisting", "halt"})
-# A gap whose next request is sooner than this has been seen only once.
-_BELIEVED_MS = 6 * HOUR_MS
 _SETTLE_MS = 2 * MINUTE_MS
 _NO_SESSION = "no session by the market's calendar"
 
@@ -162,7 +160,7 @@ class _Classifier:
         self._parts = [entry for entry in outline.coverage if entry.span.overlaps(within)]
         self._all = outline.coverage
         self._traded = outline.lifetime.for_gaps(now_ms)
-        self._life = outline.lifetime
+        self._life, self._is_repeated = outline.lifetime, outline.is_repeated
         with_bars = [entry.span for entry in outline.coverage if entry.state in WITH_BARS]
         # From the first stored bar to the end of the last one.
         self._reach = Span(with_bars[0].start, with_bars[-1].end) if with_bars else Span(0, 0)
@@ -176,7 +174,7 @@ class _Classifier:
             span = entry.span.clip(self._within)
             if entry.state == "empty":
                 classified.append(self._empty_gap(entry, span))
-            elif present is not None and entry.reason.startswith(DOUBTFUL):
+            elif present is not None and Cause.DOUBTFUL in entry.cause:
                 reason, then = sentence(entry.reason), _due_text(entry, self._now)
                 classified += (
                     self._gap(hole, "vendor_hole", entry.vendor, reason, then)
@@ -210,7 +208,7 @@ class _Classifier:
             return self._gap_after(span)
         vendor, at = _names(entry.vendor) or "a vendor", _minute(entry.fetched_at)
         answers = f"{vendor}: {sentence(entry.reason)}, queried {at}"
-        is_believed = entry.expires is None or entry.expires - entry.fetched_at > _BELIEVED_MS
+        is_believed = self._is_repeated(entry)
         is_last = span.start >= self._reach.end
         evidence = answers + (" UTC and before" if is_believed else " UTC, once")
         gap_class: GapClass = "common_hole" if "," in entry.vendor else "vendor_hole"
@@ -285,14 +283,8 @@ class _Classifier:
             return
         for span, day in outages:
             if bars := self._bars(span):
-                then = f"the other vendors are queried first for that day; {gap.next_step}"
                 yield replace(
-                    gap,
-                    span=span,
-                    gap_class="vendor_outage",
-                    bars=bars,
-                    evidence=str(day),
-                    next_step=then,
+                    gap, span=span, gap_class="vendor_outage", bars=bars, evidence=str(day)
                 )
         for span in subtract([gap.span], [span for span, _ in outages]):
             if bars := self._bars(span):

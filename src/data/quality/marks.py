@@ -15,7 +15,7 @@ from ..errors import DataError
 from ..model.bars import Stamps, among, inside
 from ..model.instrument import Instrument
 from ..model.provenance import ATTRS_KEY, freeze
-from ..model.reasons import IN_WHOLE, SETTLED
+from ..model.reasons import IN_WHOLE, Cause
 from ..model.series import SeriesKey
 from ..model.span import Span, intersect
 from ..model.stored import CoverageSpan, StoredColumns
@@ -94,7 +94,7 @@ def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
     final = [
         entry.span
         for entry in coverage
-        if entry.state == "final" and not entry.reason.startswith(SETTLED)
+        if entry.state == "final" and Cause.SETTLED not in entry.cause
     ]
     doubts: list[tuple[Span, str]] = []
     is_wrong = np.zeros(len(stamps), dtype=bool)
@@ -108,7 +108,7 @@ def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
     ended = [
         span.clip(entry.span)
         for entry in coverage
-        if entry.reason.startswith(IN_WHOLE) and check_of(entry) in report.checked
+        if Cause.IN_WHOLE in entry.cause and check_of(entry) in report.checked
         for span in _spans(inside(stamps, [entry.span]) & ~is_wrong, stamps, coverage)
     ]
     return Marks(doubts, ended)

@@ -18,7 +18,7 @@ from ..model.bars import BarTable, Stamps, among, distinct, inside
 from ..model.coverage import WITH_BARS
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.instrument import Instrument
-from ..model.reasons import GRAVE, IN_WHOLE, SETTLED, WITHDRAWN
+from ..model.reasons import GRAVE, IN_WHOLE, WITHDRAWN, Cause
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.stored import CoverageSpan, KnownAction, StoredColumns
@@ -81,7 +81,7 @@ def examine(
         series = replace(series, expected=series.expected[~is_bad])
     findings, ran, skipped = run_checks(series)
     coverage = client.coverage(key)
-    settled = [entry.span for entry in coverage if entry.reason.startswith(SETTLED)]
+    settled = [entry.span for entry in coverage if Cause.SETTLED in entry.cause]
     findings = [_as_settled(finding, settled) for finding in findings]
     findings += _grave_findings(coverage, series.table.stamps, findings, () if problem else ran)
     findings += [*_bad_row_findings(bad_rows), *_never_requested(unasked)]
@@ -273,8 +273,8 @@ def _grave_findings(
     rest = stamps[~among(stamps, distinct(np.concatenate([no_rows(), *stamps_of_findings])))]
     by_reason: dict[str, list[Span]] = {}
     for entry in coverage:
-        is_checked = entry.reason.startswith(IN_WHOLE) and check_of(entry) in checked
-        if entry.reason.startswith(GRAVE) and not is_checked:
+        is_checked = Cause.IN_WHOLE in entry.cause and check_of(entry) in checked
+        if Cause.GRAVE in entry.cause and not is_checked:
             reason = entry.reason.removeprefix(IN_WHOLE).removeprefix(GRAVE)
             by_reason.setdefault(reason, []).append(entry.span)
     check = next(check for check in CHECKS if check.name == "doubted")

@@ -134,31 +134,33 @@ def application(
         text, kind = await run_in_threadpool(exposition, facts.manager)
         return Response(text, media_type=kind)
 
-    async def static(request: Request) -> Response:
-        """Answer with a script or style sheet of the pages."""
-        found = asset(request.path_params["name"])
-        if found is None:
-            raise CacheError("there is no such file")
-        return Response(found[0], media_type=found[1])
-
-    async def alive(_: Request) -> Response:
-        """Answer that the server works."""
-        return JSONResponse({"ok": True})
-
     routes = {
         "/": first_page,
         "/series/{symbol:path}/{timeframe}": series_page,
         "/v1/bars/{symbol:path}/{timeframe}": bars,
         "/v1/stream": stream,
         "/metrics": metrics,
-        "/static/{name}": static,
-        "/alive": alive,
+        "/static/{name}": _static,
+        "/alive": _alive,
     }
     return Starlette(
         routes=[Route(path, run, methods=["GET"]) for path, run in routes.items()],
         middleware=[Middleware(Guard, hosts=hosts, token=token)],
         exception_handlers={DataError: _refused},
     )
+
+
+async def _static(request: Request) -> Response:
+    """Answer with a script or style sheet of the pages."""
+    found = asset(request.path_params["name"])
+    if found is None:
+        raise CacheError("there is no such file")
+    return Response(found[0], media_type=found[1])
+
+
+async def _alive(_: Request) -> Response:
+    """Answer that the server works."""
+    return JSONResponse({"ok": True})
 
 
 def _bars(facts: Facts, request: Request) -> Response:

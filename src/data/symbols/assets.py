@@ -10,9 +10,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
-from ..model.bars import BarTable, among
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..vendors.registry import SAMPLES, row_of
@@ -33,11 +30,6 @@ _INDICES = frozenset({"^GSPC"})
 _DOLLAR_COINS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())
 # Values of ``venue`` that do not mean a single exchange with its own list of pairs.
 _NO_EXCHANGE = frozenset({"", "aggregate", "consolidated", "mock", "twelvedata"}) | SAMPLES
-
-_LEAST_COMMON = 20
-# For one asset at two venues, medians of closes are within about 0.3 percent, and returns
-# correlate.
-_LEVEL, _CORRELATION = 0.01, 0.8
 
 
 class Lister(NamedTuple):
@@ -65,7 +57,7 @@ def named_at(instrument: Instrument, vendor: str) -> str:
 
 
 def is_proved(instrument: Instrument, listed: Lister, asset: Lister) -> bool:
-    """Return whether ``listed`` certainly lists the same asset as ``asset``, without comparing bars.
+    """Return whether ``listed`` certainly lists the same asset as ``asset``.
 
     Shares are identified by their ticker and venue, which every request to a vendor contains, and
     currencies by ISO 4217. Two coins are the same asset if they are on the same venue, if the
@@ -82,24 +74,6 @@ def is_proved(instrument: Instrument, listed: Lister, asset: Lister) -> bool:
         return True
     letters = instrument.base if instrument.asset_class == "crypto" else instrument.symbol
     return letters in (ONE_MEANING if instrument.asset_class == "crypto" else _INDICES)
-
-
-def agree(first: BarTable, other: BarTable) -> bool:
-    """Return whether two tables contain the same asset, judging by at least twenty common bars.
-
-    The closing prices must be at the same level and move together. The same level by itself does
-    not prove anything, because all coins that represent a dollar share it.
-    """
-    in_other, in_first = among(first.stamps, other.stamps), among(other.stamps, first.stamps)
-    left, right = first.close[in_other], other.close[in_first]
-    if len(left) < _LEAST_COMMON or not ((left > 0).all() and (right > 0).all()):
-        return False
-    if abs(float(np.median(right / left)) - 1) > _LEVEL:
-        return False
-    moves = np.diff(np.log(left)), np.diff(np.log(right))
-    if not all(float(np.std(move)) for move in moves):
-        return False
-    return float(np.corrcoef(*moves)[0, 1]) >= _CORRELATION
 
 
 def _is_restated(instrument: Instrument, vendor: str) -> bool:

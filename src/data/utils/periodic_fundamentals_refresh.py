@@ -7,6 +7,6 @@ from ..jobs.refresh_fundamentals import (
 __all__ = ["periodic_refresh"]
 
 if __name__ == "__main__":
-    from ..cli.refresh import main_periodic
+    from ..cli.populate import main_periodic
 
     raise SystemExit(main_periodic())

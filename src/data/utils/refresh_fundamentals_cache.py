@@ -17,6 +17,6 @@ __all__ = [
 ]
 
 if __name__ == "__main__":
-    from ..cli.refresh import main
+    from ..cli.populate import main_refresh as main
 
     raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""``onetape.data`` under its older name, where ``onetape link`` has put this folder on Python's path."""
+"""``onetape.data`` under its older name, if ``onetape setup link`` has added this folder to the path."""
 
 from onetape._older_name import serve
 

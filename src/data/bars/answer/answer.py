@@ -40,11 +40,12 @@ from ...model.reasons import (
     BEFORE_FIRST,
     CLOSED,
     FORMING,
-    GRAVE,
     NO_BAR,
     UNASKED,
     UNEXPECTED,
     UNPUBLISHED,
+    Cause,
+    cause_of,
     is_harmless_end,
     sentence,
     why_ended,
@@ -645,9 +646,9 @@ def score_of(answer: Answer) -> float | None:
     tenth.
     """
     score = min(answer.scores, default=None)
-    if not any(text.startswith(GRAVE) for text in answer.doubts):
+    if not any(Cause.GRAVE in cause_of(text) for text in answer.doubts):
         return score
-    grave = answer.coverage.where(lambda entry: entry.reason.startswith(GRAVE))
+    grave = answer.coverage.where(lambda entry: Cause.GRAVE in entry.cause)
     rows = sum(answer.table.counts(grave))
     if not rows:
         return score
@@ -672,7 +673,7 @@ def _spans(answer: Answer) -> list[dict[str, Any]]:
         return [_span_entry(answer.coverage[at], counts[at], answer.kind) for at in with_rows]
     columns = answer.coverage.columns.take(np.array(with_rows))
     row_counts = np.array(counts)[with_rows]
-    groups = columns.by(lambda c: (c.vendor, c.state, c.reason.startswith(GRAVE))).values()
+    groups = columns.by(lambda c: (c.vendor, c.state, Cause.GRAVE in c.cause)).values()
     return [
         _merged_entry(columns.take(rows), row_counts[rows], answer.kind)
         for rows in islice(groups, _MOST_SPANS)

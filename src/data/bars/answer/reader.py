@@ -26,13 +26,12 @@ from ...model.reasons import (
     AHEAD,
     DOUBTFUL,
     FORMING,
-    GRAVE,
     LOST,
     OFF_GRID,
-    SETTLED,
     SPOILT,
     UNEXPECTED,
     UNVOUCHED,
+    Cause,
     sentence,
 )
 from ...model.series import SeriesKey
@@ -48,8 +47,8 @@ if TYPE_CHECKING:
     from .answer import UnfilledSpan
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
-# Reasons for doubting stored bars; all other reasons concern rejected rows.
-_REASONS_OF_STORED_BARS = (DOUBTFUL, GRAVE, SETTLED, UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
+# Reasons for doubting stored bars, besides those that are a cause; all others concern rejected rows.
+_REASONS_OF_STORED_BARS = (UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
 
 
 @dataclass
@@ -270,7 +269,7 @@ def _facts(
         # Bars that could not be stored are not part of any version.
         "generation": None if any(c.pieces for c in outcome.unstored) else view.generation,
         "problems": [
-            *reasons(coverage, GRAVE, SETTLED),
+            *reasons(coverage, Cause.GRAVE | Cause.SETTLED),
             *problems,
             *outcome.problems,
             *splice_problems(coverage),
@@ -316,7 +315,7 @@ def unread_gaps(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
     Each gap gives the reason for which the row was rejected.
     """
     entries = coverage.only(
-        lambda c: c.state == "suspect" and not c.reason.startswith(_REASONS_OF_STORED_BARS)
+        lambda c: c.state == "suspect" and not c.cause and c.reason not in _REASONS_OF_STORED_BARS
     )
     if not entries:
         return Stretches()
@@ -332,9 +331,8 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
     One such reason is stock bars outside the sessions. For currencies and futures, such bars are
     not a reason, because these do trade at hours that are not in their calendars.
     """
-    texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
-    if UNEXPECTED in texts:
-        texts.remove(UNEXPECTED)
+    texts = reasons(coverage, Cause.DOUBTFUL | Cause.GRAVE)
+    if any(source.reason == UNEXPECTED for source in coverage.sources):
         spans = coverage.where(lambda entry: entry.reason == UNEXPECTED)
         stamps = table.stamps[inside(table.stamps, spans)].tolist()
         if stamps and asset_class == "stock":
@@ -344,10 +342,9 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
     return texts if rest <= 0 else [*texts[:_MOST_DOUBTS], f"{DOUBTFUL}{rest} more answers"]
 
 
-def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
-    """Return the distinct reasons in the coverage that start with one of ``beginnings``."""
-    texts = (source.reason for source in coverage.sources)
-    return list(dict.fromkeys(text for text in texts if text.startswith(beginnings)))
+def reasons(coverage: Coverage, causes: Cause) -> list[str]:
+    """Return the distinct reasons in the coverage that have one of ``causes``."""
+    return list(dict.fromkeys(s.reason for s in coverage.sources if s.cause & causes))
 
 
 def _without_volume(table: BarTable, coverage: Coverage, kind: Kind, asset_class: str) -> list[str]:

@@ -25,7 +25,7 @@ from ...errors import (
 from ...model.bars import BarTable, among
 from ...model.kind import Kind
 from ...model.query import BarsQuery
-from ...model.reasons import DOUBTFUL
+from ...model.reasons import Cause
 from ...model.span import Span, uncovered
 from ...model.timeframe import Timeframe
 from ...prices.conversions import has_known_hours, regular_hours
@@ -372,7 +372,7 @@ class _Derivation:
         """Yield a gap for each bar that a doubtful answer lacks, because such an answer lists no gaps."""
         anchor = below.kind.anchor or self.anchor
         for entry in below.coverage.within(span):
-            if entry.reason.startswith(DOUBTFUL):
+            if Cause.DOUBTFUL in entry.cause:
                 expected = self._calendar.opens(self.source, entry.span, anchor)
                 for stamp in expected[~among(expected, below.table.stamps)].tolist():
                     yield Gap(Span(stamp, stamp + 1), entry.reason)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for
@@ -43,7 +43,6 @@ from ..service import BarsService
 from ..validity import Expiry
 
 if TYPE_CHECKING:
-    from ..selection.namesakes import Namesakes
     from .planned_lane import RequestCount
 
 _VENDOR_TWICE = re.compile(r"\b(\w+): \1 ")
@@ -101,23 +100,16 @@ class RequestPlanner:
 
         count, handler = RequestCount(query), service.miss_handler()
         handler.lane_run = partial(PlannedLane, count)
-        handler.namesakes = cast("Namesakes", _NoProofs())
+        handler.derivative_hint = _no_hint
         try:
             return _Composer(self, query, handler.answer(query, lookup), count)
         except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
             return _Composer(self, query, None, count, error)
 
 
-class _NoProofs:
-    """Stands in for the comparisons that prove identities, whose requests are not counted."""
-
-    def proved(self, *_: Any) -> tuple[frozenset[str], list[Attempt]]:
-        """Return no vendors."""
-        return frozenset(), []
-
-    def derivative(self, *_: Any) -> tuple[str, list[Attempt]]:
-        """Return no hint."""
-        return "", []
+def _no_hint(*_: Any) -> tuple[str, list[Attempt]]:
+    """Return no hint on the owner's derivative, because a plan sends no request."""
+    return "", []
 
 
 class _Composer:

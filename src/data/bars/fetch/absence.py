@@ -33,7 +33,7 @@ from ..answer.answer import UnfilledSpan
 from ..ingest.commit import CommitContext
 from ..selection.candidates import Candidate
 from ..series import Journal, LaneRequest, SeriesStore, is_outage
-from ..validity import UNVOUCHED_MS
+from ..validity import LONGEST_MS, end_due
 
 # Number of vendors that must report that no bars exist before the listing.
 PROVING = 2
@@ -58,7 +58,6 @@ def record_absence(
     2. Spans that the same vendors have already reported as empty are left out.
     3. The other spans are marked: stored bars as doubtful, and the rest as empty
        (:func:`_absence_marks`).
-    4. If no vendor sent its own time, marks near the present expire sooner (:func:`_limit_expiry`).
 
     Args:
         request: Request to the lane.
@@ -79,8 +78,7 @@ def record_absence(
         spans = [UnfilledSpan(span, reason, bool(served), is_out, is_noted) for span in unfilled]
         return [_at_history(request, span, errors) for span in spans]
     times = [e.server_now_ms for e in errors if isinstance(e, NoDataError)]
-    dates = [at for at in times if at is not None]
-    now = min([series.now_ms(), *dates])
+    now = min([series.now_ms(), *(at for at in times if at is not None)])
     answered = [e for e in errors if isinstance(e, (NoDataError, SymbolNotFoundError))]
     names = {e.provider or "" for e in answered} - {""}
     vendor = ",".join(sorted(names))
@@ -95,16 +93,12 @@ def record_absence(
         now_ms=now,
         expiry=request.expiry,
         settle_ms=request.settle_ms,
-        vendor_days=series.vendor_days,
-        last_ms=series.view().last,
     )
     marks = [
         mark
         for span in unfilled
         for mark in _absence_marks(request, series, span, coverage, names, vendor, context)
     ]
-    if not dates:
-        marks = [_limit_expiry(mark, now) for mark in marks]
     if marks:
         series.commit(Commit(marks=tuple(marks)))
     return []
@@ -188,15 +182,15 @@ def _marks_without_bars(
     counts = series.read(span)[0].counts(spans) if spans else []
     stored = [filled for filled, rows in zip(spans, counts, strict=True) if rows]
     for filled in stored:
-        expires = int(context.expiries(edges_of([filled]), coverage)[0])
+        expires = int(context.due(edges_of([filled]), coverage)[1].min())
         yield Covered(filled, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
     for empty in subtract([span], stored):
         if len(grid.required(empty)):
-            edges, expiries = context.empty_parts(edges_of([empty]), coverage)
+            edges, expiries = context.due(edges_of([empty]), coverage)
             ends = zip(spans_of(edges), expiries.tolist(), strict=True)
             marks = [(hole, grid.no_bar(hole), expires) for hole, expires in ends]
         else:
-            marks = [(empty, CLOSED, now + context.expiry.old_ms)]
+            marks = [(empty, CLOSED, now + LONGEST_MS)]
         for hole, reason, expires in marks:
             yield Covered(hole, "empty", vendor, fetched_at=now, reason=reason, expires=expires)
 
@@ -240,16 +234,6 @@ def _note_refused(
     )
     if marks:
         series.commit(Commit(marks=marks))
-
-
-def _limit_expiry(mark: Covered, now_ms: int) -> Covered:
-    """Return an empty span's coverage entry, valid for less time if it reaches into the last day.
-
-    Only the local clock, which may be wrong, indicates that the last day's bars should exist.
-    """
-    if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
-        return mark
-    return replace(mark, expires=min(mark.expires, now_ms + UNVOUCHED_MS))
 
 
 # --- the time before a listing and after the end
@@ -305,7 +289,7 @@ def _prove_start(
     if len(agreeing) < PROVING:
         return
     now_ms, vendors = series.now_ms(), ",".join(sorted(agreeing))
-    expires = now_ms + request.expiry.old_ms
+    expires = now_ms + LONGEST_MS
     mark = Covered(empty, "empty", vendors, fetched_at=now_ms, reason=BEFORE_FIRST, expires=expires)
     life = Lifetime(listed=Bound(empty.end, vendors, now_ms, expires, PAGES))
     series.commit(Commit(marks=(mark,), lifetime=life))
@@ -338,7 +322,7 @@ def _prove_end(
         is_proved = reaches_now or _data_end(request, series, Span(empty.end, now_ms))
     if not is_proved:
         return
-    known, expires = series.lifetime().delisted, request.expiry.of_end(empty.start, now_ms)
+    known, expires = series.lifetime().delisted, end_due(empty.start, now_ms)
     life = Lifetime(delisted=Bound(at, ",".join(sorted(agreeing)), now_ms, expires, proof))
     # Said once, and not each time that the end is checked.
     if not proof and (known is None or known.at != at):
@@ -360,7 +344,7 @@ def _find_data_end(request: LaneRequest, series: SeriesStore, before_ms: int) ->
         last = int(candidate.fetch(query).table.within(span).stamps[-1])
     except (*FAILOVER_ERRORS, IndexError):
         return
-    expires = request.expiry.of_end(last, now_ms)
+    expires = end_due(last, now_ms)
     if now_ms - last >= _LONGEST_HALT_MS and _data_end(request, series, Span(last + 1, now_ms)):
         end = Bound(last + 1, candidate.name, now_ms, expires, DATA)
         series.commit(Commit(lifetime=Lifetime(delisted=end)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...errors import (
@@ -29,7 +29,7 @@ from ...vendors.archives import chunk_end
 from ..ingest.receive import check_kind, drop_outdated
 from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import ProcessedAnswer, process_answer, take_forming
-from ..selection.candidates import Candidate, LaneRoute
+from ..selection.candidates import Candidate
 from ..series import Forming, Journal, LaneRequest, SeriesStore, VendorQuestion
 from .absence import record_absence
 from .actions import ActionFetcher
@@ -172,11 +172,6 @@ class Fetcher:
         self._request, self._series, self._journal = request, series, journal
         self._action_fetcher = action_fetcher
         self._clock = action_fetcher.clock
-
-    def with_route(self, route: LaneRoute) -> Fetcher:
-        """Return a fetcher that queries the same vendors in the order of ``route``."""
-        request = replace(self._request, route=route)
-        return Fetcher(request, self._series, self._journal, self._action_fetcher)
 
     def query_forming(self, span: Span) -> None:
         """Request the forming bar in ``span``; it is kept in the journal and never stored."""

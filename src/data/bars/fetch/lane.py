@@ -16,7 +16,7 @@ from ...config.rules import ValidationRules
 from ...errors import BadRangeError, DataError
 from ...model.coverage import WITH_BARS, Coverage, Covered, Stretches
 from ...model.edges import difference, edges_of, spans_of
-from ...model.instant import MINUTE_MS, iso
+from ...model.instant import MINUTE_MS
 from ...model.kind import Kind
 from ...model.reasons import CLOSED, DELETED, UNASKED, UNPUBLISHED, sentence
 from ...model.span import Span, clipped, coalesce, intersect, subtract
@@ -28,7 +28,7 @@ from ..answer.slots import may_open
 from ..selection.source_check import SourceCheck
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
-from ..validity import Expiry, after_change, is_older
+from ..validity import LONGEST_MS, Expiry, after_change, is_older
 from .absence import prove_listing
 from .actions import ActionFetcher
 from .fetcher import Fetcher
@@ -221,43 +221,16 @@ class LaneRun:
             with self._services.turns.hold(request.key) as turn:
                 series.end_phase()
                 series.pull()
-                bars = request.grid.calendar.name, request.grid.timeframe.label
-                series.vendor_days = [
-                    day for day in turn.vendor_days if (day.calendar, day.timeframe) == bars
-                ]
                 is_as_planned = series.view().generation == plan.generation
                 if (turn.has_waited or not is_as_planned) and not request.query.refresh:
                     plan = plan_missing(request, series, journal, plan.wanted)
-                self._query_vendors(plan.segments)
-                doubt_near_splits(request, series, journal)  # even for confirmed bars
+                self._fetcher.fill(plan.segments, ends_fetching=True)
+                doubt_near_splits(series, journal)  # even for confirmed bars
                 self._fill_doubtful(plan.wanted)
                 prove_listing(request, series, journal, plan.segments)
         self._query_forming(plan)
         self._remember_closed(plan)
         return plan
-
-    def _query_vendors(self, segments: Sequence[Span]) -> None:
-        """Query the vendors in order, moving a vendor to the end for days when it lacks most symbols.
-
-        A day that the vendor may not have published yet is an exception: if another vendor supplied
-        that day first, this vendor would never be queried for it again.
-        """
-        usual, grid = self.request.route, self.request.grid
-        lacking_days = [day for day in self.series.vendor_days if day.condition != "pending"]
-        todo = [
-            (route, spans)
-            for route, parts in usual.by_days(lacking_days, segments)
-            # The part cut off next to a session may contain only hours in which no bar is expected.
-            if (spans := [s for s in parts if s in segments or grid.next_open(s.start) < s.end])
-        ]
-        for route, spans in todo:
-            fetcher = self._fetcher
-            if route is not usual:
-                names = ", ".join(candidate.name for candidate in route.candidates)
-                text = "%s from %s: vendors are queried in the order %s, as one lacks the session"
-                self.request.log.warning(text, self.request.query, iso(spans[0].start), names)
-                fetcher = fetcher.with_route(route)
-            fetcher.fill(spans, ends_fetching=route is todo[-1][0])
 
     def _fill_doubtful(self, wanted: Span) -> None:
         """Fetch bars again that an answer has just made doubtful and that are due immediately."""
@@ -304,7 +277,7 @@ class LaneRun:
         closed = [s for s in closed if not self._is_ahead(s)]
         if closed and view.exists and not any(map(is_older, view.coverage)):
             # Not forever: calendars get corrected.
-            expires = now + self.request.expiry.old_ms
+            expires = now + LONGEST_MS
             marks = tuple(
                 Covered(s, "empty", reason=CLOSED, fetched_at=now, expires=expires) for s in closed
             )
@@ -327,7 +300,7 @@ class LaneRun:
                 # Some are reported days late; checking the last days again costs nothing.
                 span = Span(min(needed.span.start, needed.span.end - LATE_BY_MS), needed.span.end)
                 if self._action_fetcher.fetch(span):
-                    doubt_near_splits(self.request, self.series, self.journal)
+                    doubt_near_splits(self.series, self.journal)
                     self._fill_doubtful(plan.wanted)
                 elif not self._fetch_in_one_basis(plan.wanted):
                     break

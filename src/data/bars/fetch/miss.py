@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from ...calendars.calendar import calendar_for, first_unclosed
 from ...calendars.grid import BarGrid
 from ...errors import (
+    FAILOVER_ERRORS,
     AllProvidersFailedError,
     Attempt,
     CacheError,
@@ -23,14 +24,14 @@ from ...errors import (
     UnsupportedError,
     by_vendor,
 )
+from ...model.capabilities import Derivative
 from ...model.coverage import Covered, Stretches, stretches
 from ...model.instant import DAY_MS, date_of, day_ms
-from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ...net.deadline import call_time, down_for, recorded_call
+from ...net.deadline import call_time, current_call, down_for, recorded_call
 from ...net.locks import SeriesLocks
 from ...prices.adjustment import DividendError
 from ...symbols.assets import Lister, is_proved
@@ -50,7 +51,6 @@ from ..selection.candidates import (
 )
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
-from ..selection.namesakes import Namesakes
 from ..series import Journal, LaneRequest, is_down
 from .lane import LaneRun, LaneServices, real_gaps
 
@@ -112,6 +112,10 @@ class _TriedLanes:
         return {**self.unusable, **{name: error for name, error in errors if is_down(error)}}
 
 
+# Returns a hint on the owner's derivative, and the attempts made.
+_DerivativeHint = Callable[[BarsQuery, Route], tuple[str, list[Attempt]]]
+
+
 class MissHandler:
     """Answers queries that the store cannot answer.
 
@@ -124,10 +128,9 @@ class MissHandler:
     3. :meth:`_try_lanes`: tries each lane in turn (:meth:`_answer_from_lane`, a
        :class:`~.lane.LaneRun`) until one answers with rows, or its vendors report that there are
        none. If an outage leaves an answer incomplete, a complete substitute replaces it.
-    4. :meth:`_answer_by_proof`: if no lane answers, tries vendors whose bars agree with the stored ones.
-    5. :meth:`_complete_answer`: replaces an answer that an outage cut off by complete bars built from
+    4. :meth:`_complete_answer`: replaces an answer that an outage cut off by complete bars built from
        shorter ones, if there are any.
-    6. :meth:`_from_derived_or_stored`: if no vendor answers, uses bars built from shorter ones, or
+    5. :meth:`_from_derived_or_stored`: if no vendor answers, uses bars built from shorter ones, or
        stored ones (:meth:`_from_store_alone`), or raises the error with every reason
        (:func:`_failure`).
 
@@ -141,7 +144,7 @@ class MissHandler:
     Attributes:
         services: See the argument.
         lane_run: Makes the run of a lane; a plan replaces it.
-        namesakes: Proves that vendors list the same instrument; a plan replaces it.
+        derivative_hint: Asks the symbol's owner for its derivative; a plan replaces it.
         shorter: Determines the shorter bars from which an answer may be built.
     """
 
@@ -153,14 +156,14 @@ class MissHandler:
         lookup: CacheLookup,
         services: LaneServices,
     ) -> None:
-        self._store, self._clock, log = services.store, services.clock, services.log
+        self._store, self._clock = services.store, services.clock
         self._selector, self._lanes, self._lookup, self._locks = selector, lanes, lookup, locks
         self.services = services
         self.lane_run: Callable[[LaneServices, LaneRequest, Mapping[str, DataError]], LaneRun]
         self.lane_run = LaneRun
+        self.derivative_hint: _DerivativeHint = self._derivative_hint
         self.shorter = SourceTimeframes(selector, lanes)
-        self.namesakes = Namesakes(self._store, self._clock, log)
-        self._deriver = Deriver(self.shorter, self._answer_in_own_timeframe, log)
+        self._deriver = Deriver(self.shorter, self._answer_in_own_timeframe, services.log)
 
     # --- the answer ------------------------------------------------------------------------
 
@@ -420,43 +423,48 @@ class MissHandler:
     def _if_no_lane_answers(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer:
         """Answer a query that no lane of the route has answered with bars, or raise an error.
 
-        The answer is empty if the vendors report that there are none, or comes from vendors that are
-        proved to list the same instrument.
+        The answer is empty if the vendors report that there are none.
         """
         first = tried.lanes[0]
         if first.answer is not None and first.is_confirmed:
             return first.answer
-        if not self._is_unknown_to_owner(route, tried):
-            answer = self._answer_by_proof(query, route, tried)
-            if answer is not None:
-                return answer
         attempts = tried.attempts()
         is_unknown_to_all = bool(attempts) and all(
             isinstance(a.error, SymbolNotFoundError) for a in attempts
         )
-        # Looked at again, because the attempt by proof may have queried the owner for the first time.
         if self._is_unknown_to_owner(route, tried) or is_unknown_to_all:
             others = _not_queried(query, route, attempts)
-            hint, side_attempts = self.namesakes.derivative(query, route)
+            hint, side_attempts = self.derivative_hint(query, route)
             raise unknown_symbol(query, [*attempts, *side_attempts], others, hint)
         attempts += [a for lane in tried.lanes for a in lane.journal.side_attempts]
         raise _failure(query, attempts, tried.unfilled, route.namesakes)
 
-    def _answer_by_proof(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer | None:
-        """Answer from vendors that are proved to list the same instrument, because their bars agree.
+    def _derivative_hint(self, query: BarsQuery, route: Route) -> tuple[str, list[Attempt]]:
+        """Return a hint on requesting the owner's derivative with this name, and the attempts made.
 
-        The result is None if no such vendor exists, or if none can answer.
+        The owner is the vendor whose listing the symbol names. The hint is empty if that vendor has
+        no such derivative.
         """
-        if not route.namesakes:
-            return None
-        candidates = candidates_of(self._selector, query)
-        proved, attempts = self.namesakes.proved(query, route, candidates)
-        tried.lanes.append(_TriedLane(None, Journal(attempts=list(attempts))))
-        if not proved:
-            return None
-        wider = self.route_of(query, kind=route.kind, proved=proved)
-        lanes = [ln for ln in wider.lanes if any(c.name in proved for c in ln.candidates)]
-        return self._try_lanes(query, wider, lanes, tried)
+        owners = [c for lane in route.lanes for c in lane.candidates if c.name == route.owner]
+        fetch = getattr(owners[0].downloader, "derivative", None) if owners else None
+        if fetch is None or owners[0].capabilities is None or query.offline:
+            return "", []
+        started, requests_before = self._clock.monotonic(), current_call().requests
+        attempt, hint = Attempt(route.owner, "ok", "asked for a perpetual future"), ""
+        try:
+            listing: Derivative = fetch(query.instrument, query.now_ms)
+        except FAILOVER_ERRORS as error:
+            error.provider = error.provider or route.owner
+            self.services.log.warning("%s did not list its derivatives: %s", route.owner, error)
+            attempt = replace(
+                attempt, outcome=type(error).__name__, message=str(error), error=error
+            )
+        else:
+            hint = listing.hint
+        seconds = self._clock.monotonic() - started
+        requests = current_call().requests - requests_before
+        is_sent = requests or attempt.error
+        return hint, [replace(attempt, seconds=seconds, requests=requests)] if is_sent else []
 
     # --- from the store --------------------------------------------------------------------
 
@@ -527,13 +535,10 @@ class MissHandler:
         self,
         query: BarsQuery,
         lane: AnsweringLane | None = None,
-        *,
-        kind: Kind | None = None,
-        proved: Container[str] = (),
     ) -> Route:
         """Return the lanes and vendors from which the bars for ``query`` may come.
 
-        ``lane`` is the answering lane and ``kind`` the requested kind, if they are already known.
+        ``lane`` is the answering lane, if it is already known.
 
         Raises:
             NoProviderError, UnknownProviderError: No vendor can supply the bars.
@@ -545,10 +550,9 @@ class MissHandler:
             query,
             candidates,
             lane.default,
-            kind=kind or lane.kind,
+            kind=lane.kind,
             folder=lane.key.of_folder,
             has_actions=are_known,
-            proved=proved,
         )
 
     def _route_or_error(self, query: BarsQuery) -> Route | DataError:

@@ -36,7 +36,6 @@ from ..validity import (
     is_unasked,
     lifetime_of,
     may_hold_more,
-    split_windows,
 )
 
 # Maximum number of settled bars before a segment that are fetched again together with it.
@@ -119,7 +118,7 @@ def plan_fetch(
         adopt(request, series, wanted)
     _doubt_changed(request, series, journal, sources)
     _doubt_ahead(series)
-    doubt_near_splits(request, series, journal)
+    doubt_near_splits(series, journal)
     journal.doubtful.clear()  # the plan includes the doubtful bars
     return plan_missing(request, series, journal, wanted)
 
@@ -167,14 +166,13 @@ def _doubt_ahead(series: SeriesStore) -> None:
         series.commit(Commit(marks=tuple(marks), next_due=now_ms))
 
 
-def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journal) -> None:
+def doubt_near_splits(series: SeriesStore, journal: Journal) -> None:
     """Mark bars that were fetched close to a split as doubtful, even if it was reported later."""
     splits = series.book().splits
     if not splits:
         return
     coverage = series.view().coverage.opened()
-    windows = split_windows(splits, request.grid.calendar, [entry.fetched_at for entry in coverage])
-    marks, now_ms = doubted(coverage, windows), series.now_ms()
+    marks, now_ms = doubted(coverage, splits), series.now_ms()
     if marks:
         series.commit(Commit(marks=tuple(marks)))
         journal.doubtful += [mark.span for mark in marks if not mark.is_valid(now_ms)]

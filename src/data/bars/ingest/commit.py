@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.store import Commit, CommitPiece
-from ...calendars.finality import newest_settled, settles_at
+from ...calendars.finality import newest_settled
 from ...errors import QualityError
 from ...model.bars import BadRow, Bar, BarTable, Stamps, among, distinct, inside
 from ...model.capabilities import Fetched
@@ -24,7 +24,6 @@ from ...model.coverage import (
     Covered,
     State,
     Stretches,
-    VendorDay,
     spread,
 )
 from ...model.edges import Edges, difference, edges_of, meets, merged, spans_of
@@ -34,23 +33,30 @@ from ...model.query import BarsQuery
 from ...model.reasons import (
     AHEAD,
     CLOSED,
-    DID_NOT_COME,
     DOUBTFUL,
-    GRAVE,
     HOLIDAYS_UNKNOWN,
     LOST,
     NO_BAR,
     OFF_GRID,
     RESCALED,
-    SETTLED,
     SPOILT,
     UNEXPECTED,
     UNVOUCHED,
+    Cause,
 )
 from ...model.span import Span, clipped, coalesce, subtract, touching
-from ...prices.quality import no_stamps
 from ...runtime.once import cached_property
-from ..validity import UNVOUCHED_MS, Expiry, Suspicion, is_hole
+from ..validity import (
+    LONGEST_MS,
+    UNVOUCHED_MS,
+    Expiry,
+    Hole,
+    Suspicion,
+    ages_from,
+    by_wait,
+    next_due,
+    postponed,
+)
 from .sorted_answer import ClassifiedAnswer
 
 if TYPE_CHECKING:
@@ -117,7 +123,8 @@ class StoredRange:
     def is_doubted(self, stamp: int) -> bool:
         """Return whether the bar stored at ``stamp`` is off-calendar, wrong, or from a doubtful answer."""
         entry = self._entry_at(stamp)
-        return entry is not None and entry.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
+        is_unexpected = entry is not None and entry.reason == UNEXPECTED
+        return is_unexpected or self.doubted(stamp) is not None
 
     def doubted(self, stamp: int) -> Covered | None:
         """Return the coverage entry that marks a bar as almost certainly wrong, or its answer as doubtful.
@@ -125,7 +132,8 @@ class StoredRange:
         The result is None if no entry does.
         """
         entry = self._entry_at(stamp)
-        return entry if entry is not None and entry.reason.startswith((DOUBTFUL, GRAVE)) else None
+        is_doubted = entry is not None and entry.cause & (Cause.DOUBTFUL | Cause.GRAVE)
+        return entry if is_doubted else None
 
     def stays(self, stamps: Stamps) -> Stamps:
         """Return the timestamps of stored bars to keep although the answer lacks them.
@@ -152,11 +160,6 @@ class CommitContext:
         settle_ms: Time after an intraday bar closes during which it may still change, in
             milliseconds.
         is_refresh: Whether the purpose of the fetch was to replace stored bars.
-        vendor_days: Sessions for which a vendor lacks bars for most of its symbols; holes in them
-            are never trusted.
-        last_ms: Timestamp of the last bar in the series, including this answer; None if the series
-            has no bars. An empty span after it is not a hole between bars, even if several vendors
-            report it repeatedly.
     """
 
     grid: BarGrid
@@ -166,47 +169,18 @@ class CommitContext:
     settle_ms: int
     doubt: Suspicion | None = None
     is_refresh: bool = False
-    vendor_days: Sequence[VendorDay] = ()
-    last_ms: int | None = None
 
-    def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
-        """Return the times at which to refetch doubtful bars: once they settle, then less and less often.
+    def due(self, edges: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
+        """Return when to request spans again that have no trusted bars, after splitting them.
 
-        With ``as_holes``, the times are those for holes: the bars are doubtful because others are
-        missing between them, although their vendor normally has a bar at every time.
+        The parts are those of :func:`.validity.by_wait`. If no bar is expected in a part, it is
+        requested as rarely as closed hours.
         """
-        again = meets(edges, merged(coverage.where(lambda entry: not entry.is_valid(self.now_ms))))
-        after = self.expiry.of_holes if as_holes else self.expiry.of
-        return self._once_settled(edges, after(edges[:, 1], self.now_ms, again))
-
-    def empty_parts(self, holes: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
-        """Split holes into new and previously reported parts, and return when to refetch each.
-
-        A report about one part does not prove anything about another.
-        """
-        reported = coverage.where(lambda entry: is_hole(entry) and not entry.is_valid(self.now_ms))
-        new = difference(holes, reported) if len(reported) else holes
-        edges = np.concatenate([new, difference(holes, new)]) if len(reported) else holes
-        is_reported = np.arange(len(edges)) >= len(new)
-        again = is_reported | ~self.grid.expects(edges)
-        again &= ~meets(edges, edges_of(self._lacked_spans))
-        expires = self.expiry.of_holes(edges[:, 1], self.now_ms, again)
-        if self.last_ms is not None:
-            recent = self.now_ms + self.expiry.recent_ms
-            most = max(recent, self.expiry.of_end(self.last_ms, self.now_ms))
-            is_last = edges[:, 0] > self.last_ms
-            expires = np.where(is_last, np.minimum(expires, most), expires)
-        return edges, self._once_settled(edges, expires)
-
-    def _once_settled(self, edges: Edges, expires: Stamps) -> Stamps:
-        """Return ``expires``, replaced by the time of settling for spans whose bars have not all settled."""
-        for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
-            expires[at] = self._settles_at(Span(*edges[at].tolist())) or expires[at]
-        return expires
-
-    @cached_property
-    def _lacked_spans(self) -> list[Span]:
-        return coalesce(day.span for day in self.vendor_days)
+        parts, waits = by_wait(edges, coverage, self.now_ms)
+        longest, now = self.expiry.recent_ms, self.now_ms
+        pairs = zip(ages_from(parts, now).tolist(), waits.tolist(), strict=True)
+        due = np.array([next_due(Hole(*pair, longest), now) for pair in pairs], np.int64)
+        return parts, np.where(self.grid.expects(parts), due, now + LONGEST_MS)
 
     @cached_property
     def _settled_before(self) -> int:
@@ -220,14 +194,6 @@ class CommitContext:
         If the result is False, each bar must be checked.
         """
         return span.end <= self._settled_before
-
-    def _settles_at(self, span: Span) -> int:
-        """Return the time when the last expected bar in ``span`` settles, or 0 if it has settled."""
-        stamps = no_stamps() if self.is_settled(span) else self.grid.opens(span)
-        if not len(stamps):
-            return 0
-        settled = settles_at(int(stamps[-1]), self.grid, self.settle_ms)
-        return settled if settled > self.now_ms else 0
 
 
 # --- the commit for an answer
@@ -331,7 +297,7 @@ def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -
     doubted = [
         old_rows[slice(*np.searchsorted(old_rows, entry.span))]
         for entry in stored.coverage
-        if entry.reason.endswith(DID_NOT_COME) and entry.vendor != vendor
+        if Cause.LACKING in entry.cause and entry.vendor != vendor
     ]
     is_kept = ~among(rows.stamps, np.concatenate(doubted)) if doubted else np.ones(len(rows), bool)
     return answer if is_kept.all() else replace(answer, closed=rows.take(is_kept))
@@ -422,21 +388,21 @@ class _CommitBuilder:
         contradicted = edges_of(self.answer.contradicted)
         contradicted = difference(contradicted, doubted) if len(doubted) else contradicted
         contradiction = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
-        closed_until = self.context.now_ms + self.context.expiry.old_ms
+        closed_until = self.context.now_ms + LONGEST_MS
         rows: tuple[_Row, ...] = (
             (closed, "empty", CLOSED, self._rule(closed_until)),
-            *((spans, "empty", why, self._as_holes) for why, spans in self._reasons(holes)),
-            (off_grid, "empty", OFF_GRID, self._as_holes),
+            *((spans, "empty", why, self._due) for why, spans in self._reasons(holes)),
+            (off_grid, "empty", OFF_GRID, self._due),
             *(
-                (spans, "empty", why, self._until_next_bar)
+                (spans, "empty", why, self._due)
                 for why, spans in self._reasons(self._unsent_spans(equal))
             ),
-            (bad, "suspect", faults, self._doubted_spans),
+            (bad, "suspect", faults, self._due),
             self._equal_marks(equal),
             (self._unvouched(pieces), "provisional", UNVOUCHED, self._rule(self._unvouched_until)),
             (self._trusted_edges(pieces), "final", "", self._rule(None)),
             (edges_of(self._off_calendar), "suspect", UNEXPECTED, self._rule(None)),
-            (contradicted, "suspect", contradiction, self._doubted_spans),
+            (contradicted, "suspect", contradiction, self._due),
             (doubted, "suspect", doubt.reason, self._rule(doubt.expires_ms)),
             list(self._kept_marks()),
             # Equal bars renew trust, so that above them the first repetition would end a verdict.
@@ -452,9 +418,11 @@ class _CommitBuilder:
         if not len(edges):
             return ()
         source = {"kind": Kind(), "basis": Basis()} if state == "empty" else {}
-        edges, expires = until(edges)
+        parts, expires = until(edges)
         reasons = [reason] * len(edges) if isinstance(reason, str) else reason
-        return spread(self._template.having(state=state, **source), edges, expires, reasons)
+        owners = edges[:, 0].searchsorted(parts[:, 0], "right") - 1
+        texts = [reasons[owner] for owner in owners.tolist()]
+        return spread(self._template.having(state=state, **source), parts, expires, texts)
 
     @cached_property
     def _template(self) -> Covered:
@@ -533,11 +501,9 @@ class _CommitBuilder:
     def _kept_marks(self) -> Iterator[Covered]:
         for span, reason in self._kept_spans:
             old = self.stored.doubted(span.start)
-            if old is not None and old.reason.startswith(GRAVE):
+            if old is not None and Cause.GRAVE in old.cause:
                 # If another vendor lacks the bar, this does not show whether it is right.
-                expires = self.context.now_ms + UNVOUCHED_MS
-                is_over = not old.is_valid(self.context.now_ms)
-                yield replace(old, span=span, expires=expires if is_over else old.expires)
+                yield postponed(replace(old, span=span), self.context.now_ms)
             elif old is not None and self.answer.doubt:
                 # This vendor never had the bar, and is not trusted more than the one that did.
                 yield replace(old, span=span, expires=self._expires(span))
@@ -724,8 +690,7 @@ class _CommitBuilder:
     def _doubt(self) -> Suspicion | None:
         """The reason to doubt the whole answer, or None."""
         if self.answer.doubt:
-            holes = self.answer.is_usable and self.fetched.dense
-            expires = self._expires(self.answer.answered, as_holes=holes)
+            expires = self._expires(self.answer.answered)
             reason = f"{DOUBTFUL}of {self.fetched.vendor} {self.answer.doubt}"
             return Suspicion(reason, expires)
         return self.context.doubt
@@ -787,7 +752,7 @@ class _CommitBuilder:
             state="suspect" if reason else "final",
             fetched_at=fetched_at,
             # Bars that have settled stay settled as long as they are the same.
-            reason=reason or (old.reason if old.reason.startswith(SETTLED) else ""),
+            reason=reason or (old.reason if Cause.SETTLED in old.cause else ""),
             expires=expires,
             basis=self._later_basis(old),
         )
@@ -860,36 +825,16 @@ class _CommitBuilder:
 
     # --- when spans are fetched again -------------------------------------------------------
 
-    def _as_holes(self, holes: Edges) -> tuple[Edges, Stamps]:
-        edges, expires = self.context.empty_parts(holes, self.stored.coverage)
-        return edges, self._limit_expiry(edges, expires)
+    def _due(self, edges: Edges) -> tuple[Edges, Stamps]:
+        return self.context.due(edges, self.stored.coverage)
 
-    def _until_next_bar(self, holes: Edges) -> tuple[Edges, Stamps]:
-        """Return ``holes``, and when to fetch each again: when the next bar closes, or earlier.
-
-        If a later bar has arrived by then, there was no trade in the hole.
-        """
-        edges, expires = self._as_holes(holes)
-        grid, ends = self.context.grid, holes[holes[:, 0].searchsorted(edges[:, 0], "right") - 1, 1]
-        closes = grid.closes(np.array([grid.next_open(end) for end in ends.tolist()]))
-        is_ahead = self.context.now_ms < closes
-        return edges, np.where(is_ahead, np.minimum(closes, expires), expires)
-
-    def _doubted_spans(self, edges: Edges, *, as_holes: bool = False) -> tuple[Edges, Stamps]:
-        expires = self.context.expiries(edges, self.stored.coverage, as_holes=as_holes)
-        return edges, self._limit_expiry(edges, expires)
-
-    def _expires(self, span: Span, *, as_holes: bool = False) -> int:
-        return int(self._doubted_spans(edges_of([span]), as_holes=as_holes)[1][0])
+    def _expires(self, span: Span) -> int:
+        return int(self._due(edges_of([span]))[1].min())
 
     @staticmethod
     def _rule(expires: int | None) -> _Until:
         """Return the rule by which every span is fetched again at one time."""
         return lambda edges: (edges, np.full(len(edges), expires))
-
-    def _limit_expiry(self, edges: Edges, expires: Stamps) -> Stamps:
-        is_vouched = edges[:, 1] <= self.answer.finality.vouched_before
-        return np.where(is_vouched, expires, np.minimum(expires, self._unvouched_until))
 
     @property
     def _unvouched_until(self) -> int:

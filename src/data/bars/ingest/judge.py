@@ -4,9 +4,9 @@ A grave bar, which is almost certainly wrong, stays stored, and its span is ``su
 reason that begins with ``grave:``. The next vendor is queried in the same call; its row replaces
 the bar if it differs and is not grave itself. The doubt ends in one of three ways: a second vendor
 has the same row, a split or dividend explains the bar (then the bar is not grave any more), or its
-vendor repeats the row after each of three waits, unless its own adjusted close contradicts the row.
-In the last case the bar is final, its reason begins with ``settled:``, and it is not judged again.
-The length of the stored wait shows which of the three is in progress.
+vendor has repeated the row so often that it would next be requested after more than a week, unless
+its own adjusted close contradicts the row. In the last case the bar is final, its reason begins with
+``settled:``, and it is not judged again.
 """
 
 from __future__ import annotations
@@ -25,24 +25,22 @@ from ...calendars.grid import BarGrid
 from ...model.actions import Action, amount_on
 from ...model.bars import BarTable, Stamps, among, distinct, inside, merge
 from ...model.coverage import Coverage, Covered
-from ...model.instant import DAY_MS, HOUR_MS, date_of, day_ms
+from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
-from ...model.reasons import AHEAD, GRAVE, IN_WHOLE, SETTLED, UNDECIDED
+from ...model.reasons import AHEAD, GRAVE, SETTLED, Cause
 from ...model.span import Span, coalesce, intersect, subtract, touching
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import BasisPart, rebase
 from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import unit_jumps
 from ...prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
-from ..validity import is_hole
+from ..validity import Hole, is_hole, next_due, postponed
 from .commit import StoredRange
 from .sorted_answer import ClassifiedAnswer
 
-# Grave bars are fetched again after an hour, then after a day, then after a week.
-WAITS_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS)
-# Prefix of the reason for bars that their vendor's own adjusted close contradicts.
-_CONTRADICTED = f"{GRAVE}adjusted close: "
+# Grave bars never wait longer; those that would, because they were repeated so often, are settled.
+_LONGEST_WAIT_MS = 7 * DAY_MS
 # Two vendors have the same row if prices differ by less than this; wrong ones are far off.
 _SAME_ROW_TOLERANCE = 0.02
 # Days by which the dates of vendors' reports of one action may differ.
@@ -156,21 +154,21 @@ class _Judge:
         # 1. Find the new bars that are grave beside the stored bars that are not.
         stored, surroundings = self.stored, self.context.surroundings
         coverage = surroundings.coverage
-        grave = [entry for entry in coverage if entry.reason.startswith(GRAVE)]
+        grave = [entry for entry in coverage if Cause.GRAVE in entry.cause]
         # Where the unit changes, only the edges are marked; if these were removed, the next bars
         # would become edges.
-        edges = [entry.span for entry in grave if entry.reason.endswith(UNDECIDED)]
+        edges = [entry.span for entry in grave if Cause.UNDECIDED in entry.cause]
         table = self._beside_each_other(subtract([entry.span for entry in grave], edges))
         new_graves = graves(self.context.series_of(table)) if len(self.answer.closed) else []
         if not new_graves and not grave:
             return self.answer
         # 2. Decide on the stored grave bars for which new rows were received.
         repeats = list(
-            self._repeats([p for p in stored.coverage if p.reason.startswith(GRAVE)], new_graves)
+            self._repeats([p for p in stored.coverage if Cause.GRAVE in p.cause], new_graves)
         )
         marks = [mark for repeat in repeats for mark in self._repeat_marks(repeat)]
         decided = [mark.span for mark in marks]
-        decided += [entry.span for entry in coverage if entry.reason.startswith(SETTLED)]
+        decided += [entry.span for entry in coverage if Cause.SETTLED in entry.cause]
         rejoined = list(self._rejoined_marks(table, edges))
         marks += rejoined
         counts = self.answer.closed.counts(edges)
@@ -222,8 +220,8 @@ class _Judge:
             # Faults that only the whole series proves do not appear next to neighbors, and those of
             # an adjusted close not next to bars without one. No fault does if an unknown split may
             # lie between these and the new rows.
-            is_seen = bool(around) and not entry.reason.startswith(IN_WHOLE)
-            is_seen &= has_adj_close or not _is_contradicted(entry)
+            is_seen = bool(around) and Cause.IN_WHOLE not in entry.cause
+            is_seen &= has_adj_close or Cause.ADJ_CLOSE not in entry.cause
             same &= is_grave[rows] if is_own and is_seen else True
             if same.any():
                 yield _Repeat(entry, rows[same], is_same=True)
@@ -234,22 +232,22 @@ class _Judge:
     def _repeat_marks(self, repeat: _Repeat) -> Iterator[Covered]:
         """Yield new coverage for wrong stored bars for which the same or other wrong rows were received."""
         entry, now = repeat.entry, self.context.now_ms
+        longest = now + _LONGEST_WAIT_MS
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
             overlap = span.clip(entry.span)
             cause = entry.reason.removeprefix(GRAVE)
             if entry.vendor != self._vendor and repeat.is_same:
                 yield _final_again(entry, overlap, f"{self._vendor} has the same: {cause}", now)
-            elif entry.is_valid(now):
-                yield replace(entry, span=overlap, splices=(), parts=())
-            elif entry.vendor != self._vendor:
-                yield _suspect_again(entry, overlap, now, _delay_ms(entry))
-            elif (wait := _next_wait(entry)) is not None:
-                yield _suspect_again(entry, overlap, now, wait)
-            elif overlap.end > self.answer.finality.settled_before or _is_contradicted(entry):
-                yield _suspect_again(entry, overlap, now, WAITS_MS[-1])
+            elif entry.is_valid(now) or entry.vendor != self._vendor:
+                yield postponed(replace(entry, span=overlap, splices=(), parts=()), now)
+            elif (due := next_due(Hole.of(entry, now), now)) <= longest or (
+                overlap.end > self.answer.finality.settled_before or Cause.ADJ_CLOSE in entry.cause
+            ):
+                due = min(due, longest)
+                yield Covered(overlap, "suspect", *_origin(entry), now, entry.reason, due)
             else:
-                times = f"{self._vendor} sent the same {len(WAITS_MS)} times again: {cause}"
-                yield _final_again(entry, overlap, times, now)
+                why = f"{self._vendor} sent the same again for more than a week: {cause}"
+                yield _final_again(entry, overlap, why, now)
 
     def _rejoined_marks(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
         """Yield coverage that clears stored bars of suspected unit changes if they match new neighbors.
@@ -275,7 +273,7 @@ class _Judge:
         """
         now, reason = self.context.now_ms, f"{GRAVE}{grave.cause}"
         origin = self._vendor, self.context.kind, self.context.basis
-        mark = Covered(Span(0, 0), "suspect", *origin, now, reason, now + WAITS_MS[0])
+        mark = Covered(Span(0, 0), "suspect", *origin, now, reason)
         # Between neighbors in the table there may be hours that were not requested, or a gap. Bars
         # from before the clock was set back are due anyway; a verdict would delay that.
         stored = self.context.surroundings.coverage
@@ -283,10 +281,10 @@ class _Judge:
         covered += self.answer.spans
         spans = intersect(self._spans(grave.stamps, table.stamps), covered)
         undecided = (rest for span in spans for rest in subtract([span], touching(decided, span)))
-        yield from (replace(mark, span=span) for span in undecided)
+        spans = list(undecided)
         if grave.from_start and len(self.context.surroundings.rebased):
-            for entry in self._entries_before(int(table.stamps[0])):
-                yield replace(mark, span=entry.span)
+            spans += (entry.span for entry in self._entries_before(int(table.stamps[0])))
+        yield from (replace(mark, span=s, expires=next_due(Hole(s.end), now)) for s in spans)
 
     def _entries_before(self, stamp: int) -> Iterator[Covered]:
         """Yield the coverage entries before a bar that have the same vendor and basis as the bar.
@@ -297,7 +295,7 @@ class _Judge:
         entries = [entry for entry in self.context.coverage.opened() if entry.span.start <= stamp]
         entry_at = entries[-1] if entries and stamp in entries[-1].span else None
         for entry in reversed(entries):
-            if entry_at is None or entry.reason.startswith((GRAVE, SETTLED)):
+            if entry_at is None or entry.cause & (Cause.GRAVE | Cause.SETTLED):
                 return
             if entry.state == "empty":
                 continue
@@ -331,32 +329,13 @@ def _rows_agree(table: BarTable, other: BarTable, tolerance: float) -> Mask:
     return same
 
 
-def _delay_ms(entry: Covered) -> int:
-    """Return how long the next fetch of bars that were judged wrong is delayed, in milliseconds."""
-    waited = (entry.expires or 0) - entry.fetched_at
-    return min(WAITS_MS, key=lambda wait: abs(wait - waited))
-
-
-def _is_contradicted(entry: Covered) -> bool:
-    """Return whether bars contradict their own adjusted close, which their vendor only repeats."""
-    return entry.reason.startswith(_CONTRADICTED)
-
-
-def _next_wait(entry: Covered) -> int | None:
-    """Return the next longer delay (ms) for bars that were judged wrong; None after the longest."""
-    index = WAITS_MS.index(_delay_ms(entry)) + 1
-    return WAITS_MS[index] if index < len(WAITS_MS) else None
-
-
-def _suspect_again(old: Covered, span: Span, now_ms: int, wait_ms: int) -> Covered:
-    return Covered(
-        span, "suspect", old.vendor, old.kind, old.basis, now_ms, old.reason, now_ms + wait_ms
-    )
+def _origin(entry: Covered) -> tuple[str, Kind, Basis]:
+    return entry.vendor, entry.kind, entry.basis
 
 
 def _final_again(old: Covered, span: Span, why: str, now_ms: int) -> Covered:
     reason = f"{SETTLED}{why}"
-    return Covered(span, "final", old.vendor, old.kind, old.basis, now_ms, reason)
+    return Covered(span, "final", *_origin(old), now_ms, reason)
 
 
 # --- the series that is judged

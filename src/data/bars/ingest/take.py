@@ -31,7 +31,7 @@ from ...prices.quality import CheckedRows, check
 from ...prices.splice import COMPARED, ONE_MARKET
 from ..selection.candidates import Candidate
 from ..series import Forming, LaneRequest, SeriesStore, VendorQuestion
-from ..validity import Suspicion, doubt_at, doubted, is_older, split_windows
+from ..validity import LONGEST_MS, Suspicion, beside_filled, doubted, is_older, split_doubt
 from .commit import (
     CommitContext,
     StoredRange,
@@ -454,8 +454,7 @@ def _complete_commit(
     fetched, received = checked.fitted.fetched, checked.fitted.received
     question, now = received.question, _now_ms(series, fetched)
     first = int(judged.closed.stamps[0]) if len(judged.closed) else judged.answered.start
-    others, doubt = _split_doubts(request, series, fetched)
-    lasts = [s for s in (view.last, *judged.closed.stamps[-1:].tolist()) if s is not None]
+    others, doubt = _split_doubts(series, fetched)
     context = CommitContext(
         grid=request.grid,
         basis=basis_of(fetched, first, request.query, received.sessions.opened),
@@ -464,16 +463,16 @@ def _complete_commit(
         settle_ms=fetched.settle_ms,
         doubt=received.clock_doubt or doubt,
         is_refresh=request.query.refresh,
-        vendor_days=series.vendor_days,
-        last_ms=max(lasts, default=None),
     )
     commit = build_commit(fetched, judged, stored, context)
     answered = judged.spans
     # Trust in bars fetched earlier is withdrawn before this answer can be joined to them.
     older = _older_marks(series, fetched, judged, stored)
+    coverage = series.coverage().opened()
+    holes = beside_filled(coverage, judged.closed.stamps, now)
     outside = [
         replace(mark, span=span)
-        for mark in (*others, *older, *later_marks(series.coverage().opened(), fetched, context))
+        for mark in (*others, *older, *holes, *later_marks(coverage, fetched, context))
         for span in subtract([mark.span], touching(answered, mark.span))
     ]
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
@@ -500,9 +499,7 @@ def _now_ms(series: SeriesStore, fetched: Fetched) -> int:
     return min(series.now_ms(), fetched.server_now_ms)
 
 
-def _split_doubts(
-    request: LaneRequest, series: SeriesStore, fetched: Fetched
-) -> tuple[list[Covered], Suspicion | None]:
+def _split_doubts(series: SeriesStore, fetched: Fetched) -> tuple[list[Covered], Suspicion | None]:
     """Return coverage that marks stored bars fetched close to a split as doubtful.
 
     The second value is the suspicion about the new bars, if they were fetched close to a split.
@@ -511,9 +508,7 @@ def _split_doubts(
     if not splits or fetched.basis.adjustment not in ("split", "all"):
         return [], None
     coverage = series.coverage().opened()
-    times = [fetched.adjusted_at_ms, *(entry.fetched_at for entry in coverage)]
-    windows = split_windows(splits, request.grid.calendar, times)
-    return doubted(coverage, windows), doubt_at(windows, fetched.adjusted_at_ms)
+    return doubted(coverage, splits), split_doubt(splits, fetched.adjusted_at_ms)
 
 
 def _older_marks(
@@ -542,7 +537,7 @@ def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Li
     now, listed = _now_ms(series, fetched), series.lifetime().listed
     if listed is not None and listed.at == listed_ms and now < listed.expires:
         return Lifetime()
-    return Lifetime(Bound(listed_ms, fetched.vendor, now, now + request.expiry.old_ms, FIELD))
+    return Lifetime(Bound(listed_ms, fetched.vendor, now, now + LONGEST_MS, FIELD))
 
 
 def _due_ms(

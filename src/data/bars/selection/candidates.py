@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -18,13 +18,13 @@ from ...errors import (
 )
 from ...model.actions import Action
 from ...model.capabilities import Capabilities, Fetched, FetchQuery
-from ...model.coverage import Covered, VendorDay
+from ...model.coverage import Covered
 from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.kind import Adjustment, Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey, folder_lane, lane_beside, lane_of
-from ...model.span import Span, intersect, subtract
+from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Lister, is_proved, named_at, names_an_exchange
 from ...vendors.registry import family_of, is_of_files, is_sample
@@ -220,22 +220,6 @@ class LaneRoute:
     kind: Kind
     reporters: tuple[Candidate, ...] = ()
 
-    def by_days(
-        self, lacking: Sequence[VendorDay], spans: Sequence[Span]
-    ) -> Iterator[tuple[LaneRoute, list[Span]]]:
-        """Yield spans, each with this lane reordered so that vendors lacking a session come last.
-
-        Spans that no vendor lacks come first, so that the bars next to such a session are already
-        stored.
-        """
-        late: dict[Span, list[str]] = {}
-        for day in lacking if len(self.candidates) > 1 else ():
-            late.setdefault(day.span, []).append(day.vendor)
-        yield self, subtract(spans, late)
-        for span, vendors in late.items():
-            order = sorted(self.candidates, key=lambda candidate: candidate.is_among(vendors))
-            yield replace(self, candidates=tuple(order)), intersect(spans, [span])
-
     def named(self, attempt: Attempt) -> Attempt:
         """Return ``attempt``, with a note added if the vendor's bars are converted to the lane's kind."""
         conversions = {c.name: c.conversion for c in self.candidates if c.conversion is not None}
@@ -334,12 +318,10 @@ class _Groups:
     namesakes: Mapping[str, str]
 
 
-def _sort_candidates(
-    query: BarsQuery, candidates: Sequence[Candidate], proved: Container[str] = ()
-) -> _Groups:
+def _sort_candidates(query: BarsQuery, candidates: Sequence[Candidate]) -> _Groups:
     usable, made_up, rejected = list[Candidate](), list[Candidate](), dict[str, str]()
     owner = _owner(query, candidates)
-    namesakes = _namesakes(query, candidates, owner, proved)
+    namesakes = _namesakes(query, candidates, owner)
     for candidate in candidates:
         if reason := candidate.refusal(query.instrument, query.timeframe):
             rejected[candidate.name] = reason
@@ -400,7 +382,6 @@ def find_route(
     kind: Kind | None = None,
     folder: str = "",
     has_actions: bool = False,
-    proved: Container[str] = (),
 ) -> Route:
     """Sort candidates into lanes.
 
@@ -418,7 +399,6 @@ def find_route(
         folder: The part of a lane's name that identifies the folder whose files are to be read, if
             that has already been decided.
         has_actions: Whether the splits and dividends since the start of the range are stored.
-        proved: Vendors whose bars agree with the stored ones.
 
     The requested kind is that of the first candidate that serves the series and a part of the
     range, regardless of what is stored. If that candidate sends extended hours and another one
@@ -434,7 +414,7 @@ def find_route(
         UnknownSymbolError: Only vendors that may list a different instrument are left.
     """
     reporters = tuple(c for c in candidates if c.tells_actions)
-    groups = _sort_candidates(query, candidates, proved)
+    groups = _sort_candidates(query, candidates)
     if kind is None and (first := first_of(query, _offers(query, candidates, groups))):
         kind, folder = first.kind, SeriesKey("", query.timeframe, first.lane_name or ()).of_folder
     wanted = kind or Kind()
@@ -601,7 +581,6 @@ def _namesakes(
     query: BarsQuery,
     candidates: Sequence[Candidate],
     owner: Candidate | None,
-    proved: Container[str],
 ) -> dict[str, str]:
     """Return the vendors that may list a different instrument under the same ticker, with the reasons.
 
@@ -611,7 +590,7 @@ def _namesakes(
     for candidate in candidates:
         if owner is None or _is_users_own(query, candidate) or _is_made_up(candidate):
             continue
-        if candidate.refusal(instrument, query.timeframe) or candidate.name in proved:
+        if candidate.refusal(instrument, query.timeframe):
             continue
         if is_proved(instrument, _listing_of(query, candidate), _listing_of(query, owner)):
             continue

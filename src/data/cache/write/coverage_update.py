@@ -23,7 +23,7 @@ from ...model.coverage import (
 )
 from ...model.instant import NEVER_MS, year_of, year_start
 from ...model.kind import Basis, Kind
-from ...model.reasons import GRAVE
+from ...model.reasons import Cause
 from ...model.span import Span, clipped, coalesce, subtract, touching, uncovered
 from ..format.gzip_member import MOST_HOLES, Header
 from ..values import Commit, CommitPiece
@@ -217,7 +217,7 @@ def _entry_after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> 
         return before if with_bars and has_bars else mark.having(kind=Kind(), basis=Basis())
     if before is None or not with_bars or (before.state == "suspect" and not has_bars):
         # A verdict on bars does not concern rejected rows, which keep their basis.
-        is_kept = mark.state != "suspect" or (with_bars and mark.reason.startswith(GRAVE))
+        is_kept = mark.state != "suspect" or (with_bars and Cause.GRAVE in mark.cause)
         return before if is_kept else mark
     return before.having(
         state=mark.state,

@@ -16,7 +16,7 @@ from ...model.canonical import canonical
 from ...model.coverage import WITH_BARS, Coverage, Covered
 from ...model.edges import Edges, edges_of
 from ...model.instant import date_of
-from ...model.reasons import GRAVE
+from ...model.reasons import Cause
 from ...model.span import Span, coalesce, subtract
 from ...runtime.once import cached_property
 from ..faults import Fault, faults_after, faults_within, quality_of
@@ -343,10 +343,9 @@ def _grave_in(coverage: Coverage) -> list[Covered]:
     uncut = [
         whole
         for whole in coverage
-        if whole.reason.startswith(GRAVE)
-        or any(source.reason.startswith(GRAVE) for source, _ in whole.parts)
+        if Cause.GRAVE in whole.cause or any(Cause.GRAVE in s.cause for s, _ in whole.parts)
     ]
-    return [entry for whole in uncut for entry in whole.opened if entry.reason.startswith(GRAVE)]
+    return [entry for whole in uncut for entry in whole.opened if Cause.GRAVE in entry.cause]
 
 
 def _json_copy(quality: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def _names_near(session: Session, symbol: str) -> list[SymbolName]:
 
 
 def _unknown_error(symbol: str) -> QueryError:
-    hint = f"run `onetape symbols refresh {symbol}`"
+    hint = f"run `onetape db symbols refresh {symbol}`"
     return QueryError(f"nothing is recorded for {symbol}", symbol=symbol, hint=hint)
 
 

@@ -74,7 +74,7 @@ class _Logic:
         else:
             raise UniverseError(
                 "the database has no active symbols, so there is nothing to filter",
-                hint="add some with onetape symbols refresh",
+                hint="add some with onetape db symbols refresh",
             )
         return storage.record(session, name, definition, found, now, today_file, excluded)
 

@@ -187,6 +187,6 @@ def unknown(session: Session, name: str) -> UniverseError:
     listed = (
         f"existing universes: {', '.join(names)}"
         if names
-        else "there are none; create one with onetape universe create"
+        else "there are none; create one with onetape db universe create"
     )
     return UniverseError(f"the universe does not exist: {name!r:.120}", hint=listed)

@@ -63,20 +63,20 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck(
         "adjusted close",
         "splits that adj_close follows, but no vendor reported, or with another ratio",
-        "compare with `onetape actions`, then fetch these bars again with --refresh",
+        "compare with `onetape fundamentals --type actions`, then fetch these bars again with --refresh",
         adjusted_close_errors,
     ),
     QualityCheck(
         "split",
         "a split that is missing, or applied to only some of the rows",
-        "compare with `onetape actions`, then fetch these bars again with --refresh",
+        "compare with `onetape fundamentals --type actions`, then fetch these bars again with --refresh",
         split_errors,
     ),
     QualityCheck("order", "rows that cannot be bars", _FETCH, order_errors, takes_all=True),
     QualityCheck(
         "calendar",
         "bars that are missing, or exist while the market is closed",
-        "`onetape coverage` says why; `onetape fetch` requests those that are due",
+        "`onetape gaps` says why; `onetape fetch` requests those that are due",
         calendar_errors,
         takes_all=True,
     ),
@@ -88,7 +88,7 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck(
         "dividend",
         "wrong dividends, or dividends that adj_close does not follow",
-        "compare with `onetape actions`; use adjustment='all' with another vendor's dividends",
+        "compare with `onetape fundamentals --type actions`; let another vendor's dividends adjust",
         dividend_errors,
     ),
     QualityCheck(
@@ -106,7 +106,7 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck(
         "disputed action",
         "splits and dividends that vendors report differently",
-        "the company's own notice decides; `onetape actions` shows all reports",
+        "the company's own notice decides; `onetape fundamentals --type actions` shows all reports",
         level="corroborated",
     ),
     QualityCheck(

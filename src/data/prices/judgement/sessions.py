@@ -16,7 +16,7 @@ from ...calendars.calendar import MarketCalendar
 from ...model.bars import BarTable, Floats
 from ...model.coverage import Covered
 from ...model.instant import date_of, day_ms, iso
-from ...model.reasons import SETTLED
+from ...model.reasons import Cause
 from ...model.span import Span
 from ...model.stored import CoverageSpan
 from ...model.texts import counted
@@ -33,7 +33,7 @@ _LEAST_WRONG = 5
 
 def proven(entries: Iterable[Covered | CoverageSpan]) -> list[Span]:
     """Return the spans of daily bars that are reliable for comparisons: final and never doubted."""
-    return [c.span for c in entries if c.state == "final" and not c.reason.startswith(SETTLED)]
+    return [c.span for c in entries if c.state == "final" and Cause.SETTLED not in c.cause]
 
 
 def daily_sessions(days: BarTable, calendar: MarketCalendar) -> DailySessions:

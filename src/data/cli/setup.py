@@ -1,4 +1,4 @@
-"""``onetape completion``: prints the script for shell completion of commands and options."""
+"""``onetape setup``: the completion script of a shell, and the older import path ``src.data``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import MissingExtraError, QueryError, install_line
+from ..errors import MissingExtraError, install_line
+from ..jobs.link import link, remove_link
 from . import whole_parser
-from .report import OK
+from .arguments import Actions, option
+from .report import OK, Line, Report
 
 # How each shell loads its script; `eval` in a profile costs half a second at every start.
 _LOADED = {
-    "bash": "onetape completion bash > ~/.local/share/bash-completion/completions/onetape",
-    "zsh": "onetape completion zsh > ~/.zfunc/_onetape  (~/.zshrc: fpath+=~/.zfunc before compinit)",
-    "fish": "onetape completion fish > ~/.config/fish/completions/onetape.fish",
+    "bash": "~/.local/share/bash-completion/completions/onetape",
+    "zsh": "~/.zfunc/_onetape  (~/.zshrc: fpath+=~/.zfunc before compinit)",
+    "fish": "~/.config/fish/completions/onetape.fish",
 }
 _TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
 # Arguments that name a vendor, and arguments that name a timeframe.
@@ -23,30 +25,45 @@ _VENDOR, _TIMEFRAME = ("provider", "against", "probe", "vendor"), ("timeframe",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the argument for the shell."""
-    ways = "\n".join(f"  {way}" for way in _LOADED.values())
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (
-        "Write the script to the place that your shell reads, and again after each "
-        f"upgrade:\n{ways}"
+    """Add the command's actions to its parser."""
+    actions = Actions(parser)
+    ways = "\n".join(f"  onetape setup completion {sh} > {way}" for sh, way in _LOADED.items())
+    completion = actions.nest("completion", "print the completion script for a shell")
+    completion.formatter_class = argparse.RawDescriptionHelpFormatter
+    completion.epilog = (
+        f"Write the script to where your shell reads it, after each upgrade:\n{ways}"
     )
-    parser.add_argument("shell", metavar="SHELL", help=f"one of {', '.join(_LOADED)}")
-    parser.set_defaults(run=run)
+    option(completion, "shell SHELL", "bash, zsh or fish", type=str.lower, choices=[*_LOADED])
+    completion.set_defaults(run=_print_script)
+    linking = actions.add(
+        _link,
+        (
+            "For programs that import src.data: it becomes another name of onetape.data, in all "
+            "programs of this Python environment. Refused if the working directory has a src.data "
+            "of its own."
+        ),
+        has_cache=False,
+    )
+    option(linking, "--remove", "undo it")
 
 
-def run(args: argparse.Namespace) -> int:
+def _link(args: argparse.Namespace) -> Report:
+    """Make the older import path src.data work beside an installed package."""
+    file = remove_link() if args.remove else link()
+    if args.remove:
+        text = f"removed {file}" if file else "nothing to remove: src.data is not linked"
+    else:
+        text = f"src.data is onetape.data now: {file}" if file else "src.data is this checkout"
+    document = {"linked": not args.remove, "file": str(file) if file else None}
+    return Report(document, [Line(text)])
+
+
+def _print_script(args: argparse.Namespace) -> int:
     """Print the completion script for a shell.
 
     Raises:
-        QueryError: That shell is not supported.
         MissingExtraError: The package that writes the script is not installed.
     """
-    shell = args.shell.strip().lower()
-    if shell not in _LOADED:
-        raise QueryError(
-            f"no completion script for shell {args.shell!r}",
-            hint=f"use one of {', '.join(_LOADED)}",
-        )
     try:
         import shtab
     except ImportError as exc:
@@ -57,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     parser = whole_parser()
     for action in _actions(parser):
         _set_completions(action, shtab)
-    sys.stdout.write(f"{shtab.complete(parser, shell)}\n")
+    sys.stdout.write(f"{shtab.complete(parser, args.shell)}\n")
     return OK
 
 

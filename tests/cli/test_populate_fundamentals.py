@@ -1,8 +1,7 @@
-"""``onetape refresh`` on cached fundamentals with made-up numbers."""
+"""``onetape populate --fundamentals`` on cached fundamentals with made-up numbers."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -10,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from src.data.cache.fundamentals_cache import FundamentalsCache
-from src.data.cli import refresh
-from src.data.cli.refresh import main, main_periodic
+from src.data.cli.populate import main_periodic, main_refresh
 from src.data.clock import ManualClock
-from src.data.jobs.refresh_fundamentals import Refresh
-from src.data.jobs.refresh_plan import Choice
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instant import DAY_MS
 from tests.cli.conftest import Run
 from tests.fundamentals.conftest import asking
+
+REFRESH = ("populate", "--fundamentals")
 
 
 @pytest.fixture(autouse=True)
@@ -36,32 +34,32 @@ def held(cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.Monke
 
 
 def test_a_dry_run_of_refresh_lists_the_oldest_first(run: Run) -> None:
-    ran = run("refresh", "--dry-run")
+    ran = run(*REFRESH, "--dry-run")
     assert ran.code == 1  # no vendor could be asked: there is no key
     assert "skipped without a key: fmp (FMP_API_KEY)" in " ".join(ran.out.split())
     assert (ran.err, "0 requests in total" in ran.out) == ("", True)
     assert [line.split() for line in ran.out.splitlines()[2:4]] == [
-        ["MSFT", "40.0d"], ["AAPL", "1.0d"],
+        ["MSFT", "40"], ["AAPL", "1"],
     ]  # fmt: skip
-    chosen = run("refresh", "--dry-run", "--json", "--chunk-fraction", "0.5", "--symbols",
+    chosen = run(*REFRESH, "--dry-run", "--json", "--chunk-fraction", "0.5", "--symbols",
                  "AAPL,MSFT,KO").json["selected"]  # fmt: skip
     assert [one["symbol"] for one in chosen] == ["KO", "MSFT"]
 
 
 def test_symbols_that_could_not_be_refreshed_are_reported(run: Run) -> None:
-    ran = run("refresh", "--data-types", "profile")
+    ran = run(*REFRESH, "--data-types", "profile")
     assert ran.code == 1
     assert "1/2 MSFT profile" in ran.err
     assert "MSFT profile: no vendor has profile for MSFT: none could be queried" in ran.out
     assert "1 of 2 symbols refreshed" in ran.out
-    fresh = run("refresh", "--symbols", "AAPL", "--data-types", "profile,ratios")
+    fresh = run(*REFRESH, "--symbols", "AAPL", "--data-types", "profile,ratios")
     assert fresh.code == 0
     assert "profile 1, ratios 1" in fresh.out
 
 
 def test_replaced_copies_are_cleaned_up(run: Run, cache: Path) -> None:
-    assert "0 replaced copies deleted" in run("refresh", "--cleanup-only").out
-    told = run("refresh", "--cleanup-only", "--json", "--dry-run").json
+    assert "0 replaced copies deleted" in run(*REFRESH, "--cleanup-only").out
+    told = run(*REFRESH, "--cleanup-only", "--json", "--dry-run").json
     assert told == {"removed": [], "total_removed_files": 0, "dry_run": True}
 
 
@@ -77,18 +75,23 @@ def test_replaced_copies_are_cleaned_up(run: Run, cache: Path) -> None:
     ],
 )
 def test_a_wrong_question_is_refused(run: Run, words: list[str], said: str) -> None:
-    ran = run("refresh", *words)
+    ran = run(*REFRESH, *words)
     assert ran.code == 2
     assert said in ran.err
 
 
-def test_refresh_without_options_uses_the_defaults_of_the_job() -> None:
-    usual, periodic = argparse.ArgumentParser(), argparse.ArgumentParser()
-    refresh.configure(usual)
-    refresh.configure_periodic(periodic)
-    assert refresh.wanted(usual.parse_args([])) == Refresh(data_types=[*Refresh().data_types])
-    fewer = refresh.wanted(periodic.parse_args([]))
-    assert fewer == Refresh(data_types=["ratios", "profile"], choice=Choice(max_symbols=50))
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--fundamentals", "--timeframes", "1d"], "--timeframes does not apply to --fundamentals"),
+        (["--fundamentals", "--start", "2024-01-01"], "--start does not apply to --fundamentals"),
+        (["--symbols", "AAPL", "--shuffle"], "--shuffle needs --fundamentals"),
+        (["--symbols", "AAPL", "--max-symbols", "3"], "--max-symbols needs --fundamentals"),
+    ],
+)
+def test_options_of_the_other_job_are_refused(run: Run, words: list[str], said: str) -> None:
+    ran = run("populate", *words)
+    assert (ran.code, said in ran.err) == (2, True)
 
 
 def test_older_names_take_the_same_options(
@@ -96,11 +99,9 @@ def test_older_names_take_the_same_options(
 ) -> None:
     places = ["--cache-dir", str(cache), "--config", str(rules), "--json"]
     (tmp_path / "mine.txt").write_text("AAPL\n")
-    assert main(["--symbols-file", str(tmp_path / "mine.txt"), "--stale-fraction", "0.9",
+    assert main_refresh(["--symbols-file", str(tmp_path / "mine.txt"), "--stale-fraction", "0.9",
                  "--dry-run", *places]) == 0  # fmt: skip
     assert json.loads(capsys.readouterr().out)["selected"] == []
     assert main_periodic(["--symbols", "AAPL", "--max-symbols", "1", *places]) == 0
     told = json.loads(capsys.readouterr().out)
     assert set(told["results"][0]["data_types"]) == {"ratios", "profile"}
-    with pytest.raises(SystemExit):
-        main_periodic(["--chunk-fraction", "0.5"])
