@@ -19,7 +19,7 @@ from .conftest import Opened
 __all__ = ["manager", "market", "share"]
 
 Visit = Callable[..., Opened]
-PAGES = ["/", "/series/AAPL/1d", "/series/BTCUSDT/1m", "/series/MSFT/1d"]
+PAGES = ["/", "/series/AAPL/1d", "/series/BTCUSDT/1m", "/series/MSFT/1d", "/brief/AAPL"]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncIterator, Collection
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,8 +22,9 @@ from ..errors import CacheError, DataError, QueryError
 from ..model.proof import fingerprint
 from .bars import EventsAfter, arrow_of, columns_of, etag_of
 from .board import Board
+from .brief import brief_of
 from .facts import Facts
-from .pages import asset, board_page, error_page, page
+from .pages import asset, board_page, brief_page, error_page, page
 
 __all__ = ["application"]
 
@@ -112,8 +114,15 @@ def application(
         )
         if not _wants_page(request):
             return JSONResponse(report.to_json())
-        text = page_of(report.data, report.charts, render=page)
+        text = page_of(report.data, report.charts, render=partial(page, symbol=names["symbol"]))
         return Response(text, media_type="text/html")
+
+    async def brief(request: Request) -> Response:
+        """Answer with the brief on a symbol."""
+        found = await run_in_threadpool(brief_of, facts, request.path_params["symbol"])
+        if not _wants_page(request):
+            return JSONResponse(found.to_json())
+        return Response(brief_page(found.title, str(found)), media_type="text/html")
 
     async def bars(request: Request) -> Response:
         """Answer with bars as JSON columns or as an Arrow stream."""
@@ -137,6 +146,7 @@ def application(
     routes = {
         "/": first_page,
         "/series/{symbol:path}/{timeframe}": series_page,
+        "/brief/{symbol:path}": brief,
         "/v1/bars/{symbol:path}/{timeframe}": bars,
         "/v1/stream": stream,
         "/metrics": metrics,

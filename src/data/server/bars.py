@@ -27,7 +27,7 @@ def columns_of(frame: pd.DataFrame) -> dict[str, list[Any]]:
     return columns
 
 
-def arrow_of(frame: pd.DataFrame) -> bytes:
+def arrow_of(frame: pd.DataFrame) -> memoryview:
     """Return bars as an Arrow IPC stream, with their provenance in the schema's metadata.
 
     Raises:
@@ -39,7 +39,7 @@ def arrow_of(frame: pd.DataFrame) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return bytes(sink.getvalue())
+    return memoryview(sink.getvalue())
 
 
 def etag_of(facts: Facts, query: BarsQuery) -> str:

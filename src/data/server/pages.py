@@ -16,7 +16,7 @@ from ..model.html import Html, element, escaped, joined
 from ..model.printable import printable
 from ..model.texts import moment
 
-__all__ = ["asset", "board_page", "error_page", "page"]
+__all__ = ["asset", "board_page", "brief_page", "error_page", "page"]
 
 # Number of rows of each table on the first page; the JSON of the page contains all of them.
 _MOST = 500
@@ -45,7 +45,14 @@ def _own(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def page(title: str, main: object, data: Mapping[str, Any], *, scripts: Sequence[str] = ()) -> str:
+def page(
+    title: str,
+    main: object,
+    data: Mapping[str, Any],
+    *,
+    scripts: Sequence[str] = (),
+    symbol: str = "",
+) -> str:
     """Return a whole page, whose scripts and styles are files of the server.
 
     Args:
@@ -53,13 +60,22 @@ def page(title: str, main: object, data: Mapping[str, Any], *, scripts: Sequence
         main: Content of the page.
         data: Maps the id of each data element to its values, which JSON can represent.
         scripts: Names of the packaged scripts that run at the end of the page, in this order.
+        symbol: Symbol to whose brief the page links; empty for none.
     """
+    links = [element("a", "onetape", href="/")]
+    if symbol:
+        links.append(element("a", f"brief on {symbol}", href=f"/brief/{quote(symbol, safe='')}"))
     values = [
         element("script", as_data(one), id=name, type="application/json")
         for name, one in data.items()
     ]
     sources = [element("script", src=f"/static/{name}") for name in (*scripts, "live.js")]
-    parts = {"main": main, "data": joined(values), "scripts": joined(sources)}
+    parts = {
+        "links": joined(links),
+        "main": main,
+        "data": joined(values),
+        "scripts": joined(sources),
+    }
     filled = {name: escaped(part) for name, part in parts.items()}
     return Template(_own("page.html")).substitute(filled, title=escaped(printable(title)))
 
@@ -112,6 +128,12 @@ def _linked(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Ht
 def _link(row: Mapping[str, Any]) -> Html:
     path = "/".join(quote(row[name], safe="") for name in ("symbol", "timeframe"))
     return element("a", "open", href=f"/series/{path}")
+
+
+def brief_page(title: str, text: str) -> str:
+    """Return the page of a brief, whose text can be copied."""
+    heading = element("h1", title)
+    return page(f"{title} · onetape", joined([heading, element("pre", text, class_="brief")]), {})
 
 
 def error_page(text: str, hint: str) -> str:
