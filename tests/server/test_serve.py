@@ -306,6 +306,8 @@ def test_a_token_is_needed_if_one_is_set(manager: DataManager) -> None:
         assert site.get("/alive", headers={"Authorization": "Bearer wrong"}).status_code == 401
         good = {"Authorization": f"Bearer {CANARY}"}
         assert site.get("/alive", headers=good).status_code == 200
+        assert site.get("/alive", headers=good | {"Host": "data.example"}).status_code == 200
+        assert site.get("/alive", headers={"Host": "data.example"}).status_code == 401
     finally:
         site.stop()
 

@@ -43,10 +43,10 @@ _LOOK_S = 1.0
 
 
 class Guard:
-    """Refuses requests to other hosts' names and, if a token is set, requests without it.
+    """Refuses requests without the token or, if none is set, requests under other hosts' names.
 
-    A page of another site can lead a browser here under its own name (DNS rebinding), so the name
-    is compared with those that this server was started for.
+    A page of another site can lead a browser here under its own name (DNS rebinding). It cannot know
+    the token; without one, the name is compared with those that this server was started for.
 
     Args:
         app: Application behind the guard.
@@ -78,7 +78,7 @@ class Guard:
     def _refusal(self, request: Request) -> Response | None:
         host = request.headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if name.lower() not in self._hosts:
+        if not self._token and name.lower() not in self._hosts:
             return JSONResponse({"error": "this server does not answer under that name"}, 421)
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self._token and not hmac.compare_digest(given.encode(), self._token.encode()):
