@@ -10,7 +10,7 @@ from types import ModuleType
 
 HIDDEN = frozenset(
     "adapters bundles charts cli compat db downloader feed jobs layer".split()
-    + "pipeline polars sources utils v2".split()
+    + "pipeline polars server sources utils v2".split()
 )
 # On the floors of what the core uses.
 OPEN = frozenset(

@@ -41,7 +41,12 @@ OWNERS = {
         "layer.",
     ),
     "duckdb": ("layer.sql",),
-    "pyarrow": ("model.interchange", "cache.format.csv_rows", "vendors.local.carrier"),
+    "pyarrow": (
+        "model.interchange",
+        "cache.format.csv_rows",
+        "vendors.local.carrier",
+        "server.bars",
+    ),
     "websocket": ("net.websocket",),
     "h5py": ("layer.hdf5",),
     "hdf5plugin": ("layer.hdf5",),
@@ -71,6 +76,11 @@ OWNERS = {
     "sqlalchemy": ("db.",),
     "alembic": ("db.",),
     "psycopg": ("db.", "hosts."),
+    "anyio": ("server.agents",),
+    "mcp": ("server.agents",),
+    "mcp_types": ("server.agents",),
+    "starlette": ("server.",),
+    "uvicorn": ("server.",),
     "prometheus_client": ("observability.prometheus",),
 }
 # Never imported where time, randomness, files and sockets arrive as arguments.

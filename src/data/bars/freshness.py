@@ -83,7 +83,7 @@ class Pace:
         coverage = coverage.opened()
         newest_ms = self._newest_ms(coverage, last)
         if self.due_ms is None:
-            return Freshness(newest_ms, None, 0, self._age(newest_ms))
+            return Freshness(newest_ms, None, 0, self.age_ms(newest_ms))
         first = newest_ms + 1 if newest_ms is not None else self._first_ms(coverage)
         covered = [
             c.span
@@ -92,7 +92,7 @@ class Pace:
         ]
         missing = subtract([Span(first, self.due_ms + 1)], covered) if first <= self.due_ms else []
         behind = sum(len(self.calendar.opens(self.timeframe, s, self.anchor)) for s in missing)
-        return Freshness(newest_ms, self.due_ms, behind, self._age(newest_ms))
+        return Freshness(newest_ms, self.due_ms, behind, self.age_ms(newest_ms))
 
     def _newest_ms(self, coverage: Coverage, last: int | None) -> int | None:
         """Return the timestamp of the latest final bar; None if there is none.
@@ -109,7 +109,8 @@ class Pace:
     def _first_ms(self, coverage: Coverage) -> int:
         return coverage[0].span.start if coverage else self.now_ms
 
-    def _age(self, newest_ms: int | None) -> int | None:
+    def age_ms(self, newest_ms: int | None) -> int | None:
+        """Return for how long the market has been open since a bar closed; None without a bar."""
         if newest_ms is None:
             return None
         stamp = np.array([newest_ms], dtype=np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..model.html import Html, element, joined
@@ -64,7 +64,10 @@ _OTHER = ", which is not the series that answers use under the present rules"
 
 
 def page_of(
-    data: _Data, charts: Sequence[_Data | None] = (), file: tuple[str, str] = ("report", ".html")
+    data: _Data,
+    charts: Sequence[_Data | None] = (),
+    file: tuple[str, str] = ("report", ".html"),
+    render: Callable[..., str] = page,
 ) -> str:
     """Return the HTML page of a report.
 
@@ -73,6 +76,7 @@ def page_of(
         charts: Values of the chart of each series (see :func:`~.values.chart_values`); not used for
             a report on everything.
         file: Name and extension of the report's file, used for links to its other pages.
+        render: Function with the arguments of :func:`~.pages.page` that returns the whole page.
     """
     origin = f"made {moment(data['made'])} UTC by onetape {data['onetape']}; no vendor was queried"
     parts = {
@@ -85,7 +89,7 @@ def page_of(
     if not subject:
         main = filled("all", **parts, **_all_parts(data, file))
         title = "everything that is stored · report"
-        return page(title, main, {DATA_ID: data}, scripts=(*SCRIPTS, "report.js"))
+        return render(title, main, {DATA_ID: data}, scripts=(*SCRIPTS, "report.js"))
     named = {f"chart-data-{index}": one for index, one in enumerate(charts) if one}
     lanes = [
         _lane(series, chart, f"chart-data-{index}")
@@ -103,7 +107,7 @@ def page_of(
         why_not=paragraph(sources["why_not"], "poor"),
         unasked=_optional(f"{count} not queried", sources["unasked"]),
     )
-    return page(f"{subject} · report", main, {DATA_ID: data, **named}, scripts=SCRIPTS)
+    return render(f"{subject} · report", main, {DATA_ID: data, **named}, scripts=SCRIPTS)
 
 
 def page_name(stem: str, ending: str, number: int) -> str:

@@ -18,6 +18,7 @@ COMMANDS = {
     "quote": (
         "the last price of one or more symbols, its time, and the change since the last close"
     ),
+    "brief": "a short text about a symbol whose numbers may be quoted; sends no request",
     "search": "find symbols by name, with venue, type and currency",
     "plan": "the requests that a call would cost, and the vendors it would use; sends none",
     "gaps": "the cached spans of a series, and why bars are missing; sends no request",
@@ -43,6 +44,8 @@ COMMANDS = {
     "demo": "a quick demonstration on this machine, without a key",
     "bundle": "bars as folders of Parquet files, and which bars a backtest read",
     "sql": "query stored series and bundles with DuckDB; sends no request",
+    "serve": "pages on what needs attention, and bars for other programs; read-only",
+    "mcp": "tools for agents, over standard input and output; read-only",
     "docs": "the documentation, in the terminal or the browser",
     "setup": "shell completion, and the older import path src.data",
 }

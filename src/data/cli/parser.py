@@ -16,6 +16,7 @@ EXAMPLES = {
     "plot": ("plot AAPL 1d --period 1y -o aapl.png", "plot AAPL MSFT 1d --period 5y -o both.html"),
     "features": ("features AAPL 1d -r 'rsi:14 vol:20'", "features AAPL 1h -r vwap:session --json"),
     "quote": ("quote AAPL BTCUSDT", "quote EURUSD=X --json"),
+    "brief": ("brief AAPL", "brief AAPL --at 2024-06-28 --json"),
     "search": ("search apple", "search bitcoin --json"),
     "plan": ("plan BTCUSDT 1m --start 2020-01-01", "plan AAPL MSFT 1d --period 5y"),
     "gaps": ("gaps AAPL 1d", "gaps --all --json"),
@@ -40,6 +41,8 @@ EXAMPLES = {
     "demo": ("demo", "demo --offline"),
     "bundle": ("bundle create mine AAPL MSFT 1d --start 2020-01-01", "bundle validate mine"),
     "sql": ("sql \"select * from bars('AAPL', '1d')\"", "sql \"from bundle('mine')\" --json"),
+    "serve": ("serve", "serve --port 9000"),
+    "mcp": ("mcp", "mcp --at 2024-06-28"),
     "docs": ("docs bars", "docs rate limit"),
     "setup": ("setup completion bash", "setup link"),
 }

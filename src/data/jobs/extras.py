@@ -51,6 +51,8 @@ EXTRAS = {
     "db": Extra("sqlalchemy", "sqlalchemy", "keeps symbols and universes in a database"),
     "postgres": Extra("psycopg", "psycopg", "keeps symbols and universes on a PostgreSQL server"),
     "redis": Extra("redis", "redis", "connects a program's DataCache to a Redis or Valkey server"),
+    "server": Extra("starlette", "starlette", "serves pages, and bars to other programs"),
+    "mcp": Extra("mcp", "mcp", "serves tools to agents"),
     "metrics": Extra(
         "prometheus_client", "prometheus-client", "serves a program's counters to Prometheus"
     ),

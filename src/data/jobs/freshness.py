@@ -12,6 +12,7 @@ from ..clock import Clock
 from ..errors import DataError
 from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, MINUTE_MS
+from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..provider_selector import ProviderSelector
 from ..vendors.factory import usable_class
@@ -75,6 +76,19 @@ def series_health(
             fresh += 1
     stale.sort(key=lambda pair: (-pair[1].behind, str(pair[0])))
     return SeriesHealth(fresh, at_rest, unread, tuple(stale))
+
+
+def market_age_ms(query: BarsQuery, anchor: str, newest_ms: int, now_ms: int) -> int | None:
+    """Return for how long the market was open between the close of a bar and a later time.
+
+    Args:
+        query: Query that the bar answers.
+        anchor: Anchor of the bars, as in the ``kind`` of an answer.
+        newest_ms: Open time of the bar, in UTC milliseconds.
+        now_ms: The later time.
+    """
+    calendar = calendar_for(query.instrument)
+    return Pace(calendar, query.timeframe, anchor, now_ms, None).age_ms(newest_ms)
 
 
 def _changed_ms(layout: Layout, key: SeriesKey) -> int:

@@ -605,3 +605,5 @@ CHECKS: tuple[Find, ...] = (
 WATCHED: tuple[Find, ...] = (
     _folders, _size, _freshness, _vendor_days, _memory, _vendors, _paused,
 )  # fmt: skip
+# Those that a page on the installation shows, too.
+SERVED: tuple[Find, ...] = (*WATCHED, _perishable, _proof)

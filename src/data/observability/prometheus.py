@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from prometheus_client.registry import CollectorRegistry
 
-__all__ = ["HasMetrics", "MetricsCollector", "start_exporter"]
+__all__ = ["HasMetrics", "MetricsCollector", "exposition", "start_exporter"]
 
 _PREFIX = "onetape"
 _LAST_PORT = 65_535
@@ -169,6 +169,20 @@ class MetricsCollector:
 
     def _histogram(self, name: str, what: str, *labels: str) -> Any:
         return self._core.HistogramMetricFamily(f"{_PREFIX}_{name}", what, labels=labels)
+
+
+def exposition(manager: HasMetrics) -> tuple[bytes, str]:
+    """Return a manager's counters in Prometheus' text format, and its media type.
+
+    Raises:
+        MissingExtraError: The package ``prometheus_client`` is not installed.
+    """
+    _core()
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry()
+    MetricsCollector(manager, registry)
+    return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 def start_exporter(manager: HasMetrics, port: int, host: str = "127.0.0.1") -> Callable[[], None]:

@@ -1,0 +1,221 @@
+"""The application behind ``onetape serve``: pages, bars for programs, a stream and counters."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Collection
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..charts.report import report_of
+from ..charts.report_pages import page_of
+from ..errors import CacheError, DataError, QueryError
+from ..model.proof import fingerprint
+from .bars import EventsAfter, arrow_of, columns_of, etag_of
+from .board import Board
+from .brief import brief_of
+from .facts import Facts
+from .pages import asset, board_page, brief_page, error_page, page
+
+__all__ = ["application"]
+
+ARROW = "application/vnd.apache.arrow.stream"
+_HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",
+    "vary": "Accept",
+}
+# Seconds between two looks at the store for a reader of the stream.
+_LOOK_S = 1.0
+
+
+class Guard:
+    """Refuses requests without the token or, if none is set, requests under other hosts' names.
+
+    A page of another site can lead a browser here under its own name (DNS rebinding). It cannot know
+    the token; without one, the name is compared with those that this server was started for.
+
+    Args:
+        app: Application behind the guard.
+        hosts: Names and addresses under which the server may be reached.
+        token: Token that each request must have; empty means none is needed.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], token: str) -> None:
+        self._app, self._hosts, self._token = app, hosts, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            """Send a part of the response, with the headers that every response has."""
+            if message["type"] == "http.response.start":
+                names = {name for name, _ in message["headers"]}
+                extra = [(n.encode(), v.encode()) for n, v in _HEADERS.items()]
+                kept = [pair for pair in extra if pair[0] not in names]
+                message = {**message, "headers": [*message["headers"], *kept]}
+            await send(message)
+
+        refusal = self._refusal(Request(scope))
+        await (refusal or self._app)(scope, receive, send_guarded)
+
+    def _refusal(self, request: Request) -> Response | None:
+        host = request.headers.get("host", "")
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if not self._token and name.lower() not in self._hosts:
+            return JSONResponse({"error": "this server does not answer under that name"}, 421)
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self._token and not hmac.compare_digest(given.encode(), self._token.encode()):
+            return JSONResponse({"error": "the token is missing or wrong"}, 401)
+        return None
+
+
+def application(
+    facts: Facts, hosts: Collection[str], token: str = "", look_s: float = _LOOK_S
+) -> Starlette:
+    """Return the application. It answers GET requests only, and changes nothing.
+
+    Args:
+        facts: Facts to answer from.
+        hosts: Names and addresses under which the server may be reached.
+        token: Token that each request must have; empty means none is needed.
+        look_s: Seconds between two looks at the store for a reader of the stream.
+    """
+    board = Board(facts.manager)
+
+    async def first_page(request: Request) -> Response:
+        """Answer with what needs attention."""
+        values = await run_in_threadpool(board.to_json)
+        if not _wants_page(request):
+            return JSONResponse(values)
+        return Response(board_page(values), media_type="text/html")
+
+    async def series_page(request: Request) -> Response:
+        """Answer with everything about one series."""
+        names = request.path_params
+        report = await run_in_threadpool(
+            report_of, facts.manager, names["symbol"], names["timeframe"]
+        )
+        if not _wants_page(request):
+            return JSONResponse(report.to_json())
+        text = page_of(report.data, report.charts, render=partial(page, symbol=names["symbol"]))
+        return Response(text, media_type="text/html")
+
+    async def brief(request: Request) -> Response:
+        """Answer with the brief on a symbol."""
+        found = await run_in_threadpool(brief_of, facts, request.path_params["symbol"])
+        if not _wants_page(request):
+            return JSONResponse(found.to_json())
+        return Response(brief_page(found.title, str(found)), media_type="text/html")
+
+    async def bars(request: Request) -> Response:
+        """Answer with bars as JSON columns or as an Arrow stream."""
+        return await run_in_threadpool(_bars, facts, request)
+
+    async def stream(request: Request) -> Response:
+        """Answer with the bars of a series as they are stored."""
+        names, after = request.query_params, request.headers.get("last-event-id")
+        source = await run_in_threadpool(
+            EventsAfter, facts, names.get("symbol", ""), names.get("timeframe", ""), after
+        )
+        return StreamingResponse(_events(source, look_s), media_type="text/event-stream")
+
+    async def metrics(_: Request) -> Response:
+        """Answer with the counters in Prometheus' text format."""
+        from ..observability.prometheus import exposition
+
+        text, kind = await run_in_threadpool(exposition, facts.manager)
+        return Response(text, media_type=kind)
+
+    routes = {
+        "/": first_page,
+        "/series/{symbol:path}/{timeframe}": series_page,
+        "/brief/{symbol:path}": brief,
+        "/v1/bars/{symbol:path}/{timeframe}": bars,
+        "/v1/stream": stream,
+        "/metrics": metrics,
+        "/static/{name}": _static,
+        "/alive": _alive,
+    }
+    return Starlette(
+        routes=[Route(path, run, methods=["GET"]) for path, run in routes.items()],
+        middleware=[Middleware(Guard, hosts=hosts, token=token)],
+        exception_handlers={DataError: _refused},
+    )
+
+
+async def _static(request: Request) -> Response:
+    """Answer with a script or style sheet of the pages."""
+    found = asset(request.path_params["name"])
+    if found is None:
+        raise CacheError("there is no such file")
+    return Response(found[0], media_type=found[1])
+
+
+async def _alive(_: Request) -> Response:
+    """Answer that the server works."""
+    return JSONResponse({"ok": True})
+
+
+def _bars(facts: Facts, request: Request) -> Response:
+    options: dict[str, Any] = dict(request.query_params)
+    if "bars" in options:
+        if not options["bars"].isdigit():
+            raise QueryError(f"bars is {options['bars']!r:.40}, but must be a positive integer")
+        options["bars"] = int(options["bars"])
+    unknown = options.keys() - {"start", "end", "bars", "adjustment", "session", "provider"}
+    if unknown:
+        raise QueryError(f"unknown argument {min(unknown)!r:.40}")
+    names = request.path_params
+    query = facts.query(names["symbol"], names["timeframe"], **options)
+    is_arrow = ARROW in request.headers.get("accept", "")
+    tag = etag_of(facts, query)
+    if tag and tag == request.headers.get("if-none-match"):
+        return Response(status_code=304, headers={"etag": tag})
+    frame = facts.manager.client.get(query)
+    headers = {"etag": tag or f'"{fingerprint(frame)}"'}
+    if is_arrow:
+        return Response(arrow_of(frame), media_type=ARROW, headers=headers)
+    return JSONResponse(
+        {**facts.about(frame, query), "columns": columns_of(frame)}, headers=headers
+    )
+
+
+async def _events(source: EventsAfter, look_s: float) -> AsyncIterator[str]:
+    """Yield the events of a stream until its reader leaves. A slow reader only delays its own."""
+    while True:
+        for event in await run_in_threadpool(source.new):
+            yield event
+        yield ": \n\n"  # notices a reader that has left
+        await asyncio.sleep(look_s)
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Answer with an error, as a page or as JSON."""
+    text, hint = str(error), getattr(error, "hint", None) or ""
+    status = 400 if isinstance(error, QueryError) else 404
+    if _wants_page(request):
+        return Response(error_page(text, hint), status, media_type="text/html")
+    return JSONResponse(
+        {"error": {"type": type(error).__name__, "message": text, "hint": hint}}, status
+    )

@@ -1,0 +1,94 @@
+"""Bars for other programs: as columns, as an Arrow stream, and as events as they are stored."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..errors import QueryError
+from ..model.instant import iso
+from ..model.interchange import to_arrow
+from .facts import PRICES, Facts, stamps_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..model.query import BarsQuery
+
+__all__ = ["EventsAfter", "arrow_of", "columns_of", "etag_of"]
+
+
+def columns_of(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return bars as columns: ``opened`` in UTC milliseconds, then prices and volume; NaN is None."""
+    columns: dict[str, list[Any]] = {"opened": stamps_of(frame)}
+    for name in PRICES:
+        values = frame[name].tolist()
+        columns[name] = [value if value == value else None for value in values]
+    return columns
+
+
+def arrow_of(frame: pd.DataFrame) -> memoryview:
+    """Return bars as an Arrow IPC stream, with their provenance in the schema's metadata.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed (extra ``parquet``).
+    """
+    table = to_arrow(frame)
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return memoryview(sink.getvalue())
+
+
+def etag_of(facts: Facts, query: BarsQuery) -> str:
+    """Return the tag of the stored bars that answer a query; empty if no stored commit answers it.
+
+    It changes with each commit to the series, with its splits and dividends, and with the range.
+    """
+    digest = facts.manager.client.standing(query).digest
+    return f'"{digest}"' if digest else ""
+
+
+class EventsAfter:
+    """The bars of a series that are stored after a time, as server-sent events.
+
+    The number (``id``) of an event is the open time of its bar in UTC milliseconds, so a reader
+    that returns continues after the last bar it got. Nothing is kept in memory for a reader.
+
+    Args:
+        facts: Facts to answer from.
+        symbol, timeframe: Series, as for ``get_ohlcv``.
+        after: Number of the last event that the reader got; None means that only new bars count.
+
+    Raises:
+        QueryError: An argument is invalid.
+    """
+
+    def __init__(self, facts: Facts, symbol: str, timeframe: str, after: str | None) -> None:
+        if after is not None and not after.isdigit():
+            raise QueryError(f"Last-Event-ID is {after!r:.40}, but must be a number")
+        self._facts, self._names = facts, (symbol, timeframe)
+        self._series = facts.manager.client.series_of(facts.query(symbol, timeframe))
+        self._generation = 0
+        if after is None:
+            stamps = stamps_of(facts.manager.client.get(facts.query(symbol, timeframe, bars=1)))
+            self._after = max(stamps, default=facts.now_ms)
+        else:
+            self._after = int(after)
+
+    def new(self) -> list[str]:
+        """Return an event for each bar that was stored since the last call."""
+        client = self._facts.manager.client
+        generation = client.outline(self._series).generation
+        if generation == self._generation:
+            return []
+        self._generation = generation
+        symbol, timeframe = self._names
+        query = self._facts.query(symbol, timeframe, start=iso(self._after + 1))
+        columns = columns_of(client.get(query))
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        new = [row for row in rows if row["opened"] > self._after]
+        self._after = max((row["opened"] for row in new), default=self._after)
+        return [f"id: {row['opened']}\nevent: bar\ndata: {json.dumps(row)}\n\n" for row in new]

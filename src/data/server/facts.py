@@ -1,0 +1,378 @@
+"""Answers to questions about an installation, each with its time, age, kind, vendors and digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from glob import escape
+from typing import TYPE_CHECKING, Any
+
+from ..bars.client import Wishes
+from ..errors import DataError
+from ..jobs.freshness import market_age_ms
+from ..model.fundamentals import canonical_type
+from ..model.instant import HOUR_MS, SECOND_MS, date_of, iso, parse_iso
+from ..model.printable import printable
+from ..model.proof import fingerprint
+from ..model.provenance import ATTRS_KEY
+from ..model.texts import counted, duration
+from ..model.timeframe import Timeframe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..data_manager import DataManager
+    from ..model.query import BarsQuery
+
+__all__ = [
+    "MOST_BYTES",
+    "PRICES",
+    "Answer",
+    "Facts",
+    "as_json",
+    "refusal",
+    "stamps_of",
+    "untrusted",
+]
+
+# Maximum size of an answer to an agent, in bytes of UTF-8.
+MOST_BYTES = 20_000
+# Number of gaps that an answer with bars lists.
+_GAPS = 5
+# Longer ages are in hours: a day of open market has 6.5 hours in one place and 24 in another.
+_DAY_HOURS = 24
+# Days, for stored copies however old they are.
+_ANY_AGE = 1e6
+PRICES = ("open", "high", "low", "close", "volume")
+
+
+def untrusted(text: Any) -> Any:
+    """Mark a text that comes from outside, so that a reader treats it as data, not as instructions."""
+    return {"untrusted": printable(text)} if isinstance(text, str) and text else None
+
+
+def refusal(error: DataError, now_ms: int) -> dict[str, Any]:
+    """Return an error as an answer in words; messages may quote vendors, so they are marked."""
+    text = "There is no answer. Do not estimate one."
+    return {
+        "as_of": iso(now_ms),
+        "note": text,
+        "why": untrusted(str(error)),
+        "next": untrusted(error.hint),
+    }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to one question.
+
+    Attributes:
+        facts: Facts about the answer, which are always returned.
+        rows: Rows of the answer.
+        empty: Sentence that is returned if there is no row.
+        narrow: Advice on how to ask for fewer rows.
+        columns: Names of the values in a row; empty if each row has its own names.
+        frame: Bars that the rows are made of; their digest is that of ``fingerprint``.
+    """
+
+    facts: Mapping[str, Any]
+    rows: Sequence[Any]
+    empty: str
+    narrow: str = "ask for less"
+    columns: tuple[str, ...] = ()
+    frame: pd.DataFrame | None = field(default=None, compare=False)
+
+    def row(self, index: int) -> dict[str, Any]:
+        """Return a row as a dictionary, keyed by column."""
+        return dict(zip(self.columns, self.rows[index], strict=True))
+
+    @property
+    def digest(self) -> str:
+        """The digest of all rows, whether they are returned or not."""
+        if self.frame is not None:
+            return fingerprint(self.frame)
+        return f"sha256:{hashlib.sha256(as_json(self.rows).encode()).hexdigest()}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the whole answer as a JSON-serializable dictionary."""
+        total = len(self.rows)
+        counts = {"total": total, "returned": total, "digest": self.digest}
+        if not total:
+            return {**self.facts, **counts, "note": self.empty}
+        columns = {"columns": list(self.columns)} if self.columns else {}
+        return {**self.facts, **counts, **columns, "rows": list(self.rows)}
+
+    def text(self, most: int = MOST_BYTES) -> str:
+        """Return the answer as JSON of limited size.
+
+        If it is larger, it contains no row at all, but their number, the first and the last one,
+        and how to ask for fewer: a part of them could be taken for all.
+        """
+        whole = self.to_json()
+        text = as_json(whole)
+        if len(text.encode()) <= most:
+            return text
+        note = f"{counted(len(self.rows), 'row')} do not fit into one answer: {self.narrow}."
+        ends = {"first": self.rows[0], "last": self.rows[-1]}
+        short = {**whole, "returned": 0, "note": note, "ends": ends}
+        del short["rows"]
+        return as_json(short)
+
+
+def as_json(value: Any) -> str:
+    """Return a value as compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+class Facts:
+    """Answers questions with the stored data of a data manager. Thread-safe.
+
+    Args:
+        manager: Data manager.
+        may_fetch: Whether vendors may be queried for data that is missing.
+        moment: Time as of which everything is answered, as for ``manager.at``; None means now.
+
+    Raises:
+        BadRangeError: The time is invalid, or in the future.
+    """
+
+    def __init__(
+        self, manager: DataManager, *, may_fetch: bool = False, moment: str | None = None
+    ) -> None:
+        self._all, self.may_fetch = manager, may_fetch
+        self.manager = manager if moment is None else manager.at(moment)
+
+    @property
+    def now_ms(self) -> int:
+        """The time of the answers: now, or the time that the manager answers as of."""
+        now_ms: int = getattr(self.manager, "known_ms", self._all.client.clock.now_ms())
+        return now_ms
+
+    @property
+    def is_past(self) -> bool:
+        """Whether the answers are as of a past time."""
+        return self.manager is not self._all
+
+    def query(
+        self,
+        symbol: str,
+        timeframe: str,
+        *,
+        start: str | None = None,
+        end: str | None = None,
+        bars: int | None = None,
+        adjustment: str = "split",
+        session: str = "regular",
+        provider: str | None = None,
+    ) -> BarsQuery:
+        """Return the query for bars; for the arguments, see ``DataManager.get_ohlcv``.
+
+        If vendors may not be queried and neither start nor end is given, the bars end with the last
+        stored one, however old it is.
+
+        Raises:
+            QueryError: An argument is invalid.
+        """
+        client, offline = self.manager.client, not self.may_fetch
+        wishes = Wishes(provider, adjustment, offline=offline, session=session)
+        if offline and start is None and end is None:
+            whole = client.query(symbol, timeframe, wishes=wishes)
+            wishes = replace(wishes, closed_by=self._stored_end(whole))
+        return client.query(symbol, timeframe, start, end, bars, wishes)
+
+    def _stored_end(self, query: BarsQuery) -> str | None:
+        """Return the time by which the last stored bar that answers a query had closed, or None."""
+        client = self.manager.client
+        spans = client.coverage(client.series_of(query))
+        if not spans and (source := client.explain(query).source):
+            return self._stored_end(replace(query, timeframe=Timeframe.parse(source)))
+        ends = [one.span.end for one in spans if one.state != "empty"]
+        if not ends or ends[-1] >= self.now_ms:
+            return None
+        return iso(ends[-1]) if query.timeframe.is_intraday else str(date_of(ends[-1] - 1))
+
+    def bars(self, symbol: str, timeframe: str, **options: Any) -> Answer:
+        """Return bars; see :meth:`query` for the options."""
+        query = self.query(symbol, timeframe, **options)
+        frame = self.manager.client.get(query)
+        columns = [name for name in PRICES if name in frame.columns]
+        stamps = [iso(ms).removesuffix("T00:00:00Z") for ms in stamps_of(frame)]
+        rows = [
+            [stamp, *map(_number, values)]
+            for stamp, values in zip(stamps, frame[columns].to_numpy().tolist(), strict=True)
+        ]
+        return Answer(
+            self.about(frame, query),
+            rows,
+            f"No bars of {symbol} {timeframe} are known in this range; do not estimate any.",
+            "give start and end of a shorter range, a longer timeframe, or bars",
+            ("opened", *columns),
+            frame,
+        )
+
+    def about(self, frame: pd.DataFrame, query: BarsQuery) -> dict[str, Any]:
+        """Return the facts about an answer with bars: kind, unit, vendors, age and gaps."""
+        facts = frame.attrs[ATTRS_KEY]
+        kind, last = facts["kind"], facts["last"]
+        age = None
+        if last is not None:
+            anchor = kind.get("anchor", "session")
+            age = market_age_ms(query, anchor, parse_iso(last), self.now_ms)
+        return {
+            "symbol": facts["symbol"],
+            "timeframe": facts["timeframe"],
+            "as_of": iso(self.now_ms),
+            "first": facts["first"],
+            "last": last,
+            **_age(age),
+            "is_live": False,
+            "kind": {**kind, "adjustment": facts["adjustment"]},
+            "unit": kind.get("unit"),
+            "currency": kind.get("unit"),
+            "vendors": list(facts["vendors"]),
+            "states": _distinct(span["state"] for span in facts["spans"]),
+            "is_sample": bool(facts.get("sample")),
+            "is_made_up": bool(facts.get("made_up")),
+            "substitute": untrusted(facts["substitute"]),
+            "complete": facts["complete"],
+            "gaps": [{**gap, "reason": untrusted(gap["reason"])} for gap in facts["gaps"][:_GAPS]],
+            "gaps_total": facts["gaps_total"],
+            "generation": facts["generation"],
+        }
+
+    def newest(self, symbol: str) -> str | None:
+        """Return the timeframe of the series whose last bar is the youngest; None if there is none."""
+        ages = list[tuple[float, int, str]]()
+        for label in self.timeframes(symbol):
+            try:
+                facts = self.bars(symbol, label, bars=1).facts
+            except DataError:
+                continue
+            if facts["last"] is not None:
+                ages.append((facts["age_seconds"], len(ages), label))
+        return min(ages)[2] if ages else None
+
+    def timeframes(self, symbol: str) -> list[str]:
+        """Return the timeframes of the stored series that answer for a symbol under the rules."""
+        client = self.manager.client
+        name = client.query(symbol, "1d").instrument.symbol
+        keys = client.answering(client.series(escape(name)))
+        labels = dict.fromkeys(key.timeframe.label for key in keys)
+        return [*labels, "1d"] if self.may_fetch and "1d" not in labels else list(labels)
+
+    def coverage(self, symbol: str, timeframe: str) -> Answer:
+        """Return the stored spans of a series and its gaps, each with the command that fills it."""
+        frame = self.manager.coverage(symbol, timeframe)
+        rows = [_plain(row, "reason") for row in frame.to_dict("records")]
+        gaps: list[dict[str, Any]] = []
+        if rows:
+            series = self.manager.gaps(symbol, timeframe).as_dict()["series"]
+            gaps = [_plain(gap, "evidence") for one in series for gap in one["gaps"]]
+        facts = self._facts(symbol, timeframe, vendors=_distinct(row["vendor"] for row in rows))
+        rows += [{"gap": gap} for gap in gaps]
+        return Answer(
+            facts | {"gaps_total": len(gaps)},
+            rows,
+            f"Nothing is stored for {symbol} {timeframe}, and no span is recorded as empty.",
+            "ask for a longer timeframe, or for the bars of the range that matters",
+        )
+
+    def explain(self, symbol: str, timeframe: str) -> Answer:
+        """Return the vendors that a request would query, those it would not, and what is stored."""
+        found = self.manager.explain(symbol, timeframe)
+        plain = found.to_json()
+        facts = self._facts(plain["symbol"], timeframe, vendors=list(found.named))
+        facts |= {name: plain[name] for name in ("is_served", "instrument", "rule", "stored")}
+        facts |= {"unit": plain["instrument"]["quote"], "currency": plain["instrument"]["quote"]}
+        rows = [untrusted(f"{name}: {text}") for name, text in found.lines()]
+        return Answer(facts, rows, "No vendor serves these bars.")
+
+    def search(self, text: str, limit: int = 20) -> Answer:
+        """Return the symbols whose name or spelling matches a text."""
+        found = self.manager.search(text, limit, offline=not self.may_fetch)
+        rows = [_plain(one.as_dict(), "name", "venue") for one in found]
+        empty = f"No symbol matches {text[:64]!r}; do not guess one."
+        return Answer(
+            self._facts(vendors=_distinct(one.vendor for one in found)), rows, empty, "lower limit"
+        )
+
+    def actions(self, symbol: str) -> Answer:
+        """Return the known splits and dividends whose ex-date has come, with amounts as paid."""
+        if self.may_fetch:
+            self.manager.get_actions(symbol)
+        day = date_of(self.now_ms)
+        known = self.manager.client.actions(symbol)
+        rows = []
+        for one in (action.to_json() for action in known if action.action.ex_date <= day):
+            del one["amount"]  # in terms of today's shares
+            rows.append(_plain(one, "dispute"))
+        facts = self._facts(symbol, vendors=_distinct(row["source"] for row in rows))
+        facts["currency"] = ", ".join(_distinct(row["currency"] or "" for row in rows)) or None
+        empty = f"No split or dividend of {symbol} is known here; that is not proof of none."
+        return Answer(facts, rows, empty)
+
+    def fundamentals(self, symbol: str, data_type: str = "profile") -> Answer:
+        """Return the facts about a company or coin, each with its vendor, unit and period."""
+        record: dict[str, Any] = {}
+        if self.may_fetch:
+            record = self.manager.get_fundamentals(symbol, data_type=data_type)
+        elif vendors := self._stored_vendors(symbol, data_type):
+            # Copies of any age from exactly these vendors: none is left to query.
+            record = self.manager.get_fundamentals(
+                symbol, vendors, data_type=data_type, max_age_days=_ANY_AGE
+            )
+        about = record.get("_metadata", {}).get("fields", {})
+        rows = [
+            {"field": name, "value": untrusted(value) if isinstance(value, str) else value}
+            | dict(about.get(name, {}))
+            for name, value in record.items()
+            if name != "_metadata" and not isinstance(value, dict | list)
+        ]
+        facts = self._facts(symbol, vendors=_distinct(row.get("source", "") for row in rows))
+        empty = f"No fundamentals of {symbol} are known here; do not estimate any."
+        return Answer(facts, rows, empty, "ask for data_type profile or ratios")
+
+    def _stored_vendors(self, symbol: str, data_type: str) -> list[str]:
+        name = self.manager.client.query(symbol, "1d").instrument.symbol
+        stored = self._all._services.fundamentals.cache.latest(name, canonical_type(data_type))
+        return list(stored)
+
+    def _facts(self, symbol: str = "", timeframe: str = "", **more: Any) -> dict[str, Any]:
+        named = {"symbol": symbol, "timeframe": timeframe}
+        facts = {name: text for name, text in named.items() if text}
+        nothing = {"age": None, "kind": None, "unit": None, "currency": None}
+        return facts | {"as_of": iso(self.now_ms)} | nothing | more
+
+
+def _age(age_ms: int | None) -> dict[str, Any]:
+    if age_ms is None:
+        return {"age": None, "age_seconds": None}
+    hours = round(age_ms / HOUR_MS)
+    text = f"{hours:,} hours" if hours >= _DAY_HOURS else duration(age_ms / SECOND_MS)
+    return {"age": f"{text} of open market", "age_seconds": age_ms / SECOND_MS}
+
+
+def stamps_of(frame: pd.DataFrame) -> list[int]:
+    """Return the open times of bars, in UTC milliseconds."""
+    stamps: list[int] = frame.index.to_numpy().astype("M8[ms]").astype("i8").tolist()
+    return stamps
+
+
+def _number(value: float) -> float | None:
+    return value if value == value else None
+
+
+def _plain(row: Mapping[Any, Any], *marked: str) -> dict[str, Any]:
+    """Return a row as JSON values, with times as text and the named texts marked as untrusted."""
+    plain = {}
+    for name, value in row.items():
+        is_time = hasattr(value, "isoformat")
+        text = value.isoformat() if is_time and value == value else None if is_time else value
+        plain[str(name)] = untrusted(text) if name in marked else text
+    return plain
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return [text for text in dict.fromkeys(texts) if text]

@@ -1,0 +1,142 @@
+"""The pages: what needs attention, and everything about one series. Texts are always escaped. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from string import Template
+from typing import Any
+from urllib.parse import quote
+
+from ..charts.pages import as_data, cards, packaged, paragraph, records, titled
+from ..charts.pages import summary as summary_of
+from ..charts.paints import styles
+from ..model.html import Html, element, escaped, joined
+from ..model.printable import printable
+from ..model.texts import moment
+
+__all__ = ["asset", "board_page", "brief_page", "error_page", "page"]
+
+# Number of rows of each table on the first page; the JSON of the page contains all of them.
+_MOST = 500
+_NAME = {"symbol": "symbol", "timeframe": "timeframe", "lane": "lane"}
+_NEEDS = {**_NAME, "why": "text", "what to do": "next_step"}
+_STALE = {**_NAME, "last bar": "last", "bars behind": "behind", "what to do": "next_step"}
+_CHECKS = {"what": "name", "state": "level", "finding": "text", "what to do": "next_step"}
+_SERIES = {**_NAME, "bars": "rows", "first": "first", "last": "last", "quality": "score"} | {
+    "vendors": "vendors", "gaps": "gaps", **dict.fromkeys(("confirmed", "contradicted"), ""),
+}  # fmt: skip
+
+
+def asset(name: str) -> tuple[str, str] | None:
+    """Return the text and the media type of a script or style sheet of the pages, or None."""
+    if name == "page.css":
+        return packaged("page.css") + styles() + _own("server.css"), "text/css"
+    if name == "live.js":
+        return _own(name), "text/javascript"
+    if name in ("lightweight-charts.js", "chart.js", "report.js"):
+        return packaged(name), "text/javascript"
+    return None
+
+
+@cache
+def _own(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def page(
+    title: str,
+    main: object,
+    data: Mapping[str, Any],
+    *,
+    scripts: Sequence[str] = (),
+    symbol: str = "",
+) -> str:
+    """Return a whole page, whose scripts and styles are files of the server.
+
+    Args:
+        title: Title of the browser window.
+        main: Content of the page.
+        data: Maps the id of each data element to its values, which JSON can represent.
+        scripts: Names of the packaged scripts that run at the end of the page, in this order.
+        symbol: Symbol to whose brief the page links; empty for none.
+    """
+    links = [element("a", "onetape", href="/")]
+    if symbol:
+        links.append(element("a", f"brief on {symbol}", href=f"/brief/{quote(symbol, safe='')}"))
+    values = [
+        element("script", as_data(one), id=name, type="application/json")
+        for name, one in data.items()
+    ]
+    sources = [element("script", src=f"/static/{name}") for name in (*scripts, "live.js")]
+    parts = {
+        "links": joined(links),
+        "main": main,
+        "data": joined(values),
+        "scripts": joined(sources),
+    }
+    filled = {name: escaped(part) for name, part in parts.items()}
+    return Template(_own("page.html")).substitute(filled, title=escaped(printable(title)))
+
+
+def board_page(board: Mapping[str, Any]) -> str:
+    """Return the first page: what needs attention, worst first, then vendors, series and places."""
+    faults = [check for check in board["checks"] if check["level"] == "fault"]
+    sections = {
+        "To look at, the worst first": _linked(board["needs"], _NEEDS),
+        "To fix here": _checks(faults, "name"),
+        "Stale": element("div", _linked(board["stale"], _STALE), class_="old"),
+        "Vendors": _checks(board["checks"], "vendors"),
+        "Series": _linked(board["series"], _SERIES),
+        "Health": _checks(board["checks"], "health"),
+        "Disk": _checks(board["checks"], "places"),
+    }
+    if not board["stale"]:
+        del sections["Stale"]
+    main = [
+        element("h1", "What needs me"),
+        paragraph(f"as of {moment(board['as_of'])} UTC; no vendor was queried", "faint"),
+        summary_of(board["look"]) if board["look"] else paragraph(board["problem"], "bad"),
+        cards({name.replace("_", " "): count for name, count in board["counts"].items()}),
+        *(titled(heading, content) for heading, content in sections.items()),
+    ]
+    return page("What needs me · onetape", joined(main), {})
+
+
+def _checks(checks: Sequence[Mapping[str, Any]], section: str) -> Html:
+    """Return checks as a table: those of one section or, if it is ``name``, all with their sections."""
+    rows = [
+        {
+            "name": check["name"] if section == "name" else check["name"].partition(" ")[2],
+            "level": check["level"],
+            "text": check["sentence"],
+            "next_step": check["remedy"],
+        }
+        for check in checks
+        if section in ("name", check["name"].partition(" ")[0])
+    ]
+    return records(rows, _CHECKS)
+
+
+def _linked(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Html:
+    """Return rows as a table in which each has a link to the page of its series."""
+    few = rows[:_MOST]
+    return records(few, columns, len(rows), [_link(row) for row in few])
+
+
+def _link(row: Mapping[str, Any]) -> Html:
+    path = "/".join(quote(row[name], safe="") for name in ("symbol", "timeframe"))
+    return element("a", "open", href=f"/series/{path}")
+
+
+def brief_page(title: str, text: str) -> str:
+    """Return the page of a brief, whose text can be copied."""
+    heading = element("h1", title)
+    return page(f"{title} · onetape", joined([heading, element("pre", text, class_="brief")]), {})
+
+
+def error_page(text: str, hint: str) -> str:
+    """Return a page about a request that could not be answered."""
+    main = [element("h1", "No answer"), paragraph(text), paragraph(hint, "faint")]
+    return page("No answer · onetape", joined(main), {})

@@ -1,0 +1,1 @@
+"""Tests of the doors: the brief, tools for agents, pages and bars for other programs."""

@@ -1,0 +1,101 @@
+"""Tests of the brief: numbers with their age, kind and source, and words where nothing is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from src.data.cli import main
+from src.data.data_manager import DataManager
+from src.data.errors import BadRangeError, QueryError
+from src.data.server.brief import brief_of
+from src.data.server.facts import Facts
+from tests.e2e.fixed_vendor import Market
+
+from .conftest import ShareVendor
+
+
+def lines(manager: DataManager, symbol: str, **options: object) -> list[str]:
+    text = str(brief_of(Facts(manager, **options), symbol))  # type: ignore[arg-type]
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def test_a_brief_gives_the_price_with_its_age_kind_and_source(
+    manager: DataManager, share: ShareVendor
+) -> None:
+    found = lines(manager, "AAPL")
+    # New York has been open since 13:30, for 90 minutes and 30 seconds.
+    assert found[:6] == [
+        "AAPL as of 2024-06-12 15:00:30 UTC",
+        "price 1.49 USD, not live: the close of a stored bar",
+        "time bar of 1d that opened 2024-06-11",
+        "age that bar closed 90 minutes of open market ago",
+        "kind regular session, split prices",
+        "source yahoo, suspect, version 2",
+    ]
+    closes = ["2024-06-11 close 1.49", "2024-06-10 close 1.466", "2024-06-07 close 1.394"]
+    assert found[8:11] == closes
+    assert "2024-06-10 split 10 for 1, from yahoo" in found
+    assert "2024-05-10 dividend 2.5 USD, from yahoo" in found
+    assert "gaps none in these bars" in found
+    assert len(found) <= 30
+    assert share.asked == []
+
+
+def test_a_brief_as_of_a_date_has_the_prices_of_that_day_and_nothing_later(
+    manager: DataManager,
+) -> None:
+    found = lines(manager, "AAPL", moment="2024-05-31")
+    assert "price 22.26 USD, not live: the close of a stored bar" in found
+    assert not [line for line in found if "2024-06-1" in line or "split 10" in line]
+
+
+def test_a_gap_among_the_closes_is_listed_and_its_text_is_marked(manager: DataManager) -> None:
+    found = lines(manager, "AAPL", moment="2024-03-08")
+    assert "gaps 1 gap in these bars:" in found
+    assert "2024-03-06 to 2024-03-07: (untrusted text) the vendor has no bar" in found
+
+
+def test_a_symbol_without_bars_has_no_price_and_says_so(
+    manager: DataManager, share: ShareVendor
+) -> None:
+    found = lines(manager, "MSFT")
+    assert found[1] == "price not known; do not estimate one"
+    assert any("`onetape fetch MSFT 1d`" in line for line in found)
+    assert share.asked == []
+
+
+def test_the_series_with_the_youngest_bar_gives_the_price(
+    manager: DataManager, market: Market
+) -> None:
+    found = lines(manager, "BTCUSDT")
+    assert "time bar of 1m that opened 2024-06-12 14:59" in found
+    assert "age that bar closed 30 seconds of open market ago" in found
+
+
+def test_vendors_are_queried_only_if_that_is_allowed(
+    manager: DataManager, share: ShareVendor
+) -> None:
+    brief_of(Facts(manager, may_fetch=True), "AAPL")
+    assert share.asked != []
+
+
+def test_the_command_prints_the_same_facts(
+    manager: DataManager, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(manager.cache.cache_dir)
+    assert main(["brief", "AAPL", "--cache-dir", folder, "--at", "2024-05-31", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["last"]["rows"][-1][:1] == ["2024-05-31"]
+    assert "22.26 USD" in found["text"]
+    assert main(["brief", "MSFT", "--cache-dir", folder]) == 1
+    assert "do not estimate" in capsys.readouterr().out
+
+
+def test_wrong_arguments_are_refused(manager: DataManager, tmp_path: Path) -> None:
+    with pytest.raises(QueryError):
+        brief_of(Facts(manager), "")
+    with pytest.raises(BadRangeError):
+        Facts(manager, moment="2124-01-01")
