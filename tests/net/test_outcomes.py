@@ -48,6 +48,7 @@ TABLE = {
     "BadTimeframeError":       (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "BadRangeError":           (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "NoProviderError":         (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "FeatureError":            (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "UniverseError":           (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "ConfigError":             (_NO,  _YES, "says nothing",    0,  _WALK),
     "RulesError":              (_NO,  _YES, "says nothing",    0,  _WALK),

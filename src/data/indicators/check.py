@@ -112,6 +112,13 @@ def check_features(
 ) -> FeatureCheck:
     """Check that a function computes each row from that bar and earlier ones only.
 
+    Examples:
+        >>> bars = manager.get_ohlcv("AAPL", "1d", start="2011-01-03", end="2011-12-30", provider="demo")
+        >>> check_features(lambda frame: frame["close"].pct_change(), bars).ok
+        True
+        >>> check_features(lambda frame: frame["close"].shift(-1), bars).findings[0].kind
+        'look_ahead'
+
     The function is called with copies of the bars, cut off or changed, at most 60 times if it never
     looks ahead. It may raise if there are too few bars, or if values are changed or missing; such
     calls are left out, and reported as a warning. What it prints is passed on.
