@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,10 +22,14 @@ ANN, BOB, GROUP = 11, 12, -100
 
 
 @pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the example as a module."""
+def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Yield the example as a module; its program sets levels of loggers, which other tests need."""
     monkeypatch.syspath_prepend(str(EXAMPLE))
-    return importlib.import_module("bot")
+    loggers = [logging.getLogger(name) for name in ("urllib3", "telegram_bot")]
+    levels = [logger.level for logger in loggers]
+    yield importlib.import_module("bot")
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture
