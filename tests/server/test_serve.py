@@ -19,12 +19,13 @@ from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import ConfigError, QueryError
+from src.data.server.bars import EventsAfter
 from src.data.server.brief import brief_of
 from src.data.server.facts import Facts
 from src.data.server.pages import board_page, brief_page, error_page, page
 from src.data.server.running import Door, serve
 from tests.charts.hostile import Elements, shape
-from tests.e2e.fixed_vendor import Market
+from tests.e2e.fixed_vendor import Market, every
 
 from .conftest import ShareVendor
 
@@ -382,3 +383,16 @@ def test_a_request_for_the_headers_of_a_stream_ends(site: Site) -> None:
         )
         with line.makefile("rb") as answer:
             assert answer.read().startswith(b"HTTP/1.1 200")
+
+
+def test_a_long_stream_is_made_in_parts_without_a_loss(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.server.bars._TOGETHER", 100)
+    stream = EventsAfter(Facts(manager), "BTCUSDT", "1m", "0")
+    stamps = every("1m", "2024-06-12T00:00", "2024-06-12T14:59")
+    parts = list(stream.new())
+    numbers = re.findall(r"^id: (\d+)$", "".join(parts), re.MULTILINE)
+    assert numbers == [str(stamp) for stamp in stamps]
+    assert max(part.count("id: ") for part in parts) <= 100
+    assert list(stream.new()) == []

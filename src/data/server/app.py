@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -129,13 +129,7 @@ def application(
 
     async def stream(request: Request) -> Response:
         """Answer with the bars of a series as they are stored."""
-        names, after = request.query_params, request.headers.get("last-event-id")
-        source = await run_in_threadpool(
-            EventsAfter, facts, names.get("symbol", ""), names.get("timeframe", ""), after
-        )
-        if request.method == "HEAD":
-            return Response(media_type="text/event-stream")
-        return StreamingResponse(_events(source, look_s), media_type="text/event-stream")
+        return await _stream(facts, request, look_s)
 
     async def metrics(_: Request) -> Response:
         """Answer with the counters in Prometheus' text format."""
@@ -197,11 +191,21 @@ def _bars(facts: Facts, request: Request) -> Response:
     )
 
 
+async def _stream(facts: Facts, request: Request, look_s: float) -> Response:
+    names, after = request.query_params, request.headers.get("last-event-id")
+    source = await run_in_threadpool(
+        EventsAfter, facts, names.get("symbol", ""), names.get("timeframe", ""), after
+    )
+    if request.method == "HEAD":
+        return Response(media_type="text/event-stream")
+    return StreamingResponse(_events(source, look_s), media_type="text/event-stream")
+
+
 async def _events(source: EventsAfter, look_s: float) -> AsyncIterator[str]:
     """Yield the events of a stream until its reader leaves. A slow reader only delays its own."""
     while True:
-        for event in await run_in_threadpool(source.new):
-            yield event
+        async for events in iterate_in_threadpool(source.new()):
+            yield events
         yield ": \n\n"  # notices a reader that has left
         await asyncio.sleep(look_s)
 

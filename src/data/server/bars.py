@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EventsAfter", "arrow_of", "columns_of", "etag_of", "number_of"]
 
+# Number of events that are made at once: a reader that asks for years of minutes gets them in parts.
+_TOGETHER = 1_000
 _NUMBER = re.compile("[0-9]{1,13}").fullmatch
 
 
@@ -92,18 +95,24 @@ class EventsAfter:
             self._after = number_of("Last-Event-ID", after)
             self._query()
 
-    def new(self) -> list[str]:
-        """Return an event for each bar that was stored since the last call."""
+    def new(self) -> Iterator[str]:
+        """Yield the events of the bars that were stored since the last call, some at a time."""
         client = self._facts.manager.client
         generation = client.outline(self._series).generation
         if generation == self._generation:
-            return []
+            return
         self._generation = generation
-        columns = columns_of(client.get(self._query()))
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        new = [row for row in rows if row["opened"] > self._after]
-        self._after = max((row["opened"] for row in new), default=self._after)
-        return [f"id: {row['opened']}\nevent: bar\ndata: {json.dumps(row)}\n\n" for row in new]
+        frame = client.get(self._query())
+        for first in range(0, len(frame), _TOGETHER):
+            columns = columns_of(frame.iloc[first : first + _TOGETHER])
+            rows = [
+                dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+            ]
+            new = [row for row in rows if row["opened"] > self._after]
+            self._after = max((row["opened"] for row in new), default=self._after)
+            yield "".join(
+                f"id: {row['opened']}\nevent: bar\ndata: {json.dumps(row)}\n\n" for row in new
+            )
 
     def _query(self) -> BarsQuery:
         return self._facts.query(*self._names, start=iso(self._after + 1))
