@@ -201,3 +201,24 @@ def test_a_missing_package_is_one_sentence(
     monkeypatch.setitem(sys.modules, "mcp_types", None)
     assert main(["mcp", "--cache-dir", str(manager.cache.cache_dir)]) == 2
     assert '[mcp]"' in capsys.readouterr().err
+
+
+def test_an_answer_with_a_long_text_is_short_too(manager: DataManager) -> None:
+    kept = {"description": Fact("x" * 2 * MOST_BYTES, "text")}
+    now_ms = manager.client.clock.now_ms()
+    snapshot = Snapshot("yahoo", "AAPL", now_ms, kept, data_types=("profile",), names_symbol=True)
+    manager._services.fundamentals.cache.keep(snapshot)
+    text, _ = call(Facts(manager), "fundamentals", {"symbol": "AAPL"})
+    assert len(text.encode()) <= MOST_BYTES
+    assert "do not fit" in json.loads(text)["note"]
+
+
+def test_an_explanation_as_of_a_date_says_nothing_about_what_is_stored_today(
+    manager: DataManager,
+) -> None:
+    asked = {"symbol": "AAPL", "timeframe": "1d"}
+    assert "2024-06-11" in call(Facts(manager), "explain", asked)[0]
+    text, is_refusal = call(Facts(manager, moment="2024-03-10"), "explain", asked)
+    assert not is_refusal
+    assert "2024-06" not in text
+    assert "cached" not in text

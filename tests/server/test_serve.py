@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,12 +19,13 @@ from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import ConfigError, QueryError
+from src.data.server.bars import EventsAfter
 from src.data.server.brief import brief_of
 from src.data.server.facts import Facts
 from src.data.server.pages import board_page, brief_page, error_page, page
 from src.data.server.running import Door, serve
 from tests.charts.hostile import Elements, shape
-from tests.e2e.fixed_vendor import Market
+from tests.e2e.fixed_vendor import Market, every
 
 from .conftest import ShareVendor
 
@@ -42,11 +44,11 @@ class Site:
 
         app = application(facts, Door().hosts, token, look_s=0.01)
         config = uvicorn.Config(app, "127.0.0.1", 0, log_level="critical")
-        socket = config.bind_socket()
-        socket.listen()
-        self.port = socket.getsockname()[1]
+        door = config.bind_socket()
+        door.listen()
+        self.port = door.getsockname()[1]
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [socket]})
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [door]})
         self._thread.start()
 
     def get(self, path: str, **options: Any) -> requests.Response:
@@ -335,3 +337,62 @@ def test_a_missing_package_is_one_sentence(
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["serve", "--cache-dir", str(manager.cache.cache_dir)]) == 2
     assert '[server]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1/bars/AAPL/1d?bars=%C2%B2", {}), ("/v1/bars/AAPL/1d?bars=" + "9" * 5_000, {}),
+        ("/v1/stream?symbol=AAPL&timeframe=1d", {"Last-Event-ID": b"\xb2"}),
+        ("/v1/stream?symbol=AAPL&timeframe=1d", {"Last-Event-ID": "9" * 5_000}),
+        ("/v1/stream?symbol=AAPL&timeframe=1d", {"Last-Event-ID": "9223372036854"}),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_bar_can_have_are_refused(
+    site: Site, path: str, headers: dict[str, str | bytes]
+) -> None:
+    with site.get(path, headers=headers, stream=True) as answer:
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"]
+
+
+def test_a_fault_of_the_server_has_the_headers_too_and_no_details(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.server.app.report_of", lambda *_: 1 / 0)
+    answer = site.get("/series/AAPL/1d", headers=PAGE)
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+    assert answer.headers["content-security-policy"].startswith("default-src 'self';")
+
+
+def test_the_tag_of_the_columns_is_not_that_of_the_arrow_stream(site: Site) -> None:
+    pytest.importorskip("pyarrow")
+    path, arrow = "/v1/bars/AAPL/1d?bars=5", "application/vnd.apache.arrow.stream"
+    tag = site.get(path).headers["etag"]
+    answer = site.get(path, headers={"Accept": arrow, "If-None-Match": tag})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, arrow)
+    answer = site.get(path, headers={"Accept": arrow, "If-None-Match": answer.headers["etag"]})
+    assert answer.status_code == 304
+
+
+def test_a_request_for_the_headers_of_a_stream_ends(site: Site) -> None:
+    path = "/v1/stream?symbol=AAPL&timeframe=1d"
+    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as line:
+        line.sendall(
+            f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        )
+        with line.makefile("rb") as answer:
+            assert answer.read().startswith(b"HTTP/1.1 200")
+
+
+def test_a_long_stream_is_made_in_parts_without_a_loss(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.server.bars._TOGETHER", 100)
+    stream = EventsAfter(Facts(manager), "BTCUSDT", "1m", "0")
+    stamps = every("1m", "2024-06-12T00:00", "2024-06-12T14:59")
+    parts = list(stream.new())
+    numbers = re.findall(r"^id: (\d+)$", "".join(parts), re.MULTILINE)
+    assert numbers == [str(stamp) for stamp in stamps]
+    assert max(part.count("id: ") for part in parts) <= 100
+    assert list(stream.new()) == []

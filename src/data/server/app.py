@@ -9,8 +9,7 @@ from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -20,7 +19,7 @@ from ..charts.report import report_of
 from ..charts.report_pages import page_of
 from ..errors import CacheError, DataError, QueryError
 from ..model.proof import fingerprint
-from .bars import EventsAfter, arrow_of, columns_of, etag_of
+from .bars import EventsAfter, arrow_of, columns_of, etag_of, number_of
 from .board import Board
 from .brief import brief_of
 from .facts import Facts
@@ -88,7 +87,7 @@ class Guard:
 
 def application(
     facts: Facts, hosts: Collection[str], token: str = "", look_s: float = _LOOK_S
-) -> Starlette:
+) -> ASGIApp:
     """Return the application. It answers GET requests only, and changes nothing.
 
     Args:
@@ -130,11 +129,7 @@ def application(
 
     async def stream(request: Request) -> Response:
         """Answer with the bars of a series as they are stored."""
-        names, after = request.query_params, request.headers.get("last-event-id")
-        source = await run_in_threadpool(
-            EventsAfter, facts, names.get("symbol", ""), names.get("timeframe", ""), after
-        )
-        return StreamingResponse(_events(source, look_s), media_type="text/event-stream")
+        return await _stream(facts, request, look_s)
 
     async def metrics(_: Request) -> Response:
         """Answer with the counters in Prometheus' text format."""
@@ -153,11 +148,12 @@ def application(
         "/static/{name}": _static,
         "/alive": _alive,
     }
-    return Starlette(
+    app = Starlette(
         routes=[Route(path, run, methods=["GET"]) for path, run in routes.items()],
-        middleware=[Middleware(Guard, hosts=hosts, token=token)],
         exception_handlers={DataError: _refused},
     )
+    # Around the whole application, so that responses about its own faults have the headers too.
+    return Guard(app, hosts, token)
 
 
 async def _static(request: Request) -> Response:
@@ -176,16 +172,14 @@ async def _alive(_: Request) -> Response:
 def _bars(facts: Facts, request: Request) -> Response:
     options: dict[str, Any] = dict(request.query_params)
     if "bars" in options:
-        if not options["bars"].isdigit():
-            raise QueryError(f"bars is {options['bars']!r:.40}, but must be a positive integer")
-        options["bars"] = int(options["bars"])
+        options["bars"] = number_of("bars", options["bars"])
     unknown = options.keys() - {"start", "end", "bars", "adjustment", "session", "provider"}
     if unknown:
         raise QueryError(f"unknown argument {min(unknown)!r:.40}")
     names = request.path_params
     query = facts.query(names["symbol"], names["timeframe"], **options)
     is_arrow = ARROW in request.headers.get("accept", "")
-    tag = etag_of(facts, query)
+    tag = etag_of(facts, query, "arrow" if is_arrow else "json")
     if tag and tag == request.headers.get("if-none-match"):
         return Response(status_code=304, headers={"etag": tag})
     frame = facts.manager.client.get(query)
@@ -197,11 +191,21 @@ def _bars(facts: Facts, request: Request) -> Response:
     )
 
 
+async def _stream(facts: Facts, request: Request, look_s: float) -> Response:
+    names, after = request.query_params, request.headers.get("last-event-id")
+    source = await run_in_threadpool(
+        EventsAfter, facts, names.get("symbol", ""), names.get("timeframe", ""), after
+    )
+    if request.method == "HEAD":
+        return Response(media_type="text/event-stream")
+    return StreamingResponse(_events(source, look_s), media_type="text/event-stream")
+
+
 async def _events(source: EventsAfter, look_s: float) -> AsyncIterator[str]:
     """Yield the events of a stream until its reader leaves. A slow reader only delays its own."""
     while True:
-        for event in await run_in_threadpool(source.new):
-            yield event
+        async for events in iterate_in_threadpool(source.new()):
+            yield events
         yield ": \n\n"  # notices a reader that has left
         await asyncio.sleep(look_s)
 

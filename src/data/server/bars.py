@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
 
     from ..model.query import BarsQuery
 
-__all__ = ["EventsAfter", "arrow_of", "columns_of", "etag_of"]
+__all__ = ["EventsAfter", "arrow_of", "columns_of", "etag_of", "number_of"]
+
+# Number of events that are made at once: a reader that asks for years of minutes gets them in parts.
+_TOGETHER = 1_000
+_NUMBER = re.compile("[0-9]{1,13}").fullmatch
 
 
 def columns_of(frame: pd.DataFrame) -> dict[str, list[Any]]:
@@ -42,13 +48,25 @@ def arrow_of(frame: pd.DataFrame) -> memoryview:
     return memoryview(sink.getvalue())
 
 
-def etag_of(facts: Facts, query: BarsQuery) -> str:
+def etag_of(facts: Facts, query: BarsQuery, form: str) -> str:
     """Return the tag of the stored bars that answer a query; empty if no stored commit answers it.
 
-    It changes with each commit to the series, with its splits and dividends, and with the range.
+    It changes with each commit to the series, with its splits and dividends, with the range and
+    with the form (``json`` or ``arrow``).
     """
     digest = facts.manager.client.standing(query).digest
-    return f'"{digest}"' if digest else ""
+    return f'"{digest}-{form}"' if digest else ""
+
+
+def number_of(name: str, text: str) -> int:
+    """Return a whole number that a request contains.
+
+    Raises:
+        QueryError: The text is not 1 to 13 digits.
+    """
+    if not _NUMBER(text):
+        raise QueryError(f"{name} is {text!r:.40}, but must be a number of at most 13 digits")
+    return int(text)
 
 
 class EventsAfter:
@@ -67,8 +85,6 @@ class EventsAfter:
     """
 
     def __init__(self, facts: Facts, symbol: str, timeframe: str, after: str | None) -> None:
-        if after is not None and not after.isdigit():
-            raise QueryError(f"Last-Event-ID is {after!r:.40}, but must be a number")
         self._facts, self._names = facts, (symbol, timeframe)
         self._series = facts.manager.client.series_of(facts.query(symbol, timeframe))
         self._generation = 0
@@ -76,19 +92,27 @@ class EventsAfter:
             stamps = stamps_of(facts.manager.client.get(facts.query(symbol, timeframe, bars=1)))
             self._after = max(stamps, default=facts.now_ms)
         else:
-            self._after = int(after)
+            self._after = number_of("Last-Event-ID", after)
+            self._query()
 
-    def new(self) -> list[str]:
-        """Return an event for each bar that was stored since the last call."""
+    def new(self) -> Iterator[str]:
+        """Yield the events of the bars that were stored since the last call, some at a time."""
         client = self._facts.manager.client
         generation = client.outline(self._series).generation
         if generation == self._generation:
-            return []
+            return
         self._generation = generation
-        symbol, timeframe = self._names
-        query = self._facts.query(symbol, timeframe, start=iso(self._after + 1))
-        columns = columns_of(client.get(query))
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        new = [row for row in rows if row["opened"] > self._after]
-        self._after = max((row["opened"] for row in new), default=self._after)
-        return [f"id: {row['opened']}\nevent: bar\ndata: {json.dumps(row)}\n\n" for row in new]
+        frame = client.get(self._query())
+        for first in range(0, len(frame), _TOGETHER):
+            columns = columns_of(frame.iloc[first : first + _TOGETHER])
+            rows = [
+                dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+            ]
+            new = [row for row in rows if row["opened"] > self._after]
+            self._after = max((row["opened"] for row in new), default=self._after)
+            yield "".join(
+                f"id: {row['opened']}\nevent: bar\ndata: {json.dumps(row)}\n\n" for row in new
+            )
+
+    def _query(self) -> BarsQuery:
+        return self._facts.query(*self._names, start=iso(self._after + 1))

@@ -107,8 +107,9 @@ class Answer:
     def text(self, most: int = MOST_BYTES) -> str:
         """Return the answer as JSON of limited size.
 
-        If it is larger, it contains no row at all, but their number, the first and the last one,
-        and how to ask for fewer: a part of them could be taken for all.
+        If it is larger, it contains no row at all, but their number, the first and the last one
+        (unless they are too large themselves), and how to ask for fewer: a part of them could be
+        taken for all.
         """
         whole = self.to_json()
         text = as_json(whole)
@@ -116,9 +117,10 @@ class Answer:
             return text
         note = f"{counted(len(self.rows), 'row')} do not fit into one answer: {self.narrow}."
         ends = {"first": self.rows[0], "last": self.rows[-1]}
-        short = {**whole, "returned": 0, "note": note, "ends": ends}
-        del short["rows"]
-        return as_json(short)
+        del whole["rows"]
+        short = {**whole, "returned": 0, "note": note}
+        text = as_json({**short, "ends": ends})
+        return text if len(text.encode()) <= most else as_json(short)
 
 
 def as_json(value: Any) -> str:
@@ -280,13 +282,18 @@ class Facts:
         )
 
     def explain(self, symbol: str, timeframe: str) -> Answer:
-        """Return the vendors that a request would query, those it would not, and what is stored."""
+        """Return the vendors that a request would query, those it would not, and what is stored.
+
+        As of a past time, what is stored is omitted, because it is what the cache has today.
+        """
         found = self.manager.explain(symbol, timeframe)
         plain = found.to_json()
+        names = ("is_served", "instrument", "rule") + (() if self.is_past else ("stored",))
         facts = self._facts(plain["symbol"], timeframe, vendors=list(found.named))
-        facts |= {name: plain[name] for name in ("is_served", "instrument", "rule", "stored")}
+        facts |= {name: plain[name] for name in names}
         facts |= {"unit": plain["instrument"]["quote"], "currency": plain["instrument"]["quote"]}
-        rows = [untrusted(f"{name}: {text}") for name, text in found.lines()]
+        lines = [line for line in found.lines() if not (self.is_past and line[0] == "cached")]
+        rows = [untrusted(f"{name}: {text}") for name, text in lines]
         return Answer(facts, rows, "No vendor serves these bars.")
 
     def search(self, text: str, limit: int = 20) -> Answer:
