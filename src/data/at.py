@@ -91,7 +91,7 @@ class ManagerAt(DataManager):
         latest_ms = getattr(services, "known_ms", services.clock.now_ms())
         self.known_ms, day = resolve_moment("at", "moment", moment, latest_ms)
         self._services: Any = _ServicesAt(services, self.known_ms, day)
-        self._all_universes = manager.universes
+        self._manager = manager
         self.cache, self.client = manager.cache, self._services.client
         self.provider_selector = manager.provider_selector
         self.rate_limiters = manager.rate_limiters
@@ -102,7 +102,7 @@ class ManagerAt(DataManager):
     @property
     def universes(self) -> Universes:
         """The universes, with the members of that day."""
-        return _UniversesAt(self._all_universes, self.known_ms)
+        return _UniversesAt(self._manager.universes, self.known_ms)
 
     def get_ohlcv_batch(self, *args: Any, **options: Any) -> Any:
         """Return bars for many symbols; see :meth:`DataManager.get_ohlcv_batch`."""

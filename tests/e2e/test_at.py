@@ -15,7 +15,7 @@ import pytest
 
 from src.data.at import RULES
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, BadRangeError, QueryError
+from src.data.errors import AllProvidersFailedError, BadRangeError, MissingExtraError, QueryError
 from src.data.model.instant import DAY_MS, from_ms, iso
 from tests.universe_doubles import DatedUniverse
 from tests.vendor_server import VendorServer
@@ -106,6 +106,19 @@ def test_bounds_count_back_from_the_time(manager: DataManager) -> None:
     earlier = then.get_ohlcv("AAPL", "1d", start="2024-05-06", closed_by="2024-05-07")
     assert earlier.index[-1] == pd.Timestamp("2024-05-07")
     assert then.plan("AAPL", "1d", start="2024-05-01") is not None
+
+
+def test_no_database_is_opened_before_members_are_asked_for(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise MissingExtraError("the database needs the `db` extra")
+
+    monkeypatch.setattr("src.data.data_manager.get_universes", refuse)
+    then = manager.at("2024-05-10")
+    assert len(then.at("2024-05-09").get_ohlcv("AAPL", "1d", bars=1)) == 1
+    with pytest.raises(MissingExtraError):
+        then.universes.members("mine")
 
 
 def test_features_are_those_of_then(manager: DataManager) -> None:
