@@ -321,6 +321,9 @@ class AnswerCache:
         if self._memory.get(seen_key) is None:
             self._memory.put(seen_key, True, _NOTE_BYTES)
             return
+        until_ms = self.stands_until(query, answer)
+        if until_ms <= query.now_ms:  # such as bars whose later splits are not known
+            return
         key = depends_on.view.key
         orders = self._orders(query, key.timeframe)
         if not (_is_final(query, answer) and self._is_of_series(query, key)):
@@ -331,7 +334,6 @@ class AnswerCache:
         seal = self._store.seal(depends_on.view, depends_on.span, book, absent)
         if seal is None:
             return
-        until_ms = self.stands_until(query, answer)
         # Copied exactly once, because the rows may be in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
         table = BarTable(answer.table.stamps.copy(), *values)
