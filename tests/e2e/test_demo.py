@@ -154,3 +154,17 @@ def test_without_the_demo_extra_the_error_contains_the_line_that_installs_the_ex
     monkeypatch.setattr(demo, "PACKAGE", "no_such_package_here")
     with pytest.raises(UnknownProviderError, match=re.escape(install_line("demo"))):
         manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-09", provider="demo")
+
+
+@pytest.mark.usefixtures("old_files")
+def test_an_answer_whose_later_splits_are_unknown_is_not_kept_at_each_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, kept = DataManager(tmp_path / "cache"), list[object]()
+    memory = manager.cache.store.memory
+    put = memory.put
+    monkeypatch.setattr(memory, "put", lambda key, *rest: (kept.append(key), put(key, *rest))[1])
+    for _ in range(5):
+        manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-12-31", provider="demo")
+    assert [key for key in kept if isinstance(key, tuple) and key[0] == "answer"] == []
+    assert kept

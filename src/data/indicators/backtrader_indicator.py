@@ -37,6 +37,7 @@ def indicator_function(indicator: Any) -> Callable[[pd.DataFrame], pd.DataFrame]
             self.computed = indicator(self.data)
 
     def compute(bars: pd.DataFrame) -> pd.DataFrame:
+        """Return the lines of the indicator for the bars of a frame."""
         naive = bars.set_axis(pd.DatetimeIndex(bars.index).tz_localize(None))
         cerebro = bt.Cerebro(stdstats=False)
         cerebro.adddata(bt.feeds.PandasData(dataname=naive))

@@ -194,6 +194,7 @@ class _Check:
         given, result = frame.copy(), _Result()
 
         def work() -> None:
+            """Call the function, and keep its result or its error."""
             try:
                 with np.errstate(all="ignore"):
                     result.value = self._function(given)
