@@ -6,17 +6,21 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from src.data.bars.ingest.commit import CommitContext, StoredRange
+from src.data.bars.ingest.draft import AnswerDraft, StoredRange
 from src.data.bars.ingest.sorted_answer import ClassifiedAnswer, Density, sorted_answer
-from src.data.bars.validity import Expiry
+from src.data.bars.selection.candidates import Candidate, LaneRoute
+from src.data.bars.series import LaneRequest, VendorQuestion
+from src.data.bars.validity import Suspicion
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import Fetched
 from src.data.model.coverage import Coverage, Covered
-from src.data.model.instant import HOUR_MS, MINUTE_MS, parse_iso
+from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
+from src.data.model.query import BarsQuery
+from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.prices.quality import check
@@ -77,9 +81,19 @@ def final(span: Span, **fields: object) -> Covered:
     return Covered(span, "final", **known)  # type: ignore[arg-type]
 
 
-def commit_context(now: int = LATER, **fields: object) -> CommitContext:
-    """Return the context of a commit of hourly bars of a coin."""
-    return CommitContext(HOURLY, RAW, now, Expiry(), **{"settle_ms": 2 * MINUTE_MS, **fields})  # type: ignore[arg-type]
+def draft_of(
+    answer: Fetched, found: ClassifiedAnswer, stored: StoredRange, *, grid: BarGrid = HOURLY,
+    doubt: Suspicion | None = None, refresh: bool = False,
+) -> AnswerDraft:  # fmt: skip
+    """Return the draft of a coin's answer, of which everything is known but its commit."""
+    query = BarsQuery(COIN, grid.timeframe, found.answered, LATER, refresh=refresh)
+    lane = LaneRoute((), (Candidate("acme", object()),), KIND)
+    request = LaneRequest(query, SeriesKey(COIN.symbol, grid.timeframe), lane, grid)
+    question = VendorQuestion(found.answered)
+    draft = AnswerDraft(request, lane.candidates[0], question, answer, answer.server_now_ms)
+    draft.answer = draft.to_store = found
+    draft.stored, draft.basis, draft.doubt = stored, answer.basis, doubt
+    return draft
 
 
 def stamps(found: BarTable) -> list[int]:

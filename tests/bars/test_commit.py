@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from src.data.bars.ingest.commit import StoredRange, basis_of, build_commit, suspects_table
+from src.data.bars.ingest.commit import basis_of, build_commit, suspects_table
+from src.data.bars.ingest.draft import StoredRange
 from src.data.bars.validity import LONGEST_MS, Hole, Suspicion, next_due
 from src.data.errors import QualityError
 from src.data.model.bars import BadRow
@@ -26,7 +27,7 @@ from .answers import (
     SHARE,
     bar,
     classified,
-    commit_context,
+    draft_of,
     fetched,
     final,
     hour,
@@ -40,7 +41,7 @@ NOTHING = stored_range([])
 
 def test_a_first_answer_is_one_piece() -> None:
     answer = fetched([bar(n) for n in range(4)])
-    commit = build_commit(answer, classified(answer, hours(0, 4)), NOTHING, commit_context())
+    commit = build_commit(draft_of(answer, classified(answer, hours(0, 4)), NOTHING))
     (piece,) = commit.pieces
     assert (piece.span, piece.state, piece.vendor) == (hours(0, 4), "final", "acme")
     assert commit.marks == ()
@@ -49,7 +50,7 @@ def test_a_first_answer_is_one_piece() -> None:
 
 def test_unsettled_bars_are_a_piece_of_their_own() -> None:
     answer = fetched([bar(n) for n in range(4)], hour(4) + MINUTE_MS)
-    commit = build_commit(answer, classified(answer, hours(0, 24)), NOTHING, commit_context())
+    commit = build_commit(draft_of(answer, classified(answer, hours(0, 24)), NOTHING))
     reported = [(p.span, p.state) for p in commit.pieces]
     assert reported == [(hours(0, 3), "final"), (hours(3, 4), "provisional")]
 
@@ -60,7 +61,7 @@ def test_equal_bars_are_marked_and_not_written_again() -> None:
         rows, final(hours(0, 4)), replace(final(hours(4, 6)), state="provisional")
     )
     answer = fetched(rows)
-    commit = build_commit(answer, classified(answer, hours(0, 6)), stored, commit_context())
+    commit = build_commit(draft_of(answer, classified(answer, hours(0, 6)), stored))
     assert commit.pieces == ()
     assert {m.state for m in commit.marks} == {"final"}
     assert {m.fetched_at for m in commit.marks} == {LATER}
@@ -70,10 +71,7 @@ def test_only_new_and_changed_bars_are_written() -> None:
     rows = [bar(n) for n in range(6)]
     answer = fetched([*rows[:2], bar(2, 100.0000001), *rows[3:], bar(6)])
     commit = build_commit(
-        answer,
-        classified(answer, hours(0, 7)),
-        stored_range(rows, final(hours(0, 6))),
-        commit_context(),
+        draft_of(answer, classified(answer, hours(0, 7)), stored_range(rows, final(hours(0, 6))))
     )
     assert [(p.span, stamps(p.table)) for p in commit.pieces] == [
         (hours(2, 3), [2]), (hours(6, 7), [6]),
@@ -85,18 +83,14 @@ def test_rounding_differences_of_an_adjustment_are_not_a_revision() -> None:
     rows = [bar(n) for n in range(3)]
     answer = fetched([bar(n, 100.00000001) for n in range(3)])
     stored = stored_range(rows, final(hours(0, 3)), tolerance=1e-7)
-    assert (
-        build_commit(answer, classified(answer, hours(0, 3)), stored, commit_context()).pieces == ()
-    )
+    assert build_commit(draft_of(answer, classified(answer, hours(0, 3)), stored)).pieces == ()
 
 
 def test_missing_values_are_equal_to_missing_values() -> None:
     rows = [bar(0, volume=math.nan)]
     answer = fetched(rows)
     stored = stored_range(rows, final(hours(0, 1)))
-    assert (
-        build_commit(answer, classified(answer, hours(0, 1)), stored, commit_context()).pieces == ()
-    )
+    assert build_commit(draft_of(answer, classified(answer, hours(0, 1)), stored)).pieces == ()
 
 
 def test_stored_bars_of_unknown_basis_are_replaced_by_equal_bars_of_a_known_basis() -> None:
@@ -104,7 +98,7 @@ def test_stored_bars_of_unknown_basis_are_replaced_by_equal_bars_of_a_known_basi
     old = final(hours(0, 4), basis=Basis("unknown"), vendor="older")
     answer = fetched(rows)
     commit = build_commit(
-        answer, classified(answer, hours(0, 4)), stored_range(rows, old), commit_context()
+        draft_of(answer, classified(answer, hours(0, 4)), stored_range(rows, old))
     )
     assert [p.basis for p in commit.pieces] == [RAW]
 
@@ -117,10 +111,7 @@ def test_a_stored_bar_missing_from_the_answer_is_kept_and_marked_suspect(gone: i
     rows = [bar(n) for n in range(6)]
     answer = fetched([row for n, row in enumerate(rows) if n != gone])
     commit = build_commit(
-        answer,
-        classified(answer, hours(0, 6)),
-        stored_range(rows, final(hours(0, 6))),
-        commit_context(),
+        draft_of(answer, classified(answer, hours(0, 6)), stored_range(rows, final(hours(0, 6))))
     )
     assert commit.pieces == ()
     (doubted,) = [m for m in commit.marks if m.state == "suspect"]
@@ -133,10 +124,7 @@ def test_a_bad_row_does_not_replace_a_stored_bar() -> None:
     rows = [bar(n) for n in range(6)]
     answer = fetched([*rows[:3], bar(3, high=1.0), *rows[4:]])
     commit = build_commit(
-        answer,
-        classified(answer, hours(0, 6)),
-        stored_range(rows, final(hours(0, 6))),
-        commit_context(),
+        draft_of(answer, classified(answer, hours(0, 6)), stored_range(rows, final(hours(0, 6))))
     )
     assert commit.suspects == ()
     (doubted,) = [m for m in commit.marks if m.state == "suspect"]
@@ -149,7 +137,7 @@ def test_a_provisional_bar_missing_from_an_answer_with_later_bars_is_withdrawn()
         rows, final(hours(0, 4)), replace(final(hours(4, 6)), state="provisional")
     )
     answer = fetched([row for n, row in enumerate(rows) if n != 4])
-    commit = build_commit(answer, classified(answer, hours(0, 6)), stored, commit_context())
+    commit = build_commit(draft_of(answer, classified(answer, hours(0, 6)), stored))
     assert [(p.span, stamps(p.table)) for p in commit.pieces] == [(hours(3, 5), [3])]
     (empty,) = [m for m in commit.marks if m.state == "empty"]
     assert empty.span == hours(4, 5)
@@ -161,7 +149,7 @@ def test_a_provisional_bar_at_the_end_is_kept() -> None:
         rows, final(hours(0, 5)), replace(final(hours(5, 6)), state="provisional")
     )
     answer = fetched(rows[:5])
-    commit = build_commit(answer, classified(answer, hours(0, 6)), stored, commit_context())
+    commit = build_commit(draft_of(answer, classified(answer, hours(0, 6)), stored))
     assert [m.span for m in commit.marks if m.state == "suspect"] == [hours(5, 6)]
 
 
@@ -170,10 +158,9 @@ def test_an_answer_that_lacks_half_of_the_stored_bars_is_rejected() -> None:
     answer = fetched(rows[:3])
     with pytest.raises(QualityError, match="lacks 3 of 6"):
         build_commit(
-            answer,
-            classified(answer, hours(0, 6)),
-            stored_range(rows, final(hours(0, 6))),
-            commit_context(),
+            draft_of(
+                answer, classified(answer, hours(0, 6)), stored_range(rows, final(hours(0, 6)))
+            )
         )
 
 
@@ -182,15 +169,15 @@ def test_an_answer_that_lacks_half_of_the_stored_bars_is_rejected() -> None:
 
 def test_holes_are_empty_and_listed_in_the_piece() -> None:
     answer = fetched([bar(0), bar(3)])
-    commit = build_commit(answer, classified(answer, hours(0, 4)), NOTHING, commit_context())
+    commit = build_commit(draft_of(answer, classified(answer, hours(0, 4)), NOTHING))
     (piece,) = commit.pieces
     assert piece.holes == (hours(1, 3),)
     (empty,) = commit.marks
     assert (empty.span, empty.state, empty.reason) == (hours(1, 3), "empty", NO_BAR)
     assert empty.expires == next_due(Hole(hour(3)), LATER), "one observation is not a proof"
     again = stored_range([bar(0), bar(3)], final(hours(0, 1)), final(hours(3, 4)), empty)
-    context = commit_context(empty.expires)
-    commit = build_commit(answer, classified(answer, hours(0, 4)), again, context)
+    answer = fetched([bar(0), bar(3)], empty.expires)
+    commit = build_commit(draft_of(answer, classified(answer, hours(0, 4)), again))
     assert next(m.expires for m in commit.marks if m.state == "empty") == next_due(
         Hole(hour(3), empty.expires - LATER), empty.expires
     )
@@ -199,7 +186,7 @@ def test_holes_are_empty_and_listed_in_the_piece() -> None:
 def test_an_answer_with_only_bad_rows_marks_the_rest_of_its_span_empty() -> None:
     answer = fetched([bar(2, high=1.0)], dense=False)
     commit = build_commit(
-        answer, classified(answer, hours(0, 4), density="unknown"), NOTHING, commit_context()
+        draft_of(answer, classified(answer, hours(0, 4), density="unknown"), NOTHING)
     )
     assert commit.pieces == ()
     assert [s.bar.stamp_ms for s in commit.suspects] == [hour(2)]
@@ -214,17 +201,17 @@ def test_doubted_bars_are_stored_as_provisional_and_marked_suspect() -> None:
     rows = [bar(n) for n in range(4)]
     answer = fetched(rows)
     found = classified(answer, hours(0, 4))
-    new = build_commit(answer, found, NOTHING, commit_context(doubt=doubt))
+    new = build_commit(draft_of(answer, found, NOTHING, doubt=doubt))
     assert [p.state for p in new.pieces] == ["provisional"]
     assert [(m.state, m.span, m.reason, m.expires) for m in new.marks] == [
         ("suspect", hours(0, 4), *doubt)
     ]
     equal = build_commit(
-        answer, found, stored_range(rows, final(hours(0, 4))), commit_context(doubt=doubt)
+        draft_of(answer, found, stored_range(rows, final(hours(0, 4))), doubt=doubt)
     )
     assert equal.pieces == ()
     assert {(m.state, m.reason) for m in equal.marks} == {("suspect", "a split nearby")}
-    after = build_commit(answer, found, stored_range(rows, *equal.marks), commit_context())
+    after = build_commit(draft_of(answer, found, stored_range(rows, *equal.marks)))
     assert {(m.state, m.reason, m.expires) for m in after.marks} == {("final", "", None)}
 
 
@@ -233,7 +220,7 @@ def test_a_repeated_bad_row_stays_suspect_between_equal_neighbours() -> None:
     bad = replace(final(hours(2, 3)), state="suspect", reason="high below low")
     stored = stored_range(rows, final(hours(0, 2)), bad, final(hours(3, 4)))
     answer = fetched([bar(0), bar(1), bar(2, high=1.0), bar(3)])
-    commit = build_commit(answer, classified(answer, hours(0, 4)), stored, commit_context())
+    commit = build_commit(draft_of(answer, classified(answer, hours(0, 4)), stored))
     assert [m.state for m in commit.marks if m.span.overlaps(hours(2, 3))] == ["suspect"]
 
 
@@ -281,7 +268,7 @@ def test_a_rejected_row_outside_the_answered_span_leaves_a_span_empty_and_closed
     span = Span(hour(0) + 1, hour(1))
     answer = fetched([bar(0, high=1.0)])
     found = replace(classified(answer, hours(0, 1)), answered=span, bad=(), bad_spans=())
-    (empty,) = build_commit(answer, found, NOTHING, commit_context()).marks
+    (empty,) = build_commit(draft_of(answer, found, NOTHING)).marks
     assert (empty.reason, empty.expires) == (CLOSED, LATER + LONGEST_MS)
 
 

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from src.data.bars.ingest.commit import CommitContext, StoredRange, build_commit
-from src.data.bars.ingest.sorted_answer import ClassifiedAnswer, sorted_answer
-from src.data.bars.validity import UNVOUCHED_MS, Expiry, Suspicion, postponed
+from src.data.bars.ingest.commit import build_commit
+from src.data.bars.ingest.draft import AnswerDraft, StoredRange
+from src.data.bars.ingest.sorted_answer import sorted_answer
+from src.data.bars.validity import UNVOUCHED_MS, Suspicion, postponed
 from src.data.cache.values import Commit
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
@@ -45,7 +46,7 @@ from src.data.model.timeframe import Timeframe
 from src.data.prices.quality import check
 from tests.cache.counts import examples
 
-from .answers import COIN, DAY, KIND, RAW, SHARE, table
+from .answers import COIN, DAY, KIND, RAW, SHARE, draft_of, table
 
 HALF = 30 * MINUTE_MS
 COINS, SHARES = (BarGrid(calendar_for(one), Timeframe.parse("30m")) for one in (COIN, SHARE))
@@ -81,15 +82,6 @@ STORED: Sequence[dict[str, Any] | None] = (
 SENT = ("same", "same", "same", "same", "revised", "none", "bad", "off grid", "twice")
 
 
-class Case(NamedTuple):
-    """A random answer, what is stored of its span, and the circumstances."""
-
-    fetched: Fetched
-    answer: ClassifiedAnswer
-    stored: StoredRange
-    context: CommitContext
-
-
 def row(stamp: int, close: float = 100.0) -> Bar:
     """Return a bar."""
     return Bar(stamp, close, close + 1, close - 1, close, 7.0)
@@ -108,8 +100,8 @@ def sent_for(stamp: int, how: str) -> list[Bar]:
     return bars[how]
 
 
-def random_case(pick: Callable[[Sequence[Any]], Any]) -> Case:
-    """Return a case in which ``pick`` chooses everything."""
+def random_case(pick: Callable[[Sequence[Any]], Any]) -> AnswerDraft:
+    """Return a random answer and what is stored of its span; ``pick`` chooses everything."""
     grid, stamps = pick([(COINS, HOURS_OF_COINS), (SHARES, HOURS_OF_SHARES)])
     span = Span(stamps[0], stamps[-1] + HALF)
     now = span.end + pick([-20 * MINUTE_MS, MINUTE_MS, 2 * HOUR_MS, 7 * DAY_MS, 60 * DAY_MS])
@@ -162,29 +154,23 @@ def random_case(pick: Callable[[Sequence[Any]], Any]) -> Case:
         answer = replace(answer, verdicts=(replace(mark, **pick(verdicts)),))
     if pick([True, False, False, False]):
         answer = replace(answer, doubt=f"4 {DID_NOT_COME}", is_usable=pick([True, False]))
-    return Case(
+    return draft_of(
         fetched,
         answer,
         StoredRange(old, pick([old, old, old, table([])]), Coverage(parts).within(answer.answered)),
-        CommitContext(
-            grid,
-            fetched.basis,
-            now,
-            Expiry(),
-            fetched.settle_ms,
-            pick([None, None, None, Suspicion("a split nearby", now + DAY_MS)]),
-            pick([True, False]),
-        ),
+        grid=grid,
+        doubt=pick([None, None, None, Suspicion("a split nearby", now + DAY_MS)]),
+        refresh=pick([True, False]),
     )
 
 
-def order(case: Case, commit: Commit, stamp: int) -> Iterator[tuple[str, str, int | None]]:
+def order(draft: AnswerDraft, commit: Commit, stamp: int) -> Iterator[tuple[str, str, int | None]]:
     """Yield the marks that are due on the bar at ``stamp``, strongest first.
 
     Each has the state, the reason and the expiry; 0 is for one that is only later than now.
     """
-    fetched, answer, stored, context = case
-    now, doubt = context.now_ms, context.doubt
+    fetched, answer, stored = draft.fetched, draft.to_store, draft.stored
+    now, doubt = draft.now_ms, draft.doubt
     if answer.doubt:
         doubt = Suspicion(f"{DOUBTFUL}of {fetched.vendor} {answer.doubt}", 0)
     finality, (old, *_) = answer.finality, [*stored.coverage.touching(Span(stamp, stamp + 1)), None]
@@ -236,26 +222,27 @@ def order(case: Case, commit: Commit, stamp: int) -> Iterator[tuple[str, str, in
         yield "empty", OFF_GRID if is_off_grid else NO_BAR, 0
 
 
-def _goes(case: Case, stamp: int) -> bool:
+def _goes(draft: AnswerDraft, stamp: int) -> bool:
     """Return whether a stored bar is removed, because it might and later ones were sent."""
-    closed, bad = case.answer.closed.stamps.tolist(), [r.bar.stamp_ms for r in case.answer.bad]
+    answer = draft.to_store
+    closed, bad = answer.closed.stamps.tolist(), [r.bar.stamp_ms for r in answer.bad]
     is_sent = stamp in closed or stamp in bad
-    return case.stored.may_go(stamp) and not is_sent and stamp < max(closed, default=0)
+    return draft.stored.may_go(stamp) and not is_sent and stamp < max(closed, default=0)
 
 
 @settings(max_examples=examples(300))
 @given(st.randoms(use_true_random=False))
 def test_the_strongest_of_several_marks_on_a_bar_is_used(random: Random) -> None:
-    case = random_case(random.choice)
+    draft = random_case(random.choice)
     try:
-        commit = build_commit(*case)
+        commit = build_commit(draft)
     except QualityError:  # lacks too many of the stored bars
         assume(False)
-    _, answer, stored, context = case
+    answer, stored = draft.to_store, draft.stored
     for span in answer.spans:
-        for stamp in context.grid.opens(span).tolist() + answer.unexpected.tolist():
-            due = next(order(case, commit, stamp), None)
-            if due is None or _goes(case, stamp):
+        for stamp in draft.request.grid.opens(span).tolist() + answer.unexpected.tolist():
+            due = next(order(draft, commit, stamp), None)
+            if due is None or _goes(draft, stamp):
                 continue
             has_bar = stamp in answer.closed.stamps or stamp in stored.rows.stamps
             # "empty" changes no bar, and the others nothing where there is none.
@@ -264,6 +251,6 @@ def test_the_strongest_of_several_marks_on_a_bar_is_used(random: Random) -> None
             assert marks, (stamp, due)
             assert (marks[-1].state, marks[-1].reason) == due[:2]
             if due[2] == 0:
-                assert (marks[-1].expires or 0) > context.now_ms
+                assert (marks[-1].expires or 0) > draft.now_ms
             else:
                 assert marks[-1].expires == due[2]

@@ -13,11 +13,9 @@ import pytest
 from src.data.bars.answer.answer import left_out, own_volume, splice_entry
 from src.data.bars.answer.reader import at_borders, splice_problems
 from src.data.bars.fetch.question import neighbors
+from src.data.bars.ingest.draft import AnswerDraft, Sessions
 from src.data.bars.ingest.receive import (
     CommonBasis,
-    FittedAnswer,
-    ReceivedAnswer,
-    Sessions,
     common_basis,
     fit,
     with_splices,
@@ -30,6 +28,7 @@ from src.data.clock import ManualClock
 from src.data.errors import NoDataError, SpliceConflictError
 from src.data.model.actions import Action
 from src.data.model.bars import Bar, BarTable
+from src.data.model.capabilities import Fetched
 from src.data.model.coverage import Coverage, Covered, Splice
 from src.data.model.instant import DAY_MS, day_ms, parse_iso
 from src.data.model.kind import Adjustment, Basis, Kind
@@ -84,9 +83,14 @@ class StoredSeries:
         request = self.request(**wishes)
         return neighbors(request, self.series(request), self.vendor, hours(first, end))
 
-    def fitted(self, received: ReceivedAnswer) -> FittedAnswer:
-        request = self.request()
-        return fit(request, self.series(request), received)
+    def draft(self, answer: Fetched, question: VendorQuestion) -> AnswerDraft:
+        draft = AnswerDraft(self.request(), self.vendor, question, answer, LATER)
+        draft.sessions = Sessions(None, LATER)
+        return draft
+
+    def fitted(self, draft: AnswerDraft) -> AnswerDraft:
+        fit(draft, self.series(draft.request))
+        return draft
 
 
 @pytest.fixture
@@ -160,12 +164,10 @@ def test_a_pinned_vendor_has_no_neighbouring_bars(stored_series: StoredSeries) -
 # --- what comes of it ----------------------------------------------------------------------
 
 
-def reply(
-    stored_series: StoredSeries, factor: float, first: int = 0, end: int = 24
-) -> ReceivedAnswer:
+def reply(stored_series: StoredSeries, factor: float, first: int = 0, end: int = 24) -> AnswerDraft:
     rows = [bar(n, (100.0 + n) * factor) for n in range(first, end)]
     question = VendorQuestion(hours(8, 12), stored_series.neighbors_of(8, 12))
-    return ReceivedAnswer(stored_series.vendor, fetched(rows), question, Sessions(None, LATER))
+    return stored_series.draft(fetched(rows), question)
 
 
 def test_an_answer_for_several_gaps_is_fitted_separately_in_each(
@@ -190,11 +192,7 @@ def test_an_answer_with_only_neighbouring_bars_raises_no_data(stored_series: Sto
 
 def test_an_answer_without_neighbours_is_not_fitted(stored_series: StoredSeries) -> None:
     answer = fetched([bar(8, 1e9)])
-    done = stored_series.fitted(
-        ReceivedAnswer(
-            stored_series.vendor, answer, VendorQuestion(hours(8, 12)), Sessions(None, LATER)
-        )
-    )
+    done = stored_series.fitted(stored_series.draft(answer, VendorQuestion(hours(8, 12))))
     assert (done.fetched, done.splices) == (answer, ())
 
 
@@ -214,8 +212,9 @@ def test_prices_averaged_over_venues_are_compared_with_a_wider_tolerance(
     shown = reply(stored_series, 1.002)
     with pytest.raises(SpliceConflictError):
         stored_series.fitted(shown)
-    average = replace(shown.fetched, kind=replace(KIND, venue="aggregate"))
-    done = stored_series.fitted(replace(shown, fetched=average))
+    shown = reply(stored_series, 1.002)
+    shown.fetched = replace(shown.fetched, kind=replace(KIND, venue="aggregate"))
+    done = stored_series.fitted(shown)
     assert done.splices[0].verdict == "equal"
 
 
@@ -354,9 +353,8 @@ def test_an_hour_that_contains_the_open_of_a_split_is_compared_as_after_the_spli
     hours = [parse_iso(f"2024-06-03T{hour}:00") for hour in (12, 13, 14)]
     rows = BarTable.from_bars([Bar(stamp, *[100.0] * 4, 8.0) for stamp in hours])
     parts = Coverage([Covered(Span(hours[0], hours[-1] + 1), "final", "a", basis=Basis(stored))])
-    received = replace(
-        reply(stored_series, 1.0), sessions=Sessions(day_ms(day), day_ms(day) + DAY_MS)
-    )
-    received = replace(received, fetched=replace(received.fetched, basis=Basis("split", day)))
-    basis = common_basis(stored_series.request(), received, ActionBook((split,)))
+    draft = reply(stored_series, 1.0)
+    draft.sessions = Sessions(day_ms(day), day_ms(day) + DAY_MS)
+    draft.fetched = replace(draft.fetched, basis=Basis("split", day))
+    basis = common_basis(draft, ActionBook((split,)))
     assert basis.of(rows, parts).close.tolist() == [25.0, 100.0, 100.0]

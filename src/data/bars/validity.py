@@ -37,6 +37,7 @@ from ..vendors.registry import is_free
 if TYPE_CHECKING:
     from ..cache.actions import ActionBook
     from ..cache.store import SeriesView
+    from ..calendars.grid import BarGrid
 
 # --- how long an answer is valid
 
@@ -141,6 +142,20 @@ def by_wait(edges: Edges, coverage: Coverage, now_ms: int) -> tuple[Edges, NDArr
     parts = np.column_stack([cuts[:-1], cuts[1:]])[holds(edges, cuts[:-1])]
     index = old.starts.searchsorted(parts[:, 0], "right") - 1
     return parts, np.where((index >= 0) & (parts[:, 0] < old.ends[index]), waits[index], 0)
+
+
+def due_parts(
+    edges: Edges, coverage: Coverage, grid: BarGrid, expiry: Expiry, now_ms: int
+) -> tuple[Edges, Stamps]:
+    """Return when to request spans again that have no trusted bars, after splitting them.
+
+    The parts are those of :func:`by_wait`. If no bar is expected in a part, it is requested as
+    rarely as closed hours.
+    """
+    parts, waits = by_wait(edges, coverage, now_ms)
+    pairs = zip(ages_from(parts, now_ms).tolist(), waits.tolist(), strict=True)
+    due = np.array([next_due(Hole(*pair, expiry.recent_ms), now_ms) for pair in pairs], np.int64)
+    return parts, np.where(grid.expects(parts), due, now_ms + LONGEST_MS)
 
 
 def beside_filled(coverage: Coverage, stamps: Stamps, now_ms: int) -> list[Covered]:

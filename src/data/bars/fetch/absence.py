@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date
 
 from ...cache.store import Commit
-from ...calendars.finality import first_unsettled, settles_at
+from ...calendars.finality import first_unsettled, newest_settled, settles_at
 from ...errors import (
     FAILOVER_ERRORS,
     CapabilityError,
@@ -22,7 +22,6 @@ from ...model.capabilities import FetchQuery
 from ...model.coverage import WITH_BARS, Coverage, Covered
 from ...model.edges import edges_of, spans_of
 from ...model.instant import DAY_MS, MINUTE_MS, date_of, day_ms
-from ...model.kind import Basis
 from ...model.lifetime import DATA, PAGES, Bound, Lifetime
 from ...model.reasons import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PLAINLY_NONE
 from ...model.span import Span, subtract, touching, uncovered
@@ -30,10 +29,9 @@ from ...model.texts import stamp
 from ...model.timeframe import Timeframe
 from ...vendors.registry import is_free, is_of_market, is_sample
 from ..answer.answer import UnfilledSpan
-from ..ingest.commit import CommitContext
 from ..selection.candidates import Candidate
 from ..series import Journal, LaneRequest, SeriesStore, is_outage
-from ..validity import LONGEST_MS, end_due
+from ..validity import LONGEST_MS, due_parts, end_due
 
 # Number of vendors that must report that no bars exist before the listing.
 PROVING = 2
@@ -87,17 +85,11 @@ def record_absence(
     # Nearly all were answered a moment ago and are already marked.
     unmarked = subtract(unfilled, standing)
     unfilled = [span for span in unfilled if touching(unmarked, span)] if unmarked else []
-    context = CommitContext(
-        grid=request.grid,
-        basis=Basis(),
-        now_ms=now,
-        expiry=request.expiry,
-        settle_ms=request.settle_ms,
-    )
+    newest = newest_settled(request.grid, request.settle_ms, now)
     marks = [
         mark
         for span in unfilled
-        for mark in _absence_marks(request, series, span, coverage, names, vendor, context)
+        for mark in _absence_marks(request, series, span, coverage, names, now, newest)
     ]
     if marks:
         series.commit(Commit(marks=tuple(marks)))
@@ -129,16 +121,16 @@ def _absence_marks(
     segment: Span,
     coverage: Coverage,
     names: Set[str],
-    vendor: str,
-    context: CommitContext,
+    now: int,
+    newest: int | None,
 ) -> Iterator[Covered]:
     """Yield the coverage of a segment for which no vendor in ``names`` has bars.
 
-    ``vendor`` contains the same names, joined as in coverage entries.
+    ``newest`` is the timestamp of the latest bar that has settled, or None.
     """
-    now, late = context.now_ms, None
+    vendor, late = ",".join(sorted(names)), None
     # An empty answer is not trusted for a span that has not settled.
-    if not context.is_settled(segment):
+    if newest is None or segment.end > newest + 1:
         opens = request.grid.opens(segment)
         late = first_unsettled(opens, request.grid, request.settle_ms, now)
     answered = segment if late is None else Span(segment.start, late)
@@ -148,7 +140,7 @@ def _absence_marks(
         if _is_news(entry, vendor, names):
             yield entry.having(vendor=vendor)
     for span in uncovered(answered, [entry.span for entry in standing]):
-        yield from _marks_without_bars(request, series, span, entries.within(span), vendor, context)
+        yield from _marks_without_bars(request, series, span, entries.within(span), vendor, now)
 
 
 def _is_valid(entry: Covered, now_ms: int) -> bool:
@@ -171,22 +163,22 @@ def _marks_without_bars(
     span: Span,
     coverage: Coverage,
     vendor: str,
-    context: CommitContext,
+    now: int,
 ) -> Iterator[Covered]:
     """Yield the new coverage of ``span`` after a vendor returned no bars for it.
 
     Stored bars are kept but become doubtful; the rest of the span is marked as empty.
     """
-    now, grid = context.now_ms, request.grid
+    grid = request.grid
     spans = [entry.span for entry in coverage]
     counts = series.read(span)[0].counts(spans) if spans else []
     stored = [filled for filled, rows in zip(spans, counts, strict=True) if rows]
     for filled in stored:
-        expires = int(context.due(edges_of([filled]), coverage)[1].min())
+        expires = int(due_parts(edges_of([filled]), coverage, grid, request.expiry, now)[1].min())
         yield Covered(filled, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
     for empty in subtract([span], stored):
         if len(grid.required(empty)):
-            edges, expiries = context.due(edges_of([empty]), coverage)
+            edges, expiries = due_parts(edges_of([empty]), coverage, grid, request.expiry, now)
             ends = zip(spans_of(edges), expiries.tolist(), strict=True)
             marks = [(hole, grid.no_bar(hole), expires) for hole, expires in ends]
         else:

@@ -26,11 +26,12 @@ from ...net.deadline import check_time, run_part
 from ...net.send_records import reporting
 from ...observability.logs import level_of
 from ...vendors.archives import chunk_end
+from ..ingest.draft import AnswerDraft
 from ..ingest.receive import check_kind, drop_outdated
 from ..ingest.sorted_answer import ClassifiedAnswer
-from ..ingest.take import ProcessedAnswer, process_answer, take_forming
+from ..ingest.take import process_answer, take_forming
 from ..selection.candidates import Candidate
-from ..series import Forming, Journal, LaneRequest, SeriesStore, VendorQuestion
+from ..series import Journal, LaneRequest, SeriesStore, VendorQuestion
 from .absence import record_absence
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
@@ -186,19 +187,15 @@ class Fetcher:
             if reply.value is None:
                 self._note(reply)
                 continue
-            fetched, forming = reply.value
-            journal.forming = forming or journal.forming
-            if fetched.requests:
-                attempt = reply.attempt("the forming bar", requests=fetched.requests)
+            requests = reply.value.fetched.requests
+            journal.forming = reply.value.forming or journal.forming
+            if requests:
+                attempt = reply.attempt("the forming bar", requests=requests)
                 journal.side_attempts.append(attempt)
             return
 
-    def _fetch_forming(
-        self, candidate: Candidate, question: VendorQuestion
-    ) -> tuple[Fetched, Forming | None]:
-        """Query one candidate for the forming bar.
-
-        Return the answer, and the forming bar in it; None if the bar has closed.
+    def _fetch_forming(self, candidate: Candidate, question: VendorQuestion) -> AnswerDraft:
+        """Query one candidate for the forming bar; return the draft of its answer.
 
         Raises:
             ProviderError, ConfigError: The candidate did not answer, or its answer does not match
@@ -207,7 +204,7 @@ class Fetcher:
         query = self._fetch_query(candidate, question)
         with reporting(candidate.account_name):
             fetched = self._fetch(candidate, query)
-            return fetched, take_forming(self._request, self._series, candidate, question, fetched)
+            return take_forming(self._request, self._series, candidate, question, fetched)
 
     def _fetch_query(self, candidate: Candidate, question: VendorQuestion) -> FetchQuery:
         """Return the query in the form that a vendor expects, limited to its depth of history."""
@@ -350,7 +347,7 @@ class Fetcher:
             self._note(reply)
             assert reply.error is not None
             return ChunkResult(reply.error, group.spans)
-        fetched, classified = reply.value
+        fetched, classified = reply.value.fetched, reply.value.answer
         rows = len(classified.closed)
         journal.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
         if before and rows:
@@ -385,12 +382,8 @@ class Fetcher:
                 ", ".join(dict.fromkeys(e.provider or "another vendor" for e in errors)),
             )
 
-    def _fetch_and_store(
-        self, candidate: Candidate, group: SpanGroup
-    ) -> tuple[Fetched, ClassifiedAnswer]:
-        """Query one candidate for one chunk, and store the good part of its answer.
-
-        Return the answer as it was received, and as it was classified.
+    def _fetch_and_store(self, candidate: Candidate, group: SpanGroup) -> AnswerDraft:
+        """Query one candidate for one chunk; return the draft of its answer, the good part stored.
 
         Raises:
             ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
@@ -405,22 +398,22 @@ class Fetcher:
                 kind = series.view().kind
             try:
                 check_kind(kind, request, fetched)
-                outcome = self._take_until_current(candidate, question, fetched)
+                draft = self._take_until_current(candidate, question, fetched)
             except FAILOVER_ERRORS as error:
                 _report_bad_answer(candidate, query, error)
                 raise
-            if outcome.classified.refusal:
-                answers.blame(QualityError(outcome.classified.refusal, provider=candidate.name))
-        journal.fetched += outcome.fetched
-        journal.doubtful += outcome.doubtful
-        journal.forming = outcome.forming or journal.forming
-        journal.scores.append(outcome.score)
-        journal.problems += (p for p in outcome.problems if p not in journal.problems)
-        return fetched, outcome.classified
+            if draft.answer.refusal:
+                answers.blame(QualityError(draft.answer.refusal, provider=candidate.name))
+        journal.fetched += draft.answered_parts
+        journal.doubtful += draft.doubtful
+        journal.forming = draft.forming or journal.forming
+        journal.scores.append(draft.check.score)
+        journal.problems += (p for p in draft.problems if p not in journal.problems)
+        return draft
 
     def _take_until_current(
         self, candidate: Candidate, question: VendorQuestion, fetched: Fetched
-    ) -> ProcessedAnswer:
+    ) -> AnswerDraft:
         """Store an answer; if another host commits in the meantime, fit the same answer again."""
         while True:
             try:

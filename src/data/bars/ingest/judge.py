@@ -21,12 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.actions import ActionBook
-from ...calendars.grid import BarGrid
 from ...model.actions import Action, amount_on
 from ...model.bars import BarTable, Stamps, among, distinct, inside, merge
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import Covered
 from ...model.instant import DAY_MS, date_of, day_ms
-from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
 from ...model.reasons import AHEAD, GRAVE, SETTLED, Cause
 from ...model.span import Span, coalesce, intersect, subtract, touching
@@ -36,7 +34,7 @@ from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import unit_jumps
 from ...prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
 from ..validity import Hole, is_hole, next_due, postponed
-from .commit import StoredRange
+from .draft import AnswerDraft
 from .sorted_answer import ClassifiedAnswer
 
 # Grave bars never wait longer; those that would, because they were repeated so often, are settled.
@@ -49,84 +47,18 @@ Mask = NDArray[np.bool_]
 RowIndices = NDArray[np.intp]
 
 
-@dataclass(frozen=True)
-class JudgementContext:
-    """The data with which to judge new bars.
-
-    Attributes:
-        vendor, kind, basis, instrument: Properties of the answer.
-        book: Known splits and dividends.
-        day: Date in terms of whose shares prices are judged; None if no session has opened yet.
-        sessions: Stored daily bars with which intraday bars are compared; None if there are none.
-        grid: Grid of the times at which bars are expected.
-        now_ms: Time of the commit.
-        surroundings: Stored bars in the span of the answer and a few on either side; empty if they
-            are not comparable.
-        coverage: Coverage of the whole series.
-    """
-
-    vendor: str
-    kind: Kind
-    basis: Basis
-    instrument: Instrument
-    book: ActionBook
-    day: date | None
-    sessions: DailySessions | None
-    grid: BarGrid
-    now_ms: int
-    surroundings: StoredRange
-    coverage: Coverage
-
-    def series_of(self, table: BarTable) -> CheckedSeries:
-        """Return the series to judge: bars in the answer's basis, with the known splits and dividends.
-
-        Raw prices are adjusted for the splits.
-        """
-        adjustment, timeframe = self.basis.adjustment, self.grid.timeframe
-        is_share = self.instrument.asset_class == "stock"
-        actions = [a for a in self.book.splits if a.is_sound] if is_share else []
-        splits: tuple[ShareEvent, ...] | None = None
-        if is_share and (adjustment in ("split", "all") or self._knows_splits(table)):
-            splits = tuple(ShareEvent(_ex_ms(a, timeframe), float(a.ratio)) for a in actions)
-        if splits and adjustment == "raw" and len(table):
-            table = _split_adjusted(table, actions, timeframe, self.day)
-        if splits is not None and adjustment == "raw" and not self._knows_later_splits(table):
-            table = _at_own_level(table)
-        dividends: tuple[ShareEvent, ...] | None = None
-        if is_share and adjustment in ("raw", "split") and len(table):
-            dividends = _dividends(self.book, table.stamps, timeframe, self.day)
-        return CheckedSeries(
-            timeframe,
-            table,
-            self.instrument.asset_class,
-            splits,
-            dividends,
-            units_vary=is_share and self.instrument.quote is None,
-            sessions=self.sessions,
-        )
-
-    def _knows_splits(self, table: BarTable) -> bool:
-        """Return whether the bars are prices as traded, and all splits between them were requested."""
-        days = [day_ms(date_of(stamp)) + DAY_MS for stamp in table.stamps[[0, -1]].tolist()]
-        return self.basis.adjustment == "raw" and self.book.covers(Span(*days))
-
-    def _knows_later_splits(self, table: BarTable) -> bool:
-        """Return whether all splits since the last bar, which ``adj_close`` contains, were requested."""
-        since = day_ms(date_of(int(table.stamps[-1]))) + DAY_MS
-        until = since if self.day is None else max(since, day_ms(self.day) + DAY_MS)
-        return self.book.covers(Span(since, until))
-
-
-def judge(
-    answer: ClassifiedAnswer, stored: StoredRange, context: JudgementContext
-) -> ClassifiedAnswer:
+def judge(draft: AnswerDraft, sessions: DailySessions | None) -> ClassifiedAnswer:
     """Return the answer with verdicts: which of its bars, and of the stored bars next to it, are wrong.
 
     If grave rows (almost certainly wrong) from another vendor are stored, and the rows of this
     answer are the same or also grave, the verdicts name the first vendor, whose rows are kept (see
     :func:`.commit.without_kept`).
+
+    Args:
+        draft: The answer, with the stored bars.
+        sessions: Stored daily bars with which intraday bars are compared; None if there are none.
     """
-    return _Judge(answer, stored, context).judged()
+    return _Judge(draft, sessions).judged()
 
 
 class _Repeat(NamedTuple):
@@ -145,23 +77,22 @@ class _Repeat(NamedTuple):
 class _Judge:
     """Judges one answer. Used once."""
 
-    answer: ClassifiedAnswer
-    stored: StoredRange
-    context: JudgementContext
+    draft: AnswerDraft
+    sessions: DailySessions | None
 
     def judged(self) -> ClassifiedAnswer:
         """Return the answer with verdicts: new coverage for bars that are, or are no longer, found wrong."""
         # 1. Find the new bars that are grave beside the stored bars that are not.
-        stored, surroundings = self.stored, self.context.surroundings
+        answer, stored, surroundings = self._answer, self.draft.stored, self.draft.surroundings
         coverage = surroundings.coverage
         grave = [entry for entry in coverage if Cause.GRAVE in entry.cause]
         # Where the unit changes, only the edges are marked; if these were removed, the next bars
         # would become edges.
         edges = [entry.span for entry in grave if Cause.UNDECIDED in entry.cause]
         table = self._beside_each_other(subtract([entry.span for entry in grave], edges))
-        new_graves = graves(self.context.series_of(table)) if len(self.answer.closed) else []
+        new_graves = graves(self._series_of(table)) if len(answer.closed) else []
         if not new_graves and not grave:
-            return self.answer
+            return answer
         # 2. Decide on the stored grave bars for which new rows were received.
         repeats = list(
             self._repeats([p for p in stored.coverage if Cause.GRAVE in p.cause], new_graves)
@@ -171,42 +102,42 @@ class _Judge:
         decided += [entry.span for entry in coverage if Cause.SETTLED in entry.cause]
         rejoined = list(self._rejoined_marks(table, edges))
         marks += rejoined
-        counts = self.answer.closed.counts(edges)
+        counts = answer.closed.counts(edges)
         emptied = [edge for edge, rows in zip(edges, counts, strict=True) if not rows]
         decided += subtract(emptied, [mark.span for mark in rejoined])
         decided = coalesce(decided)
         # 3. Mark the other grave bars, and find the spans to request again immediately.
         for group in new_graves:
             marks += self._marks(table, group, decided)
-        again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
+        again = [mark.span for mark in marks if mark.fetched_at == self.draft.local_ms]
         suspect = {mark.span for mark in marks if mark.state == "suspect"}
         # Rejected rows between them were not requested.
         suspect_spans = [entry.span for entry in coverage if entry.state == "suspect"]
         counts = surroundings.rows.counts(suspect_spans)
         bare = [span for span, n in zip(suspect_spans, counts, strict=True) if not n]
-        to_request = subtract([s for s in again if s in suspect], subtract(bare, self.answer.spans))
-        return replace(self.answer, verdicts=tuple(marks), grave=tuple(to_request))
+        to_request = subtract([s for s in again if s in suspect], subtract(bare, answer.spans))
+        return replace(answer, verdicts=tuple(marks), grave=tuple(to_request))
 
     @property
-    def _vendor(self) -> str:
-        return self.context.vendor
+    def _answer(self) -> ClassifiedAnswer:
+        return self.draft.answer
 
     def _beside_each_other(self, grave: Sequence[Span]) -> BarTable:
         """Return the new bars together with the stored bars outside the ``grave`` (wrong) spans."""
-        stored = self.context.surroundings.rebased
+        stored = self.draft.surroundings.rebased
         if not len(stored):
-            return self.answer.closed
+            return self._answer.closed
         is_good = ~inside(stored.stamps, grave) if grave else np.ones(len(stored), dtype=bool)
-        return merge(stored.take(is_good), self.answer.closed)
+        return merge(stored.take(is_good), self._answer.closed)
 
     # --- bars stored as grave ---------------------------------------------------------------
 
     def _repeats(self, wrong: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
         """Yield, for each span of wrong stored bars, the new rows that are the same or are also wrong."""
-        new, old = self.answer.closed, self.stored.rebased
+        new, old = self._answer.closed, self.draft.stored.rebased
         stamps = [np.empty(0, np.int64), *(new_grave.stamps for new_grave in new_graves)]
         is_grave = among(new.stamps, distinct(np.concatenate(stamps)))
-        around = self.context.surroundings.rebased
+        around = self.draft.surroundings.rebased
         adj = around.adj_close
         has_adj_close = adj is not None and len(adj) > 0 and bool(np.isfinite(adj[-1]))
         common = np.flatnonzero(among(new.stamps, old.stamps))
@@ -214,8 +145,8 @@ class _Judge:
         for entry in wrong:
             first, end = np.searchsorted(new.stamps[common], entry.span)
             rows, old_rows = common[first:end], old.take(positions[first:end])
-            is_own = entry.vendor == self._vendor
-            tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW_TOLERANCE
+            is_own = entry.vendor == self.draft.vendor
+            tolerance = max(self.draft.stored.tolerance, 1e-9) if is_own else _SAME_ROW_TOLERANCE
             same = _rows_agree(new.take(rows), old_rows, tolerance)
             # Faults that only the whole series proves do not appear next to neighbors, and those of
             # an adjusted close not next to bars without one. No fault does if an unknown split may
@@ -231,22 +162,26 @@ class _Judge:
 
     def _repeat_marks(self, repeat: _Repeat) -> Iterator[Covered]:
         """Yield new coverage for wrong stored bars for which the same or other wrong rows were received."""
-        entry, now = repeat.entry, self.context.now_ms
+        entry, now = repeat.entry, self.draft.local_ms
         longest = now + _LONGEST_WAIT_MS
-        for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
+        for span in self._spans(
+            self._answer.closed.stamps[repeat.rows], self._answer.closed.stamps
+        ):
             overlap = span.clip(entry.span)
             cause = entry.reason.removeprefix(GRAVE)
-            if entry.vendor != self._vendor and repeat.is_same:
-                yield _final_again(entry, overlap, f"{self._vendor} has the same: {cause}", now)
-            elif entry.is_valid(now) or entry.vendor != self._vendor:
+            if entry.vendor != self.draft.vendor and repeat.is_same:
+                yield _final_again(
+                    entry, overlap, f"{self.draft.vendor} has the same: {cause}", now
+                )
+            elif entry.is_valid(now) or entry.vendor != self.draft.vendor:
                 yield postponed(replace(entry, span=overlap, splices=(), parts=()), now)
             elif (due := next_due(Hole.of(entry, now), now)) <= longest or (
-                overlap.end > self.answer.finality.settled_before or Cause.ADJ_CLOSE in entry.cause
+                overlap.end > self._answer.finality.settled_before or Cause.ADJ_CLOSE in entry.cause
             ):
                 due = min(due, longest)
                 yield Covered(overlap, "suspect", *_origin(entry), now, entry.reason, due)
             else:
-                why = f"{self._vendor} sent the same again for more than a week: {cause}"
+                why = f"{self.draft.vendor} sent the same again for more than a week: {cause}"
                 yield _final_again(entry, overlap, why, now)
 
     def _rejoined_marks(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
@@ -254,7 +189,7 @@ class _Judge:
 
         The earlier state of these bars is not known, so they are fetched once more.
         """
-        stamps, is_new = table.stamps, among(table.stamps, self.answer.closed.stamps)
+        stamps, is_new = table.stamps, among(table.stamps, self._answer.closed.stamps)
         for edge in edges:
             first, end = np.searchsorted(stamps, edge).tolist()
             for row in range(first, end):
@@ -271,18 +206,19 @@ class _Judge:
 
         If the fault begins with the first row, adjacent stored rows are included.
         """
-        now, reason = self.context.now_ms, f"{GRAVE}{grave.cause}"
-        origin = self._vendor, self.context.kind, self.context.basis
+        now, reason = self.draft.local_ms, f"{GRAVE}{grave.cause}"
+        fetched = self.draft.fetched
+        origin = fetched.vendor, fetched.kind, Basis(fetched.basis.adjustment)
         mark = Covered(Span(0, 0), "suspect", *origin, now, reason)
         # Between neighbors in the table there may be hours that were not requested, or a gap. Bars
         # from before the clock was set back are due anyway; a verdict would delay that.
-        stored = self.context.surroundings.coverage
+        stored = self.draft.surroundings.coverage
         covered = [entry.span for entry in stored if not (is_hole(entry) or entry.reason == AHEAD)]
-        covered += self.answer.spans
+        covered += self._answer.spans
         spans = intersect(self._spans(grave.stamps, table.stamps), covered)
         undecided = (rest for span in spans for rest in subtract([span], touching(decided, span)))
         spans = list(undecided)
-        if grave.from_start and len(self.context.surroundings.rebased):
+        if grave.from_start and len(self.draft.surroundings.rebased):
             spans += (entry.span for entry in self._entries_before(int(table.stamps[0])))
         yield from (replace(mark, span=s, expires=next_due(Hole(s.end), now)) for s in spans)
 
@@ -292,7 +228,7 @@ class _Judge:
         The search goes back in time and ends at the first entry with a different vendor or basis,
         or one that was already judged wrong.
         """
-        entries = [entry for entry in self.context.coverage.opened() if entry.span.start <= stamp]
+        entries = [entry for entry in self.draft.coverage.opened() if entry.span.start <= stamp]
         entry_at = entries[-1] if entries and stamp in entries[-1].span else None
         for entry in reversed(entries):
             if entry_at is None or entry.cause & (Cause.GRAVE | Cause.SETTLED):
@@ -315,10 +251,57 @@ class _Judge:
         spans = []
         for first, end in pairwise(edges):
             last, position = int(stamps[end - 1]), int(positions[end - 1]) + 1
-            due = self.context.grid.next_open(last + 1)
+            due = self.draft.request.grid.next_open(last + 1)
             following = int(among_stamps[position]) if position < len(among_stamps) else due
             spans.append(Span(int(stamps[first]), max(min(due, following), last + 1)))
         return spans
+
+    # --- the series that is judged ----------------------------------------------------------
+
+    def _series_of(self, table: BarTable) -> CheckedSeries:
+        """Return the series to judge: bars in the answer's basis, with the known splits and dividends.
+
+        Raw prices are adjusted for the splits. Prices are judged in terms of the shares on the day of
+        the last session that had opened.
+        """
+        book, is_share, day = self.draft.book, self.draft.is_of_share, self.draft.sessions.day
+        timeframe, instrument = (
+            self.draft.request.grid.timeframe,
+            self.draft.request.query.instrument,
+        )
+        adjustment = self.draft.fetched.basis.adjustment
+        actions = [a for a in book.splits if a.is_sound] if is_share else []
+        splits: tuple[ShareEvent, ...] | None = None
+        if is_share and (adjustment in ("split", "all") or self._knows_splits(table)):
+            splits = tuple(ShareEvent(_ex_ms(a, timeframe), float(a.ratio)) for a in actions)
+        if splits and adjustment == "raw" and len(table):
+            table = _split_adjusted(table, actions, timeframe, day)
+        if splits is not None and adjustment == "raw" and not self._knows_later_splits(table):
+            table = _at_own_level(table)
+        dividends: tuple[ShareEvent, ...] | None = None
+        if is_share and adjustment in ("raw", "split") and len(table):
+            dividends = _dividends(book, table.stamps, timeframe, day)
+        return CheckedSeries(
+            timeframe,
+            table,
+            instrument.asset_class,
+            splits,
+            dividends,
+            units_vary=is_share and instrument.quote is None,
+            sessions=self.sessions,
+        )
+
+    def _knows_splits(self, table: BarTable) -> bool:
+        """Return whether the bars are prices as traded, and all splits between them were requested."""
+        days = [day_ms(date_of(stamp)) + DAY_MS for stamp in table.stamps[[0, -1]].tolist()]
+        is_raw = self.draft.fetched.basis.adjustment == "raw"
+        return is_raw and self.draft.book.covers(Span(*days))
+
+    def _knows_later_splits(self, table: BarTable) -> bool:
+        """Return whether all splits since the last bar, which ``adj_close`` contains, were requested."""
+        since, day = day_ms(date_of(int(table.stamps[-1]))) + DAY_MS, self.draft.sessions.day
+        until = since if day is None else max(since, day_ms(day) + DAY_MS)
+        return self.draft.book.covers(Span(since, until))
 
 
 def _rows_agree(table: BarTable, other: BarTable, tolerance: float) -> Mask:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -40,56 +39,14 @@ from ...prices.splice import (
 from ...vendors.registry import is_of_files
 from ..answer.adjust import with_answers
 from ..selection.candidates import Candidate
-from ..series import LaneRequest, SeriesStore, Side, VendorQuestion
+from ..series import LaneRequest, SeriesStore, Side
 from ..validity import SKEW_MS, Suspicion, first_session, latest_known
 from .commit import are_many
+from .draft import AnswerDraft, Sessions
 
 
-class Sessions(NamedTuple):
-    """Timestamps of the last session that had opened when an answer arrived, and of the next one.
-
-    ``opened`` is None for an instrument without splits and dividends.
-    """
-
-    opened: int | None
-    coming: int
-
-
-@dataclass(frozen=True)
-class ReceivedAnswer:
-    """A vendor's answer.
-
-    Attributes:
-        candidate: Vendor that answered.
-        fetched: Everything that was received; its basis is unknown if ``clock_doubt`` is set.
-        question: Question that was answered, without the earlier bars that were not sent again.
-        sessions: Last session that had opened at the time of the answer, and the next one.
-        actions: Ex-dates for which the answer reports splits and dividends; None if it reports no
-            actions.
-        clock_doubt: Reason why the date of the price adjustment is unknown; None if that date is known.
-    """
-
-    candidate: Candidate
-    fetched: Fetched
-    question: VendorQuestion
-    sessions: Sessions
-    actions: Asked | None = None
-    clock_doubt: Suspicion | None = None
-
-    @property
-    def span(self) -> Span:
-        """The span of the answer that is to be stored."""
-        return self.question.span_to_store
-
-
-def receive(
-    request: LaneRequest,
-    series: SeriesStore,
-    candidate: Candidate,
-    question: VendorQuestion,
-    fetched: Fetched,
-) -> ReceivedAnswer:
-    """Combine an answer with its question and the ex-dates that the answer covers.
+def receive(draft: AnswerDraft, series: SeriesStore) -> None:
+    """Set what an answer covers: its question, its sessions, and the ex-dates that it reports on.
 
     If the local clock is behind, the basis is set to unknown before anything is compared. If
     earlier bars were not sent again, the span is shortened before the ex-dates are limited to it.
@@ -97,66 +54,63 @@ def receive(
     Raises:
         NoDataError: The answer contains only bars that were requested again.
     """
+    question, fetched = draft.question, draft.fetched
     if (
         not question.with_own_bars_before.is_empty
         and not (fetched.table.stamps >= question.span.start).any()
     ):
-        raise _no_data(request, fetched, question.span)
-    clock_doubt = _clock_doubt(request, series, fetched)
-    if clock_doubt is not None:
-        fetched = replace(fetched, basis=Basis("unknown"))
-    narrowed = _narrow_question(request, series, question, fetched)
-    sessions = sessions_around(request, fetched)
-    actions = ex_dates(request, candidate, fetched, narrowed.span_to_store, sessions)
-    return ReceivedAnswer(candidate, fetched, narrowed, sessions, actions, clock_doubt)
+        raise _no_data(draft, question.span)
+    draft.clock_doubt = _clock_doubt(draft, series)
+    if draft.clock_doubt is not None:
+        draft.fetched = fetched = replace(fetched, basis=Basis("unknown"))
+    _narrow_question(draft, series)
+    draft.sessions = sessions_around(draft.request, fetched)
+    draft.actions = ex_dates(draft.request, draft.candidate, fetched, draft.span, draft.sessions)
 
 
-def _no_data(request: LaneRequest, fetched: Fetched, span: Span) -> NoDataError:
-    between = f"from {iso(span.start)} to {iso(span.end)}"
+def _no_data(draft: AnswerDraft, span: Span) -> NoDataError:
+    query, between = draft.request.query, f"from {iso(span.start)} to {iso(span.end)}"
     return NoDataError(
-        f"{fetched.vendor} has no data for {request.query} {between}",
-        provider=fetched.vendor,
-        symbol=request.query.instrument.symbol,
+        f"{draft.vendor} has no data for {query} {between}",
+        provider=draft.vendor,
+        symbol=query.instrument.symbol,
     )
 
 
-def _clock_doubt(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Suspicion | None:
+def _clock_doubt(draft: AnswerDraft, series: SeriesStore) -> Suspicion | None:
     """Return the reason why the date of the price adjustment is unknown; None if it is known.
 
     The date is unknown if the vendor sent no time and the stored data shows that the local clock is
     behind: the prices may or may not include a recent split. The bars are fetched again once the
     local clock has reached the latest time in the stored data.
     """
-    is_adjusted = fetched.basis.adjustment in ("split", "all")
-    if fetched.dated or not is_adjusted or request.query.instrument.asset_class != "stock":
+    is_adjusted = draft.fetched.basis.adjustment in ("split", "all")
+    if draft.fetched.dated or not is_adjusted or not draft.is_of_share:
         return None
-    latest = latest_known(series.coverage(), series.book(), request.query.instrument)
-    is_behind = latest > min(series.now_ms(), fetched.server_now_ms) + SKEW_MS
-    return Suspicion(BEHIND, latest) if is_behind else None
+    latest = latest_known(series.coverage(), series.book(), draft.request.query.instrument)
+    return Suspicion(BEHIND, latest) if latest > draft.now_ms + SKEW_MS else None
 
 
-def _narrow_question(
-    request: LaneRequest, series: SeriesStore, question: VendorQuestion, fetched: Fetched
-) -> VendorQuestion:
-    """Return the question without the vendor's own earlier bars if too many were not sent again.
+def _narrow_question(draft: AnswerDraft, series: SeriesStore) -> None:
+    """Remove the vendor's own earlier bars from the question if too many were not sent again.
 
     The new bars are still used; the stored bars stay and are compared later.
     """
+    question = draft.question
     again = Span(question.span_to_store.start, question.span.start)
     if again.is_empty:
-        return question
+        return
     stored = series.read(again)[0].stamps
-    count = int(np.count_nonzero(~among(stored, distinct(fetched.table.stamps))))
-    if not are_many(count, len(stored)):
-        return question
-    request.log.warning(
-        "%s no longer returns %d of the last %d bars of %s that it had supplied; they are kept",
-        fetched.vendor,
-        count,
-        len(stored),
-        request.query,
-    )
-    return VendorQuestion(question.span, question.sides)
+    lost = int(np.count_nonzero(~among(stored, distinct(draft.fetched.table.stamps))))
+    if are_many(lost, len(stored)):
+        draft.request.log.warning(
+            "%s no longer returns %d of the last %d bars of %s that it had supplied; they are kept",
+            draft.vendor,
+            lost,
+            len(stored),
+            draft.request.query,
+        )
+        draft.question = question._replace(with_own_bars_before=Span(0, 0))
 
 
 def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
@@ -209,14 +163,6 @@ def ex_dates(
 # --- next to the bars of other vendors
 
 
-class FittedAnswer(NamedTuple):
-    """An answer cut to the span to be stored, with the results of comparing it with adjacent bars."""
-
-    received: ReceivedAnswer
-    fetched: Fetched
-    splices: tuple[Splice, ...] = ()
-
-
 @dataclass(frozen=True)
 class CommonBasis:
     """The price basis in which bars are compared: as of the last session that had opened.
@@ -260,7 +206,7 @@ class CommonBasis:
         )
 
 
-def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> FittedAnswer:
+def fit(draft: AnswerDraft, series: SeriesStore) -> None:
     """Compare an answer with the adjacent bars, then cut it to the missing spans.
 
     The comparison uses the splits and dividends in the answer, which are not stored yet.
@@ -269,53 +215,48 @@ def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> 
         NoDataError: The answer has no bars in the span.
         SpliceConflictError: The answer's prices do not match the adjacent ones.
     """
-    fetched, question = received.fetched, received.question
-    splices: tuple[Splice, ...] = ()
-    if question.sides:
-        fetched, splices = _fit_sides(request, series, received)
-    if question.missing_parts:
-        wanted = fetched.table.take(inside(fetched.table.stamps, question.missing_parts))
-        fetched = replace(fetched, table=wanted)
-    return FittedAnswer(received, fetched, splices)
+    if draft.question.sides:
+        _fit_sides(draft, series)
+    if draft.question.missing_parts:
+        table = draft.fetched.table
+        wanted = table.take(inside(table.stamps, draft.question.missing_parts))
+        draft.fetched = replace(draft.fetched, table=wanted)
 
 
-def _fit_sides(
-    request: LaneRequest, series: SeriesStore, received: ReceivedAnswer
-) -> tuple[Fetched, tuple[Splice, ...]]:
+def _fit_sides(draft: AnswerDraft, series: SeriesStore) -> None:
     """Compare an answer with the adjacent bars from other vendors.
 
-    Return the comparisons, and the answer without the bars requested for them, corrected if a split
-    or dividend was missed.
+    The bars requested for that are removed from it, and the others are corrected if a split or
+    dividend was missed.
     """
-    fetched, span, sides = received.fetched, received.span, received.question.sides
-    rows = fetched.table
+    rows, sides = draft.fetched.table, draft.question.sides
     is_neighbor = inside(rows.stamps, [side.span for side in sides])
     requested = rows.take(~is_neighbor)
     if is_neighbor.any() and not len(requested):
-        raise _no_data(request, fetched, span)
+        raise _no_data(draft, draft.span)
     beside = rows.take(is_neighbor)
     # Only the last valid row for each timestamp counts.
     beside = merge(BarTable.empty(), beside.take(ordered(beside)))
-    verdicts, fix = _verdicts(request, series, received, beside)
+    verdicts, fix = _verdicts(draft, series, beside)
     judged = list(zip(sides, verdicts, strict=True))
-    _refuse_conflicts(request, received, judged)
+    _refuse_conflicts(draft, judged)
     if fix is not None:
         requested = fix.applied(requested.take(np.argsort(requested.stamps, kind="stable")))
-    return replace(fetched, table=requested), tuple(_splice(s, v, span, fix) for s, v in judged)
+    draft.fetched = replace(draft.fetched, table=requested)
+    draft.splices = tuple(_splice(side, verdict, draft.span, fix) for side, verdict in judged)
 
 
 def _verdicts(
-    request: LaneRequest, series: SeriesStore, received: ReceivedAnswer, rows: BarTable
+    draft: AnswerDraft, series: SeriesStore, rows: BarTable
 ) -> tuple[list[Verdict], Fix | None]:
     """Return the result of comparing each side's adjacent bars, and a correction that reconciles them.
 
     The correction is None if none is known. See :func:`..prices.splice.settle`.
     """
-    fetched, sides = received.fetched, received.question.sides
-    book = series.book()
-    if received.actions is not None:
-        book = with_answers(book, [(fetched.actions or (), received.actions)])
-    basis = common_basis(request, received, book)
+    sides, book = draft.question.sides, series.book()
+    if draft.actions is not None:
+        book = with_answers(book, [(draft.fetched.actions or (), draft.actions)])
+    basis = common_basis(draft, book)
     try:
         overlaps = [
             Overlap(basis.of(side.rows, side.coverage), rows.within(side.span), side.is_later)
@@ -324,7 +265,7 @@ def _verdicts(
     except KindMismatchError as error:
         reason = f"not comparable: {error.args[0]}"
         return [Verdict("unchecked", 1.0, 0.0, 0, reason) for _ in sides], None
-    kinds = [fetched.kind, *(entry.kind for side in sides for entry in side.coverage)]
+    kinds = [draft.fetched.kind, *(entry.kind for side in sides for entry in side.coverage)]
     tolerance = AGGREGATES if any(k.venue == "aggregate" for k in kinds) else ONE_MARKET
     first = [compare_closes(m.stored, m.fetched, None, tolerance) for m in overlaps]
     if all(verdict.outcome != "conflict" for verdict in first):
@@ -332,17 +273,17 @@ def _verdicts(
     return settle(overlaps, _fixes(series, sides, basis), tolerance)
 
 
-def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBook) -> CommonBasis:
+def common_basis(draft: AnswerDraft, book: ActionBook) -> CommonBasis:
     """Return the basis in which an answer is compared with stored bars.
 
     It is the answer's own adjustment, or ``split`` if that is unknown.
     """
-    adjustment = received.fetched.basis.adjustment
+    adjustment = draft.fetched.basis.adjustment
     target = "split" if adjustment == "unknown" else adjustment
-    timeframe = request.grid.timeframe
+    timeframe = draft.request.grid.timeframe
     hours = timeframe if timeframe.is_intraday else None
-    book = book.by_date(request.query.instrument)
-    return CommonBasis(target, received.sessions.opened, book, timeframe.is_intraday, hours)
+    book = book.by_date(draft.request.query.instrument)
+    return CommonBasis(target, draft.sessions.opened, book, timeframe.is_intraday, hours)
 
 
 def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> list[Fix] | None:
@@ -392,23 +333,21 @@ def _splice(side: Side, verdict: Verdict, span: Span, fix: Fix | None) -> Splice
     return Splice(border_ms, side.vendor, outcome, round(verdict.ratio, 9), verdict.common, because)
 
 
-def _refuse_conflicts(
-    request: LaneRequest, received: ReceivedAnswer, judged: Sequence[tuple[Side, Verdict]]
-) -> None:
+def _refuse_conflicts(draft: AnswerDraft, judged: Sequence[tuple[Side, Verdict]]) -> None:
     """Raise an error if the prices on one of the sides conflict.
 
     Raises:
         SpliceConflictError: The prices conflict; the message names the first such side.
     """
-    vendor, (start, end) = received.fetched.vendor, received.span
+    query, (start, end) = draft.request.query, draft.span
     for side, verdict in judged:
         if verdict.outcome == "conflict":
             where = f"from {iso(end)} on" if side.is_later else f"before {iso(start)}"
             raise SpliceConflictError(
-                f"prices from {vendor} for {request.query} do not match those from {side.vendor} "
+                f"prices from {draft.vendor} for {query} do not match those from {side.vendor} "
                 f"{where}: {verdict.summary}",
-                provider=vendor,
-                symbol=request.query.instrument.symbol,
+                provider=draft.vendor,
+                symbol=query.instrument.symbol,
                 hint="name one vendor with provider=, or have one supply the whole range again "
                 "with refresh=True",
             )

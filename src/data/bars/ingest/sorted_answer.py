@@ -30,11 +30,12 @@ from ...calendars.grid import BarGrid
 from ...model.bars import BadRow, BarTable, Stamps, among, distinct, inside, merge, union
 from ...model.capabilities import Fetched
 from ...model.coverage import Covered
-from ...model.edges import edges_of, meets, merged, spans_of
+from ...model.edges import Edges, edges_of, meets, merged, spans_of
 from ...model.instant import HOUR_MS, MINUTE_MS, date_of
 from ...model.reasons import DID_NOT_COME, NO_TRADE
 from ...model.span import Span, coalesce, intersect
 from ...prices.quality import CheckedRows, no_stamps
+from ...runtime.once import cached_property
 
 Density = Literal["dense", "sparse", "unknown"]
 
@@ -101,6 +102,11 @@ class ClassifiedAnswer:
     def spans(self) -> list[Span]:
         """The spans to use: the whole answer, or only the requested parts if there are several."""
         return intersect([self.answered], self.requested) if self.requested else [self.answered]
+
+    @cached_property
+    def unusable(self) -> Edges:
+        """The merged spans for which the answer has no bars, or only invalid rows."""
+        return merged(edges_of((*self.holes, *self.bad_spans, *self.off_slots)))
 
     @property
     def refusal(self) -> str:
