@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ...errors import (
@@ -93,64 +93,51 @@ class _Segment:
     """An entry in the work list: missing spans, and the candidate vendor to query for them next.
 
     Attributes:
-        spans: Ascending spans that are missing.
+        groups: Ascending spans that are missing. If the segment is split, those of one group are
+            requested together; until then, all are in one group.
         position: Position of the candidate in the lane; after the last one, no candidate is left.
         reasons: Reasons why the previous candidates lack these spans.
-    """
-
-    spans: tuple[Span, ...]
-    position: int = 0
-    reasons: tuple[DataError, ...] = ()
-
-    def passed_on(self, spans: Iterable[Span], reason: DataError) -> _Segment:
-        """Return the entry that passes ``spans`` on to the next candidate, with the reason added."""
-        return _Segment(tuple(spans), self.position + 1, (*self.reasons, reason))
-
-    def requested_alone(self, span: Span) -> _Segment:
-        """Return an entry for only ``span``, with this entry's candidate and reasons."""
-        return _Segment((span,), self.position, self.reasons)
-
-
-@dataclass(frozen=True)
-class _SplitSegment(_Segment):
-    """A segment that is already split into groups of spans, in the order in which to request them.
-
-    It is an entry in the work list too, because it goes back there after each chunk, with its
-    remaining groups. Its ``spans`` are those of the groups.
-
-    Attributes:
-        groups: Spans that are requested together, ascending.
+        is_split: Whether the spans have been split into groups for the candidate.
         chunk_ms: Length of the chunk last requested from the first group; 0 if there was none yet.
         rows: Number of rows that had been received before that chunk was requested.
     """
 
-    groups: tuple[SpanGroup, ...] = ()
+    groups: tuple[SpanGroup, ...]
+    position: int = 0
+    reasons: tuple[DataError, ...] = ()
+    is_split: bool = False
     chunk_ms: int = 0
     rows: int = 0
 
     @classmethod
-    def of(cls, segment: _Segment, groups: Sequence[Sequence[Span]]) -> _SplitSegment:
-        """Return ``segment``, split into ``groups`` of spans that are requested together."""
-        begins = [group[0].start for group in groups[1:]]
-        split = [
-            SpanGroup(group, begin) for group, begin in zip(groups, [*begins, 0], strict=False)
-        ]
-        return cls._with_groups(segment, split)
+    def of(
+        cls, spans: Iterable[Span], position: int = 0, reasons: tuple[DataError, ...] = ()
+    ) -> _Segment:
+        """Return a segment that is not split."""
+        return cls((SpanGroup(tuple(spans), 0),), position, reasons)
 
-    @classmethod
-    def _with_groups(
-        cls, segment: _Segment, groups: Sequence[SpanGroup], chunk_ms: int = 0, rows: int = 0
-    ) -> _SplitSegment:
-        spans = tuple(span for group in groups for span in group.spans)
-        return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
+    @property
+    def spans(self) -> list[Span]:
+        """The spans of all groups."""
+        return [span for group in self.groups for span in group.spans]
 
-    def after(self, chunk: Span, chunk_ms: int, rows: int) -> _SplitSegment:
+    def passed_on(self, spans: Iterable[Span], reason: DataError) -> _Segment:
+        """Return the segment that passes ``spans`` on to the next candidate, with the reason added."""
+        return _Segment.of(spans, self.position + 1, (*self.reasons, reason))
+
+    def split(self, groups: Sequence[Sequence[Span]]) -> _Segment:
+        """Return the segment with only the spans in ``groups``, which are requested group by group."""
+        begins = [*(group[0].start for group in groups[1:]), 0]
+        split = tuple(SpanGroup(*pair) for pair in zip(groups, begins, strict=False))
+        return replace(self, groups=split, is_split=True)
+
+    def after(self, chunk: Span, chunk_ms: int, rows: int) -> _Segment:
         """Return the segment that remains after ``chunk``, a part of the first group, was requested."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
         if not rest.spans:
-            return self._with_groups(self, others)
-        return self._with_groups(self, [rest, *others], chunk_ms, rows)
+            return replace(self, groups=tuple(others), chunk_ms=0, rows=0)
+        return replace(self, groups=(rest, *others), chunk_ms=chunk_ms, rows=rows)
 
 
 class Fetcher:
@@ -241,7 +228,7 @@ class Fetcher:
             ends_fetching: Whether nothing else is fetched during the turn afterwards.
         """
         request, journal = self._request, self._journal
-        todo = [_Segment(tuple(missing))] if missing else []
+        todo = [_Segment.of(missing)] if missing else []
         while todo:
             segment = todo.pop()
             if segment.position == len(request.route.candidates):
@@ -251,7 +238,7 @@ class Fetcher:
             candidate = request.route.candidates[segment.position]
             if candidate.name in journal.excluded:
                 following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
-            elif isinstance(segment, _SplitSegment):
+            elif segment.is_split:
                 is_last_group = ends_fetching and not todo and len(segment.groups) == 1
                 following = self._query_next(candidate, segment, ends_fetching=is_last_group)
             else:
@@ -259,7 +246,7 @@ class Fetcher:
             todo += [entry for entry in reversed(following) if entry.spans]
 
     def _split_segment(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
-        """Split an entry into entries for this candidate and entries for the next one.
+        """Split a segment into one for this candidate and others for the next one.
 
         The next candidate gets spans that are too far back for this one, or that this one recently
         reported as empty.
@@ -277,10 +264,10 @@ class Fetcher:
         servable = [span for span in servable if not span.is_empty]
         groups = in_few_requests(servable, candidate.capabilities, timeframe)
         no_bar = NoDataError(NO_BAR, provider=candidate.name)
-        return [segment.passed_on(empty, no_bar), *too_deep, _SplitSegment.of(segment, groups)]
+        return [segment.passed_on(empty, no_bar), *too_deep, segment.split(groups)]
 
     def _query_next(
-        self, candidate: Candidate, segment: _SplitSegment, *, ends_fetching: bool
+        self, candidate: Candidate, segment: _Segment, *, ends_fetching: bool
     ) -> list[_Segment]:
         """Query a candidate for the next chunk of its first group.
 
@@ -319,8 +306,8 @@ class Fetcher:
             passed_on = segment.passed_on(coalesce([*lacking, *rest]), excluded_by)
         handled = group.whole if excluded_by else chunk
         return [
-            *map(segment.requested_alone, result.between),
-            _Segment(tuple(closed), len(request.route.candidates), (result.reason,)),
+            *(_Segment.of([hole], segment.position, segment.reasons) for hole in result.between),
+            _Segment.of(closed, len(request.route.candidates), (result.reason,)),
             passed_on,
             segment.after(handled, chunk_ms, rows_before),
         ]
@@ -493,7 +480,7 @@ def _report_bad_answer(candidate: Candidate, query: FetchQuery, error: DataError
 
 
 def _next_chunk(
-    candidate: Candidate, request: LaneRequest, segment: _SplitSegment, rows: int
+    candidate: Candidate, request: LaneRequest, segment: _Segment, rows: int
 ) -> tuple[Span, int]:
     """Return the next chunk of the first group, and the chunk length.
 

@@ -480,9 +480,7 @@ def _equal_rows(draft: AnswerDraft) -> NDArray[np.bool_]:
     positions = np.searchsorted(old_rows.stamps, rows.stamps)
     common = positions < len(old_rows)
     common[common] = old_rows.stamps[positions[common]] == rows.stamps[common]
-    equal[common] = _same_rows(
-        rows.take(common), old_rows.take(positions[common]), stored.tolerance
-    )
+    equal[common] = same_rows(rows.take(common), old_rows.take(positions[common]), stored.tolerance)
     entries = [entry for entry in stored.coverage if entry.state in WITH_BARS]
     if draft.basis.adjustment != "unknown":
         others = [entry for entry in entries if entry.basis.adjustment == "unknown"]
@@ -704,10 +702,12 @@ def are_many(lost: int, stored: int) -> bool:
     return lost > max(2, stored // 100)
 
 
-def _same_rows(table: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
-    """Return a mask of the rows that have equal prices and volumes, within ``tolerance``."""
+def same_rows(
+    table: BarTable, other: BarTable, tolerance: float, columns: int = 5
+) -> NDArray[np.bool_]:
+    """Return a mask of the rows whose prices, and volumes (``columns`` 5), are equal within a tolerance."""
     equal = np.ones(len(table), dtype=bool)
-    for left, right in zip(table.values()[:5], other.values()[:5], strict=True):
+    for left, right in zip(table.values()[:columns], other.values()[:columns], strict=True):
         equal &= np.isclose(left, right, rtol=tolerance, atol=0.0, equal_nan=True)
     return equal
 

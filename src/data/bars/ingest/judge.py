@@ -34,6 +34,7 @@ from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import unit_jumps
 from ...prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
 from ..validity import Hole, is_hole, next_due, postponed
+from .commit import same_rows
 from .draft import AnswerDraft
 from .sorted_answer import ClassifiedAnswer
 
@@ -147,7 +148,7 @@ class _Judge:
             rows, old_rows = common[first:end], old.take(positions[first:end])
             is_own = entry.vendor == self.draft.vendor
             tolerance = max(self.draft.stored.tolerance, 1e-9) if is_own else _SAME_ROW_TOLERANCE
-            same = _rows_agree(new.take(rows), old_rows, tolerance)
+            same = same_rows(new.take(rows), old_rows, tolerance, columns=4)
             # Faults that only the whole series proves do not appear next to neighbors, and those of
             # an adjusted close not next to bars without one. No fault does if an unknown split may
             # lie between these and the new rows.
@@ -302,14 +303,6 @@ class _Judge:
         since, day = day_ms(date_of(int(table.stamps[-1]))) + DAY_MS, self.draft.sessions.day
         until = since if day is None else max(since, day_ms(day) + DAY_MS)
         return self.draft.book.covers(Span(since, until))
-
-
-def _rows_agree(table: BarTable, other: BarTable, tolerance: float) -> Mask:
-    """Return, row by row, whether all four prices are the same within a relative tolerance."""
-    same = np.ones(len(table), dtype=bool)
-    for left, right in zip(table.values()[:4], other.values()[:4], strict=True):
-        same &= np.isclose(left, right, rtol=tolerance, atol=0.0)
-    return same
 
 
 def _origin(entry: Covered) -> tuple[str, Kind, Basis]:

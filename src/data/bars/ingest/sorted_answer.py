@@ -315,7 +315,8 @@ def _find_holes(
     long_holes = [
         span
         for span in absent
-        if _holds_a_session(span, grid) or _bars_in(span, opens) >= _FAR_BEYOND * usual
+        if _holds_a_session(span, grid)
+        or np.diff(opens.searchsorted(span))[0] >= _FAR_BEYOND * usual
     ][:MOST_HOLES]
     expected = _stamps_outside(opens, long_holes)
     missing = int(np.count_nonzero(~among(expected, present)))
@@ -329,10 +330,6 @@ def _usual_distance(opens: Stamps, present: Stamps) -> float:
     """Return the median spacing of the bars, in expected bars; infinite if there are too few bars."""
     positions = np.flatnonzero(among(opens, present))
     return float(np.median(np.diff(positions))) if len(positions) > _FEWEST_FOR_HABIT else np.inf
-
-
-def _bars_in(span: Span, opens: Stamps) -> int:
-    return int(np.searchsorted(opens, span.end) - np.searchsorted(opens, span.start))
 
 
 def _stamps_outside(stamps: Stamps, spans: Sequence[Span]) -> Stamps:
