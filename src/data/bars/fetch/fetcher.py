@@ -190,8 +190,14 @@ class Fetcher:
         """
         query = self._fetch_query(candidate, question)
         with reporting(candidate.account_name):
-            fetched = self._fetch(candidate, query)
-            return take_forming(self._request, self._series, candidate, question, fetched)
+            draft = self._draft(candidate, question, self._fetch(candidate, query))
+            take_forming(draft, self._series)
+            return draft
+
+    def _draft(
+        self, candidate: Candidate, question: VendorQuestion, fetched: Fetched
+    ) -> AnswerDraft:
+        return AnswerDraft(self._request, candidate, question, fetched, self._series.now_ms())
 
     def _fetch_query(self, candidate: Candidate, question: VendorQuestion) -> FetchQuery:
         """Return the query in the form that a vendor expects, limited to its depth of history."""
@@ -403,8 +409,10 @@ class Fetcher:
     ) -> AnswerDraft:
         """Store an answer; if another host commits in the meantime, fit the same answer again."""
         while True:
+            draft = self._draft(candidate, question, fetched)
             try:
-                return process_answer(self._request, self._series, candidate, question, fetched)
+                process_answer(draft, self._series)
+                return draft
             except OvertakenError as error:
                 if not self._series.is_overtaken(error):
                     raise

@@ -29,7 +29,6 @@ from ...model.reasons import (
     LOST,
     NO_BAR,
     OFF_GRID,
-    RESCALED,
     SPOILT,
     UNEXPECTED,
     UNVOUCHED,
@@ -37,21 +36,12 @@ from ...model.reasons import (
 )
 from ...model.span import Span, clipped, coalesce, subtract, touching
 from ..validity import LONGEST_MS, UNVOUCHED_MS, Suspicion, due_parts, postponed
-from .draft import AnswerDraft, StoredRange
+from .draft import AnswerDraft
 from .sorted_answer import ClassifiedAnswer
 
 # Tolerance for adjusted close prices, which vendors recompute for each answer, often in single
 # precision.
 _ADJUSTED_CLOSE_TOLERANCE = 1e-6
-
-# Factors by which all prices change with the unit: pence, thousandths, and back.
-_UNIT_FACTORS = (100, 1000, 1 / 100, 1 / 1000)
-# Common split factors, including 3:2, 4:3 and 5:4; then also those of reverse splits.
-_FORWARD_SPLIT_FACTORS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
-_SPLIT_FACTORS = (*_FORWARD_SPLIT_FACTORS, *(1 / factor for factor in _FORWARD_SPLIT_FACTORS))
-# Relative differences up to which the ratio of two prices, or of two volumes, equals a factor.
-_PRICE_TOLERANCE = 1e-3
-_VOLUME_TOLERANCE = 1e-2  # adjusted volumes are rounded to whole shares
 
 
 def basis_of(fetched: Fetched, first_ms: int, query: BarsQuery, opened: int | None) -> Basis:
@@ -71,80 +61,6 @@ def basis_of(fetched: Fetched, first_ms: int, query: BarsQuery, opened: int | No
 
 
 # --- the part of an answer that is stored
-
-
-def without_rescaled(
-    answer: ClassifiedAnswer, stored: StoredRange, vendor: str, *, splits: bool
-) -> ClassifiedAnswer:
-    """Return the answer with rows counted as invalid if their prices are a multiple of a final bar's.
-
-    In such a row, all four prices are the stored ones multiplied by the same factor, as after a
-    split or a change of unit (pence, thousandths). This is not a revision; the vendor has changed
-    its basis without saying so. If volumes are divided by a factor that could be a change of unit,
-    it is treated as a split factor, because two splits of 10:1 also make 100.
-
-    Args:
-        answer: Answer to examine.
-        stored: Bars stored for its span.
-        vendor: Vendor that answered; only bars that it supplied itself are compared.
-        splits: Whether to also look for split factors. This is False for stocks, whose splits
-            may be real and reported late.
-    """
-    rows, old_rows = answer.closed, stored.rebased
-    positions = np.searchsorted(old_rows.stamps, rows.stamps)
-    common = np.flatnonzero(positions < len(old_rows))
-    common = common[old_rows.stamps[positions[common]] == rows.stamps[common]]
-    if not len(common):
-        return answer
-    new, old = rows.take(common), old_rows.take(positions[common])
-    finals = (p.span for p in stored.coverage if p.state == "final" and p.vendor == vendor)
-    is_final = inside(new.stamps, finals)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.array(new.values()[:5]) / np.array(old.values()[:5])
-    is_rescaled = np.zeros(len(new), bool)
-    for factor in (*_UNIT_FACTORS, *(_SPLIT_FACTORS if splits else ())):
-        is_multiple = is_final & (np.abs(ratios[:4] / factor - 1) < _PRICE_TOLERANCE).all(axis=0)
-        is_split = np.abs(ratios[4] * factor - 1) < _VOLUME_TOLERANCE
-        if splits or not (is_multiple & is_split).any():
-            is_rescaled |= is_multiple
-    rescaled = common[is_rescaled]
-    if not len(rescaled):
-        return answer
-    bars = rows.take(rescaled).bars()
-    bad = [*answer.bad, *(BadRow(bar, RESCALED) for bar in bars)]
-    ends = np.append(rows.stamps, answer.answered.end)[rescaled + 1]
-    spans = [Span(bar.stamp_ms, int(end)) for bar, end in zip(bars, ends, strict=True)]
-    is_kept = np.ones(len(rows), bool)
-    is_kept[rescaled] = False
-    return replace(
-        answer,
-        closed=rows.take(is_kept),
-        bad=tuple(sorted(bad, key=lambda row: row.bar.stamp_ms)),
-        bad_spans=tuple(sorted([*answer.bad_spans, *spans])),
-    )
-
-
-def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -> ClassifiedAnswer:
-    """Remove from a doubtful answer the rows for which another vendor's doubtful bars are stored.
-
-    If two vendors' bars are doubtful in the same way, the first vendor's bars are kept, and the
-    other vendor's are used only at times for which the first has none.
-
-    Args:
-        answer: Answer to examine.
-        stored: Bars stored for its span.
-        vendor: Vendor that answered; its own bars are updated.
-    """
-    if not answer.doubt or not answer.is_usable:
-        return answer
-    rows, old_rows = answer.closed, stored.rows.stamps
-    doubted = [
-        old_rows[slice(*np.searchsorted(old_rows, entry.span))]
-        for entry in stored.coverage
-        if Cause.LACKING in entry.cause and entry.vendor != vendor
-    ]
-    is_kept = ~among(rows.stamps, np.concatenate(doubted)) if doubted else np.ones(len(rows), bool)
-    return answer if is_kept.all() else replace(answer, closed=rows.take(is_kept))
 
 
 def without_kept(judged: ClassifiedAnswer, vendor: str) -> ClassifiedAnswer:
@@ -457,14 +373,8 @@ def _run_start(draft: AnswerDraft, between: Span, *, is_equal: bool) -> int:
     if is_equal:
         return between.end
     entries = draft.stored.coverage.within(between)
-    is_answered = partial(_is_answered, now_ms=draft.now_ms)
-    ends = [c.span.end for c in entries if c.reason != CLOSED and is_answered(c)]
+    ends = [c.span.end for c in entries if c.reason != CLOSED and draft.is_answered(c)]
     return max(ends, default=between.end)
-
-
-def _is_answered(entry: Covered, now_ms: int) -> bool:
-    """Return whether a span has bars, or a report of no bars that is still valid."""
-    return entry.state in WITH_BARS or entry.is_valid(now_ms)
 
 
 def _equal_rows(draft: AnswerDraft) -> NDArray[np.bool_]:
@@ -609,16 +519,16 @@ def _renewed(
     state: State = "final"
     reason, expires = "", None
     unvouched_until = draft.now_ms + UNVOUCHED_MS
-    long = max(DAY_MS, draft.request.grid.timeframe.longest_ms)
+    wait_ms = max(DAY_MS, draft.request.grid.timeframe.longest_ms)
     if zone == "unsettled":
         state = "provisional"
     elif doubt:
         state, (reason, expires) = "suspect", doubt
     elif zone == "unvouched" and old.state != "final":
-        # Only the local clock shows that the bars have closed. They become final after a day.
+        # Only the local clock shows that the bars have closed. They become final after this time.
         if old.reason != UNVOUCHED:
             state, reason, expires = "provisional", UNVOUCHED, unvouched_until
-        elif draft.now_ms - old.fetched_at < long:
+        elif draft.now_ms - old.fetched_at < wait_ms:
             return replace(old, expires=unvouched_until)
     # Bars that have settled stay settled as long as they are the same.
     reason = reason or (old.reason if Cause.SETTLED in old.cause else "")
@@ -677,7 +587,7 @@ def _unsent(draft: AnswerDraft, equal: Edges) -> Edges:
     Unchanged bars are not written again, so nothing else would record that the missing bars were
     requested.
     """
-    covered = draft.stored.coverage.where(partial(_is_answered, now_ms=draft.now_ms))
+    covered = draft.stored.coverage.where(draft.is_answered)
     spans = difference(equal, np.concatenate([covered, draft.to_store.unusable]))
     return spans[draft.request.grid.expects(spans, required=True)]
 

@@ -11,7 +11,7 @@ from ...cache.store import Commit, SeriesView
 from ...calendars.grid import BarGrid
 from ...model.bars import BarTable, Stamps, among
 from ...model.capabilities import Fetched
-from ...model.coverage import Coverage, Covered, Splice
+from ...model.coverage import WITH_BARS, Coverage, Covered, Splice
 from ...model.instant import date_of
 from ...model.kind import Basis
 from ...model.reasons import UNEXPECTED, Cause
@@ -177,6 +177,10 @@ class AnswerDraft:
     def is_of_share(self) -> bool:
         """Whether the instrument is a stock, which has splits and dividends."""
         return self.request.query.instrument.asset_class == "stock"
+
+    def is_answered(self, entry: Covered) -> bool:
+        """Return whether a stored span has bars, or a report of no bars that is still valid."""
+        return entry.state in WITH_BARS or entry.is_valid(self.now_ms)
 
     @property
     def answered_parts(self) -> list[Span]:

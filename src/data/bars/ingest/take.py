@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
 from functools import partial
 
 import numpy as np
@@ -14,39 +13,35 @@ from ...cache.values import no_check
 from ...calendars.calendar import first_unclosed
 from ...calendars.finality import next_due
 from ...calendars.grid import BarGrid
-from ...errors import BadRangeError, CacheError, KindMismatchError, QualityError
+from ...errors import CacheError, KindMismatchError, QualityError
 from ...model.bars import BarTable, among, inside
 from ...model.capabilities import Fetched
-from ...model.coverage import Coverage, Covered, Stretches, stretches
+from ...model.coverage import Covered, Stretches, stretches
 from ...model.edges import difference, edges_of, spans_of
 from ...model.instant import DAY_MS, day_ms
 from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
-from ...model.reasons import DOUBTFUL, RESCALED
+from ...model.reasons import DOUBTFUL
 from ...model.span import Span, subtract, touching
 from ...net.deadline import check_time
 from ...prices.judgement.series import DailySessions
 from ...prices.judgement.sessions import daily_sessions, proven
 from ...prices.quality import check
-from ...prices.splice import COMPARED, ONE_MARKET
-from ..selection.candidates import Candidate
-from ..series import Forming, LaneRequest, SeriesStore, VendorQuestion
+from ...prices.splice import ONE_MARKET
+from ..series import Forming, LaneRequest, SeriesStore
 from ..validity import LONGEST_MS, beside_filled, doubted, is_older, split_doubt
 from .commit import (
-    are_many,
     basis_of,
-    beside_doubted,
     build_commit,
     later_marks,
     without_kept,
-    without_rescaled,
 )
-from .draft import AnswerDraft, StoredRange
+from .compare import compare
+from .draft import AnswerDraft
 from .judge import judge
 from .receive import (
     CommonBasis,
     check_kind,
-    common_basis,
     fit,
     receive,
     sessions_around,
@@ -54,24 +49,13 @@ from .receive import (
 )
 from .sorted_answer import Density, faults_of, sorted_answer
 
-# Tolerances for two answers from one vendor in one basis (single precision is good to 6e-8), and
-# for rebased ones, where the rounding of an adjustment adds to that. Bars without corporate actions
-# are compared to the last bit.
-_AS_SENT, _REBASED = 1e-7, 1e-6
 # Number of rows up to which an answer is stored so quickly that it is not discarded when the call's
 # time is over.
 _WORTH_STOPPING = 10_000
-_ALL_DAYS = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
 
 
-def process_answer(
-    request: LaneRequest,
-    series: SeriesStore,
-    candidate: Candidate,
-    question: VendorQuestion,
-    fetched: Fetched,
-) -> AnswerDraft:
-    """Check a candidate's answer, store the good part of it, and return its draft.
+def process_answer(draft: AnswerDraft, series: SeriesStore) -> None:
+    """Check a vendor's answer, and store the good part of it.
 
     The steps fill in the draft, and each uses the results of those before it:
 
@@ -85,7 +69,7 @@ def process_answer(
        splits in such an answer must not be stored.
     5. :func:`_store_actions`: store splits and dividends. This is before step 6, which compares
        bars in the basis that they define.
-    6. :func:`_compare`: read the stored bars, once. All later steps use the view from this read,
+    6. :func:`compare`: read the stored bars, once. All later steps use the view from this read,
        so the kind is checked again. Rows whose prices came back multiplied by a factor are
        dropped; if there are many, the answer is rejected.
     7. :func:`judge`: find bars that are almost certainly wrong in comparison with neighbors and
@@ -96,11 +80,8 @@ def process_answer(
        disk.
 
     Args:
-        request: Request to the lane.
+        draft: The answer as it was received.
         series: Store of the series.
-        candidate: Vendor that answered.
-        question: Question that was sent to that vendor.
-        fetched: The answer.
 
     Raises:
         NoDataError: The answer has nothing for the missing spans.
@@ -109,16 +90,15 @@ def process_answer(
         ProviderTimeoutError: The caller's time limit expired while a long answer was being
             processed; none of it is stored.
     """
-    draft = AnswerDraft(request, candidate, question, fetched, series.now_ms())
-    is_long = len(fetched.table) > _WORTH_STOPPING
-    stop_if_late = partial(check_time, fetched.vendor) if is_long else no_check
+    is_long = len(draft.fetched.table) > _WORTH_STOPPING
+    stop_if_late = partial(check_time, draft.vendor) if is_long else no_check
     receive(draft, series)
     fit(draft, series)
     _check(draft)
     stop_if_late()
     _refuse_unusable(draft, series)
     _store_actions(draft, series)
-    _compare(draft, series)
+    compare(draft, series)
     draft.answer = judge(draft, _sessions(draft, series))
     stop_if_late()
     _complete_commit(draft, series)
@@ -131,31 +111,20 @@ def process_answer(
     # Stored problems are read together with the bars.
     if any(unstored is commit for unstored in series.unstored):
         draft.problems = tuple(draft.check.problems)
-    return draft
 
 
-def take_forming(
-    request: LaneRequest,
-    series: SeriesStore,
-    candidate: Candidate,
-    question: VendorQuestion,
-    fetched: Fetched,
-) -> AnswerDraft:
-    """Return the draft of an answer that was requested only for the forming bar.
-
-    Its ``forming`` is None if the bar has closed. Nothing is stored.
+def take_forming(draft: AnswerDraft, series: SeriesStore) -> None:
+    """Take the forming bar from an answer that was requested only for it; nothing is stored.
 
     Raises:
         KindMismatchError: The answer differs in kind from the stored bars, or conflicts with them.
         NoDataError: The answer has no bars in the span.
     """
-    check_kind(series.view().kind, request, fetched)
-    draft = AnswerDraft(request, candidate, question, fetched, series.now_ms())
-    draft.sessions = sessions_around(request, fetched)
+    check_kind(series.view().kind, draft.request, draft.fetched)
+    draft.sessions = sessions_around(draft.request, draft.fetched)
     fit(draft, series)
     _check_rows(draft)
     draft.forming = _forming_bars(draft, draft.check.good)
-    return draft
 
 
 def _forming_bars(draft: AnswerDraft, rows: BarTable) -> Forming | None:
@@ -238,98 +207,6 @@ def _store_actions(draft: AnswerDraft, series: SeriesStore) -> None:
         reported = series.reported_ex_dates(ex_dates.span, first, grid.calendar)
         ex_dates = ex_dates._replace(span=reported)
     series.add_actions(actions, ex_dates)
-
-
-# --- 6: comparison with the stored bars
-
-
-def _compare(draft: AnswerDraft, series: SeriesStore) -> None:
-    """Read the bars stored for the answered span; drop new rows with prices off by a factor.
-
-    Raises:
-        KindMismatchError: In the meantime, another writer stored bars of a different kind.
-        QualityError: Many final bars came back with prices off by a factor.
-    """
-    draft.book = series.book()
-    _read_stored(draft, series)
-    # The answer is stored next to the current bars, which another writer may since have changed.
-    draft.view, draft.coverage = series.view(), series.coverage()
-    check_kind(draft.view.kind, draft.request, draft.fetched)
-    draft.answer = without_rescaled(
-        draft.answer, draft.stored, draft.vendor, splits=not draft.is_of_share
-    )
-    _refuse_rescaled(draft)
-    draft.answer = beside_doubted(draft.answer, draft.stored, draft.vendor)
-
-
-def _read_stored(draft: AnswerDraft, series: SeriesStore) -> None:
-    """Read the bars stored for the answered span, as they are and in the answer's basis.
-
-    The surroundings are empty if there may be an unknown split between two fetches.
-    """
-    answer, grid = draft.answer, draft.request.grid
-    sides = _with_sides(grid, answer.answered)
-    is_of_days = not grid.timeframe.is_intraday and grid.timeframe.step_ms == DAY_MS
-    try:
-        all_rows, all_coverage = series.read(_ALL_DAYS if is_of_days else sides, is_use=False)
-    except CacheError:  # a year that cannot be read does not affect the other years
-        all_rows, all_coverage = series.read(sides, is_use=False)
-    rows, coverage = all_rows.within(answer.answered), all_coverage.within(answer.answered)
-    if answer.requested:
-        rows = rows.take(inside(rows.stamps, answer.requested))
-        coverage = Coverage(entry for span in answer.spans for entry in coverage.within(span))
-    if draft.sessions.opened is None:
-        draft.stored = StoredRange(rows, rows, coverage)
-        draft.surroundings = StoredRange(all_rows, all_rows, all_coverage)
-        return
-    if draft.fetched.basis.adjustment == "unknown":
-        none = BarTable.empty()
-        draft.stored = StoredRange(rows, rows, coverage, _AS_SENT)
-        draft.surroundings = StoredRange(none, none, Coverage())
-        return
-    basis = common_basis(draft, draft.book)
-
-    def rebased(table: BarTable, *, surely: bool = False) -> BarTable:
-        """Return bars converted to the answer's basis; empty if they cannot be converted.
-
-        ``adj_close`` is converted with the known actions: next to others, it shows unknown ones.
-        """
-        try:
-            converted = basis.of(table, all_coverage, surely=surely)
-            adj = converted.adj_close
-            if surely and adj is not None and np.isnan(adj).any():
-                converted = converted.with_adj_close(basis.of(table, all_coverage).adj_close)
-        except KindMismatchError:
-            return BarTable.empty()
-        return converted
-
-    comparable = rebased(rows) if len(rows) else rows
-    tolerance = _AS_SENT if comparable is rows else _REBASED
-    draft.stored = StoredRange(rows, comparable, coverage, tolerance)
-    surroundings = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
-    if len(all_rows) and not len(surroundings.rebased):  # old ones may be unknown
-        neighbors = all_rows.within(sides)
-        entries = all_coverage.within(sides)
-        surroundings = StoredRange(neighbors, rebased(neighbors, surely=True), entries)
-    draft.surroundings = surroundings
-
-
-def _refuse_rescaled(draft: AnswerDraft) -> None:
-    """Raise an error if many final bars were resent with prices off by a factor.
-
-    If only a few were, these count as bad rows.
-
-    Raises:
-        QualityError: Many final bars came back with prices off by a factor.
-    """
-    rescaled = sum(row.reason == RESCALED for row in draft.answer.bad)
-    if rescaled and are_many(rescaled, rescaled + len(draft.answer.closed)):
-        raise QualityError(
-            f"{draft.vendor} returned {rescaled} final bars multiplied by a constant factor: its "
-            f"basis for {draft.request.query} has changed without notice",
-            provider=draft.vendor,
-            hint="the stored bars were kept; clear the series if they are the wrong ones",
-        )
 
 
 # --- 7: bars that are almost certainly wrong
@@ -451,17 +328,6 @@ def _due_ms(draft: AnswerDraft, commit: Commit) -> int | None:
         provisional_from=min(_provisional(draft, commit), default=None),
     )
     return due if up_to_now or due_before is None else min(due_before, due)
-
-
-def _with_sides(grid: BarGrid, span: Span) -> Span:
-    """Return ``span``, extended on both sides by the bars with which new bars are compared."""
-    end = span.end
-    try:
-        start = grid.back(span.start, COMPARED)
-    except BadRangeError:  # the calendar does not go back that far
-        start = span.start
-    step_ms = grid.timeframe.longest_ms
-    return Span(min(start, span.start), max(end, end + 2 * COMPARED * step_ms))
 
 
 def _older_faults(draft: AnswerDraft, judged: Span) -> list[Fault]:
