@@ -30,24 +30,12 @@ from ...prices.quality import check
 from ...prices.splice import ONE_MARKET
 from ..series import Forming, LaneRequest, SeriesStore
 from ..validity import LONGEST_MS, beside_filled, doubted, is_older, split_doubt
-from .commit import (
-    basis_of,
-    build_commit,
-    later_marks,
-    without_kept,
-)
+from .commit import basis_of, build_commit, later_marks, without_kept
 from .compare import compare
 from .draft import AnswerDraft
 from .judge import judge
-from .receive import (
-    CommonBasis,
-    check_kind,
-    fit,
-    receive,
-    sessions_around,
-    with_splices,
-)
-from .sorted_answer import Density, faults_of, sorted_answer
+from .receive import CommonBasis, check_kind, fit, receive, sessions_around, with_splices
+from .sorted_answer import faults_of, sorted_answer
 
 # Number of rows up to which an answer is stored so quickly that it is not discarded when the call's
 # time is over.
@@ -148,16 +136,14 @@ def _check(draft: AnswerDraft) -> None:
     checks = draft.request.checks
     # For downloaders that are not part of this library, it is unknown whether a missing bar is a
     # gap.
-    density: Density = "dense" if draft.fetched.dense else "sparse"
-    if not checks.check_gaps or draft.candidate.capabilities is None:
-        density = "unknown"
+    is_unknown = not checks.check_gaps or draft.candidate.capabilities is None
     draft.answer = sorted_answer(
         draft.fetched,
         draft.check,
         draft.span,
         draft.grid,
         draft.local_ms,
-        density,
+        "unknown" if is_unknown else None,
         checks.min_quality_score,
         draft.question.missing_parts,
     )
