@@ -552,7 +552,7 @@ def take_over(tmp_path: Path, place: str, forgets: Callable[[DiskStep], bool]) -
     root, disk = tmp_path / "live", Recorder(forgets)
     scenario = Scenario(
         (), (Commit((piece(4, 7),)), bars_of(7)),
-        (facts(final=range(4)), facts(final=range(7)), facts(final=range(8))), (1,),
+        (facts(final=range(4)), facts(final=range(7)), facts(final=range(8))),
     )  # fmt: skip
     older(root, OLDER[place])
     before = Platter(root)

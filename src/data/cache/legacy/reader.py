@@ -83,32 +83,20 @@ class LegacyYear:
 # --- finding -------------------------------------------------------------------------------
 
 
-def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
-    """Return the year files that older tools may have left for ``key``, keyed by year.
-
-    Files in the series' own lane folder are included, because only a file's header, which the
-    caller checks, shows whether this library wrote the file. The ``ohlcv/`` layout takes precedence
-    over the flat one.
-
-    Args:
-        root: Cache folder.
-        key: Series to look up; older files exist only for default lanes.
-        encoded: The symbol's current folder name; older tools used the symbol as typed.
-    """
-    files: dict[int, Path] = {}
-    for year, path in legacy_files(root, key, encoded):
-        files.setdefault(year, path)
-    return files
-
-
 def legacy_files(
     root: Path, key: SeriesKey, encoded: str, *, left_out: str = ""
 ) -> list[tuple[int, Path]]:
     """Return all older year files, best first, even if another file for the same year hides them.
 
-    ``left_out`` is a folder to skip.
+    A symbol in lowercase has none, because its files belong to the symbol in uppercase.
+
+    Args:
+        root: Cache folder.
+        key: Series to look up; older files exist only for default lanes.
+        encoded: The symbol's current folder name; older tools used the symbol as typed.
+        left_out: Folder to skip.
     """
-    if key.lane:
+    if key.lane or _named(key.symbol) != key.symbol:
         return []
     # If case is ignored, or one of them is a link, two names may lead to the same folder.
     folders: dict[tuple[int, int] | str | None, str] = {}
@@ -155,6 +143,15 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
         for frame in frames
         if not folded or frame in _names(folder)
     ]
+
+
+def symbol_of(name: str) -> str:
+    """Return the symbol for which a folder has bars; older tools wrote, for example, ``btcusdt``."""
+    return decode_symbol(name) or _named(name)
+
+
+def _named(name: str) -> str:
+    return name.upper() if name == name.lower() else name
 
 
 def is_plain(name: str) -> bool:
