@@ -8,7 +8,8 @@ Two layouts are known, both with one gzip CSV file per year::
 It is unknown how the prices in these files were adjusted, whether the last bar had closed when it
 was written, and which spans were requested. The basis is therefore ``unknown``, and the coverage
 consists only of uninterrupted runs of bars, without the last bar of a file. Sample data (``mock``)
-is never covered. Reading changes nothing; the first commit to a series converts it.
+is never covered. Nothing here changes a file; the first access to a year converts it
+(:mod:`.adopt`).
 """
 
 from __future__ import annotations

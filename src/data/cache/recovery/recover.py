@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...disk.atomic import write_atomically
-from ...errors import CacheError, FormatVersionError
+from ...errors import CacheError, FormatVersionError, StorageError
 from ...model.coverage import Coverage
 from ..format.csv_rows import ALL_COLUMNS, BASE_COLUMNS
 from ..format.documents import YearMeta, YearState
@@ -247,7 +247,12 @@ def _convert(lane: LaneFiles, year: int, diagnosis: Diagnosis, older: OldYear) -
         lane.append_log(year, entry | {"touched": state.first, "size": state.size})
         log.info("%s %s: %d bars of another tool are converted", lane.key, year, state.rows)
     if saved is None or path.parent != lane.paths.folder:
-        remove_original(lane, year, path)
+        try:
+            remove_original(lane, year, path)
+        except StorageError as exc:
+            if saved is None:
+                raise
+            log.warning("%s %s is converted, but the original is left: %s", lane.key, year, exc)
     if path == lane.elsewhere.get(year):
         del lane.elsewhere[year]
     return recover(lane, year) if saved is None and year in lane.elsewhere else saved
