@@ -147,6 +147,15 @@ class TestBothLayouts:
             key = SeriesKey(name.upper(), DAYS)
             same(whole(store, key), frame.iloc[:-1])
 
+    def test_a_folder_in_lowercase_belongs_to_the_symbol_in_uppercase(self, tmp_path: Path) -> None:
+        frame = bars("2025-01-01", 24)
+        older_file(tmp_path / "btcusdt/1h", frame, 2025)
+        cache = UnifiedCache(tmp_path, 10.0, clock=ManualClock(NOW))
+        assert cache.list_symbols() == ["BTCUSDT"]
+        for name in ("btcusdt", "BTCUSDT", "BTC/USDT"):
+            same(cache.get(name, "1h", date(2025, 1, 1), date(2025, 1, 2)), frame)
+        assert (tmp_path / "ohlcv/BTCUSDT/1h/_legacy/2025.csv.gz").is_file()
+
     def test_months_were_written_as_1M(self, store: BarStore, tmp_path: Path) -> None:
         frame = bars("2025-01-01", 5, "MS")
         older_file(tmp_path / "ohlcv/AAPL/1M", frame, 2025, data_source="yahoo")

@@ -14,7 +14,7 @@ from .format.documents import YearMeta, YearState
 from .format.gzip_member import Member, file_id
 from .format.json_document import DamagedError
 from .lane_files import LaneFiles
-from .legacy.adopt import older_path
+from .legacy.reader import older_path
 from .read.columnar_reader import open_columns
 from .read.year_file import MismatchError, YearFile, open_year
 from .recovery.check import is_current

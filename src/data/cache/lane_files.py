@@ -91,6 +91,12 @@ class LaneFiles:
         """Return the maximum number of bars in a year of this timeframe."""
         return 366 * DAY_MS // (self.key.timeframe.step_ms or DAY_MS) + 1
 
+    def make_folders_durable(self) -> None:
+        """Sync the folders above a new series, because another writer may have just created them."""
+        symbol = self.paths.folder.parent
+        for folder in (symbol, symbol.parent, symbol.parent.parent):
+            self.disk.sync_folder(folder)
+
     def sweep(self) -> list[str]:
         """Remove temporary files left behind by writers that died; requires the lane's lock.
 

@@ -37,7 +37,7 @@ from .confirmations import Comparisons
 from .confirmations import drop as drop_confirmations
 from .lane_files import LaneFiles
 from .layout import Layout, decode_lane, decode_symbol
-from .legacy.adopt import look_elsewhere
+from .legacy.reader import look_elsewhere
 from .pins import pins_in
 from .read.columnar_cache import Columnar, Sidecars
 from .read.document_cache import NO_FILE, DocumentCache

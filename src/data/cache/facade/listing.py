@@ -18,17 +18,18 @@ from ...model.timeframe import Timeframe
 from ..format.documents import dump_meta
 from ..format.gzip_member import PEEK_BYTES, is_ours
 from ..layout import Layout, decode_symbol, encode_symbol, is_data_type
-from ..legacy.adopt import files_elsewhere, older_path
 from ..legacy.reader import (
     SAMPLE_LANE,
     describe_legacy,
+    files_elsewhere,
     folder_timeframes,
     is_plain,
+    older_names,
+    older_path,
     older_symbols,
     read_legacy,
     symbol_of,
 )
-from ..recovery.recover import document_of, examine
 from ..retention.eviction import BYTES_IN_GB
 from ..store import BarStore
 from ..write.coverage_update import years_of
@@ -80,7 +81,7 @@ class Catalog:
 
     def timeframes(self, symbol: str) -> list[Timeframe]:
         """Return the timeframes for which ``symbol`` has files with bars, shortest first."""
-        names = [n for n in (encode_symbol(symbol), symbol, symbol.lower()) if is_plain(n)]
+        names = [n for n in (encode_symbol(symbol), *older_names(symbol)) if is_plain(n)]
         folders = [base / name for base in (self._layout.ohlcv, self._root) for name in names]
         frames = {frame for folder in folders for frame in folder_timeframes(folder)}
         return sorted(frames, key=lambda frame: (frame.unit == "M", frame.step_ms or frame.count))
@@ -187,6 +188,8 @@ class Catalog:
 
     def _older_document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
         """Return the document that a year will have once its file from another tool is converted."""
+        from ..recovery.recover import document_of, examine  # not needed for this library's files
+
         lane = self.store.parts.lane(key)
         diagnosis = examine(lane, year)
         if diagnosis.older is None or diagnosis.file is None:

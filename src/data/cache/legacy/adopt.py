@@ -1,4 +1,4 @@
-"""Year files from older tools: found next to the series, and converted to this library's format.
+"""Converts year files from older tools to this library's format.
 
 The first access to a year converts it (:func:`..recovery.recover.recover`, under the lane's lock). The
 original is kept in ``_legacy``. If the folder cannot be written, the converted file exists in memory
@@ -7,8 +7,6 @@ only.
 
 from __future__ import annotations
 
-import logging
-import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,21 +15,16 @@ from ...disk.atomic import link_or_copy
 from ...errors import CorruptEntryError
 from ...model.bars import BarTable, concat
 from ...model.coverage import Coverage
-from ...model.series import SeriesKey
 from ...model.span import Span, uncovered
 from ..format.documents import YearState
-from ..format.gzip_member import file_id, is_ours
-from ..format.json_document import DamagedError
+from ..format.gzip_member import file_id
 from ..lane_files import LaneFiles
-from ..layout import encode_symbol
 from ..read.year_file import YearFile, same_bits
 from ..values import Commit, CommitPiece
 from ..write.coverage_update import by_year
 from ..write.segments import with_pieces
 from ..write.year_writer import Target, columns_for, compose, state_of
-from .reader import describe_legacy, legacy_coverage, legacy_files, read_legacy
-
-log = logging.getLogger(__name__)
+from .reader import describe_legacy, legacy_coverage, read_legacy
 
 # File that one older tool wrote for all years of a series.
 _ALL_YEARS = "metadata.json"
@@ -56,55 +49,6 @@ class OldYear:
     table: BarTable = BarTable.empty()
     coverage: Coverage = Coverage()
     damage: str = ""
-
-
-# --- finding -------------------------------------------------------------------------------
-
-
-def files_elsewhere(lane: LaneFiles) -> list[tuple[int, Path]]:
-    """Return older tools' files outside the lane folder, best first, each with its year.
-
-    Files that are hidden by others, or by the series' own bars, are included.
-    """
-    root, key, encoded = lane.paths.folder.parents[2], lane.key, encode_symbol(lane.key.symbol)
-    if key.timeframe.folder == key.timeframe.label and not _are_others(root, key, encoded):
-        return []
-    return legacy_files(root, key, encoded, left_out=lane.paths.text)
-
-
-def look_elsewhere(lane: LaneFiles) -> None:
-    """Search for older tools' files outside the lane folder, and record one for each year."""
-    files = reversed(files_elsewhere(lane))
-    lane.elsewhere.clear()
-    lane.elsewhere.update(files)
-
-
-def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
-    """Return whether a folder exists under another spelling of the symbol, or outside ``ohlcv``."""
-    symbol, top = key.symbol, f"{root}{os.sep}"
-    ours, low = f"{top}ohlcv{os.sep}", symbol.lower()
-    paths = {ours + symbol, ours + low, top + encoded, top + symbol, top + low} - {ours + encoded}
-    return any(os.access(path, os.F_OK) for path in paths)
-
-
-def older_path(lane: LaneFiles, year: int) -> Path | None:
-    """Return the path of an older tool's file with the bars of a year; None if there is none.
-
-    A file in the lane folder takes precedence. Raises ``FormatVersionError``.
-    """
-    try:
-        if lane.meta(year) is not None:
-            return None
-    except DamagedError:
-        pass  # metadata of older tools has no digest; the data shows the owner
-    content = lane.disk.read_if_exists(lane.paths.data(year))
-    if content is not None:
-        return None if is_ours(content) else lane.paths.data(year)
-    path = lane.elsewhere.get(year)
-    return path if path is not None and lane.disk.stat(path) is not None else None
-
-
-# --- conversion ----------------------------------------------------------------------------
 
 
 def read_older(lane: LaneFiles, path: Path) -> OldYear:

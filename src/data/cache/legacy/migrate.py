@@ -22,15 +22,15 @@ from ..lane_files import LaneFiles
 from ..read.year_file import MismatchError, open_year
 from ..recovery.recover import sound_meta
 from ..store import StoreParts
-from .adopt import (
+from .adopt import read_older, remove_original, set_aside
+from .reader import (
+    describe_legacy,
     files_elsewhere,
     look_elsewhere,
     older_path,
-    read_older,
-    remove_original,
-    set_aside,
+    read_legacy,
+    unread_rows,
 )
-from .reader import describe_legacy, read_legacy, unread_rows
 
 
 @dataclass(frozen=True)

@@ -53,14 +53,8 @@ from ..format.gzip_member import (
 )
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
-from ..legacy.adopt import (
-    OldYear,
-    converted,
-    older_path,
-    read_older,
-    remove_original,
-    set_aside,
-)
+from ..legacy.adopt import OldYear, converted, read_older, remove_original, set_aside
+from ..legacy.reader import older_path
 from ..read.year_file import MismatchError, YearFile, check_members
 from ..write.coverage_update import after_members, carried
 from ..write.segments import YearSegment
@@ -237,6 +231,7 @@ def _convert(lane: LaneFiles, year: int, diagnosis: Diagnosis, older: OldYear) -
     if older.damage:
         log.warning("%s %s: %s; the file is moved to _legacy", lane.key, year, older.damage)
         keep_file(lane, path, lane.disk.read(path), older.damage)
+    lane.make_folders_durable()
     set_aside(lane, year, path)
     if file is not None:
         state, members, document = file.state, file.members, document_of(lane, file)

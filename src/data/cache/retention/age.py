@@ -18,7 +18,7 @@ from ...model.instant import MINUTE_MS, iso
 from ...model.series import SeriesKey
 from ..facade.listing import Catalog
 from ..layout import BARS
-from ..legacy.adopt import older_path
+from ..legacy.reader import older_path
 from ..pins import pins_in
 from ..recovery.check import years_listed
 from ..store import BarStore
@@ -116,7 +116,7 @@ class AgeRetention:
         self._last_uses = last_uses
 
     def find(self, before: int) -> Aged:
-        """Return the years whose rows had all closed by ``before``; nothing is changed."""
+        """Return the years whose rows had all closed by ``before``; nothing is deleted."""
         collected = _AgedFolder()
         for key in self._catalog.stored_keys():
             try:

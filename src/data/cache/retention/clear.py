@@ -21,7 +21,7 @@ from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
 from ..layout import ACTIONS, LOG, QUARANTINE
-from ..legacy.adopt import files_elsewhere, look_elsewhere, remove_original
+from ..legacy.reader import files_elsewhere, look_elsewhere
 from ..pins import pins_in
 from ..read.series_reader import read_series
 from ..write.coverage_update import year_span
@@ -49,7 +49,8 @@ def clear_lane(lane: LaneFiles, lock_timeout_s: float, by: str) -> int:
         # Done first, because the log prevents the reuse of version numbers.
         cleared.write(lane, by)
         for year, path in files_elsewhere(lane):
-            remove_original(lane, year, path)
+            disk.remove(path)
+            disk.remove(path.with_name(f"{year:04d}.metadata.json"))
         lane.elsewhere.clear()
         inner = (lane.paths.quarantine, lane.paths.versions, lane.paths.legacy)
         others = (*inner, lane.paths.lock)

@@ -74,7 +74,7 @@ class CommitRun:
             kind = self._checked_kind()
             self._check_generation()
             if not any(self.metas.values()):
-                self._make_folders_durable()
+                self.lane.make_folders_durable()
             self.check()
             for year, part in self.parts.items():
                 quarantine.keep_rows(self.lane, year, part.suspects)
@@ -160,12 +160,6 @@ class CommitRun:
                 f"{self.lane.key} is at generation {self.generation - 1}, not {wanted}",
                 symbol=self.lane.key.symbol,
             )
-
-    def _make_folders_durable(self) -> None:
-        """Sync the folders above a new series, because another writer may have just created them."""
-        symbol = self.lane.paths.folder.parent
-        for folder in (symbol, symbol.parent, symbol.parent.parent):
-            self.lane.disk.sync_folder(folder)
 
     def _take_marks_without_file(self) -> list[Covered]:
         """Remove from the commit, and return, the marks for years that will still have no file.
