@@ -103,7 +103,7 @@ def store_in(root: Path, disk: Disk | None = None, **other: Any) -> BarStore:
 
 def index_of(store: BarStore) -> SeriesIndex:
     """Return an index of the series of a store, which shares its memory."""
-    return SeriesIndex(store.parts.old, store.memory, store.parts.lock_timeout_s)
+    return SeriesIndex(store.memory, store.parts.lock_timeout_s)
 
 
 def repaired(store: BarStore, key: SeriesKey) -> SeriesView:
@@ -120,7 +120,7 @@ def reader_of(store: BarStore) -> RangeReader:
     """Return a reader of the bars of a store, which shares its memory and its columns."""
     parts = store.parts
     return RangeReader(
-        parts.disk, parts.old, index_of(store), parts.sidecars, store.memory, parts.lock_timeout_s
+        parts.disk, index_of(store), parts.sidecars, store.memory, parts.lock_timeout_s
     )
 
 

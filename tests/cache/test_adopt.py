@@ -1,22 +1,35 @@
-"""Tests files of older tools: readable at once, and converted by the first commit."""
+"""Tests files of older tools: the first access converts them, and the originals are kept."""
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import sys
+import warnings
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
+from src.data.cache.format import json_document
+from src.data.cache.format.gzip_member import is_ours
+from src.data.cache.legacy.migrate import migrate_series
+from src.data.cache.read.columnar_cache import Columnar
+from src.data.cache.read.series_reader import _reported_unconverted
+from src.data.cache.recovery.check import check_series
 from src.data.cache.store import Commit
+from src.data.errors import FormatVersionError, ReadOnlyCacheWarning, StorageError
 from src.data.model.kind import Basis
 from tests.cache.bars import (  # fmt: skip
     DAILY,
     EVER,
+    OLDER_CSV,
     OLDER_DESCRIPTION,
     days,
     lane_folder,
     mark,
+    no_temps,
     numbers,
     piece,
     repaired,
@@ -26,7 +39,8 @@ from tests.cache.bars import (  # fmt: skip
     write_older_year,
 )
 from tests.cache.counts import FULL
-from tests.cache.disks import DyingDisk, Killed
+from tests.cache.disks import DyingDisk, FailingDisk, Killed
+from tests.cache.test_write_guard import RefusingDisk
 
 
 @pytest.fixture(params=["ohlcv/AAPL/1d", "AAPL/1d"])
@@ -37,18 +51,166 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
-def test_year_files_of_older_tools_are_read_in_place(old: Path, tmp_path: Path) -> None:
+def test_the_first_read_converts_year_files_of_older_tools(old: Path, tmp_path: Path) -> None:
+    before = {p.name: p.read_bytes() for p in old.iterdir()}
+    store = store_in(tmp_path)
+    for reader in (store, store_in(tmp_path)):
+        view = reader.view(DAILY)
+        assert (view.rows, view.generation, view.exists) == (5, 1, True)
+        (known,) = view.coverage
+        assert (known.span, known.vendor, known.basis) == (days(0, 5), "tool", Basis("unknown"))
+        rows, coverage = reader.read(DAILY, EVER)
+        assert numbers(rows) == [0, 1, 2, 3, 4]  # the last one may not have been closed
+        assert coverage == view.coverage
+        assert reader.years(DAILY) == [2024]
+    folder = lane_folder(tmp_path)
+    assert {p.name: p.read_bytes() for p in (folder / "_legacy").iterdir()} == before
+    assert is_ours((folder / "2024.csv.gz").read_bytes())
+    document = json.loads((folder / "2024.metadata.json").read_bytes())
+    names = ("data_source", "last_updated")
+    assert [document[n] for n in names] == [OLDER_DESCRIPTION[n] for n in names]
+    (logged,) = store.log(DAILY)
+    assert (logged["vendor"], logged["added"], logged["size"]) == (
+        "tool", 5, (folder / "2024.csv.gz").stat().st_size,
+    )  # fmt: skip
+    assert old == folder or list(old.iterdir()) == []
+
+
+def test_a_plan_shows_older_bars_and_changes_no_file(old: Path, tmp_path: Path) -> None:
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    store = store_in(tmp_path).preview()
+    assert store.view(DAILY).rows == 5
+    assert numbers(store.read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+    assert check_series(store_in(tmp_path).parts, DAILY) == []
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("columnar", ["off", "map"])
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_older_bars_in_a_folder_that_cannot_be_written_are_read_and_reported(
+    old: Path, tmp_path: Path, code: int, columnar: Columnar
+) -> None:
+    before = {p: p.read_bytes() for p in old.iterdir()}
+    _reported_unconverted.clear()
+    store = store_in(tmp_path, RefusingDisk(code), columnar=columnar)
+    with pytest.warns(ReadOnlyCacheWarning, match="are read but not converted: cannot "):
+        assert store.view(DAILY).rows == 5
+    with warnings.catch_warnings():  # it is said once
+        warnings.simplefilter("error")
+        assert numbers(store.read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+        assert numbers(store.stored_span(DAILY, days(1, 4)).table) == [1, 2, 3]
+        assert store.years(DAILY) == [2024]
+    assert {p: p.read_bytes() for p in old.iterdir() if p.name != ".lock"} == before
+    store_in(tmp_path).commit(DAILY, Commit((piece(5, 7),)))  # as another process does
+    assert numbers(store.read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_disk_that_fills_up_while_an_older_file_is_converted_loses_no_bar(
+    tmp_path: Path,
+) -> None:
+    refused = 0
+    for n in range(1, 80):
+        root = tmp_path / str(n)
+        write_older_year(root / "AAPL/1d")
+        raw = (root / "AAPL/1d/2024.csv.gz").read_bytes()
+        disk = FailingDisk(n, for_ever=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReadOnlyCacheWarning)
+            try:
+                rows, _ = store_in(root, disk).read(DAILY, EVER)
+            except StorageError:  # the new file has its name, but its document has not
+                refused += 1
+            else:
+                assert numbers(rows) == [0, 1, 2, 3, 4]
+        assert raw in {p.read_bytes() for p in root.rglob("*.gz")}
+        assert not disk.held
+        assert numbers(store_in(root).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+        if disk.failed is None:
+            assert refused <= 3
+            return
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("where", ["ohlcv/AAPL/1d", "AAPL/1d"])
+def test_a_process_killed_while_a_read_converts_an_older_file_loses_no_bar(
+    tmp_path: Path, where: str
+) -> None:
+    for n in range(1, 80, 1 if FULL else 4):
+        root = tmp_path / str(n)
+        write_older_year(root / where)
+        before = {p.name: p.read_bytes() for p in (root / where).iterdir()}
+        try:
+            store_in(root, DyingDisk(n)).view(DAILY)
+        except Killed:
+            left = {p.read_bytes() for p in root.rglob("*") if p.is_file()}
+            assert left.issuperset(before.values())
+            assert numbers(store_in(root).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+            view = store_in(root).view(DAILY)
+            assert [c.vendor for c in view.coverage] == ["tool"]
+            aside = lane_folder(root) / "_legacy"
+            assert {p.name: p.read_bytes() for p in aside.iterdir()} == before
+            assert no_temps(root)
+        else:
+            assert n > 10
+            return
+    raise AssertionError("it never ended")
+
+
+def test_processes_that_read_an_older_series_at_once_convert_it_once(tmp_path: Path) -> None:
+    names = {year: f"{year}.csv.gz" for year in range(2010, 2024)}
+    folder = tmp_path / "AAPL/1d"
+    folder.mkdir(parents=True)
+    for year, name in names.items():
+        text = OLDER_CSV.replace("2024-", f"{year}-")
+        (folder / name).write_bytes(gzip.compress(text.encode(), mtime=0))
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from src.data.cache.store import BarStore\n"
+        "from src.data.model.series import SeriesKey\n"
+        "from src.data.model.timeframe import Timeframe\n"
+        "key = SeriesKey('AAPL', Timeframe(1, 'd'))\n"
+        f"print(BarStore(Path({str(tmp_path)!r})).view(key).rows)\n"
+    )
+    command, root = [sys.executable, "-c", code], Path(__file__).parents[2]
+    processes = [Popen(command, stdout=PIPE, cwd=root) for _ in range(3)]
+    assert [p.communicate()[0].strip() for p in processes] == [b"70"] * 3
+    aside = lane_folder(tmp_path) / "_legacy"
+    assert {p.name: p.read_bytes() for p in aside.iterdir()} == before
+    assert list(folder.iterdir()) == []
+    store = store_in(tmp_path)
+    assert (store.view(DAILY).rows, len(store.log(DAILY))) == (70, 14)
+
+
+@pytest.mark.parametrize("where", ["ohlcv/AAPL/1d", "AAPL/1d"])
+def test_an_older_file_in_a_series_of_a_newer_version_is_not_moved(
+    tmp_path: Path, where: str
+) -> None:
+    store_in(tmp_path).commit(DAILY, Commit((piece(-9, -3),)))
+    path = lane_folder(tmp_path) / "2023.metadata.json"
+    document = json.loads(path.read_bytes())
+    document["onetape"]["format"] = 2
+    path.write_bytes(json_document.dump(document))
+    write_older_year(tmp_path / where)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     store = store_in(tmp_path)
-    view = store.view(DAILY)
-    assert (view.rows, view.generation, view.exists) == (5, 0, True)
-    (known,) = view.coverage
-    assert (known.span, known.vendor, known.basis) == (days(0, 5), "tool", Basis("unknown"))
-    rows, coverage = store.read(DAILY, EVER)
-    assert numbers(rows) == [0, 1, 2, 3, 4]  # the last one may not have been closed
-    assert coverage == view.coverage
-    assert store.years(DAILY) == [2024]
+    for access in (
+        lambda: store.view(DAILY),
+        lambda: store.commit(DAILY, Commit((piece(5, 7),))),
+        lambda: migrate_series(store.parts, DAILY, dry_run=False),
+    ):
+        with pytest.raises(FormatVersionError):
+            access()
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_another_layout_supplies_a_year_whose_better_file_is_damaged(tmp_path: Path) -> None:
+    for where in ("ohlcv/AAPL/1d", "AAPL/1d"):
+        write_older_year(tmp_path / where)
+    (lane_folder(tmp_path) / "2024.csv.gz").write_bytes(b"garbage")
+    assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+    aside = (lane_folder(tmp_path) / "_legacy").glob("*.csv.gz")
+    assert len(list(aside)) == 2
 
 
 def test_the_first_commit_converts_year_files_of_older_tools(old: Path, tmp_path: Path) -> None:

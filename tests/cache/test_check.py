@@ -346,7 +346,7 @@ def _resealed(data: bytes, **more: object) -> bytes:
     return json_document.dump(document)
 
 
-def test_a_readable_file_of_an_older_tool_has_no_findings_and_an_unreadable_one_no_remedy(
+def test_only_an_unreadable_file_of_an_older_tool_is_a_finding(
     tmp_path: Path,
 ) -> None:
     folder = lane_folder(tmp_path)
@@ -357,7 +357,7 @@ def test_a_readable_file_of_an_older_tool_has_no_findings_and_an_unreadable_one_
     assert found(make_hour_old(folder)) == []
     (folder / DATA).write_bytes(b"no gzip at all")
     (one,) = found(folder)
-    assert (one.cure, "cannot be read" in one.what) == ("none", True)
+    assert (one.cure, "cannot be read" in one.what) == ("recover", True)
 
 
 # --- actions -------------------------------------------------------------------------------

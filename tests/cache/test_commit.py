@@ -332,4 +332,4 @@ def test_an_adopted_year_file_is_not_searched_for_again(store: BarStore, tmp_pat
     store.commit(DAILY, Commit((piece(5, 7),)))
     assert not (lane_folder(tmp_path) / "_quarantine").exists()
     store_in(tmp_path).clear_years(DAILY, [2024])  # as another process does
-    assert store.parts.old.of(store.parts.lane(DAILY), []) == {}
+    assert store.parts.lane(DAILY).elsewhere == {}

@@ -149,15 +149,16 @@ def test_compaction_waits_for_the_lock_and_deletes_temporary_files_of_dead_write
     assert no_temps(tmp_path)
 
 
-def test_compaction_does_not_change_files_of_older_tools(tmp_path: Path) -> None:
+def test_compaction_converts_files_of_older_tools_unless_it_is_a_dry_run(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
     write_older_year(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    found = compact_series(store_in(tmp_path, Quick()).parts, DAILY, dry_run=False)
+    found = compact_series(store_in(tmp_path, Quick()).parts, DAILY, dry_run=True)
     assert found == CompactResult(DAILY)
-    assert {
-        path.name: path.read_bytes() for path in folder.iterdir() if path.name in before
-    } == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    found = compact_series(store_in(tmp_path, Quick()).parts, DAILY, dry_run=False)
+    assert (found.members, found.damaged) == ((1, 1), ())
+    assert {name: (folder / "_legacy" / name).read_bytes() for name in before} == before
 
 
 def test_a_year_without_bars_has_nothing_to_compact(tmp_path: Path) -> None:

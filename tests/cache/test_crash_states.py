@@ -27,7 +27,6 @@ from src.data.cache.format.documents import YearMeta, YearState
 from src.data.cache.format.gzip_member import Member
 from src.data.cache.lane_files import LaneFiles
 from src.data.cache.store import BarStore, Commit
-from src.data.cache.write import commit as commit_run
 from src.data.cache.write import year_commit
 from src.data.disk.atomic import write_atomically
 from src.data.disk.files import Disk, DiskStep
@@ -552,7 +551,7 @@ def take_over(tmp_path: Path, place: str, forgets: Callable[[DiskStep], bool]) -
     root, disk = tmp_path / "live", Recorder(forgets)
     scenario = Scenario(
         (), (Commit((piece(4, 7),)), bars_of(7)),
-        (facts(final=range(4)), facts(final=range(7)), facts(final=range(8))), (1,),
+        (facts(final=range(4)), facts(final=range(7)), facts(final=range(8))),
     )  # fmt: skip
     older(root, OLDER[place])
     before = Platter(root)
@@ -721,7 +720,7 @@ def test_folders_that_a_killed_writer_made_are_synced(
             after_a_kill(root, "first file", dies_in, commits_again, most=MOST)
 
     all_of_them(tmp_path / "with")
-    monkeypatch.setattr(commit_run.CommitRun, "_make_folders_durable", lambda self: None)
+    monkeypatch.setattr(LaneFiles, "make_folders_durable", lambda self: None)
     with pytest.raises(Violation):
         all_of_them(tmp_path / "without")
 

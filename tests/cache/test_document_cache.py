@@ -165,13 +165,6 @@ class TestSeveral:
         assert memory.load_all(str(tmp_path), "dba", parse) == [None, "new", "a"]
         assert parsed == ["a", "b", "c", "b"]
 
-    def test_different_parsers_of_one_file_have_separate_results(self, tmp_path: Path) -> None:
-        path, memory = tmp_path / "a", documents(Later())
-        path.write_bytes(b"1")
-        assert memory.load(path, parse) == [b"1"]
-        assert memory.named("other").load(path, len) == 1
-        assert memory.load(path, unparsed) == [b"1"]
-
 
 spans = st.tuples(st.integers(-400, 20), st.integers(1, 60)).map(lambda p: (p[0], p[0] + p[1]))
 commits = st.builds(

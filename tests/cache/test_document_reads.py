@@ -305,15 +305,17 @@ def test_adjoining_spans_of_several_years_are_joined(tmp_path: Path) -> None:
     assert (one.span.start, one.span.end) == (at(-500), at(400))
 
 
-def test_a_year_file_that_an_older_tool_rewrites_in_place_is_read_again(tmp_path: Path) -> None:
+def test_a_year_that_an_older_tool_writes_again_is_converted_again(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
     write_older_year(folder)
     make_older(folder)
     store = store_in(tmp_path, Quick())
     assert store.view(DAILY).rows == 5
     lines = OLDER_CSV.splitlines(keepends=True)
-    (folder / DATA).write_bytes(gzip.compress("".join(lines[:-1]).encode()))
+    write_older_year(folder, "".join(lines[:-1]))
     assert store.view(DAILY).rows == 4
+    kept = [gzip.decompress(path.read_bytes()).count(b"\n") for path in folder.glob("_legacy/*.gz")]
+    assert sorted(kept) == [len(lines) - 1, len(lines)]
 
 
 def test_the_kind_of_a_series_without_bars_is_read_from_its_document(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-from src.data.cache.legacy import migrate
+from src.data.cache.legacy import adopt
 from src.data.cache.legacy.migrate import OldFile, PrunedFile, migrate_series, prune_series
 from src.data.cache.legacy.reader import legacy_files
 from src.data.cache.store import BarStore, Commit
@@ -173,60 +173,15 @@ def test_a_migration_that_would_change_bars_moves_no_file(
 ) -> None:
     write_older_file(tmp_path / PLACES[1])
     before = contents(tmp_path)
-    compose = migrate.compose
+    compose = adopt.compose
 
     def lossy(segments: list[object], *rest: object) -> object:
         return compose(segments[:-1], *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(migrate, "compose", lossy)
+    monkeypatch.setattr(adopt, "compose", lossy)
     with pytest.raises(CorruptEntryError, match="are not the same"):
         migrated(tmp_path)
-    assert contents(tmp_path) == before
-
-
-def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """Let something happen between the commit and the last look."""
-    run = migrate.CommitRun.run
-
-    def and_more(self: migrate.CommitRun, timeout: float) -> None:
-        run(self, timeout)
-        monkeypatch.setattr(migrate.CommitRun, "run", run)
-        happens()
-
-    monkeypatch.setattr(migrate.CommitRun, "run", and_more)
-
-
-@pytest.mark.parametrize(
-    "lose",
-    [
-        lambda store: store.commit(
-            DAILY, Commit((piece(0, 5, [0, 1, 2], vendor="tool", basis=Basis("unknown")),))
-        ),
-        lambda store: store.clear_years(DAILY, [2024]),
-    ],
-    ids=["some", "all"],
-)
-def test_bars_lost_during_a_migration_raise_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[BarStore], object]
-) -> None:
-    original = write_older_file(tmp_path / PLACES[1])
-    meanwhile(monkeypatch, lambda: lose(store_in(tmp_path)))
-    with pytest.raises(CorruptEntryError, match="_legacy"):
-        migrated(tmp_path)
-    kept = lane_folder(tmp_path) / "_legacy" / DATA
-    if store_in(tmp_path).read(DAILY, EVER)[0].stamps.size:  # else the year was deleted on purpose
-        assert kept.read_bytes() == original
-
-
-def test_a_revision_committed_during_migration_is_not_reported_as_a_loss(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_older_file(tmp_path / PLACES[1])
-    revised = Commit((piece(0, 5, shift=1.0),))
-    meanwhile(monkeypatch, lambda: store_in(tmp_path).commit(DAILY, revised))
-    (done,) = migrated(tmp_path)
-    assert (done.said, done.problem) == ("taken over", "")
-    assert same(store_in(tmp_path).read(DAILY, EVER)[0], table(range(5), 1.0))
+    assert {n: c for n, c in contents(tmp_path).items() if ".lock" not in n} == before
 
 
 class Overtaken(Disk):
@@ -482,7 +437,7 @@ def test_a_year_file_that_migration_set_aside_is_not_searched_for_again(tmp_path
     write_older_file(tmp_path / PLACES[1])
     (done,) = migrated(tmp_path, store)
     assert "other bars for that year" in done.said
-    assert store.parts.old.of(store.parts.lane(DAILY), []) == {}
+    assert store.parts.lane(DAILY).elsewhere == {}
 
 
 class Locked(RecordingDisk):

@@ -171,14 +171,7 @@ class TestMetadataLost:
         assert not (folder / META).exists()
         assert not fresh(folder).view(DAILY).coverage
 
-    def test_recovery_does_not_change_metadata_of_older_tools(self, tmp_path: Path) -> None:
-        folder = lane_folder(tmp_path)
-        write_older_year(folder)
-        before = {path.name: path.read_bytes() for path in folder.iterdir()}
-        assert recover(store_in(tmp_path).parts.lane(DAILY), 2024) is None
-        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-    def test_a_file_that_an_older_tool_writes_later_is_left_to_it(self, folder: Path) -> None:
+    def test_a_file_that_an_older_tool_writes_later_is_converted(self, folder: Path) -> None:
         (folder / DATA).unlink()
         assert bars(folder) == []
         # Our metadata, which record an empty span and no data file.
@@ -186,9 +179,9 @@ class TestMetadataLost:
         write_older_year(folder)
         older_data = (folder / DATA).read_bytes()
         (folder / META).write_bytes(metadata)
-        assert recover(fresh(folder).parts.lane(DAILY), 2024) is None
-        assert (folder / DATA).read_bytes() == older_data
-        assert not (folder / META).exists()
+        recover(fresh(folder).parts.lane(DAILY), 2024)
+        assert (folder / "_legacy" / DATA).read_bytes() == older_data
+        assert bars(folder) == [0, 1, 2, 3, 4]
         assert quarantined(folder) == []
 
 

@@ -78,7 +78,7 @@ def test_corrupt_files_seen_by_a_plan_are_repaired_by_the_next_read(
 
 def test_bars_of_this_library_and_of_an_older_file_form_one_series(mixed: BarStore) -> None:
     view = mixed.view(DAILY)
-    assert (view.rows, view.first, view.last, view.generation) == (6 + 5, at(-9), at(4), 1)
+    assert (view.rows, view.first, view.last, view.generation) == (6 + 5, at(-9), at(4), 2)
     assert states(mixed) == [(-9, -3, "final"), (0, 5, "final")]
     assert numbers(mixed.read(DAILY, EVER)[0]) == [*range(-9, -3), *range(5)]
     assert mixed.years(DAILY) == [2023, 2024]
@@ -107,7 +107,7 @@ def test_suspect_rows_are_listed_even_with_an_older_file(store: BarStore, tmp_pa
 def test_the_first_and_last_bar_of_an_older_file_are_known(tmp_path: Path) -> None:
     write_older_year(lane_folder(tmp_path))
     view = store_in(tmp_path).view(DAILY)
-    assert (view.rows, view.first, view.last, view.generation) == (5, at(0), at(4), 0)
+    assert (view.rows, view.first, view.last, view.generation) == (5, at(0), at(4), 1)
 
 
 # --- what there is ----------------------------------------------------------------------------

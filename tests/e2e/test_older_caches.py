@@ -105,7 +105,8 @@ def test_older_bars_of_a_share_are_fetched_again_with_the_first_request(
     alone = manager.get_ohlcv("AAPL", "1d", "2024-03-04", "2024-04-26", strict=True)
     assert vendors.count() == 0
     assert len(alone) == 39
-    assert not (tmp_path / "cache" / "ohlcv" / "AAPL" / "1d" / "_legacy").exists(), "only read"
+    kept = tmp_path / "cache" / "ohlcv" / "AAPL" / "1d" / "_legacy" / "2024.csv.gz"
+    assert kept.exists(), "the first access converts them"
     frame = manager.get_ohlcv("AAPL", "1d", "2024-03-04", "2024-05-10", strict=True)
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-03-04", "2024-05-11", "split")
     vendors.clear_log()

@@ -119,7 +119,7 @@ def test_reading_the_golden_store_changes_no_file(root: Path) -> None:
     before = contents(root / "format-1")
     store = fresh(root / "format-1")
     assert set(store.keys()) >= {*STORED.values(), make.NOTHING}
-    for key in store.keys():
+    for key in set(store.keys()) - set(LEGACY.values()):  # these are converted
         assert store.view(key).exists
         store.read(key, EVER)
         repaired(store, key)

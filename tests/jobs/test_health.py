@@ -271,7 +271,7 @@ def test_a_checkup_reports_quarantined_files(tmp_path: Path, rules: Path) -> Non
     (folder.parent / "2023.csv.gz").write_bytes(gzip.compress(rows))
     check = health(tmp_path, "integrity")
     assert check.level == "note"
-    assert check.sentence == "1 bar file, all read; 1 without metadata, 1 file in quarantine"
+    assert check.sentence == "1 bar file, all read, 1 file in quarantine"
     assert "_quarantine" in check.remedy
 
 

@@ -583,7 +583,7 @@ class BarsClient:
     def series(self, pattern: str = "*") -> list[SeriesKey]:
         """Return the stored series that match a pattern, ordered by symbol, timeframe and lane.
 
-        Data from older tools is included once it has been migrated.
+        Data that older tools left outside ``ohlcv`` is included once it has been accessed.
 
         Args:
             pattern: Shell pattern (``*``, ``?``, ``[...]``) for a symbol (``BTC*``), or for a

@@ -14,6 +14,7 @@ from .format.documents import YearMeta, YearState
 from .format.gzip_member import Member, file_id
 from .format.json_document import DamagedError
 from .lane_files import LaneFiles
+from .legacy.reader import older_path
 from .read.columnar_reader import open_columns
 from .read.year_file import MismatchError, YearFile, open_year
 from .recovery.check import is_current
@@ -83,9 +84,8 @@ def _compact(store: StoreParts, lane: LaneFiles, *, dry_run: bool) -> CompactRes
     before, after = [0, 0], [0, 0]
     written: list[int] = []
     damaged: list[int] = []
-    older = store.old.of(lane, lane.years())
     for year in lane.years():
-        if year in older:
+        if dry_run and older_path(lane, year) is not None:
             continue
         try:
             planned = _plan(lane, year, dry_run=dry_run)

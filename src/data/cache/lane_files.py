@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..clock import Clock
@@ -53,6 +54,8 @@ class LaneFiles:
         previews: None if reads repair a damaged year. In a preview, where reads do not change
             anything on disk, this maps each damaged year to the :class:`~..read.year_file.YearFile`
             that a repair would leave, or to None if nothing would be left.
+        elsewhere: Maps years to the files that older tools left outside the folder; shared by all
+            lanes of the series. A year with a file or document in the folder is not read from them.
     """
 
     key: SeriesKey
@@ -65,10 +68,15 @@ class LaneFiles:
     retention: Retention = Retention()
     use: LaneUse = field(default_factory=LaneUse)
     previews: dict[int, Any] | None = None
+    elsewhere: dict[int, Path] = field(default_factory=dict)
 
-    def years(self) -> list[int]:
-        """Return the years that have data or metadata, in ascending order."""
-        return years_in(self.document_cache.list(self.paths.text))
+    def years(self, names: Sequence[str] | None = None) -> list[int]:
+        """Return the years that have data or metadata, in ascending order.
+
+        ``names`` are the folder's contents, if already known.
+        """
+        names = self.document_cache.list(self.paths.text) if names is None else names
+        return sorted({*years_in(names), *self.elsewhere})
 
     def logged_years(self, names: Sequence[str] | None = None) -> list[int]:
         """Return, in ascending order, the years that have any file, even only the log of deleted bars.
@@ -82,6 +90,12 @@ class LaneFiles:
     def most_rows(self) -> int:
         """Return the maximum number of bars in a year of this timeframe."""
         return 366 * DAY_MS // (self.key.timeframe.step_ms or DAY_MS) + 1
+
+    def make_folders_durable(self) -> None:
+        """Sync the folders above a new series, because another writer may have just created them."""
+        symbol = self.paths.folder.parent
+        for folder in (symbol, symbol.parent, symbol.parent.parent):
+            self.disk.sync_folder(folder)
 
     def sweep(self) -> list[str]:
         """Remove temporary files left behind by writers that died; requires the lane's lock.

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..clock import Clock
-from ..errors import DataError, QueryError
+from ..errors import DataError
 from ..model.instant import SECOND_MS
-from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from .compact import CompactResult, compact_series
@@ -70,7 +69,6 @@ class Maintenance:
     Args:
         store: Parts of the folder's store.
         catalog: Catalog of the folder's contents.
-        instrument_of: Function that returns the instrument for a symbol, with the canonical name.
         clock: Source of the time recorded for quarantined files.
     """
 
@@ -78,12 +76,10 @@ class Maintenance:
         self,
         store: StoreParts,
         catalog: Catalog,
-        instrument_of: Callable[[str], Instrument],
         clock: Clock,
     ) -> None:
         self._parts = store
         self._catalog = catalog
-        self._instrument_of = instrument_of
         self._clock = clock
         self._others = OtherData(store.layout.root, store.disk, clock, catalog.data_types)
 
@@ -221,25 +217,17 @@ class Maintenance:
     def migrate(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[OldFile], list[Problem]]:
-        """Import older tools' files, verified bar by bar; the files themselves are kept in ``_legacy``."""
-        wanted_keys = dict.fromkeys(map(self._as_requested, (key for key in keys if not key.lane)))
+        """Convert older tools' files now, verified bar by bar; the originals are kept in ``_legacy``."""
+        homes = [key for key in keys if not key.lane]
         migrated, problems = _run(
-            wanted_keys, lambda key: migrate_series(self._parts, key, dry_run=dry_run)
+            homes, lambda key: migrate_series(self._parts, key, dry_run=dry_run)
         )
         return [file for files in migrated for file in files], problems
-
-    def _as_requested(self, key: SeriesKey) -> SeriesKey:
-        """Return the series under its canonical symbol; older tools wrote, for example, ``btcusdt``."""
-        try:
-            symbol = self._instrument_of(key.symbol).symbol
-        except QueryError:
-            return key
-        return SeriesKey(symbol, key.timeframe) if symbol.lower() == key.symbol else key
 
     def prune(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[PrunedFile], list[Problem]]:
-        """Delete imported older files whose bars are all stored, or have been replaced by a vendor's."""
+        """Delete converted older files whose bars are all stored, or have been replaced by a vendor's."""
         homes = [key for key in keys if not key.lane]
         pruned, problems = _run(homes, lambda key: prune_series(self._parts, key, dry_run=dry_run))
         return [file for files in pruned for file in files], problems

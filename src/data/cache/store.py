@@ -37,7 +37,7 @@ from .confirmations import Comparisons
 from .confirmations import drop as drop_confirmations
 from .lane_files import LaneFiles
 from .layout import Layout, decode_lane, decode_symbol
-from .legacy.adopt import OldYears
+from .legacy.reader import look_elsewhere
 from .pins import pins_in
 from .read.columnar_cache import Columnar, Sidecars
 from .read.document_cache import NO_FILE, DocumentCache
@@ -118,17 +118,17 @@ class BarStore:
         self._tainted: set[tuple[SeriesKey, int]] = set()
         self._lanes: dict[SeriesKey, LaneFiles] = {}
         self._is_preview = False
-        self._old = old = OldYears(layout, disk, self._documents)
+        self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
         self._sidecars = Sidecars(self.root, disk, self.memory, columnar, self._has_room)
-        self._index = SeriesIndex(old, self.memory, lock_timeout_s)
+        self._index = SeriesIndex(self.memory, lock_timeout_s)
         self._range_reader = RangeReader(
-            disk, old, self._index, self._sidecars, self.memory, lock_timeout_s
+            disk, self._index, self._sidecars, self.memory, lock_timeout_s
         )
         self._actions = ActionStore(layout, disk, self._documents, lock_timeout_s=lock_timeout_s)
         self._guard = WriteGuard(self.root, self._clock)
         self.commit_feed = feed_of(self.root)
         self.listener = StoreListener()
-        self.parts = StoreParts(layout, disk, self._lane, old, self._sidecars, lock_timeout_s)
+        self.parts = StoreParts(layout, disk, self._lane, self._sidecars, lock_timeout_s)
 
     def make_folder(self) -> None:
         """Create the cache folder.
@@ -318,7 +318,7 @@ class BarStore:
         from .write.commit import CommitRun  # readers do not need it
 
         self.changed = True
-        run = CommitRun(lane, commit, self._old, check)
+        run = CommitRun(lane, commit, check)
         run.run(min(wait_s, self._lock_timeout_s))
         return run.generation
 
@@ -536,7 +536,7 @@ class BarStore:
             for lane_name in self._disk.list(folder):
                 key = decode_lane(name, lane_name)
                 if key is not None and timeframe in (None, key.timeframe):
-                    clear_lane(self._lane(key), self._old, self._lock_timeout_s, by)
+                    clear_lane(self._lane(key), self._lock_timeout_s, by)
                     self._sidecars.drop(key)
             if timeframe is None:
                 clear_symbol(self._disk, folder, self._lock_timeout_s)
@@ -565,7 +565,7 @@ class BarStore:
         """
         lane, wait_s = self._lane(key), self._lock_timeout_s if wait_s is None else wait_s
         self._disk.make_folders(lane.paths.folder)
-        removed = clear_years(lane, years, self._old, wait_s, by, closed_by)
+        removed = clear_years(lane, years, wait_s, by, closed_by)
         self._sidecars.drop(key)
         return removed
 
@@ -589,7 +589,11 @@ class BarStore:
             retention=self._retention,
             use=LaneUse() if self._is_preview else self.listener.use_of(key),
             previews={} if self._is_preview else None,
+            elsewhere=self._elsewhere.get(key, {}),
         )
+        if not (key.lane or key in self._elsewhere):
+            look_elsewhere(lane)
+            self._elsewhere[key] = lane.elsewhere
         if paths.is_there:
             self._lanes[key] = lane
         return lane
@@ -603,8 +607,7 @@ class StoreParts:
     """The parts of a store that other modules in this package use.
 
     Attributes:
-        layout, disk, old, sidecars: The store's paths, file system, finder of older tools' files,
-            and columnar files.
+        layout, disk, sidecars: The store's paths, file system, and columnar files.
         lane: Function that returns the files of a series.
         lock_timeout_s: Maximum wait for another writer, in seconds.
     """
@@ -612,7 +615,6 @@ class StoreParts:
     layout: Layout
     disk: Disk
     lane: Callable[[SeriesKey], LaneFiles]
-    old: OldYears
     sidecars: Sidecars
     lock_timeout_s: float
 

@@ -202,9 +202,9 @@ def _migrate(args: argparse.Namespace) -> Report:
 
     def shown() -> Shown:
         """Yield the converted files, the deleted originals, and the problems."""
-        if not files:
+        if not (files or problems):
             yield styled("there are no files written by older tools", "dim")
-        else:
+        elif files:
             yield table(files, "symbol timeframe path? rows# taken# said problem!")
             taken = counted(sum(file.taken for file in files), "bar")
             text = f"{counted(len(files), 'file')}: {taken} {would} converted; the originals"

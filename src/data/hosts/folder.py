@@ -716,9 +716,9 @@ class SharedFolder(BarStore):
                     with suppress(CorruptEntryError):  # to clear it is the remedy
                         self.pull([(key.symbol, key.timeframe)])
                     with self._changing(name_of(key), is_clear=True):
-                        clear_lane(self._lane(key), self._old, self._lock_timeout_s, by)
+                        clear_lane(self._lane(key), self._lock_timeout_s, by)
                 else:
-                    clear_lane(self._lane(key), self._old, self._lock_timeout_s, by)
+                    clear_lane(self._lane(key), self._lock_timeout_s, by)
                 self._sidecars.drop(key)
         books = {found for name in names if (found := symbol_of(name))} | {k.symbol for k in keys}
         for book in sorted(books if timeframe is None else ()):

@@ -395,7 +395,7 @@ def _files(look: _Look) -> Iterator[Check]:
     """
     catalog, size = look.place.catalog, look.holdings.size
     parts = catalog.store.parts
-    upkeep = Maintenance(parts, catalog, configured_instrument, look.place.clock)
+    upkeep = Maintenance(parts, catalog, look.place.clock)
     inspection = upkeep.inspect(None if look.full else GLANCE_S, look.holdings)
     text = counted(inspection.total - inspection.others, "bar file")
     text += f" and {inspection.others:,} with tables and fundamentals" if inspection.others else ""

@@ -28,7 +28,7 @@ from ..answer.slots import may_open
 from ..selection.source_check import SourceCheck
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
-from ..validity import LONGEST_MS, Expiry, after_change, is_older
+from ..validity import LONGEST_MS, Expiry, after_change
 from .absence import prove_listing
 from .actions import ActionFetcher
 from .fetcher import Fetcher
@@ -266,16 +266,12 @@ class LaneRun:
         return bool(coverage) and span.start >= coverage[-1].span.end
 
     def _remember_closed(self, plan: FetchPlan) -> None:
-        """Record spans in which no bar is expected, so that no calendar is needed next time.
-
-        Nothing is recorded next to bars from older tools: the first write would migrate their
-        files, and a read must not cause that.
-        """
+        """Record spans in which no bar is expected, so that no calendar is needed next time."""
         view, now = self.series.view(), self.series.now_ms()
         closed = [s for s in plan.closed if s not in plan.segments]
         closed = subtract(closed, (entry.span for entry in view.coverage if entry.is_valid(now)))
         closed = [s for s in closed if not self._is_ahead(s)]
-        if closed and view.exists and not any(map(is_older, view.coverage)):
+        if closed and view.exists:
             # Not forever: calendars get corrected.
             expires = now + LONGEST_MS
             marks = tuple(

@@ -137,7 +137,7 @@ class CacheFolder:
         """An object that checks, repairs, compacts and migrates the folder, and reports its history."""
         from ..maintenance import Maintenance
 
-        return Maintenance(self.store.parts, self._catalog, self._instrument_of, self._clock)
+        return Maintenance(self.store.parts, self._catalog, self._clock)
 
     def meaning_of(self, symbol: str) -> Instrument:
         """Return the instrument that a symbol means; raises ``QueryError`` if it is unknown."""

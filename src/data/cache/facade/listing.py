@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,24 +11,28 @@ from typing import TYPE_CHECKING, Any
 from ...disk.files import Disk
 from ...errors import CorruptEntryError, DataError
 from ...model.bars import BarTable, merge
-from ...model.instant import from_ms, parse_iso, year_of
+from ...model.instant import from_ms, parse_iso
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
+from ..format.documents import dump_meta
 from ..format.gzip_member import PEEK_BYTES, is_ours
 from ..layout import Layout, decode_symbol, encode_symbol, is_data_type
 from ..legacy.reader import (
     SAMPLE_LANE,
     describe_legacy,
+    files_elsewhere,
     folder_timeframes,
     is_plain,
-    legacy_years,
+    older_names,
+    older_path,
     older_symbols,
     read_legacy,
+    symbol_of,
 )
 from ..retention.eviction import BYTES_IN_GB
 from ..store import BarStore
-from ..write.coverage_update import year_span
+from ..write.coverage_update import years_of
 from .summaries import YearInfo
 
 if TYPE_CHECKING:
@@ -73,11 +77,11 @@ class Catalog:
         """Return the symbols that have files with bars, sorted."""
         ohlcv = self._layout.ohlcv
         names = [n for n in self._disk.list(ohlcv) if is_plain(n) and folder_timeframes(ohlcv / n)]
-        return sorted({decode_symbol(n) or n for n in (*names, *older_symbols(self._root))})
+        return sorted(set(map(symbol_of, (*names, *older_symbols(self._root)))))
 
     def timeframes(self, symbol: str) -> list[Timeframe]:
         """Return the timeframes for which ``symbol`` has files with bars, shortest first."""
-        names = [n for n in (encode_symbol(symbol), symbol, symbol.lower()) if is_plain(n)]
+        names = [n for n in (encode_symbol(symbol), *older_names(symbol)) if is_plain(n)]
         folders = [base / name for base in (self._layout.ohlcv, self._root) for name in names]
         frames = {frame for folder in folders for frame in folder_timeframes(folder)}
         return sorted(frames, key=lambda frame: (frame.unit == "M", frame.step_ms or frame.count))
@@ -116,10 +120,10 @@ class Catalog:
             for lane in holdings.lanes
         }
         for name in sorted(holdings.foreign):
-            symbol = decode_symbol(name) or name
+            symbol = symbol_of(name)
             for frame in self.timeframes(symbol):
                 key = SeriesKey(symbol, frame)
-                if key not in keys and self.older_files(key):
+                if key not in keys and self.store.parts.lane(key).elsewhere:
                     keys[key] = None
         return list(keys.items())
 
@@ -183,39 +187,16 @@ class Catalog:
         return value if isinstance(value, dict) else None
 
     def _older_document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
-        """Return another tool's record of a year, with missing keys filled in from its bars.
+        """Return the document that a year will have once its file from another tool is converted."""
+        from ..recovery.recover import document_of, examine  # not needed for this library's files
 
-        The result is None if no other tool left a file, or if its file has no bars.
-        """
-        path = self.older_files(key).get(year)
-        if path is None:
+        lane = self.store.parts.lane(key)
+        diagnosis = examine(lane, year)
+        if diagnosis.older is None or diagnosis.file is None:
             return None
-        table, _ = self.store.read(key, year_span(year))
-        if not len(table):
-            return None
-        legacy = describe_legacy(self._disk, path)
-        size = self._disk.stat(path)
-        recorded = self._json(path.with_name(f"{year}.metadata.json")) or {}
-        ends = [from_ms(int(table.stamps[i])).isoformat() for i in (0, -1)]
-        document: dict[str, Any] = {
-            "symbol": key.symbol,
-            "timeframe": key.timeframe.label,
-            "year": year,
-            "data_source": legacy.vendor,
-            "created_at": None,
-            "last_updated": from_ms(legacy.fetched_at).isoformat(timespec="seconds"),
-            "start_date": ends[0],
-            "end_date": ends[1],
-            "data_quality": {},
-            "provider_info": {"name": legacy.vendor},
-        } | recorded
-        facts = {
-            "format": "csv.gz",
-            "size_bytes": size.size if size else 0,
-            "rows": len(table),
-            "columns": list(table.columns),
-        }
-        return document | {"file_info": facts}
+        meta = document_of(lane, diagnosis.file).committed(diagnosis.file.state)
+        data = dump_meta(meta, key, year, lane.vendor_facts.get(meta.vendor))
+        return dict(json.loads(data))
 
     def unproven(self, key: SeriesKey, span: Span) -> BarTable:
         """Return all other tools' bars in ``span``, even bars that count as missing.
@@ -223,13 +204,11 @@ class Catalog:
         The last bar in each file is included, although it may have been written before it closed.
         The result is meant for callers that read the cache directly, not for answers.
         """
-        lane = self._layout.lane(key)
-        years = year_of(span.start), year_of(span.end - 1)
-        aside = {y: lane.legacy / f"{y}.csv.gz" for y in range(years[0], years[1] + 1)}
-        bars = BarTable.empty()
-        for year, path in (*aside.items(), *self.older_files(key).items()):
-            if years[0] <= year <= years[1] and self._is_foreign(path):
-                bars = merge(bars, self._foreign_rows(path, key.timeframe).within(span))
+        lane, bars = self.store.parts.lane(key), BarTable.empty()
+        for year in years_of(span):
+            for path in (lane.paths.legacy / f"{year}.csv.gz", older_path(lane, year)):
+                if path is not None and self._is_foreign(path):
+                    bars = merge(bars, self._foreign_rows(path, key.timeframe).within(span))
         return bars
 
     def _is_foreign(self, path: Path) -> bool:
@@ -306,16 +285,12 @@ class Catalog:
         """Delete a symbol's series in all lanes or, without ``frames``, everything stored for it."""
         for frame in self.timeframes(symbol) if frames is None else frames:
             key, parts = SeriesKey(symbol, frame), self.store.parts
-            years = [year for year, _ in parts.old.elsewhere(parts.lane(key))]
+            years = [year for year, _ in files_elsewhere(parts.lane(key))]
             if years:  # the store searches only the series' own folders
                 self.store.clear_years(key, years)
             self.store.clear(symbol, frame)
         if frames is None:
             self.store.clear(symbol)
-
-    def older_files(self, key: SeriesKey) -> Mapping[int, Path]:
-        """Return the year files that may be from another tool, keyed by year."""
-        return legacy_years(self._root, key, encode_symbol(key.symbol))
 
     def unchanged_since(self, oldest_ms: int) -> Iterator[tuple[SeriesKey, list[int]]]:
         """Yield the years last updated before ``oldest_ms``, by series."""

@@ -1,13 +1,9 @@
-"""Imports files from older tools on request; every bar is verified before old names are removed.
-
-The originals are kept under ``_legacy`` in the folder of their series. A process that dies midway
-leaves each of them under its old name or the new one, and the next run continues.
-"""
+"""Converts all files from older tools on request, and deletes originals whose bars are all stored."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,23 +17,20 @@ from ...model.coverage import WITH_BARS, Coverage
 from ...model.instant import iso
 from ...model.series import SeriesKey
 from ...model.span import Span
-from ..format.documents import YearState
-from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
-from ..layout import encode_symbol
-from ..read.year_file import MismatchError, YearFile, open_year
-from ..recovery import quarantine
-from ..recovery.check import same_bits
+from ..read.year_file import MismatchError, open_year
 from ..recovery.recover import sound_meta
 from ..store import StoreParts
-from ..values import Commit, CommitPiece
-from ..write.commit import CommitRun
-from ..write.coverage_update import by_year
-from ..write.segments import with_pieces
-from ..write.year_writer import Target, columns_for, compose
-from .adopt import OldYear, remove_elsewhere, set_aside
-from .reader import describe_legacy, legacy_files, read_legacy, unread_rows
+from .adopt import read_older, remove_original, set_aside
+from .reader import (
+    describe_legacy,
+    files_elsewhere,
+    look_elsewhere,
+    older_path,
+    read_legacy,
+    unread_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -70,113 +63,50 @@ class OldFile:
 
 
 def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[OldFile]:
-    """Import a series' files from older tools; return the files with actual or planned outcomes.
+    """Convert all files from older tools of a series; return them with actual or planned outcomes.
+
+    Files that other files or the series' own bars hide are only set aside.
 
     Raises:
-        CorruptEntryError: The bars read back differ from the originals; nothing was moved.
+        CorruptEntryError: The bars read back differ from the originals; the file was not moved.
         LockTimeoutError: Another writer held the series for too long.
         StorageError: A file cannot be written or moved; no bars are lost.
     """
-    store.old.forget(key)
     lane = store.lane(key)
-    old_files = dict(store.old.of(lane, lane.years()))
-    hidden_files = _hidden_files(store, lane, old_files)
-    files = [_describe(store, key, year, path) for year, path in sorted(old_files.items())]
-    files += [_as_hidden(_describe(store, key, year, path)) for year, path in hidden_files]
+    look_elsewhere(lane)
+    paths = {year: path for year in lane.years() if (path := older_path(lane, year)) is not None}
+    hidden = [file for file in files_elsewhere(lane) if file[1] not in paths.values()]
+    files = [_describe(store, lane, year, path) for year, path in paths.items()]
+    files += [_as_hidden(_describe(store, lane, year, path)) for year, path in hidden]
     if dry_run or not files:
         return files
-    years = {year: store.old.read(key, path) for year, path in old_files.items()}
-    for year, old in years.items():
-        _prove(key, year, old)
     store.disk.make_folders(lane.paths.folder)
     with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
-        for year in years:
-            sound_meta(lane, year)  # a writer may have died while writing it
-    CommitRun(lane, Commit(), store.old).run(store.lock_timeout_s)
-    with store.disk.lock(lane.paths.lock, store.lock_timeout_s):
-        for year, old in years.items():
-            if old.pieces():
-                _check_stored(lane, year, old)
-            else:
-                _put_aside(lane, year, old.path, old.damage)
-        for year, path in hidden_files:
-            _put_aside(lane, year, path, "")
-    store.old.forget(key)
+        for year in paths:
+            sound_meta(lane, year)
+        for year, path in hidden:
+            if store.disk.stat(path) is not None:
+                set_aside(lane, year, path)
+                remove_original(lane, year, path)
+    look_elsewhere(lane)
     return files
 
 
-def _describe(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldFile:
-    file = OldFile(key, year, path.relative_to(store.layout.root).as_posix())
-    if describe_legacy(store.disk, path).is_sample:
+def _describe(store: StoreParts, lane: LaneFiles, year: int, path: Path) -> OldFile:
+    file = OldFile(lane.key, year, path.relative_to(store.layout.root).as_posix())
+    older = read_older(lane, path)
+    if older.is_sample:
         return replace(file, said="sample data: set aside, and never part of an answer")
-    old = store.old.read(key, path)
-    if old.damage:
-        return replace(file, said="set aside, and a copy kept in quarantine", problem=old.damage)
-    rows = len(read_legacy(store.disk, path, key.timeframe))
+    if older.damage:
+        return replace(file, said="set aside, and a copy kept in quarantine", problem=older.damage)
+    rows, taken = older.rows, len(older.table)
     none = "none of its bars is known to have closed" if rows else f"it has no valid bars in {year}"
-    outcome = "taken over" if len(old.table) else f"set aside: {none}"
-    return replace(file, rows=rows, taken=len(old.table), said=outcome)
-
-
-def _hidden_files(
-    store: StoreParts, lane: LaneFiles, old_files: Mapping[int, Path]
-) -> list[tuple[int, Path]]:
-    """Return the older files that are hidden by the series' own bars or by a preferred layout."""
-    encoded = encode_symbol(lane.key.symbol)
-    return [
-        (year, path)
-        for year, path in legacy_files(store.layout.root, lane.key, encoded)
-        if path not in old_files.values() and path.parent != lane.paths.folder
-    ]
+    outcome = "taken over" if taken else f"set aside: {none}"
+    return replace(file, rows=rows, taken=taken, said=outcome)
 
 
 def _as_hidden(file: OldFile) -> OldFile:
     return replace(file, taken=0, said="set aside: other bars for that year are already stored")
-
-
-# --- proof ---------------------------------------------------------------------------------
-
-
-def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
-    """Check that bars survive encoding and decoding in memory, before anything on disk changes.
-
-    Raises:
-        CorruptEntryError: The decoded bars differ from the originals in at least one bit.
-    """
-    parts = by_year(Commit(pieces=old.pieces()))
-    pieces: list[CommitPiece] = parts[year].pieces if year in parts else []
-    segments, _ = with_pieces([], pieces, file_id(key, year), 1)
-    columns = columns_for(segments)
-    members = compose(segments, [], Target(key, year, columns, 1))
-    state = YearState(columns=columns)
-    if not same_bits(old.table, YearFile(state, tuple(members)).table()):
-        raise _clash(key, year, "they differ after being written and read back; nothing was moved")
-
-
-def _check_stored(lane: LaneFiles, year: int, old: OldYear) -> None:
-    """Check that the series now contains every bar of an imported file, or a vendor's newer bar."""
-    file = open_year(lane, year, lane.meta(year))
-    now = file.table() if file is not None else BarTable.empty()
-    coverage = file.state.coverage if file is not None else Coverage()
-    if compared(PrunedFile(lane.key, old.path.name), old.table, now, coverage).lacking:
-        raise _clash(lane.key, year, "the originals are in its folder _legacy")
-
-
-def _clash(key: SeriesKey, year: int, differences: str) -> CorruptEntryError:
-    return CorruptEntryError(
-        f"the bars for {key} {year} are not the same as those of the other tool: {differences}",
-        symbol=key.symbol,
-    )
-
-
-def _put_aside(lane: LaneFiles, year: int, path: Path, damage: str) -> None:
-    content = lane.disk.read_if_exists(path)
-    if content is None:
-        return
-    if damage:
-        quarantine.keep_file(lane, path, content, damage)
-    set_aside(lane, year, path, make_room=True)
-    remove_elsewhere(lane, year, path)
 
 
 # --- deletion of originals ---------------------------------------------------------------

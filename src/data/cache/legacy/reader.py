@@ -8,7 +8,8 @@ Two layouts are known, both with one gzip CSV file per year::
 It is unknown how the prices in these files were adjusted, whether the last bar had closed when it
 was written, and which spans were requested. The basis is therefore ``unknown``, and the coverage
 consists only of uninterrupted runs of bars, without the last bar of a file. Sample data (``mock``)
-is never covered. Reading changes nothing; the first commit to a series converts it.
+is never covered. Nothing here changes a file; the first access to a year converts it
+(:mod:`.adopt`).
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ..format.csv_rows import BASE_COLUMNS, read_csv, times_of
-from ..format.gzip_member import inflated
-from ..layout import BARS, decode_symbol
+from ..format.gzip_member import inflated, is_ours
+from ..format.json_document import DamagedError
+from ..lane_files import LaneFiles
+from ..layout import BARS, decode_symbol, encode_symbol
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,32 +86,18 @@ class LegacyYear:
 # --- finding -------------------------------------------------------------------------------
 
 
-def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
-    """Return the year files that older tools may have left for ``key``, keyed by year.
-
-    Files in the series' own lane folder are included, because only a file's header, which the
-    caller checks, shows whether this library wrote the file. The ``ohlcv/`` layout takes precedence
-    over the flat one.
-
-    Args:
-        root: Cache folder.
-        key: Series to look up; older files exist only for default lanes.
-        encoded: The symbol's current folder name; older tools used the symbol as typed.
-    """
-    files: dict[int, Path] = {}
-    for year, path in legacy_files(root, key, encoded):
-        files.setdefault(year, path)
-    return files
-
-
 def legacy_files(
     root: Path, key: SeriesKey, encoded: str, *, left_out: str = ""
 ) -> list[tuple[int, Path]]:
     """Return all older year files, best first, even if another file for the same year hides them.
 
-    ``left_out`` is a folder to skip.
+    Args:
+        root: Cache folder.
+        key: Series to look up; older files exist only for default lanes.
+        encoded: The symbol's current folder name; older tools used the symbol as typed.
+        left_out: Folder to skip.
     """
-    if key.lane:
+    if key.lane or not older_names(key.symbol):
         return []
     # If case is ignored, or one of them is a link, two names may lead to the same folder.
     folders: dict[tuple[int, int] | str | None, str] = {}
@@ -134,7 +123,7 @@ def _identity(folder: str) -> tuple[int, int] | str | None:
 
 def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
     """Return the folders to search for older tools' files of a series, the preferred layout first."""
-    symbols = dict.fromkeys((encoded, key.symbol, key.symbol.lower()))
+    symbols = dict.fromkeys((encoded, *older_names(key.symbol)))
     frames = dict.fromkeys((key.timeframe.folder, key.timeframe.label))
     # As strings, because every first access to a series comes through here and nearly always finds
     # nothing.
@@ -155,6 +144,66 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
         for frame in frames
         if not folded or frame in _names(folder)
     ]
+
+
+def files_elsewhere(lane: LaneFiles) -> list[tuple[int, Path]]:
+    """Return older tools' files outside the lane folder, best first, each with its year.
+
+    Files that are hidden by others, or by the series' own bars, are included.
+    """
+    root, key, encoded = lane.paths.folder.parents[2], lane.key, encode_symbol(lane.key.symbol)
+    if key.timeframe.folder == key.timeframe.label and not _are_others(root, key, encoded):
+        return []
+    return legacy_files(root, key, encoded, left_out=lane.paths.text)
+
+
+def look_elsewhere(lane: LaneFiles) -> None:
+    """Search for older tools' files outside the lane folder, and record one for each year."""
+    files = reversed(files_elsewhere(lane))
+    lane.elsewhere.clear()
+    lane.elsewhere.update(files)
+
+
+def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
+    """Return whether a folder exists under another spelling of the symbol, or outside ``ohlcv``."""
+    symbol, top = key.symbol, f"{root}{os.sep}"
+    ours, low = f"{top}ohlcv{os.sep}", symbol.lower()
+    paths = {ours + symbol, ours + low, top + encoded, top + symbol, top + low} - {ours + encoded}
+    return any(os.access(path, os.F_OK) for path in paths)
+
+
+def older_path(lane: LaneFiles, year: int) -> Path | None:
+    """Return the path of an older tool's file with the bars of a year; None if there is none.
+
+    A file in the lane folder takes precedence. Raises ``FormatVersionError``.
+    """
+    try:
+        if lane.meta(year) is not None:
+            return None
+    except DamagedError:
+        pass  # metadata of older tools has no digest; the data shows the owner
+    content = lane.disk.read_if_exists(lane.paths.data(year))
+    if content is not None:
+        return None if is_ours(content) else lane.paths.data(year)
+    path = lane.elsewhere.get(year)
+    return path if path is not None and lane.disk.stat(path) is not None else None
+
+
+def symbol_of(name: str) -> str:
+    """Return the symbol for which a folder has bars; older tools wrote, for example, ``btcusdt``."""
+    return decode_symbol(name) or _named(name)
+
+
+def older_names(symbol: str) -> tuple[str, ...]:
+    """Return the names that older tools may have given to a symbol's folder.
+
+    A symbol in lowercase has none, because such a folder belongs to the symbol in uppercase.
+    """
+    return (symbol, symbol.lower()) if _named(symbol) == symbol else ()
+
+
+def _named(name: str) -> str:
+    return name.upper() if name == name.lower() else name
 
 
 def is_plain(name: str) -> bool:

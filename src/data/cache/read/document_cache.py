@@ -39,17 +39,11 @@ class DocumentCache:
     Args:
         disk: File system.
         memory: Cache for the parsed files.
-        name: Name that distinguishes the values that different callers parse from the same files.
     """
 
-    def __init__(self, disk: Disk, memory: LruCache, name: str = "document") -> None:
+    def __init__(self, disk: Disk, memory: LruCache) -> None:
         self._disk = disk
         self._memory = memory
-        self._name = name
-
-    def named(self, name: str) -> DocumentCache:
-        """Return a cache for another caller that shares this cache's files and memory."""
-        return DocumentCache(self._disk, self._memory, name)
 
     def load(
         self, path: Path | str, parse: Callable[[bytes], T], times: int = TIMES_ITS_BYTES
@@ -77,7 +71,7 @@ class DocumentCache:
         old: dict[str, _Parsed | None] = {}
         for name in names:
             path = start + name
-            entry: _Parsed | None = self._memory.get((self._name, path))
+            entry: _Parsed | None = self._memory.get(("document", path))
             if entry is not None and entry.state and entry.state == self._disk.stat(path):
                 values[name] = entry.value
             else:
@@ -87,7 +81,7 @@ class DocumentCache:
             now_ns = self._disk.now_ns()
             contents = self._disk.read_all(folder, old)
             for (name, entry), read in zip(old.items(), contents, strict=True):
-                key = self._name, start + name
+                key = "document", start + name
                 if read is None:
                     self._memory.drop(key)
                     values[name] = None
@@ -109,7 +103,7 @@ class DocumentCache:
         """Cache the value of a file that was just written, as if ``content`` had been parsed."""
         entry = _Parsed(None, content, value)
         size = EACH_BYTES + times * len(content)
-        self._memory.put((self._name, os.fspath(path)), entry, size)
+        self._memory.put(("document", os.fspath(path)), entry, size)
 
     def list(self, folder: Path | str) -> tuple[str, ...]:
         """Return the names in ``folder``, cached while the folder is unchanged."""
@@ -137,4 +131,4 @@ class DocumentCache:
 
     def forget(self, path: Path) -> None:
         """Drop a file from the cache, so that it is read again next time."""
-        self._memory.drop((self._name, os.fspath(path)))
+        self._memory.drop(("document", os.fspath(path)))

@@ -14,8 +14,9 @@ from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from ...disk.files import Disk, FileState, errno_of
-from ...errors import CorruptEntryError, StorageError
+from ...errors import CorruptEntryError, ReadOnlyCacheWarning, StorageError
 from ...model.bars import BarTable, concat
+from ...model.caller import warn_user
 from ...model.coverage import Coverage, Covered
 from ...model.frozen import filled
 from ...model.kind import Kind
@@ -25,8 +26,7 @@ from ...runtime.lru_cache import LruCache
 from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
-from ..layout import QUARANTINE, SERIES, years_in
-from ..legacy.adopt import OldYears
+from ..layout import QUARANTINE, SERIES
 from ..values import SeriesView
 from ..write.coverage_update import year_span
 from .columnar_cache import Sidecars, WholeYear
@@ -38,13 +38,15 @@ log = logging.getLogger(__name__)
 
 _MOST_READS = 3
 _WRITE_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_reported_unconverted: set[SeriesKey] = set()
 
 
 def read_state(lane: LaneFiles, year: int, lock_timeout_s: float) -> YearState | None:
     """Return the state of ``year``, usually without reading the data; None if nothing is stored.
 
     If a rewrite is pending, the data decides which state is valid. If the file has no document, or
-    a damaged one, it is first recovered under the lock.
+    a damaged one, it is first recovered under the lock. An older tool's file is converted there; if
+    it cannot be written, the result is the state after a conversion in memory.
 
     Raises:
         CorruptEntryError: Recovery is needed, and the cache is read-only.
@@ -114,6 +116,8 @@ def _read_or_repair(
             raise _damage_error(lane, year, exc) from exc
     log.debug("%s %s: %s; reading again under the lock", lane.key, year, problem)
     try:
+        if lane.elsewhere:
+            lane.disk.make_folders(lane.paths.folder)
         with lane.disk.lock(lane.paths.lock, lock_timeout_s):
             from ..recovery.recover import recover  # not needed for intact years
 
@@ -121,6 +125,11 @@ def _read_or_repair(
     except (MismatchError, DamagedError) as exc:
         raise _damage_error(lane, year, exc) from exc
     except StorageError as exc:
+        from ..recovery.recover import examine
+
+        if (diagnosis := examine(lane, year)).older is not None:
+            _report_unconverted(lane, exc)
+            return content(diagnosis.file)
         if errno_of(exc) in _WRITE_REFUSED:
             raise _damage_error(lane, year, problem) from exc
         raise
@@ -132,6 +141,15 @@ def _preview(lane: LaneFiles, year: int, previews: dict[int, YearFile | None]) -
 
         previews[year] = preview(lane, year)
     return previews[year]
+
+
+def _report_unconverted(lane: LaneFiles, refusal: StorageError) -> None:
+    """Issue a warning, once per series, that its files from older tools are not converted."""
+    if lane.key not in _reported_unconverted:
+        _reported_unconverted.add(lane.key)
+        text = f"{lane.key}: files from older tools are read but not converted: {refusal.args[0]}"
+        log.warning("%s", text)
+        warn_user(text, ReadOnlyCacheWarning)
 
 
 def _damage_error(lane: LaneFiles, year: int, problem: Exception | None) -> CorruptEntryError:
@@ -158,14 +176,11 @@ class IndexEntry(NamedTuple):
         view: Summary of the series.
         states: State of each year, ascending.
         has_quarantine: Whether there may be rows in quarantine.
-        is_ours: Whether every file was written by this library. Older tools modify files in place,
-            so the folder's state does not reflect their changes.
     """
 
     view: SeriesView
     states: Mapping[int, YearState]
     has_quarantine: bool
-    is_ours: bool = True
 
     @property
     def size(self) -> int:
@@ -184,9 +199,6 @@ class IndexEntry(NamedTuple):
         }
 
 
-_Documents = tuple[dict[int, YearState], SeriesMeta | None, bool]
-
-
 class _CachedEntry(NamedTuple):
     """An entry, and the folder state for which it is current; None if that is unknown."""
 
@@ -198,13 +210,11 @@ class SeriesIndex:
     """The metadata of series, combined from their years and cached. Thread-safe.
 
     Args:
-        old: Finder of files from older tools.
         memory: Cache for views.
         lock_timeout_s: Maximum wait for the lock if a year needs repair, in seconds.
     """
 
-    def __init__(self, old: OldYears, memory: LruCache, lock_timeout_s: float) -> None:
-        self._old = old
+    def __init__(self, memory: LruCache, lock_timeout_s: float) -> None:
         self._memory = memory
         self._lock_timeout_s = lock_timeout_s
 
@@ -233,8 +243,7 @@ class SeriesIndex:
         entry = (self._read_tail(lane) if tail else None) or self._read(lane)
         if not lane.previews:
             # Without a folder state, the entry is found again only through this very view.
-            cached = _CachedEntry(before if entry.is_ours else None, entry)
-            self._memory.put(cache_key, cached, entry.size)
+            self._memory.put(cache_key, _CachedEntry(before, entry), entry.size)
         return entry
 
     def seal(self, lane: LaneFiles, view: SeriesView) -> dict[str, FileState | None] | None:
@@ -250,14 +259,13 @@ class SeriesIndex:
     def _read_tail(self, lane: LaneFiles) -> IndexEntry | None:
         """Return an index entry built from only the newest years' documents.
 
-        The result is None if these are all the years, if some files were written by another tool,
-        or if no bar is final.
+        The result is None if these are all the years, or if no bar is final.
         """
-        if len(years_in(lane.disk.list(lane.paths.text))) <= _TAIL_YEARS:
+        if len(lane.years(lane.disk.list(lane.paths.text))) <= _TAIL_YEARS:
             return None
         entry = self._read(lane, _TAIL_YEARS)
         states = (covered.state for covered in entry.view.coverage.opened())
-        if not entry.is_ours or entry.view.last is None or "final" not in states:
+        if entry.view.last is None or "final" not in states:
             return None
         # Whether ``next_due`` is still valid can only be decided with all years.
         return entry._replace(view=replace(entry.view, next_due=None))
@@ -265,44 +273,31 @@ class SeriesIndex:
     def _read(self, lane: LaneFiles, most_years: int | None = None) -> IndexEntry:
         """Return the index entry of a series, built from its documents; damaged documents are repaired."""
         names = lane.disk.list(lane.paths.text)
-        years = years_in(names)
+        years = lane.years(names)
         newest = years[-most_years:] if most_years else years
-        states, series, is_ours = self._documents(lane, newest, has_series=SERIES in names)
+        states, series = self._documents(lane, newest, has_series=SERIES in names)
         entries = [*_empties(series, years), *(e for s in states.values() for e in s.coverage)]
         coverage = Coverage.joined(sorted(entries, key=_SPAN_OF))
         view = _view(lane.key, series, list(states.values()), coverage)
-        return IndexEntry(view, states, has_quarantine=QUARANTINE in names, is_ours=is_ours)
+        return IndexEntry(view, states, has_quarantine=QUARANTINE in names)
 
     def _documents(
         self, lane: LaneFiles, years: list[int], *, has_series: bool = True
-    ) -> _Documents:
-        """Return the years' states, the content of ``series.json``, and whether all files are this library's.
-
-        The states are in ascending order, and include those of older tools' files.
-        """
+    ) -> tuple[dict[int, YearState], SeriesMeta | None]:
+        """Return the years' states, in ascending order, and the content of ``series.json``."""
         damaged = lane.previews or ()
         sound = [year for year in years if year not in damaged]
         states, series = lane.documents(sound, has_series=has_series)
-        old = self._old.of(lane, years, states)
-        if not old and len(states) == len(years):
-            return states, series, True
-        for year, path in old.items():
-            older = self._old.read(lane.key, path)
-            stamps = older.table.stamps
-            states[year] = YearState(
-                rows=len(stamps),
-                coverage=older.coverage,
-                first=int(stamps[0]) if len(stamps) else None,
-                last=int(stamps[-1]) if len(stamps) else None,
-            )
+        if len(states) == len(years):
+            return states, series
         for year in [year for year in years if year not in states]:
             if (state := read_state(lane, year, self._lock_timeout_s)) is not None:
                 states[year] = state
-        return dict(sorted(states.items())), series, not old
+        return dict(sorted(states.items())), series
 
     def years(self, lane: LaneFiles) -> list[int]:
         """Return the years for which bars are stored."""
-        states, _, _ = self._documents(lane, lane.years())
+        states, _ = self._documents(lane, lane.years())
         return [year for year, state in states.items() if state.rows]
 
     def long_empties(self, lane: LaneFiles, years: list[int]) -> Coverage:
@@ -380,7 +375,6 @@ class RangeReader:
 
     Args:
         disk: File system.
-        old: Finder of files from older tools.
         index: Supplies the coverage for years without a file.
         sidecars: Columnar files, used if they are valid.
         memory: Cache for years if columns cannot be stored on disk.
@@ -390,14 +384,12 @@ class RangeReader:
     def __init__(
         self,
         disk: Disk,
-        old: OldYears,
         index: SeriesIndex,
         sidecars: Sidecars,
         memory: LruCache,
         lock_timeout_s: float,
     ) -> None:
         self._disk = disk
-        self._old = old
         self._index = index
         self._sidecars = sidecars
         self._memory = memory
@@ -411,32 +403,31 @@ class RangeReader:
         ``entry`` is a recent index entry; if the bars cannot be read with it, the metadata is read
         again. There are three ways:
 
-        1. With ``entry``: from the columnar files of its years. A missing file is written first,
-           unless the series has files from older tools; if it has, the next way is used instead.
-        2. If such a file contains bars of ``span``, or if columns are not kept: year by year, from
-           the data files.
+        1. With ``entry``: from the columnar files of its years. A missing file is written first.
+        2. If columns are not kept: year by year, from the data files.
         3. Otherwise: the years' documents are read, then the columnar files as in the first way.
         """
         if entry is not None and self._sidecars.are_kept:
             states = entry.years(span)
             table, after = self._sidecars.read(lane, span, states), states
-            if table is None and entry.is_ours:
+            if table is None:
                 table, after = self._with_columns(lane, span, states)
-            if table is not None:
-                coverage = entry.view.coverage
-                if after != states:
-                    coverage = coverage.without(year_span(year) for year in states)
-                    newer = [state.coverage for state in after.values()]
-                    coverage = reduce(Coverage.overlaid, newer, coverage)
-                return table, coverage.within(span)
+            coverage = entry.view.coverage
+            if after != states:
+                coverage = coverage.without(year_span(year) for year in states)
+                newer = [state.coverage for state in after.values()]
+                coverage = reduce(Coverage.overlaid, newer, coverage)
+            return table, coverage.within(span)
         years = lane.years()
-        old = [y for y in self._old.of(lane, years) if year_span(y).overlaps(span)]
-        ours = [y for y in years if y not in old and year_span(y).overlaps(span)]
+        wanted = [year for year in years if year_span(year).overlaps(span)]
         coverage = self._index.long_empties(lane, years)
-        if old or not self._sidecars.are_kept:
-            table, covered = self._read_mixed(lane, span, old, ours)
-            return table, reduce(Coverage.overlaid, covered, coverage).within(span)
-        documents = ((year, read_state(lane, year, self._lock_timeout_s)) for year in ours)
+        if not self._sidecars.are_kept:
+            contents = (read_year(lane, year, span, self._lock_timeout_s) for year in wanted)
+            stored = [content for content in contents if content is not None]
+            table = concat(table for table, _ in stored)
+            coverages = [state.coverage for _, state in stored]
+            return table, reduce(Coverage.overlaid, coverages, coverage).within(span)
+        documents = ((year, read_state(lane, year, self._lock_timeout_s)) for year in wanted)
         states = {year: state for year, state in documents if state is not None}
         table = self._sidecars.read(lane, span, states)
         if table is None:
@@ -503,20 +494,3 @@ class RangeReader:
             values.flags.writeable = False  # shared by many answers
         size = sum(values.nbytes for values in arrays)
         self._memory.put(("year", key, year), whole, size)
-
-    def _read_mixed(
-        self, lane: LaneFiles, span: Span, old: list[int], ours: list[int]
-    ) -> tuple[BarTable, list[Coverage]]:
-        """Read the year files written by this library and by older tools, one by one."""
-        tables: list[BarTable] = []
-        coverages: list[Coverage] = []
-        paths = self._old.of(lane, lane.years())
-        for year in sorted([*old, *ours]):
-            if year in old:
-                old_year = self._old.read(lane.key, paths[year])
-                tables.append(old_year.table.within(span))
-                coverages.append(old_year.coverage)
-            elif (content := read_year(lane, year, span, self._lock_timeout_s)) is not None:
-                tables.append(content[0])
-                coverages.append(content[1].coverage)
-        return concat(tables), coverages

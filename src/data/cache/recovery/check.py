@@ -29,7 +29,7 @@ from ..format.lane_entry import LaneEntry
 from ..lane_files import LaneFiles
 from ..layout import ACTIONS, SERIES
 from ..read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
-from ..read.year_file import MismatchError, open_year, rows_of
+from ..read.year_file import MismatchError, open_year, rows_of, same_bits
 from ..store import StoreParts
 from ..write.coverage_update import year_span
 from .recover import Diagnosis, examine
@@ -201,17 +201,13 @@ def _parts(
 
     The parts are each year, and the rest.
     """
-    years = lane.years()
-    for year in years:
+    for year in lane.years():
         flaw = diagnose(lane, year, is_locked=is_locked)
         yield 1, [] if flaw is None else [(str(year), flaw)]
-    yield 0, _other_files(store, lane, years)
+    yield 0, _other_files(store, lane)
 
 
-def _other_files(
-    store: StoreParts, lane: LaneFiles, years: list[int]
-) -> Iterator[tuple[str, Flaw]]:
-    yield from _legacy(store, lane, years)
+def _other_files(store: StoreParts, lane: LaneFiles) -> Iterator[tuple[str, Flaw]]:
     try:
         lane.series()
     except DamagedError as exc:
@@ -230,25 +226,6 @@ def _other_files(
     flaw = columns_flaw(store, lane)
     if flaw is not None:
         yield COLUMNS, flaw
-
-
-def _legacy(store: StoreParts, lane: LaneFiles, years: list[int]) -> Iterator[tuple[str, Flaw]]:
-    """Yield older tools' files that cannot be read; a repair leaves such files as they are."""
-    try:
-        files = sorted(store.old.of(lane, years).items())
-    except FormatVersionError:
-        return  # already reported; only the newer version knows whose files these are
-    for year, path in files:
-        damage = store.old.read(lane.key, path).damage
-        if damage:
-            yield (
-                str(year),
-                Flaw(
-                    f"another tool's file cannot be read: {damage}",
-                    "`onetape cache migrate` sets it aside; its bars are fetched again",
-                    "none",
-                ),
-            )
 
 
 # --- the columnar file ---------------------------------------------------------------------
@@ -294,25 +271,6 @@ def _differs(lane: LaneFiles, year: int, file: ColumnarFile) -> bool:
 def is_current(file: ColumnarFile, year: int, state: YearState) -> bool:
     """Return whether the columnar file contains the year in exactly this state."""
     return file.serves({year: (state.rows, state.size, str(state.head or "")[:16])})
-
-
-def same_bits(first: BarTable, second: BarTable) -> bool:
-    """Return whether two tables have the same bars, bit by bit.
-
-    A missing column counts as empty.
-    """
-    if not np.array_equal(first.stamps, second.stamps):
-        return False
-    pairs = list(zip(first.values()[:5], second.values()[:5], strict=True))
-    adj = [
-        t.adj_close if t.adj_close is not None else np.full(len(t), np.nan) for t in (first, second)
-    ]
-    return all(_same_column(a, b) for a, b in [*pairs, (adj[0], adj[1])])
-
-
-def _same_column(first: Any, second: Any) -> bool:
-    same = first.view(np.int64) == second.view(np.int64)
-    return bool((same | (np.isnan(first) & np.isnan(second))).all())
 
 
 # --- data that a symbol has besides its series ------------------------------------------------
@@ -431,7 +389,7 @@ class Flaw:
 
 
 def diagnose(lane: LaneFiles, year: int, *, is_locked: bool = False) -> Flaw | None:
-    """Return the defect of a year, or None if it is intact or another tool's file.
+    """Return the defect of a year, or None if it is intact or another tool's readable file.
 
     A commit in progress is distinguished from damage by the age of the files. If the files have
     changed in the meantime, there was a commit, and they are examined again. This cannot happen if
@@ -470,6 +428,10 @@ def _diagnose(lane: LaneFiles, year: int) -> Flaw | None:
 
 def _flaw(diagnosis: Diagnosis) -> Flaw | None:
     """Return the defect in a diagnosis, and its repair; None if nothing is wrong."""
+    if diagnosis.older is not None and diagnosis.older.damage:
+        what = f"another tool's file cannot be read: {diagnosis.older.damage}"
+        remedy = "it is moved to _legacy, with a copy in quarantine; its bars are fetched again"
+        return Flaw(what, remedy)
     texts = _CASE_TEXTS.get(diagnosis.case)
     if texts is None:
         return None

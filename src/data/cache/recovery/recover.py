@@ -2,7 +2,8 @@
 
 :func:`examine` decides what is wrong with the year and what can be kept of it; it changes nothing
 and needs no lock. Checks report its decision, previews read according to it, and :func:`recover`
-carries it out, only under the lane's lock. For data written by this library, in this order:
+carries it out, only under the lane's lock. An older tool's file is converted (``older``). For data
+written by this library, in this order:
 
 1. the data begins with a recorded state (committed or pending), and no valid member follows a torn
 one: members after that state that are valid, chained and of this file are accepted (``behind``); a
@@ -30,10 +31,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
+from pathlib import Path
 from typing import Literal
 
 from ...disk.atomic import write_atomically
-from ...errors import CacheError, FormatVersionError
+from ...errors import CacheError, FormatVersionError, StorageError
 from ...model.coverage import Coverage
 from ..format.csv_rows import ALL_COLUMNS, BASE_COLUMNS
 from ..format.documents import YearMeta, YearState
@@ -51,6 +53,8 @@ from ..format.gzip_member import (
 )
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
+from ..legacy.adopt import OldYear, converted, read_older, remove_original, set_aside
+from ..legacy.reader import older_path
 from ..read.year_file import MismatchError, YearFile, check_members
 from ..write.coverage_update import after_members, carried
 from ..write.segments import YearSegment
@@ -60,7 +64,7 @@ from .quarantine import keep_bytes, keep_file
 log = logging.getLogger(__name__)
 
 Case = Literal[
-    "sound", "foreign", "half_adopted", "lost", "gone",
+    "sound", "older", "half_adopted", "lost", "gone",
     "behind", "torn", "forward", "back", "rebuild", "replace",
 ]  # fmt: skip
 
@@ -70,17 +74,18 @@ class Diagnosis:
     """The condition of a year's files, and the state that a repair would leave.
 
     Attributes:
-        case: Name of the case. ``sound``: nothing is wrong. ``foreign``: another tool wrote the
-            data. ``half_adopted``: another tool wrote the data, but this library wrote the
-            document. Without data: ``lost`` (the document is damaged) or ``gone`` (there was a file).
-            The other cases concern data written by this library; the text at the top of the module
-            lists them.
+        case: Name of the case. ``sound``: nothing is wrong. ``older``: another tool wrote the
+            data, which is to be converted. ``half_adopted``: another tool wrote the data, but this
+            library wrote the document. Without data: ``lost`` (the document is damaged) or ``gone``
+            (there was a file). The other cases concern data written by this library; the text at
+            the top of the module lists them.
         meta: Document; None if it is missing or damaged.
         flaw: Defect of a damaged document; otherwise empty.
         state: State of the year after a repair; None if nothing remains.
         members: Members of the year's file after a repair.
         fresh: Members after the recorded state, if they are accepted.
         scan: Data file, if this library wrote it; otherwise empty.
+        older: Other tool's file that is to be converted.
     """
 
     case: Case
@@ -90,13 +95,19 @@ class Diagnosis:
     members: Sequence[Member] = ()
     fresh: Sequence[Member] = ()
     scan: Scan = field(default_factory=lambda: Scan(b"", (), 0))
+    older: OldYear | None = None
+
+    @property
+    def file(self) -> YearFile | None:
+        """The year file that a repair leaves; None if nothing remains."""
+        return None if self.state is None else YearFile(self.state, tuple(self.members))
 
 
 def sound_meta(lane: LaneFiles, year: int) -> YearMeta | None:
     """Repair ``year`` if its document and its data differ, and return the document.
 
     Only the size and the digest of the last member are checked, which is cheap enough for an
-    append. For an empty year, or one with another tool's file, the result is None.
+    append. For an empty year, the result is None.
 
     Raises:
         FormatVersionError: The file is from a newer version; it is left as it is.
@@ -124,7 +135,7 @@ def matched_meta(lane: LaneFiles, year: int, meta: YearMeta | None) -> YearMeta 
             head = peek_digest(lane.disk.read_at(handle, offset, PEEK_BYTES))
         finally:
             lane.disk.close(handle)
-    if meta is None and handle is None:
+    if meta is None and handle is None and year not in lane.elsewhere:
         return None
     if meta is None or meta.pending or size != meta.state.size or head != meta.state.head:
         return recover(lane, year)
@@ -138,18 +149,22 @@ def recover(lane: LaneFiles, year: int) -> YearMeta | None:
     """
     lane.sweep()
     sweep_versions(lane, year)
-    _make_durable(lane, year)
     path = lane.paths.metadata(year)
     lane.document_cache.forget(path)
+    if older_path(lane, year) is None:
+        _make_durable(lane, year)
     diagnosis = examine(lane, year)
-    if diagnosis.case in ("sound", "foreign"):
+    if diagnosis.older is not None:
+        return _convert(lane, year, diagnosis, diagnosis.older)
+    lane.elsewhere.pop(year, None)
+    if diagnosis.case == "sound":
         return diagnosis.meta
     if diagnosis.flaw:
         damaged = lane.disk.read_if_exists(path) or b""
         keep_bytes(lane, path.name, damaged, f"metadata: {diagnosis.flaw}")
     if diagnosis.state is None:
         _put_back(lane, year, diagnosis)
-        return None
+        return recover(lane, year) if diagnosis.case == "half_adopted" else None
     if diagnosis.case in ("rebuild", "replace"):
         return _from_members(lane, year, diagnosis, diagnosis.state)
     assert diagnosis.meta is not None
@@ -161,8 +176,7 @@ def preview(lane: LaneFiles, year: int) -> YearFile | None:
 
     The result is None if nothing would remain. Raises the same errors as :func:`examine`.
     """
-    diagnosis = examine(lane, year)
-    return None if diagnosis.state is None else YearFile(diagnosis.state, tuple(diagnosis.members))
+    return examine(lane, year).file
 
 
 def rebuild(lane: LaneFiles, year: int) -> YearMeta | None:
@@ -205,6 +219,38 @@ def _put_back(lane: LaneFiles, year: int, diagnosis: Diagnosis) -> None:
     else:
         write_atomically(lane.disk, path, before)
     lane.document_cache.forget(path)
+
+
+def _convert(lane: LaneFiles, year: int, diagnosis: Diagnosis, older: OldYear) -> YearMeta | None:
+    """Write the converted file of a year, and return its document; the original goes to ``_legacy``.
+
+    If there are no bars to import, the original is only set aside. If the process dies, either the
+    original is still in its place, or the year is converted.
+    """
+    path, file, saved = older.path, diagnosis.file, None
+    if older.damage:
+        log.warning("%s %s: %s; the file is moved to _legacy", lane.key, year, older.damage)
+        keep_file(lane, path, lane.disk.read(path), older.damage)
+    lane.make_folders_durable()
+    set_aside(lane, year, path)
+    if file is not None:
+        state, members, document = file.state, file.members, document_of(lane, file)
+        saved = rewrite(lane, year, meta=document, members=members, state=state, keep_version=False)
+        first, last = state.coverage[0], state.coverage[-1]
+        entry = {"generation": state.generation, "vendor": first.vendor, "changed": 0, "removed": 0}
+        entry |= {"span": [first.span.start, last.span.end], "added": state.rows}
+        lane.append_log(year, entry | {"touched": state.first, "size": state.size})
+        log.info("%s %s: %d bars of another tool are converted", lane.key, year, state.rows)
+    if saved is None or path.parent != lane.paths.folder:
+        try:
+            remove_original(lane, year, path)
+        except StorageError as exc:
+            if saved is None:
+                raise
+            log.warning("%s %s is converted, but the original is left: %s", lane.key, year, exc)
+    if path == lane.elsewhere.get(year):
+        del lane.elsewhere[year]
+    return recover(lane, year) if saved is None and year in lane.elsewhere else saved
 
 
 def _restore(
@@ -258,6 +304,12 @@ def _from_members(lane: LaneFiles, year: int, diagnosis: Diagnosis, state: YearS
     return saved
 
 
+def document_of(lane: LaneFiles, converted_file: YearFile) -> YearMeta:
+    """Return the new document of a converted year, last updated at the time given by the other tool."""
+    updated_ms = converted_file.state.coverage[0].fetched_at
+    return _document(lane, None, converted_file.members).replaced(updated_ms=updated_ms)
+
+
 def _document(lane: LaneFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
     """Return the year's old document or, if that is lost, a new one based on the members."""
     now_ms = lane.clock.now_ms()
@@ -295,14 +347,25 @@ def examine(lane: LaneFiles, year: int) -> Diagnosis:
     except DamagedError as exc:
         flaw = str(exc)
     content = lane.disk.read_if_exists(lane.paths.data(year))
+    if meta is None and (path := older_path(lane, year)) is not None:
+        return _diagnose_older(lane, year, path)
     if content is None:
         return _diagnose_document(lane, year, meta, flaw)
-    if not is_ours(content) and (meta is None or not meta.state.size):
-        return Diagnosis("foreign" if meta is None else "half_adopted", meta, flaw)
+    if meta is not None and not meta.state.size and not is_ours(content):
+        return Diagnosis("half_adopted", meta)
     try:
         return _diagnose_data(lane, year, meta, flaw, scan_file(content, file_id(lane.key, year)))
     except FormatVersionError as exc:
         raise lane.newer(year, exc) from exc
+
+
+def _diagnose_older(lane: LaneFiles, year: int, path: Path) -> Diagnosis:
+    """Return the diagnosis of a year with another tool's file, which is converted in memory."""
+    older = read_older(lane, path)
+    file = converted(lane, year, older, _next_generation(lane, None, ()))
+    if file is None:
+        return Diagnosis("older", older=older)
+    return Diagnosis("older", state=file.state, members=file.members, older=older)
 
 
 def _diagnose_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:

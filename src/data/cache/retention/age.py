@@ -18,6 +18,7 @@ from ...model.instant import MINUTE_MS, iso
 from ...model.series import SeriesKey
 from ..facade.listing import Catalog
 from ..layout import BARS
+from ..legacy.reader import older_path
 from ..pins import pins_in
 from ..recovery.check import years_listed
 from ..store import BarStore
@@ -115,7 +116,7 @@ class AgeRetention:
         self._last_uses = last_uses
 
     def find(self, before: int) -> Aged:
-        """Return the years whose rows had all closed by ``before``; nothing is changed."""
+        """Return the years whose rows had all closed by ``before``; nothing is deleted."""
         collected = _AgedFolder()
         for key in self._catalog.stored_keys():
             try:
@@ -136,14 +137,14 @@ class AgeRetention:
     def _add_series(self, key: SeriesKey, before: int, collected: _AgedFolder) -> None:
         """Add the years of one series to ``collected``."""
         lane = self._parts.lane(key)
-        present = lane.years()
-        old_files = self._parts.old.of(lane, present)
-        for year in sorted({*present, *old_files}):
-            path = old_files.get(year, lane.paths.data(year))
+        if any(older_path(lane, year) for year in lane.years()):
+            self._store.view(key)  # converts them
+        for year in lane.years():
+            path = lane.paths.data(year)
             if self._disk.stat(path) is None:
                 continue  # it has no bars
             is_younger = year_span(year).start >= before  # then nothing needs to be read
-            content = None if is_younger else bars_in(lane, year, old_files, self._parts.old)
+            content = None if is_younger else bars_in(lane, year)
             if content is None or content.closed_ms > before:
                 collected.stay.add(BARS)
                 if content is None and not is_younger:

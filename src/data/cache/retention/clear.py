@@ -21,7 +21,7 @@ from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
 from ..layout import ACTIONS, LOG, QUARANTINE
-from ..legacy.adopt import OldYears
+from ..legacy.reader import files_elsewhere, look_elsewhere
 from ..pins import pins_in
 from ..read.series_reader import read_series
 from ..write.coverage_update import year_span
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _LONGEST_MONTH_MS = 31 * DAY_MS
 
 
-def clear_lane(lane: LaneFiles, old: OldYears, lock_timeout_s: float, by: str) -> int:
+def clear_lane(lane: LaneFiles, lock_timeout_s: float, by: str) -> int:
     """Remove everything stored for a series, including older tools' files; return the number of bars.
 
     The log is kept, with an entry for the deletion, so that version numbers continue and are never
@@ -40,19 +40,18 @@ def clear_lane(lane: LaneFiles, old: OldYears, lock_timeout_s: float, by: str) -
 
     Args:
         lane: Series to remove.
-        old: Finder of files from older tools.
         lock_timeout_s: Seconds to wait for another writer.
         by: Name of the deleting call, for the log.
     """
     disk, folder = lane.disk, lane.paths.folder
     with disk.lock(lane.paths.lock, lock_timeout_s):
-        old_files = old.of(lane, lane.years())
-        cleared = _Removal.of(lane, {*lane.years(), *old_files}, old_files, old)
+        cleared = _Removal.of(lane, lane.years())
         # Done first, because the log prevents the reuse of version numbers.
         cleared.write(lane, by)
-        for year, path in old_files.items():
-            disk.remove(path.with_name(f"{year:04d}.metadata.json"))
+        for year, path in files_elsewhere(lane):
             disk.remove(path)
+            disk.remove(path.with_name(f"{year:04d}.metadata.json"))
+        lane.elsewhere.clear()
         inner = (lane.paths.quarantine, lane.paths.versions, lane.paths.legacy)
         others = (*inner, lane.paths.lock)
         files = [name for name in disk.list(folder) if folder / name not in others]
@@ -64,14 +63,12 @@ def clear_lane(lane: LaneFiles, old: OldYears, lock_timeout_s: float, by: str) -
             empty_folder(disk, path)
         disk.sync_folder(folder)
         lane.tainted.difference_update({(lane.key, year) for _, year in tuple(lane.tainted)})
-    old.forget(lane.key)
     return cleared.bars
 
 
 def clear_years(
     lane: LaneFiles,
     years: Iterable[int],
-    old: OldYears,
     lock_timeout_s: float,
     by: str,
     closed_by: int | None = None,
@@ -86,16 +83,15 @@ def clear_years(
     """
     disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
-        others = old.of(lane, lane.years())
         if closed_by is not None:
             years = [
                 year
                 for year in years
-                if (content := bars_in(lane, year, others, old)) and content.closed_ms <= closed_by
+                if (content := bars_in(lane, year)) and content.closed_ms <= closed_by
             ]
         series = read_series(lane) or SeriesMeta()
         empties = series.empties.without(map(year_span, years))
-        cleared = _Removal.of(lane, years, others, old)
+        cleared = _Removal.of(lane, years)
         generation = cleared.newest + 1 if cleared.years else series.generation
         # Done first, so that after a crash a reader does not consider the removed data up to date.
         after = replace(
@@ -103,22 +99,22 @@ def clear_years(
         )
         if cleared.years or after.empties != series.empties or series.next_due is not None:
             lane.write_series(after, durable=True)
-        elsewhere = old.elsewhere(lane)
+        elsewhere = files_elsewhere(lane)
         for year in years:
-            data = others.get(year, lane.paths.data(year))
-            removed += disk.stat(data) is not None
-            hidden = [path for of_year, path in elsewhere if of_year == year]
+            data = lane.paths.data(year)
+            others = [path for of_year, path in elsewhere if of_year == year]
+            removed += disk.stat(data) is not None or bool(others)
             if closed_by is not None and year_span(year).end > closed_by:
-                hidden = []  # they may have later bars
-            for path in (data, *hidden):
+                others = []  # they may have later bars
+            for path in (data, *others):
                 disk.remove_whole(path.with_name(f"{year:04d}.metadata.json"))
                 disk.remove_whole(path)
             for path in files_aside(lane, year):
                 disk.remove_whole(path)
             lane.tainted.discard((lane.key, year))
+        look_elsewhere(lane)
         disk.sync_folder(lane.paths.folder)
         cleared.write(lane, by)
-    old.forget(lane.key)
     return removed
 
 
@@ -129,27 +125,21 @@ class YearContents(NamedTuple):
     closed_ms: int
 
 
-def bars_in(
-    lane: LaneFiles, year: int, old_files: Mapping[int, Path], old: OldYears
-) -> YearContents | None:
+def bars_in(lane: LaneFiles, year: int) -> YearContents | None:
     """Return the number and age of a year's bars; None if it has no bars or cannot be examined.
 
     Nothing is repaired or written.
     """
-    if year in old_files:
-        table = old.read(lane.key, old_files[year]).table
-        bars, last = len(table), int(table.stamps[-1]) if len(table) else None
-    else:
-        try:
-            meta = lane.meta(year)
-        except (DamagedError, FormatVersionError):
-            return None
-        data = lane.disk.stat(lane.paths.data(year))
-        if meta is None or meta.pending is not None or data is None:
-            return None
-        if data.size != meta.state.size:  # the bytes after it are not described by anything
-            return None
-        bars, last = meta.state.rows, meta.state.last
+    try:
+        meta = lane.meta(year)
+    except (DamagedError, FormatVersionError):
+        return None
+    data = lane.disk.stat(lane.paths.data(year))
+    if meta is None or meta.pending is not None or data is None:
+        return None
+    if data.size != meta.state.size:  # the bytes after it are not described by anything
+        return None
+    bars, last = meta.state.rows, meta.state.last
     if not bars or last is None:
         return None
     frame = lane.key.timeframe
@@ -187,13 +177,7 @@ class _Removal:
         return sum(bars for _, _, bars, _ in self.years.values())
 
     @classmethod
-    def of(
-        cls,
-        lane: LaneFiles,
-        years: Iterable[int],
-        old_files: Mapping[int, Path],
-        old: OldYears,
-    ) -> _Removal:
+    def of(cls, lane: LaneFiles, years: Iterable[int]) -> _Removal:
         """Return a description of the data to be deleted; damaged data can be deleted, too."""
         try:
             series = read_series(lane) or SeriesMeta()
@@ -211,10 +195,6 @@ class _Removal:
         for year in years:
             entries = lane.log_entries(year) if year in logged else []
             bars_logged = sum(_count(e, "added") - _count(e, "removed") for e in entries)
-            if year in old_files:
-                table = [piece.table for piece in old.read(lane.key, old_files[year]).pieces()]
-                years_gone[year] = None, None, sum(map(len, table)), bars_logged
-                continue
             try:
                 meta = lane.meta(year)
             except (DamagedError, FormatVersionError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -16,8 +15,7 @@ from ...model.lifetime import Lifetime
 from ..format.documents import SeriesMeta, YearMeta, YearState
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
-from ..layout import SERIES, years_in
-from ..legacy.adopt import OldYears, remove_elsewhere, set_aside
+from ..layout import SERIES
 from ..read.series_reader import kind_of, read_series
 from ..read.year_file import MismatchError
 from ..recovery import quarantine
@@ -36,13 +34,11 @@ class CommitRun:
     Attributes:
         lane: Series to change.
         commit: Content to store.
-        old: Finder of files from older tools, which the first commit imports.
         check: Function called before the first year is written; an error that it raises ends the
             commit.
         series: Content of ``series.json`` before the commit.
-        metas: Documents of all years before the commit; None for a year not written by this
-            library.
-        older_files: Maps each year to the file of an older tool that this commit imports.
+        metas: Documents of all years before the commit; None for a year with nothing stored, or
+            with an older tool's file.
         parts: Maps each year to its part of the commit.
         generation: Number of this commit in the history of the series.
         is_repaired: Whether a repair has changed years since ``series.json`` was written.
@@ -50,11 +46,9 @@ class CommitRun:
 
     lane: LaneFiles
     commit: Commit
-    old: OldYears
     check: Callable[[], object] = no_check
     series: SeriesMeta = field(default_factory=SeriesMeta, init=False)
     metas: dict[int, YearMeta | None] = field(default_factory=dict, init=False)
-    older_files: dict[int, Path] = field(default_factory=dict, init=False)
     parts: dict[int, YearChange] = field(default_factory=dict, init=False)
     generation: int = field(default=0, init=False)
     is_repaired: bool = field(default=False, init=False)
@@ -79,8 +73,8 @@ class CommitRun:
             self._read_and_repair(names)
             kind = self._checked_kind()
             self._check_generation()
-            if not self.metas:
-                self._make_folders_durable()
+            if not any(self.metas.values()):
+                self.lane.make_folders_durable()
             self.check()
             for year, part in self.parts.items():
                 quarantine.keep_rows(self.lane, year, part.suspects)
@@ -92,37 +86,23 @@ class CommitRun:
             self._write_series(kind, empties)
 
     def _pass_point_of_no_return(self) -> None:
-        """Stop calling ``check``, because readers see part of the commit and the rest must follow.
-
-        That part is a file set aside, or a new year.
-        """
+        """Stop calling ``check``: readers see the year that was written, so the rest must follow."""
         self.check = no_check
 
     # --- before ----------------------------------------------------------------------------
 
     def _read_and_repair(self, names: list[str]) -> None:
-        """Read the state of the series, repair years, and extend the commit.
+        """Read the state of the series, and repair the years that the commit changes.
 
-        It changes files, and then the commit:
-
-        - Years that the commit changes, and years with a damaged document, are repaired on disk;
-          marks for bars that are lost in a repair are dropped from the commit.
-        - The bars in files of older tools are added to the commit, for every year.
+        Years without a valid document are repaired, too; older tools' files are converted. Marks for
+        bars that are lost in a repair are dropped from the commit.
 
         Args:
             names: Names in the lane folder.
         """
         self.series = (read_series(self.lane) if SERIES in names else None) or SeriesMeta()
         self.parts = by_year(self.commit)
-        years = years_in(names)
-        self.metas = {year: self._repaired_meta(year) for year in years}
-        written_here = {year for year, meta in self.metas.items() if meta}
-        self.older_files = self.old.of(self.lane, years, written_here)
-        for year, path in self.older_files.items():
-            pieces = self.old.read(self.lane.key, path).pieces()
-            before = by_year(Commit(pieces=pieces)).get(year, YearChange())
-            part = self.parts.setdefault(year, YearChange())
-            part.pieces = before.pieces + part.pieces
+        self.metas = {year: self._repaired_meta(year) for year in self.lane.years(names)}
         newest = max((meta.state.generation for meta in self.metas.values() if meta), default=0)
         self.is_repaired = newest != self.series.years_generation and bool(self.series.next_due)
         self.generation = 1 + max(newest, self.series.generation)
@@ -133,9 +113,9 @@ class CommitRun:
     def _repaired_meta(self, year: int) -> YearMeta | None:
         """Repair a year whose files are damaged or do not match, and return its document.
 
-        A year that the commit does not change is repaired only if its document is damaged. If a
-        repair changes a year that the commit changes, marks in the commit that cast doubt on bars
-        that no longer exist are dropped.
+        A year that the commit does not change is repaired only if its document is damaged or
+        missing, as with an older tool's file. If a repair changes a year that the commit changes,
+        marks in the commit that cast doubt on bars that no longer exist are dropped.
         """
         part = self.parts.get(year)
         try:
@@ -143,7 +123,8 @@ class CommitRun:
         except DamagedError:
             recorded, meta = None, recover(self.lane, year)
         else:
-            meta = recorded if part is None else matched_meta(self.lane, year, recorded)
+            is_kept = part is None and recorded is not None
+            meta = recorded if is_kept else matched_meta(self.lane, year, recorded)
         if part is not None and _generation(meta) != _generation(recorded):
             part.marks = marks_after_repair(part, meta.state.coverage if meta else Coverage())
         return meta
@@ -180,12 +161,6 @@ class CommitRun:
                 symbol=self.lane.key.symbol,
             )
 
-    def _make_folders_durable(self) -> None:
-        """Sync the folders above a new series, because another writer may have just created them."""
-        symbol = self.lane.paths.folder.parent
-        for folder in (symbol, symbol.parent, symbol.parent.parent):
-            self.lane.disk.sync_folder(folder)
-
     def _take_marks_without_file(self) -> list[Covered]:
         """Remove from the commit, and return, the marks for years that will still have no file.
 
@@ -206,20 +181,8 @@ class CommitRun:
     def _commit_year(self, year: int, part: YearChange) -> None:
         """Commit the change of one year; for errors, see :meth:`BarStore.commit`.
 
-        1. Set aside the file of an older tool, if there is one; keep a copy if it is damaged.
-        2. Apply the change to the year.
-        3. If the data turns out to be damaged, repair the year and apply the change once more.
-        4. Remove the older tool's file from its own folder, if it is not in the lane folder.
+        If the data turns out to be damaged, the year is repaired, and the change is applied once more.
         """
-        path = self.older_files.get(year)
-        if path is not None:
-            self._pass_point_of_no_return()  # files set aside now return only with the new file
-            damage = self.old.read(self.lane.key, path).damage
-            if damage:
-                content = self.lane.disk.read(path)
-                quarantine.keep_file(self.lane, path, content, damage)
-            bars = any(len(piece.table) for piece in part.pieces)
-            set_aside(self.lane, year, path, make_room=not bars)
         empties = self.series.empties.within(year_span(year))
         fresh = YearMeta(state=YearState(coverage=empties))
         meta = self.metas.get(year) or fresh
@@ -227,9 +190,6 @@ class CommitRun:
             self._run_year(year, meta, part)
         except MismatchError:
             self._commit_again(year, recover(self.lane, year) or fresh, part)
-        if path is not None:
-            remove_elsewhere(self.lane, year, path)
-            self.old.forget(self.lane.key)
 
     def _commit_again(self, year: int, meta: YearMeta, part: YearChange) -> None:
         """Repeat the commit to a year whose data turned out to be damaged and was then repaired."""
