@@ -991,8 +991,8 @@ class DataManager:
             The report; ``as_dict()`` returns the values that ``onetape validate --json`` prints.
 
         Raises:
-            QueryError: An argument is invalid, or nothing is stored for the series.
-            CacheError: The cache cannot be read.
+            QueryError: An argument is invalid.
+            CacheError: Nothing is stored for the series, or the cache cannot be read.
         """
         check_switches(mark=mark)
         job = load_part("jobs.validate")

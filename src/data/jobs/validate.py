@@ -98,8 +98,8 @@ def validate_with(
             one.
 
     Raises:
-        QueryError: An argument is invalid, or the series is not stored.
-        CacheError: The store cannot be read.
+        QueryError: An argument is invalid.
+        CacheError: The series is not stored, or the store cannot be read.
     """
     return _record(services, _report(services, question, query))
 
@@ -169,7 +169,8 @@ def _stored_key(
     """Check the arguments; return the query and the stored series to which it refers.
 
     Raises:
-        QueryError: An argument is invalid, or the series is not stored.
+        QueryError: An argument is invalid.
+        CacheError: The series is not stored.
     """
     if question.mark and not _is_whole(question):
         raise QueryError(
@@ -191,13 +192,9 @@ def _stored_key(
     if key is not None:
         return query, key
     has = ", ".join(k.lane_label or "the default lane" for k in lanes)
-    raise QueryError(
-        f"no series {symbol} {timeframe} {question.lane or ''}".rstrip() + " is stored",
-        symbol=symbol,
-        hint=f"its lanes: {has}"
-        if lanes
-        else "fetch the series first; `onetape cache list` shows what is cached",
-    )
+    lane = f"@{question.lane}" if question.lane else ""
+    hint = f"its lanes: {has}" if lanes else "`onetape cache list` shows what is cached"
+    raise CacheError(f"nothing is cached for {symbol} {timeframe}{lane}", symbol=symbol, hint=hint)
 
 
 def validate_series(
@@ -218,8 +215,7 @@ def validate_series(
     calls.
 
     Raises:
-        QueryError: The series is not stored.
-        CacheError: The store cannot be read.
+        CacheError: The series is not stored, or the store cannot be read.
     """
     question = ValidateQuestion(symbol, timeframe, start, end, "intrinsic", lane)
     rules = None if config_path is None else Path(config_path)
