@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["query"]
 
 _TEXT = r"'((?:[^']|'')*)'\s*"
-_MORE = rf"(?:,\s*{_TEXT})?"
-_CALL = re.compile(rf"\b(bars|bundle)\s*\(\s*{_TEXT}{_MORE}{_MORE}\)", re.IGNORECASE)
+_CALL = re.compile(rf"\b(bars|bundle)\s*\(\s*{_TEXT}(?:,\s*{_TEXT})?(?:,\s*{_TEXT})?\)", re.I)
 _MOST_ROWS = 1_000_000
 _CONFIG = {"memory_limit": "1GB", "temp_directory": ""}
 # Without external access DuckDB opens no files, loads no extensions and sees no variables of Python.
