@@ -68,6 +68,8 @@ _T = TypeVar("_T")
 When = datetime | date | timedelta | str | None
 # The values given under an argument's long and short name.
 _Named = tuple[Any, Any]
+# Time for which the levels of an installation's checks are valid, in seconds.
+_LEVELS_EVERY_S = 60.0
 # Maximum size of the folder in which features are kept with other frames.
 _MOST_KEPT_BYTES = 10 << 30
 
@@ -102,6 +104,9 @@ class DataManager:
         RulesError: The rules file is invalid; the message lists every error.
         StorageError: The cache folder cannot be used.
     """
+
+    # The levels of checks, and the time at which they were found.
+    _levels: tuple[float, dict[str, int]] = (-_LEVELS_EVERY_S, {})
 
     def __init__(
         self,
@@ -986,8 +991,8 @@ class DataManager:
             The report; ``as_dict()`` returns the values that ``onetape validate --json`` prints.
 
         Raises:
-            QueryError: An argument is invalid, or nothing is stored for the series.
-            CacheError: The cache cannot be read.
+            QueryError: An argument is invalid.
+            CacheError: Nothing is stored for the series, or the cache cannot be read.
         """
         check_switches(mark=mark)
         job = load_part("jobs.validate")
@@ -1141,14 +1146,8 @@ class DataManager:
         """
         from .model.figures import FUNDING, FUNDING_PERIOD
 
-        start_date, end_date, force_refresh = _bounds(
-            (start_date, start), (end_date, end), (force_refresh, refresh)
-        )
-        check_switches(force_refresh=force_refresh)
-        bounds = (start_date, end_date)
-        return self._services.figures.get(
-            FUNDING, symbol, FUNDING_PERIOD, bounds, force_refresh, timeout
-        )
+        given = (start_date, start), (end_date, end), (force_refresh, refresh)
+        return self._figures(FUNDING, symbol, FUNDING_PERIOD, given, timeout)
 
     def get_open_interest(
         self,
@@ -1179,14 +1178,8 @@ class DataManager:
         """
         from .model.figures import OPEN_INTEREST
 
-        start_date, end_date, force_refresh = _bounds(
-            (start_date, start), (end_date, end), (force_refresh, refresh)
-        )
-        check_switches(force_refresh=force_refresh)
-        bounds = (start_date, end_date)
-        return self._services.figures.get(
-            OPEN_INTEREST, symbol, period, bounds, force_refresh, timeout
-        )
+        given = (start_date, start), (end_date, end), (force_refresh, refresh)
+        return self._figures(OPEN_INTEREST, symbol, period, given, timeout)
 
     def get_long_short_ratio(
         self,
@@ -1210,14 +1203,15 @@ class DataManager:
         """
         from .model.figures import LONG_SHORT
 
-        start_date, end_date, force_refresh = _bounds(
-            (start_date, start), (end_date, end), (force_refresh, refresh)
-        )
-        check_switches(force_refresh=force_refresh)
-        bounds = (start_date, end_date)
-        return self._services.figures.get(
-            LONG_SHORT, symbol, period, bounds, force_refresh, timeout
-        )
+        given = (start_date, start), (end_date, end), (force_refresh, refresh)
+        return self._figures(LONG_SHORT, symbol, period, given, timeout)
+
+    def _figures(
+        self, kind: Any, symbol: str, period: str, given: Iterable[_Named], timeout: float | None
+    ) -> pd.DataFrame:
+        start, end, refresh = _bounds(*given)
+        check_switches(force_refresh=refresh)
+        return self._services.figures.get(kind, symbol, period, (start, end), refresh, timeout)
 
     def get_series(
         self,
@@ -1392,14 +1386,20 @@ class DataManager:
             >>> by_vendor = manager.metrics()["vendors"]
 
         ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``, ``events``,
-        ``cache`` (sizes as of the last minute), ``process`` (memory, CPU time). The counts are for
+        ``cache`` (sizes as of the last minute), ``process`` (memory, CPU time), ``checks`` (the level
+        of each check of folders, sizes, freshness, memory and paused vendors as of the last minute:
+        0 if everything is in order, 1 for a note, 2 for something to fix). The counts are for
         this process; only ``vendor_days`` (the number of sessions in which each vendor lacks bars)
-        covers all processes. With a store that many hosts share, ``hosts`` has this host's state and
-        its lag, which are read from the server.
+        and ``checks`` cover all processes. With a store that many hosts share, ``hosts`` has this
+        host's state and its lag, which are read from the server.
         """
         vendor_days = self._services.network.vendor_days()
         days = Counter(day.vendor for day in vendor_days if day.condition != "pending")
         figures = self._services.observer.snapshot() | {"vendor_days": dict(days)}
+        now_s = self._services.clock.monotonic()
+        if now_s - self._levels[0] >= _LEVELS_EVERY_S:
+            self._levels = now_s, load_part("jobs.health").worst_levels(self._services)
+        figures["checks"] = dict(self._levels[1])
         if hasattr(store := self.cache.store, "shared"):
             from .hosts.state import host_metrics
 

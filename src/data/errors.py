@@ -721,7 +721,7 @@ FAILOVER_ERRORS = (ProviderError, ConfigError)
 
 
 class CacheError(DataError):
-    """The cache folder could not be used."""
+    """The cache folder could not be used, or nothing is cached for a series."""
 
     because: ClassVar[Reason] = "cache"
 

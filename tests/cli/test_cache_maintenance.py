@@ -411,7 +411,7 @@ def test_an_export_without_rows_that_cannot_be_bars_says_so(
         [], ["AAPL", "1d"], ["AAPL", "--out", "x.csv"], ["AAPL", "1d", "--out", "x", "--all", "y"],
         ["AAPL", "1d", "--out", "x.csv", "--raw", "--adjustment", "all"],
         ["AAPL", "1d", "--out", "x.csv", "--format", "xlsx"],
-        ["AAPL", "1d", "--out", "x.csv", "--start", "yesterday"],
+        ["AAPL", "1d", "--out", "x.csv", "--start", "someday"],
     ],
 )  # fmt: skip
 def test_export_refuses_contradictory_arguments(

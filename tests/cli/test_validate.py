@@ -80,7 +80,7 @@ def test_all_series_are_marked(bare: Run, folder: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "words",
     [(), (BAD,), (BAD, "1d", "--all"), ("--all", "--dry-run"), ("--all", "--level", "corroborated"),
-     (BAD, "1d", "--level", "sure"), ("MSFT", "1d"), (BAD, "1d", "--mark", "--dry-run"),
+     (BAD, "1d", "--level", "sure"), (BAD, "1d", "--mark", "--dry-run"),
      (BAD, "1d", "--mark", "--start", "2020-01-01")],
 )  # fmt: skip
 def test_wrong_questions_exit_with_2(bare: Run, folder: str, words: tuple[str, ...]) -> None:

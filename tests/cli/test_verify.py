@@ -159,7 +159,6 @@ def test_a_vendor_that_is_down_is_exit_1(run: Run, vendors: VendorServer, held: 
 @pytest.mark.parametrize(
     "words, said",
     [
-        (("BTCUSDT", "1h"), "no bars for BTCUSDT 1h are cached in that range"),
         (("BTCUSDT", "1h", "--against", "yahoo"), "needs a second vendor to compare with"),
         (("BTCUSDT", "1h", "--provider", "yaho"), "did you mean 'yahoo'"),
         (("BTCUSDT", "1x"), "unknown timeframe '1x'"),
@@ -169,6 +168,17 @@ def test_a_wrong_question_is_exit_2(run: Run, words: tuple[str, ...], said: str)
     ran = run("verify", *words)
     assert ran.code == 2
     assert said in ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["validate", "verify", "gaps", "report", "cache info", "cache export --out bars.csv"],
+)
+def test_a_series_that_is_not_cached_is_exit_1_in_every_command(run: Run, words: str) -> None:
+    ran = run(*words.split(), "BTCUSDT", "1h")
+    assert ran.code == 1
+    assert "BTCUSDT 1h" in ran.err
+    assert "cached" in ran.err
 
 
 # --- a sample of the whole cache -----------------------------------------------------------------

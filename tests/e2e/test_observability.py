@@ -247,6 +247,7 @@ def test_a_metrics_snapshot_is_plain_json_with_sizes(
     found = manager.metrics()
     assert json.loads(json.dumps(found)) == found
     parts = {"vendors", "calls", "quality", "events", "cache", "process", "vendor_days"}
+    parts |= {"checks"}
     assert set(found) == parts
     assert found["cache"]["data_files"] == 1
     assert found["cache"]["compression_ratio"] > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 from datetime import datetime
 from pathlib import Path
@@ -139,9 +140,12 @@ def test_rows_that_cannot_be_bars_are_left_out_and_logged(
 @pytest.mark.parametrize(
     "text, why",
     [
-        ("", "cannot be read as CSV"),
+        ("", "line 1 lacks the columns datetime or .* volume; it has none"),
         ("datetime,open,high,low,close\n2024-01-02,1,1,1,1\n", "lacks the column volume"),
-        ("a,open,high,low,close,volume\n1,1,1,1,1,1\n", "has no time column: neither"),
+        (
+            "a,open,high,low,close,volume\n1,1,1,1,1,1\n",
+            "lacks the column datetime or timestamp",
+        ),
         ("datetime,open,high,low,close,volume\nsoon,1,1,1,1,1\n", "does not contain times:"),
         ("datetime,open,high,low,close,volume\n", "contains no valid bars"),
     ],
@@ -152,9 +156,43 @@ def test_the_error_of_a_bad_csv_file_names_the_fault(file: Path, text: str, why:
         read_csv_bars(file)
 
 
+def test_a_row_with_a_value_that_cannot_be_read_is_named_in_the_log(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = "2024-01-02,1,2,0.5,1,1\n2024-01-03,1,x,1,1,1\n2024-01-04,1,2,1,1,1,5\n,1,2,1,1,1\n"
+    file.write_text(HEAD.format(time="datetime") + f"\n{rows}")
+    assert list(read_csv_bars(file).index) == [pd.Timestamp("2024-01-02")]
+    assert "3 rows were left out, the first:" in caplog.text
+    assert "bars.csv line 3: column 'high' contains 'x', not a number" in caplog.text
+
+
+def test_files_that_are_not_text_and_other_separators_are_refused_or_read(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="cannot be read as CSV"):
+        read_csv_bars(file)
+    written(file, ["2024-01-02"])
+    packed = file.with_suffix(".csv.gz")
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    assert read_csv_bars(packed).equals(read_csv_bars(file))
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="cannot be read as CSV"):
+        read_csv_bars(packed)
+    with pytest.raises(ValueError, match="cannot be read as CSV"):
+        read_csv_bars(file, CsvColumns(separator="::"))
+
+
+def test_a_repeated_hour_is_two_bars(file: Path) -> None:
+    """An hour that occurs twice while clocks go back is two hours of UTC."""
+    stamps = [
+        f"2024-11-03 {hour}" for hour in ("00:30", "01:00", "01:30", "01:00", "01:30", "02:00")
+    ]
+    frame = read_csv_bars(written(file, stamps), CsvColumns(timezone="America/New_York"))
+    assert [at.hour for at in frame.index] == [4, 5, 5, 6, 6, 7]
+
+
 def test_a_column_of_open_interest_that_the_file_lacks_is_an_error(file: Path) -> None:
     file.write_text(HEAD.format(time="datetime") + "\n2024-01-02,1,2,0.5,1,1\n")
-    with pytest.raises(ValueError, match="no column oi; it has datetime, open, high"):
+    with pytest.raises(ValueError, match="lacks the column oi; it has datetime, open, high"):
         read_csv_bars(file, CsvColumns(openinterest_col="oi"))
 
 

@@ -11,9 +11,9 @@ from src.data.cache.store import Commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
+    CacheError,
     IncompleteDataWarning,
     KindMismatchError,
-    QueryError,
     StorageError,
 )
 from src.data.jobs.export import Exporter, ExportOptions, export_series
@@ -73,7 +73,7 @@ def test_exported_prices_equal_those_of_the_manager(
 def test_only_the_requested_range_is_exported(house: Services, tmp_path: Path) -> None:
     wanted = ExportOptions("2024-05-06", "2024-05-10", None)
     assert Exporter.of(house).write(DAILY, tmp_path / "c.csv", wanted).rows == 5
-    with pytest.raises(QueryError, match="nothing is cached for AAPL 1d in that range"):
+    with pytest.raises(CacheError, match="nothing is cached for AAPL 1d in that range"):
         Exporter.of(house).write(
             DAILY, tmp_path / "d.csv", ExportOptions("2023-05-06", "2023-05-10")
         )
@@ -172,5 +172,5 @@ def test_export_series_writes_a_stored_series_and_refuses_a_missing_one(
 ) -> None:
     done = export_series("AAPL", "1d", tmp_path / "h.csv", cache_dir=tmp_path / "cache")
     assert (done.rows, len(read(done.path))) == (22, 22)
-    with pytest.raises(QueryError, match="nothing is cached for MSFT 1d"):
+    with pytest.raises(CacheError, match="nothing is cached for MSFT 1d"):
         export_series("MSFT", "1d", tmp_path / "i.csv", cache_dir=tmp_path / "cache")

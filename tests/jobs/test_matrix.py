@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import asdict
 from pathlib import Path
 
 from src.data.config.settings import load_settings
@@ -10,7 +11,6 @@ from src.data.jobs.matrix import (
     bounds_table,
     kinds_table,
     matrix,
-    plain,
     served,
 )
 from src.data.jobs.vendors import selector_of
@@ -63,7 +63,7 @@ def test_timeframes_with_equal_entries_share_a_line() -> None:
 
 
 def test_the_matrix_as_json_contains_every_field() -> None:
-    day = plain(served("acme", CAPS))[-1]
+    day = asdict(served("acme", CAPS)[-1])
     assert day["settles"] == {"crypto": 1.5, "stock": None}
     assert (day["depth_days"], day["page_days"], day["has_forming"]) == (None, 0, False)
     assert day["kinds"]["crypto"]["anchor"] == "session", "days are counted by sessions"

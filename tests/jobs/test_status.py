@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -134,3 +135,37 @@ def test_the_checks_are_made_in_spite_of_mistakes_in_the_rules(
     rules.write_text("crypto: {primry: binance}\n")
     place = Installation(tmp_path / "cache", rules, clock=clock, reach=None)
     assert check(place, "vendors binance").level == "ok"
+
+
+def test_metrics_have_the_level_of_each_check_at_most_once_a_minute(
+    rules: Path, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, checks = list[object](), Installation.checks
+
+    def counted(place: Installation, *wanted: Any) -> list[Check]:
+        made.append(place.reach)
+        return checks(place, *wanted)
+
+    monkeypatch.setattr(Installation, "checks", counted)
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")
+    assert made == [], "a call for bars makes no check"
+    levels = manager.metrics()["checks"]
+    names = {
+        "places cache",
+        "places state",
+        "places cache size",
+        "health freshness",
+        "health memory",
+    }
+    assert levels == dict.fromkeys(names, 0)
+    manager._services.network.limiter("binance").pause(600)
+    assert manager.metrics()["checks"] == levels
+    assert made == [None], "no vendor is contacted"
+    clock.advance(7200)
+    assert manager.metrics()["checks"] == levels | {"health freshness": 1}
+    manager._services.network.limiter("binance").pause(600)
+    clock.advance(60)
+    assert manager.metrics()["checks"]["vendors binance"] == 2
+    assert len(made) == 3
+    assert manager.at("2024-06-01").metrics()["checks"]["vendors binance"] == 2

@@ -14,7 +14,7 @@ from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import QueryError, UnavailableError, UnknownProviderError
+from src.data.errors import CacheError, QueryError, UnavailableError, UnknownProviderError
 from src.data.jobs.verify import (
     Comparison,
     Refetcher,
@@ -379,13 +379,13 @@ def test_a_vendor_is_queried_for_splits_and_dividends_up_to_today(
     }  # fmt: skip
 
 
-def test_verify_without_cached_bars_is_a_query_error(
+def test_verify_without_cached_bars_is_an_error_of_the_cache(
     manager: DataManager, check: Verify, vendors: VendorServer
 ) -> None:
-    with pytest.raises(QueryError, match="no bars for BTCUSDT 1h are cached"):
+    with pytest.raises(CacheError, match="no bars for BTCUSDT 1h are cached"):
         check("BTCUSDT", "1h")
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
-    with pytest.raises(QueryError, match="no bars for BTCUSDT 1h from yahoo are cached"):
+    with pytest.raises(CacheError, match="no bars for BTCUSDT 1h from yahoo are cached"):
         check("BTCUSDT", "1h", provider="yahoo")
     with pytest.raises(UnknownProviderError, match="acme"):
         check("BTCUSDT", "1h", provider="acme")

@@ -137,6 +137,9 @@ def test_errors_name_what_is_near_or_have_the_first_line_of_duckdb(
         ("SELECT * FROM bundle('coin')", BundleNotFoundError, "coin .* .nearest: coins"),
         ("SELECT * FROM bundle('coins', 'minute')", BundleNotFoundError, "no minute_bars"),
         ("SELECT * FROM bundle('../coins')", QueryError, "invalid bundle name"),
+        ("SELECT * FROM bundle('coins', 'day', 'demo')", QueryError, "a name and a frequency"),
+        ("SELECT * FROM bars('AAPL', '1d', 'demo')", CacheError, "cached for AAPL 1d@demo"),
+        ("SELECT * FROM bars('AAPL', '1d', 'dem')", DataError, "unknown provider 'dem'"),
         ("SELECT a FROM bundle('coins')", QueryError, '"a" not found in FROM clause!$'),
         ("SELECT * FROM bars(x, '1d')", QueryError, "DuckDB: Catalog Error"),
         ("SELEC 1", QueryError, 'Parser Error: syntax error at or near "SELEC"$'),
@@ -147,6 +150,15 @@ def test_errors_name_what_is_near_or_have_the_first_line_of_duckdb(
     for statement, error, message in wrong:
         with pytest.raises(error, match=message):
             query(statement, manager=manager, folder=tmp_path / "bundles")  # type: ignore[arg-type]
+
+
+def test_sample_bars_are_named_by_their_vendor(manager: DataManager) -> None:
+    """S001-107."""
+    asked = manager.get_ohlcv("AAPL", "1d", "2010-01-04", "2010-02-01", provider="demo")
+    with pytest.raises(CacheError, match=r"AAPL 1d .nearest: AAPL 1d@demo"):
+        query("SELECT * FROM bars('AAPL', '1d')", manager=manager)
+    frame = query("SELECT close FROM bars('AAPL', '1d', 'demo')", manager=manager)
+    assert frame["close"].to_list() == asked["close"].to_list()
 
 
 def test_memory_is_bounded(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,8 @@ class Counted:
         taken = {"cache": Fill(bytes=7, files=2, packed_bytes=10, plain_bytes=41, bars=9,
                                         confirmed_bars=4).to_json(),
                  "process": Memory(used=5).to_json() | {"cpu_seconds": 2.5, "cpu_percent": 40.0}}  # fmt: skip
-        return self.counters.snapshot() | taken
+        levels = {"places cache": 2, "vendors acme": 0}
+        return self.counters.snapshot() | taken | {"checks": levels, "vendor_days": {"acme": 3}}
 
 
 Key = tuple[str, frozenset[str | float]]
@@ -100,6 +101,9 @@ def test_the_text_format_contains_the_counts() -> None:
         ("onetape_process_memory_used_bytes", ()): 5,
         ("onetape_process_cpu_seconds_total", ()): 2.5,
         ("onetape_process_cpu_percent", ()): 40.0,
+        ("onetape_vendor_days_lacking", ("acme",)): 3,
+        ("onetape_check", ("places cache",)): 2,
+        ("onetape_check", ("vendors acme",)): 0,
     }
     assert {key: found.get(_key(*key)) for key in expected} == expected
     assert "# TYPE onetape_process_cpu_seconds_total counter" in text

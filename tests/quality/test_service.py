@@ -17,7 +17,7 @@ import pytest
 from onetape.aio import AsyncDataManager
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning, QueryError
+from src.data.errors import CacheError, IncompleteDataWarning, QueryError
 from src.data.jobs.validate import validate_series
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
@@ -202,14 +202,17 @@ def test_dividends_that_differ_between_vendors_are_a_finding(
 
 
 @pytest.mark.parametrize(
-    ("question", "words"),
-    [(("MSFT", "1d"), "no series MSFT 1d is stored"), ((BAD, "1h"), "no series VOD.L 1h is stored"),
-     ((BAD, "soon"), "soon")],
-)  # fmt: skip
+    ("question", "error", "words"),
+    [
+        (("MSFT", "1d"), CacheError, "nothing is cached for MSFT 1d"),
+        ((BAD, "1h"), CacheError, "nothing is cached for VOD.L 1h"),
+        ((BAD, "soon"), QueryError, "soon"),
+    ],
+)
 def test_a_wrong_argument_of_validate_is_named(
-    filled: DataManager, question: Any, words: str
+    filled: DataManager, question: Any, error: type[Exception], words: str
 ) -> None:
-    with pytest.raises(QueryError, match=words):
+    with pytest.raises(error, match=words):
         filled.validate(*question)
 
 

@@ -144,6 +144,11 @@ def test_columns_pattern_and_spellings_are_mapped(tmp_path: Path) -> None:
         ("1704207600000000", {}, "2024-01-02T15:00:00"),
         ("1704207600000000000", {}, "2024-01-02T15:00:00"),
         ("20240102", {"time_format": "%Y%m%d"}, "2024-01-02T00:00:00"),
+        ("202401021500", {}, "2024-01-02T15:00:00"),
+        ("20240102150000", {}, "2024-01-02T15:00:00"),
+        ("2024.01.02 15:00", {}, "2024-01-02T15:00:00"),
+        ("2024/01/02 10:00", {"timezone": "America/New_York"}, "2024-01-02T15:00:00"),
+        ("1704207600.5", {}, "2024-01-02T15:00:00.500"),
     ],
 )
 def test_times_in_every_format_become_stamps(
@@ -152,6 +157,23 @@ def test_times_in_every_format_become_stamps(
     (tmp_path / "AAPL_1h.csv").write_text(HEADER + f"{text},1,2,1,2,3\n")
     got = local(tmp_path, **layout).fetch(query("1h", "2024-01-01", "2024-12-31", AAPL))
     assert got.table.stamps.tolist() == [parse_iso(stamp)]
+
+
+def test_dates_and_times_in_two_columns_are_joined(tmp_path: Path) -> None:
+    header, row = "Date,Time,open,high,low,close\n", "1,2,1,2\n"
+    (tmp_path / "AAPL_1h.csv").write_text(f"{header}2024.01.02,15:00,{row}2024.01.02,16:00,{row}")
+    asked = query("1h", "2024-01-01", "2024-12-31", AAPL)
+    got = local(tmp_path, time_column="Date").fetch(asked)
+    assert got.table.stamps.tolist() == [
+        parse_iso("2024-01-02T15:00:00"), parse_iso("2024-01-02T16:00:00"),
+    ]  # fmt: skip
+    (tmp_path / "AAPL_1h.csv").write_text(f"{header}2024.01.02,15:00,{row}2024.01.02,930,{row}")
+    with pytest.raises(ResponseFormatError, match=r"line 3: Time .* such as 14:30, but '930'"):
+        local(tmp_path, time_column="Date").fetch(asked)
+    # The date of a daily bar is that in its own column.
+    (tmp_path / "AAPL_1d.csv").write_text(f"{header}20240102,930,{row}")
+    got = fetch(local(tmp_path, time_column="date"))
+    assert got.table.stamps.tolist() == [parse_iso("2024-01-02")]
 
 
 LONDON = Instrument("VOD.L", "stock", "XLON", "Europe/London")
@@ -567,6 +589,8 @@ def test_only_bars_of_the_span_are_returned(tmp_path: Path) -> None:
             HEADER + "2024-01-04,1,3,1,2,5,10\n",
             "line 2: a row has 7 fields, but there are 6 columns",
         ),
+        (HEADER + "20241301,1,1,1,1,1\n", "line 2"),
+        (HEADER + "202413010000,1,1,1,1,1\n", "line 2"),
         (HEADER + "4th of July,1,1,1,1,1\n", "line 2: Invalid isoformat string: '4th of July'"),
         (HEADER + f"{10**40},1,1,1,1,1\n", "line 2"),
         (HEADER + f"2024-01-04,{'1' * 131_073},1,1,1,1\n", "line 2: field larger than field limit"),

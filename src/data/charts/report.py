@@ -26,7 +26,7 @@ from ..model.coverage import WITH_BARS
 from ..model.instant import SECOND_MS, date_of, iso, parse_iso
 from ..model.proof import fingerprint
 from ..model.span import Span
-from ..model.texts import InLines, Line, counted, moment, proof_in_words
+from ..model.texts import InLines, Line, counted, moment, proof_in_words, series_name
 from ..prices.judgement.findings import SEVERITIES
 from ..runtime.once import cached_property
 from .attention import HOLES, attention_of, look_at, rank_of, unlisted_holes
@@ -536,12 +536,6 @@ def _time_text(ms: int) -> str:
 
 
 # --- in words --------------------------------------------------------------------------------
-
-
-def series_name(entry: dict[str, Any]) -> str:
-    """Return the name of a series, such as ``AAPL 1d@raw``."""
-    lane = "@".join(filter(None, (entry["timeframe"], entry["lane"])))
-    return f"{entry['symbol']} {lane}"
 
 
 def extent_text(entry: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..model.html import Html, element, joined
-from ..model.texts import counted, moment
+from ..model.texts import counted, moment, series_name
 from .chart_page import SCRIPTS, chart_figure
 from .heat import MONTHS_OF_YEAR, STATES, by_year
 from .pages import (
@@ -115,11 +115,6 @@ def page_name(stem: str, ending: str, number: int) -> str:
     return f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}"
 
 
-def _name(series: _Data) -> str:
-    lane = f" · lane {series['lane']}" if series["lane"] else ""
-    return f"{series['symbol']} {series['timeframe']}{lane}"
-
-
 def _optional(title: str, reasons: Mapping[str, str]) -> Html:
     """Return reasons that are collapsed under a title; empty if there are none."""
     return folded(title, reasons_table(reasons)) if reasons else Html()
@@ -161,7 +156,7 @@ def _lane(series: _Data, chart: _Data | None, data_id: str) -> Html:
     fingerprint = element("code", series["fingerprint"] or "")
     return filled(
         "lane",
-        heading=element("h2", _name(series) + other) if series["lane"] or other else "",
+        heading=element("h2", series_name(series) + other) if series["lane"] or other else "",
         problems=_problems(series),
         facts=_facts(series, quality),
         figure=chart_figure(chart, data_id) if chart else "",
@@ -246,7 +241,7 @@ def _table(about: str, every: Sequence[_Data], sparks: Sequence[Html]) -> Html:
             continue
         more = f" (and {len(attention) - 1:,} more)" if attention[1:] else ""
         rows.append({**series, "worst": f"{attention[0]['text']}{more}" if attention else ""})
-        label = f"view of {_name(series)}"
+        label = f"view of {series_name(series)}"
         links.append(element("a", line or "view", href=f"#series-{index}", aria_label=label))
     table = element("div", records(rows, _TABLES[about], links=links), class_="filtered")
     return titled(f"{counted(len(rows), 'series')} {about}", table if rows else "")
@@ -260,7 +255,7 @@ def _view(index: int, series: _Data, line: Html) -> Html:
         "view",
         id=f"series-{index}",
         index=index,
-        name=_name(series),
+        name=series_name(series),
         problems=_problems(series),
         reasons=records(reasons, _REASONS) if reasons else nothing,
         facts=_facts(series, series),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.instant import iso
-from ..model.texts import proof_in_words
+from ..model.texts import proof_in_words, series_name
 from ..model.timeframe import Timeframe
 from . import cache_clean, cache_export, cache_maintenance, cache_quarantine
 from .arguments import Actions, add_series, add_which, option
@@ -146,8 +146,7 @@ def _span(entry: Covered) -> dict[str, Any]:
 
 
 def _series_shown(entry: dict[str, Any]) -> Shown:
-    lane = f" {entry['lane']}" if entry["lane"] else ""
-    title = f"{entry['symbol']} {entry['timeframe']}{lane} · {counted(entry['rows'], 'bar')}"
+    title = f"{series_name(entry)} · {counted(entry['rows'], 'bar')}"
     yield table(entry["spans"], "start end state vendor adjustment? fetched_at? reason?", title)
     confirmed, contradicted = (
         sum(confirmation[name] for confirmation in entry["proof"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CacheError, QueryError
 from .arguments import Actions, add_adjustment, add_series, add_span, option
-from .cached import check_folder, chosen, name_of
+from .cached import check_folder, chosen
 from .report import Report
 from .tables import counted, styled
 
@@ -73,7 +73,7 @@ def _export(args: argparse.Namespace) -> Report:
     else:
         key = _requested_series(services, args)
         done = [exporter.write(key, Path(args.out), _wanted_bars(args))]
-    notes = [f"incomplete: {name_of(f.key)}: {'; '.join(f.faults)}" for f in done if f.faults]
+    notes = [f"incomplete: {f.key}: {'; '.join(f.faults)}" for f in done if f.faults]
     ok = not (notes or any(file.problem for file in done))
     bars = sum(file.rows for file in done if not file.problem)
     no_bars = f"there are no bars in {services.cache.cache_dir}"

@@ -6,6 +6,7 @@ import argparse
 
 from ..errors import QueryError
 from ..jobs.quarantine import QuarantineReport, quarantine_report, restore
+from ..model.texts import series_name
 from .arguments import Actions, add_series, option
 from .cached import chosen, manager_of, named, problem_rows, problems_shown
 from .report import Line, Report, Shown
@@ -52,8 +53,7 @@ def _show(args: argparse.Namespace) -> Report:
         """Yield the newest rows and all files of each series."""
         for series in document:
             rows, files = series["rows_kept"], series["files_kept"]
-            name = f"{series['symbol']} {series['timeframe']} {series['lane']}".rstrip()
-            title = f"{name} · {counted(len(rows), 'row')}, {counted(len(files), 'file')}"
+            title = f"{series_name(series)} · {counted(len(rows), 'row')}, {counted(len(files), 'file')}"
             columns = "timestamp open# high# low# close# volume# reason"
             yield table(rows[-_SHOWN:], columns, title) if rows else styled(title, "bold")
             if len(rows) > _SHOWN:

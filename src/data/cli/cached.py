@@ -112,8 +112,8 @@ def _suggestion(manager: Installation, symbol: str) -> str:
     if elsewhere:
         frames = dict.fromkeys(entry["timeframe"] for entry in elsewhere)
         return f"other hosts have {', '.join(frames)}; `onetape fetch {symbol}` copies it here"
-    lanes = [name_of(key, symbol=False) for key in manager.cache.maintenance.series(symbol)]
-    if lanes:
+    series = manager.cache.maintenance.series(symbol)
+    if lanes := [str(key).removeprefix(f"{symbol} ") for key in series]:
         return f"cached for {symbol}: {', '.join(lanes)}"
     symbols = list(dict.fromkeys(key.symbol for key in manager.cache.maintenance.series()))
     if not symbols:
@@ -122,12 +122,6 @@ def _suggestion(manager: Installation, symbol: str) -> str:
     names = near or symbols[:_SYMBOLS_SHOWN]
     more = f" and {len(symbols) - len(names)} more" if len(symbols) > len(names) else ""
     return f"cached symbols: {', '.join(names)}{more}; `onetape cache list` shows all"
-
-
-def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
-    """Return the name of a series, such as ``AAPL 1d@raw``."""
-    lane = "@".join((key.timeframe.label, *key.lane))
-    return f"{key.symbol} {lane}" if symbol else lane
 
 
 def named(key: SeriesKey) -> dict[str, Any]:
@@ -228,4 +222,4 @@ def problem_rows(problems: Iterable[tuple[SeriesKey, str]]) -> list[dict[str, st
 def problems_shown(problems: Iterable[tuple[SeriesKey, str]]) -> Shown:
     """Yield the series that could not be processed, each with its reason."""
     for key, faults in problems:
-        yield Line(f"{name_of(key)}: {faults}", "red")
+        yield Line(f"{key}: {faults}", "red")

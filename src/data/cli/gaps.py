@@ -9,7 +9,7 @@ from ..members import NOTHING_STORED
 from ..model.incident import incidents_of
 from .answers import records
 from .arguments import add_span, add_universe, add_which, check_one, command, members_of
-from .cached import manager_of, name_of
+from .cached import manager_of
 from .report import Line, Report, Shown
 from .tables import counted, table
 
@@ -65,13 +65,13 @@ def _report_shown(
         yield Line(f"incident: {incident}", "bold yellow")
     for gap in report.gaps:
         if gap.is_notable:
-            yield Line(f"{name_of(gap.series)}  {gap.text}")
+            yield Line(f"{gap.series}  {gap.text}")
             yield Line(f"    {gap.evidence}", "dim")
             if gap.next_step:  # may be a command
                 yield Line(f"    → {gap.next_step}", "yellow")
     for series in report.series:
         if series.problem:
-            yield Line(f"{name_of(series.series)}: {series.problem}", "red")
+            yield Line(f"{series.series}: {series.problem}", "red")
     for symbol in report.absent:
         yield Line(f"{symbol}: {NOTHING_STORED}", "red")
     if report.unlisted:

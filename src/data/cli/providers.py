@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
@@ -143,11 +144,11 @@ def family(name: str) -> Report:
 def _vendor(args: argparse.Namespace) -> Report:
     """Return a report with everything that is known about one vendor."""
     from ..config.settings import load_settings
-    from ..jobs.matrix import plain
     from ..jobs.vendors import vendor_profile
 
     profile = vendor_profile(load_settings(args.cache_dir, args.config), args.vendor)
-    return Report(profile | {"serves": plain(profile["serves"])}, _vendor_shown(profile))
+    serves = [asdict(row) for row in profile["serves"]]
+    return Report(profile | {"serves": serves}, _vendor_shown(profile))
 
 
 def _vendor_shown(profile: dict[str, Any]) -> Shown:
@@ -194,14 +195,14 @@ def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _matrix(selector: ProviderSelector) -> Report:
-    from ..jobs.matrix import BOUNDS, KIND_COLUMNS, bounds_table, kinds_table, matrix, plain
+    from ..jobs.matrix import BOUNDS, KIND_COLUMNS, bounds_table, kinds_table, matrix
 
     entries = matrix(selector)
     # In a narrow terminal the leftmost columns are dropped last.
     bounds = [*BOUNDS[:2], *(f"{name}?" for name in BOUNDS[2:])]
     kinds = [*KIND_COLUMNS[:2], *(f"{name}?" for name in KIND_COLUMNS[2:])]
     return Report(
-        {"matrix": plain(entries)},
+        {"matrix": [asdict(row) for row in entries]},
         lambda: [
             TextTable(bounds, bounds_table(entries)),
             "",

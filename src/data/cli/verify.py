@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError
 from ..jobs.signals import job_signals
 from ..model.instant import iso
+from ..model.texts import series_name
 from ..prices.differences import GRAVE
 from .arguments import add_timeout, command, given, option, positive
 from .job_output import REPORT_HELP, check_report, present_job, progress_shown, reasons_shown
@@ -121,8 +122,7 @@ def _sample(args: argparse.Namespace) -> int:
 def _sample_shown(report: dict[str, Any]) -> Shown:
     would = "would be " if report["dry_run"] else ""
     for result in report["results"]:
-        lane = f"@{result['lane']}" if result["lane"] else ""
-        name = f"{result['symbol']} {result['timeframe']}{lane}"
+        name = series_name(result)
         bars = f"{result['vendor']}, {moment(result['start'])} .. {moment(result['end'])}"
         if result["error"] or result["differences"]:
             text = result["error"] or "; ".join(result["differences"])

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from ..clock import SystemClock
 from ..disk.atomic import export_csv
-from ..model.bars import PRICES, BarTable
-from ..model.instant import DAY_MS, MINUTE_MS, from_ms
+from ..errors import DataError, ResponseFormatError
+from ..model.bars import PRICES, Bar, BarTable
+from ..model.instant import DAY_MS, MINUTE_MS, from_ms, to_ms
 from ..model.stream import LiveBar
-from ..model.texts import lacks_columns
 from ..model.timeframe import Timeframe
 from ..prices.bar_rule import are_bars, faults_of
+from ..vendors.local.bars import FileRows, LocalFiles, with_second_hours
 from .backtrader.feed import BacktraderFeed
 from .close_time import CloseTimes
 from .live_feed import LiveFeed
@@ -190,14 +192,8 @@ def _sample_frame(symbol: str, days: int, interval_minutes: int) -> pd.DataFrame
 
 log = logging.getLogger("onetape.feed")
 
-_TIME_COLUMNS = ("timestamp", "open_time", "close_time", "Date", "Time", "date", "time")
-# The second column, with the times of day, by the column with the dates.
-_CLOCK_COLUMNS = {"Date": "Time", "date": "time"}
-_HOUR = re.compile("%[HIXTRcs]")
-# Dates without separators, which are read as numbers.
-_BASIC_FORMATS = ("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
-# Epoch seconds stay below this until the year 5138; epoch milliseconds exceed it since 1973.
-_MS_FROM = 10**11
+_TIME_COLUMNS = ("timestamp", "open_time", "close_time", "date", "time")
+_INTEREST = "openinterest"
 
 
 @dataclass(frozen=True)
@@ -229,18 +225,25 @@ class CsvColumns:
     timezone: str | None = None
     reverse: bool = False
 
-    def values(self) -> Iterator[tuple[str, str]]:
-        """Yield pairs of each value column's name in this library and its name in the file."""
-        for name in (*PRICES, "volume"):
-            yield name, getattr(self, f"{name}_col")
+    def files(self, path: Path) -> LocalFiles:
+        """Return the layout of a file as one of the user's own files."""
+        return LocalFiles(
+            path.parent,
+            symbol=path.stem,
+            columns={name: getattr(self, f"{name}_col") for name in (*_VALUES, _INTEREST)},
+            time_column=self.datetime_col or "datetime",
+            time_format=self.datetime_format or "",
+            timezone=self.timezone or "UTC",
+        )
 
 
 def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.DataFrame:
     """Return the bars in a CSV file, with a naive UTC index ``timestamp``, ascending and unique.
 
     Columns: ``open high low close volume openinterest``. Invalid rows are left out, with a warning
-    in the log. A row is invalid if a price is missing or impossible in any market, if its high or
-    low contradicts the other prices, or if its time is more than a day ahead of the system clock.
+    in the log. A row is invalid if a number is missing or cannot be read, if a price is impossible in
+    any market, if its high or low contradicts the other prices, if it has no time, or if its time is
+    more than a day ahead of the system clock.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -249,112 +252,49 @@ def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.Dat
     """
     import pandas as pd
 
-    laid_out = columns or CsvColumns()
-    if not Path(path).is_file():
+    laid_out, place = columns or CsvColumns(), Path(path)
+    if not place.is_file():
         raise FileNotFoundError(f"the CSV file does not exist: {path}")
+    refused = list[str]()
     try:
-        raw = pd.read_csv(path, sep=laid_out.separator, skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as exc:
+        data = place.read_bytes()
+        text = (gzip.decompress(data) if place.suffix == ".gz" else data).decode()
+        files = laid_out.files(place)
+        needed = _VALUES if laid_out.openinterest_col is None else (*_VALUES, _INTEREST)
+        rows = FileRows(text, files, str(path), laid_out.separator, needed, _TIME_COLUMNS)
+
+        def bar(row: Sequence[str]) -> tuple[Bar, float]:
+            """Return the bar in a row, and its open interest."""
+            if not rows.text(row, "timestamp"):
+                raise ValueError("it has no time")
+            *values, interest = (rows.number(row, name) for name in (*_VALUES, _INTEREST))
+            try:
+                moment = rows.moment(row)
+            except ValueError as exc:
+                reason = f"{path}: the time column does not contain times: {exc}"
+                raise ResponseFormatError(reason) from exc
+            return Bar(to_ms(moment), *values), interest
+
+        read = list(rows.parsed(bar, lambda reason, _: refused.append(reason)))
+        bars = [bar for bar, _ in read]
+        if bars and not files.written_time(rows.last_time).tzinfo:
+            bars = with_second_hours(bars, ZoneInfo(files.timezone))
+    except DataError as exc:
+        raise ValueError(str(exc.args[0])) from exc
+    except (OSError, EOFError, TypeError, UnicodeDecodeError) as exc:
         raise ValueError(f"{path} cannot be read as CSV: {str(exc)[:200]}") from exc
-    frame = _rename_columns(raw, laid_out, path)
-    frame.index = _stamps(_times(raw, laid_out, path), laid_out, path)
+    if refused:
+        log.warning("%d rows were left out, the first: %s", len(refused), refused[0])
+    frame = pd.DataFrame(bars, columns=Bar._fields).assign(openinterest=[one for _, one in read])
+    stamps = pd.to_datetime(frame["stamp_ms"], unit="ms")
+    frame.index = pd.DatetimeIndex(stamps, name="timestamp").as_unit("ns")
+    frame = frame[[*_VALUES, _INTEREST]].astype("float64").fillna({_INTEREST: 0.0})
     return _checked(frame.iloc[::-1] if laid_out.reverse else frame, path)
-
-
-def _rename_columns(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> pd.DataFrame:
-    import pandas as pd
-
-    missing = [f"{column} ({name})" for name, column in columns.values() if column not in raw]
-    if missing:
-        raise ValueError(f"{path} {lacks_columns(missing)}; it has {_names(raw)}")
-    values = {
-        name: pd.to_numeric(raw[column], errors="coerce") for name, column in columns.values()
-    }
-    interest = columns.openinterest_col
-    if interest is not None and interest not in raw:
-        raise ValueError(f"{path} has no column {interest}; it has {_names(raw)}")
-    extra = 0.0 if interest is None else pd.to_numeric(raw[interest], errors="coerce").fillna(0.0)
-    return pd.DataFrame(values, dtype="float64").assign(openinterest=extra)
-
-
-def _time_column(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> str:
-    for name in (columns.datetime_col or "datetime", *_TIME_COLUMNS):
-        if name in raw:
-            return name
-    raise ValueError(
-        f"{path} has no time column: neither {columns.datetime_col} nor any of "
-        f"{', '.join(_TIME_COLUMNS)}; it has {_names(raw)}"
-    )
-
-
-def _times(raw: pd.DataFrame, columns: CsvColumns, path: str | Path) -> pd.Series:
-    """Return the times in a file; dates are joined with the times of day in a second column.
-
-    Raises:
-        ValueError: The file has no time column, or the times of day are numbers, such as 930.
-    """
-    import pandas as pd
-
-    name, written = _time_column(raw, columns, path), columns.datetime_format
-    clock = _CLOCK_COLUMNS.get(name)
-    if clock not in raw or (written is not None and not _HOUR.search(written)):
-        return raw[name]
-    if pd.api.types.is_numeric_dtype(raw[clock]):
-        raise ValueError(f"{path}: the column {clock} does not contain times such as 14:30")
-    joined: pd.Series = raw[name].astype(str) + " " + raw[clock]
-    joined.name = f"{name} {clock}"
-    return joined
-
-
-def _basic_format(column: pd.Series) -> str | None:
-    """Return the format of numbers that are ISO 8601 dates such as 20240102; None for other numbers."""
-    import pandas as pd
-
-    text = column.astype(str)
-    for written in _BASIC_FORMATS if pd.api.types.is_integer_dtype(column) else ():
-        times = pd.to_datetime(text, format=written, errors="coerce")
-        # Numbers of other lengths are parsed, too.
-        if (times.dt.strftime(written) == text).all() and times.dt.year.between(1900, 2199).all():
-            return written
-    return None
-
-
-def _stamps(column: Any, columns: CsvColumns, path: str | Path) -> pd.DatetimeIndex:
-    """Return a column's timestamps in naive UTC."""
-    import pandas as pd
-
-    try:
-        written = columns.datetime_format or _basic_format(column)
-        if pd.api.types.is_numeric_dtype(column) and written is None:
-            factor = 1 if (column >= _MS_FROM).all() else 1000
-            return _index(pd.to_datetime((column * factor).round().astype("int64"), unit="ms"))
-        text = column.astype(str) if written else column
-        if columns.timezone is None:
-            return _index(pd.to_datetime(text, format=written, utc=True))
-        times = pd.DatetimeIndex(pd.to_datetime(text, format=written))
-        return _index(times.tz_localize(columns.timezone) if times.tz is None else times)
-    except (ValueError, TypeError, OverflowError, KeyError) as exc:
-        raise ValueError(
-            f"{path}: the column {column.name} does not contain times: {str(exc)[:200]}"
-        ) from exc
-
-
-def _index(times: Any) -> pd.DatetimeIndex:
-    import pandas as pd
-
-    index = pd.DatetimeIndex(times, name="timestamp")
-    if index.tz is not None:
-        index = index.tz_convert("UTC").tz_localize(None)
-    return index.as_unit("ns")
 
 
 def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     import numpy as np
 
-    timeless = np.asarray(frame.index.isna())
-    if timeless.any():
-        log.warning("%s: %d rows were left out because they have no time", path, timeless.sum())
-        frame = frame[~timeless]
     stamps = frame.index.to_numpy("datetime64[ms]").astype(np.int64)
     values = [frame[name].to_numpy(np.float64) for name in (*PRICES, "volume")]
     table = BarTable.of_columns(stamps, values)
@@ -380,7 +320,3 @@ def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     if kept.empty:
         raise ValueError(f"{path} contains no valid bars")
     return kept
-
-
-def _names(raw: pd.DataFrame) -> str:
-    return ", ".join(map(str, raw.columns[:20]))

@@ -1,14 +1,15 @@
-"""The form of all checks of an installation, as ``doctor`` and ``providers`` show them."""
+"""The form of all checks of an installation, as ``doctor``, ``providers`` and metrics show them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
-__all__ = ["Check", "fault", "note", "ok"]
+__all__ = ["LEVELS", "Check", "fault", "note", "ok"]
 
 Level = Literal["ok", "note", "fault"]
+LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from ..clock import Clock
 from ..disk.atomic import export_csv, export_parquet
 from ..disk.files import Disk
 from ..errors import (
+    CacheError,
     DataError,
     KindMismatchError,
     MissingExtraError,
@@ -134,7 +135,8 @@ def export_series(
         cache_dir, config_path: See ``DataManager``.
 
     Raises:
-        QueryError: An argument is invalid, or nothing is stored for the series.
+        QueryError: An argument is invalid.
+        CacheError: Nothing is stored for the series.
         KindMismatchError: The bars cannot be converted to the requested adjustment.
         MissingExtraError: Parquet was requested, but no engine for it is installed.
         StorageError: The file cannot be written.
@@ -198,7 +200,7 @@ class Exporter:
         self.check_outside(path)
         answer = self.stored(key, wanted)
         if not len(answer.table):
-            raise QueryError(
+            raise CacheError(
                 f"nothing is cached for {key} in that range",
                 symbol=key.symbol,
                 hint="`onetape cache list` shows what is cached",

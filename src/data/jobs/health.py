@@ -47,14 +47,14 @@ from ..net.redact import host_port
 from ..provider_selector import ProviderSelector
 from ..runtime.once import cached_property
 from ..runtime.resources import memory
-from ..wiring import network_of
-from .checks import Check, fault, note, ok
+from ..wiring import Services, network_of
+from .checks import LEVELS, Check, fault, note, ok
 from .extras import EXTRAS, extra_state, without_effect
 from .freshness import SeriesHealth, series_health
 from .perishable import perishable
 from .vendors import describe_vendors, is_on_the_web, is_remote, quotas_of, vendor_check
 
-__all__ = ["Installation", "checkup"]
+__all__ = ["Installation", "checkup", "worst_levels"]
 
 Reach = Callable[[Mapping[str, str]], Mapping[str, ReachResult]]
 
@@ -144,6 +144,17 @@ class Installation:
         if self.reach is not None and now - self._reached_s >= _REACH_EVERY_S:
             self._reached_s, self._reached = now, dict(self.reach(urls))
         return self._reached
+
+
+def worst_levels(services: Services) -> dict[str, int]:
+    """Return the worst level of the checks ``COUNTED`` of each name: 0 ``ok``, 1 ``note``, 2 ``fault``.
+
+    No vendor is contacted.
+    """
+    levels, folders = dict[str, int](), (services.settings.cache_dir, services.settings.rules_path)
+    for check in Installation(*folders, clock=services.clock, reach=None).checks(COUNTED):
+        levels[check.name] = max(levels.get(check.name, 0), LEVELS.index(check.level))
+    return levels
 
 
 class _Look:
@@ -601,9 +612,9 @@ CHECKS: tuple[Find, ...] = (
     _freshness, _perishable, _vendor_days, _calendars, _files, _proof, _memory,
     _configuration, _keys, _keys_to_this_machine, _vendors, _clock, _paused,
 )  # fmt: skip
-# The checks of things that change by themselves, and take little time.
-WATCHED: tuple[Find, ...] = (
-    _folders, _size, _freshness, _vendor_days, _memory, _vendors, _paused,
-)  # fmt: skip
+# The checks of things that change by themselves, and take little time. Those that are also metrics
+# create no downloader.
+COUNTED: tuple[Find, ...] = (_folders, _size, _freshness, _vendor_days, _memory, _paused)
+WATCHED: tuple[Find, ...] = (*COUNTED[:-1], _vendors, _paused)
 # Those that a page on the installation shows, too.
 SERVED: tuple[Find, ...] = (*WATCHED, _perishable, _proof)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ..model.capabilities import Capabilities
 from ..model.instant import MINUTE_MS
@@ -85,11 +84,6 @@ def _served_row(vendor: str, caps: Capabilities, timeframe: Timeframe) -> Served
         caps.has_forming,
         label in caps.serving(_IN_EXTENDED_HOURS).labels("stock"),
     )
-
-
-def plain(entries: Iterable[ServedRow]) -> list[dict[str, Any]]:
-    """Return the rows as JSON-serializable dictionaries."""
-    return [asdict(entry) for entry in entries]
 
 
 def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:

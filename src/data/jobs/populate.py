@@ -142,7 +142,7 @@ def populate_cache(
         ConfigError: The configuration is invalid.
     """
     check_no_string(symbols, hint=f"[{symbols!r}]")
-    services = job_services(cache_dir, config_path)
+    services = job_services(cache_dir, config_path, on_event)
     listed: list[str | WorkItem] | None = None if symbols is None else list(symbols)
     if symbols_file is not None:
         listed = [*(listed or ()), *read_work_list(symbols_file)]
@@ -150,8 +150,6 @@ def populate_cache(
     end = only_given(end_date=end_date, end=end)
     job = checked_job(services, listed, intervals, start, end, timeout, session)
     job = replace(job, refresh=only_given(force_refresh=force_refresh, refresh=refresh) or False)
-    if on_event is not None:
-        services.observer.on_event(on_event)
     return _done(services, job, progress, dry_run=dry_run)
 
 
@@ -215,7 +213,7 @@ def sync_cache(
         QueryError: ``timeout`` is invalid.
         ConfigError: The configuration is invalid.
     """
-    services = job_services(cache_dir, config_path)
+    services = job_services(cache_dir, config_path, on_event)
     patterns = [pattern] if isinstance(pattern, str) else list(pattern)
     for one in patterns:
         pull_elsewhere(services.cache.store, one)
@@ -239,8 +237,6 @@ def sync_cache(
         for item in _items(store, key, entries[key], session)
     ] + [WorkItem(symbol, problem=NOTHING_STORED) for symbol in absent]
     job = checked_job(services, rows, ("1d",), None, None, timeout)
-    if on_event is not None:
-        services.observer.on_event(on_event)
     report = _done(services, job, progress, dry_run=dry_run)
     report["samples"] = [str(key) for key in entries if key.is_sample]
     return report
@@ -252,10 +248,14 @@ def _is_match(key: SeriesKey, pattern: str) -> bool:
 
 
 def job_services(
-    cache_dir: str | Path | None = None, config_path: str | Path | None = None
+    cache_dir: str | Path | None = None,
+    config_path: str | Path | None = None,
+    on_event: Callable[[Event], object] | None = None,
 ) -> Services:
     """Return services for a job, separate from the caller's and suited to reading each series once."""
     services = build(cache_dir, config_path)
+    if on_event is not None:
+        services.observer.on_event(on_event)
     memory = services.cache.store.memory
     memory.most_bytes = min(memory.most_bytes, _MOST_BYTES)
     return services

@@ -98,8 +98,8 @@ def validate_with(
             one.
 
     Raises:
-        QueryError: An argument is invalid, or the series is not stored.
-        CacheError: The store cannot be read.
+        QueryError: An argument is invalid.
+        CacheError: The series is not stored, or the store cannot be read.
     """
     return _record(services, _report(services, question, query))
 
@@ -169,7 +169,8 @@ def _stored_key(
     """Check the arguments; return the query and the stored series to which it refers.
 
     Raises:
-        QueryError: An argument is invalid, or the series is not stored.
+        QueryError: An argument is invalid.
+        CacheError: The series is not stored.
     """
     if question.mark and not _is_whole(question):
         raise QueryError(
@@ -180,7 +181,9 @@ def _stored_key(
         raise QueryError(
             f"unknown validation level {question.level!r}", hint=f"use one of {', '.join(LEVELS)}"
         )
-    query = query or services.client.query(question.symbol, question.timeframe, *question.bounds)
+    if query is None:
+        bounds = question.start, question.end
+        query = services.client.query(question.symbol, question.timeframe, *bounds)
     symbol, timeframe = query.instrument.symbol, query.timeframe
     pull_first(services.cache.store, symbol, timeframe)
     lanes = services.client.lanes(symbol, timeframe)
@@ -189,13 +192,9 @@ def _stored_key(
     if key is not None:
         return query, key
     has = ", ".join(k.lane_label or "the default lane" for k in lanes)
-    raise QueryError(
-        f"no series {symbol} {timeframe} {question.lane or ''}".rstrip() + " is stored",
-        symbol=symbol,
-        hint=f"its lanes: {has}"
-        if lanes
-        else "fetch the series first; `onetape cache list` shows what is cached",
-    )
+    lane = f"@{question.lane}" if question.lane else ""
+    hint = f"its lanes: {has}" if lanes else "`onetape cache list` shows what is cached"
+    raise CacheError(f"nothing is cached for {symbol} {timeframe}{lane}", symbol=symbol, hint=hint)
 
 
 def validate_series(
@@ -216,8 +215,7 @@ def validate_series(
     calls.
 
     Raises:
-        QueryError: The series is not stored.
-        CacheError: The store cannot be read.
+        CacheError: The series is not stored, or the store cannot be read.
     """
     question = ValidateQuestion(symbol, timeframe, start, end, "intrinsic", lane)
     rules = None if config_path is None else Path(config_path)
@@ -300,10 +298,7 @@ def add_cost(
     if not len(stamps):
         return {}
     bounds, spelled = (int(stamps[0]), int(stamps[-1])), replace(question, symbol=key.symbol)
-    for check, verification in _comparisons(services, spelled, key, *bounds):
-        if isinstance(verification, str):
-            skipped[check.name] = verification
-            continue
+    for check, verification in _comparisons(services, spelled, key, bounds, skipped):
         series = (verification.symbol, verification.timeframe, verification.start, verification.end)
         vendor = verification.against or verification.provider or ""
         requested_again = client.query(*series, wishes=Wishes(vendor, refresh=True))
@@ -369,10 +364,7 @@ def _beside_vendors(
     findings, ran, skipped = list(report.findings), list(report.checked), dict(report.not_checked)
     requests = 0
     bounds = report.first_ms, report.last_ms
-    for check, comparison in _comparisons(services, question, key, *bounds):
-        if isinstance(comparison, str):
-            skipped[check.name] = comparison
-            continue
+    for check, comparison in _comparisons(services, question, key, bounds, skipped):
         with recorded_call() as call:
             before = call.requests
             try:
@@ -424,17 +416,24 @@ def _verified(services: Services, key: SeriesKey, question: VerifyQuestion) -> V
 
 
 def _comparisons(
-    services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
-) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
-    """Yield each check of this level that needs vendors, and its comparison or why it has none."""
+    services: Services,
+    question: ValidateQuestion,
+    key: SeriesKey,
+    bounds: tuple[int, int],
+    skipped: dict[str, str],
+) -> Iterator[tuple[QualityCheck, VerifyQuestion]]:
+    """Yield each check of this level that needs vendors, with its comparison.
+
+    If there is no comparison for a check, the reason is added to ``skipped``.
+    """
     from .verify import USUAL_BARS, VerifyQuestion
 
     client = services.client
     # The last 500 of the validated bars, like `onetape verify`.
-    texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]
+    texts = [iso(bound)[:-1] for bound in bounds]
     first, last = texts if key.timeframe.is_intraday else (text[:10] for text in texts)
     query = client.query(question.symbol, question.timeframe, None, last, USUAL_BARS)
-    if query.span.start > first_ms:
+    if query.span.start > bounds[0]:
         first = iso(query.span.start)[: len(first)]
     suppliers = [entry.vendor for entry in client.coverage(key) if entry.state in WITH_BARS]
     ways = [way.vendor for way in client.explain(query).ways]
@@ -445,7 +444,7 @@ def _comparisons(
             continue
         is_exchange = check.level == "authoritative"
         if missing := _objection(key, suppliers, second, is_exchange):
-            yield check, missing
+            skipped[check.name] = missing
             continue
         vendors = (suppliers[-1], None if is_exchange else second)
         yield check, VerifyQuestion(question.symbol, question.timeframe, first, last, *vendors)

@@ -229,11 +229,6 @@ def has_stream(vendor: str) -> bool:
     return vendor_part(stream_of, vendor)[0] is not None
 
 
-def vendor_of(name: str) -> str | None:
-    """Return a vendor's canonical name, given any of its names; None if it is not supported."""
-    return canonical_name(name)
-
-
 def keys_of(vendor: str | None) -> tuple[str, ...]:
     """Return the default names of a vendor's key variables, given any of its names; empty if unknown."""
     return keys_declared(canonical_name(vendor) or vendor) if vendor else ()

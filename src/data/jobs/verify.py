@@ -29,6 +29,7 @@ from ..calendars.written_times import FIRST_DAY
 from ..clock import Clock
 from ..errors import (
     BadRangeError,
+    CacheError,
     CapabilityError,
     CorruptEntryError,
     DataError,
@@ -268,7 +269,8 @@ def verify(
         cache_dir, config_path: See ``DataManager``.
 
     Raises:
-        QueryError: An argument is invalid, or no bars are cached.
+        QueryError: An argument is invalid.
+        CacheError: No bars are cached.
         ConfigError: The configuration is invalid, or the vendor does not exist.
     """
     seconds = seconds_of(timeout, symbol)
@@ -289,7 +291,7 @@ def verify_with(services: Services, question: VerifyQuestion) -> Verification:
     comparisons = tuple(StoredBars(services, query, most).comparisons())
     if not comparisons:
         from_vendor = f" from {query.provider}" if query.provider else ""
-        raise QueryError(
+        raise CacheError(
             f"no bars for {query}{from_vendor} are cached in that range",
             symbol=query.instrument.symbol,
             hint="fetch them first, or name two vendors: provider and against",

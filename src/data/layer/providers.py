@@ -6,16 +6,16 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import QueryError, UnknownProviderError
-from ..jobs.vendors import vendor_of
-from ..layer.vendor_sources import VendorDataSource, manager_like
+from ..vendors.factory import canonical_name
 from .calls import in_thread, prices
+from .vendor_sources import VendorDataSource, manager_like
 
 if TYPE_CHECKING:
     from datetime import date, datetime
 
     from ..data_manager import DataManager
     from ..feed.selection import AnyFeed
-    from ..layer.frames import pl
+    from .frames import pl
 
 __all__ = [
     "AlphaVantageProvider",
@@ -186,7 +186,7 @@ def provider_for(
     Raises:
         UnknownProviderError: The vendor does not exist.
     """
-    name = vendor_of(vendor) if isinstance(vendor, str) else None
+    name = canonical_name(vendor) if isinstance(vendor, str) else None
     if name is None:
         raise UnknownProviderError(
             f"unknown vendor {vendor!r:.80}", hint="`onetape providers` lists them"

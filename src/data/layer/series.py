@@ -27,7 +27,6 @@ __all__ = ["scan_series", "stored_frame"]
 _TIME, _ADJUSTED = "timestamp", "adj_close"
 _STAMP = pl.Datetime("us")
 _EXTRA = (_ADJUSTED, *EXTRA_COLUMNS)
-_OFFLINE = Wishes(offline=True)
 
 
 def scan_series(
@@ -90,9 +89,7 @@ def scan_series(
     return rows.select(_TIME, *PRICES, "volume", *names).with_columns(times).lazy()
 
 
-def stored_frame(
-    client: BarsClient, symbol: str, timeframe: str, wishes: Wishes = _OFFLINE
-) -> pd.DataFrame:
+def stored_frame(client: BarsClient, symbol: str, timeframe: str, wishes: Wishes) -> pd.DataFrame:
     """Return the stored bars of a series, from the first to the last one, as ``get_ohlcv`` does.
 
     Args:

@@ -425,8 +425,7 @@ def _unique_rows(rows: pl.DataFrame, about: str) -> pl.DataFrame:
         rows = rows.unique()
     except pl.exceptions.PolarsError as error:  # the columns cannot be compared
         raise _rejected(about, f"it has two rows for one time and symbol: {error}") from error
-    twice = rows.filter(rows.select(keys).is_duplicated())
-    if len(twice):
+    if len(twice := rows.filter(rows.select(keys).is_duplicated())):
         raise _rejected(about, f"it has different rows for {_named(twice)}")
     return rows
 

@@ -10,6 +10,7 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from ..bars.client import Wishes
 from ..data_manager import DataManager, get_data_manager
 from ..errors import (
     AllProvidersFailedError,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["query"]
 
 _TEXT = r"'((?:[^']|'')*)'\s*"
-_CALL = re.compile(rf"\b(bars|bundle)\s*\(\s*{_TEXT}(?:,\s*{_TEXT})?\)", re.IGNORECASE)
+_CALL = re.compile(rf"\b(bars|bundle)\s*\(\s*{_TEXT}(?:,\s*{_TEXT})?(?:,\s*{_TEXT})?\)", re.I)
 _MOST_ROWS = 1_000_000
 _CONFIG = {"memory_limit": "1GB", "temp_directory": ""}
 # Without external access DuckDB opens no files, loads no extensions and sees no variables of Python.
@@ -54,6 +55,7 @@ def query(
 
     ``bars('AAPL', '1d')`` is the table of the stored bars of a series, as ``get_ohlcv`` returns
     them with ``offline=True``: ``timestamp`` (naive UTC), prices and volumes (``DOUBLE``).
+    ``bars('AAPL', '1d', 'demo')`` names the ``provider``, which sample bars need.
     ``bundle('mine')`` is the table of a bundle: ``symbol``, ``date`` (or ``timestamp``), prices and
     volumes (exact ``DECIMAL``); ``bundle('mine', 'minute')`` names the frequency for a bundle that
     has two. The arguments must be texts in quotes. DuckDB cannot change anything, open any other
@@ -81,16 +83,18 @@ def query(
         call[0]: (call[1].lower(), *(text.replace("''", "'") for text in call.groups("")[1:]))
         for call in _CALL.finditer(statement)
     }
-    bundles = {name: Bundle(name, folder) for what, name, _ in calls.values() if what == "bundle"}
+    bundles = {name: Bundle(name, folder) for what, name, *_ in calls.values() if what == "bundle"}
 
     def run() -> Any:
         """Return the result of the statement on the series and bundles as they are now."""
         with closing(duckdb.connect(":memory:", config=_CONFIG)) as connection:
             text, paths = statement, list[str]()
-            for call, (what, name, detail) in calls.items():
-                view = _quoted(f"{what} {name} {detail}", '"')
+            for call, (what, name, detail, provider) in calls.items():
+                view = _quoted(" ".join(filter(None, (what, name, detail, provider))), '"')
                 if what == "bars":
-                    connection.register(view[1:-1], _bars(manager, name, detail))
+                    connection.register(view[1:-1], _bars(manager, name, detail, provider))
+                elif provider:
+                    raise QueryError(f"{call}: a bundle has a name and a frequency, nothing else")
                 else:
                     paths += _add_bundle(connection, view, bundles[name], detail)
                 text = text.replace(call, view)
@@ -112,17 +116,18 @@ def query(
     return frame
 
 
-def _bars(manager: DataManager, symbol: str, timeframe: str) -> pd.DataFrame:
+def _bars(manager: DataManager, symbol: str, timeframe: str, provider: str) -> pd.DataFrame:
     """Return the stored bars of a series, with naive times in a column.
 
     Raises:
         CacheError: Nothing is stored for the series.
     """
     try:
-        frame = stored_frame(manager.client, symbol, timeframe)
+        wishes = Wishes(provider or None, offline=True)
+        frame = stored_frame(manager.client, symbol, timeframe, wishes)
     except (AllProvidersFailedError, NoProviderError) as error:
-        known = {"@".join((f"{k.symbol} {k.timeframe}", *k.lane)) for k in manager.client.series()}
-        name = f"{symbol} {timeframe}"
+        known = map(str, manager.client.series())
+        name = "@".join(filter(None, (f"{symbol} {timeframe}", provider)))
         raise CacheError(f"nothing is cached for {name}", hint=_nearest(name, known)) from error
     return frame.tz_localize(None).reset_index()
 

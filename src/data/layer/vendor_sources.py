@@ -38,7 +38,7 @@ from ..errors import (
     QueryError,
     UnknownProviderError,
 )
-from ..jobs.vendors import describe_vendor, has_stream, keys_of, use_keys, vendor_of
+from ..jobs.vendors import describe_vendor, has_stream, keys_of, use_keys
 from ..model.caller import warn_user
 from ..model.frame import REQUIRED_COLUMNS as FIELDS
 from ..model.interchange import to_polars
@@ -49,7 +49,7 @@ from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..net.call_threads import LoopThread, awaited
 from ..vendors.base import BaseDataDownloader
-from ..vendors.factory import register
+from ..vendors.factory import canonical_name, register
 from .bundle import Bundle
 from .frames import (
     decimal_frame,
@@ -135,7 +135,7 @@ class VendorDataSource(DataSource):
                 raise QueryError(
                     f"{type(self).__name__} does not take a provider: its bars come only from {self.name}"
                 )
-            if vendor_of(provider) is None:
+            if canonical_name(provider) is None:
                 raise UnknownProviderError(
                     f"unknown vendor {provider!r:.80}", hint="`onetape providers` lists them"
                 )
@@ -874,7 +874,7 @@ class DataSourceRegistry:
         key = name.strip().lower() if isinstance(name, str) else ""
         if (registered := _registered().get(key)) is not None:
             return registered(**config)  # type: ignore[no-any-return]
-        vendor = vendor_of(key) or ""
+        vendor = canonical_name(key) or ""
         key = _NAMES.get(vendor, key)
         if key in _PACKAGED:
             return _PACKAGED[key](**config)
@@ -908,7 +908,7 @@ class DataSourceRegistry:
             QueryError: The name is invalid or taken, or methods are missing (a ``ValueError``).
         """
         key = name.strip().lower() if isinstance(name, str) else ""
-        is_taken = key in _PACKAGED or (vendor_of(key) and key not in _registered())
+        is_taken = key in _PACKAGED or (canonical_name(key) and key not in _registered())
         if not _NAME.fullmatch(key) or is_taken:
             raise QueryError(
                 f"invalid source name {name!r:.80}",

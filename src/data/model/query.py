@@ -21,6 +21,7 @@ EXTRA_COLUMNS: tuple[ExtraColumn, ...] = get_args(ExtraColumn)
 ACTION_COLUMNS = frozenset({"dividend", "split"})
 
 _DAY = Timeframe(1, "d")
+_ONE = "give at most one timeframe, after the symbols; quotes have none"
 
 
 def distinct_symbols(symbols: Any) -> list[Any]:
@@ -36,7 +37,7 @@ def distinct_symbols(symbols: Any) -> list[Any]:
     except TypeError as exc:
         raise QueryError(f"symbols must be a list of strings, not {symbols!r:.80}") from exc
     for name in filter(LABEL.fullmatch, map(str, names)):
-        raise QueryError(f"{name!r} is a timeframe, not a symbol", hint="give one timeframe, last")
+        raise QueryError(f"{name!r} is a timeframe, not a symbol", hint=_ONE)
     return names
 
 

@@ -210,6 +210,11 @@ def listed(parts: Sequence[str], last: str = "and") -> str:
     return f" {last} ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
+def series_name(entry: Mapping[str, str]) -> str:
+    """Return the name, such as ``AAPL 1d@raw``, of a series given by ``symbol``, ``timeframe``, ``lane``."""
+    return f"{entry['symbol']} {'@'.join(filter(None, (entry['timeframe'], entry['lane'])))}"
+
+
 def proof_in_words(bars: int, confirmed: int, contradicted: int) -> str:
     """Describe how many bars were confirmed and contradicted, in the wording of reports and statistics.
 

@@ -63,14 +63,13 @@ class MetricsCollector:
         yield from self._quality_metrics(figures["quality"], figures["events"])
         for part in ("cache", "process"):
             yield from self._gauges(part, figures[part])
-        lacking = self._core.GaugeMetricFamily(
-            f"{_PREFIX}_vendor_days_lacking",
-            "Sessions that a vendor lacks for most of its symbols",
-            labels=["vendor"],
+        lacking, text = (
+            figures.get("vendor_days", {}),
+            "Sessions that a vendor lacks for most symbols",
         )
-        for name, count in figures.get("vendor_days", {}).items():
-            lacking.add_metric([name], count)
-        yield lacking
+        yield self._labelled("vendor_days_lacking", text, "vendor", lacking)
+        text = "Checks of onetape doctor: 0 ok, 1 a note, 2 something to fix"
+        yield self._labelled("check", text, "name", figures.get("checks", {}))
         yield from self._host_metrics(figures.get("hosts"))
 
     def _host_metrics(self, host: Mapping[str, Any] | None) -> Iterator[Metric]:
@@ -78,9 +77,8 @@ class MetricsCollector:
         if host is None:
             return
         gauge = self._core.GaugeMetricFamily
-        state = gauge(f"{_PREFIX}_host_state", "1 for the present state", labels=["state"])
-        state.add_metric([host["state"]], 1)
-        yield state
+        state = {host["state"]: 1}
+        yield self._labelled("host_state", "1 for the present state", "state", state)
         text = "1 if vendors' limits count the requests of all hosts"
         yield gauge(f"{_PREFIX}_host_limits_shared", text, value=host["limits"] == "all hosts")
         for name in ("series_behind", "changes_behind"):
@@ -134,13 +132,8 @@ class MetricsCollector:
     def _quality_metrics(
         self, quality: Mapping[str, Any], events: Mapping[str, int]
     ) -> Iterator[Metric]:
-        score = self._core.GaugeMetricFamily(
-            f"{_PREFIX}_quality_score",
-            "Quality of a vendor's last answer, 0 to 1",
-            labels=["vendor"],
-        )
-        for name, value in quality["scores"].items():
-            score.add_metric([name], value)
+        text = "Quality of a vendor's last answer, 0 to 1"
+        yield self._labelled("quality_score", text, "vendor", quality["scores"])
         problems = self._counter("troubles", "Incomplete answers, their gaps, bad rows", "kind")
         for problem in ("incomplete", "gaps", "flagged"):
             problems.add_metric([problem], quality[problem])
@@ -150,7 +143,7 @@ class MetricsCollector:
         counter = self._counter("events", "Events by name", "event")
         for name, count in events.items():
             counter.add_metric([name], count)
-        yield from (score, problems, validated, counter)
+        yield from (problems, validated, counter)
 
     def _gauges(self, part: str, values: Mapping[str, Any]) -> Iterator[Metric]:
         for name, value in values.items():
@@ -163,6 +156,12 @@ class MetricsCollector:
                 yield grown
             else:
                 yield self._core.GaugeMetricFamily(f"{_PREFIX}_{part}_{name}", title, value=value)
+
+    def _labelled(self, name: str, what: str, label: str, values: Mapping[str, float]) -> Metric:
+        gauge: Metric = self._core.GaugeMetricFamily(f"{_PREFIX}_{name}", what, labels=[label])
+        for key, value in values.items():
+            gauge.add_metric([key], value)
+        return gauge
 
     def _counter(self, name: str, what: str, *labels: str) -> Any:
         return self._core.CounterMetricFamily(f"{_PREFIX}_{name}", what, labels=labels)

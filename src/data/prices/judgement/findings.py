@@ -180,7 +180,7 @@ class QualityReport(InLines):
     @property
     def title(self) -> str:
         """One-line summary: the series, its number of bars and its score."""
-        name = " ".join(filter(None, (self.symbol, self.timeframe, self.lane)))
+        name = f"{self.symbol} {'@'.join(filter(None, (self.timeframe, self.lane)))}"
         requests = f" · {counted(self.requests, 'request')}" if self.requests else ""
         counts = (self.marked, "marked as grave"), (self.unmarked, "no longer marked")
         changed = "".join(f" · {counted(count, 'bar')} {text}" for count, text in counts if count)

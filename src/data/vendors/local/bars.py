@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
@@ -13,7 +14,7 @@ from math import log
 from operator import attrgetter
 from pathlib import Path
 from statistics import mode
-from typing import Any, Final, Unpack
+from typing import Any, Final, NoReturn, TypeVar, Unpack
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
@@ -50,10 +51,19 @@ from ...runtime.once import cached_property
 from ..base import BaseDataDownloader, Wired
 from .carrier import AS_WRITTEN, OF_ARROW, FileCarrier
 
+T = TypeVar("T")
 LABELS: Final = ("start", "end")
 ANCHORS: Final = ("clock", "session")
 DELIMITERS: Final = (",", ";", "|", "\t")
 _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
+# A number: seconds since 1970, or digits of a date and time.
+_DIGITS = re.compile(r"-?\d+(\.\d*)?")
+_BASIC_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_DOTTED = re.compile(r"(\d{4})[./](\d\d)[./](\d\d)")
+# Parts of `strptime` formats that are a time of day.
+_HOUR = re.compile("%[HIXTRcs]")
+# The column with times of day, by that with dates.
+_CLOCK_COLUMNS = {"date": "time"}
 # Seconds since 1970 have at most 11 digits, milliseconds 13, microseconds 16, nanoseconds 19.
 _EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
 # Number of rows after which the remaining time of the call is checked.
@@ -217,10 +227,133 @@ class LocalFiles:
         text = text.strip()
         if self.time_format:
             return datetime.strptime(text, self.time_format)
-        if text.lstrip("-").isdigit() and len(text) != len("YYYYMMDD"):
-            moment = datetime.fromtimestamp(_epoch_ms(int(text)) / 1000, UTC)
+        if text[4:5] != "-" and _DIGITS.fullmatch(text):
+            if (written := _BASIC_FORMATS.get(len(text))) and text.isdigit() and _is_dated(text):
+                return datetime.strptime(text, written)
+            number = float(text) if "." in text else int(text)
+            moment = datetime.fromtimestamp(_epoch_ms(number) / 1000, UTC)
             return moment.astimezone(ZoneInfo(self.timezone))
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(_DOTTED.sub(r"\1-\2-\3", text, count=1))
+
+
+class FileRows:
+    """The rows of a CSV file of bars, and the positions of this library's columns, ignoring case.
+
+    Args:
+        text: Content of the file.
+        files: Layout of the file.
+        name: Name of the file, for errors.
+        delimiter: Field separator.
+        needed: Columns other than the time that must be there.
+        times: Other names of the time column, tried if the one in ``files`` is not there.
+
+    Attributes:
+        header: Names of the columns.
+        last_time: The last time that was read, as it is written.
+
+    Raises:
+        ResponseFormatError: A column is missing, or the first line is not CSV.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        files: LocalFiles,
+        name: str,
+        delimiter: str,
+        needed: Sequence[str] = _REQUIRED,
+        times: Sequence[str] = (),
+    ) -> None:
+        self._files, self._name, self.last_time = files, name, ""
+        self._rows = _rows(text.lstrip("\ufeff").splitlines(), delimiter, name)
+        self.header = next(self._rows, [])
+        places = reversed(list(enumerate(self.header)))
+        there = {text.strip().casefold(): index for index, text in places}
+        usual = (files.time_column, *times)
+        time = next((name for name in usual if name.casefold() in there), " or ".join(usual))
+        columns: dict[str, str | None] = {name: name for name in (*_COLUMNS, _FILLED)}
+        columns |= {**files.columns, "timestamp": time, "symbol": files.symbol_column}
+        if not files.time_format or _HOUR.search(files.time_format):
+            columns["clock"] = _CLOCK_COLUMNS.get(time.casefold())
+        lowered = {ours: theirs.casefold() for ours, theirs in columns.items() if theirs}
+        self._at = {ours: there[theirs] for ours, theirs in lowered.items() if theirs in there}
+        needed = ("timestamp", *needed, *(("symbol",) if files.symbol_column else ()))
+        missing = [str(columns[ours]) for ours in needed if ours not in self._at]
+        if missing and not "".join(self.header).replace("\t", "").isprintable():
+            raise ResponseFormatError(f"{name} is not CSV text in UTF-8")
+        if missing:
+            has = ", ".join(self.header[:20]) or "none"
+            raise ResponseFormatError(
+                f"{name} line 1 {lacks_columns(missing)}; it has {has}",
+                hint="name them in providers.local.columns and time_column; delimiter separates them",
+            )
+
+    def parsed(
+        self,
+        parse: Callable[[Sequence[str]], T | None],
+        refuse: Callable[[str, Exception], None],
+    ) -> Iterator[T]:
+        """Yield the result of ``parse`` for each row, unless it is None.
+
+        Args:
+            parse: Function that parses the fields of a row.
+            refuse: Called for each row that cannot be read or has too many fields, with the file's
+                name, the line and the reason, and with the error; it may raise an error.
+        """
+        for number, row in enumerate(self._rows, start=2):
+            try:
+                value = parse(row) if row else None
+                # Decimal commas in a comma-separated file would shift every value after the first.
+                if value is not None and any(row[len(self.header) :]):
+                    count = len(self.header)
+                    raise ValueError(f"a row has {len(row)} fields, but there are {count} columns")
+            except (ValueError, IndexError, OverflowError) as exc:
+                refuse(f"{self._name} line {number}: {str(exc)[:100]}", exc)
+                continue
+            if value is not None:
+                yield value
+
+    def moment(self, row: Sequence[str], *, with_clock: bool = True) -> datetime:
+        """Return the time of a row.
+
+        Args:
+            row: Fields of the row.
+            with_clock: Whether a date in the column ``date`` is joined with the time of day in the
+                column ``time``, if there is one.
+
+        Raises:
+            ValueError: There is no time in the row.
+        """
+        text = row[self._at["timestamp"]]
+        if with_clock and "clock" in self._at:
+            if ":" not in (clock := self.text(row, "clock")):
+                column = self.header[self._at["clock"]]
+                raise ValueError(
+                    f"{column} does not contain times such as 14:30, but {clock!r:.40}"
+                )
+            text = f"{text.strip()} {clock}"
+        self.last_time = text
+        return self._files.wall_time(text)
+
+    def text(self, row: Sequence[str], name: str) -> str:
+        """Return the value in a column; empty if the column or the value is missing."""
+        return row[self._at[name]].strip() if name in self._at else ""
+
+    def number(self, row: Sequence[str], name: str) -> float:
+        """Return the value in a column as a number; NaN if the column or the value is missing.
+
+        Raises:
+            ValueError: The value is not a number.
+        """
+        text = self.text(row, name)
+        try:
+            return float(text) if text else NAN
+        except ValueError:
+            raise ValueError(f"column {name!r} contains {text[:40]!r}, not a number") from None
+
+
+def _reject_file(reason: str, error: Exception) -> NoReturn:
+    raise ResponseFormatError(reason) from error
 
 
 class LocalDataDownloader(BaseDataDownloader):
@@ -342,48 +475,35 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def _bars(self, response: HttpResponse, query: FetchQuery) -> list[Bar]:
         name, calendar = _name(response), calendar_for(query.instrument)
+        spellings = _spellings(query.instrument, self.name)
         # Arrow tables are received as comma-separated text, whatever the delimiter of other files
         # is.
         delimiter = "," if name.endswith(OF_ARROW) else self.files.delimiter
-        rows = _rows(response.text.lstrip("\ufeff").splitlines(), delimiter, name)
-        header = next(rows, [])
-        positions = self._column_positions(header, name)
-        spellings, named = _spellings(query.instrument, self.name), positions.get("symbol")
+        rows = FileRows(response.text, self.files, name, delimiter)
         if self.files.symbol and self.files.symbol.casefold() not in spellings:
             raise SymbolNotFoundError(f"{name} has only bars for {self.files.symbol}")
-        bars, is_there = [], named is None
-        text = ""
-        for number, row in enumerate(rows, start=2):
-            if not row:
-                continue
-            if named is not None:
-                if "".join(row[named : named + 1]).strip().casefold() not in spellings:
-                    continue
-                is_there = True
-            try:
-                # Decimal commas in a comma-separated file would shift every value after the first.
-                if any(row[len(header) :]):
-                    raise ValueError(
-                        f"a row has {len(row)} fields, but there are {len(header)} columns"
-                    )
-                text = row[positions["timestamp"]]
-                bar = self._bar(row, positions, query, calendar)
-            except (ValueError, IndexError, OverflowError) as exc:
-                raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
-            bars.append(bar)
-        if not is_there:
+        is_intraday = query.timeframe.is_intraday
+
+        def bar(row: Sequence[str]) -> Bar | None:
+            """Return the bar in a row; None if the row is about another symbol."""
+            if self.files.symbol_column and rows.text(row, "symbol").casefold() not in spellings:
+                return None
+            return self._bar(rows, row, query, calendar)
+
+        bars = list(rows.parsed(bar, _reject_file))
+        if not bars and self.files.symbol_column:
             raise SymbolNotFoundError(
                 f"no row in {name} has {query.instrument.symbol} in column "
                 f"{self.files.symbol_column}"
             )
-        return self._opened(bars, text, query, calendar) if query.timeframe.is_intraday else bars
+        return self._opened(bars, rows.last_time, query, calendar) if is_intraday else bars
 
     def _opened(
         self, bars: list[Bar], text: str, query: FetchQuery, calendar: MarketCalendar
     ) -> list[Bar]:
         """Return intraday bars with their opening times; ``text`` is one of the written times."""
         if bars and not self.files.written_time(text).tzinfo:
-            bars = _with_second_hours(bars, ZoneInfo(self.files.timezone))
+            bars = with_second_hours(bars, ZoneInfo(self.files.timezone))
         if self.files.label != "end":
             return bars
         anchor = self.capabilities.kind(query.instrument, query.timeframe).anchor or "session"
@@ -396,43 +516,13 @@ class LocalDataDownloader(BaseDataDownloader):
             return SymbolNotFoundError(f"there is no file {_name(response)} in its folder")
         return error_of(response)
 
-    def _column_positions(self, header: Sequence[str], name: str) -> dict[str, int]:
-        """Return the position of each of this library's columns, ignoring case.
-
-        Raises:
-            ResponseFormatError: A column is missing.
-        """
-        there = {
-            text.strip().casefold(): index for index, text in reversed(list(enumerate(header)))
-        }
-        named = {ours: self.files.columns.get(ours, ours) for ours in _COLUMNS}
-        columns = {ours: name for ours, name in named.items() if name is not None}
-        columns["timestamp"] = self.files.time_column
-        columns[_FILLED] = _FILLED
-        if self.files.symbol_column:
-            columns["symbol"] = self.files.symbol_column
-        positions = {o: there[t.casefold()] for o, t in columns.items() if t.casefold() in there}
-        needed = ("timestamp", *_REQUIRED, *(("symbol",) if self.files.symbol_column else ()))
-        missing = [columns[o] for o in needed if o not in positions]
-        if missing and not "".join(header).replace("\t", "").isprintable():
-            raise ResponseFormatError(f"{name} is not CSV text in UTF-8")
-        if missing:
-            raise ResponseFormatError(
-                f"{name} line 1 {lacks_columns(missing)}",
-                hint="name them in providers.local.columns and time_column; delimiter separates them",
-            )
-        return positions
-
     def _bar(
-        self,
-        row: Sequence[str],
-        positions: Mapping[str, int],
-        query: FetchQuery,
-        calendar: MarketCalendar,
+        self, rows: FileRows, row: Sequence[str], query: FetchQuery, calendar: MarketCalendar
     ) -> Bar:
-        if _FILLED in positions and row[positions[_FILLED]].strip().casefold() in ("true", "1"):
+        if rows.text(row, _FILLED).casefold() in ("true", "1"):
             raise ValueError("the row was filled in and is not a bar")
-        moment, timeframe = self.files.wall_time(row[positions["timestamp"]]), query.timeframe
+        timeframe = query.timeframe
+        moment = rows.moment(row, with_clock=timeframe.is_intraday)
         stamp = to_ms(moment)
         if not timeframe.is_intraday:
             if self.files.label == "end":
@@ -444,7 +534,7 @@ class LocalDataDownloader(BaseDataDownloader):
             if timeframe.unit == "w":
                 day -= timedelta(days=day.weekday())
             stamp = day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
-        return Bar(stamp, *(_number(row, positions, name) for name in _COLUMNS))
+        return Bar(stamp, *(rows.number(row, name) for name in _COLUMNS))
 
 
 def _check_timeframe(bars: Sequence[Bar], query: FetchQuery, name: str) -> None:
@@ -524,20 +614,16 @@ def _spellings(instrument: Instrument, vendor: str) -> set[str]:
     return {text.casefold() for text in spellings}
 
 
-def _epoch_ms(number: int) -> float:
+def _is_dated(digits: str) -> bool:
+    """Return whether digits begin with a year, and so are a date, not a number of (milli)seconds."""
+    return digits >= "1900" and (len(digits) == len("YYYYMMDD") or digits < "2200")
+
+
+def _epoch_ms(number: float) -> float:
     for below, factor in _EPOCH_SCALES:
         if abs(number) < below:
             return number * factor
     return number / 10**6
-
-
-def _number(row: Sequence[str], positions: Mapping[str, int], name: str) -> float:
-    """Return the value in a column as a number; NaN for an empty field or a missing column."""
-    text = row[positions[name]].strip() if name in positions else ""
-    try:
-        return float(text) if text else NAN
-    except ValueError:
-        raise ValueError(f"column {name!r} contains {text[:40]!r}, not a number") from None
 
 
 def _name(response: HttpResponse) -> str:
@@ -569,7 +655,7 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
     ]
 
 
-def _with_second_hours(bars: Sequence[Bar], zone: ZoneInfo) -> list[Bar]:
+def with_second_hours(bars: Sequence[Bar], zone: ZoneInfo) -> list[Bar]:
     """Return bars with naive times, with those of a repeated hour moved to its second occurrence.
 
     If clocks go back, the second occurrence begins with the first bar that is not later than the
