@@ -21,7 +21,6 @@ from ...clock import Clock
 from ...config.rules import ValidationRules
 from ...errors import (
     AllProvidersFailedError,
-    Attempt,
     DataError,
     NoProviderError,
     UnknownProviderError,
@@ -99,17 +98,11 @@ class RequestPlanner:
         from .planned_lane import PlannedLane, RequestCount
 
         count, handler = RequestCount(query), service.miss_handler()
-        handler.lane_run = partial(PlannedLane, count)
-        handler.derivative_hint = _no_hint
         try:
-            return _Composer(self, query, handler.answer(query, lookup), count)
+            answer = handler.answer(query, lookup, partial(PlannedLane, count))
+            return _Composer(self, query, answer, count)
         except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
             return _Composer(self, query, None, count, error)
-
-
-def _no_hint(*_: Any) -> tuple[str, list[Attempt]]:
-    """Return no hint on the owner's derivative, because a plan sends no request."""
-    return "", []
 
 
 class _Composer:

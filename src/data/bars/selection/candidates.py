@@ -213,12 +213,15 @@ class LaneRoute:
         candidates: Candidates in the order in which to query them.
         kind: Kind of the lane's bars, with the parts that the first candidate declares.
         reporters: Vendors, from all lanes, that can be queried for splits and dividends, in order.
+        is_substitute: Whether the bars are not of the requested kind, or not in an adjustment that
+            can be converted to the requested one.
     """
 
     lane_name: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     kind: Kind
     reporters: tuple[Candidate, ...] = ()
+    is_substitute: bool = False
 
     def named(self, attempt: Attempt) -> Attempt:
         """Return ``attempt``, with a note added if the vendor's bars are converted to the lane's kind."""
@@ -439,8 +442,14 @@ def find_route(
         raise _no_provider(query, groups.rejected)
     return Route(
         tuple(
-            LaneRoute(p, tuple(c), c[0].kind(query.instrument, query.timeframe), reporters)
-            for p, c in _sort_lanes(lanes, query, home)
+            LaneRoute(
+                name,
+                tuple(c),
+                c[0].kind(query.instrument, query.timeframe),
+                reporters,
+                is_substitute=index > 0 and name != (*home, query.adjustment),
+            )
+            for index, (name, c) in enumerate(_sort_lanes(lanes, query, home))
         ),
         home,
         wanted,
