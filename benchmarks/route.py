@@ -8,7 +8,8 @@ from unittest.mock import patch
 
 import pandas as pd
 
-from onetape.data.bars.selection.candidates import candidates_of, find_route
+from onetape.data.bars.selection.candidates import candidates_of
+from onetape.data.bars.selection.route import find_route
 from onetape.data.data_manager import DataManager
 from onetape.data.errors import UnavailableError
 from onetape.data.model.query import BarsQuery

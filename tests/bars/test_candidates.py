@@ -8,7 +8,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from src.data.bars.selection.candidates import Candidate, candidates_of, find_route, lane_parts
+from src.data.bars.selection.candidates import Candidate, candidates_of
+from src.data.bars.selection.route import find_route, lane_parts
 from src.data.errors import NoProviderError, UnknownProviderError
 from src.data.model.capabilities import Capabilities
 from src.data.model.instant import DAY_MS

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.bars.selection.candidates import Candidate, find_route
+from src.data.bars.selection.candidates import Candidate
 from src.data.bars.selection.conversion import conversion_for
+from src.data.bars.selection.route import find_route
 from src.data.errors import (
     AllProvidersFailedError,
     IncompleteDataError,

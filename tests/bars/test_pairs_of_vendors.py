@@ -18,7 +18,8 @@ from unittest.mock import Mock
 import pytest
 
 from src.data.bars.answer.answer import left_out
-from src.data.bars.selection.candidates import Candidate, find_route
+from src.data.bars.selection.candidates import Candidate
+from src.data.bars.selection.route import find_route
 from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.query import BarsQuery

@@ -23,8 +23,9 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks
 from ..symbols.assets import Lister, is_proved
-from .selection.candidates import Selector, candidates_of, find_route
+from .selection.candidates import Selector, candidates_of
 from .selection.lanes import LaneFinder
+from .selection.route import find_route
 
 log = logging.getLogger("onetape.routing")
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from ..bars.client import Wishes
 from ..bars.dry_run.planner import RequestPlanner
 from ..bars.fetch.plan import cost_of, requests_for
-from ..bars.selection.candidates import Candidate, Route
+from ..bars.selection.candidates import Candidate
+from ..bars.selection.route import Route
 from ..cache.confirmations import Confirmation, tallied
 from ..cache.facade.summaries import FOLDER
 from ..cache.format.lane_entry import BarsOrigin, LaneEntry

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from ..bars.selection.candidates import Candidate, candidates_of, find_route
+from ..bars.selection.candidates import Candidate, candidates_of
 from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, not_named
+from ..bars.selection.route import find_route
 from ..clock import Clock, SystemClock
 from ..config.credentials import vendor_credentials
 from ..config.offered import PROVIDERS, offer_of, unknown_provider

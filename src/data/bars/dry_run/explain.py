@@ -11,9 +11,10 @@ from ...errors import DataError, QueryError, UnknownProviderError
 from ...model.explanation import Explanation, StoredSeries, VendorOption
 from ...model.query import BarsQuery
 from ..derive.sources import SourceTimeframes
-from ..selection.candidates import Candidate, Route
+from ..selection.candidates import Candidate
 from ..selection.exclusions import differences, not_queried
 from ..selection.lanes import LaneFinder
+from ..selection.route import Route
 from ..validity import lifetime_of
 from .planned_lane import health_of
 from .planner import RequestPlanner

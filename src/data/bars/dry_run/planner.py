@@ -35,8 +35,8 @@ from ..answer.answer import Answer
 from ..fetch.plan import FetchPlan
 from ..lookup import Hit
 from ..observer import Observer
-from ..selection.candidates import Route
 from ..selection.exclusions import differences, not_queried
+from ..selection.route import Route
 from ..series import LaneRequest
 from ..service import BarsService
 from ..validity import Expiry

@@ -43,16 +43,10 @@ from ..derive.derive import NO_ANSWER, BuiltInstead, Deriver, is_whole, lack_ms
 from ..derive.sources import SourceTimeframes
 from ..lookup import MISS, CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..pulls import pull_series
-from ..selection.candidates import (
-    LaneRoute,
-    Route,
-    Selector,
-    candidates_of,
-    find_route,
-    unknown_symbol,
-)
+from ..selection.candidates import Selector, candidates_of, unknown_symbol
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
+from ..selection.route import LaneRoute, Route, find_route
 from ..series import Journal, LaneRequest, is_down
 from ..symbol_changes import with_changes
 from .lane import LaneRun, LaneServices, real_gaps

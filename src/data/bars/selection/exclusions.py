@@ -9,7 +9,8 @@ from ...errors import DataError, MissingCredentialsError, NoProviderError, Query
 from ...model.query import BarsQuery
 from ...model.texts import NO_KEY, by_reason
 from ...provider_selector import ProviderSelector
-from .candidates import LaneRoute, Route, candidates_of
+from .candidates import candidates_of
+from .route import LaneRoute, Route
 
 SWITCHED_OFF = "the rules disable failover"
 NOT_NEEDED = "not needed"

@@ -205,7 +205,8 @@ class LaneFinder:
         offers = self._offers.get(key)
         if offers is None:
             # Imported here: if names are enough, no vendor is loaded.
-            from .candidates import candidates_of, offers_of
+            from .candidates import candidates_of
+            from .route import offers_of
 
             offers = offers_of(query, candidates_of(self._selector, query))
             # A custom selector may change its order without notice.
