@@ -419,7 +419,7 @@ def _candidates(
     candidates: list[Candidate] = []
     try:
         candidates = candidates_of(selector, query)
-        way = find_route(query, candidates, None)
+        way = find_route(query, candidates)
     except DataError:
         refused = {c.name: c.refusal(query.instrument, query.timeframe) for c in candidates}
         return [], {name: reason for name, reason in refused.items() if reason}

@@ -45,7 +45,8 @@ from ..lookup import MISS, CacheLookup, Derived, Hit, LookupResult, Miss, Partia
 from ..pulls import pull_series
 from ..selection.candidates import Selector, candidates_of, unknown_symbol
 from ..selection.exclusions import left_out, with_reasons
-from ..selection.lanes import AnsweringLane, LaneFinder
+from ..selection.lanes import LaneFinder
+from ..selection.offers import AnsweringLane
 from ..selection.route import LaneRoute, Route, find_route
 from ..series import Journal, LaneRequest, is_down
 from ..symbol_changes import with_changes
@@ -131,14 +132,7 @@ class MissHandler:
         lane = lane or self.lanes.find(query)
         are_known = self._are_actions_known(query)
         candidates = candidates_of(self.selector, query)
-        return find_route(
-            query,
-            candidates,
-            lane.default,
-            kind=lane.kind,
-            folder=lane.key.of_folder,
-            has_actions=are_known,
-        )
+        return find_route(query, candidates, lane, has_actions=are_known)
 
     def _are_actions_known(self, query: BarsQuery) -> bool:
         """Return whether a stock's actions since the start of the requested range are known."""

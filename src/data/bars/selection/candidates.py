@@ -156,6 +156,27 @@ class Candidate:
             return kind_of(self.downloader, instrument, timeframe)
         return self.capabilities.kind(instrument, timeframe)
 
+    def kind_for(self, query: BarsQuery) -> Kind:
+        """Return the kind of the vendor's bars for a query."""
+        return self.kind(query.instrument, query.timeframe)
+
+    def has_too_much(self, query: BarsQuery) -> bool:
+        """Return whether the vendor sends extended hours although regular hours are requested."""
+        return has_extra_hours(self.kind_for(query), query)
+
+    def regular_kind(self, query: BarsQuery, anchors: Iterable[str] = ()) -> Kind | None:
+        """Return the kind of the vendor's bars after they are cut to regular hours.
+
+        The result is None if the bars are too long to be cut and the vendor has no shorter ones.
+        ``anchors`` are tried first.
+        """
+        extended = self.kind_for(query)
+        for anchor in dict.fromkeys([*anchors, "session", extended.anchor]):
+            kind = replace(extended, session="regular", anchor=anchor)
+            if self.converted(query, kind) is not None:
+                return kind
+        return None
+
     def converted(self, query: BarsQuery, wanted: Kind) -> Candidate | None:
         """Return this candidate with its bars converted to the requested kind.
 
@@ -169,6 +190,11 @@ class Candidate:
             return None
         converted = conversion.capabilities(self.capabilities)
         return replace(self, capabilities=converted, conversion=conversion)
+
+    @property
+    def is_made_up(self) -> bool:
+        """Whether the vendor sends synthetic bars."""
+        return self.capabilities is not None and self.capabilities.made_up
 
     @property
     def adjustment(self) -> Adjustment:
@@ -245,99 +271,73 @@ class SortedCandidates:
         usable: Candidates that may be queried, in the order of the rules.
         made_up: Candidates that send synthetic bars.
         rejected: Maps each rejected vendor to the reason.
-        owner: Vendor whose listing the symbol refers to; None if no vendor can be queried.
+        owner: Vendor whose listing the symbol refers to: for a coin quoted in another coin, the first
+            exchange in the rules; otherwise, or if no exchange can be queried, the first vendor. It
+            is empty if no vendor can be queried.
+        is_exchange: Whether the owner is an exchange that lists the pair itself.
         namesakes: Rejected vendors that may list a different instrument under the same ticker.
     """
 
     usable: Sequence[Candidate]
     made_up: Sequence[Candidate]
     rejected: Mapping[str, str]
-    owner: Candidate | None
+    owner: str
+    is_exchange: bool
     namesakes: Mapping[str, str]
 
 
 def sort_candidates(query: BarsQuery, candidates: Sequence[Candidate]) -> SortedCandidates:
-    """Sort the candidates by whether they may be queried, with the reason for each one that may not."""
+    """Sort the candidates by whether they may be queried, with the reason for each one that may not.
+
+    A user's own downloaders and files are neither the owner of a symbol nor a namesake.
+    """
+    refusals = {c.name: c.refusal(query.instrument, query.timeframe) for c in candidates}
+    listings = {
+        c.name: Lister(c.name, c.kind_for(query))
+        for c in candidates
+        if not (refusals[c.name] or c.is_made_up or _is_users_own(query, c))
+    }
+    is_pair = names_an_exchange(query.instrument)
+    exchanges = [name for name, listing in listings.items() if is_pair and listing.is_exchange]
+    owner = next(iter((*exchanges, *listings)), "")
+    namesakes = {
+        name: _why_namesake(query, name, owner)
+        for name, listing in listings.items()
+        if not is_proved(query.instrument, listing, listings[owner])
+    }
     usable, made_up, rejected = list[Candidate](), list[Candidate](), dict[str, str]()
-    owner = _owner(query, candidates)
-    namesakes = _namesakes(query, candidates, owner)
     for candidate in candidates:
-        if reason := candidate.refusal(query.instrument, query.timeframe):
-            rejected[candidate.name] = reason
-        elif is_sample(candidate.name) and query.provider is None:
-            rejected[candidate.name] = "its sample bars are used only in calls that name it"
-        elif candidate.name in namesakes:
-            rejected[candidate.name] = namesakes[candidate.name]
-        elif has_too_much(query, candidate) and regular_kind(query, candidate) is None:
-            rejected[candidate.name] = (
+        name = candidate.name
+        if reason := refusals[name]:
+            rejected[name] = reason
+        elif is_sample(name) and query.provider is None:
+            rejected[name] = "its sample bars are used only in calls that name it"
+        elif name in namesakes:
+            rejected[name] = namesakes[name]
+        elif candidate.has_too_much(query) and candidate.regular_kind(query) is None:
+            rejected[name] = (
                 f"has {query.timeframe} bars for extended hours only; regular hours can be cut "
                 "only from bars of at most 30m"
             )
         else:
-            (made_up if _is_made_up(candidate) else usable).append(candidate)
-    return SortedCandidates(usable, made_up, rejected, owner, namesakes)
-
-
-def _owner(query: BarsQuery, candidates: Sequence[Candidate]) -> Candidate | None:
-    """Return the vendor whose listing the symbol refers to, or None if no vendor can be queried.
-
-    For a coin quoted in another coin, this is the first exchange in the rules; otherwise, or if no
-    exchange can be queried, it is the first vendor.
-    """
-    instrument, timeframe = query.instrument, query.timeframe
-    usable = [
-        c
-        for c in candidates
-        if not (c.refusal(instrument, timeframe) or _is_made_up(c) or _is_users_own(query, c))
-    ]
-    exchanges = [c for c in usable if is_exchange(query, c)]
-    return next(iter((*exchanges, *usable)), None)
-
-
-def is_exchange(query: BarsQuery, candidate: Candidate) -> bool:
-    """Return whether the symbol is a pair that this vendor lists itself."""
-    return names_an_exchange(query.instrument) and _listing_of(query, candidate).is_exchange
-
-
-def _listing_of(query: BarsQuery, candidate: Candidate) -> Lister:
-    return Lister(candidate.name, candidate.kind(query.instrument, query.timeframe))
-
-
-def _is_made_up(candidate: Candidate) -> bool:
-    return candidate.capabilities is not None and candidate.capabilities.made_up
+            (made_up if candidate.is_made_up else usable).append(candidate)
+    return SortedCandidates(usable, made_up, rejected, owner, bool(exchanges), namesakes)
 
 
 def _is_users_own(query: BarsQuery, candidate: Candidate) -> bool:
     """Return whether a candidate is a user's downloader, or reads files of undeclared hours or venue."""
-    kind = candidate.kind(query.instrument, query.timeframe)
+    kind = candidate.kind_for(query)
     is_file = not getattr(candidate.downloader, "default_base_url", "")
     return candidate.capabilities is None or (is_file and not (kind.session or kind.venue))
 
 
-def _namesakes(
-    query: BarsQuery,
-    candidates: Sequence[Candidate],
-    owner: Candidate | None,
-) -> dict[str, str]:
-    """Return the vendors that may list a different instrument under the same ticker, with the reasons.
-
-    The user's own downloaders and files are not included.
-    """
-    instrument, reasons = query.instrument, {}
-    for candidate in candidates:
-        if owner is None or _is_users_own(query, candidate) or _is_made_up(candidate):
-            continue
-        if candidate.refusal(instrument, query.timeframe):
-            continue
-        if is_proved(instrument, _listing_of(query, candidate), _listing_of(query, owner)):
-            continue
-        name = named_at(instrument, candidate.name)
-        of_owner = f" of {owner.name}" if owner is not candidate else ""
-        reasons[candidate.name] = (
-            f"nothing proves that its {name} is the {instrument.symbol}{of_owner}; "
-            f"request {name} with provider={candidate.name!r} to get it"
-        )
-    return reasons
+def _why_namesake(query: BarsQuery, name: str, owner: str) -> str:
+    """Return why a vendor is not queried that may list a different instrument than the owner."""
+    listed, symbol = named_at(query.instrument, name), query.instrument.symbol
+    return (
+        f"nothing proves that its {listed} is the {symbol}{f' of {owner}' if owner != name else ''}; "
+        f"request {listed} with provider={name!r} to get it"
+    )
 
 
 def unknown_symbol(
@@ -362,29 +362,3 @@ def unknown_symbol(
         symbol=symbol,
         hint=hint or "`onetape doctor` shows which vendors can be reached and which keys are set",
     )
-
-
-def has_too_much(query: BarsQuery, candidate: Candidate) -> bool:
-    """Return whether a vendor sends extended hours although regular hours are requested."""
-    return has_extra_hours(candidate.kind(query.instrument, query.timeframe), query)
-
-
-def regular_kind(
-    query: BarsQuery, candidate: Candidate, anchors: Iterable[str] = ()
-) -> Kind | None:
-    """Return the kind of a vendor's bars after they are cut to regular hours.
-
-    Args:
-        query: Query for regular hours.
-        candidate: Vendor of extended hours.
-        anchors: Anchors to prefer.
-
-    Returns:
-        The kind, or None if the bars are too long to be cut and the vendor has no shorter ones.
-    """
-    vendor_kind = candidate.kind(query.instrument, query.timeframe)
-    for anchor in dict.fromkeys([*anchors, "session", vendor_kind.anchor]):
-        kind = replace(vendor_kind, session="regular", anchor=anchor)
-        if candidate.converted(query, kind) is not None:
-            return kind
-    return None

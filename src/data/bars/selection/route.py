@@ -10,18 +10,9 @@ from ...cache.legacy.reader import SAMPLE_LANE
 from ...errors import Attempt, NoProviderError
 from ...model.kind import Kind
 from ...model.query import BarsQuery
-from ...model.series import SeriesKey, lane_beside, lane_of
 from ...model.timeframe import Timeframe
-from .candidates import (
-    Candidate,
-    SortedCandidates,
-    has_too_much,
-    is_exchange,
-    regular_kind,
-    sort_candidates,
-    unknown_symbol,
-)
-from .offers import Offer, first_of
+from .candidates import Candidate, SortedCandidates, sort_candidates, unknown_symbol
+from .offers import AnsweringLane, Offer, first_of, lane_name
 
 
 @dataclass(frozen=True)
@@ -83,8 +74,20 @@ def offers_of(query: BarsQuery, candidates: Sequence[Candidate]) -> list[Offer]:
     Vendors of synthetic bars come last. If no vendor serves the series, the result contains the
     offers of vendors with shorter bars from which the series can be built.
     """
-    offers = list(_offers(query, candidates, sort_candidates(query, candidates)))
+    offers = _offers(query, candidates, sort_candidates(query, candidates))
     return offers or list(_offers_of_parts(query, candidates))
+
+
+def _offers(
+    query: BarsQuery, candidates: Sequence[Candidate], known: SortedCandidates
+) -> list[Offer]:
+    offers = []
+    for candidate in known.usable:
+        caps, kind = candidate.capabilities, _usual_kind(query, candidate, candidates)
+        depth = caps.depth_days.get(query.timeframe.label) if caps else None
+        offers.append(Offer(candidate.name, kind, depth, candidate.folder_lane))
+    made_up = (Offer(c.name, c.kind_for(query), is_made_up=True) for c in known.made_up)
+    return [*offers, *made_up]
 
 
 def _offers_of_parts(query: BarsQuery, candidates: Sequence[Candidate]) -> Iterator[Offer]:
@@ -97,47 +100,30 @@ def _offers_of_parts(query: BarsQuery, candidates: Sequence[Candidate]) -> Itera
         longest = max(shorter, key=lambda timeframe: timeframe.longest_ms)
         usable = sort_candidates(replace(query, timeframe=longest), candidates).usable
         if any(other is candidate for other in usable):
-            folder = (candidate.folder_lane,) if candidate.folder_lane else None
-            yield Offer(candidate.name, candidate.kind(query.instrument, wanted), lane_name=folder)
-
-
-def _offers(
-    query: BarsQuery, candidates: Sequence[Candidate], groups: SortedCandidates
-) -> Iterator[Offer]:
-    for candidate in groups.usable:
-        caps, kind = candidate.capabilities, _usual_kind(query, candidate, candidates)
-        depth = caps.depth_days.get(query.timeframe.label) if caps else None
-        folder = (candidate.folder_lane,) if candidate.folder_lane else None
-        yield Offer(candidate.name, kind, depth, folder)
-    for candidate in groups.made_up:
-        kind = candidate.kind(query.instrument, query.timeframe)
-        yield Offer(candidate.name, kind, lane_name=SAMPLE_LANE)
+            kind = candidate.kind_for(query)
+            yield Offer(candidate.name, kind, folder=candidate.folder_lane)
 
 
 def find_route(
     query: BarsQuery,
     candidates: Sequence[Candidate],
-    stored: Kind | None,
+    lane: AnsweringLane | None = None,
     *,
-    kind: Kind | None = None,
-    folder: str = "",
     has_actions: bool = False,
 ) -> Route:
     """Sort candidates into lanes.
 
-    1. Reject the candidates that must not be queried (:func:`sort_candidates`).
+    1. Reject the candidates that must not be queried (:func:`.sort_candidates`).
     2. Determine the requested kind, and the lane in which its bars are stored.
     3. Place each candidate in the lanes that its bars belong in (:class:`_Placement`).
-    4. Sort the lanes: the requested kind first (:func:`_sort_lanes`).
+    4. Order the lanes: the requested kind, then its lane for the requested adjustment, then the
+       others, in the order of their first vendors.
 
     Args:
         query: The query.
         candidates: Candidates, in rule order.
-        stored: Kind of the bars in the default lane, if there are any; the other lanes are named by
-            their differences from it.
-        kind: Requested kind, if it has already been decided (``selection.lanes``).
-        folder: The part of a lane's name that identifies the folder whose files are to be read, if
-            that has already been decided.
+        lane: Lane that answers the query by what is stored; its kind is None if a vendor has to
+            determine it. None means that nothing is stored.
         has_actions: Whether the splits and dividends since the start of the range are stored.
 
     The requested kind is that of the first candidate that serves the series and a part of the
@@ -153,47 +139,51 @@ def find_route(
         NoProviderError: No vendor is left.
         UnknownSymbolError: Only vendors that may list a different instrument are left.
     """
-    reporters = tuple(c for c in candidates if c.tells_actions)
-    groups = sort_candidates(query, candidates)
-    if kind is None and (first := first_of(query, _offers(query, candidates, groups))):
-        kind, folder = first.kind, SeriesKey("", query.timeframe, first.lane_name or ()).of_folder
+    known = sort_candidates(query, candidates)
+    default, kind, folder = (
+        (lane.default, lane.kind, lane.key.of_folder) if lane else (None, None, "")
+    )
+    if kind is None and (first := first_of(query, _offers(query, candidates, known))):
+        kind, folder = first.kind, first.folder
     wanted = kind or Kind()
-    if query.provider is not None:
-        home = query.pinned
-    else:
-        home = (*query.home, *((folder,) if folder else lane_beside(wanted, stored)))
-    if stored is not None and home == query.home:
+    home = lane_name(query, wanted, default, folder)
+    if default is not None and home == query.home:
         # If a user's own bars do not declare a kind, the first vendor's bars may be stored next to
         # them.
-        wanted = stored = stored.filled_from(wanted)
+        wanted = default = default.filled_from(wanted)
+    reporters = tuple(c for c in candidates if c.tells_actions)
     lanes = dict[tuple[str, ...], list[Candidate]]()
-    has_actions |= bool(reporters)
-    placement = _Placement(query, stored, wanted, home, groups.usable, has_actions)
-    for lane_name, candidate in placement.placed_candidates():
-        lanes.setdefault(lane_name, []).append(candidate)
-    if groups.made_up:
-        lanes.setdefault(SAMPLE_LANE, []).extend(groups.made_up)
-    if not lanes and groups.namesakes:
-        raise unknown_symbol(query, (), groups.namesakes)
+    placement = _Placement.of(
+        query, home, wanted, default, known.usable, has_actions or bool(reporters)
+    )
+    for candidate in known.usable:
+        for name, form in placement.lanes_of(candidate):
+            lanes.setdefault(name, []).append(form)
+    if known.made_up:
+        lanes.setdefault(SAMPLE_LANE, []).extend(known.made_up)
+    if not lanes and known.namesakes:
+        raise unknown_symbol(query, (), known.namesakes)
     if not lanes:
-        raise _no_provider(query, groups.rejected)
+        raise _no_provider(query, known.rejected)
+    order = [home, (*home, query.adjustment)]
+    names = sorted(lanes, key=lambda name: order.index(name) if name in order else len(order))
     return Route(
         tuple(
             LaneRoute(
                 name,
-                tuple(c),
-                c[0].kind(query.instrument, query.timeframe),
+                tuple(lanes[name]),
+                lanes[name][0].kind_for(query),
                 reporters,
-                is_substitute=index > 0 and name != (*home, query.adjustment),
+                is_substitute=name not in (names[0], order[1]),
             )
-            for index, (name, c) in enumerate(_sort_lanes(lanes, query, home))
+            for name in names
         ),
         home,
         wanted,
-        groups.rejected,
-        groups.owner.name if groups.owner else "",
-        groups.namesakes,
-        groups.owner is not None and is_exchange(query, groups.owner),
+        known.rejected,
+        known.owner,
+        known.namesakes,
+        known.is_exchange,
     )
 
 
@@ -202,89 +192,82 @@ class _Placement(NamedTuple):
 
     Attributes:
         query: The query.
-        stored: Kind of the bars in the default lane.
-        wanted: Requested kind.
         home: Lane of the requested kind.
-        usable: Candidates that may be queried.
+        wanted: Requested kind.
+        default: Kind of the default lane's stored bars or, if there are none, of new bars.
+        reader: Candidate that reads the folder of files to which the requested lane belongs; None
+            for other lanes.
         has_actions: Whether splits and dividends are stored or can be fetched.
     """
 
     query: BarsQuery
-    stored: Kind | None
-    wanted: Kind
     home: tuple[str, ...]
-    usable: Sequence[Candidate]
+    wanted: Kind
+    default: Kind
+    reader: Candidate | None
     has_actions: bool
 
-    def placed_candidates(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
-        """Yield pairs of a lane and a candidate that can fill it, converted as that lane requires."""
-        reader, usual = self._reader(), self._default_kind()
-        for candidate in self.usable:
-            for form in self._forms(candidate):
-                if reader is not None and not form.folder_lane and self._completes(form, reader):
-                    yield self.home, form
-                    continue
-                kind = form.kind(self.query.instrument, self.query.timeframe)
-                if form.folder_lane:
-                    lane_name: tuple[str, ...] = (form.folder_lane,)
-                else:
-                    is_home = kind.agrees(self.wanted) and reader is None
-                    lane_name = self.home if is_home else (*self.query.home, *lane_of(kind, usual))
-                if self.query.provider is not None:
-                    yield self.home, form
-                    continue
-                for lane in _lanes_of(self.query, form, lane_name, has_actions=self.has_actions):
-                    yield lane, form
+    @classmethod
+    def of(
+        cls,
+        query: BarsQuery,
+        home: tuple[str, ...],
+        wanted: Kind,
+        default: Kind | None,
+        usable: Sequence[Candidate],
+        has_actions: bool,
+    ) -> _Placement:
+        """Return the placement; vendors without files determine the kind of new bars."""
+        reader = None
+        if query.provider is None:
+            reader = next((c for c in usable if c.folder_lane and c.folder_lane in home), None)
+        others = [c for c in usable if not c.folder_lane]
+        if default is None and reader is not None and others:
+            default = _usual_kind(query, others[0], others)
+        return cls(query, home, wanted, default or wanted, reader, has_actions)
+
+    def lanes_of(self, candidate: Candidate) -> Iterator[tuple[tuple[str, ...], Candidate]]:
+        """Yield pairs of a lane and the candidate, converted as that lane requires."""
+        query = self.query
+        for form in self._forms(candidate):
+            kind = form.kind_for(query)
+            if query.provider is not None or self._completes_files(form):
+                yield self.home, form
+                continue
+            is_home = kind.agrees(self.wanted) and not (self.reader or form.folder_lane)
+            name = lane_name(query, kind, self.default, form.folder_lane)
+            shared = adjustment_part(query, form, has_actions=self.has_actions)
+            for part in dict.fromkeys([shared, adjustment_part(query, form)]):
+                yield (*(self.home if is_home else name), *part), form
 
     def _forms(self, candidate: Candidate) -> Sequence[Candidate]:
         """Return the candidate in each usable form: with bars converted to the requested kind, or not.
 
         Bars of extended hours are never used unconverted if regular hours are requested.
         """
-        if has_too_much(self.query, candidate):
+        if candidate.has_too_much(self.query):
             converted = candidate.converted(self.query, self.wanted)
-            kind = regular_kind(self.query, candidate)
+            kind = candidate.regular_kind(self.query)
             cut = converted or (kind and candidate.converted(self.query, kind))
             return (cut,) if cut else ()
         is_as_it_is = self.query.provider is not None or candidate.folder_lane
         converted = None if is_as_it_is else candidate.converted(self.query, self.wanted)
         return (candidate,) if converted is None else (converted, candidate)
 
-    def _reader(self) -> Candidate | None:
-        """Return the candidate that reads files, if the requested lane belongs to the folder it reads.
-
-        The result is None if a vendor is pinned, or if the lane is not for a folder of files.
-        """
-        if self.query.provider is not None:
-            return None
-        readers = (candidate for candidate in self.usable if candidate.folder_lane)
-        return next((reader for reader in readers if (reader.folder_lane,) == self.home), None)
-
-    def _default_kind(self) -> Kind:
-        """Return the kind of the default lane's stored bars or, if there are none, of new bars.
-
-        If the requested lane belongs to a folder of files, vendors that do not read files determine
-        the kind.
-        """
-        if self.stored is not None:
-            return self.stored
-        if self._reader() is None:
-            return self.wanted
-        others = [candidate for candidate in self.usable if not candidate.folder_lane]
-        return _usual_kind(self.query, others[0], others) if others else self.wanted
-
-    def _completes(self, candidate: Candidate, reader: Candidate) -> bool:
+    def _completes_files(self, candidate: Candidate) -> bool:
         """Return whether a vendor's bars are of the kind declared for files, so that both may be combined.
 
         For stocks, the adjustment of the files' prices must also be declared.
         """
-        query = self.query
+        query, reader = self.query, self.reader
+        if reader is None or candidate.folder_lane:
+            return False
         if query.instrument.asset_class == "stock" and reader.adjustment == "unknown":
             return False
-        if not candidate.kind(query.instrument, query.timeframe).agrees(self.wanted):
+        if not candidate.kind_for(query).agrees(self.wanted):
             return False
         both = (reader, candidate)
-        return not any(lane_parts(query, c, (), has_actions=self.has_actions) for c in both)
+        return not any(adjustment_part(query, c, has_actions=self.has_actions) for c in both)
 
 
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
@@ -295,28 +278,18 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
 
     If possible, the kind is the same whether or not a key is set for a vendor of extended hours.
     """
-    instrument, timeframe = query.instrument, query.timeframe
-    if not has_too_much(query, first):
-        return first.kind(instrument, timeframe)
-    usable = [c for c in candidates if not c.refusal(instrument, timeframe)]
-    kinds = [c.kind(instrument, timeframe) for c in usable]
+    if not first.has_too_much(query):
+        return first.kind_for(query)
+    usable = (c for c in candidates if not c.refusal(query.instrument, query.timeframe))
+    kinds = [c.kind_for(query) for c in usable]
     anchors = [kind.anchor for kind in kinds if kind.session == "regular"]
-    kind = regular_kind(query, first, anchors[:1])
-    return first.kind(instrument, timeframe) if kind is None else kind
+    return first.regular_kind(query, anchors[:1]) or first.kind_for(query)
 
 
-def _lanes_of(
-    query: BarsQuery, candidate: Candidate, lane_name: tuple[str, ...], *, has_actions: bool
-) -> list[tuple[str, ...]]:
-    shared = lane_parts(query, candidate, lane_name, has_actions=has_actions)
-    vendor_lane = lane_parts(query, candidate, lane_name)
-    return [shared] if shared == vendor_lane else [shared, vendor_lane]
-
-
-def lane_parts(
-    query: BarsQuery, candidate: Candidate, lane_name: tuple[str, ...], *, has_actions: bool = False
+def adjustment_part(
+    query: BarsQuery, candidate: Candidate, *, has_actions: bool = False
 ) -> tuple[str, ...]:
-    """Return the lane for a candidate's bars: ``lane_name`` for their kind, plus any adjustment.
+    """Return the part of a lane's name for the adjustment of a vendor's prices; often empty.
 
     Stock prices are stored in the lane of their kind if they can be converted exactly. This applies
     to split-adjusted prices, raw prices from a vendor that also sends splits and dividends, and
@@ -325,20 +298,8 @@ def lane_parts(
     """
     fits = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
     if fits or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):
-        return lane_name
-    return (*lane_name, candidate.adjustment)
-
-
-def _sort_lanes(
-    lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery, home: tuple[str, ...]
-) -> list[tuple[tuple[str, ...], list[Candidate]]]:
-    """Sort the lanes: the requested kind, then its lane for the requested adjustment, then the others."""
-
-    def rank(lane_name: tuple[str, ...]) -> int:
-        """Return the sort position of a lane; the lowest comes first."""
-        return 0 if lane_name == home else 1 if lane_name == (*home, query.adjustment) else 2
-
-    return sorted(lanes.items(), key=lambda item: rank(item[0]))
+        return ()
+    return (candidate.adjustment,)
 
 
 def _no_provider(query: BarsQuery, rejected: Mapping[str, str]) -> NoProviderError:
