@@ -32,16 +32,15 @@ from ...model.query import BarsQuery
 from ...model.span import Span, subtract, uncovered
 from ...model.timeframe import Timeframe
 from ..answer.answer import Answer
-from ..fetch.plan import FetchPlan
 from ..lookup import Hit
 from ..observer import Observer
-from ..selection.exclusions import differences, not_queried
-from ..selection.route import Route
-from ..series import LaneRequest
 from ..service import BarsService
 from ..validity import Expiry
 
 if TYPE_CHECKING:
+    from ..fetch.plan import FetchPlan
+    from ..selection.route import Route
+    from ..series import LaneRequest
     from .planned_lane import RequestCount
 
 _VENDOR_TWICE = re.compile(r"\b(\w+): \1 ")
@@ -94,7 +93,7 @@ class RequestPlanner:
         lookup = service.find_stored(query)
         if isinstance(lookup, Hit):
             return _Composer(self, query, lookup.answer)
-        # Imported here: an answer from the cache needs no vendor and no HTTP library.
+        # Imported here: the plan of a hit needs no vendor.
         from .planned_lane import PlannedLane, RequestCount
 
         count, handler = RequestCount(query), service.miss_handler()
@@ -203,6 +202,8 @@ class _Composer:
         """Return, keyed by vendor, why vendors are not candidates and why they are only substitutes."""
         if self._is_stored:
             return {}, {}
+        from ..selection.exclusions import differences, not_queried
+
         rejected = not_queried(self._planner.selector, self._query)
         try:
             route = self._planner.route(self._query)

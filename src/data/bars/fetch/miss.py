@@ -244,7 +244,9 @@ class MissRun:
         # A stock's weekly and monthly bars are better if they are built from daily ones.
         if isinstance(self._result, Derived):
             yield partial(self._deriver.of_days, query, self._result.source)
-        yield self._try_requested_kind
+        # The requested kind, from the vendors that the rules name.
+        if self._find_route():
+            yield self._try_lanes
         # Vendors have reported earlier that there are no bars; substitutes were queried then.
         if self._part is None and self._tried and (empty := self._tried[-1].known_empty):
             yield partial(self._read_substitute, empty)
@@ -265,8 +267,8 @@ class MissRun:
 
     # --- lanes -----------------------------------------------------------------------------
 
-    def _try_requested_kind(self) -> Answer | None:
-        """Find the route, and answer from the lane of the requested kind."""
+    def _find_route(self) -> bool:
+        """Find the lanes to try and their vendors; return False if no vendor serves such bars."""
         result, query = self._result, self._query
         down = down_for(query.instrument.symbol)
         self._earlier = [a for name, a in down.items() if name not in self._unusable]
@@ -277,9 +279,8 @@ class MissRun:
             self._route = self._handler.route_of(query, lane)
         except NO_ANSWER as error:
             self._error = error
-            return None
         self._left = list(self._route.lanes)
-        return self._try_lanes()
+        return self._error is None
 
     def _try_lanes(self) -> Answer | None:
         """Try the next lanes, those of the requested kind or those of substitutes, in order.

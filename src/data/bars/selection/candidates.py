@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ...errors import (
     Attempt,
@@ -25,12 +25,20 @@ from ...model.series import folder_lane
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Lister, is_proved, named_at, names_an_exchange
+from ...vendors.base import is_ours
+from ...vendors.factory import creation_error, downloader_for, own_sender
+from ...vendors.foreign import (
+    OwnSender,
+    call_foreign,
+    fetch_actions,
+    fetch_bars,
+    fetch_legacy,
+    kind_of,
+)
 from ...vendors.registry import family_of, is_of_files, is_sample
+from ...vendors.session import endpoint_of
 from .conversion import Conversion, conversion_for
 from .offers import has_extra_hours
-
-if TYPE_CHECKING:
-    from ...vendors.foreign import OwnSender
 
 _PROVIDERS_HINT = "`onetape providers` lists the vendors and what each one lacks"
 
@@ -88,8 +96,6 @@ class Candidate:
             return f"serves no {instrument.asset_class if caps.timeframes else 'bars'}"
         if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
             return f"serves no {timeframe}, only {' '.join(labels)}"
-        from ...vendors.foreign import call_foreign
-
         try:
             call_foreign(lambda: self.downloader.spelled(instrument), self.name)
         except (CapabilityError, ForeignError) as error:
@@ -117,8 +123,6 @@ class Candidate:
         Raises:
             ProviderError, ConfigError: The vendor did not answer with bars.
         """
-        from ...vendors.foreign import fetch_bars, fetch_legacy
-
         if self.capabilities is None:
             return fetch_legacy(self.downloader, query, self.name, self.own_sender)
         fetch = partial(fetch_bars, self.downloader, name=self.name)
@@ -130,8 +134,6 @@ class Candidate:
         Raises:
             ProviderError, ConfigError: The vendor did not report them.
         """
-        from ...vendors.foreign import fetch_actions
-
         return fetch_actions(self.downloader, instrument, span, now_ms, self.name)
 
     def is_shut(self, instrument: Instrument, timeframe: Timeframe) -> bool:
@@ -140,8 +142,6 @@ class Candidate:
         Raises:
             ConfigError: The vendor's key is no longer set.
         """
-        from ...vendors.session import endpoint_of
-
         if self.capabilities is None:
             return False
         frame = self.conversion.source if self.conversion else timeframe
@@ -151,8 +151,6 @@ class Candidate:
     def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
         """Return the kind of the vendor's bars; unknown for a downloader from outside this library."""
         if self.capabilities is None:
-            from ...vendors.foreign import kind_of
-
             return kind_of(self.downloader, instrument, timeframe)
         return self.capabilities.kind(instrument, timeframe)
 
@@ -237,8 +235,6 @@ def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
 
 
 def _unusable_error(selector: Selector, name: str, query: BarsQuery) -> UnknownProviderError:
-    from ...vendors.factory import creation_error
-
     error = creation_error(selector, name)
     return UnknownProviderError(
         f"provider {name!r} cannot be used for {query}" + (f": {error.args[0]}" if error else ""),
@@ -250,10 +246,6 @@ def _unusable_error(selector: Selector, name: str, query: BarsQuery) -> UnknownP
 
 
 def _candidate(selector: Selector, name: str, query: BarsQuery) -> Candidate | None:
-    # Imported here because an answer from the cache needs neither a vendor nor an HTTP library.
-    from ...vendors.base import is_ours
-    from ...vendors.factory import downloader_for, own_sender
-
     downloader = downloader_for(selector, name)
     if downloader is None:
         return None

@@ -9,6 +9,7 @@ from ...errors import DataError, MissingCredentialsError, NoProviderError, Query
 from ...model.query import BarsQuery
 from ...model.texts import NO_KEY, by_reason
 from ...provider_selector import ProviderSelector
+from ...vendors.factory import creation_error
 from .candidates import candidates_of
 from .route import LaneRoute, Route
 
@@ -132,8 +133,6 @@ def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tupl
 
 def _why_not_built(selector: Any, name: str) -> str:
     """Return the reason why a vendor that the rules name cannot be built."""
-    from ...vendors.factory import creation_error
-
     error = creation_error(selector, name)
     if error is None:
         return SWITCHED_OFF
