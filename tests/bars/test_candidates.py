@@ -167,7 +167,7 @@ def test_known_actions_replace_an_action_reporter() -> None:
 
 def test_a_rejected_vendor_is_reported_with_the_reason() -> None:
     found = find_route(query(label="1h"), [vendor("one"), vendor("two", TAPE)])
-    assert found.rejected == {"two": "serves no crypto"}
+    assert found.vendors.rejected == {"two": "serves no crypto"}
     with pytest.raises(NoProviderError, match="one serves no 1w, only 1h 1d"):
         find_route(query(label="1w"), [vendor("one")])
     with pytest.raises(NoProviderError, match="No suitable provider found"):

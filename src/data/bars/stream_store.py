@@ -49,7 +49,7 @@ def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
         UnknownSymbolError: Only vendors that may list a different instrument serve such bars.
     """
     try:
-        return find_route(query, candidates_of(selector, query)).namesakes
+        return find_route(query, candidates_of(selector, query)).vendors.namesakes
     except (NoProviderError, UnknownProviderError):
         return {}
 
@@ -69,7 +69,7 @@ def objection(selector: Selector, store: BarStore, query: BarsQuery, name: str, 
     if differing := differences(kind, series):
         kinds = ", ".join(f"of {sent}, the series has bars of {other}" for sent, other in differing)
         return f"its bars are {kinds}"
-    owner = find_route(query, candidates_of(selector, query)).owner
+    owner = find_route(query, candidates_of(selector, query)).vendors.owner
     listing = Lister(name, kind)
     if not owner or is_proved(query.instrument, listing, Lister(owner, series)):
         return ""

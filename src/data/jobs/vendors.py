@@ -427,4 +427,4 @@ def _candidates(
     for lane in way.lanes[1:]:
         reason = differences(way.lanes[0], lane)
         roles += [VendorRole(c.name, "substitute", reason) for c in lane.candidates]
-    return roles, dict(way.rejected)
+    return roles, dict(way.vendors.rejected)

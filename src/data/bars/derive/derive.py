@@ -116,18 +116,15 @@ class Deriver:
         """
         sources = [] if _says_nothing(error) else self._sources(query, _attempts(error))
         is_unserved = isinstance(error, NoProviderError) or _lacks_files_alone(error)
-        down = _errors_if_down(_attempts(error))
         # If the best ones fail, too, the best stored ones can still help.
         stored_ones = [source for source in sources[1:] if source.view.exists]
         for source in [*sources[:1], *stored_ones[:1]]:
-            try:
-                return BuiltInstead(self._derive_from(query, source, down), error, is_unserved)
-            except (*NO_ANSWER, KindMismatchError) as failure:
-                self._log.info("%s could not be built from %s bars: %s", query, source, failure)
-                # If no vendor serves the bars themselves, this is the actual failure.
-                if is_unserved and isinstance(failure, NO_ANSWER):
-                    error, is_unserved = failure, False
-                    down = _errors_if_down(_attempts(error))
+            built = self._build(query, source, _attempts(error))
+            if not isinstance(built, DataError):
+                return BuiltInstead(built, error, is_unserved)
+            # If no vendor serves the bars themselves, this is the actual failure.
+            if is_unserved and isinstance(built, NO_ANSWER):
+                error, is_unserved = built, False
         return BuiltInstead(None, error, is_unserved)
 
     def build_or_none(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
@@ -142,11 +139,18 @@ class Deriver:
         source = next(iter(self._sources(query, () if query.strict else attempts)), None)
         if source is None:
             return None
+        built = self._build(query, source, attempts)
+        return None if isinstance(built, DataError) else built
+
+    def _build(
+        self, query: BarsQuery, source: ShorterBars, attempts: Sequence[Attempt]
+    ) -> Answer | DataError:
+        """Build the answer from ``source`` bars, or return the reason why that is impossible."""
         try:
             return self._derive_from(query, source, _errors_if_down(attempts))
         except (*NO_ANSWER, KindMismatchError) as failure:
             self._log.info("%s could not be built from %s bars: %s", query, source, failure)
-            return None
+            return failure
 
     def _sources(self, query: BarsQuery, attempts: Sequence[Attempt]) -> list[ShorterBars]:
         """Return the shorter bars that are stored or have a usable vendor, the best ones first."""

@@ -214,7 +214,7 @@ class _Composer:
             for lane in route.lanes[1:]
             for candidate in lane.candidates
         }
-        return {**rejected, **route.namesakes}, substitutes
+        return {**rejected, **route.vendors.namesakes}, substitutes
 
     def _span(self) -> Span:
         """Return the requested span up to the first bar that has not closed."""
@@ -245,19 +245,18 @@ class _Composer:
     ) -> PlanSegment:
         expected = request.grid.outline(Span(span.start, min(span.end, cap_ms)))
         coverage = self._planner.store.view(request.key).coverage
+        candidates, count = request.route.candidates, self._count
+        # Each vendor's, as if only that one were queried.
+        offers: tuple[VendorOffer, ...] = ()
+        if count is not None and not self._query.offline:
+            offers = tuple(count.offer(c, request, span) for c in candidates)
         return PlanSegment(
             span,
             *expected,
             reasons=tuple(_reasons(span, cap_ms, coverage, request)),
-            offers=self._offers(request, span),
+            offers=offers,
             steps=_join_steps(steps),
         )
-
-    def _offers(self, request: LaneRequest, span: Span) -> tuple[VendorOffer, ...]:
-        """Return the candidates' offers, each as if only that candidate were queried."""
-        if self._query.offline or (count := self._count) is None:
-            return ()
-        return tuple(count.offer(c, request, span) for c in request.route.candidates)
 
     def _health(self) -> tuple[Health, ...]:
         """Return the health of each vendor involved."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +29,7 @@ from ...errors import (
 )
 from ...model.coverage import Covered, Stretches, stretches
 from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
@@ -59,34 +60,30 @@ RunLane = Callable[[LaneServices, LaneRequest, Mapping[str, DataError]], LaneRun
 Purpose = Literal["caller", "source", "closes"]
 
 
+@dataclass(frozen=True)
 class MissHandler:
     """Answers queries that the store cannot answer; see :class:`MissRun`.
 
     Thread-safe; each series is fetched by one thread at a time.
 
-    Args:
+    Attributes:
         selector: Selects the vendors.
         lanes: Finds the lane that contains a query's bars.
         locks: Locks for the series, in this process.
         lookup: Answers from the store, which is tried first for shorter bars.
         services: Services shared by the runs of lanes.
-
-    Attributes:
-        selector, lanes, locks, lookup, services: See the arguments.
-        shorter: Determines the shorter bars from which an answer may be built.
     """
 
-    def __init__(
-        self,
-        selector: Selector,
-        lanes: LaneFinder,
-        locks: SeriesLocks,
-        lookup: CacheLookup,
-        services: LaneServices,
-    ) -> None:
-        self.selector, self.lanes, self.locks = selector, lanes, locks
-        self.lookup, self.services = lookup, services
-        self.shorter = SourceTimeframes(selector, lanes)
+    selector: Selector
+    lanes: LaneFinder
+    locks: SeriesLocks
+    lookup: CacheLookup
+    services: LaneServices
+
+    @property
+    def shorter(self) -> SourceTimeframes:
+        """Determines the shorter bars from which an answer may be built."""
+        return SourceTimeframes(self.selector, self.lanes)
 
     def answer(self, query: BarsQuery, result: LookupResult, run_lane: RunLane = LaneRun) -> Answer:
         """Answer a query in the first way that is possible now.
@@ -207,7 +204,8 @@ class MissRun:
         # Vendors that are not queried, and the failed attempts of calls just before this one.
         self._unusable, self._earlier = dict(excluded or {}), list[Attempt]()
         # The lanes of the route that are still to be tried, and those that have been tried.
-        self._route, self._left, self._tried = Route(()), list[LaneRoute](), list[_TriedLane]()
+        self._route: Route
+        self._left, self._tried = list[LaneRoute](), list[_TriedLane]()
         # Answer that an outage has cut off, and the number of lanes that had been tried by then.
         self._part: Answer | None = None
         self._tried_for_part = 0
@@ -279,8 +277,9 @@ class MissRun:
             self._route = self._handler.route_of(query, lane)
         except NO_ANSWER as error:
             self._error = error
+            return False
         self._left = list(self._route.lanes)
-        return self._error is None
+        return True
 
     def _try_lanes(self) -> Answer | None:
         """Try the next lanes, those of the requested kind or those of substitutes, in order.
@@ -303,9 +302,11 @@ class MissRun:
             if answer is not None and (tried.has_rows or not answer.gaps):
                 # With neither rows nor gaps, nothing trades at that time, and a substitute cannot
                 # change that.
-                unfilled, namesakes = tried.journal.unfilled, self._route.namesakes
+                unfilled, namesakes = tried.journal.unfilled, self._route.vendors.namesakes
                 answer = _with_namesakes(answer, unfilled, namesakes)
-                if self._part is None and _is_cut_off(answer):
+                # All vendors that serve the bars of a gap are down.
+                is_cut_off = any(gap.is_outage for gap in stretches(answer.gaps).sources)
+                if self._part is None and is_cut_off:
                     self._part, self._tried_for_part = answer, len(self._tried)
                 elif self._part is None or _can_replace(answer, self._part):
                     return self._with_facts(answer)
@@ -334,14 +335,10 @@ class MissRun:
         """
         handler, services = self._handler, self._services
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
-        grid = BarGrid(
-            calendar_for(query.instrument), query.timeframe, lane.kind.anchor or "session"
-        )
         is_last = lane is self._route.lanes[-1]
         rules = services.expiry, services.checks, services.log
-        run = self._run_lane(
-            services, LaneRequest(query, key, lane, grid, is_last, *rules), excluded
-        )
+        request = LaneRequest(query, key, lane, _grid(query, lane.kind), is_last, *rules)
+        run = self._run_lane(services, request, excluded)
         journal, name = run.journal, lane.candidates[0].name
         try:
             try:
@@ -425,28 +422,26 @@ class MissRun:
 
         If so, the search ends without a substitute.
         """
-        route = self._route
-        errors = (lane.journal.excluded.get(route.owner) for lane in self._tried)
-        return route.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
+        vendors = self._route.vendors
+        errors = (lane.journal.excluded.get(vendors.owner) for lane in self._tried)
+        return vendors.is_exchange and any(isinstance(e, SymbolNotFoundError) for e in errors)
 
     def _failure(self) -> DataError:
         """Return the reason why no lane has answered: an unknown symbol, or every vendor's error."""
         if self._error is not None:
             return self._error
         query, route, attempts = self._query, self._route, self._attempts()
-        is_unknown_to_all = bool(attempts) and all(
-            isinstance(a.error, SymbolNotFoundError) for a in attempts
-        )
-        if self._is_unknown_to_owner() or is_unknown_to_all:
-            hint, side_attempts = "", list[Attempt]()
-            owners = [c for lane in route.lanes for c in lane.candidates if c.name == route.owner]
-            if owners:
-                hint, side_attempts = self._tried[0].run.derivative_hint(owners[0])
-            others = _not_queried(query, route, attempts)
-            self._error = unknown_symbol(query, [*attempts, *side_attempts], others, hint)
+        is_unknown = [isinstance(attempt.error, SymbolNotFoundError) for attempt in attempts]
+        if self._is_unknown_to_owner() or (attempts and all(is_unknown)):
+            others, hint = _not_queried(query, route, attempts), ""
+            candidates = (c for lane in route.lanes for c in lane.candidates)
+            if owner := next((c for c in candidates if c.name == route.vendors.owner), None):
+                hint, side_attempts = self._tried[0].run.derivative_hint(owner)
+                attempts += side_attempts
+            self._error = unknown_symbol(query, attempts, others, hint)
         else:
             attempts += [a for lane in self._tried for a in lane.journal.side_attempts]
-            self._error = _failure(query, attempts, self._unfilled(), route.namesakes)
+            self._error = _failure(query, attempts, self._unfilled(), route.vendors.namesakes)
         return self._error
 
     # --- bars of other lengths -------------------------------------------------------------
@@ -552,8 +547,7 @@ class MissRun:
             raise error from mismatch
         if not len(answer.table):
             raise error
-        anchor = answer.kind.anchor or "session"
-        grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
+        grid = _grid(query, answer.kind)
         now_ms = self._services.clock.now_ms()
         cap_ms = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
         rejected = left_out(selector, query, route, {a.provider for a in attempts}, {})
@@ -576,7 +570,7 @@ class MissRun:
             return False
         asset = Lister(lane.vendor, lane.kind)
         if isinstance(route, Route):
-            asset = Lister(route.owner, route.kind)
+            asset = Lister(route.vendors.owner, route.kind)
         vendors = {name for entry in view.coverage for name in entry.vendor.split(",") if name}
         return all(is_proved(query.instrument, Lister(name, view.kind), asset) for name in vendors)
 
@@ -588,11 +582,9 @@ class MissRun:
         if isinstance(self._error, NoProviderError):
             return answer
         route = self._route_now()
-        if not (
-            answer.substitute or isinstance(route, DataError) or answer.kind.agrees(route.kind)
-        ):
-            timeframe = self._query.timeframe
-            lane = answer.facts.get("derived_from", {}).get("lane", timeframe)
+        is_of_kind = isinstance(route, DataError) or answer.kind.agrees(route.kind)
+        if not (answer.substitute or is_of_kind):
+            lane = answer.facts.get("derived_from", {}).get("lane", self._query.timeframe)
             vendors = ", ".join(_vendors(answer))
             answer = replace(answer, substitute=f"{vendors} (made of {lane} bars)")
         return replace(answer, depends_on=None)
@@ -605,17 +597,17 @@ class MissRun:
             return error
 
 
+def _grid(query: BarsQuery, kind: Kind) -> BarGrid:
+    """Return the grid on which bars of a kind are expected."""
+    return BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
+
+
 def _vendors(answer: Answer) -> list[str]:
     """Return the names of the vendors that an answer's bars came from."""
     counts = answer.table.counts(answer.coverage.where(lambda _: True))
     entries = Stretches[Covered].of(answer.coverage.columns.take(np.array(counts, bool)))
     vendors = dict.fromkeys(source.vendor for source in entries.sources)
     return list(dict.fromkeys(name for vendor in vendors for name in vendor.split(",")))
-
-
-def _is_cut_off(answer: Answer) -> bool:
-    """Return whether an answer has a gap because all vendors that serve such bars are down."""
-    return any(gap.is_outage for gap in stretches(answer.gaps).sources)
 
 
 def _can_replace(answer: Answer, part: Answer) -> bool:
@@ -629,9 +621,9 @@ def _not_queried(query: BarsQuery, route: Route, attempts: Sequence[Attempt]) ->
     """Map each vendor that was not queried to the reason, with advice on how to request it."""
     queried, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     others = [c.name for lane in route.lanes for c in lane.candidates if c.name not in queried]
-    reason = f"{route.owner}, the exchange of this pair, does not list it"
+    reason = f"{route.vendors.owner}, the exchange of this pair, does not list it"
     return {
-        **route.namesakes,
+        **route.vendors.namesakes,
         **{name: f"{reason}; request {symbol} with provider={name!r} to get it" for name in others},
     }
 

@@ -262,12 +262,15 @@ class SortedCandidates:
     Attributes:
         usable: Candidates that may be queried, in the order of the rules.
         made_up: Candidates that send synthetic bars.
-        rejected: Maps each rejected vendor to the reason.
-        owner: Vendor whose listing the symbol refers to: for a coin quoted in another coin, the first
+        rejected: Maps each vendor that is not queried to the reason.
+        owner: Vendor whose listing the symbol names: for a coin quoted in another coin, the first
             exchange in the rules; otherwise, or if no exchange can be queried, the first vendor. It
-            is empty if no vendor can be queried.
-        is_exchange: Whether the owner is an exchange that lists the pair itself.
-        namesakes: Rejected vendors that may list a different instrument under the same ticker.
+            is empty if no vendor can be queried. Other vendors' listings must be proved to be the
+            same instrument.
+        is_exchange: Whether the owner is an exchange that lists the pair itself. If it does not know
+            the symbol, no other vendor is queried.
+        namesakes: The vendors in ``rejected`` whose listing under the same ticker may be a different
+            instrument, with the reason.
     """
 
     usable: Sequence[Candidate]
@@ -340,7 +343,7 @@ def unknown_symbol(
     Args:
         query: The query.
         attempts: Queries sent to vendors.
-        namesakes: See :class:`Route`.
+        namesakes: See :class:`SortedCandidates`.
         hint: How to request a different instrument under this ticker; may be empty.
     """
     failures = [a for a in attempts if a.outcome not in ("ok", "empty")]

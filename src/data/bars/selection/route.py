@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ...cache.legacy.reader import SAMPLE_LANE
@@ -44,28 +44,20 @@ class LaneRoute:
 
 @dataclass(frozen=True)
 class Route:
-    """The lanes to try for a query's bars, in order, and the vendors that will not be queried.
+    """The lanes to try for a query's bars, in order, and why other vendors will not be queried.
 
     Attributes:
         lanes: Lanes to try. The first has bars of the requested kind; the others are substitutes.
         lane_name: Lane of the requested kind. The names of lanes for specific adjustments of this
             kind begin with this name.
         kind: Requested kind.
-        rejected: Maps each vendor that is not queried to the reason.
-        owner: Vendor whose listing the symbol names. Other vendors' listings must be proved to be
-            the same instrument.
-        namesakes: Maps each vendor whose listing under the same ticker may be a different
-            instrument to the reason why it is not used; these vendors are also in ``rejected``.
-        is_final: Whether the search ends if the owner does not know the symbol.
+        vendors: All candidates, and the reason why each rejected one is not queried.
     """
 
     lanes: tuple[LaneRoute, ...]
-    lane_name: tuple[str, ...] = ()
-    kind: Kind = Kind()
-    rejected: Mapping[str, str] = field(default_factory=dict)
-    owner: str = ""
-    namesakes: Mapping[str, str] = field(default_factory=dict)
-    is_final: bool = False
+    lane_name: tuple[str, ...]
+    kind: Kind
+    vendors: SortedCandidates
 
 
 def offers_of(query: BarsQuery, candidates: Sequence[Candidate]) -> list[Offer]:
@@ -79,14 +71,14 @@ def offers_of(query: BarsQuery, candidates: Sequence[Candidate]) -> list[Offer]:
 
 
 def _offers(
-    query: BarsQuery, candidates: Sequence[Candidate], known: SortedCandidates
+    query: BarsQuery, candidates: Sequence[Candidate], vendors: SortedCandidates
 ) -> list[Offer]:
     offers = []
-    for candidate in known.usable:
+    for candidate in vendors.usable:
         caps, kind = candidate.capabilities, _usual_kind(query, candidate, candidates)
         depth = caps.depth_days.get(query.timeframe.label) if caps else None
         offers.append(Offer(candidate.name, kind, depth, candidate.folder_lane))
-    made_up = (Offer(c.name, c.kind_for(query), is_made_up=True) for c in known.made_up)
+    made_up = (Offer(c.name, c.kind_for(query), is_made_up=True) for c in vendors.made_up)
     return [*offers, *made_up]
 
 
@@ -139,33 +131,21 @@ def find_route(
         NoProviderError: No vendor is left.
         UnknownSymbolError: Only vendors that may list a different instrument are left.
     """
-    known = sort_candidates(query, candidates)
-    default, kind, folder = (
-        (lane.default, lane.kind, lane.key.of_folder) if lane else (None, None, "")
-    )
-    if kind is None and (first := first_of(query, _offers(query, candidates, known))):
-        kind, folder = first.kind, first.folder
-    wanted = kind or Kind()
-    home = lane_name(query, wanted, default, folder)
-    if default is not None and home == query.home:
-        # If a user's own bars do not declare a kind, the first vendor's bars may be stored next to
-        # them.
-        wanted = default = default.filled_from(wanted)
+    vendors = sort_candidates(query, candidates)
     reporters = tuple(c for c in candidates if c.tells_actions)
+    has_actions = has_actions or bool(reporters)
+    placement = _placement(query, candidates, vendors, lane, has_actions=has_actions)
     lanes = dict[tuple[str, ...], list[Candidate]]()
-    placement = _Placement.of(
-        query, home, wanted, default, known.usable, has_actions or bool(reporters)
-    )
-    for candidate in known.usable:
+    for candidate in vendors.usable:
         for name, form in placement.lanes_of(candidate):
             lanes.setdefault(name, []).append(form)
-    if known.made_up:
-        lanes.setdefault(SAMPLE_LANE, []).extend(known.made_up)
-    if not lanes and known.namesakes:
-        raise unknown_symbol(query, (), known.namesakes)
+    if vendors.made_up:
+        lanes.setdefault(SAMPLE_LANE, []).extend(vendors.made_up)
+    if not lanes and vendors.namesakes:
+        raise unknown_symbol(query, (), vendors.namesakes)
     if not lanes:
-        raise _no_provider(query, known.rejected)
-    order = [home, (*home, query.adjustment)]
+        raise _no_provider(query, vendors.rejected)
+    order = [placement.home, (*placement.home, query.adjustment)]
     names = sorted(lanes, key=lambda name: order.index(name) if name in order else len(order))
     return Route(
         tuple(
@@ -178,12 +158,9 @@ def find_route(
             )
             for name in names
         ),
-        home,
-        wanted,
-        known.rejected,
-        known.owner,
-        known.namesakes,
-        known.is_exchange,
+        placement.home,
+        placement.wanted,
+        vendors,
     )
 
 
@@ -206,25 +183,6 @@ class _Placement(NamedTuple):
     default: Kind
     reader: Candidate | None
     has_actions: bool
-
-    @classmethod
-    def of(
-        cls,
-        query: BarsQuery,
-        home: tuple[str, ...],
-        wanted: Kind,
-        default: Kind | None,
-        usable: Sequence[Candidate],
-        has_actions: bool,
-    ) -> _Placement:
-        """Return the placement; vendors without files determine the kind of new bars."""
-        reader = None
-        if query.provider is None:
-            reader = next((c for c in usable if c.folder_lane and c.folder_lane in home), None)
-        others = [c for c in usable if not c.folder_lane]
-        if default is None and reader is not None and others:
-            default = _usual_kind(query, others[0], others)
-        return cls(query, home, wanted, default or wanted, reader, has_actions)
 
     def lanes_of(self, candidate: Candidate) -> Iterator[tuple[tuple[str, ...], Candidate]]:
         """Yield pairs of a lane and the candidate, converted as that lane requires."""
@@ -268,6 +226,36 @@ class _Placement(NamedTuple):
             return False
         both = (reader, candidate)
         return not any(adjustment_part(query, c, has_actions=self.has_actions) for c in both)
+
+
+def _placement(
+    query: BarsQuery,
+    candidates: Sequence[Candidate],
+    vendors: SortedCandidates,
+    lane: AnsweringLane | None,
+    *,
+    has_actions: bool,
+) -> _Placement:
+    """Determine the requested kind, and the lane in which its bars are stored."""
+    default, kind, folder = None, None, ""
+    if lane is not None:
+        default, kind, folder = lane.default, lane.kind, lane.key.of_folder
+    if kind is None and (first := first_of(query, _offers(query, candidates, vendors))):
+        kind, folder = first.kind, first.folder
+    wanted = kind or Kind()
+    home = lane_name(query, wanted, default, folder)
+    if default is not None and home == query.home:
+        # If a user's own bars do not declare a kind, the first vendor's bars may be stored next to
+        # them.
+        wanted = default = default.filled_from(wanted)
+    reader, others = None, list[Candidate]()
+    if folder and query.provider is None:
+        reader = next((c for c in vendors.usable if c.folder_lane == folder), None)
+        others = [c for c in vendors.usable if not c.folder_lane]
+    if default is None and reader is not None and others:
+        # Vendors without files determine the kind of new bars in the default lane.
+        default = _usual_kind(query, others[0], others)
+    return _Placement(query, home, wanted, default or wanted, reader, has_actions)
 
 
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
