@@ -32,7 +32,6 @@ def explain(planner: RequestPlanner, query: BarsQuery) -> Explanation:
         route = planner.route(query)
     except DataError as error:
         why_not = str(error)
-    lanes = route.lanes if route else ()
     return Explanation(
         query.instrument,
         query.timeframe,
@@ -40,11 +39,7 @@ def explain(planner: RequestPlanner, query: BarsQuery) -> Explanation:
         rule=rule.name if rule else "",
         rule_from=_origin(planner, rule) if rule else "",
         named=rule.vendors if rule else (),
-        ways=tuple(
-            _way(candidate, query, differences(lanes[0], lane) if index else "")
-            for index, lane in enumerate(lanes)
-            for candidate in lane.candidates
-        ),
+        ways=tuple(_ways(route, query)) if route else (),
         unasked={
             **not_queried(planner.selector, query, all_there=True),
             **(route.vendors.namesakes if route else {}),
@@ -68,6 +63,12 @@ def _origin(planner: RequestPlanner, rule: Rule) -> str:
     if packaged_rules().rules.get(rule.name) == rule:
         return "the packaged rules"
     return str(planner.selector.config_path)
+
+
+def _ways(route: Route, query: BarsQuery) -> Iterator[VendorOption]:
+    for index, lane in enumerate(route.lanes):
+        for candidate in lane.candidates:
+            yield _way(candidate, query, differences(route.lanes[0], lane) if index else "")
 
 
 def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> VendorOption:

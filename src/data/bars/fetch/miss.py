@@ -127,9 +127,8 @@ class MissHandler:
             NoProviderError, UnknownProviderError: No vendor can supply the bars.
         """
         lane = lane or self.lanes.find(query)
-        are_known = self._are_actions_known(query)
         candidates = candidates_of(self.selector, query)
-        return find_route(query, candidates, lane, has_actions=are_known)
+        return find_route(query, candidates, lane, has_actions=self._are_actions_known(query))
 
     def _are_actions_known(self, query: BarsQuery) -> bool:
         """Return whether a stock's actions since the start of the requested range are known."""
@@ -233,10 +232,11 @@ class MissRun:
     def _ways(self) -> Iterator[Callable[[], Answer | None]]:
         """Yield the ways to try, in order; each condition is checked after the way before it.
 
-        If all vendors of the requested kind are down, and bars of the range are stored, the answer
-        is the first of these: the whole range from the vendors of another kind, as a substitute; the
-        whole range built from shorter bars; the stored part, with gaps. If none are stored, the
-        first two need not be whole, and the last one is a substitute that is stored.
+        If all vendors of the requested kind are down, and part of the range is stored, the answer is
+        the first of these: the whole range from the vendors of another kind, as a substitute; the
+        whole range built from shorter bars; the part, with gaps. If nothing is stored, the first two
+        need not be whole, and the last one is a substitute that is stored. In all other respects,
+        the answer does not depend on what happens to be cached.
         """
         query = self._query
         # A stock's weekly and monthly bars are better if they are built from daily ones.
