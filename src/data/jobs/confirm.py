@@ -708,12 +708,10 @@ def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[C
     These are the vendors whose bars the series' lane can contain or, if a query pinned the vendor,
     all vendors that serve bars of the same kind.
     """
-    key = turn.key
-    if [*key.lane[:1]] != turn.vendors:
-        return [c for lane in way.lanes if lane.lane_name == key.lane for c in lane.candidates]
+    if [*turn.key.lane[:1]] != turn.vendors:
+        return [c for lane in way.lanes if lane.lane_name == turn.key.lane for c in lane.candidates]
     every = (c for lane in way.lanes for c in lane.candidates)
-    series = query.instrument, query.timeframe
-    return [c for c in every if not kind.differences(c.kind(*series))]
+    return [c for c in every if not kind.differences(c.kind_for(query))]
 
 
 def _describe(difference: Difference) -> str:

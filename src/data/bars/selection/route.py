@@ -92,8 +92,7 @@ def _offers_of_parts(query: BarsQuery, candidates: Sequence[Candidate]) -> Itera
         longest = max(shorter, key=lambda timeframe: timeframe.longest_ms)
         usable = sort_candidates(replace(query, timeframe=longest), candidates).usable
         if any(other is candidate for other in usable):
-            kind = candidate.kind_for(query)
-            yield Offer(candidate.name, kind, folder=candidate.folder_lane)
+            yield Offer(candidate.name, candidate.kind_for(query), folder=candidate.folder_lane)
 
 
 def find_route(
