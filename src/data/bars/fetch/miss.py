@@ -37,6 +37,7 @@ from ...model.timeframe import Timeframe
 from ...net.deadline import call_time, down_for, recorded_call
 from ...net.locks import SeriesLocks
 from ...prices.adjustment import DividendError
+from ...runtime.once import cached_property
 from ...symbols.assets import Lister, is_proved
 from ..answer.answer import Answer, UnfilledSpan
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
@@ -80,7 +81,7 @@ class MissHandler:
     lookup: CacheLookup
     services: LaneServices
 
-    @property
+    @cached_property
     def shorter(self) -> SourceTimeframes:
         """Determines the shorter bars from which an answer may be built."""
         return SourceTimeframes(self.selector, self.lanes)
@@ -226,7 +227,8 @@ class MissRun:
                 if (answer := way()) is not None:
                     return answer
         finally:
-            self._note_down()
+            if self._tried:
+                self._note_down()
         raise self._failure()
 
     def _ways(self) -> Iterator[Callable[[], Answer | None]]:
@@ -383,8 +385,7 @@ class MissRun:
         query, vendors = self._query, {attempt.provider for attempt in self._attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be queried
             vendors |= set(_vendors(answer))
-        selector = self._handler.selector
-        rejected = left_out(selector, query, self._route, vendors, self._unusable)
+        rejected = left_out(self._handler.selector, query, self._route, vendors, self._unusable)
         facts: dict[str, Any] = {"rejected": rejected}
         if answer.substitute:
             reasons = (gap.reason for gap in self._unfilled() if gap.failed)
@@ -451,14 +452,13 @@ class MissRun:
 
         Incomplete ones may still be the answer if nothing of the kind is stored.
         """
-        if self._part is not None:
+        if self._tried:
             self._note_down()
+        if self._part is not None:
             answer = self._deriver.build_or_none(self._query, self._attempts())
             is_complete = answer is not None and _can_replace(answer, self._part)
         else:
-            failure = self._failure()
-            self._note_down()
-            self._built = self._deriver.build_instead(self._query, failure)
+            self._built = self._deriver.build_instead(self._query, self._failure())
             answer = self._built.answer
             is_complete = answer is not None and is_whole(answer) and bool(len(answer.table))
         return self._instead(answer) if answer is not None and is_complete else None

@@ -292,8 +292,8 @@ def sort_candidates(query: BarsQuery, candidates: Sequence[Candidate]) -> Sorted
         for c in candidates
         if not (refusals[c.name] or c.is_made_up or _is_users_own(query, c))
     }
-    is_pair = names_an_exchange(query.instrument)
-    exchanges = [name for name, listing in listings.items() if is_pair and listing.is_exchange]
+    pair = query.instrument
+    exchanges = [name for name, x in listings.items() if x.is_exchange and names_an_exchange(pair)]
     owner = next(iter((*exchanges, *listings)), "")
     namesakes = {
         name: _why_namesake(query, name, owner)
