@@ -8,7 +8,8 @@ from unittest.mock import patch
 
 import pandas as pd
 
-from onetape.data.bars.selection.candidates import candidates_of, find_route
+from onetape.data.bars.selection.candidates import candidates_of
+from onetape.data.bars.selection.route import find_route
 from onetape.data.data_manager import DataManager
 from onetape.data.errors import UnavailableError
 from onetape.data.model.query import BarsQuery
@@ -117,7 +118,7 @@ def _way(selector: ProviderSelector, symbol: str) -> Call:
     """Return a call that sorts the vendors for a symbol into lanes, as every miss does."""
     instrument, timeframe = selector.instrument(symbol), Timeframe.parse("1d")
     query = BarsQuery(instrument, timeframe, YEAR, YEAR.end)
-    return lambda: find_route(query, candidates_of(selector, query), None)
+    return lambda: find_route(query, candidates_of(selector, query))
 
 
 def _of(results: dict[str, list[float]]) -> dict[str, Figure]:

@@ -8,7 +8,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from src.data.bars.selection.candidates import Candidate, candidates_of, find_route, lane_parts
+from src.data.bars.selection.candidates import Candidate, candidates_of
+from src.data.bars.selection.offers import AnsweringLane
+from src.data.bars.selection.route import adjustment_part, find_route
 from src.data.errors import NoProviderError, UnknownProviderError
 from src.data.model.capabilities import Capabilities
 from src.data.model.instant import DAY_MS
@@ -41,7 +43,8 @@ def vendor(name: str, kind: Kind = VENUE, **fields: Any) -> Candidate:
 
 
 def lanes(*candidates: Candidate, stored: Kind | None = None, of: BarsQuery | None = None) -> list:  # type: ignore[type-arg]
-    found = find_route(of or query(), candidates, stored)
+    asked = of or query()
+    found = find_route(asked, candidates, AnsweringLane(asked.key, Mock(), None, stored))
     return [(lane.lane_name, [c.name for c in lane.candidates]) for lane in found.lanes]
 
 
@@ -113,9 +116,8 @@ def test_share_prices_are_in_the_default_lane_if_splits_can_be_applied(
     adjustment: Any, actions: bool, parts: tuple[str, ...]
 ) -> None:
     one = vendor("one", TAPE, adjustment=adjustment, actions=actions)
-    assert lane_parts(query(SHARE), one, ()) == parts
-    assert lane_parts(query(COIN), one, ()) == ()
-    assert lane_parts(query(SHARE), one, ("extended",)) == ("extended", *parts)
+    assert adjustment_part(query(SHARE), one) == parts
+    assert adjustment_part(query(COIN), one) == ()
 
 
 def test_the_substitute_with_the_requested_adjustment_comes_first() -> None:
@@ -135,7 +137,7 @@ def test_vendors_of_all_adjustments_share_a_lane_if_a_vendor_reports_actions() -
     assert found == [
         ((), ["every", "raw", "split", "teller"]), (("all",), ["every"]), (("raw",), ["raw"]),
     ]  # fmt: skip
-    ways = find_route(query(SHARE, "1d"), [every, action_key], None).lanes
+    ways = find_route(query(SHARE, "1d"), [every, action_key]).lanes
     assert [[c.name for c in lane.reporters] for lane in ways] == [["teller"], ["teller"]]
     pinned = query(SHARE, "1d", provider="every")
     assert lanes(every, of=pinned) == [(("every",), ["every"])]
@@ -152,24 +154,24 @@ def test_a_vendor_without_the_timeframe_can_still_report_the_actions() -> None:
 
 def test_known_actions_replace_an_action_reporter() -> None:
     every, of = vendor("every", TAPE, adjustment="all"), query(SHARE, "1d")
-    assert [lane.lane_name for lane in find_route(of, [every], None, has_actions=True).lanes] == [
+    assert [lane.lane_name for lane in find_route(of, [every], has_actions=True).lanes] == [
         (),
         ("all",),
     ]
-    assert [lane.lane_name for lane in find_route(of, [every], None).lanes] == [("all",)]
+    assert [lane.lane_name for lane in find_route(of, [every]).lanes] == [("all",)]
     coin = query()
     assert [
-        lane.lane_name for lane in find_route(coin, [vendor("one")], None, has_actions=True).lanes
+        lane.lane_name for lane in find_route(coin, [vendor("one")], has_actions=True).lanes
     ] == [()]
 
 
 def test_a_rejected_vendor_is_reported_with_the_reason() -> None:
-    found = find_route(query(label="1h"), [vendor("one"), vendor("two", TAPE)], None)
-    assert found.rejected == {"two": "serves no crypto"}
+    found = find_route(query(label="1h"), [vendor("one"), vendor("two", TAPE)])
+    assert found.vendors.rejected == {"two": "serves no crypto"}
     with pytest.raises(NoProviderError, match="one serves no 1w, only 1h 1d"):
-        find_route(query(label="1w"), [vendor("one")], None)
+        find_route(query(label="1w"), [vendor("one")])
     with pytest.raises(NoProviderError, match="No suitable provider found"):
-        find_route(query(), [], None)
+        find_route(query(), [])
 
 
 def test_a_downloader_without_a_declared_kind_can_join_any_kind() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.bars.selection.candidates import Candidate, find_route
+from src.data.bars.selection.candidates import Candidate
 from src.data.bars.selection.conversion import conversion_for
+from src.data.bars.selection.offers import AnsweringLane
+from src.data.bars.selection.route import find_route
 from src.data.errors import (
     AllProvidersFailedError,
     IncompleteDataError,
@@ -303,7 +306,8 @@ def _lanes(
                for name, kind in (("one", first), ("two", second))]  # fmt: skip
     candidates = [Candidate(v.name, v, v.capabilities) for v in vendors]
     query = BarsQuery(NEW_YORK, Timeframe.parse(label), Span(now - 9 * DAY_MS, now), now)
-    found = find_route(query, candidates, stored).lanes
+    lane = AnsweringLane(query.key, Mock(), None, stored)
+    found = find_route(query, candidates, lane).lanes
     return [(lane.lane_name, [c.name for c in lane.candidates]) for lane in found]
 
 

@@ -18,7 +18,8 @@ from unittest.mock import Mock
 import pytest
 
 from src.data.bars.answer.answer import left_out
-from src.data.bars.selection.candidates import Candidate, find_route
+from src.data.bars.selection.candidates import Candidate
+from src.data.bars.selection.route import find_route
 from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.query import BarsQuery
@@ -111,7 +112,7 @@ def verdict(selector: ProviderSelector, row: Row) -> str:
     pair = [Candidate(n, Mock(), downloader_class(n).capabilities) for n in (row.first, row.second)]
     if any(one.refusal(who, query.timeframe) for one in pair):
         return "-"
-    lane = find_route(query, pair, None).lanes[0]
+    lane = find_route(query, pair).lanes[0]
     first, second = (
         next((c for c in lane.candidates if c.name == name), None)
         for name in (row.first, row.second)
@@ -153,5 +154,5 @@ def test_a_first_vendor_with_extended_hours_supplies_only_regular_hours_if_other
     who = selector.instrument("AAPL")
     query = BarsQuery(who, Timeframe.parse("5m"), Span(NOW_MS - DAY_MS, NOW_MS), NOW_MS)
     pair = [Candidate(n, Mock(), downloader_class(n).capabilities) for n in ("alpaca", "yahoo")]
-    first = find_route(query, pair, None).lanes[0].candidates[0]
+    first = find_route(query, pair).lanes[0].candidates[0]
     assert str(first.conversion) == "regular hours cut out of 5m"

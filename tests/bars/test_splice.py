@@ -20,7 +20,8 @@ from src.data.bars.ingest.receive import (
     fit,
     with_splices,
 )
-from src.data.bars.selection.candidates import Candidate, LaneRoute
+from src.data.bars.selection.candidates import Candidate
+from src.data.bars.selection.route import LaneRoute
 from src.data.bars.series import LaneRequest, SeriesStore, Side, VendorQuestion
 from src.data.cache.actions import ActionBook
 from src.data.cache.store import BarStore, Commit, CommitPiece

@@ -90,6 +90,5 @@ def test_a_miss_calls_six_functions_before_its_lane_is_filled(
     assert len(manager.get_ohlcv("QQQQ", "1d", *MONTH)) == 22
     assert names[names.index("BarsService.get") :] == [
         "BarsService.get", "BarsService._get",
-        "MissHandler.answer", "MissHandler._from_vendors", "MissHandler._try_lanes",
-        "MissHandler._answer_from_lane",
+        "MissHandler.answer", "MissRun.answer", "MissRun._try_lanes", "MissRun._answer_from_lane",
     ]  # fmt: skip

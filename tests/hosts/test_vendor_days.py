@@ -67,9 +67,9 @@ class Host(NamedTuple):
         return self.network.keep_vendor_days(list(days), lambda day: day.key in keys)
 
     def miss(self) -> list[VendorDay]:
-        """Return the days by which a call decides in which order it queries the vendors."""
-        with self.leases.hold("bars x", about=DAILY) as lease:
-            return list(lease.vendor_days)
+        """Take a lease, as each miss does, and return the days that it has brought."""
+        with self.leases.hold("bars x", about=DAILY):
+            return self.network.vendor_days()
 
     def cut_off(self) -> Callable[[], None]:
         """Let the host lose its server; return a function that brings it back."""

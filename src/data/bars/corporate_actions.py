@@ -32,7 +32,8 @@ from ..vendors.registry import is_sample
 from .answer.action_columns import KnownActions
 from .answer.reader import attempt_entries, dissent_of
 from .fetch.actions import ActionFetcher
-from .selection.candidates import LaneRoute, Selector, candidates_of
+from .selection.candidates import Selector, candidates_of
+from .selection.route import LaneRoute
 from .series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from .turns import FindLeases, Turns
 from .validity import TradingDay, TradingDays

@@ -33,7 +33,8 @@ from .answer.answer import Answer, Arrays, Gap, Rows, as_known
 from .answer.counts import LOOKBACKS, closed_rows, counted
 from .answer.reader import FetchOutcome, Reader
 from .answer.slots import back, may_open
-from .selection.lanes import AnsweringLane, LaneFinder
+from .selection.lanes import LaneFinder
+from .selection.offers import AnsweringLane
 from .validity import (
     TradingDays,
     doubted,

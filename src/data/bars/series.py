@@ -56,7 +56,8 @@ from ..model.span import Span
 from ..net import deadline
 from .answer.adjust import with_answers
 from .answer.answer import UnfilledSpan
-from .selection.candidates import Candidate, LaneRoute
+from .selection.candidates import Candidate
+from .selection.route import LaneRoute
 from .validity import Expiry, first_session
 
 # Days that are requested again because vendors report some splits and dividends late.

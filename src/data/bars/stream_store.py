@@ -23,8 +23,9 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks
 from ..symbols.assets import Lister, is_proved
-from .selection.candidates import Selector, candidates_of, find_route
+from .selection.candidates import Selector, candidates_of
 from .selection.lanes import LaneFinder
+from .selection.route import find_route
 
 log = logging.getLogger("onetape.routing")
 
@@ -36,9 +37,7 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
         NoProviderError, UnknownProviderError: No vendor serves such bars.
     """
     lane = LaneFinder(selector, store).find(query)
-    return (
-        lane.kind or find_route(query, candidates_of(selector, query), lane.default).lanes[0].kind
-    )
+    return lane.kind or find_route(query, candidates_of(selector, query), lane).lanes[0].kind
 
 
 def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
@@ -50,7 +49,7 @@ def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
         UnknownSymbolError: Only vendors that may list a different instrument serve such bars.
     """
     try:
-        return find_route(query, candidates_of(selector, query), None).namesakes
+        return find_route(query, candidates_of(selector, query)).vendors.namesakes
     except (NoProviderError, UnknownProviderError):
         return {}
 
@@ -70,7 +69,7 @@ def objection(selector: Selector, store: BarStore, query: BarsQuery, name: str, 
     if differing := differences(kind, series):
         kinds = ", ".join(f"of {sent}, the series has bars of {other}" for sent, other in differing)
         return f"its bars are {kinds}"
-    owner = find_route(query, candidates_of(selector, query), None, kind=series).owner
+    owner = find_route(query, candidates_of(selector, query)).vendors.owner
     listing = Lister(name, kind)
     if not owner or is_proved(query.instrument, listing, Lister(owner, series)):
         return ""

@@ -153,6 +153,5 @@ class SharedLeases(Leases):
         if granted.days is not None and (local := self._local()) is not None:
             with suppress(ProviderTimeoutError):  # the call's time is over
                 value, age_s = granted.days
-                days = local.state.run(lambda tables: load_days(tables, value, age_s))
-                return replace(lease, vendor_days=days)
+                local.state.run(lambda tables: load_days(tables, value, age_s))
         return lease

@@ -316,12 +316,11 @@ def dump_days(tables: StateTables) -> list[list[Any]]:
     return [[*row, until_s - tables.now_s] for *row, until_s in rows]
 
 
-def load_days(tables: StateTables, value: Any, age_s: float) -> list[VendorDay]:
-    """Replace the days that vendors lack by those of all hosts, and return them."""
+def load_days(tables: StateTables, value: Any, age_s: float) -> None:
+    """Replace the days that vendors lack by those of all hosts."""
     with suppress(msgspec.ValidationError):
         days = msgspec.convert(value, list[_Day])
         rows = [(*day, tables.now_s + min(left_s, DAY_STANDS_S) - age_s) for *day, left_s in days]
         tables.rows.execute("delete from lacking_days")
         statement = "insert or replace into lacking_days values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         tables.rows.executemany(statement, rows)
-    return tables.vendor_days()

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from ..bars.client import Wishes
 from ..bars.dry_run.planner import RequestPlanner
 from ..bars.fetch.plan import cost_of, requests_for
-from ..bars.selection.candidates import Candidate, Route
+from ..bars.selection.candidates import Candidate
+from ..bars.selection.route import Route
 from ..cache.confirmations import Confirmation, tallied
 from ..cache.facade.summaries import FOLDER
 from ..cache.format.lane_entry import BarsOrigin, LaneEntry
@@ -707,12 +708,10 @@ def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[C
     These are the vendors whose bars the series' lane can contain or, if a query pinned the vendor,
     all vendors that serve bars of the same kind.
     """
-    key = turn.key
-    if [*key.lane[:1]] != turn.vendors:
-        return [c for lane in way.lanes if lane.lane_name == key.lane for c in lane.candidates]
+    if [*turn.key.lane[:1]] != turn.vendors:
+        return [c for lane in way.lanes if lane.lane_name == turn.key.lane for c in lane.candidates]
     every = (c for lane in way.lanes for c in lane.candidates)
-    series = query.instrument, query.timeframe
-    return [c for c in every if not kind.differences(c.kind(*series))]
+    return [c for c in every if not kind.differences(c.kind_for(query))]
 
 
 def _describe(difference: Difference) -> str:

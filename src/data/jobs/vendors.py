@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from ..bars.selection.candidates import Candidate, candidates_of, find_route
+from ..bars.selection.candidates import Candidate, candidates_of
 from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, not_named
+from ..bars.selection.route import find_route
 from ..clock import Clock, SystemClock
 from ..config.credentials import vendor_credentials
 from ..config.offered import PROVIDERS, offer_of, unknown_provider
@@ -413,7 +414,7 @@ def _candidates(
     candidates: list[Candidate] = []
     try:
         candidates = candidates_of(selector, query)
-        way = find_route(query, candidates, None)
+        way = find_route(query, candidates)
     except DataError:
         refused = {c.name: c.refusal(query.instrument, query.timeframe) for c in candidates}
         return [], {name: reason for name, reason in refused.items() if reason}
@@ -421,4 +422,4 @@ def _candidates(
     for lane in way.lanes[1:]:
         reason = differences(way.lanes[0], lane)
         roles += [VendorRole(c.name, "substitute", reason) for c in lane.candidates]
-    return roles, dict(way.rejected)
+    return roles, dict(way.vendors.rejected)

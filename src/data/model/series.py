@@ -102,18 +102,13 @@ class SeriesKey:
         return f"{self.symbol} {'@'.join((self.timeframe.label, *self.lane))}"
 
 
-def lane_of(kind: Kind, default: Kind) -> tuple[str, ...]:
-    """Return the lane (parts of a folder name) for bars of a kind: its differences from ``default``."""
-    return tuple(mine for mine, _ in kind.differences(default).values())
-
-
-def lane_beside(kind: Kind, stored: Kind | None) -> tuple[str, ...]:
-    """Return the lane in which to store bars of a kind, given the kind in the default lane.
+def lane_of(kind: Kind, default: Kind | None) -> tuple[str, ...]:
+    """Return the parts of a lane's name for bars of a kind: their differences from the default lane.
 
     The result is empty, meaning the default lane, if that lane contains bars of the same kind or no
-    bars (``stored`` is None).
+    bars (``default`` is None).
     """
-    return () if stored is None else lane_of(kind, stored)
+    return () if default is None else tuple(mine for mine, _ in kind.differences(default).values())
 
 
 def calculated_lane(source: Timeframe, *, is_extended: bool) -> tuple[str, ...]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from ..clock import Clock
 from ..errors import ProviderTimeoutError
-from ..model.coverage import VendorDay
 from ..model.series import SeriesKey
 from ..runtime.compute_slots import waiting
 from .deadline import QUIET_S, Deadline, current_deadline
@@ -42,15 +41,12 @@ class Lease:
         has_waited: Whether another call held the lease before, so that missing data may have been
             stored in the meantime.
         holder: Random name that identifies this call in the state.
-        vendor_days: Sessions that vendors lacked for most of their symbols when the lease was
-            taken.
     """
 
     name: str
     is_held: bool
     has_waited: bool
     holder: str
-    vendor_days: Sequence[VendorDay] = ()
 
 
 class Holder(NamedTuple):
@@ -168,29 +164,26 @@ class Leases:
             return False
 
     def _acquire(self, name: str, holder: str, ttl_s: float, deadline: Deadline) -> Lease:
-        def take(patience_s: float) -> Holder | list[VendorDay]:
+        def take(patience_s: float) -> Holder | Literal[True]:
             """Take the lease if it is free, or return its holder."""
             return self.state.run(partial(self._take_lease, name, holder, ttl_s, patience_s))
 
         try:
-            days, has_waited = first_free(take, self.state.clock, deadline, "process")
+            taken, has_waited = first_free(take, self.state.clock, deadline, "process")
         except ProviderTimeoutError as error:
             deadline.waited_for = str(error.args[0])
             return Lease(name, False, True, holder)
-        return Lease(name, days is not None, has_waited, holder, days or ())
+        return Lease(name, taken is not None, has_waited, holder)
 
     def _take_lease(
         self, name: str, holder: str, ttl_s: float, patience_s: float, tables: StateTables
-    ) -> Holder | list[VendorDay]:
-        """Take the lease if it is free; return its holder, or the known vendor days if it was taken.
-
-        Vendor days are sessions that a vendor lacks.
-        """
+    ) -> Holder | Literal[True]:
+        """Take the lease if it is free and return True, or return its holder."""
         row = tables.lease(name, patience_s)
         if row is not None and not _is_dead(row):
             return Holder(row.holder, row.pages)
         tables.grant(name, LeaseRow(holder, process_space(), os.getpid(), tables.now_s + ttl_s))
-        return tables.vendor_days()
+        return True
 
     def _renew(self, tables: StateTables, lease: Lease, ttl_s: float, pages: int) -> bool:
         row = tables.lease(lease.name)

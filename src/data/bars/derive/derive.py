@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ...calendars.calendar import MarketCalendar, calendar_for, first_unclosed
 from ...calendars.grid import BarGrid
@@ -43,6 +44,27 @@ AnswerQuery = Callable[[BarsQuery], Answer]
 
 # No vendor supplied the bars, and none are stored.
 NO_ANSWER = (NoProviderError, AllProvidersFailedError)
+
+
+class BuiltInstead(NamedTuple):
+    """The bars built because no vendor supplied the requested ones.
+
+    Attributes:
+        answer: The built bars; None if none could be built.
+        error: Reason why no vendor supplied the requested bars or, if none serves them, the shorter
+            ones.
+        is_unserved: Whether no vendor serves the requested bars, so that ``answer`` is an answer even
+            if it is empty.
+    """
+
+    answer: Answer | None
+    error: DataError
+    is_unserved: bool
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the built bars are an answer if there are no stored ones."""
+        return self.answer is not None and (bool(len(self.answer.table)) or self.is_unserved)
 
 
 class Deriver:
@@ -85,41 +107,25 @@ class Deriver:
         stored = self._stored_answer(query)
         return stored if stored is not None and is_whole(stored) else answer
 
-    def answer_instead(
-        self, query: BarsQuery, error: DataError, alone: Callable[[BarsQuery, DataError], Answer]
-    ) -> Answer:
-        """Answer a query that no vendor could answer, from shorter bars or from stored ones.
+    def build_instead(self, query: BarsQuery, error: DataError) -> BuiltInstead:
+        """Build the answer to a query that no vendor could answer, as far as possible.
 
         Args:
             query: Requested bars.
             error: Reason why no vendor supplied them.
-            alone: Function that answers with the stored bars, or raises the error passed to it.
-
-        Raises:
-            NoProviderError, AllProvidersFailedError: Neither shorter nor stored bars exist.
         """
         sources = [] if _says_nothing(error) else self._sources(query, _attempts(error))
-        answer, is_unserved = None, isinstance(error, NoProviderError) or _lacks_files_alone(error)
+        is_unserved = isinstance(error, NoProviderError) or _lacks_files_alone(error)
         # If the best ones fail, too, the best stored ones can still help.
         stored_ones = [source for source in sources[1:] if source.view.exists]
         for source in [*sources[:1], *stored_ones[:1]]:
-            try:
-                answer = self._derive_from(query, source, _errors_if_down(_attempts(error)))
-                break
-            except (*NO_ANSWER, KindMismatchError) as failure:
-                self._log.info("%s could not be built from %s bars: %s", query, source, failure)
-                # If no vendor serves the bars themselves, this is the actual failure.
-                if is_unserved and isinstance(failure, NO_ANSWER):
-                    error, is_unserved = failure, False
-        if answer is not None and is_whole(answer) and len(answer.table):
-            return answer
-        try:
-            stored = alone(query, error)
-        except NO_ANSWER:
-            if answer is None or not (len(answer.table) or is_unserved):
-                raise
-            return answer
-        return stored if answer is None or _lack_ms(stored) < _lack_ms(answer) else answer
+            built = self._build(query, source, _attempts(error))
+            if not isinstance(built, DataError):
+                return BuiltInstead(built, error, is_unserved)
+            # If no vendor serves the bars themselves, this is the actual failure.
+            if is_unserved and isinstance(built, NO_ANSWER):
+                error, is_unserved = built, False
+        return BuiltInstead(None, error, is_unserved)
 
     def build_or_none(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
         """Return bars built from shorter ones; None if no shorter bars are available.
@@ -133,11 +139,18 @@ class Deriver:
         source = next(iter(self._sources(query, () if query.strict else attempts)), None)
         if source is None:
             return None
+        built = self._build(query, source, attempts)
+        return None if isinstance(built, DataError) else built
+
+    def _build(
+        self, query: BarsQuery, source: ShorterBars, attempts: Sequence[Attempt]
+    ) -> Answer | DataError:
+        """Build the answer from ``source`` bars, or return the reason why that is impossible."""
         try:
             return self._derive_from(query, source, _errors_if_down(attempts))
         except (*NO_ANSWER, KindMismatchError) as failure:
             self._log.info("%s could not be built from %s bars: %s", query, source, failure)
-            return None
+            return failure
 
     def _sources(self, query: BarsQuery, attempts: Sequence[Attempt]) -> list[ShorterBars]:
         """Return the shorter bars that are stored or have a usable vendor, the best ones first."""
@@ -163,7 +176,8 @@ def is_whole(answer: Answer) -> bool:
     return not (has_gaps or answer.flagged or answer.substitute)
 
 
-def _lack_ms(answer: Answer) -> int:
+def lack_ms(answer: Answer) -> int:
+    """Return the total length of the gaps in which bars are missing."""
     return sum(gap.span.end - gap.span.start for gap in answer.gaps if not gap.harmless)
 
 

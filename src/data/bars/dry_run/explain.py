@@ -11,9 +11,10 @@ from ...errors import DataError, QueryError, UnknownProviderError
 from ...model.explanation import Explanation, StoredSeries, VendorOption
 from ...model.query import BarsQuery
 from ..derive.sources import SourceTimeframes
-from ..selection.candidates import Candidate, Route
+from ..selection.candidates import Candidate
 from ..selection.exclusions import differences, not_queried
 from ..selection.lanes import LaneFinder
+from ..selection.route import Route
 from ..validity import lifetime_of
 from .planned_lane import health_of
 from .planner import RequestPlanner
@@ -41,7 +42,7 @@ def explain(planner: RequestPlanner, query: BarsQuery) -> Explanation:
         ways=tuple(_ways(route, query)) if route else (),
         unasked={
             **not_queried(planner.selector, query, all_there=True),
-            **(route.namesakes if route else {}),
+            **(route.vendors.namesakes if route else {}),
         },
         stored=tuple(_stored_lanes(planner, query, route)),
         source=_source(planner, query, route),

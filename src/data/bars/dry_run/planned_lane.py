@@ -19,7 +19,14 @@ from ...cache.store import Commit, CommitPiece, SeriesView
 from ...cache.values import no_check
 from ...calendars.calendar import calendar_for
 from ...calendars.grid import BarGrid
-from ...errors import FAILOVER_ERRORS, CircuitOpenError, DataError, NoDataError, RateLimitedError
+from ...errors import (
+    FAILOVER_ERRORS,
+    Attempt,
+    CircuitOpenError,
+    DataError,
+    NoDataError,
+    RateLimitedError,
+)
 from ...model.actions import Action
 from ...model.bars import BarTable
 from ...model.capabilities import Fetched, FetchQuery
@@ -190,6 +197,10 @@ class PlannedLane(LaneRun):
             if lane.request.key == request.key:
                 self.series.unstored = lane.series.unstored
         count.lanes.append(self)
+
+    def derivative_hint(self, owner: Candidate) -> tuple[str, list[Attempt]]:
+        """Return no hint, because a plan sends no request."""
+        return "", []
 
     def _carry_out(self, plan: FetchPlan) -> FetchPlan:
         """Count the requests for the plan's segments, or record why none would be sent."""

@@ -21,7 +21,6 @@ from ...clock import Clock
 from ...config.rules import ValidationRules
 from ...errors import (
     AllProvidersFailedError,
-    Attempt,
     DataError,
     NoProviderError,
     UnknownProviderError,
@@ -33,16 +32,15 @@ from ...model.query import BarsQuery
 from ...model.span import Span, subtract, uncovered
 from ...model.timeframe import Timeframe
 from ..answer.answer import Answer
-from ..fetch.plan import FetchPlan
 from ..lookup import Hit
 from ..observer import Observer
-from ..selection.candidates import Route
-from ..selection.exclusions import differences, not_queried
-from ..series import LaneRequest
 from ..service import BarsService
 from ..validity import Expiry
 
 if TYPE_CHECKING:
+    from ..fetch.plan import FetchPlan
+    from ..selection.route import Route
+    from ..series import LaneRequest
     from .planned_lane import RequestCount
 
 _VENDOR_TWICE = re.compile(r"\b(\w+): \1 ")
@@ -95,21 +93,15 @@ class RequestPlanner:
         lookup = service.find_stored(query)
         if isinstance(lookup, Hit):
             return _Composer(self, query, lookup.answer)
-        # Imported here: an answer from the cache needs no vendor and no HTTP library.
+        # Imported here: the plan of a hit needs no vendor.
         from .planned_lane import PlannedLane, RequestCount
 
         count, handler = RequestCount(query), service.miss_handler()
-        handler.lane_run = partial(PlannedLane, count)
-        handler.derivative_hint = _no_hint
         try:
-            return _Composer(self, query, handler.answer(query, lookup), count)
+            answer = handler.answer(query, lookup, partial(PlannedLane, count))
+            return _Composer(self, query, answer, count)
         except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
             return _Composer(self, query, None, count, error)
-
-
-def _no_hint(*_: Any) -> tuple[str, list[Attempt]]:
-    """Return no hint on the owner's derivative, because a plan sends no request."""
-    return "", []
 
 
 class _Composer:
@@ -210,6 +202,8 @@ class _Composer:
         """Return, keyed by vendor, why vendors are not candidates and why they are only substitutes."""
         if self._is_stored:
             return {}, {}
+        from ..selection.exclusions import differences, not_queried
+
         rejected = not_queried(self._planner.selector, self._query)
         try:
             route = self._planner.route(self._query)
@@ -220,7 +214,7 @@ class _Composer:
             for lane in route.lanes[1:]
             for candidate in lane.candidates
         }
-        return {**rejected, **route.namesakes}, substitutes
+        return {**rejected, **route.vendors.namesakes}, substitutes
 
     def _span(self) -> Span:
         """Return the requested span up to the first bar that has not closed."""
@@ -251,19 +245,18 @@ class _Composer:
     ) -> PlanSegment:
         expected = request.grid.outline(Span(span.start, min(span.end, cap_ms)))
         coverage = self._planner.store.view(request.key).coverage
+        candidates, count = request.route.candidates, self._count
+        # Each vendor's, as if only that one were queried.
+        offers: tuple[VendorOffer, ...] = ()
+        if count is not None and not self._query.offline:
+            offers = tuple(count.offer(c, request, span) for c in candidates)
         return PlanSegment(
             span,
             *expected,
             reasons=tuple(_reasons(span, cap_ms, coverage, request)),
-            offers=self._offers(request, span),
+            offers=offers,
             steps=_join_steps(steps),
         )
-
-    def _offers(self, request: LaneRequest, span: Span) -> tuple[VendorOffer, ...]:
-        """Return the candidates' offers, each as if only that candidate were queried."""
-        if self._query.offline or (count := self._count) is None:
-            return ()
-        return tuple(count.offer(c, request, span) for c in request.route.candidates)
 
     def _health(self) -> tuple[Health, ...]:
         """Return the health of each vendor involved."""

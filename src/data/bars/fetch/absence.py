@@ -314,10 +314,10 @@ def _prove_end(
         is_proved = reaches_now or _data_end(request, series, Span(empty.end, now_ms))
     if not is_proved:
         return
-    known, expires = series.lifetime().delisted, end_due(empty.start, now_ms)
+    before, expires = series.lifetime().delisted, end_due(empty.start, now_ms)
     life = Lifetime(delisted=Bound(at, ",".join(sorted(agreeing)), now_ms, expires, proof))
     # Said once, and not each time that the end is checked.
-    if not proof and (known is None or known.at != at):
+    if not proof and (before is None or before.at != at):
         journal.problems += life.ends(request.grid.timeframe)
     series.commit(Commit(lifetime=life))
 
@@ -383,9 +383,9 @@ def _without_bars_before(
     agreeing: set[str] = set()
     pages = _pages_before(request, empty, series.now_ms())
     for candidate in request.route.candidates:
-        if candidate.name not in names:
+        if candidate.name not in names or candidate.capabilities is None:
             continue
-        if any(not _can_tell(candidate, page) for page in pages):
+        if any(candidate.refusal(page.instrument, page.timeframe) for page in pages):
             continue
         series.end_phase()
         try:
@@ -456,9 +456,3 @@ def _is_empty(candidate: Candidate, page: FetchQuery) -> bool:
         return not len(candidate.fetch(page).table.within(page.span))
     except NoDataError:
         return True
-
-
-def _can_tell(candidate: Candidate, page: FetchQuery) -> bool:
-    return candidate.capabilities is not None and not candidate.refusal(
-        page.instrument, page.timeframe
-    )

@@ -13,7 +13,8 @@ from ...calendars.gaps import missing
 from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...config.rules import ValidationRules
-from ...errors import BadRangeError, DataError
+from ...errors import Attempt, BadRangeError, DataError
+from ...model.capabilities import Derivative
 from ...model.coverage import WITH_BARS, Coverage, Covered, Stretches
 from ...model.edges import difference, edges_of, spans_of
 from ...model.instant import MINUTE_MS
@@ -25,12 +26,14 @@ from ..answer.answer import Answer, Gap, UnfilledSpan, as_known, joined, not_ask
 from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import FetchOutcome, Reader
 from ..answer.slots import may_open
+from ..selection.candidates import Candidate
 from ..selection.source_check import SourceCheck
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
 from ..validity import LONGEST_MS, Expiry, after_change
 from .absence import prove_listing
 from .actions import ActionFetcher
+from .attempt import VendorReply, query_vendor
 from .fetcher import Fetcher
 from .plan import (
     FetchPlan,
@@ -206,6 +209,25 @@ class LaneRun:
         if not query.refresh or query.offline or not unfilled:
             return []
         return [f"not all bars could be fetched again: {sentence(unfilled[0].reason)}"]
+
+    def derivative_hint(self, owner: Candidate) -> tuple[str, list[Attempt]]:
+        """Return a hint on requesting a derivative with the query's name, and the attempts made.
+
+        ``owner`` is the vendor whose listing the symbol names. The hint is empty if that vendor has
+        no such derivative.
+        """
+        query, clock = self.request.query, self._services.clock
+        fetch = getattr(owner.downloader, "derivative", None)
+        if fetch is None or owner.capabilities is None or query.offline:
+            return "", []
+        call = fetch, query.instrument, query.now_ms
+        reply: VendorReply[Derivative] = query_vendor(clock, owner.name, Span(0, 0), *call)
+        if reply.error is not None:
+            log = self.request.log
+            log.warning("%s did not list its derivatives: %s", owner.name, reply.error)
+        attempt = reply.attempt("asked for a perpetual future")
+        is_sent = attempt.requests or attempt.error
+        return reply.value.hint if reply.value else "", [attempt] if is_sent else []
 
     # --- execution -------------------------------------------------------------------------
 

@@ -1,18 +1,21 @@
-"""Answers a query that the store cannot answer: from vendors, shorter bars, or stored bars."""
+"""Answers a query that the store cannot answer, in the first possible way of a list.
+
+:meth:`MissRun._ways` is the list: what is tried, in order, each way with its condition.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ...calendars.calendar import calendar_for, first_unclosed
 from ...calendars.grid import BarGrid
 from ...errors import (
-    FAILOVER_ERRORS,
     AllProvidersFailedError,
     Attempt,
     CacheError,
@@ -24,174 +27,83 @@ from ...errors import (
     UnsupportedError,
     by_vendor,
 )
-from ...model.capabilities import Derivative
 from ...model.coverage import Covered, Stretches, stretches
 from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ...net.deadline import call_time, current_call, down_for, recorded_call
+from ...net.deadline import call_time, down_for, recorded_call
 from ...net.locks import SeriesLocks
 from ...prices.adjustment import DividendError
+from ...runtime.once import cached_property
 from ...symbols.assets import Lister, is_proved
 from ..answer.answer import Answer, UnfilledSpan
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
-from ..derive.derive import NO_ANSWER, Deriver
+from ..derive.derive import NO_ANSWER, BuiltInstead, Deriver, is_whole, lack_ms
 from ..derive.sources import SourceTimeframes
-from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
+from ..lookup import MISS, CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..pulls import pull_series
-from ..selection.candidates import (
-    LaneRoute,
-    Route,
-    Selector,
-    candidates_of,
-    find_route,
-    unknown_symbol,
-)
+from ..selection.candidates import Selector, candidates_of, unknown_symbol
 from ..selection.exclusions import left_out, with_reasons
-from ..selection.lanes import AnsweringLane, LaneFinder
+from ..selection.lanes import LaneFinder
+from ..selection.offers import AnsweringLane
+from ..selection.route import LaneRoute, Route, find_route
 from ..series import Journal, LaneRequest, is_down
+from ..symbol_changes import with_changes
 from .lane import LaneRun, LaneServices, real_gaps
+
+# Makes the run of one request to a lane, without the vendors that are excluded.
+RunLane = Callable[[LaneServices, LaneRequest, Mapping[str, DataError]], LaneRun]
+# Use of an answer: for the caller, as the bars from which longer ones are built, or as the daily
+# closes with which prices are adjusted for dividends.
+Purpose = Literal["caller", "source", "closes"]
 
 
 @dataclass(frozen=True)
-class _TriedLane:
-    """The outcome of trying to answer from one lane (bars of one kind).
-
-    ``answer`` is None if the bars of the lane cannot be converted.
-    """
-
-    answer: Answer | None
-    journal: Journal
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether there is an answer with bars."""
-        return self.answer is not None and bool(len(self.answer.table))
-
-    @property
-    def is_confirmed(self) -> bool:
-        """Whether there is an answer, even an empty one, that vendors have fully confirmed."""
-        return self.answer is not None and not self.journal.unfilled
-
-
-@dataclass
-class _TriedLanes:
-    """The outcomes of the lanes tried so far, in order.
-
-    Attributes:
-        unusable: Vendors that the caller excluded, or that failed just before, with the reason.
-        earlier: Failed attempts of a call just before this one, whose vendors are not queried
-            again.
-        lanes: Outcome of each lane.
-    """
-
-    unusable: Mapping[str, DataError] = field(default_factory=dict)
-    earlier: Sequence[Attempt] = ()
-    lanes: list[_TriedLane] = field(default_factory=list)
-
-    def attempts(self, start: int = 0, *, with_side: bool = False) -> list[Attempt]:
-        """Return the attempts from the lane at index ``start`` on.
-
-        With ``with_side``, queries for actions and daily closes are included.
-        """
-        journals, tried = [ln.journal for ln in self.lanes[start:]], () if start else self.earlier
-        more = (a for j in journals for a in (*j.attempts, *(j.side_attempts if with_side else ())))
-        return [*tried, *more]
-
-    @property
-    def unfilled(self) -> list[UnfilledSpan]:
-        """The segments that no vendor supplied."""
-        return [gap for lane in self.lanes for gap in lane.journal.unfilled]
-
-    @property
-    def excluded(self) -> dict[str, DataError]:
-        """The vendors not to query for further lanes: those that were unusable before, or are down."""
-        errors = [pair for lane in self.lanes for pair in lane.journal.excluded.items()]
-        return {**self.unusable, **{name: error for name, error in errors if is_down(error)}}
-
-
-# Returns a hint on the owner's derivative, and the attempts made.
-_DerivativeHint = Callable[[BarsQuery, Route], tuple[str, list[Attempt]]]
-
-
 class MissHandler:
-    """Answers queries that the store cannot answer.
+    """Answers queries that the store cannot answer; see :class:`MissRun`.
 
     Thread-safe; each series is fetched by one thread at a time.
 
-    1. :meth:`answer`: decides whether to answer from daily bars, if these are better, or from
-       vendors.
-    2. :meth:`_from_vendors`: gets the route from :meth:`route_of` (the lanes and their vendors, in
-       the order of the rules), tries its lanes, and adds the vendors left out to the answer.
-    3. :meth:`_try_lanes`: tries each lane in turn (:meth:`_answer_from_lane`, a
-       :class:`~.lane.LaneRun`) until one answers with rows, or its vendors report that there are
-       none. If an outage leaves an answer incomplete, a complete substitute replaces it.
-    4. :meth:`_complete_answer`: replaces an answer that an outage cut off by complete bars built from
-       shorter ones, if there are any.
-    5. :meth:`_from_derived_or_stored`: if no vendor answers, uses bars built from shorter ones, or
-       stored ones (:meth:`_from_store_alone`), or raises the error with every reason
-       (:func:`_failure`).
-
-    Args:
+    Attributes:
         selector: Selects the vendors.
         lanes: Finds the lane that contains a query's bars.
         locks: Locks for the series, in this process.
         lookup: Answers from the store, which is tried first for shorter bars.
         services: Services shared by the runs of lanes.
-
-    Attributes:
-        services: See the argument.
-        lane_run: Makes the run of a lane; a plan replaces it.
-        derivative_hint: Asks the symbol's owner for its derivative; a plan replaces it.
-        shorter: Determines the shorter bars from which an answer may be built.
     """
 
-    def __init__(
-        self,
-        selector: Selector,
-        lanes: LaneFinder,
-        locks: SeriesLocks,
-        lookup: CacheLookup,
-        services: LaneServices,
-    ) -> None:
-        self._store, self._clock = services.store, services.clock
-        self._selector, self._lanes, self._lookup, self._locks = selector, lanes, lookup, locks
-        self.services = services
-        self.lane_run: Callable[[LaneServices, LaneRequest, Mapping[str, DataError]], LaneRun]
-        self.lane_run = LaneRun
-        self.derivative_hint: _DerivativeHint = self._derivative_hint
-        self.shorter = SourceTimeframes(selector, lanes)
-        self._deriver = Deriver(self.shorter, self._answer_in_own_timeframe, services.log)
+    selector: Selector
+    lanes: LaneFinder
+    locks: SeriesLocks
+    lookup: CacheLookup
+    services: LaneServices
 
-    # --- the answer ------------------------------------------------------------------------
+    @cached_property
+    def shorter(self) -> SourceTimeframes:
+        """Determines the shorter bars from which an answer may be built."""
+        return SourceTimeframes(self.selector, self.lanes)
 
-    def answer(self, query: BarsQuery, result: LookupResult) -> Answer:
-        """Answer from daily bars if these are better, or else from vendors, or else from the store.
+    def answer(self, query: BarsQuery, result: LookupResult, run_lane: RunLane = LaneRun) -> Answer:
+        """Answer a query in the first way that is possible now.
 
         Args:
             query: The query.
             result: Result that the store has just returned for the query; it is not a hit.
+            run_lane: Makes the run of a request to one lane; that of a plan only counts requests.
 
         Raises:
             NoProviderError, AllProvidersFailedError: As for ``BarsService.get``.
         """
-        with call_time(self._clock, query.timeout_s), recorded_call():
+        with call_time(self.services.clock, query.timeout_s), recorded_call():
             try:
-                if isinstance(result, Derived):
-                    answer = self._deriver.of_days(query, result.source)
-                else:
-                    try:
-                        answer, tried = self._from_vendors(query, {}, _lane_of(result))
-                    except NO_ANSWER as error:
-                        answer = self._from_derived_or_stored(query, error)
-                    else:
-                        answer = self._complete_answer(query, answer, tried)
+                answer = MissRun(self, query, result, run_lane).answer()
             except AllProvidersFailedError as error:
                 from ..nearest_names import explain  # most symbols are known
 
-                explain(error, query, self._store)
+                explain(error, query, self.services.store)
                 raise
         # Changes are read only for shares, or if bars are missing or the series has ended.
         is_lacking = answer.harmful_gaps or "ended" in answer.facts
@@ -199,181 +111,372 @@ class MissHandler:
             return self._with_changes(answer)
         return answer
 
-    def _from_derived_or_stored(self, query: BarsQuery, error: DataError) -> Answer:
-        """Answer from shorter or stored bars if no vendor supplied any; else raise ``error``."""
-        answer = self._deriver.answer_instead(query, error, self._from_store_alone)
-        if isinstance(error, NoProviderError):
-            return answer
-        # The vendors may work again the next time.
-        return replace(self._mark_substitute(query, answer), depends_on=None)
-
-    def _complete_answer(self, query: BarsQuery, answer: Answer, tried: _TriedLanes) -> Answer:
-        """Return the vendors' answer or, if an outage cut it off, bars built from shorter ones.
-
-        Built bars are used only if they are complete.
-        """
-        is_alone = sum(lane.has_rows for lane in tried.lanes) == 1
-        if not (is_alone and _is_cut_off(answer)):
-            return answer
-        derived = self._deriver.build_or_none(query, tried.attempts())
-        if derived is None or not _is_whole(derived, answer):
-            return answer
-        return replace(self._mark_substitute(query, derived), depends_on=None)
-
     def _with_changes(self, answer: Answer) -> Answer:
         """Return the answer with a note on the instrument's earlier and later symbols."""
         try:
-            changes = self._store.actions(answer.query.instrument.symbol).changes
+            changes = self.services.store.actions(answer.query.instrument.symbol).changes
         except CacheError:
             return answer  # reported where the splits and dividends are needed
-        if not changes:
-            return answer
-        from ..symbol_changes import with_changes  # few symbols ever change
-
         return with_changes(answer, changes)
 
-    def _mark_substitute(self, query: BarsQuery, answer: Answer) -> Answer:
-        """Return the derived answer, marked as a substitute if the rules require a different kind."""
-        route = self._route_or_error(query)
-        if answer.substitute or isinstance(route, DataError) or answer.kind.agrees(route.kind):
-            return answer
-        lane = answer.facts.get("derived_from", {}).get("lane", query.timeframe)
-        return replace(answer, substitute=f"{', '.join(_vendors(answer))} (made of {lane} bars)")
+    def route_of(self, query: BarsQuery, lane: AnsweringLane | None = None) -> Route:
+        """Return the lanes and vendors from which the bars for ``query`` may come.
 
-    def _answer_in_own_timeframe(
-        self, query: BarsQuery, excluded: Mapping[str, DataError]
-    ) -> Answer:
-        """Answer with bars of exactly the requested timeframe, without the ``excluded`` vendors."""
-        result = self._lookup.find(query)
-        if not isinstance(result, Hit) and pull_series(self._store, query):
-            result = self._lookup.find(query)
-        if isinstance(result, Hit):
-            return result.answer
+        ``lane`` is the answering lane, if it is already known.
+
+        Raises:
+            NoProviderError, UnknownProviderError: No vendor can supply the bars.
+        """
+        lane = lane or self.lanes.find(query)
+        candidates = candidates_of(self.selector, query)
+        return find_route(query, candidates, lane, has_actions=self._are_actions_known(query))
+
+    def _are_actions_known(self, query: BarsQuery) -> bool:
+        """Return whether a stock's actions since the start of the requested range are known."""
+        if query.instrument.asset_class != "stock" or query.provider is not None:
+            return False
         try:
-            return self._from_vendors(query, excluded, _lane_of(result))[0]
-        except NO_ANSWER as error:
-            return self._from_store_alone(query, error)
+            book = self.services.store.actions(query.instrument.symbol)
+        except CorruptEntryError:
+            return False
+        first = day_ms(date_of(query.span.start)) + DAY_MS
+        today = day_ms(self.services.reader.days.current(query.instrument).day)
+        return book.covers(Span(first, max(first, today + DAY_MS)))
 
-    # --- lanes in order --------------------------------------------------------------------
 
-    def _from_vendors(
+class _TriedLane(NamedTuple):
+    """The outcome of trying to answer from one lane (bars of one kind).
+
+    ``answer`` is None if the bars of the lane cannot be converted.
+    """
+
+    answer: Answer | None
+    run: LaneRun
+
+    @property
+    def journal(self) -> Journal:
+        """The record of the attempts."""
+        return self.run.journal
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is an answer with bars."""
+        return self.answer is not None and bool(len(self.answer.table))
+
+    @property
+    def confirmed(self) -> Answer | None:
+        """The answer, even an empty one, if vendors have fully confirmed it."""
+        return None if self.journal.unfilled else self.answer
+
+    @property
+    def known_empty(self) -> Answer | None:
+        """The empty answer, if vendors have confirmed it earlier, so that none was queried now."""
+        return None if self.has_rows or self.journal.attempts else self.confirmed
+
+
+class MissRun:
+    """The answer to one query that the store cannot answer. Use from one thread only.
+
+    Bars from which the answer is built, and closes that it needs, have runs of their own, with
+    another ``purpose``.
+
+    Args:
+        handler: The services.
+        query: The query.
+        result: Result that the store has returned for the query.
+        run_lane: Makes the run of a request to one lane.
+        purpose: What the bars are used for.
+        excluded: Vendors not to query, with the reason.
+    """
+
+    def __init__(
         self,
+        handler: MissHandler,
         query: BarsQuery,
-        excluded: Mapping[str, DataError],
-        lane: AnsweringLane | None = None,
-    ) -> tuple[Answer, _TriedLanes]:
-        """Answer from the requested kind's lane or a complete substitute; also return the lanes tried."""
-        down = down_for(query.instrument.symbol)
-        earlier = [attempt for name, attempt in down.items() if name not in excluded]
-        unusable = {a.provider: a.error for a in earlier if a.error is not None} | dict(excluded)
-        route, tried = self.route_of(query, lane), _TriedLanes(unusable, earlier)
+        result: LookupResult,
+        run_lane: RunLane,
+        purpose: Purpose = "caller",
+        excluded: Mapping[str, DataError] | None = None,
+    ) -> None:
+        self._handler, self._services = handler, handler.services
+        self._query, self._result, self._purpose = query, result, purpose
+        self._run_lane = run_lane
+        # Vendors that are not queried, and the failed attempts of calls just before this one.
+        self._unusable, self._earlier = dict(excluded or {}), list[Attempt]()
+        # The lanes of the route that are still to be tried, and those that have been tried.
+        self._route: Route
+        self._left, self._tried = list[LaneRoute](), list[_TriedLane]()
+        # Answer that an outage has cut off, and the number of lanes that had been tried by then.
+        self._part: Answer | None = None
+        self._tried_for_part = 0
+        # Why no lane has answered, and what was built from shorter bars for that reason.
+        self._error: DataError | None = None
+        self._built: BuiltInstead | None = None
+        self._deriver = Deriver(handler.shorter, self._source_bars, handler.services.log)
+
+    # --- the list --------------------------------------------------------------------------
+
+    def answer(self) -> Answer:
+        """Return the answer of the first way that has one.
+
+        Raises:
+            NoProviderError, AllProvidersFailedError: None of the ways has an answer.
+        """
         try:
-            answer = self._try_lanes(query, route, route.lanes, tried)
-            if answer is None:
-                answer = self._if_no_lane_answers(query, route, tried)
+            for way in self._ways():
+                if (answer := way()) is not None:
+                    return answer
         finally:
-            calls = tried.attempts(with_side=True)
-            down.update((a.provider, a) for a in calls if a.error and a.provider in tried.excluded)
-        vendors = {attempt.provider for attempt in tried.attempts()}
-        if not query.offline:  # a vendor that supplied stored bars need not be queried
-            vendors |= set(_vendors(answer))
-        rejected = left_out(self._selector, query, route, vendors, unusable)
-        facts: dict[str, Any] = {"rejected": rejected}
-        if answer.substitute:
-            reasons = (gap.reason for gap in tried.unfilled if gap.failed)
-            facts["unanswered"] = next(reasons, None)
-        return replace(answer, facts=answer.facts | facts), tried
+            if self._tried:
+                self._note_down()
+        raise self._failure()
 
-    def _try_lanes(
-        self, query: BarsQuery, route: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
-    ) -> Answer | None:
-        """Try ``lanes`` in order; return the first answer that has rows or is correctly empty.
+    def _ways(self) -> Iterator[Callable[[], Answer | None]]:
+        """Yield the ways to try, in order; each condition is checked after the way before it.
 
-        The result is None if no lane has such an answer. Each lane that was tried is added to
-        ``tried``. Its outcome decides what happens next:
+        If all vendors of the requested kind are down, and part of the range is stored, the answer is
+        the first of these: the whole range from the vendors of another kind, as a substitute; the
+        whole range built from shorter bars; the part, with gaps. If nothing is stored, the first two
+        need not be whole, and the last one is a substitute that is stored. In all other respects,
+        the answer does not depend on what happens to be cached.
+        """
+        query = self._query
+        # A stock's weekly and monthly bars are better if they are built from daily ones.
+        if isinstance(self._result, Derived):
+            yield partial(self._deriver.of_days, query, self._result.source)
+        # The requested kind, from the vendors that the rules name.
+        if self._find_route():
+            yield self._try_lanes
+        # Vendors have reported earlier that there are no bars; substitutes were queried then.
+        if self._part is None and self._tried and (empty := self._tried[-1].known_empty):
+            yield partial(self._read_substitute, empty)
+        # A strict query would reject a substitute, and not report the part that is there.
+        if self._left and not (self._part is not None and query.strict):
+            yield self._try_lanes
+        # The vendors of the requested kind have just reported that there are no bars.
+        if self._part is None and self._tried and (empty := self._tried[0].confirmed):
+            yield partial(self._with_facts, empty)
+        # Bars from which others are built are not built themselves.
+        is_part_alone = sum(lane.has_rows for lane in self._tried) == 1
+        if self._purpose == "caller" and (self._part is None or is_part_alone):
+            yield self._build_from_shorter
+        if self._part is not None:
+            yield partial(self._return_part, self._part)
+        elif self._purpose != "closes":
+            yield self._read_stored
+
+    # --- lanes -----------------------------------------------------------------------------
+
+    def _find_route(self) -> bool:
+        """Find the lanes to try and their vendors; return False if no vendor serves such bars."""
+        result, query = self._result, self._query
+        down = down_for(query.instrument.symbol)
+        self._earlier = [a for name, a in down.items() if name not in self._unusable]
+        errors = {a.provider: a.error for a in self._earlier if a.error is not None}
+        self._unusable = errors | self._unusable
+        lane = result.lane if isinstance(result, Miss | PartialHit) else None
+        try:
+            self._route = self._handler.route_of(query, lane)
+        except NO_ANSWER as error:
+            self._error = error
+            return False
+        self._left = list(self._route.lanes)
+        return True
+
+    def _try_lanes(self) -> Answer | None:
+        """Try the next lanes, those of the requested kind or those of substitutes, in order.
+
+        The result of a lane decides what happens next:
 
         - An answer with rows, or one without gaps, is returned unless an outage cut it off. The first
-          answer that was cut off is kept while substitutes are tried.
-        - If the lane is known to be empty, a substitute's stored bars are returned, or else the
-          empty answer.
-        - If the symbol is unknown to its own exchange, no further lane is tried.
+          answer that was cut off is kept; only a complete one of a later lane replaces it.
+        - If the requested kind is known to have no bars, no further lane is tried.
+        - If the symbol is unknown to its own exchange, no further lane is tried, either.
         - Otherwise the next lane is tried.
-
-        If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
-        The result does not depend on which bars happen to be cached. Stored bars that are
-        only doubtful or due again do not count as missing.
         """
-        incomplete: Answer | None = None
-        # Attempts from the lane with this index on are added to the incomplete answer.
-        first_later = 0
-        for index, lane in enumerate(lanes):
-            if incomplete is not None and query.strict and _is_substitute(query, route, lane):
-                continue  # it would be rejected, and the incomplete answer would not be reported
-            outcome = self._answer_from_lane(query, lane, route, tried)
-            tried.lanes.append(outcome)
-            answer = outcome.answer
-            is_known_empty = outcome.is_confirmed and not outcome.journal.attempts
-            if answer is not None and (outcome.has_rows or not answer.gaps):
+        are_substitutes = self._left[0].is_substitute
+        while self._left and self._left[0].is_substitute == are_substitutes:
+            lane = self._left.pop(0)
+            before = self._attempts(with_side=True)
+            tried = self._answer_from_lane(self._query, lane, self._excluded(), before)
+            self._tried.append(tried)
+            answer = tried.answer
+            if answer is not None and (tried.has_rows or not answer.gaps):
                 # With neither rows nor gaps, nothing trades at that time, and a substitute cannot
                 # change that.
-                answer = _with_namesakes(answer, outcome.journal.unfilled, route.namesakes)
-                if incomplete is None and _is_cut_off(answer):
-                    incomplete, first_later = answer, len(tried.lanes)
-                elif incomplete is None or _is_whole(answer, incomplete):
-                    return answer
-            elif is_known_empty:
-                # Vendors reported this earlier, and substitutes were queried then. If a substitute
-                # has no bars, this does not show anything about bars of the wanted kind.
-                if incomplete is None and not _is_substitute(query, route, lane):
-                    stored = self._stored_substitute(query, route, lanes[index + 1 :])
-                    return stored or answer
-            elif self._is_unknown_to_owner(route, tried):
-                break
-        if incomplete is None:
-            return None
-        later = attempt_entries(tried.attempts(first_later, with_side=True))
-        attempts = [*incomplete.facts["attempts"], *later]
-        return replace(incomplete, facts=incomplete.facts | {"attempts": attempts})
+                unfilled, namesakes = tried.journal.unfilled, self._route.vendors.namesakes
+                answer = _with_namesakes(answer, unfilled, namesakes)
+                # All vendors that serve the bars of a gap are down.
+                is_cut_off = any(gap.is_outage for gap in stretches(answer.gaps).sources)
+                if self._part is None and is_cut_off:
+                    self._part, self._tried_for_part = answer, len(self._tried)
+                elif self._part is None or _can_replace(answer, self._part):
+                    return self._with_facts(answer)
+            elif tried.known_empty is not None:
+                # A substitute without bars does not show anything about the requested kind.
+                if self._part is None and not are_substitutes:
+                    return None
+            elif self._is_unknown_to_owner():
+                self._left.clear()
+        return None
 
     def _answer_from_lane(
-        self, query: BarsQuery, lane: LaneRoute, route: Route, tried: _TriedLanes
+        self,
+        query: BarsQuery,
+        lane: LaneRoute,
+        excluded: Mapping[str, DataError],
+        before: Sequence[Attempt],
     ) -> _TriedLane:
-        """Answer from one lane, under the lock of its series; return the outcome."""
-        request = self._request_for(query, lane, is_last_lane=lane is route.lanes[-1])
-        run = self.lane_run(self.services, request, tried.excluded)
-        key, journal, name = request.key, run.journal, lane.candidates[0].name
+        """Answer from one lane, under the lock of its series.
+
+        Args:
+            query: The query.
+            lane: Vendors of the lane.
+            excluded: Vendors not to query, with the reason.
+            before: Attempts made before, which the answer also lists.
+        """
+        handler, services = self._handler, self._services
+        key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
+        is_last = lane is self._route.lanes[-1]
+        rules = services.expiry, services.checks, services.log
+        request = LaneRequest(query, key, lane, _grid(query, lane.kind), is_last, *rules)
+        run = self._run_lane(services, request, excluded)
+        journal, name = run.journal, lane.candidates[0].name
         try:
             try:
                 # An offline call does not query a vendor, so it does not wait for other callers'
                 # fetches either.
-                with nullcontext() if query.offline else self._locks.hold(key, self._clock):
+                with nullcontext() if query.offline else handler.locks.hold(key, services.clock):
                     answer = run.answer()
             except DividendError as needed:
                 if query.offline or needed.days.is_empty:
                     raise
                 # Dividends need daily close prices that are not stored; these are fetched first.
-                journal.side_attempts += self._fetch_days(query, needed.days)
-                with self._locks.hold(key, self._clock):
+                journal.side_attempts += self._fetch_closes(query, needed.days)
+                with handler.locks.hold(key, services.clock):
                     answer = run.answer()
         except KindMismatchError as error:
             journal.attempts.append(Attempt(name, type(error).__name__, str(error), error=error))
-            return _TriedLane(None, journal)
+            return _TriedLane(None, run)
         later = [*map(lane.named, journal.attempts), *journal.side_attempts]
-        attempts = attempt_entries([*tried.attempts(with_side=True), *later])
+        attempts = attempt_entries([*before, *later])
         answer = replace(answer, facts=answer.facts | {"attempts": attempts})
-        if _is_substitute(query, route, lane):
+        if lane.is_substitute:
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
-        return _TriedLane(answer, journal)
+        return _TriedLane(answer, run)
 
-    def _request_for(self, query: BarsQuery, lane: LaneRoute, *, is_last_lane: bool) -> LaneRequest:
-        """Return the request to a lane: its series, and the grid on which its bars are expected."""
-        key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
-        anchor = lane.kind.anchor or "session"
-        grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
-        expiry, checks, log = self.services.expiry, self.services.checks, self.services.log
-        return LaneRequest(query, key, lane, grid, is_last_lane, expiry, checks, log)
+    def _read_substitute(self, empty: Answer) -> Answer:
+        """Answer with the first substitute's stored bars or, if there are none, with ``empty``."""
+        query = replace(self._query, offline=True)
+        for lane in self._left:
+            answer = self._answer_from_lane(query, lane, {}, ()).answer
+            if answer is not None and len(answer.table):
+                return self._with_facts(replace(answer, query=self._query))
+        return self._with_facts(empty)
 
-    def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
+    def _return_part(self, part: Answer) -> Answer:
+        """Answer with the bars that an outage has left, and the attempts of the lanes tried since."""
+        later = attempt_entries(self._attempts(self._tried_for_part, with_side=True))
+        attempts = [*part.facts["attempts"], *later]
+        return self._with_facts(replace(part, facts=part.facts | {"attempts": attempts}))
+
+    def _with_facts(self, answer: Answer) -> Answer:
+        """Add to a lane's answer why other vendors did not contribute."""
+        query, vendors = self._query, {attempt.provider for attempt in self._attempts()}
+        if not query.offline:  # a vendor that supplied stored bars need not be queried
+            vendors |= set(_vendors(answer))
+        rejected = left_out(self._handler.selector, query, self._route, vendors, self._unusable)
+        facts: dict[str, Any] = {"rejected": rejected}
+        if answer.substitute:
+            reasons = (gap.reason for gap in self._unfilled() if gap.failed)
+            facts["unanswered"] = next(reasons, None)
+        return replace(answer, facts=answer.facts | facts)
+
+    # --- the vendors' attempts -------------------------------------------------------------
+
+    def _attempts(self, start: int = 0, *, with_side: bool = False) -> list[Attempt]:
+        """Return the attempts from the lane at index ``start`` on.
+
+        With ``with_side``, queries for actions and daily closes are included.
+        """
+        journals = [lane.journal for lane in self._tried[start:]]
+        more = (a for j in journals for a in (*j.attempts, *(j.side_attempts if with_side else ())))
+        return [*(() if start else self._earlier), *more]
+
+    def _unfilled(self) -> list[UnfilledSpan]:
+        """Return the segments that no vendor supplied."""
+        return [gap for lane in self._tried for gap in lane.journal.unfilled]
+
+    def _excluded(self) -> dict[str, DataError]:
+        """Return the vendors not to query for further lanes: unusable ones, and those that are down."""
+        errors = [pair for lane in self._tried for pair in lane.journal.excluded.items()]
+        return {**self._unusable, **{name: error for name, error in errors if is_down(error)}}
+
+    def _note_down(self) -> None:
+        """Exclude the vendors that are down from the following queries of the same call."""
+        excluded = self._excluded()
+        attempts = [a for a in self._attempts(with_side=True) if a.error and a.provider in excluded]
+        down_for(self._query.instrument.symbol).update((a.provider, a) for a in attempts)
+
+    def _is_unknown_to_owner(self) -> bool:
+        """Return whether the symbol is unknown to the exchange whose notation it uses.
+
+        If so, the search ends without a substitute.
+        """
+        vendors = self._route.vendors
+        errors = (lane.journal.excluded.get(vendors.owner) for lane in self._tried)
+        return vendors.is_exchange and any(isinstance(e, SymbolNotFoundError) for e in errors)
+
+    def _failure(self) -> DataError:
+        """Return the reason why no lane has answered: an unknown symbol, or every vendor's error."""
+        if self._error is not None:
+            return self._error
+        query, route, attempts = self._query, self._route, self._attempts()
+        is_unknown = [isinstance(attempt.error, SymbolNotFoundError) for attempt in attempts]
+        if self._is_unknown_to_owner() or (attempts and all(is_unknown)):
+            others, hint = _not_queried(query, route, attempts), ""
+            candidates = (c for lane in route.lanes for c in lane.candidates)
+            if owner := next((c for c in candidates if c.name == route.vendors.owner), None):
+                hint, side_attempts = self._tried[0].run.derivative_hint(owner)
+                attempts += side_attempts
+            self._error = unknown_symbol(query, attempts, others, hint)
+        else:
+            attempts += [a for lane in self._tried for a in lane.journal.side_attempts]
+            self._error = _failure(query, attempts, self._unfilled(), route.vendors.namesakes)
+        return self._error
+
+    # --- bars of other lengths -------------------------------------------------------------
+
+    def _build_from_shorter(self) -> Answer | None:
+        """Build the answer from shorter bars, which have to be complete to replace a part.
+
+        Incomplete ones may still be the answer if nothing of the kind is stored.
+        """
+        if self._tried:
+            self._note_down()
+        if self._part is not None:
+            answer = self._deriver.build_or_none(self._query, self._attempts())
+            is_complete = answer is not None and _can_replace(answer, self._part)
+        else:
+            self._built = self._deriver.build_instead(self._query, self._failure())
+            answer = self._built.answer
+            is_complete = answer is not None and is_whole(answer) and bool(len(answer.table))
+        return self._instead(answer) if answer is not None and is_complete else None
+
+    def _source_bars(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
+        """Answer with bars of exactly the timeframe of ``query``, from which others are built.
+
+        The ``excluded`` vendors are not queried.
+        """
+        handler = self._handler
+        result = handler.lookup.find(query)
+        if not isinstance(result, Hit) and pull_series(self._services.store, query):
+            result = handler.lookup.find(query)
+        if isinstance(result, Hit):
+            return result.answer
+        return MissRun(handler, query, result, self._run_lane, "source", excluded).answer()
+
+    def _fetch_closes(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
         """Fetch and store the daily bars of ``days``; return the attempts that were made.
 
         The next read of the store shows whether they could be fetched.
@@ -390,93 +493,43 @@ class MissHandler:
             refresh=False,
         )
         try:
-            answer, _ = self._from_vendors(daily, {})
+            answer = MissRun(self._handler, daily, MISS, self._run_lane, "closes").answer()
         except DataError as error:
-            self.services.log.warning("no daily closes for %s: %s", query, error)
+            self._services.log.warning("no daily closes for %s: %s", query, error)
             attempts: Sequence[Attempt] = getattr(error, "attempts", ())
             return attempts
         return [attempt_of(entry) for entry in answer.facts.get("attempts", ())]
 
-    def _stored_substitute(
-        self, query: BarsQuery, route: Route, lanes: Sequence[LaneRoute]
-    ) -> Answer | None:
-        """Return the answer from a substitute's stored bars; None if there are none.
-
-        The substitute was stored because the requested bars were missing.
-        """
-        stored = replace(query, offline=True)
-        for lane in lanes:
-            answer = self._answer_from_lane(stored, lane, route, _TriedLanes()).answer
-            if answer is not None and len(answer.table):
-                return replace(answer, query=query)
-        return None
-
-    @staticmethod
-    def _is_unknown_to_owner(route: Route, tried: _TriedLanes) -> bool:
-        """Return whether the symbol is unknown to the exchange whose notation it uses.
-
-        If so, the search ends without a substitute.
-        """
-        errors = (lane.journal.excluded.get(route.owner) for lane in tried.lanes)
-        return route.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
-
-    def _if_no_lane_answers(self, query: BarsQuery, route: Route, tried: _TriedLanes) -> Answer:
-        """Answer a query that no lane of the route has answered with bars, or raise an error.
-
-        The answer is empty if the vendors report that there are none.
-        """
-        first = tried.lanes[0]
-        if first.answer is not None and first.is_confirmed:
-            return first.answer
-        attempts = tried.attempts()
-        is_unknown_to_all = bool(attempts) and all(
-            isinstance(a.error, SymbolNotFoundError) for a in attempts
-        )
-        if self._is_unknown_to_owner(route, tried) or is_unknown_to_all:
-            others = _not_queried(query, route, attempts)
-            hint, side_attempts = self.derivative_hint(query, route)
-            raise unknown_symbol(query, [*attempts, *side_attempts], others, hint)
-        attempts += [a for lane in tried.lanes for a in lane.journal.side_attempts]
-        raise _failure(query, attempts, tried.unfilled, route.namesakes)
-
-    def _derivative_hint(self, query: BarsQuery, route: Route) -> tuple[str, list[Attempt]]:
-        """Return a hint on requesting the owner's derivative with this name, and the attempts made.
-
-        The owner is the vendor whose listing the symbol names. The hint is empty if that vendor has
-        no such derivative.
-        """
-        owners = [c for lane in route.lanes for c in lane.candidates if c.name == route.owner]
-        fetch = getattr(owners[0].downloader, "derivative", None) if owners else None
-        if fetch is None or owners[0].capabilities is None or query.offline:
-            return "", []
-        started, requests_before = self._clock.monotonic(), current_call().requests
-        attempt, hint = Attempt(route.owner, "ok", "asked for a perpetual future"), ""
-        try:
-            listing: Derivative = fetch(query.instrument, query.now_ms)
-        except FAILOVER_ERRORS as error:
-            error.provider = error.provider or route.owner
-            self.services.log.warning("%s did not list its derivatives: %s", route.owner, error)
-            attempt = replace(
-                attempt, outcome=type(error).__name__, message=str(error), error=error
-            )
-        else:
-            hint = listing.hint
-        seconds = self._clock.monotonic() - started
-        requests = current_call().requests - requests_before
-        is_sent = requests or attempt.error
-        return hint, [replace(attempt, seconds=seconds, requests=requests)] if is_sent else []
-
     # --- from the store --------------------------------------------------------------------
 
-    def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
+    def _read_stored(self) -> Answer:
+        """Answer with stored bars, or with incomplete built ones if they lack no more than these.
+
+        Raises:
+            NoProviderError, AllProvidersFailedError: There are neither.
+        """
+        error, built = self._failure(), self._built
+        try:
+            answer = self._stored_bars(built.error if built else error)
+        except NO_ANSWER:
+            if built is None or built.answer is None or not built.is_answer:
+                raise
+            answer = built.answer
+        else:
+            if built and built.answer and lack_ms(built.answer) <= lack_ms(answer):
+                answer = built.answer
+        return self._instead(answer) if self._purpose == "caller" else answer
+
+    def _stored_bars(self, error: DataError) -> Answer:
         """Answer with stored bars even though no vendor can supply the rest, or raise ``error``.
 
         If no bars of the kind that the rules select are stored, bars of a different kind in the
         default lane are used instead, provided that they belong to the same instrument.
         """
+        query, selector = self._query, self._handler.selector
         if isinstance(error, NoProviderError):
-            error = with_reasons(self._selector, query, error)
-        route, lane = self._route_or_error(query), self._lanes.find(query)
+            error = with_reasons(selector, query, error)
+        route, lane = self._route_now(), self._handler.lanes.find(query)
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
         # The error is about this call; earlier reports from vendors about a span remain valid.
@@ -484,105 +537,69 @@ class MissHandler:
         # No lane has the whole span in the requested adjustment, so the available part is the
         # answer.
         missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
-        answer = self._stored_answer(query, lane.key, missing, error)
-        if not len(answer.table) and lane.is_beside and self._is_same_thing(query, route, lane):
-            default = query.home_key
-            answer = self._stored_answer(query, default, missing, error)
-            answer = replace(answer, substitute=f"{', '.join(_vendors(answer))} ({default})")
+        read, default = self._services.reader.answer, query.home_key
+        try:
+            answer = read(query, lane.key, query.span, missing, lenient=True)
+            if not len(answer.table) and lane.is_beside and self._is_same_thing(route, lane):
+                answer = read(query, default, query.span, missing, lenient=True)
+                answer = replace(answer, substitute=f"{', '.join(_vendors(answer))} ({default})")
+        except KindMismatchError as mismatch:
+            raise error from mismatch
         if not len(answer.table):
             raise error
-        anchor = answer.kind.anchor or "session"
-        grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
-        cap_ms = first_unclosed(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
-        vendors = {attempt.provider for attempt in attempts}
-        rejected = left_out(self._selector, query, route, vendors, {})
+        grid = _grid(query, answer.kind)
+        now_ms = self._services.clock.now_ms()
+        cap_ms = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
+        rejected = left_out(selector, query, route, {a.provider for a in attempts}, {})
         return replace(
             answer,
             gaps=real_gaps(answer.gaps, cap_ms, grid),
             facts=answer.facts | {"rejected": rejected},
         )
 
-    def _stored_answer(
-        self, query: BarsQuery, key: SeriesKey, missing: FetchOutcome, error: DataError
-    ) -> Answer:
-        """Return the answer from a stored series, or raise ``error`` if that is impossible."""
-        try:
-            return self.services.reader.answer(query, key, query.span, missing, lenient=True)
-        except KindMismatchError as mismatch:
-            raise error from mismatch
-
-    def _is_same_thing(
-        self, query: BarsQuery, route: Route | DataError, lane: AnsweringLane
-    ) -> bool:
+    def _is_same_thing(self, route: Route | DataError, lane: AnsweringLane) -> bool:
         """Return whether the default lane is known to contain bars of the requested instrument.
 
         The requested instrument is the one listed by the owner of ``route`` (the vendor
         whose listing the symbol names). If no route was found, as for bars built from shorter ones,
         it is the one listed by the vendor of ``lane``.
         """
-        view = self._store.view(query.home_key)
+        query = self._query
+        view = self._services.store.view(query.home_key)
         if lane.kind is None or view.kind is None:
             return False
         asset = Lister(lane.vendor, lane.kind)
         if isinstance(route, Route):
-            asset = Lister(route.owner, route.kind)
+            asset = Lister(route.vendors.owner, route.kind)
         vendors = {name for entry in view.coverage for name in entry.vendor.split(",") if name}
         return all(is_proved(query.instrument, Lister(name, view.kind), asset) for name in vendors)
 
-    # --- routes ----------------------------------------------------------------------------
+    def _instead(self, answer: Answer) -> Answer:
+        """Return an answer that is used because vendors failed; they may work again the next time.
 
-    def route_of(
-        self,
-        query: BarsQuery,
-        lane: AnsweringLane | None = None,
-    ) -> Route:
-        """Return the lanes and vendors from which the bars for ``query`` may come.
-
-        ``lane`` is the answering lane, if it is already known.
-
-        Raises:
-            NoProviderError, UnknownProviderError: No vendor can supply the bars.
+        Built bars are marked as a substitute if the rules require a different kind.
         """
-        lane = lane or self._lanes.find(query)
-        are_known = self._are_actions_known(query)
-        candidates = candidates_of(self._selector, query)
-        return find_route(
-            query,
-            candidates,
-            lane.default,
-            kind=lane.kind,
-            folder=lane.key.of_folder,
-            has_actions=are_known,
-        )
+        if isinstance(self._error, NoProviderError):
+            return answer
+        route = self._route_now()
+        is_of_kind = isinstance(route, DataError) or answer.kind.agrees(route.kind)
+        if not (answer.substitute or is_of_kind):
+            lane = answer.facts.get("derived_from", {}).get("lane", self._query.timeframe)
+            vendors = ", ".join(_vendors(answer))
+            answer = replace(answer, substitute=f"{vendors} (made of {lane} bars)")
+        return replace(answer, depends_on=None)
 
-    def _route_or_error(self, query: BarsQuery) -> Route | DataError:
-        """Return the route for a query, or the error if no vendor can supply its bars."""
+    def _route_now(self) -> Route | DataError:
+        """Return the route by what is stored now, or the error if no vendor can supply the bars."""
         try:
-            return self.route_of(query)
+            return self._handler.route_of(self._query)
         except DataError as error:
             return error
 
-    def _are_actions_known(self, query: BarsQuery) -> bool:
-        """Return whether a stock's actions since the start of the requested range are known."""
-        if query.instrument.asset_class != "stock" or query.provider is not None:
-            return False
-        try:
-            book = self._store.actions(query.instrument.symbol)
-        except CorruptEntryError:
-            return False
-        first = day_ms(date_of(query.span.start)) + DAY_MS
-        today = day_ms(self.services.reader.days.current(query.instrument).day)
-        return book.covers(Span(first, max(first, today + DAY_MS)))
 
-
-def _lane_of(result: LookupResult) -> AnsweringLane | None:
-    """Return the lane in which a lookup found no answer; None if it found one."""
-    return result.lane if isinstance(result, Miss | PartialHit) else None
-
-
-def _is_substitute(query: BarsQuery, route: Route, lane: LaneRoute) -> bool:
-    """Return whether bars from ``lane`` are a substitute: not of the requested kind or adjustment."""
-    return lane is not route.lanes[0] and lane.lane_name != (*route.lane_name, query.adjustment)
+def _grid(query: BarsQuery, kind: Kind) -> BarGrid:
+    """Return the grid on which bars of a kind are expected."""
+    return BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
 
 
 def _vendors(answer: Answer) -> list[str]:
@@ -593,13 +610,8 @@ def _vendors(answer: Answer) -> list[str]:
     return list(dict.fromkeys(name for vendor in vendors for name in vendor.split(",")))
 
 
-def _is_cut_off(answer: Answer) -> bool:
-    """Return whether an answer has a gap because all vendors that serve such bars are down."""
-    return any(gap.is_outage for gap in stretches(answer.gaps).sources)
-
-
-def _is_whole(answer: Answer, part: Answer) -> bool:
-    """Return whether ``answer`` is complete and contains all bars of the incomplete ``part``."""
+def _can_replace(answer: Answer, part: Answer) -> bool:
+    """Return whether ``answer`` is complete and contains all bars of ``part``, which is not."""
     if answer.flagged or answer.harmful_gaps or not len(answer.table):
         return False
     return not any(part.table.counts(stretches(answer.gaps).where(lambda _: True)))
@@ -609,9 +621,9 @@ def _not_queried(query: BarsQuery, route: Route, attempts: Sequence[Attempt]) ->
     """Map each vendor that was not queried to the reason, with advice on how to request it."""
     queried, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     others = [c.name for lane in route.lanes for c in lane.candidates if c.name not in queried]
-    reason = f"{route.owner}, the exchange of this pair, does not list it"
+    reason = f"{route.vendors.owner}, the exchange of this pair, does not list it"
     return {
-        **route.namesakes,
+        **route.vendors.namesakes,
         **{name: f"{reason}; request {symbol} with provider={name!r} to get it" for name in others},
     }
 

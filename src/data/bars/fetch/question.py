@@ -89,7 +89,8 @@ def _side(
     rows, entries = series.read_with_unstored(_look_span(grid, edge, is_later=is_later))
     if not len(rows):
         return None
-    nearest = _entry_at(entries, int(rows.stamps[0 if is_later else -1]))
+    stamp = int(rows.stamps[0 if is_later else -1])
+    nearest = next((entry for entry in entries if stamp in entry.span), None)
     if nearest is None or not _must_be_compared(nearest, candidate):
         return None
     final = [c.span for c in entries if c.state == "final" and _must_be_compared(c, candidate)]
@@ -125,10 +126,6 @@ def _look_span(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
         return Span(edge, int(stamps[_LOOK_BARS]) if len(stamps) > _LOOK_BARS else edge + far)
     stamps = grid.opens(Span(edge - far, edge))
     return Span(int(stamps[-_LOOK_BARS]) if len(stamps) > _LOOK_BARS else edge - far, edge)
-
-
-def _entry_at(entries: Coverage, stamp: int) -> Covered | None:
-    return next((entry for entry in entries if stamp in entry.span), None)
 
 
 # --- the vendor's own bars before a span

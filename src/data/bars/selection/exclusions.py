@@ -9,7 +9,9 @@ from ...errors import DataError, MissingCredentialsError, NoProviderError, Query
 from ...model.query import BarsQuery
 from ...model.texts import NO_KEY, by_reason
 from ...provider_selector import ProviderSelector
-from .candidates import LaneRoute, Route, candidates_of
+from ...vendors.factory import creation_error
+from .candidates import candidates_of
+from .route import LaneRoute, Route
 
 SWITCHED_OFF = "the rules disable failover"
 NOT_NEEDED = "not needed"
@@ -90,7 +92,7 @@ def _excluded_vendors(query: BarsQuery, route: Route) -> Iterator[tuple[str, str
         if lane is not route.lanes[0] and not query.offline:
             reason = f"only in whole, as a substitute: {differences(route.lanes[0], lane)}"
         yield from ((candidate.name, reason) for candidate in lane.candidates)
-    yield from route.rejected.items()
+    yield from route.vendors.rejected.items()
 
 
 def differences(first: LaneRoute, other: LaneRoute) -> str:
@@ -126,13 +128,6 @@ def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tupl
         candidates = {}
     if name in candidates:
         return candidates[name].refusal(query.instrument, query.timeframe)
-    return _why_not_built(selector, name)
-
-
-def _why_not_built(selector: Any, name: str) -> str:
-    """Return the reason why a vendor that the rules name cannot be built."""
-    from ...vendors.factory import creation_error
-
     error = creation_error(selector, name)
     if error is None:
         return SWITCHED_OFF

@@ -14,7 +14,7 @@ the vendors' declarations are consulted, and cached until rules, keys or downloa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ...cache.store import BarStore, SeriesView
 from ...errors import QueryError
@@ -22,11 +22,11 @@ from ...model.coverage import WITH_BARS
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.query import BarsQuery
-from ...model.series import SeriesKey, lane_of
+from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.registry import canonical_vendor, lies_apart
-from .offers import Offer, as_declared, first_of
+from .offers import AnsweringLane, Offer, as_declared, first_of, lane_name
 from .source_check import SourceCheck
 
 if TYPE_CHECKING:
@@ -38,35 +38,6 @@ _BEFORE_ANY_BAR = -(10**15)
 _NEVER_CLOSED = "24h"
 # Maximum number of series whose declarations are cached.
 _MOST_CACHED = 16_384
-
-
-class AnsweringLane(NamedTuple):
-    """The lane that answers a query.
-
-    Attributes:
-        key: The series.
-        view: View of the stored series.
-        kind: Kind of the answer; None if it is unknown until a vendor has answered.
-        default: Kind of the bars in the default lane, as vendors declare it; None if the lane is
-            empty.
-        vendor: Vendor that determined the kind, if declarations were consulted.
-        home: The default lane. For extended hours, the default lane has a name.
-    """
-
-    key: SeriesKey
-    view: SeriesView
-    kind: Kind | None
-    default: Kind | None
-    vendor: str = ""
-    home: tuple[str, ...] = ()
-
-    @property
-    def is_beside(self) -> bool:
-        """Whether the query is answered by a lane other than the default one.
-
-        The default lane then contains bars of a different kind.
-        """
-        return self.default is not None and self.key.lane != self.home
 
 
 class LaneFinder:
@@ -99,7 +70,7 @@ class LaneFinder:
         if query.provider is not None:
             return AnsweringLane(key, view, view.kind, None)
         stored = None if view.kind is None else as_declared(view.kind, query.instrument)
-        default = AnsweringLane(key, view, stored, stored, home=query.home)
+        default = AnsweringLane(key, view, stored, stored)
         order = self.order(query.instrument, query.timeframe)
         names = getattr(order, "names", order)
         if view.kind is None:
@@ -113,7 +84,7 @@ class LaneFinder:
 
         def lane(offer: Offer) -> SeriesKey:
             """Return the series in which a vendor's bars are stored."""
-            return SeriesKey(key.symbol, key.timeframe, (*query.home, *offer.lane(stored)))
+            return SeriesKey(key.symbol, key.timeframe, offer.lane(query, stored))
 
         def has_bars(offer: Offer) -> bool:
             """Return whether bars from a vendor are stored in the range."""
@@ -126,7 +97,7 @@ class LaneFinder:
             # A user's own bars state no kind, so the first vendor's kind is used.
             return default._replace(kind=stored and stored.filled_from(first.kind))
         view = self._store.view(other)
-        return AnsweringLane(other, view, first.kind, stored, first.name, query.home)
+        return AnsweringLane(other, view, first.kind, stored, first.name, stored is not None)
 
     def _supplied_lane(
         self, key: SeriesKey, stored: Kind, name: str, query: BarsQuery
@@ -142,8 +113,8 @@ class LaneFinder:
                 continue
             kind = as_declared(view.kind, query.instrument)
             is_own = not key.timeframe.is_intraday or kind.session == _NEVER_CLOSED
-            if is_own and other.lane == (*query.home, *lane_of(kind, stored)):
-                return AnsweringLane(other, view, kind, stored, name, query.home)
+            if is_own and other.lane == lane_name(query, kind, stored):
+                return AnsweringLane(other, view, kind, stored, name, is_beside=True)
         return None
 
     def answering(
@@ -205,7 +176,8 @@ class LaneFinder:
         offers = self._offers.get(key)
         if offers is None:
             # Imported here: if names are enough, no vendor is loaded.
-            from .candidates import candidates_of, offers_of
+            from .candidates import candidates_of
+            from .route import offers_of
 
             offers = offers_of(query, candidates_of(self._selector, query))
             # A custom selector may change its order without notice.

@@ -1,4 +1,4 @@
-"""The declarations of the vendors of a series, and the choice of the first one."""
+"""The names of the lanes of a series, and the choice of the first vendor by what vendors declare."""
 
 from __future__ import annotations
 
@@ -6,11 +6,35 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
+from ...cache.legacy.reader import SAMPLE_LANE
+from ...cache.store import SeriesView
 from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.query import BarsQuery
-from ...model.series import lane_beside
+from ...model.series import SeriesKey, lane_of
+
+
+class AnsweringLane(NamedTuple):
+    """The lane that answers a query.
+
+    Attributes:
+        key: The series.
+        view: View of the stored series.
+        kind: Kind of the answer; None if it is unknown until a vendor has answered.
+        default: Kind of the bars in the default lane, as vendors declare it; None if the lane is
+            empty.
+        vendor: Vendor that determined the kind, if declarations were consulted.
+        is_beside: Whether the lane is not the default one, which then contains bars of a different
+            kind.
+    """
+
+    key: SeriesKey
+    view: SeriesView
+    kind: Kind | None
+    default: Kind | None
+    vendor: str = ""
+    is_beside: bool = False
 
 
 class Offer(NamedTuple):
@@ -20,25 +44,47 @@ class Offer(NamedTuple):
         name: Vendor name, as the rules spell it.
         kind: Kind of bars in the answer if this vendor is the first one that serves the range.
         depth_days: How far back the vendor's history goes; None means unlimited.
-        lane_name: Lane that always contains this vendor's bars; None means the lane for their kind.
+        folder: The part of a lane's name that identifies the folder that the vendor reads; empty if
+            none.
+        is_made_up: Whether the bars are synthetic.
     """
 
     name: str
     kind: Kind
     depth_days: int | None = None
-    lane_name: tuple[str, ...] | None = None
+    folder: str = ""
+    is_made_up: bool = False
 
     def reaches(self, query: BarsQuery) -> bool:
         """Return whether the vendor's history reaches into the range."""
         days = self.depth_days
         return days is None or query.now_ms - days * DAY_MS < query.span.end
 
-    def lane(self, stored: Kind | None) -> tuple[str, ...]:
-        """Return the lane (the folder for one kind of bars) in which the vendor's bars are stored.
+    def lane(self, query: BarsQuery, default: Kind | None) -> tuple[str, ...]:
+        """Return the name of the lane in which the vendor's bars are stored; see :func:`lane_name`."""
+        if self.is_made_up:
+            return SAMPLE_LANE
+        return lane_name(query, self.kind, default, self.folder)
 
-        ``stored`` is the kind of bars in the default lane; None means that the lane has no bars.
-        """
-        return lane_beside(self.kind, stored) if self.lane_name is None else self.lane_name
+
+def lane_name(
+    query: BarsQuery, kind: Kind, default: Kind | None, folder: str = ""
+) -> tuple[str, ...]:
+    """Return the name of the lane for a vendor's bars: the parts that its folder's name adds.
+
+    The default lane has no name, or ``extended`` for extended hours. A pinned vendor and a folder
+    of files have a lane with their name; other bars have one named by the differences from the bars
+    in the default lane.
+
+    Args:
+        query: The query.
+        kind: Kind of the bars.
+        default: Kind of the bars in the default lane; None if it has no bars.
+        folder: The part of the name that identifies a folder of files; empty for other bars.
+    """
+    if query.provider is not None:
+        return query.pinned
+    return (folder, *query.home) if folder else (*query.home, *lane_of(kind, default))
 
 
 def as_declared(stored: Kind, instrument: Instrument) -> Kind:
