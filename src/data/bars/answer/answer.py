@@ -1,4 +1,4 @@
-"""Converts stored bars to the caller's frame: in one basis, with provenance and gaps."""
+"""Builds the caller's frame of an answer, with its gaps and provenance (``df.attrs["onetape"]``)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from datetime import date
 from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.legacy.reader import SAMPLE_VENDORS
 from ...calendars.calendar import calendar_for
-from ...errors import IncompleteDataError, IncompleteDataWarning, SeriesEndedWarning
+from ...errors import (
+    IncompleteDataError,
+    IncompleteDataWarning,
+    KindMismatchError,
+    SeriesEndedWarning,
+)
 from ...model.bars import NAN, BarTable, Stamps
 from ...model.coverage import (
     WITH_BARS,
@@ -150,6 +155,31 @@ class Rebased(NamedTuple):
     borrowed: tuple[str, ...] = ()
     used: Used = Used()
     begins: tuple[int, str] | None = None
+
+
+# Results of a conversion that a caller accepts:
+# - "latest": prices as of the last session that has opened.
+# - "older": also prices as of an earlier date, if later actions are not known. Bars that cannot be
+#   converted keep their own basis if all of them share it and no better bars exist.
+# - "part": also only the later rows, if the earlier ones cannot be adjusted for a dividend.
+To = Literal["latest", "older", "part"]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The data that must be fetched before bars can be converted to the requested basis.
+
+    Attributes:
+        error: Error to raise if the data cannot be fetched.
+        ex_dates: Span of ex-dates, as timestamps, for which splits and dividends are to be
+            requested; empty if none are.
+        days: Span of session dates, as timestamps, whose daily bars are to be requested; empty if
+            none are.
+    """
+
+    error: KindMismatchError
+    ex_dates: Span = Span(0, 0)
+    days: Span = Span(0, 0)
 
 
 class Dependency(NamedTuple):

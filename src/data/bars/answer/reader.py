@@ -39,7 +39,18 @@ from ...model.span import Span
 from ...model.texts import counted
 from ...vendors.registry import is_sample
 from ..validity import TradingDays, lifetime_of
-from .answer import Answer, Dependency, Gap, Rebased, joined, left_out, list_gaps, own_volume
+from .answer import (
+    Answer,
+    Dependency,
+    Gap,
+    Missing,
+    Rebased,
+    To,
+    joined,
+    left_out,
+    list_gaps,
+    own_volume,
+)
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
@@ -69,8 +80,7 @@ class FetchOutcome:
         book, view, until_ms: Splits and dividends, view of the series, and time until which the answer
             is valid; only if the stored documents alone were enough for the answer.
         closed_before: Timestamp from which bars count as closed only if they are final.
-        is_alone: Whether the call names a vendor that does not report splits and dividends.
-        in_part: Whether bars that cannot be adjusted for a later dividend are a gap, not an error.
+        lacks_actions: Whether the call names a vendor that does not report splits and dividends.
         snapshot: Stored data on which the request's current phase is based; the read starts from
             its view, and replaces that view with a newer one.
     """
@@ -88,8 +98,7 @@ class FetchOutcome:
     view: SeriesView | None = None
     until_ms: int = 0
     closed_before: int | None = None
-    is_alone: bool = False
-    in_part: bool = False
+    lacks_actions: bool = False
     snapshot: PhaseSnapshot | None = None
 
     def dependency(self, span: Span) -> Dependency | None:
@@ -112,7 +121,7 @@ class FetchOutcome:
             scores=journal.scores,
             attempts=journal.attempts,
             closed_before=cap_ms,
-            is_alone=request.query.provider is not None and not request.route.reporters,
+            lacks_actions=request.query.provider is not None and not request.route.reporters,
             snapshot=series.snapshot,
         )
 
@@ -135,24 +144,40 @@ class Reader:
         key: SeriesKey,
         wanted: Span,
         outcome: FetchOutcome,
-        *,
-        lenient: bool = False,
+        to: To = "latest",
     ) -> Answer:
+        """Return the answer for ``wanted``; see :meth:`read`.
+
+        Raises:
+            KindMismatchError: The bars cannot be converted to the requested basis.
+        """
+        answer = self.read(query, key, wanted, outcome, to)
+        if isinstance(answer, Missing):
+            raise answer.error
+        return answer
+
+    def read(
+        self,
+        query: BarsQuery,
+        key: SeriesKey,
+        wanted: Span,
+        outcome: FetchOutcome,
+        to: To = "latest",
+    ) -> Answer | Missing:
         """Read ``wanted`` from the store in the requested basis, including data that could not be stored.
 
         1. Read the stored bars and their coverage, and add the data that could not be stored.
         2. Add the rejected rows, which the answer flags; drop bars that have not closed; add the
            forming bar if it was requested.
-        3. For a share, convert the bars to the requested basis (:class:`.adjust.Rebaser`).
+        3. For a share, convert the bars to the requested basis (:func:`.adjust.convert`).
         4. List the gaps: spans without coverage or without a bar, bars that could not be read, and
            bars that cannot be adjusted.
         5. Add the provenance: what the vendors' answers and the conversion left in doubt.
 
-        ``lenient`` accepts an older basis if the latest one cannot be reached.
+        ``to`` is the basis that is accepted. The result is :class:`.answer.Missing` if the
+        conversion needs data that must be fetched first.
 
         Raises:
-            ActionsMissingError: The conversion needs actions that were never requested.
-            DividendError: The conversion needs daily close prices that are not stored.
             KindMismatchError: The bars cannot be converted exactly.
         """
         now = self._clock.now_ms()
@@ -183,27 +208,29 @@ class Reader:
         table = own_volume(table, coverage, kind)
         rebased = Rebased(table)
         if query.instrument.asset_class == "stock":
-            from .adjust import Rebaser  # not needed for instruments without splits
+            from .adjust import StoredBars, convert  # not needed for instruments without splits
 
-            unstored = outcome.unstored_actions
             # A hit reads a calendar only if a number of bars is requested, if hours that were never
             # requested must be distinguished from closed ones, or in extended hours, because the last
             # bars may be from before the open.
             is_hit = outcome.view is not None and not key.is_extended
             today = (self.days.latest if is_hit else self.days.current)(query.instrument)
-            rebaser = Rebaser(
+            bars = StoredBars(
                 self._store,
                 query,
                 key,
                 view,
-                unstored,
-                lenient,
-                outcome.book,
+                table,
+                coverage,
                 today,
-                is_alone=outcome.is_alone,
-                in_part=outcome.in_part,
+                outcome.lacks_actions,
+                outcome.book,
+                outcome.unstored_actions,
             )
-            rebased = rebaser.rebased(table, coverage)
+            converted = convert(bars, to)
+            if isinstance(converted, Missing):
+                return converted
+            rebased = converted
         life = reduce(Lifetime.updated, (c.lifetime for c in outcome.unstored), lifetime_of(view))
         traded = life.for_gaps(now)
         # Faults in vendors' answers concern everyone who reads the bars, not only the caller who

@@ -33,9 +33,8 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.deadline import call_time, current_call, down_for, recorded_call
 from ...net.locks import SeriesLocks
-from ...prices.adjustment import DividendError
 from ...symbols.assets import Lister, is_proved
-from ..answer.answer import Answer, UnfilledSpan
+from ..answer.answer import Answer, Missing, UnfilledSpan
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
@@ -343,18 +342,17 @@ class MissHandler:
         run = self.lane_run(self.services, request, tried.excluded)
         key, journal, name = request.key, run.journal, lane.candidates[0].name
         try:
-            try:
-                # An offline call does not query a vendor, so it does not wait for other callers'
-                # fetches either.
-                with nullcontext() if query.offline else self._locks.hold(key, self._clock):
-                    answer = run.answer()
-            except DividendError as needed:
-                if query.offline or needed.days.is_empty:
-                    raise
+            # An offline call does not query a vendor, so it does not wait for other callers'
+            # fetches either.
+            with nullcontext() if query.offline else self._locks.hold(key, self._clock):
+                answer = run.answer()
+            if isinstance(answer, Missing) and not (query.offline or answer.days.is_empty):
                 # Dividends need daily close prices that are not stored; these are fetched first.
-                journal.side_attempts += self._fetch_days(query, needed.days)
+                journal.side_attempts += self._fetch_days(query, answer.days)
                 with self._locks.hold(key, self._clock):
                     answer = run.answer()
+            if isinstance(answer, Missing):
+                raise answer.error
         except KindMismatchError as error:
             journal.attempts.append(Attempt(name, type(error).__name__, str(error), error=error))
             return _TriedLane(None, journal)
@@ -483,7 +481,7 @@ class MissHandler:
         unfilled = [UnfilledSpan(query.span, str(error), is_failure, is_noted=True)]
         # No lane has the whole span in the requested adjustment, so the available part is the
         # answer.
-        missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
+        missing = FetchOutcome(unfilled=unfilled, attempts=attempts)
         answer = self._stored_answer(query, lane.key, missing, error)
         if not len(answer.table) and lane.is_beside and self._is_same_thing(query, route, lane):
             default = query.home_key
@@ -507,7 +505,7 @@ class MissHandler:
     ) -> Answer:
         """Return the answer from a stored series, or raise ``error`` if that is impossible."""
         try:
-            return self.services.reader.answer(query, key, query.span, missing, lenient=True)
+            return self.services.reader.answer(query, key, query.span, missing, "part")
         except KindMismatchError as mismatch:
             raise error from mismatch
 
