@@ -25,6 +25,7 @@ from ...errors import (
     SeriesEndedWarning,
 )
 from ...model.bars import NAN, BarTable, Stamps
+from ...model.caller import warn_user
 from ...model.coverage import (
     WITH_BARS,
     Columns,
@@ -509,8 +510,6 @@ def frame_of(answer: Answer) -> pd.DataFrame:
             hint="without strict=True, the available bars are returned",
         )
     log.warning("incomplete answer for %s", message)
-    from ...model.caller import warn_user  # most answers lack nothing
-
     warn_user(message, IncompleteDataWarning)
     return frame
 
@@ -534,8 +533,6 @@ def note_ended(answer: Answer, scope: str) -> None:
     why = why_ended(gap.reason for gap in stretches(answer.gaps).sources)
     message = f"{query}: {NO_BARS_SINCE} {day}; {why}"
     log.warning("%s", message)
-    from ...model.caller import warn_user  # few series end
-
     warn_user(message, SeriesEndedWarning)
 
 
@@ -553,8 +550,6 @@ def note_unknown(frame: pd.DataFrame, query: BarsQuery, problems: Sequence[str])
         symbol = query.instrument.symbol
         raise IncompleteDataError(message, frame=frame, symbol=symbol)
     log.warning("incomplete answer for %s", message)
-    from ...model.caller import warn_user  # most answers lack nothing
-
     warn_user(message, IncompleteDataWarning)
 
 
@@ -776,7 +771,9 @@ def own_volume(table: BarTable, coverage: Coverage, kind: Kind) -> BarTable:
 
     If there is no such volume, which is the usual case, ``table`` itself is returned.
     """
-    foreign_entries = _foreign_entries(coverage, kind)
+    foreign_entries = coverage.only(
+        lambda entry: entry.kind is not kind and bool(left_out(entry, kind))
+    )
     if not foreign_entries or not len(table):
         return table
     volume = table.volume.copy()
@@ -784,7 +781,3 @@ def own_volume(table: BarTable, coverage: Coverage, kind: Kind) -> BarTable:
         first, last = table.stamps.searchsorted(entry.span)
         volume[first:last] = NAN
     return replace(table, volume=volume)
-
-
-def _foreign_entries(coverage: Coverage, kind: Kind) -> Coverage:
-    return coverage.only(lambda entry: entry.kind is not kind and bool(left_out(entry, kind)))
