@@ -16,7 +16,7 @@ from ..model.span import Span
 from ..prices.adjustment import DividendError, basis_parts, rebase
 from .answer.adjust import StoredBars, convert
 from .answer.answer import Missing, own_volume
-from .answer.reader import at_borders
+from .answer.reader import FetchOutcome, at_borders
 from .validity import TradingDays
 
 
@@ -87,7 +87,8 @@ def _apply_todays(
         return table, AppliedActions()
     today = TradingDays(clock).current(query.instrument)
     view = store.view(read.series)
-    bars = StoredBars(store, query, read.series, view, table, coverage, today, read.as_stored)
+    outcome = FetchOutcome(lacks_actions=read.as_stored)
+    bars = StoredBars(store, query, read.series, view, table, coverage, outcome, today)
     result = convert(bars, "part")
     if isinstance(result, Missing):
         raise result.error

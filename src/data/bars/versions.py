@@ -26,6 +26,7 @@ from ..model.span import Span
 from .answer.adjust import StoredBars, convert
 from .answer.answer import Answer, Gap, Missing, UnfilledSpan, list_gaps, own_volume
 from .answer.reader import (
+    FetchOutcome,
     at_borders,
     doubts_of,
     splice_problems,
@@ -81,7 +82,9 @@ class Versions:
         if view.key.is_extended:  # its last bars may be from before the open
             opened, coming = opened_and_coming(price_calendar(query.instrument), committed)
             today = TradingDay(opened[-1].day, coming[0].day) if opened and coming else None
-        bars = StoredBars(self._store, query, view.key, view, table, coverage, today)
+        bars = StoredBars(
+            self._store, query, view.key, view, table, coverage, FetchOutcome(), today
+        )
         rebased = convert(bars, "part")
         if isinstance(rebased, Missing):
             raise rebased.error

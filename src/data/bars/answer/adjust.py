@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING
 
 from ...cache.actions import ActionBook, Asked, first_ms
 from ...cache.prior_sessions import LOOKBACK, PriorSessions
@@ -36,6 +39,9 @@ from ...vendors.registry import is_sample
 from ..validity import TradingDay
 from .answer import Missing, Rebased, To, Used, is_at
 
+if TYPE_CHECKING:
+    from .reader import FetchOutcome
+
 _A_DAY = timedelta(days=1)
 _STORED_RAW_HINT = "these bars are stored as traded, so adjustment='raw' does not need any"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
@@ -53,11 +59,9 @@ class StoredBars:
         store: Store of the actions and daily close prices.
         query, key, view: Query, series of the bars, and view of that series.
         table, coverage: Bars, ascending, and their coverage, which has the basis of each span.
+        outcome: What a fetch added: actions that could not be stored, and the stored actions if they
+            have already been read.
         today: Day as of which prices are adjusted; None for the latest known day.
-        lacks_actions: Whether the bars are from a pinned vendor (named in the call) that cannot
-            report actions.
-        book: Stored actions, if they have already been read.
-        unstored: Actions that could not be written to disk.
     """
 
     store: BarStore
@@ -66,10 +70,8 @@ class StoredBars:
     view: SeriesView
     table: BarTable
     coverage: Coverage
+    outcome: FetchOutcome
     today: TradingDay | None = None
-    lacks_actions: bool = False
-    book: ActionBook | None = None
-    unstored: Sequence[tuple[Sequence[Action], Asked]] = ()
 
     @cached_property
     def parts(self) -> list[BasisPart]:
@@ -142,29 +144,28 @@ def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
     if is_unknown and query.opened_by_ms is None:
         return Rebased(table, bars.newest)
     try:
-        book = bars.book or bars.store.actions(bars.key.symbol)
+        book = bars.outcome.book or bars.store.actions(bars.key.symbol)
     except CorruptEntryError as error:
         if to != "latest":
             raise
         # Fetching them again starts a new book.
         ex_dates = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(bars.newest) + DAY_MS)
         return Missing(ActionsMissingError(str(error), symbol=bars.key.symbol), ex_dates)
-    book, vendor = with_answers(book, bars.unstored), query.action_key
+    book, vendor = with_answers(book, bars.outcome.unstored_actions), query.action_key
     if vendor is None:
         return Conversion(bars, book, to).result()
     only = book.only(vendor)
     books = (only,) if to == "latest" or is_sample(vendor) else (only, book)
     missing: list[Missing] = []
     tries: tuple[To, ...] = ("latest",) if to == "latest" else ("latest", to)
-    for each_to in tries:
-        for each in books:
-            result = Conversion(bars, each, each_to).result()
-            if not isinstance(result, Missing):
-                others = {answer.source for answer in each.answers} - {vendor}
-                return result._replace(borrowed=tuple(sorted(others)))
-            if result.ex_dates.is_empty:  # other actions would not help
-                return result
-            missing.append(result)
+    for each_to, each in product(tries, books):
+        result = Conversion(bars, each, each_to).result()
+        if not isinstance(result, Missing):
+            others = {answer.source for answer in each.answers} - {vendor}
+            return result._replace(borrowed=tuple(sorted(others)))
+        if result.ex_dates.is_empty:  # other actions would not help
+            return result
+        missing.append(result)
     return missing[0]
 
 
@@ -196,10 +197,8 @@ class Conversion:
         between = Span(day_ms(awaited), day_ms(later or awaited))
         # Another split between the two dates may be unknown.
         is_known = later is not None and (between.is_empty or book.covers(between))
-        if later is not None and is_known:
-            result = self._adjusted(later, needed_until=before)
-        else:
-            result = self._adjusted(before)
+        as_of, until = (later, before) if later is not None and is_known else (before, None)
+        result = self._adjusted(as_of, needed_until=until)
         if isinstance(result, Missing):
             return result
         last_day = date_of(int(self.bars.table.stamps[-1]))
@@ -219,7 +218,9 @@ class Conversion:
         """
         bars, book, adjustment = self.bars, self.book, self.bars.query.adjustment
         goal, accepts_older = Basis(adjustment, as_of), self.to != "latest"
-        if since is None and not accepts_older and self._is_already(goal):
+        is_there = partial(is_at, bars.table, goal=goal, intraday=self._is_intraday)
+        is_strict = since is None and not accepts_older
+        if is_strict and all(is_there(part.span, part.basis) for part in bars.parts):
             return Rebased(bars.table, as_of, used=Used(book))  # usual for answers from the cache
         needed = self._action_spans(needed_until or as_of)
         missing = next((span for span in needed if not book.covers(span)), None)
@@ -236,11 +237,6 @@ class Conversion:
             return Rebased(bars.table, as_of, unknown_since=since, used=Used(book))
         return self._apply(as_of, needed, since)
 
-    def _is_already(self, goal: Basis) -> bool:
-        """Return whether all rows already have the basis ``goal``."""
-        table, intraday = self.bars.table, self._is_intraday
-        return all(is_at(table, p.span, p.basis, goal, intraday=intraday) for p in self.bars.parts)
-
     @property
     def _is_substitute(self) -> bool:
         """Whether rows that cannot be converted may be used as they are, because they share one basis.
@@ -250,7 +246,7 @@ class Conversion:
         bases = {part.basis for part in self.bars.parts}
         adjustments = {basis.adjustment for basis in bases}
         is_one = len(bases) == 1 or adjustments == {"raw"}
-        is_alone = self.bars.lacks_actions and adjustments <= {"raw", "all"}
+        is_alone = self.bars.outcome.lacks_actions and adjustments <= {"raw", "all"}
         return is_one and (is_alone or self.bars.key.lane[-1:] in _OWN_LANES)
 
     # --- dates of the actions ---------------------------------------------------------------
@@ -309,14 +305,11 @@ class Conversion:
     def _action_spans(self, as_of: date) -> list[Span]:
         """Return the ex-dates for which a conversion as of ``as_of`` needs actions."""
         query, kind, stamps = self.bars.query, self.bars.view.kind, self.bars.table.stamps
-        has_sessions = self._is_intraday and kind is not None and kind.session == "regular"
+        reach, intraday = Span(int(stamps[0]), int(stamps[-1]) + 1), self._is_intraday
+        has_sessions = intraday and kind is not None and kind.session == "regular"
+        day_of = (lambda stamp: session_date(query.instrument, stamp)) if has_sessions else None
         return needed_actions(
-            Span(int(stamps[0]), int(stamps[-1]) + 1),
-            self.bars.parts,
-            query.adjustment,
-            as_of,
-            intraday=self._is_intraday,
-            session_of=(lambda ms: session_date(query.instrument, ms)) if has_sessions else None,
+            reach, self.bars.parts, query.adjustment, as_of, intraday=intraday, session_of=day_of
         )
 
     def _actions_missing(self, missing: Span | None, since: date | None) -> Missing:

@@ -501,17 +501,21 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     if not problems:
         note_empty(answer)
         return frame
-    message = f"{answer.query}: {'; '.join(problems)}"
-    if answer.query.strict:
-        raise IncompleteDataError(
-            message,
-            frame=frame,
-            symbol=answer.query.instrument.symbol,
-            hint="without strict=True, the available bars are returned",
-        )
+    hint = "without strict=True, the available bars are returned"
+    _report_incomplete(frame, answer.query, problems, hint)
+    return frame
+
+
+def _report_incomplete(
+    frame: pd.DataFrame, query: BarsQuery, problems: Sequence[str], hint: str | None = None
+) -> None:
+    """Warn that an answer is incomplete, or raise an error if ``strict`` is set."""
+    message = f"{query}: {'; '.join(problems)}"
+    if query.strict:
+        symbol = query.instrument.symbol
+        raise IncompleteDataError(message, frame=frame, symbol=symbol, hint=hint)
     log.warning("incomplete answer for %s", message)
     warn_user(message, IncompleteDataWarning)
-    return frame
 
 
 def note_ended(answer: Answer, scope: str) -> None:
@@ -545,12 +549,7 @@ def note_unknown(frame: pd.DataFrame, query: BarsQuery, problems: Sequence[str])
     facts = frame.attrs[ATTRS_KEY]
     all_problems = [*facts["problems"], *problems]
     frame.attrs[ATTRS_KEY] = freeze({**facts, "problems": all_problems, "complete": False})
-    message = f"{query}: {'; '.join(problems)}"
-    if query.strict:
-        symbol = query.instrument.symbol
-        raise IncompleteDataError(message, frame=frame, symbol=symbol)
-    log.warning("incomplete answer for %s", message)
-    warn_user(message, IncompleteDataWarning)
+    _report_incomplete(frame, query, problems)
 
 
 def empty_because(answer: Answer) -> str:

@@ -203,7 +203,8 @@ class Reader:
             table = merge(suspects_table(flagged), table)
         if outcome.closed_before is not None:
             table = _closed_bars(table, coverage, outcome.closed_before)
-        table, coverage = _with_forming(table, coverage, outcome, query, wanted, now)
+        forming = outcome.forming if query.include_forming else None
+        table, coverage = _with_forming(table, coverage, forming, wanted, now)
         kind = view.kind or outcome.kind
         table = own_volume(table, coverage, kind)
         rebased = Rebased(table)
@@ -215,18 +216,7 @@ class Reader:
             # bars may be from before the open.
             is_hit = outcome.view is not None and not key.is_extended
             today = (self.days.latest if is_hit else self.days.current)(query.instrument)
-            bars = StoredBars(
-                self._store,
-                query,
-                key,
-                view,
-                table,
-                coverage,
-                today,
-                outcome.lacks_actions,
-                outcome.book,
-                outcome.unstored_actions,
-            )
+            bars = StoredBars(self._store, query, key, view, table, coverage, outcome, today)
             converted = convert(bars, to)
             if isinstance(converted, Missing):
                 return converted
@@ -245,7 +235,7 @@ class Reader:
             gaps = joined(gaps, unread)
         if rebased.begins is not None:
             gaps = with_unadjusted(gaps, coverage, *rebased.begins)
-        facts = _facts(key, view, outcome, coverage, now, problems)
+        facts = _facts(view, outcome, coverage, now, problems)
         facts = with_disputes(facts, rebased, coverage)
         outdated = _action_warnings(rebased, query)
         facts |= {"problems": [*outdated, *facts["problems"]]} | life.dates(span.end, now)
@@ -284,15 +274,10 @@ def with_unadjusted(
 
 
 def _facts(
-    key: SeriesKey,
-    view: SeriesView,
-    outcome: FetchOutcome,
-    coverage: Coverage,
-    now_ms: int,
-    problems: Sequence[str],
+    view: SeriesView, outcome: FetchOutcome, coverage: Coverage, now: int, problems: Sequence[str]
 ) -> dict[str, Any]:
     return {
-        "lane": key.folder,
+        "lane": view.key.folder,
         # Bars that could not be stored are not part of any version.
         "generation": None if any(c.pieces for c in outcome.unstored) else view.generation,
         "problems": [
@@ -303,7 +288,7 @@ def _facts(
         ][:_MOST_PROBLEMS],
         "attempts": attempt_entries(outcome.attempts),
         "rejected": {},
-        "asked_at": iso(now_ms),
+        "asked_at": iso(now),
     }
 
 
@@ -382,18 +367,14 @@ def _without_volume(table: BarTable, coverage: Coverage, kind: Kind, asset_class
     if not len(table) or not np.isnan(table.volume.min()):  # NaN if any value is NaN
         return []
     stamps = table.take(np.isnan(table.volume)).stamps
-    count = int(
-        inside(
-            stamps,
-            coverage.where(
-                lambda entry: (
-                    entry.state in WITH_BARS
-                    and entry.kind.needs_volume(asset_class, entry.vendor)
-                    and not left_out(entry, kind)
-                )
-            ),
-        ).sum()
+    spans = coverage.where(
+        lambda entry: (
+            entry.state in WITH_BARS
+            and entry.kind.needs_volume(asset_class, entry.vendor)
+            and not left_out(entry, kind)
+        )
     )
+    count = int(inside(stamps, spans).sum())
     return [f"{MISSING_VOLUME}: {count} of {len(table)} bars have no volume"] if count else []
 
 
@@ -406,20 +387,12 @@ def _action_warnings(rebased: Rebased, query: BarsQuery) -> list[str]:
     """Return a warning if recent splits and dividends are unknown; otherwise an empty list."""
     if rebased.unknown_since is None:
         return []
+    status = "not known"
     if rebased.is_awaited:
-        when = (
-            "not in the sample"
-            if is_sample(query.provider)
-            else "published together with the bars of those days"
-        )
-        return [
-            f"prices are as of {rebased.as_of}: splits and dividends from {rebased.unknown_since} on are "
-            f"{when}"
-        ]
-    return [
-        f"prices are as of {rebased.as_of}: splits and dividends from {rebased.unknown_since} on are "
-        "not known"
-    ]
+        together = "published together with the bars of those days"
+        status = "not in the sample" if is_sample(query.provider) else together
+    actions = f"splits and dividends from {rebased.unknown_since} on are {status}"
+    return [f"prices are as of {rebased.as_of}: {actions}"]
 
 
 def _with_unstored(
@@ -434,31 +407,26 @@ def _with_unstored(
 
 
 def _with_forming(
-    table: BarTable,
-    coverage: Coverage,
-    outcome: FetchOutcome,
-    query: BarsQuery,
-    wanted: Span,
-    now: int,
+    table: BarTable, coverage: Coverage, forming: Forming | None, wanted: Span, now: int
 ) -> tuple[BarTable, Coverage]:
-    """Return the bars and their coverage, with the forming bar added if it was requested."""
-    if not query.include_forming or outcome.forming is None:
+    """Return the bars and their coverage, with the forming bar added if it is in ``wanted``."""
+    if forming is None:
         return table, coverage
-    rows = outcome.forming.table.within(wanted)
+    rows = forming.table.within(wanted)
     if not len(rows):
         return table, coverage
     first = int(rows.stamps[0])
-    forming = Covered(
+    entry = Covered(
         Span(first, max(wanted.end, int(rows.stamps[-1]) + 1)),
         "provisional",
-        outcome.forming.vendor,
-        outcome.forming.kind,
-        outcome.forming.basis,
+        forming.vendor,
+        forming.kind,
+        forming.basis,
         now,
         FORMING,
     )
     closed = table.take(table.stamps < first)
-    return merge(closed, rows), coverage.overlaid([forming])
+    return merge(closed, rows), coverage.overlaid([entry])
 
 
 def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
