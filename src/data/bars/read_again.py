@@ -15,8 +15,8 @@ from ..model.reads import AppliedActions, ReadAgain, StoredRead
 from ..model.span import Span
 from ..prices.adjustment import DividendError, basis_parts, rebase
 from .answer.adjust import StoredBars, convert
-from .answer.answer import Missing, own_volume
-from .answer.reader import FetchOutcome, at_borders
+from .answer.answer import KnownActions, Missing, own_volume
+from .answer.reader import at_borders
 from .validity import TradingDays
 
 
@@ -87,8 +87,8 @@ def _apply_todays(
         return table, AppliedActions()
     today = TradingDays(clock).current(query.instrument)
     view = store.view(read.series)
-    outcome = FetchOutcome(lacks_actions=read.as_stored)
-    bars = StoredBars(store, query, read.series, view, table, coverage, outcome, today)
+    actions = KnownActions(lacks_actions=read.as_stored)
+    bars = StoredBars(store, query, read.series, view, table, coverage, actions, today)
     result = convert(bars, "part")
     if isinstance(result, Missing):
         raise result.error

@@ -24,9 +24,8 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
 from .answer.adjust import StoredBars, convert
-from .answer.answer import Answer, Gap, Missing, UnfilledSpan, list_gaps, own_volume
+from .answer.answer import Answer, Gap, KnownActions, Missing, UnfilledSpan, list_gaps, own_volume
 from .answer.reader import (
-    FetchOutcome,
     at_borders,
     doubts_of,
     splice_problems,
@@ -83,7 +82,7 @@ class Versions:
             opened, coming = opened_and_coming(price_calendar(query.instrument), committed)
             today = TradingDay(opened[-1].day, coming[0].day) if opened and coming else None
         bars = StoredBars(
-            self._store, query, view.key, view, table, coverage, FetchOutcome(), today
+            self._store, query, view.key, view, table, coverage, KnownActions(), today
         )
         rebased = convert(bars, "part")
         if isinstance(rebased, Missing):

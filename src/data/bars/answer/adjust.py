@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
 
 from ...cache.actions import ActionBook, Asked, first_ms
 from ...cache.prior_sessions import LOOKBACK, PriorSessions
@@ -37,10 +36,7 @@ from ...prices.disputes import ActionEvent
 from ...runtime.once import cached_property
 from ...vendors.registry import is_sample
 from ..validity import TradingDay
-from .answer import Missing, Rebased, To, Used, is_at
-
-if TYPE_CHECKING:
-    from .reader import FetchOutcome
+from .answer import KnownActions, Missing, Rebased, To, Used, is_at
 
 _A_DAY = timedelta(days=1)
 _STORED_RAW_HINT = "these bars are stored as traded, so adjustment='raw' does not need any"
@@ -59,8 +55,7 @@ class StoredBars:
         store: Store of the actions and daily close prices.
         query, key, view: Query, series of the bars, and view of that series.
         table, coverage: Bars, ascending, and their coverage, which has the basis of each span.
-        outcome: What a fetch added: actions that could not be stored, and the stored actions if they
-            have already been read.
+        actions: Actions that the call knows in addition to the stored ones.
         today: Day as of which prices are adjusted; None for the latest known day.
     """
 
@@ -70,7 +65,7 @@ class StoredBars:
     view: SeriesView
     table: BarTable
     coverage: Coverage
-    outcome: FetchOutcome
+    actions: KnownActions
     today: TradingDay | None = None
 
     @cached_property
@@ -144,14 +139,14 @@ def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
     if is_unknown and query.opened_by_ms is None:
         return Rebased(table, bars.newest)
     try:
-        book = bars.outcome.book or bars.store.actions(bars.key.symbol)
+        book = bars.actions.book or bars.store.actions(bars.key.symbol)
     except CorruptEntryError as error:
         if to != "latest":
             raise
         # Fetching them again starts a new book.
         ex_dates = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(bars.newest) + DAY_MS)
         return Missing(ActionsMissingError(str(error), symbol=bars.key.symbol), ex_dates)
-    book, vendor = with_answers(book, bars.outcome.unstored_actions), query.action_key
+    book, vendor = with_answers(book, bars.actions.unstored_actions), query.action_key
     if vendor is None:
         return Conversion(bars, book, to).result()
     only = book.only(vendor)
@@ -246,7 +241,7 @@ class Conversion:
         bases = {part.basis for part in self.bars.parts}
         adjustments = {basis.adjustment for basis in bases}
         is_one = len(bases) == 1 or adjustments == {"raw"}
-        is_alone = self.bars.outcome.lacks_actions and adjustments <= {"raw", "all"}
+        is_alone = self.bars.actions.lacks_actions and adjustments <= {"raw", "all"}
         return is_one and (is_alone or self.bars.key.lane[-1:] in _OWN_LANES)
 
     # --- dates of the actions ---------------------------------------------------------------

@@ -64,8 +64,9 @@ from ..validity import is_unasked
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...cache.actions import ActionBook
+    from ...cache.actions import ActionBook, Asked
     from ...cache.store import SeriesView
+    from ...model.actions import Action
     from ...prices.disputes import ActionEvent
 
 log = logging.getLogger("onetape.routing")
@@ -181,6 +182,22 @@ class Missing:
     error: KindMismatchError
     ex_dates: Span = Span(0, 0)
     days: Span = Span(0, 0)
+
+
+@dataclass(kw_only=True)
+class KnownActions:
+    """The splits and dividends that a call knows in addition to the stored ones.
+
+    Attributes:
+        unstored_actions: Splits and dividends that could not be stored, each with the answer they
+            are from.
+        book: Stored splits and dividends, if they have already been read.
+        lacks_actions: Whether the call names a vendor that does not report splits and dividends.
+    """
+
+    unstored_actions: Sequence[tuple[Sequence[Action], Asked]] = ()
+    book: ActionBook | None = None
+    lacks_actions: bool = False
 
 
 class Dependency(NamedTuple):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...cache.actions import ActionBook, Asked
 from ...cache.faults import MISSING_VOLUME, faults_within, sentences
 from ...cache.store import BarStore, Commit, SeriesView
 from ...clock import Clock
@@ -43,6 +42,7 @@ from .answer import (
     Answer,
     Dependency,
     Gap,
+    KnownActions,
     Missing,
     Rebased,
     To,
@@ -63,42 +63,36 @@ _REASONS_OF_STORED_BARS = (UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
 
 
 @dataclass
-class FetchOutcome:
+class FetchOutcome(KnownActions):
     """Everything that a fetch adds to the stored data of an answer; almost empty for a hit.
 
     Attributes:
         unfilled: Spans that no vendor supplied.
         unstored: Commits that could not be stored; their bars are part of the answer.
-        unstored_actions: Splits and dividends that could not be stored, each with the answer they
-            are from.
         forming: Forming bar, if one was received.
         kind: Kind of the lane, used if nothing is stored.
         fetched: Spans that a vendor answered during the request.
         problems: Sentences for the provenance.
         scores: Scores of the vendors' answers, 0 to 1.
         attempts: Queries for bars sent to vendors, in order.
-        book, view, until_ms: Splits and dividends, view of the series, and time until which the answer
-            is valid; only if the stored documents alone were enough for the answer.
+        view, until_ms: View of the series, and time until which the answer is valid; these and the
+            stored splits and dividends only if the stored documents alone were enough for the answer.
         closed_before: Timestamp from which bars count as closed only if they are final.
-        lacks_actions: Whether the call names a vendor that does not report splits and dividends.
         snapshot: Stored data on which the request's current phase is based; the read starts from
             its view, and replaces that view with a newer one.
     """
 
     unfilled: Sequence[UnfilledSpan] = ()
     unstored: Sequence[Commit] = ()
-    unstored_actions: Sequence[tuple[Sequence[Action], Asked]] = ()
     forming: Forming | None = None
     kind: Kind = Kind()
     fetched: Sequence[Span] = ()
     problems: Sequence[str] = ()
     scores: Sequence[float] = ()
     attempts: Sequence[Attempt] = ()
-    book: ActionBook | None = None
     view: SeriesView | None = None
     until_ms: int = 0
     closed_before: int | None = None
-    lacks_actions: bool = False
     snapshot: PhaseSnapshot | None = None
 
     def dependency(self, span: Span) -> Dependency | None:
