@@ -91,13 +91,13 @@ def puts(monkeypatch: pytest.MonkeyPatch) -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     """Return the symbols of all answers that were read from the store."""
     found: Reads = []
-    read = Reader.answer
+    read = Reader.read
 
     def noted(self: Reader, query: object, key: object, *args: object, **more: object) -> object:
         found.append(str(key))
         return read(self, query, key, *args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Reader, "answer", noted)
+    monkeypatch.setattr(Reader, "read", noted)
     return found
 
 
@@ -525,14 +525,14 @@ def test_an_answer_is_not_cached_if_a_commit_happened_while_it_was_read(
     manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted_again(manager, question_of(manager))
-    read = Reader.answer
+    read = Reader.read
 
     def late(self: Reader, query: object, *args: object, **more: object) -> object:
-        monkeypatch.setattr(Reader, "answer", read)
+        monkeypatch.setattr(Reader, "read", read)
         store_at(tmp_path).commit(MINUTES, Commit((minutes(50, 60, shift=1.0),)))
         return read(self, query, *args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Reader, "answer", late)
+    monkeypatch.setattr(Reader, "read", late)
     assert asked(manager)["close"].iloc[50] == pytest.approx(106.0)
     assert len(givens(manager)) == 0
     assert asked(manager)["close"].iloc[50] == pytest.approx(106.0)

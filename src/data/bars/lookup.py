@@ -29,7 +29,7 @@ from ..model.query import BarsQuery
 from ..model.reasons import AFTER_LAST, DATA_ENDS, UNASKED
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract, uncovered
-from .answer.answer import Answer, Arrays, Gap, Rows, as_known
+from .answer.answer import Answer, Arrays, Gap, Missing, Rows, as_known
 from .answer.counts import LOOKBACKS, closed_rows, counted
 from .answer.reader import FetchOutcome, Reader
 from .answer.slots import back, may_open
@@ -206,8 +206,10 @@ class CacheLookup:
             if book is not None and book.splits and doubted(view.coverage.opened(), book.splits):
                 return MISS
             outcome = FetchOutcome(book=book, view=view, until_ms=due_ms)
-            answer = self._reader.answer(query, view.key, wanted, outcome)
+            answer = self._reader.read(query, view.key, wanted, outcome)
         except (KindMismatchError, CorruptEntryError):
+            return MISS
+        if isinstance(answer, Missing):
             return MISS
         if not answer.gaps:
             return _hit(answer, book)

@@ -14,8 +14,8 @@ from ..model.query import BarsQuery
 from ..model.reads import AppliedActions, ReadAgain, StoredRead
 from ..model.span import Span
 from ..prices.adjustment import DividendError, basis_parts, rebase
-from .answer.adjust import Rebaser
-from .answer.answer import own_volume
+from .answer.adjust import StoredBars, convert
+from .answer.answer import KnownActions, Missing, own_volume
 from .answer.reader import at_borders
 from .validity import TradingDays
 
@@ -87,6 +87,9 @@ def _apply_todays(
         return table, AppliedActions()
     today = TradingDays(clock).current(query.instrument)
     view = store.view(read.series)
-    rebaser = Rebaser(store, query, read.series, view, today=today, is_alone=read.as_stored)
-    result = replace(rebaser, lenient=True, in_part=True).rebased(table, coverage)
+    actions = KnownActions(lacks_actions=read.as_stored)
+    bars = StoredBars(store, query, read.series, view, table, coverage, actions, today)
+    result = convert(bars, "part")
+    if isinstance(result, Missing):
+        raise result.error
     return result.table, AppliedActions.of_book(result.used.book, result.as_of, result.used.closes)

@@ -23,8 +23,8 @@ from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
-from .answer.adjust import Rebaser
-from .answer.answer import Answer, Gap, UnfilledSpan, list_gaps, own_volume
+from .answer.adjust import StoredBars, convert
+from .answer.answer import Answer, Gap, KnownActions, Missing, UnfilledSpan, list_gaps, own_volume
 from .answer.reader import (
     at_borders,
     doubts_of,
@@ -81,10 +81,12 @@ class Versions:
         if view.key.is_extended:  # its last bars may be from before the open
             opened, coming = opened_and_coming(price_calendar(query.instrument), committed)
             today = TradingDay(opened[-1].day, coming[0].day) if opened and coming else None
-        rebaser = Rebaser(
-            self._store, query, view.key, view, lenient=True, in_part=True, today=today
+        bars = StoredBars(
+            self._store, query, view.key, view, table, coverage, KnownActions(), today
         )
-        rebased = rebaser.rebased(table, coverage)
+        rebased = convert(bars, "part")
+        if isinstance(rebased, Missing):
+            raise rebased.error
         facts: dict[str, Any] = {
             "lane": view.key.folder,
             "generation": query.version,

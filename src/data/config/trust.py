@@ -40,9 +40,9 @@ def provider_problems(vendor: str, entry: ProviderRules) -> Iterator[Problem]:
 
 def variable_problems(vendor: str, name: Any, path: tuple[str, ...]) -> Iterator[Problem]:
     """Yield a problem if ``name`` is not a variable for one of the vendor's own keys."""
-    known = spellings_of(key_names(vendor))
-    if name and name not in known:
-        listed = f"its own variables are {', '.join(known)}" if known else "it does not use a key"
+    own = spellings_of(key_names(vendor))
+    if name and name not in own:
+        listed = f"its own variables are {', '.join(own)}" if own else "it does not use a key"
         yield Problem(path, f"not a variable of {vendor}; {listed}")
 
 

@@ -243,7 +243,7 @@ class Exporter:
             answer = (
                 self._as_stored(key, query, span, unfilled)
                 if wanted.adjustment is None
-                else self._reader.answer(query, key, span, FetchOutcome(unfilled), lenient=True)
+                else self._reader.answer(query, key, span, FetchOutcome(unfilled), "older")
             )
         except KindMismatchError as error:
             error.hint = error.hint or (

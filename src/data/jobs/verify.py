@@ -710,7 +710,7 @@ class StoredBars:
         """Return the stored bars in a span as one side, with their query and their basis."""
         adjustment = _adjustment(key, entries)
         query = replace(self._query, span=span, adjustment=adjustment, provider=None)
-        stored = self._reader.answer(query, key, span, FetchOutcome(), lenient=True)
+        stored = self._reader.answer(query, key, span, FetchOutcome(), "older")
         goal = Basis(stored.facts.get("adjustment", adjustment), stored.as_of)
         actions = tuple(self._book().actions)
         return query, Side(span, stored.table, stored.kind, actions), goal

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from .instant import MINUTE_MS, NEVER_MS, iso
 from .reasons import AFTER_LAST, data_ends
 from .span import Span
+from .texts import stamp
 from .timeframe import Timeframe
 
 FIELD, PAGES, DATA = "field", "pages", "data"
@@ -118,8 +119,6 @@ class Lifetime:
 
     def ends(self, timeframe: Timeframe) -> Iterator[str]:
         """Yield a description of each known end of the lifetime."""
-        from .texts import stamp  # imported here because a complete answer needs no text
-
         for label, bound in (("listed", self.listed), (NO_BARS_SINCE, self.ended)):
             if bound is not None:
                 source = f" ({', '.join(bound.source.split(','))})" if bound.source else ""

@@ -1,4 +1,4 @@
-"""The provenance of an answer, as a frozen value in ``df.attrs["onetape"]``.
+"""Freezes the provenance of an answer, which ``bars/answer/answer.py`` builds, for ``df.attrs``.
 
 pandas deep-copies ``attrs`` in nearly every operation.
 

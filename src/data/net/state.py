@@ -322,12 +322,12 @@ class State:
         if not has_tables:
             _make_tables(db)
         check_content(db)
-        found = int(db.execute("PRAGMA application_id").fetchone()[0])
-        is_news = self._seen not in (0, found) and read_fact(db, "lost_s", float) is None
+        file_id = int(db.execute("PRAGMA application_id").fetchone()[0])
+        is_news = self._seen not in (0, file_id) and read_fact(db, "lost_s", float) is None
         if has_salt != has_tables or is_news:
             self._start_carefully(db, _LOST)
         db.execute("COMMIT")
-        self._salt, self._seen = salt, found
+        self._salt, self._seen = salt, file_id
 
     def _start_carefully(self, db: sqlite3.Connection, reason: str) -> None:
         """Count part of every limit as spent, because the record of spent units is lost."""

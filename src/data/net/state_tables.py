@@ -60,9 +60,9 @@ def check_content(rows: sqlite3.Connection) -> None:
     Raises:
         CorruptEntryError: The file is damaged.
     """
-    found = rows.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise CorruptEntryError(f"the state file is damaged: {found}")
+    verdict = rows.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise CorruptEntryError(f"the state file is damaged: {verdict}")
 
 
 @dataclass(frozen=True)

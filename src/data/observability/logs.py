@@ -18,6 +18,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import IO, Any, ParamSpec, Protocol, TypeVar
 
+from ..config.credentials import known_keys
+from ..config.settings import log_settings
 from ..errors import ConfigError, DataError
 from ..model.caller import called_from, working_for
 from ..model.printable import printable
@@ -194,12 +196,6 @@ class ContextFilter(logging.Filter):
 # --- formats -----------------------------------------------------------------------------------
 
 
-def _known_keys() -> Mapping[str, str]:
-    from ..config.credentials import known_keys
-
-    return known_keys()
-
-
 class _Masking(logging.Formatter):
     """Masks API keys in the formatted text.
 
@@ -213,7 +209,7 @@ class _Masking(logging.Formatter):
             are set or were in use in this process.
     """
 
-    def __init__(self, secrets: Callable[[], Mapping[str, str]] = _known_keys) -> None:
+    def __init__(self, secrets: Callable[[], Mapping[str, str]] = known_keys) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
         self._secrets = secrets
 
@@ -335,8 +331,6 @@ def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:
     Raises:
         ConfigError: There is no such format or level.
     """
-    from ..config.settings import log_settings
-
     settings = log_settings()
     if not any((format, level, settings.format, settings.level)):
         return None

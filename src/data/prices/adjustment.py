@@ -33,7 +33,6 @@ from ..model.timeframe import Timeframe
 
 _UNKNOWN = Basis("unknown")
 _ONE = Fraction(1)
-_NO_DAYS = Span(0, 0)
 
 # Returns the actions that apply to a vendor's bars, if vendors disagree.
 OwnActions = Callable[[str], Sequence[Action]]
@@ -46,15 +45,11 @@ class DividendError(KindMismatchError):
 
     Attributes:
         ex_date: Ex-date of the dividend.
-        days: Span of session dates, as timestamps, whose daily bars would solve the problem; empty
-            if none would.
     """
 
-    def __init__(
-        self, message: str, ex_date: date, days: Span = _NO_DAYS, **context: str | None
-    ) -> None:
+    def __init__(self, message: str, ex_date: date, **context: str | None) -> None:
         super().__init__(message, **context)
-        self.ex_date, self.days = ex_date, days
+        self.ex_date = ex_date
 
 
 @dataclass(frozen=True)

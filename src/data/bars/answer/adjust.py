@@ -1,11 +1,12 @@
-"""Converts the stored bars of a lane to the requested basis."""
+"""Converts the stored bars of a series to the requested basis (price adjustment and its date)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
+from itertools import product
 
 from ...cache.actions import ActionBook, Asked, first_ms
 from ...cache.prior_sessions import LOOKBACK, PriorSessions
@@ -27,15 +28,15 @@ from ...prices.adjustment import (
     ClosesBefore,
     DividendError,
     LastSession,
-    SessionOf,
     basis_parts,
     needed_actions,
     rebase,
 )
 from ...prices.disputes import ActionEvent
+from ...runtime.once import cached_property
 from ...vendors.registry import is_sample
 from ..validity import TradingDay
-from .answer import Rebased, Used, is_at
+from .answer import KnownActions, Missing, Rebased, To, Used, is_at
 
 _A_DAY = timedelta(days=1)
 _STORED_RAW_HINT = "these bars are stored as traded, so adjustment='raw' does not need any"
@@ -43,258 +44,41 @@ _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 
 class ActionsMissingError(KindMismatchError):
-    """A conversion needs splits or dividends for a span that no vendor has been queried for."""
-
-    def __init__(self, message: str, span: Span, **context: str | None) -> None:
-        super().__init__(message, **context)
-        self.span = span
+    """A conversion needs splits or dividends that no vendor has been queried for."""
 
 
 @dataclass(frozen=True)
-class Rebaser:
-    """Converts the rows of one answer to one basis (price adjustment and its date).
-
-    Prices are adjusted as of the last session that has opened, so any two answers for one symbol
-    are consistent. The conversion requires all actions since the rows were fetched.
+class StoredBars:
+    """Bars as they are stored, with the stored data that their conversion may need.
 
     Attributes:
         store: Store of the actions and daily close prices.
-        query, key, view: Query, series of the rows, and view of that series.
-        unstored: Actions that could not be written to disk.
-        lenient: Whether to keep the rows' own basis if the later actions are not known.
-        read: Stored actions, if they have already been read.
+        query, key, view: Query, series of the bars, and view of that series.
+        table, coverage: Bars, ascending, and their coverage, which has the basis of each span.
+        actions: Actions that the call knows in addition to the stored ones.
         today: Day as of which prices are adjusted; None for the latest known day.
-        is_alone: Whether the bars are from a pinned vendor (named in the call) that cannot report
-            actions.
-        in_part: Whether rows that cannot be adjusted for a later dividend may be left out.
     """
 
     store: BarStore
     query: BarsQuery
     key: SeriesKey
     view: SeriesView
-    unstored: Sequence[tuple[Sequence[Action], Asked]] = ()
-    lenient: bool = False
-    read: ActionBook | None = None
+    table: BarTable
+    coverage: Coverage
+    actions: KnownActions
     today: TradingDay | None = None
-    is_alone: bool = False
-    in_part: bool = False
 
-    def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
-        """Return the rows with the requested adjustment applied.
+    @cached_property
+    def parts(self) -> list[BasisPart]:
+        """The basis of each span that can contain bars."""
+        return basis_parts(self.coverage)
 
-        If ``in_part`` is set, rows that cannot be adjusted are left out; these are always the
-        earliest.
+    @cached_property
+    def newest(self) -> date:
+        """The latest adjustment date of the bars' prices, and at least the last bar's date."""
+        return self.newest_date(self.parts, int(self.table.stamps[-1]))
 
-        Raises:
-            ActionsMissingError, DividendError, KindMismatchError: See :meth:`_rebased_all`.
-        """
-        try:
-            return self._rebased_all(table, coverage)
-        except DividendError as error:
-            # Later rows do not need this dividend, but a dividend with a later ex-date may be
-            # unusable, too.
-            instrument = self.query.instrument.in_session(self.key.session)
-            ex_at = first_ms(instrument, error.ex_date)
-            rows = table.take(table.stamps >= ex_at)
-            if not self.in_part or len(rows) in (0, len(table)):
-                raise
-            rebased = self.rebased(rows, coverage)
-            return rebased if rebased.begins else rebased._replace(begins=(ex_at, str(error)))
-
-    def _rebased_all(self, table: BarTable, coverage: Coverage) -> Rebased:
-        """Return all rows with the requested adjustment applied; only stock bars are converted.
-
-        Bars in a lane named after its adjustment (such as ``1d@raw``) cannot be converted, nor can
-        some bars from pinned vendors. If such a lane is read because better bars do not exist, its
-        rows are returned unchanged, provided that they share one basis.
-
-        Raises:
-            ActionsMissingError: Actions are needed that were never requested.
-            DividendError: The close price before a dividend is not stored.
-            KindMismatchError: The rows cannot be converted exactly.
-        """
-        if self.query.instrument.asset_class != "stock" or not len(table):
-            return Rebased(table)
-        parts = basis_parts(coverage)
-        newest = self._newest_date(parts, int(table.stamps[-1]))
-        is_unknown = all(p.basis.adjustment == "unknown" for p in parts)
-        if is_unknown and self.query.opened_by_ms is None:
-            return Rebased(table, newest)
-        book, vendor = self._book(table, newest), self.query.action_key
-        if vendor is None:
-            return self._rebased_by(table, parts, newest, book)
-        only = book.only(vendor)
-        if not self.lenient:
-            return self._rebased_by(table, parts, newest, only)
-        return self._by_pinned(table, parts, newest, (only,) if is_sample(vendor) else (only, book))
-
-    def _by_pinned(
-        self, table: BarTable, parts: Sequence[BasisPart], newest: date, books: Sequence[ActionBook]
-    ) -> Rebased:
-        """Return the rows adjusted with the pinned vendor's actions, falling back to all vendors' actions.
-
-        Args:
-            table: Rows.
-            parts: Spans of the rows that share one basis (price adjustment and its date).
-            newest: Date of the newest row's basis.
-            books: Actions in the order in which they are tried.
-        """
-        errors: list[ActionsMissingError] = []
-        for rebaser in (replace(self, lenient=False), self):
-            for book in books:
-                others = {a.source for a in book.answers} - {self.query.action_key or ""}
-                try:
-                    rebased = rebaser._rebased_by(table, parts, newest, book)
-                except ActionsMissingError as missing:
-                    errors.append(missing)
-                else:
-                    return rebased._replace(borrowed=tuple(sorted(others)))
-        raise errors[0]
-
-    def _rebased_by(
-        self, table: BarTable, parts: Sequence[BasisPart], newest: date, book: ActionBook
-    ) -> Rebased:
-        """Return the rows with the requested adjustment applied, using the actions in ``book``."""
-        known = self._known_day
-        if known is not None:
-            return self._rebased_to(known, None, table, parts, known, book)
-        awaited = self._awaited_from(book, table, parts, newest)
-        if self.today is not None and awaited is not None:
-            as_of = self.today.previous if awaited == self.today.day else awaited - _A_DAY
-            later = max((a.ex_date for a in book.actions if a.ex_date >= awaited), default=None)
-            between = Span(day_ms(awaited), day_ms(later or awaited))
-            # Another split between the two dates may be unknown.
-            if later is None or not (between.is_empty or book.covers(between)):
-                rebased = self._rebased_to(as_of, None, table, parts, newest, book)
-                if later and not self._is_intraday and later <= date_of(int(table.stamps[-1])):
-                    rebased = rebased._replace(as_of=later)  # an answer never contains a jump
-                return rebased._replace(unknown_since=awaited, is_awaited=True)
-            needed = self._action_spans(table, parts, as_of)
-            if (missing := _first_missing(book, needed)) is not None:
-                raise self._actions_missing(missing, awaited, {part.basis for part in parts})
-            disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
-            converted, used_for = self._convert_rows(table, parts, book, later)
-            return Rebased(converted, later, disputed, unknown_since=awaited, used=used_for)
-        as_of = self._target(book, newest)
-        return self._rebased_to(as_of, self._unknown_since(book, as_of), table, parts, newest, book)
-
-    def _rebased_to(
-        self,
-        as_of: date,
-        since: date | None,
-        table: BarTable,
-        parts: Sequence[BasisPart],
-        newest: date,
-        book: ActionBook,
-    ) -> Rebased:
-        goal = Basis(self.query.adjustment, as_of)
-        is_there = partial(is_at, table, goal=goal, intraday=self._is_intraday)
-        if not self.lenient and since is None and all(is_there(p.span, p.basis) for p in parts):
-            return Rebased(table, as_of, used=Used(book))  # usual for answers from the cache
-        needed = self._action_spans(table, parts, as_of)
-        if self.lenient and as_of != newest and _first_missing(book, needed):
-            as_of, needed = newest, self._action_spans(table, parts, newest)
-            since = self._unknown_since(book, newest)
-        missing = _first_missing(book, needed)
-        if missing is not None or (since is not None and not self.lenient):
-            bases = {part.basis for part in parts}
-            if self.lenient and self.query.opened_by_ms is None and self._is_substitute(bases):
-                instead = parts[0].basis.adjustment
-                return Rebased(table, newest, instead=instead, unknown_since=since, used=Used(book))
-            raise self._actions_missing(missing, since, bases)
-        if all(p.basis == Basis(self.query.adjustment, as_of) for p in parts):
-            return Rebased(table, as_of, unknown_since=since, used=Used(book))
-        disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
-        converted, used_for = self._convert_rows(table, parts, book, as_of)
-        return Rebased(converted, as_of, disputed, unknown_since=since, used=used_for)
-
-    def _is_substitute(self, bases: Collection[Basis]) -> bool:
-        """Return whether rows that cannot be converted may be used as they are, because they share one basis.
-
-        Raw prices always share one basis, no matter when they were fetched.
-        """
-        adjustments = {basis.adjustment for basis in bases}
-        is_one = len(bases) == 1 or adjustments == {"raw"}
-        is_alone = self.is_alone and adjustments <= {"raw", "all"}
-        return is_one and (is_alone or self.key.lane[-1:] in _OWN_LANES)
-
-    def _awaited_from(
-        self, book: ActionBook, table: BarTable, parts: Sequence[BasisPart], newest: date
-    ) -> date | None:
-        """Return the first date whose actions the vendor will publish only along with that day's bar.
-
-        The result is None if no such date is known. If this machine's clock is behind, the bars may
-        be later than its current date. Only raw prices can be adjusted as of a date before they
-        were fetched.
-        """
-        if self.today is None or self.query.adjustment == "raw" or not book.awaited:
-            return None
-        if any(part.basis.adjustment != "raw" for part in parts):
-            return None
-        awaited = book.awaited_from(max(self.today.day, newest), self.today.news_ms)
-        if awaited is not None or not self.lenient:
-            return awaited
-        # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
-        spans = [answer.span for answer in book.answers]
-        for span in self._action_spans(table, parts, self._target(book, newest)):
-            for rest in uncovered(span, spans):
-                is_awaited = any(rest.start in answer.span for answer in book.awaited)
-                return date_of(rest.start) if is_awaited else None
-        return None
-
-    def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
-        """Return the first ex-date after ``as_of``, up to today, that was never requested.
-
-        The result is None if every ex-date was requested, or if raw prices are requested.
-        """
-        if self.today is None or self.query.adjustment == "raw" or self.today.day <= as_of:
-            return None
-        last_day = book.known_until(as_of)
-        return last_day + _A_DAY if last_day < self.today.day else None
-
-    def _actions_missing(
-        self, missing: Span | None, since: date | None, bases: Iterable[Basis]
-    ) -> ActionsMissingError:
-        """Return an error that names the unknown actions, with the span of all ex-dates to request."""
-        start = missing.start if missing is not None else day_ms(since or date.max)
-        end = max(missing.end if missing is not None else 0, self.today.end if self.today else 0)
-        return ActionsMissingError(
-            f"splits and dividends for {self.key.symbol} are not known for all of "
-            f"{date_of(start)}..{date_of(end - 1)}, but {self.query.adjustment} prices need them",
-            Span(start, end),
-            symbol=self.key.symbol,
-            hint=_STORED_RAW_HINT if {b.adjustment for b in bases} == {"raw"} else None,
-        )
-
-    def _book(self, table: BarTable, newest: date) -> ActionBook:
-        if self.read is not None:
-            return with_answers(self.read, self.unstored)
-        try:
-            book = self.store.actions(self.key.symbol)
-        except CorruptEntryError as error:
-            if self.lenient:
-                raise
-            # Fetching them again starts a new book.
-            span = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(newest) + DAY_MS)
-            raise ActionsMissingError(str(error), span, symbol=self.key.symbol) from error
-        return with_answers(book, self.unstored)
-
-    @property
-    def _known_day(self) -> date | None:
-        """The last ex-date that had come by the time of the answer; None if that time is now."""
-        instrument, opened_by_ms = self.query.instrument, self.query.opened_by_ms
-        if opened_by_ms is None:
-            return None
-        opened, _ = opened_and_coming(price_calendar(instrument), opened_by_ms)
-        return opened[-1].day if opened else session_date(instrument, opened_by_ms)
-
-    def _target(self, book: ActionBook, newest: date) -> date:
-        """Return the date to adjust prices to: the latest one with known bars or known actions."""
-        last = self.view.last if self.view.last is not None else day_ms(newest)
-        return book.newest(max(newest, self._newest_date(basis_parts(self.view.coverage), last)))
-
-    def _newest_date(self, parts: Iterable[BasisPart], last_stamp: int) -> date:
+    def newest_date(self, parts: Iterable[BasisPart], last_stamp: int) -> date:
         """Return the latest adjustment date of the parts' prices, and at least the last bar's date.
 
         In extended hours, a bar may be from before the open or after the close of the current trading day.
@@ -304,143 +88,362 @@ class Rebaser:
             last = today.day
         return max([last, *(p.basis.as_of for p in parts if p.basis.as_of)])
 
-    def _action_spans(self, table: BarTable, parts: Sequence[BasisPart], as_of: date) -> list[Span]:
-        """Return the ex-dates for which the conversion needs actions."""
-        reach = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
-        return needed_actions(
-            reach,
-            parts,
-            self.query.adjustment,
-            as_of,
-            intraday=self._is_intraday,
-            session_of=self._session_of(),
-        )
 
-    def _session_of(self) -> SessionOf | None:
-        """Return a function that maps bars to session dates; None if bars may be outside sessions."""
-        kind = self.view.kind
-        if not self._is_intraday or kind is None or kind.session != "regular":
+def convert(bars: StoredBars, to: To) -> Rebased | Missing:
+    """Convert bars from the bases in which they are stored to the basis that their query requests.
+
+    Prices are adjusted as of the last session that has opened, so any two answers for one symbol
+    are consistent. The conversion requires all actions since the bars were fetched. Only stock bars
+    are converted. Bars in a lane named after its adjustment (such as ``1d@raw``) cannot be
+    converted, nor can some bars from pinned vendors.
+
+    Args:
+        bars: Bars to convert.
+        to: Results that are accepted; see :data:`.answer.To`.
+
+    Returns:
+        The converted bars, or the data that must be fetched before they can be converted.
+
+    Raises:
+        CorruptEntryError: The stored actions are damaged, and ``to`` is not ``latest``.
+        KindMismatchError: The bars cannot be converted exactly.
+    """
+    begins: tuple[int, str] | None = None
+    while True:
+        result = _convert_all(bars, to)
+        if not isinstance(result, Missing):
+            return result._replace(begins=begins)
+        error, table = result.error, bars.table
+        if to != "part" or not isinstance(error, DividendError):
+            return result
+        # Later rows do not need this dividend, but a dividend with a later ex-date may be unusable,
+        # too.
+        instrument = bars.query.instrument.in_session(bars.key.session)
+        ex_at = first_ms(instrument, error.ex_date)
+        rows = table.take(table.stamps >= ex_at)
+        if len(rows) in (0, len(table)):
+            return result
+        bars, begins = replace(bars, table=rows), (ex_at, str(error))
+
+
+def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
+    """Convert all rows; see :func:`convert`.
+
+    The actions of a pinned vendor are used alone. If they are not enough, those of all vendors are
+    used, unless ``to`` is ``latest``.
+    """
+    table, query = bars.table, bars.query
+    if query.instrument.asset_class != "stock" or not len(table):
+        return Rebased(table)
+    is_unknown = all(part.basis.adjustment == "unknown" for part in bars.parts)
+    if is_unknown and query.opened_by_ms is None:
+        return Rebased(table, bars.newest)
+    try:
+        book = bars.actions.book or bars.store.actions(bars.key.symbol)
+    except CorruptEntryError as error:
+        if to != "latest":
+            raise
+        # Fetching them again starts a new book.
+        ex_dates = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(bars.newest) + DAY_MS)
+        return Missing(ActionsMissingError(str(error), symbol=bars.key.symbol), ex_dates)
+    book, vendor = with_answers(book, bars.actions.unstored_actions), query.action_key
+    if vendor is None:
+        return Conversion(bars, book, to).result()
+    only = book.only(vendor)
+    books = (only,) if to == "latest" or is_sample(vendor) else (only, book)
+    missing: list[Missing] = []
+    tries: tuple[To, ...] = ("latest",) if to == "latest" else ("latest", to)
+    for each_to, each in product(tries, books):
+        result = Conversion(bars, each, each_to).result()
+        if not isinstance(result, Missing):
+            others = {answer.source for answer in each.answers} - {vendor}
+            return result._replace(borrowed=tuple(sorted(others)))
+        if result.ex_dates.is_empty:  # other actions would not help
+            return result
+        missing.append(result)
+    return missing[0]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The conversion of all rows with the actions in one book.
+
+    Attributes:
+        bars: Bars to convert; stock bars, not empty.
+        book: Actions to apply.
+        to: Results that are accepted.
+    """
+
+    bars: StoredBars
+    book: ActionBook
+    to: To
+
+    def result(self) -> Rebased | Missing:
+        """Return the rows adjusted as of the latest date for which the actions can be known."""
+        book, today, until = self.book, self.bars.today, self._last_day
+        if until is not None:
+            return self._adjusted(until)
+        awaited = self._awaited_from()
+        if awaited is None or today is None:
+            as_of = self._target
+            return self._adjusted(as_of, self._unknown_since(as_of))
+        before = today.previous if awaited == today.day else awaited - _A_DAY
+        later = max((a.ex_date for a in book.actions if a.ex_date >= awaited), default=None)
+        between = Span(day_ms(awaited), day_ms(later or awaited))
+        # Another split between the two dates may be unknown.
+        is_known = later is not None and (between.is_empty or book.covers(between))
+        as_of, until = (later, before) if later is not None and is_known else (before, None)
+        result = self._adjusted(as_of, needed_until=until)
+        if isinstance(result, Missing):
+            return result
+        last_day = date_of(int(self.bars.table.stamps[-1]))
+        if later is not None and not self._is_intraday and later <= last_day:
+            result = result._replace(as_of=later)  # an answer never contains a jump
+        return result._replace(unknown_since=awaited, is_awaited=not is_known)
+
+    def _adjusted(
+        self, as_of: date, since: date | None = None, *, needed_until: date | None = None
+    ) -> Rebased | Missing:
+        """Return the rows adjusted as of ``as_of`` or, if accepted, of an earlier date.
+
+        Args:
+            as_of: Date as of which to adjust.
+            since: First ex-date after ``as_of`` that was never requested, if any.
+            needed_until: Last ex-date that must have been requested, if not ``as_of``.
+        """
+        bars, book, adjustment = self.bars, self.book, self.bars.query.adjustment
+        goal, accepts_older = Basis(adjustment, as_of), self.to != "latest"
+        is_there = partial(is_at, bars.table, goal=goal, intraday=self._is_intraday)
+        is_strict = since is None and not accepts_older
+        if is_strict and all(is_there(part.span, part.basis) for part in bars.parts):
+            return Rebased(bars.table, as_of, used=Used(book))  # usual for answers from the cache
+        needed = self._action_spans(needed_until or as_of)
+        missing = next((span for span in needed if not book.covers(span)), None)
+        if missing and accepts_older and not needed_until and bars.query.opened_by_ms is None:
+            if as_of != bars.newest:
+                return self._adjusted(bars.newest, self._unknown_since(bars.newest))
+            if self._is_substitute:
+                own = bars.parts[0].basis.adjustment
+                used_for = Used(book)
+                return Rebased(bars.table, as_of, instead=own, unknown_since=since, used=used_for)
+        if missing or (since and not accepts_older):
+            return self._actions_missing(missing, since)
+        if all(part.basis == goal for part in bars.parts):
+            return Rebased(bars.table, as_of, unknown_since=since, used=Used(book))
+        return self._apply(as_of, needed, since)
+
+    @property
+    def _is_substitute(self) -> bool:
+        """Whether rows that cannot be converted may be used as they are, because they share one basis.
+
+        Raw prices always share one basis, no matter when they were fetched.
+        """
+        bases = {part.basis for part in self.bars.parts}
+        adjustments = {basis.adjustment for basis in bases}
+        is_one = len(bases) == 1 or adjustments == {"raw"}
+        is_alone = self.bars.actions.lacks_actions and adjustments <= {"raw", "all"}
+        return is_one and (is_alone or self.bars.key.lane[-1:] in _OWN_LANES)
+
+    # --- dates of the actions ---------------------------------------------------------------
+
+    @property
+    def _last_day(self) -> date | None:
+        """The last ex-date that had come by the time of the answer; None if that time is now."""
+        instrument, opened_by_ms = self.bars.query.instrument, self.bars.query.opened_by_ms
+        if opened_by_ms is None:
             return None
-        return lambda stamp_ms: session_date(self.query.instrument, stamp_ms)
+        opened, _ = opened_and_coming(price_calendar(instrument), opened_by_ms)
+        return opened[-1].day if opened else session_date(instrument, opened_by_ms)
 
-    def _convert_rows(
-        self, table: BarTable, parts: Sequence[BasisPart], book: ActionBook, as_of: date
-    ) -> tuple[BarTable, Used]:
-        applied = book.by_date(self.query.instrument.in_session(self.key.session))
-        actions_of = applied.of if book.disputed else None
-        last_session = self._last_sessions(date_of(int(table.stamps[0])), parts, book, as_of)
-        closes = ClosesBefore(book.actions, as_of, last_session, actions_of)
-        rows = rebase(
-            table,
-            parts,
-            applied.actions,
-            self.query.adjustment,
-            as_of=as_of,
-            own=actions_of,
-            intraday=self._is_intraday,
-            timeframe=self.query.timeframe,
-            close_before=closes,
+    @property
+    def _target(self) -> date:
+        """The date to adjust prices to: the latest one with known bars or known actions."""
+        bars, view = self.bars, self.bars.view
+        last = view.last if view.last is not None else day_ms(bars.newest)
+        of_series = bars.newest_date(basis_parts(view.coverage), last)
+        return self.book.newest(max(bars.newest, of_series))
+
+    def _awaited_from(self) -> date | None:
+        """Return the first date whose actions the vendor will publish only along with that day's bar.
+
+        The result is None if no such date is known. If this machine's clock is behind, the bars may
+        be later than its current date. Only raw prices can be adjusted as of a date before they
+        were fetched.
+        """
+        bars, book, today = self.bars, self.book, self.bars.today
+        if today is None or bars.query.adjustment == "raw" or not book.awaited:
+            return None
+        if any(part.basis.adjustment != "raw" for part in bars.parts):
+            return None
+        awaited = book.awaited_from(max(today.day, bars.newest), today.news_ms)
+        if awaited is not None or self.to == "latest":
+            return awaited
+        # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
+        spans = [answer.span for answer in book.answers]
+        for span in self._action_spans(self._target):
+            for rest in uncovered(span, spans):
+                is_awaited = any(rest.start in answer.span for answer in book.awaited)
+                return date_of(rest.start) if is_awaited else None
+        return None
+
+    def _unknown_since(self, as_of: date) -> date | None:
+        """Return the first ex-date after ``as_of``, up to today, that was never requested.
+
+        The result is None if every ex-date was requested, or if raw prices are requested.
+        """
+        today = self.bars.today
+        if today is None or self.bars.query.adjustment == "raw" or today.day <= as_of:
+            return None
+        last_day = self.book.known_until(as_of)
+        return last_day + _A_DAY if last_day < today.day else None
+
+    def _action_spans(self, as_of: date) -> list[Span]:
+        """Return the ex-dates for which a conversion as of ``as_of`` needs actions."""
+        query, kind, stamps = self.bars.query, self.bars.view.kind, self.bars.table.stamps
+        reach, intraday = Span(int(stamps[0]), int(stamps[-1]) + 1), self._is_intraday
+        has_sessions = intraday and kind is not None and kind.session == "regular"
+        day_of = (lambda stamp: session_date(query.instrument, stamp)) if has_sessions else None
+        return needed_actions(
+            reach, self.bars.parts, query.adjustment, as_of, intraday=intraday, session_of=day_of
         )
-        return rows, Used(book, closes.closes, doubts=(*sorted(closes.doubts.items()),))
 
-    def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
-        """Return whether the conversion adds dividends to prices or removes them from prices.
+    def _actions_missing(self, missing: Span | None, since: date | None) -> Missing:
+        """Return the span of all ex-dates to request, with an error that names the unknown ones."""
+        bars, today = self.bars, self.bars.today
+        start = missing.start if missing is not None else day_ms(since or date.max)
+        end = max(missing.end if missing is not None else 0, today.end if today else 0)
+        is_raw = {part.basis.adjustment for part in bars.parts} == {"raw"}
+        error = ActionsMissingError(
+            f"splits and dividends for {bars.key.symbol} are not known for all of "
+            f"{date_of(start)}..{date_of(end - 1)}, but {bars.query.adjustment} prices need them",
+            symbol=bars.key.symbol,
+            hint=_STORED_RAW_HINT if is_raw else None,
+        )
+        return Missing(error, Span(start, end))
+
+    # --- the rows, and the closes before dividends ------------------------------------------
+
+    def _apply(self, as_of: date, needed: Sequence[Span], since: date | None) -> Rebased | Missing:
+        """Return the rows adjusted as of ``as_of`` with the actions in the book.
+
+        ``needed`` are the ex-dates that count, and ``since`` is the first one that was never requested.
+        """
+        bars, query, book = self.bars, self.bars.query, self.book
+        applied = book.by_date(query.instrument.in_session(bars.key.session))
+        actions_of = applied.of if book.disputed else None
+        closes = ClosesBefore(book.actions, as_of, self._session_before, actions_of)
+        try:
+            rows = rebase(
+                bars.table,
+                bars.parts,
+                applied.actions,
+                query.adjustment,
+                as_of=as_of,
+                own=actions_of,
+                intraday=self._is_intraday,
+                timeframe=query.timeframe,
+                close_before=closes,
+            )
+        except DividendError as error:
+            return Missing(error, days=self._days_needed(error.ex_date, as_of))
+        used_for = Used(book, closes.closes, doubts=(*sorted(closes.doubts.items()),))
+        return Rebased(rows, as_of, self._disputed(needed), unknown_since=since, used=used_for)
+
+    def _disputed(self, needed: Sequence[Span]) -> list[ActionEvent]:
+        """Return the disputed splits and, if prices depend on them, dividends.
+
+        An event counts if any vendor's ex-date for it is inside one of the ``needed`` spans.
+        """
+        return [
+            event
+            for event in self.book.disputed
+            if (self._takes_dividends or event.type == "split")
+            and any(day_ms(report.ex_date) in span for report in event.reports for span in needed)
+        ]
+
+    @property
+    def _takes_dividends(self) -> bool:
+        """Whether the conversion adds dividends to prices or removes them from prices.
 
         This is the case if the requested adjustment, or that of any part, is ``all`` (splits and
         dividends).
         """
-        return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
+        parts = self.bars.parts
+        return "all" in (self.bars.query.adjustment, *(part.basis.adjustment for part in parts))
 
-    def _last_sessions(
-        self, first: date, parts: Sequence[BasisPart], book: ActionBook, as_of: date
-    ) -> Callable[[date], LastSession | None]:
-        """Return a function that maps an ex-date, ``first`` or later, to the preceding session.
+    def _session_before(self, day: date) -> LastSession | None:
+        """Return the session before an ex-date; None if it is not stored, and no price needs it.
 
-        If that session is not stored, the function raises an error that names the days to fetch, or
-        returns None if only the adjusted-close column needs the session. A session whose close is
-        in doubt is fetched again once it is due, but used if it cannot be. A dividend that a vendor
-        reports in a currency other than that of the prices is treated as one without such a session.
+        A session whose close is in doubt is fetched again once it is due, but used if it cannot be.
+        A dividend that a vendor reports in a currency other than that of the prices is treated as
+        one without such a session.
+
+        Raises:
+            DividendError: The prices need a session that cannot be used.
         """
-        foreign = self._foreign_dividends(book)
-        ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
-        instrument, now_ms = self.query.instrument, self.query.now_ms
-        prior = PriorSessions(self.store, self.key, instrument, ex_dates, CLOSED, now_ms)
-        takes_dividends = self._takes_dividends(parts)
+        foreign, symbol = self._foreign_dividends.get(day), self.bars.key.symbol
+        session = None if foreign else self._prior_sessions.before(day)
+        if not self._takes_dividends:  # an adjusted close is not worth a request or a doubt
+            return session and session._replace(doubt="")
+        if foreign:
+            raise DividendError(foreign, day, symbol=symbol)
+        if fault := self._fault_of(session):
+            raise DividendError(f"the close for {symbol} before {day} {fault}", day, symbol=symbol)
+        return session
 
-        def last_session(day: date) -> LastSession | None:
-            """Return the session before ``day``; if it is not stored, raise an error if needed, else None."""
-            session = None if day in foreign else prior.before(day)
-            if not takes_dividends:  # an adjusted close is not worth a request or a doubt
-                return session and session._replace(doubt="")
-            if day in foreign:
-                raise DividendError(foreign[day], day, symbol=self.key.symbol)
-            if session is None or (session.is_due and not self.in_part):
-                why = f"is in doubt ({sentence(session.doubt)})" if session else "is not stored"
-                raise self._closes_missing(day, why, as_of, book)
-            return session
+    def _fault_of(self, session: LastSession | None) -> str:
+        """Return the reason to fetch a session before it is used; empty if it can be used."""
+        if session is None:
+            return "is not stored"
+        is_due = session.is_due and self.to != "part"
+        return f"is in doubt ({sentence(session.doubt)})" if is_due else ""
 
-        return last_session
+    @cached_property
+    def _prior_sessions(self) -> PriorSessions:
+        bars, query, first = self.bars, self.bars.query, date_of(int(self.bars.table.stamps[0]))
+        reports = (a for a in self.book.reports if a.type == "dividend" and a.ex_date >= first)
+        ex_dates = [action.ex_date for action in reports]
+        return PriorSessions(bars.store, bars.key, query.instrument, ex_dates, CLOSED, query.now_ms)
 
-    def _foreign_dividends(self, book: ActionBook) -> dict[date, str]:
-        """Map each ex-date of a dividend in a currency other than that of the prices to the reason.
+    @cached_property
+    def _foreign_dividends(self) -> dict[date, str]:
+        """Maps each ex-date of a dividend in a currency other than that of the prices to the reason.
 
         Vendors do not convert such amounts.
         """
-        declared = self.view.kind.unit if self.view.kind else ""
-        unit = vendor_currency(declared or self.query.instrument.quote)
+        kind = self.bars.view.kind
+        unit = vendor_currency((kind and kind.unit) or self.bars.query.instrument.quote)
         return {
             a.ex_date: f"cannot adjust for the {a}: it is in {a.currency}, not in {unit}"
-            for a in book.reports
+            for a in self.book.reports
             if unit and a.currency and _amount_unit(a.currency) != _amount_unit(unit)
         }
 
-    def _closes_missing(self, day: date, why: str, as_of: date, book: ActionBook) -> DividendError:
-        """Return the error for a missing close before ``day``, with the span of days to fetch."""
-        text = f"the close for {self.key.symbol} before {day} {why}"
-        return DividendError(text, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
-
-    def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
+    def _days_needed(self, day: date, as_of: date) -> Span:
         """Return the days to fetch for the closes before ``day`` and before each dividend.
 
-        The dividends are those after the start of the range, up to ``as_of``.
-
-        Days that a request for daily bars has already fetched are not requested again.
+        The dividends are those after the start of the range, up to ``as_of``. Days that a request
+        for daily bars has already fetched are not requested again. The span is empty if the session
+        before ``day`` is stored, or would not help.
         """
-        first = date_of(self.query.span.start)
-        later = [day, *(a.ex_date for a in book.dividends if first < a.ex_date <= as_of)]
+        query = self.bars.query
+        if day in self._foreign_dividends or not self._fault_of(self._prior_sessions.before(day)):
+            return Span(0, 0)
+        first = date_of(query.span.start)
+        later = [day, *(a.ex_date for a in self.book.dividends if first < a.ex_date <= as_of)]
         days = Span(day_ms(min(later) - LOOKBACK), day_ms(max(later)) + 1)
-        if self.query.timeframe != Timeframe.parse("1d"):
+        if query.timeframe != Timeframe.parse("1d"):
             return days
-        return Span(max(days.start, self.query.span.end), days.end)
+        return Span(max(days.start, query.span.end), days.end)
 
     @property
     def _is_intraday(self) -> bool:
-        return self.query.timeframe.is_intraday
-
-
-def used(
-    disputed: Iterable[ActionEvent], needed: Sequence[Span], *, dividends: bool
-) -> list[ActionEvent]:
-    """Return the disputed splits that a conversion needs and, if ``dividends`` is set, the dividends.
-
-    An event is needed if any vendor's ex-date for it is inside one of the ``needed`` spans.
-    """
-    return [
-        event
-        for event in disputed
-        if (dividends or event.type == "split")
-        and any(day_ms(report.ex_date) in span for report in event.reports for span in needed)
-    ]
+        return self.bars.query.timeframe.is_intraday
 
 
 def _amount_unit(code: str) -> tuple[str, bool]:
     """Return the currency of amounts with a vendor's code, and whether they are hundredths of it."""
     return HUNDREDTHS.get(code, code), code in HUNDREDTHS
-
-
-def _first_missing(book: ActionBook, needed: Iterable[Span]) -> Span | None:
-    """Return the first of the ``needed`` spans of ex-dates that was never requested, or None."""
-    return next((span for span in needed if not book.covers(span)), None)
 
 
 def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:

@@ -1,4 +1,4 @@
-"""Converts stored bars to the caller's frame: in one basis, with provenance and gaps."""
+"""Builds the caller's frame of an answer, with its gaps and provenance (``df.attrs["onetape"]``)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from datetime import date
 from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.legacy.reader import SAMPLE_VENDORS
 from ...calendars.calendar import calendar_for
-from ...errors import IncompleteDataError, IncompleteDataWarning, SeriesEndedWarning
+from ...errors import (
+    IncompleteDataError,
+    IncompleteDataWarning,
+    KindMismatchError,
+    SeriesEndedWarning,
+)
 from ...model.bars import NAN, BarTable, Stamps
+from ...model.caller import warn_user
 from ...model.coverage import (
     WITH_BARS,
     Columns,
@@ -58,8 +64,9 @@ from ..validity import is_unasked
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...cache.actions import ActionBook
+    from ...cache.actions import ActionBook, Asked
     from ...cache.store import SeriesView
+    from ...model.actions import Action
     from ...prices.disputes import ActionEvent
 
 log = logging.getLogger("onetape.routing")
@@ -150,6 +157,47 @@ class Rebased(NamedTuple):
     borrowed: tuple[str, ...] = ()
     used: Used = Used()
     begins: tuple[int, str] | None = None
+
+
+# Results of a conversion that a caller accepts:
+# - "latest": prices as of the last session that has opened.
+# - "older": also prices as of an earlier date, if later actions are not known. Bars that cannot be
+#   converted keep their own basis if all of them share it and no better bars exist.
+# - "part": also only the later rows, if the earlier ones cannot be adjusted for a dividend.
+To = Literal["latest", "older", "part"]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The data that must be fetched before bars can be converted to the requested basis.
+
+    Attributes:
+        error: Error to raise if the data cannot be fetched.
+        ex_dates: Span of ex-dates, as timestamps, for which splits and dividends are to be
+            requested; empty if none are.
+        days: Span of session dates, as timestamps, whose daily bars are to be requested; empty if
+            none are.
+    """
+
+    error: KindMismatchError
+    ex_dates: Span = Span(0, 0)
+    days: Span = Span(0, 0)
+
+
+@dataclass(kw_only=True)
+class KnownActions:
+    """The splits and dividends that a call knows in addition to the stored ones.
+
+    Attributes:
+        unstored_actions: Splits and dividends that could not be stored, each with the answer they
+            are from.
+        book: Stored splits and dividends, if they have already been read.
+        lacks_actions: Whether the call names a vendor that does not report splits and dividends.
+    """
+
+    unstored_actions: Sequence[tuple[Sequence[Action], Asked]] = ()
+    book: ActionBook | None = None
+    lacks_actions: bool = False
 
 
 class Dependency(NamedTuple):
@@ -470,19 +518,21 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     if not problems:
         note_empty(answer)
         return frame
-    message = f"{answer.query}: {'; '.join(problems)}"
-    if answer.query.strict:
-        raise IncompleteDataError(
-            message,
-            frame=frame,
-            symbol=answer.query.instrument.symbol,
-            hint="without strict=True, the available bars are returned",
-        )
-    log.warning("incomplete answer for %s", message)
-    from ...model.caller import warn_user  # most answers lack nothing
-
-    warn_user(message, IncompleteDataWarning)
+    hint = "without strict=True, the available bars are returned"
+    _report_incomplete(frame, answer.query, problems, hint)
     return frame
+
+
+def _report_incomplete(
+    frame: pd.DataFrame, query: BarsQuery, problems: Sequence[str], hint: str | None = None
+) -> None:
+    """Warn that an answer is incomplete, or raise an error if ``strict`` is set."""
+    message = f"{query}: {'; '.join(problems)}"
+    if query.strict:
+        symbol = query.instrument.symbol
+        raise IncompleteDataError(message, frame=frame, symbol=symbol, hint=hint)
+    log.warning("incomplete answer for %s", message)
+    warn_user(message, IncompleteDataWarning)
 
 
 def note_ended(answer: Answer, scope: str) -> None:
@@ -504,8 +554,6 @@ def note_ended(answer: Answer, scope: str) -> None:
     why = why_ended(gap.reason for gap in stretches(answer.gaps).sources)
     message = f"{query}: {NO_BARS_SINCE} {day}; {why}"
     log.warning("%s", message)
-    from ...model.caller import warn_user  # few series end
-
     warn_user(message, SeriesEndedWarning)
 
 
@@ -518,14 +566,7 @@ def note_unknown(frame: pd.DataFrame, query: BarsQuery, problems: Sequence[str])
     facts = frame.attrs[ATTRS_KEY]
     all_problems = [*facts["problems"], *problems]
     frame.attrs[ATTRS_KEY] = freeze({**facts, "problems": all_problems, "complete": False})
-    message = f"{query}: {'; '.join(problems)}"
-    if query.strict:
-        symbol = query.instrument.symbol
-        raise IncompleteDataError(message, frame=frame, symbol=symbol)
-    log.warning("incomplete answer for %s", message)
-    from ...model.caller import warn_user  # most answers lack nothing
-
-    warn_user(message, IncompleteDataWarning)
+    _report_incomplete(frame, query, problems)
 
 
 def empty_because(answer: Answer) -> str:
@@ -746,7 +787,9 @@ def own_volume(table: BarTable, coverage: Coverage, kind: Kind) -> BarTable:
 
     If there is no such volume, which is the usual case, ``table`` itself is returned.
     """
-    foreign_entries = _foreign_entries(coverage, kind)
+    foreign_entries = coverage.only(
+        lambda entry: entry.kind is not kind and bool(left_out(entry, kind))
+    )
     if not foreign_entries or not len(table):
         return table
     volume = table.volume.copy()
@@ -754,7 +797,3 @@ def own_volume(table: BarTable, coverage: Coverage, kind: Kind) -> BarTable:
         first, last = table.stamps.searchsorted(entry.span)
         volume[first:last] = NAN
     return replace(table, volume=volume)
-
-
-def _foreign_entries(coverage: Coverage, kind: Kind) -> Coverage:
-    return coverage.only(lambda entry: entry.kind is not kind and bool(left_out(entry, kind)))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...cache.actions import ActionBook, Asked
 from ...cache.faults import MISSING_VOLUME, faults_within, sentences
 from ...cache.store import BarStore, Commit, SeriesView
 from ...clock import Clock
@@ -39,7 +38,19 @@ from ...model.span import Span
 from ...model.texts import counted
 from ...vendors.registry import is_sample
 from ..validity import TradingDays, lifetime_of
-from .answer import Answer, Dependency, Gap, Rebased, joined, left_out, list_gaps, own_volume
+from .answer import (
+    Answer,
+    Dependency,
+    Gap,
+    KnownActions,
+    Missing,
+    Rebased,
+    To,
+    joined,
+    left_out,
+    list_gaps,
+    own_volume,
+)
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
@@ -52,44 +63,36 @@ _REASONS_OF_STORED_BARS = (UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
 
 
 @dataclass
-class FetchOutcome:
+class FetchOutcome(KnownActions):
     """Everything that a fetch adds to the stored data of an answer; almost empty for a hit.
 
     Attributes:
         unfilled: Spans that no vendor supplied.
         unstored: Commits that could not be stored; their bars are part of the answer.
-        unstored_actions: Splits and dividends that could not be stored, each with the answer they
-            are from.
         forming: Forming bar, if one was received.
         kind: Kind of the lane, used if nothing is stored.
         fetched: Spans that a vendor answered during the request.
         problems: Sentences for the provenance.
         scores: Scores of the vendors' answers, 0 to 1.
         attempts: Queries for bars sent to vendors, in order.
-        book, view, until_ms: Splits and dividends, view of the series, and time until which the answer
-            is valid; only if the stored documents alone were enough for the answer.
+        view, until_ms: View of the series, and time until which the answer is valid; these and the
+            stored splits and dividends only if the stored documents alone were enough for the answer.
         closed_before: Timestamp from which bars count as closed only if they are final.
-        is_alone: Whether the call names a vendor that does not report splits and dividends.
-        in_part: Whether bars that cannot be adjusted for a later dividend are a gap, not an error.
         snapshot: Stored data on which the request's current phase is based; the read starts from
             its view, and replaces that view with a newer one.
     """
 
     unfilled: Sequence[UnfilledSpan] = ()
     unstored: Sequence[Commit] = ()
-    unstored_actions: Sequence[tuple[Sequence[Action], Asked]] = ()
     forming: Forming | None = None
     kind: Kind = Kind()
     fetched: Sequence[Span] = ()
     problems: Sequence[str] = ()
     scores: Sequence[float] = ()
     attempts: Sequence[Attempt] = ()
-    book: ActionBook | None = None
     view: SeriesView | None = None
     until_ms: int = 0
     closed_before: int | None = None
-    is_alone: bool = False
-    in_part: bool = False
     snapshot: PhaseSnapshot | None = None
 
     def dependency(self, span: Span) -> Dependency | None:
@@ -112,7 +115,7 @@ class FetchOutcome:
             scores=journal.scores,
             attempts=journal.attempts,
             closed_before=cap_ms,
-            is_alone=request.query.provider is not None and not request.route.reporters,
+            lacks_actions=request.query.provider is not None and not request.route.reporters,
             snapshot=series.snapshot,
         )
 
@@ -135,24 +138,40 @@ class Reader:
         key: SeriesKey,
         wanted: Span,
         outcome: FetchOutcome,
-        *,
-        lenient: bool = False,
+        to: To = "latest",
     ) -> Answer:
+        """Return the answer for ``wanted``; see :meth:`read`.
+
+        Raises:
+            KindMismatchError: The bars cannot be converted to the requested basis.
+        """
+        answer = self.read(query, key, wanted, outcome, to)
+        if isinstance(answer, Missing):
+            raise answer.error
+        return answer
+
+    def read(
+        self,
+        query: BarsQuery,
+        key: SeriesKey,
+        wanted: Span,
+        outcome: FetchOutcome,
+        to: To = "latest",
+    ) -> Answer | Missing:
         """Read ``wanted`` from the store in the requested basis, including data that could not be stored.
 
         1. Read the stored bars and their coverage, and add the data that could not be stored.
         2. Add the rejected rows, which the answer flags; drop bars that have not closed; add the
            forming bar if it was requested.
-        3. For a share, convert the bars to the requested basis (:class:`.adjust.Rebaser`).
+        3. For a share, convert the bars to the requested basis (:func:`.adjust.convert`).
         4. List the gaps: spans without coverage or without a bar, bars that could not be read, and
            bars that cannot be adjusted.
         5. Add the provenance: what the vendors' answers and the conversion left in doubt.
 
-        ``lenient`` accepts an older basis if the latest one cannot be reached.
+        ``to`` is the basis that is accepted. The result is :class:`.answer.Missing` if the
+        conversion needs data that must be fetched first.
 
         Raises:
-            ActionsMissingError: The conversion needs actions that were never requested.
-            DividendError: The conversion needs daily close prices that are not stored.
             KindMismatchError: The bars cannot be converted exactly.
         """
         now = self._clock.now_ms()
@@ -178,32 +197,24 @@ class Reader:
             table = merge(suspects_table(flagged), table)
         if outcome.closed_before is not None:
             table = _closed_bars(table, coverage, outcome.closed_before)
-        table, coverage = _with_forming(table, coverage, outcome, query, wanted, now)
+        forming = outcome.forming if query.include_forming else None
+        table, coverage = _with_forming(table, coverage, forming, wanted, now)
         kind = view.kind or outcome.kind
         table = own_volume(table, coverage, kind)
         rebased = Rebased(table)
         if query.instrument.asset_class == "stock":
-            from .adjust import Rebaser  # not needed for instruments without splits
+            from .adjust import StoredBars, convert  # not needed for instruments without splits
 
-            unstored = outcome.unstored_actions
             # A hit reads a calendar only if a number of bars is requested, if hours that were never
             # requested must be distinguished from closed ones, or in extended hours, because the last
             # bars may be from before the open.
             is_hit = outcome.view is not None and not key.is_extended
             today = (self.days.latest if is_hit else self.days.current)(query.instrument)
-            rebaser = Rebaser(
-                self._store,
-                query,
-                key,
-                view,
-                unstored,
-                lenient,
-                outcome.book,
-                today,
-                is_alone=outcome.is_alone,
-                in_part=outcome.in_part,
-            )
-            rebased = rebaser.rebased(table, coverage)
+            bars = StoredBars(self._store, query, key, view, table, coverage, outcome, today)
+            converted = convert(bars, to)
+            if isinstance(converted, Missing):
+                return converted
+            rebased = converted
         life = reduce(Lifetime.updated, (c.lifetime for c in outcome.unstored), lifetime_of(view))
         traded = life.for_gaps(now)
         # Faults in vendors' answers concern everyone who reads the bars, not only the caller who
@@ -218,7 +229,7 @@ class Reader:
             gaps = joined(gaps, unread)
         if rebased.begins is not None:
             gaps = with_unadjusted(gaps, coverage, *rebased.begins)
-        facts = _facts(key, view, outcome, coverage, now, problems)
+        facts = _facts(view, outcome, coverage, now, problems)
         facts = with_disputes(facts, rebased, coverage)
         outdated = _action_warnings(rebased, query)
         facts |= {"problems": [*outdated, *facts["problems"]]} | life.dates(span.end, now)
@@ -257,15 +268,10 @@ def with_unadjusted(
 
 
 def _facts(
-    key: SeriesKey,
-    view: SeriesView,
-    outcome: FetchOutcome,
-    coverage: Coverage,
-    now_ms: int,
-    problems: Sequence[str],
+    view: SeriesView, outcome: FetchOutcome, coverage: Coverage, now: int, problems: Sequence[str]
 ) -> dict[str, Any]:
     return {
-        "lane": key.folder,
+        "lane": view.key.folder,
         # Bars that could not be stored are not part of any version.
         "generation": None if any(c.pieces for c in outcome.unstored) else view.generation,
         "problems": [
@@ -276,7 +282,7 @@ def _facts(
         ][:_MOST_PROBLEMS],
         "attempts": attempt_entries(outcome.attempts),
         "rejected": {},
-        "asked_at": iso(now_ms),
+        "asked_at": iso(now),
     }
 
 
@@ -355,18 +361,14 @@ def _without_volume(table: BarTable, coverage: Coverage, kind: Kind, asset_class
     if not len(table) or not np.isnan(table.volume.min()):  # NaN if any value is NaN
         return []
     stamps = table.take(np.isnan(table.volume)).stamps
-    count = int(
-        inside(
-            stamps,
-            coverage.where(
-                lambda entry: (
-                    entry.state in WITH_BARS
-                    and entry.kind.needs_volume(asset_class, entry.vendor)
-                    and not left_out(entry, kind)
-                )
-            ),
-        ).sum()
+    spans = coverage.where(
+        lambda entry: (
+            entry.state in WITH_BARS
+            and entry.kind.needs_volume(asset_class, entry.vendor)
+            and not left_out(entry, kind)
+        )
     )
+    count = int(inside(stamps, spans).sum())
     return [f"{MISSING_VOLUME}: {count} of {len(table)} bars have no volume"] if count else []
 
 
@@ -379,20 +381,12 @@ def _action_warnings(rebased: Rebased, query: BarsQuery) -> list[str]:
     """Return a warning if recent splits and dividends are unknown; otherwise an empty list."""
     if rebased.unknown_since is None:
         return []
+    status = "not known"
     if rebased.is_awaited:
-        when = (
-            "not in the sample"
-            if is_sample(query.provider)
-            else "published together with the bars of those days"
-        )
-        return [
-            f"prices are as of {rebased.as_of}: splits and dividends from {rebased.unknown_since} on are "
-            f"{when}"
-        ]
-    return [
-        f"prices are as of {rebased.as_of}: splits and dividends from {rebased.unknown_since} on are "
-        "not known"
-    ]
+        together = "published together with the bars of those days"
+        status = "not in the sample" if is_sample(query.provider) else together
+    actions = f"splits and dividends from {rebased.unknown_since} on are {status}"
+    return [f"prices are as of {rebased.as_of}: {actions}"]
 
 
 def _with_unstored(
@@ -407,31 +401,26 @@ def _with_unstored(
 
 
 def _with_forming(
-    table: BarTable,
-    coverage: Coverage,
-    outcome: FetchOutcome,
-    query: BarsQuery,
-    wanted: Span,
-    now: int,
+    table: BarTable, coverage: Coverage, forming: Forming | None, wanted: Span, now: int
 ) -> tuple[BarTable, Coverage]:
-    """Return the bars and their coverage, with the forming bar added if it was requested."""
-    if not query.include_forming or outcome.forming is None:
+    """Return the bars and their coverage, with the forming bar added if it is in ``wanted``."""
+    if forming is None:
         return table, coverage
-    rows = outcome.forming.table.within(wanted)
+    rows = forming.table.within(wanted)
     if not len(rows):
         return table, coverage
     first = int(rows.stamps[0])
-    forming = Covered(
+    entry = Covered(
         Span(first, max(wanted.end, int(rows.stamps[-1]) + 1)),
         "provisional",
-        outcome.forming.vendor,
-        outcome.forming.kind,
-        outcome.forming.basis,
+        forming.vendor,
+        forming.kind,
+        forming.basis,
         now,
         FORMING,
     )
     closed = table.take(table.stamps < first)
-    return merge(closed, rows), coverage.overlaid([forming])
+    return merge(closed, rows), coverage.overlaid([entry])
 
 
 def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ class DerivedAnswer:
         coverage, bar = self._coverage(), self._forming_bar()
         if bar is None:
             return self.table, coverage
-        entries = self._entries(bar.span.start, bar.span.end)
+        entries = [entry for entry in self._sources if entry.span.overlaps(bar.span)]
         mark = Covered(
             bar.span,
             "provisional",
@@ -78,10 +78,6 @@ class DerivedAnswer:
     @cached_property
     def _sources(self) -> list[Covered]:
         return [entry for entry in self.below.coverage if entry.state in WITH_BARS]
-
-    def _entries(self, start: int, end: int) -> list[Covered]:
-        span = Span(start, end)
-        return [entry for entry in self._sources if entry.span.overlaps(span)]
 
     def _coverage(self) -> Coverage:
         """Return the coverage of the built bars, with the vendors of the shorter bars in them.

@@ -43,7 +43,7 @@ from ...net.vendor_status import VendorStatus
 from ...prices.adjustment import DividendError
 from ...vendors.base import is_ours, status_for, unknown_symbol_error
 from ...vendors.session import ACTIONS_ENDPOINT
-from ..answer.answer import Answer
+from ..answer.answer import Answer, Missing, To
 from ..fetch.actions import ActionFetcher, with_lead
 from ..fetch.attempt import VendorReply
 from ..fetch.fetcher import ChunkResult, Fetcher, SpanGroup
@@ -212,19 +212,21 @@ class PlannedLane(LaneRun):
         self._query_forming(plan)
         return plan
 
-    def _read_stored(self, plan: FetchPlan, *, lenient: bool = False) -> Answer:
+    def _read_stored(self, plan: FetchPlan, to: To = "latest") -> Answer | Missing:
         """Read the plan's span; dividends are ignored if the closes that they need would be fetched."""
         query = self.request.query
-        try:
-            return super()._read_stored(plan, lenient=lenient)
-        except DividendError as needed:
-            reach = Span(day_ms(needed.ex_date - LOOKBACK), day_ms(needed.ex_date))
-            days = [ln for ln in self._count.lanes if ln.request.key.timeframe == Timeframe(1, "d")]
-            supplied = (p.span for ln in days for c in ln.series.unstored for p in c.pieces)
-            if not any(span.overlaps(reach) for span in supplied):
-                raise
+        answer = super()._read_stored(plan, to)
+        if isinstance(answer, Answer) or not isinstance(answer.error, DividendError):
+            return answer
+        ex_date = answer.error.ex_date
+        reach = Span(day_ms(ex_date - LOOKBACK), day_ms(ex_date))
+        days = [ln for ln in self._count.lanes if ln.request.key.timeframe == Timeframe(1, "d")]
+        supplied = (p.span for ln in days for c in ln.series.unstored for p in c.pieces)
+        if not any(span.overlaps(reach) for span in supplied):
+            return answer
         self.request = replace(self.request, query=replace(query, adjustment="split"))
-        return replace(super()._read_stored(plan, lenient=lenient), query=query)
+        answer = super()._read_stored(plan, to)
+        return answer if isinstance(answer, Missing) else replace(answer, query=query)
 
     def _fetch_in_one_basis(self, wanted: Span) -> bool:
         is_possible = super()._fetch_in_one_basis(wanted)

@@ -21,8 +21,7 @@ from ...model.instant import MINUTE_MS
 from ...model.kind import Kind
 from ...model.reasons import CLOSED, DELETED, UNASKED, UNPUBLISHED, sentence
 from ...model.span import Span, clipped, coalesce, intersect, subtract
-from ..answer.adjust import ActionsMissingError
-from ..answer.answer import Answer, Gap, UnfilledSpan, as_known, joined, not_asked
+from ..answer.answer import Answer, Gap, Missing, To, UnfilledSpan, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import FetchOutcome, Reader
 from ..answer.slots import may_open
@@ -100,10 +99,12 @@ class LaneRun:
         self._action_fetcher = ActionFetcher(clock, request, self.series, journal)
         self._fetcher = Fetcher(request, self.series, journal, self._action_fetcher)
 
-    def answer(self) -> Answer:
+    def answer(self) -> Answer | Missing:
         """Fill the missing parts of the requested span and return the answer.
 
         If a number of bars is requested and the span has too few, earlier spans are also filled.
+        The result is :class:`.Missing` if prices cannot be adjusted for a dividend; its ``days``
+        are those to fetch before the next call.
 
         Raises:
             KindMismatchError: The lane's bars cannot be converted to the requested basis.
@@ -112,7 +113,7 @@ class LaneRun:
         request, query = self.request, self.request.query
         wanted = wanted_span(request, self.series)
         answer = self._answer_for(wanted)
-        if query.bars is None:
+        if query.bars is None or isinstance(answer, Missing):
             return answer
         reaches = [query.bars * 2**tries for tries in range(1, LOOKBACKS)]
         late = self._late_bars(answer)
@@ -128,6 +129,8 @@ class LaneRun:
             except BadRangeError:  # calendars do not go back further: these are all the bars
                 break
             answer = self._answer_for(wanted)
+            if isinstance(answer, Missing):
+                return answer
         return counted(answer, query.bars, wanted.start)
 
     def _late_bars(self, answer: Answer) -> int:
@@ -139,7 +142,7 @@ class LaneRun:
         is_at_end = not rows or int(answer.table.stamps[rows - 1]) < late.start
         return len(self.request.grid.opens(late)) if is_at_end else 0
 
-    def _answer_for(self, wanted: Span) -> Answer:
+    def _answer_for(self, wanted: Span) -> Answer | Missing:
         """Fetch the missing bars in ``wanted``, and return the answer for that span."""
         request, series, journal = self.request, self.series, self.journal
         self._services.store.listener.used(request.key, wanted)
@@ -150,13 +153,18 @@ class LaneRun:
             plan = plan_fetch(request, series, journal, wanted, self._services.sources)
         before = plan.coverage_before
         plan = self._carry_out(plan)
-        answer = as_known(self._read_with_actions(plan))
-        for tries in range(_MOST_LOSSES + 1):
-            if not (lost := self._lost_spans(before, plan)) or tries == _MOST_LOSSES:
+        tries = 0
+        while True:
+            answer = self._read_with_actions(plan)
+            if isinstance(answer, Missing):
+                return answer
+            lost = self._lost_spans(before, plan)
+            if not lost or tries == _MOST_LOSSES:
                 break
+            tries += 1
             generation = series.view().generation
             self._carry_out(replace(plan, segments=tuple(lost), generation=generation))
-            answer = as_known(self._read_with_actions(plan))
+        answer = as_known(answer)
         doubts = [*answer.doubts, *self._refresh_doubts()]
         answer = replace(answer, gaps=self._gaps(answer, plan, lost))
         if journal.outdated:
@@ -301,36 +309,37 @@ class LaneRun:
             )
             self.series.commit(Commit(marks=marks))
 
-    def _read_with_actions(self, plan: FetchPlan) -> Answer:
+    def _read_with_actions(self, plan: FetchPlan) -> Answer | Missing:
         """Read the answer, after fetching the splits and dividends that its adjustment needs.
 
         If they cannot be fetched, prices adjusted as of an earlier date are accepted.
+
+        Raises:
+            KindMismatchError: The bars cannot be converted to the requested basis.
         """
         last: Span | None = None
         for _ in range(2):
-            try:
-                return self._read_stored(plan)
-            except ActionsMissingError as needed:
-                # According to the vendor's own time, no vendor can know more.
-                if self.request.query.offline or needed.span == last:
-                    break
-                last = needed.span
-                # Some are reported days late; checking the last days again costs nothing.
-                span = Span(min(needed.span.start, needed.span.end - LATE_BY_MS), needed.span.end)
-                if self._action_fetcher.fetch(span):
-                    doubt_near_splits(self.series, self.journal)
-                    self._fill_doubtful(plan.wanted)
-                elif not self._fetch_in_one_basis(plan.wanted):
-                    break
-        return self._read_stored(plan, lenient=True)
+            answer = self._read_stored(plan)
+            if isinstance(answer, Answer) or answer.ex_dates.is_empty:
+                return answer
+            # According to the vendor's own time, no vendor can know more.
+            if self.request.query.offline or answer.ex_dates == last:
+                break
+            last = answer.ex_dates
+            # Some are reported days late; checking the last days again costs nothing.
+            span = Span(min(last.start, last.end - LATE_BY_MS), last.end)
+            if self._action_fetcher.fetch(span):
+                doubt_near_splits(self.series, self.journal)
+                self._fill_doubtful(plan.wanted)
+            elif not self._fetch_in_one_basis(plan.wanted):
+                break
+        return self._read_stored(plan, "older")
 
-    def _read_stored(self, plan: FetchPlan, *, lenient: bool = False) -> Answer:
+    def _read_stored(self, plan: FetchPlan, to: To = "latest") -> Answer | Missing:
         """Read the plan's span from the store, with what the journal has noted about it."""
         request = self.request
         outcome = FetchOutcome.of(request, self.series, self.journal, plan.cap_ms)
-        return self._services.reader.answer(
-            request.query, request.key, plan.wanted, outcome, lenient=lenient
-        )
+        return self._services.reader.read(request.query, request.key, plan.wanted, outcome, to)
 
     def _fetch_in_one_basis(self, wanted: Span) -> bool:
         """Fetch all bars again in one basis, because no vendor reports the intervening actions.

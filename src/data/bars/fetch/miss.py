@@ -36,10 +36,9 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.deadline import call_time, down_for, recorded_call
 from ...net.locks import SeriesLocks
-from ...prices.adjustment import DividendError
 from ...runtime.once import cached_property
 from ...symbols.assets import Lister, is_proved
-from ..answer.answer import Answer, UnfilledSpan
+from ..answer.answer import Answer, Missing, UnfilledSpan
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, BuiltInstead, Deriver, is_whole, lack_ms
 from ..derive.sources import SourceTimeframes
@@ -343,18 +342,17 @@ class MissRun:
         run = self._run_lane(services, request, excluded)
         journal, name = run.journal, lane.candidates[0].name
         try:
-            try:
-                # An offline call does not query a vendor, so it does not wait for other callers'
-                # fetches either.
-                with nullcontext() if query.offline else handler.locks.hold(key, services.clock):
-                    answer = run.answer()
-            except DividendError as needed:
-                if query.offline or needed.days.is_empty:
-                    raise
+            # An offline call does not query a vendor, so it does not wait for other callers'
+            # fetches either.
+            with nullcontext() if query.offline else handler.locks.hold(key, services.clock):
+                answer = run.answer()
+            if isinstance(answer, Missing) and not (query.offline or answer.days.is_empty):
                 # Dividends need daily close prices that are not stored; these are fetched first.
-                journal.side_attempts += self._fetch_closes(query, needed.days)
+                journal.side_attempts += self._fetch_closes(query, answer.days)
                 with handler.locks.hold(key, services.clock):
                     answer = run.answer()
+            if isinstance(answer, Missing):
+                raise answer.error
         except KindMismatchError as error:
             journal.attempts.append(Attempt(name, type(error).__name__, str(error), error=error))
             return _TriedLane(None, run)
@@ -536,12 +534,12 @@ class MissRun:
         unfilled = [UnfilledSpan(query.span, str(error), is_failure, is_noted=True)]
         # No lane has the whole span in the requested adjustment, so the available part is the
         # answer.
-        missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
+        missing = FetchOutcome(unfilled=unfilled, attempts=attempts)
         read, default = self._services.reader.answer, query.home_key
         try:
-            answer = read(query, lane.key, query.span, missing, lenient=True)
+            answer = read(query, lane.key, query.span, missing, "part")
             if not len(answer.table) and lane.is_beside and self._is_same_thing(route, lane):
-                answer = read(query, default, query.span, missing, lenient=True)
+                answer = read(query, default, query.span, missing, "part")
                 answer = replace(answer, substitute=f"{', '.join(_vendors(answer))} ({default})")
         except KindMismatchError as mismatch:
             raise error from mismatch

@@ -77,12 +77,12 @@ def adjusted_close_errors(series: CheckedSeries) -> list[Defect] | str:
 
 def _split_steps(series: CheckedSeries, share: Floats) -> Iterator[_Step]:
     """Yield the steps that a split explains and no reported action does, oldest first."""
-    known = np.flatnonzero(np.isfinite(share))
-    steps = np.diff(share[known])
+    stated = np.flatnonzero(np.isfinite(share))
+    steps = np.diff(share[stated])
     reported = set(series.rows_of(series.splits or ()).tolist())
     paid = _paid(series)
     for at in np.flatnonzero(np.abs(steps) >= _LEAST_ERROR).tolist():
-        first, last = int(known[at]) + 1, int(known[at + 1])
+        first, last = int(stated[at]) + 1, int(stated[at + 1])
         row = first + int(np.argmax(np.abs(series.gaps[first - 1 : last])))
         before = [paid.get(other, 0.0) for other in range(first, last + 1) if other != row]
         left = float(np.exp(-steps[at]) / np.prod(1 - np.array(before)))
@@ -92,7 +92,7 @@ def _split_steps(series: CheckedSeries, share: Floats) -> Iterator[_Step]:
             continue
         others = np.delete(steps[max(0, at - _NEAR) : at + 1 + _NEAR], min(at, _NEAR))
         rounding = _NOISE * float(np.quantile(np.abs(others), _SHARE)) if len(others) else 0.0
-        error = _rounding_error(series, known, at)
+        error = _rounding_error(series, stated, at)
         if abs(size) <= max(rounding, _CLEAR * error):
             continue
         usual = _MOVES * local_noise(series.move_ratios, row - 1)
@@ -112,7 +112,7 @@ def _is_paid(paid: Mapping[int, float], rows: range, cash: float) -> bool:
     return max(paid.get(row, 0.0) for row in near) >= _PART * cash
 
 
-def _rounding_error(series: CheckedSeries, known: Rows, at: int) -> float:
+def _rounding_error(series: CheckedSeries, stated: Rows, at: int) -> float:
     """Return the largest error of a step that is due to rounded prices: half of their usual distance.
 
     On either side of the step, that is the least distance between different prices. An adjusted
@@ -120,12 +120,12 @@ def _rounding_error(series: CheckedSeries, known: Rows, at: int) -> float:
     """
     close, adj = series.table.close, series.table.adj_close
     assert adj is not None
-    sides = known[max(0, at - _NEAR) : at + 1], known[at + 1 : at + 2 + _NEAR]
+    sides = stated[max(0, at - _NEAR) : at + 1], stated[at + 1 : at + 2 + _NEAR]
     error = 0.0
     for column in (close, adj):
         both = _distance(column[np.concatenate(sides)])
         for side in sides:
-            edge = float(column[known[at]] if side is sides[0] else column[known[at + 1]])
+            edge = float(column[stated[at]] if side is sides[0] else column[stated[at + 1]])
             error += (_distance(column[side]) or both) / 2 / edge
             error += 0.0 if both else float(np.ptp(np.log(close[side])))
     return error
