@@ -19,6 +19,7 @@ from ..charts.report import report_of
 from ..charts.report_pages import page_of
 from ..errors import CacheError, DataError, QueryError
 from ..model.proof import fingerprint
+from ..model.provenance import ATTRS_KEY
 from .bars import EventsAfter, arrow_of, columns_of, etag_of, number_of
 from .board import Board
 from .brief import brief_of
@@ -187,7 +188,8 @@ def _bars(facts: Facts, request: Request) -> Response:
     if is_arrow:
         return Response(arrow_of(frame), media_type=ARROW, headers=headers)
     return JSONResponse(
-        {**facts.about(frame, query), "columns": columns_of(frame)}, headers=headers
+        {**facts.about(frame.attrs[ATTRS_KEY], query), "columns": columns_of(frame)},
+        headers=headers,
     )
 
 
