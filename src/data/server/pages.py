@@ -9,20 +9,23 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from ..charts.pages import as_data, cards, packaged, paragraph, records, titled
+from ..charts.pages import as_data, cards, packaged, paragraph, records, shown, small_bars, titled
 from ..charts.pages import summary as summary_of
 from ..charts.paints import styles
 from ..model.html import Html, element, escaped, joined
 from ..model.printable import printable
-from ..model.texts import moment
+from ..model.texts import counted, moment
 
 __all__ = ["asset", "board_page", "brief_page", "error_page", "page"]
 
 # Number of rows of each table on the first page; the JSON of the page contains all of them.
-_MOST = 500
+_MOST = 100
+_NO_NIGHT = paragraph("no run of `populate`, `sync` or `validate` is recorded yet", "faint")
 _NAME = {"symbol": "symbol", "timeframe": "timeframe", "lane": "lane"}
 _NEEDS = {**_NAME, "why": "text", "what to do": "next_step"}
 _STALE = {**_NAME, "last bar": "last", "bars behind": "behind", "what to do": "next_step"}
+_NIGHTS = {"night": "night", "state": "state", "what": "text"}
+_QUALITY = {"vendor": "vendor", "quality, oldest first": "score", "series failed": "failed"}
 _CHECKS = {"what": "name", "state": "level", "finding": "text", "what to do": "next_step"}
 _SERIES = {**_NAME, "bars": "rows", "first": "first", "last": "last", "quality": "score"} | {
     "vendors": "vendors", "gaps": "gaps", **dict.fromkeys(("confirmed", "contradicted"), ""),
@@ -87,6 +90,8 @@ def board_page(board: Mapping[str, Any]) -> str:
         "To look at, the worst first": _linked(board["needs"], _NEEDS),
         "To fix here": _checks(faults, "name"),
         "Stale": element("div", _linked(board["stale"], _STALE), class_="old"),
+        "The last nights": _nights(board["nights"]),
+        "Quality by vendor": _quality(board["nights"]),
         "Vendors": _checks(board["checks"], "vendors"),
         "Series": _linked(board["series"], _SERIES),
         "Health": _checks(board["checks"], "health"),
@@ -94,14 +99,39 @@ def board_page(board: Mapping[str, Any]) -> str:
     }
     if not board["stale"]:
         del sections["Stale"]
+    counts = {name.replace("_", " "): count for name, count in board["counts"].items()}
+    nights = board["nights"]["nights"]
+    made = f"series as of {moment(board['made'])}" if board["made"] else "series not examined yet"
     main = [
         element("h1", "What needs me"),
-        paragraph(f"as of {moment(board['as_of'])} UTC; no vendor was queried", "faint"),
+        paragraph(f"as of {moment(board['as_of'])} UTC; {made}; no vendor was queried", "faint"),
         summary_of(board["look"]) if board["look"] else paragraph(board["problem"], "bad"),
-        cards({name.replace("_", " "): count for name, count in board["counts"].items()}),
+        cards(counts | {"last night": nights[-1]["state"] if nights else None}),
         *(titled(heading, content) for heading, content in sections.items()),
     ]
     return page("What needs me · onetape", joined(main), {})
+
+
+def _nights(nights: Mapping[str, Any]) -> Html:
+    """Return the last nights as a table, the latest first."""
+    damaged = nights["damaged"]
+    text = f"{counted(damaged, 'line')} of the record cannot be read" if damaged else ""
+    table = records(reversed(nights["nights"]), _NIGHTS) if nights["nights"] else _NO_NIGHT
+    return joined([table, paragraph(text, "poor")])
+
+
+def _quality(nights: Mapping[str, Any]) -> Html:
+    """Return the quality of each vendor's bars in the last nights as a table with small charts."""
+    days = [night["night"] for night in nights["nights"]]
+    rows, drawn = list[dict[str, Any]](), list[Html]()
+    for vendor in nights["vendors"]:
+        scores = [shown(score) for score in vendor["score"]]
+        texts = [f"{day}: {score}" for day, score in zip(days, scores, strict=True)]
+        heights = [score or 0 for score in vendor["score"]]
+        drawn.append(small_bars(heights, texts, len(days), is_bad=False))
+        failed = list(map(shown, vendor["failed"]))
+        rows.append({"vendor": vendor["vendor"], "score": scores, "failed": failed})
+    return records(rows, _QUALITY, links=drawn) if rows else _NO_NIGHT
 
 
 def _checks(checks: Sequence[Mapping[str, Any]], section: str) -> Html:
