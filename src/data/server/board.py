@@ -22,8 +22,8 @@ __all__ = ["Board"]
 
 # Seconds for which all browsers share a result: the checks, and the report on all series.
 _CHECKS_S, _REPORT_S = 5.0, 60.0
-# Seconds that the page waits for each new result, which takes long if there are thousands of series.
-_PATIENCE_S: float | None = 0.2
+# Seconds that the page waits for new results, which take long if there are thousands of series.
+_PATIENCE_S: float | None = 0.5
 _UNKNOWN: dict[str, Any] = {
     "series": [],
     "look": None,
@@ -53,11 +53,12 @@ class Shared(Generic[T]):
         self._found: T | None = None
         self._due = -math.inf
 
-    def get(self, patience_s: float | None) -> T | None:
+    def get(self, until: float | None) -> T | None:
         """Return the result, or the previous one if a new one takes too long; None if there is none.
 
         Args:
-            patience_s: Seconds to wait for a new result; None means until it is there.
+            until: Time of the monotonic clock until which to wait for a new result; None means
+                until it is there.
 
         Raises:
             DataError: The result cannot be computed.
@@ -69,7 +70,7 @@ class Shared(Generic[T]):
                 threading.Thread(target=self._compute, args=[running], daemon=True).start()
         if running is not None:
             with suppress(TimeoutError):
-                return running.result(patience_s)
+                return running.result(until and max(0.0, until - time.monotonic()))
         return self._found
 
     def _compute(self, running: Future[T]) -> None:
@@ -134,15 +135,14 @@ class Board:
     def to_json(self) -> dict[str, Any]:
         """Return the board as a JSON-serializable dictionary.
 
-        ``made`` is the time of the report on all series, None while the first one is being made;
-        ``counts`` has the numbers of the first line, None if they are not known yet; ``needs``
-        lists the causes, worst first, each with the series and the command to copy; ``checks`` are
-        those of ``onetape doctor --json``, ``series`` those of ``onetape report --json``, and
-        ``nights`` those of ``nights_of``.
+        ``made`` is the time of the report on all series; ``counts`` has the numbers of the first
+        line; ``needs`` lists the causes, worst first, each with the series and the command to copy;
+        ``checks`` are those of ``onetape doctor --json``, ``series`` those of ``onetape report
+        --json``, and ``nights`` those of ``nights_of``. What is not known yet is None.
         """
-        checks = self.checks.get(_PATIENCE_S) or []
-        health = self._health.get(_PATIENCE_S)
-        report = self.report.get(_PATIENCE_S) or _UNKNOWN
+        until = None if _PATIENCE_S is None else time.monotonic() + _PATIENCE_S
+        checks, health = self.checks.get(until), self._health.get(until)
+        report = self.report.get(until) or _UNKNOWN
         series, is_known = report["series"], report["made"] is not None
         needs = [{**_named(one), **reason} for one in series for reason in one["attention"]]
         stale = [
@@ -174,11 +174,11 @@ class Board:
             "look": report["look"],
             "problem": report.get("problem", ""),
             "counts": counts,
-            "needs": needs,
-            "stale": stale,
+            "needs": needs if is_known else None,
+            "stale": stale if health else None,
             "nights": nights_of(self._manager._services),
             "checks": checks,
-            "series": [_row(one) for one in series],
+            "series": [_row(one) for one in series] if is_known else None,
         }
 
 

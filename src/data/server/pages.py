@@ -20,7 +20,8 @@ __all__ = ["asset", "board_page", "brief_page", "error_page", "page"]
 
 # Number of rows of each table on the first page; the JSON of the page contains all of them.
 _MOST = 100
-_NO_NIGHT = paragraph("no run of `populate`, `sync` or `validate` is recorded yet", "faint")
+_NO_NIGHT = paragraph("no run of populate, sync or validate is recorded yet", "faint")
+_UNKNOWN = paragraph("not examined yet", "faint")
 _NAME = {"symbol": "symbol", "timeframe": "timeframe", "lane": "lane"}
 _NEEDS = {**_NAME, "why": "text", "what to do": "next_step"}
 _STALE = {**_NAME, "last bar": "last", "bars behind": "behind", "what to do": "next_step"}
@@ -85,29 +86,28 @@ def page(
 
 def board_page(board: Mapping[str, Any]) -> str:
     """Return the first page: what needs attention, worst first, then vendors, series and places."""
-    faults = [check for check in board["checks"] if check["level"] == "fault"]
+    checks, nights = board["checks"], board["nights"]["nights"]
+    faults = checks and [check for check in checks if check["level"] == "fault"]
     sections = {
         "To look at, the worst first": _linked(board["needs"], _NEEDS),
         "To fix here": _checks(faults, "name"),
         "Stale": element("div", _linked(board["stale"], _STALE), class_="old"),
         "The last nights": _nights(board["nights"]),
         "Quality by vendor": _quality(board["nights"]),
-        "Vendors": _checks(board["checks"], "vendors"),
+        "Vendors": _checks(checks, "vendors"),
         "Series": _linked(board["series"], _SERIES),
-        "Health": _checks(board["checks"], "health"),
-        "Disk": _checks(board["checks"], "places"),
+        "Health": _checks(checks, "health"),
+        "Disk": _checks(checks, "places"),
     }
-    if not board["stale"]:
-        del sections["Stale"]
+    empty = {"Stale": board["stale"], "Quality by vendor": board["nights"]["vendors"]}
     counts = {name.replace("_", " "): count for name, count in board["counts"].items()}
-    nights = board["nights"]["nights"]
     made = f"series as of {moment(board['made'])}" if board["made"] else "series not examined yet"
     main = [
         element("h1", "What needs me"),
         paragraph(f"as of {moment(board['as_of'])} UTC; {made}; no vendor was queried", "faint"),
-        summary_of(board["look"]) if board["look"] else paragraph(board["problem"], "bad"),
+        summary_of(board["look"]) if board["look"] else paragraph(board["problem"], "poor"),
         cards(counts | {"last night": nights[-1]["state"] if nights else None}),
-        *(titled(heading, content) for heading, content in sections.items()),
+        *(titled(name, content) for name, content in sections.items() if empty.get(name, True)),
     ]
     return page("What needs me · onetape", joined(main), {})
 
@@ -131,11 +131,13 @@ def _quality(nights: Mapping[str, Any]) -> Html:
         drawn.append(small_bars(heights, texts, len(days), is_bad=False))
         failed = list(map(shown, vendor["failed"]))
         rows.append({"vendor": vendor["vendor"], "score": scores, "failed": failed})
-    return records(rows, _QUALITY, links=drawn) if rows else _NO_NIGHT
+    return records(rows, _QUALITY, links=drawn)
 
 
-def _checks(checks: Sequence[Mapping[str, Any]], section: str) -> Html:
+def _checks(checks: Sequence[Mapping[str, Any]] | None, section: str) -> Html:
     """Return checks as a table: those of one section or, if it is ``name``, all with their sections."""
+    if checks is None:
+        return _UNKNOWN
     rows = [
         {
             "name": check["name"] if section == "name" else check["name"].partition(" ")[2],
@@ -149,8 +151,10 @@ def _checks(checks: Sequence[Mapping[str, Any]], section: str) -> Html:
     return records(rows, _CHECKS)
 
 
-def _linked(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Html:
+def _linked(rows: Sequence[Mapping[str, Any]] | None, columns: Mapping[str, str]) -> Html:
     """Return rows as a table in which each has a link to the page of its series."""
+    if rows is None:
+        return _UNKNOWN
     few = rows[:_MOST]
     return records(few, columns, len(rows), [_link(row) for row in few])
 
