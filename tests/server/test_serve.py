@@ -394,7 +394,7 @@ def test_numbers_that_no_bar_can_have_are_refused(
 def test_a_fault_of_the_server_has_the_headers_too_and_no_details(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.server.app.report_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("src.data.charts.report.report_of", lambda *_: 1 / 0)
     answer = site.get("/series/AAPL/1d", headers=PAGE)
     assert (answer.status_code, answer.text) == (500, "Internal Server Error")
     assert answer.headers["content-security-policy"].startswith("default-src 'self';")

@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from statistics import fmean
 from typing import Any
 
 from ..cache.facade.summaries import FOLDER, LOCK_TIMEOUT_S
@@ -136,7 +135,7 @@ def _vendors(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         if vendor := result.get("failed_at"):
             failed[vendor] = failed.get(vendor, 0) + 1
     return {
-        name: {"score": round(fmean(scores[name]), 4) if name in scores else None}
+        name: {"score": round(sum(scores[name]) / len(scores[name]), 4) if name in scores else None}
         | {"failed": failed.get(name, 0)}
         for name in sorted({*scores, *failed})
     }

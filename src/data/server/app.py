@@ -6,7 +6,7 @@ import asyncio
 import hmac
 from collections.abc import AsyncGenerator, Callable, Collection
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
@@ -16,16 +16,16 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..charts.report import report_of
-from ..charts.report_pages import page_of
 from ..errors import CacheError, DataError, QueryError
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
+from ..runtime.once import once
 from .bars import EventsAfter, arrow_of, columns_of, etag_of, number_of
-from .board import Board
 from .brief import brief_of
 from .facts import Facts
-from .pages import asset, board_page, brief_page, error_page, page
+
+if TYPE_CHECKING:
+    from .board import Board
 
 __all__ = ["application"]
 
@@ -105,18 +105,31 @@ def application(
         look_s: Seconds between two looks at the store for a reader of the stream.
         slow_s: Seconds after which a reader of the stream that takes nothing is dropped.
     """
-    board = Board(facts.manager)
+
+    # What only pages need is imported by the first page, so that the server answers soon.
+    @once
+    def board() -> Board:
+        """Return the state of the installation."""
+        from .board import Board
+
+        return Board(facts.manager)
 
     # What reads files is not a coroutine: Starlette runs it in a thread.
     def first_page(request: Request) -> Response:
         """Answer with what needs attention."""
-        values = board.to_json()
+        from .pages import board_page
+
+        values = board().to_json()
         if not _wants_page(request):
             return JSONResponse(values)
         return Response(board_page(values), media_type="text/html")
 
     def series_page(request: Request) -> Response:
         """Answer with everything about one series."""
+        from ..charts.report import report_of
+        from ..charts.report_pages import page_of
+        from .pages import page
+
         names = request.path_params
         report = report_of(facts.manager, names["symbol"], names["timeframe"])
         if not _wants_page(request):
@@ -126,6 +139,8 @@ def application(
 
     def brief(request: Request) -> Response:
         """Answer with the brief on a symbol."""
+        from .pages import brief_page
+
         found = brief_of(facts, request.path_params["symbol"])
         if not _wants_page(request):
             return JSONResponse(found.to_json())
@@ -162,6 +177,8 @@ def application(
 
 def _static(request: Request) -> Response:
     """Answer with a script or style sheet of the pages."""
+    from .pages import asset
+
     found = asset(request.path_params["name"])
     if found is None:
         raise CacheError("there is no such file")
@@ -253,6 +270,8 @@ async def _refused(request: Request, error: Exception) -> Response:
         status, text, headers = error.status_code, error.detail, error.headers
         hint = "`onetape docs server` lists the addresses, which answer GET requests only"
     if _wants_page(request):
+        from .pages import error_page
+
         return Response(error_page(text, hint), status, headers, media_type="text/html")
     told = {"type": type(error).__name__, "message": text, "hint": hint}
     return JSONResponse({"error": told}, status, headers)
