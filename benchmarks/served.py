@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,7 +30,7 @@ _NOTE = (
     "are what a browser with an empty cache loads.\n\n"
     "A warm `get_ohlcv` of a year of daily bars in another process, while ten browsers ask for the "
     "first page every five seconds, is compared with the same without them. A year of minutes as "
-    "Arrow over a socket is compared with `get_ohlcv` and writing the bytes."
+    "Arrow over a socket is compared with `get_ohlcv` and writing the bytes to a file."
 )
 _BARE = """
 import sys
@@ -167,21 +168,28 @@ def _beside(manager: DataManager, symbol: str) -> Row:
 def _arrow(manager: DataManager) -> Row:
     """Compare a year of minutes over a socket with the same bars written in this process."""
     series = ("BTCUSDT", "1m", "2023-01-01", "2023-12-31")
+    place = manager.cache.store.root.parent / "bars.arrows"
 
     def here() -> int:
-        return len(bytes(arrow_of(manager.get_ohlcv(*series))))
+        return place.write_bytes(arrow_of(manager.get_ohlcv(*series)))
 
     path = "/v1/bars/BTCUSDT/1m?start=2023-01-01&end=2023-12-31"
     headers = {"Accept": "application/vnd.apache.arrow.stream"}
     with _running(_serving(manager.cache.store.root)) as (port, _):
         _answer(port, "/alive")
+        buffer = bytearray(here())
 
         def served() -> int:
-            answer = requests.get(f"http://127.0.0.1:{port}{path}", headers=headers, timeout=60)
-            assert pa.ipc.open_stream(answer.content).read_all().num_rows == 365 * 1440
-            return len(answer.content)
+            line = HTTPConnection("127.0.0.1", port, timeout=60)
+            line.request("GET", path, headers=headers)
+            view, size = memoryview(buffer), 0
+            with line.getresponse() as answer:
+                while count := answer.readinto(view[size:]):
+                    size += count
+            return size
 
-        here(), served()
+        served()
+        assert pa.ipc.open_stream(buffer).read_all().num_rows == 365 * 1440
         results = [(_seconds(here), _seconds(served)) for _ in range(_ROUNDS)]
     figures = {
         "ms": Figure.of([ours * 1e3 for _, ours in results]),

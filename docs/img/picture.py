@@ -123,7 +123,8 @@ def board() -> str:
         style, _ = asset("page.css") or ("", "")
         page = board_page(boards.Board(manager).to_json())
     # Up to the vendors, which depend on what is installed.
-    return _page(style, page.partition("<main>")[2].partition("<h2>Vendors</h2>")[0], 1000)
+    main = page.partition("<main>")[2].partition("<h2>Vendors</h2>")[0]
+    return _page(style, main.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" '), 1000)
 
 
 def survivorship() -> str:

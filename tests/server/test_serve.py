@@ -565,7 +565,7 @@ def test_a_slow_result_is_awaited_for_a_moment_only_and_its_error_is_raised() ->
             raise QueryError("no")
         return found[-1]
 
-    shared = Shared(find, 0)
+    shared = Shared(find, 0, threading.Lock())
     assert shared.get(time.monotonic()) is None
     go.set()
     assert shared.get(None) == 0

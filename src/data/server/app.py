@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncGenerator, Callable, Collection
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..errors import CacheError, DataError, QueryError
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
-from ..runtime.once import once
 from .bars import EventsAfter, arrow_of, columns_of, etag_of, number_of
 from .brief import brief_of
 from .facts import Facts
@@ -107,7 +106,7 @@ def application(
     """
 
     # What only pages need is imported by the first page, so that the server answers soon.
-    @once
+    @cache
     def board() -> Board:
         """Return the state of the installation."""
         from .board import Board
@@ -264,7 +263,8 @@ def _wants_page(request: Request) -> bool:
 
 async def _refused(request: Request, error: Exception) -> Response:
     """Answer with an error, as a page or as JSON."""
-    text, hint = str(error), getattr(error, "hint", None) or ""
+    hint = getattr(error, "hint", None) or ""
+    text = str(error).removesuffix(f" ({hint})")
     status, headers = 400 if isinstance(error, QueryError) else 404, None
     if isinstance(error, HTTPException):
         status, text, headers = error.status_code, error.detail, error.headers

@@ -45,10 +45,12 @@ class Shared(Generic[T]):
     Args:
         find: Function that computes the result.
         seconds: Time for which it is kept.
+        turn: Lock that is held while it is computed, so that results do not slow each other down.
     """
 
-    def __init__(self, find: Callable[[], T], seconds: float) -> None:
-        self._find, self._seconds, self._guard = find, seconds, threading.Lock()
+    def __init__(self, find: Callable[[], T], seconds: float, turn: threading.Lock) -> None:
+        self._find, self._seconds, self._turn = find, seconds, turn
+        self._guard = threading.Lock()
         self._running: Future[T] | None = None
         self._found: T | None = None
         self._due = -math.inf
@@ -74,9 +76,10 @@ class Shared(Generic[T]):
         return self._found
 
     def _compute(self, running: Future[T]) -> None:
-        begun = time.monotonic()
         try:
-            found = self._find()
+            with self._turn:
+                begun = time.monotonic()
+                found = self._find()
         except BaseException as error:  # noqa: BLE001 - raised in the threads that wait
             self._running = None
             running.set_exception(error)
@@ -106,9 +109,10 @@ class Board:
         )
         # So that a listing of series locks no lane to keep what it has read.
         manager.cache._retention_manager._keeps = False
-        self.checks = Shared(self._checks, _CHECKS_S)
-        self.report = Shared(self._report, _REPORT_S)
-        self._health = Shared(self._series_health, _CHECKS_S)
+        turn = threading.Lock()
+        self.checks = Shared(self._checks, _CHECKS_S, turn)
+        self.report = Shared(self._report, _REPORT_S, turn)
+        self._health = Shared(self._series_health, _CHECKS_S, turn)
 
     def _checks(self) -> list[dict[str, Any]]:
         """Return the checks without the paths of folders, which are for this machine only."""
@@ -141,7 +145,7 @@ class Board:
         --json``, and ``nights`` those of ``nights_of``. What is not known yet is None.
         """
         until = None if _PATIENCE_S is None else time.monotonic() + _PATIENCE_S
-        checks, health = self.checks.get(until), self._health.get(until)
+        health, checks = self._health.get(until), self.checks.get(until)
         report = self.report.get(until) or _UNKNOWN
         series, is_known = report["series"], report["made"] is not None
         needs = [{**_named(one), **reason} for one in series for reason in one["attention"]]

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ..charts.pages import as_data, cards, packaged, paragraph, records, shown, small_bars, titled
 from ..charts.pages import summary as summary_of
 from ..charts.paints import styles
-from ..model.html import Html, element, escaped, joined
+from ..model.html import Html, element, escaped, joined, with_code
 from ..model.printable import printable
 from ..model.texts import counted, moment
 
@@ -25,7 +25,7 @@ _UNKNOWN = paragraph("not examined yet", "faint")
 _NAME = {"symbol": "symbol", "timeframe": "timeframe", "lane": "lane"}
 _NEEDS = {**_NAME, "why": "text", "what to do": "next_step"}
 _STALE = {**_NAME, "last bar": "last", "bars behind": "behind", "what to do": "next_step"}
-_NIGHTS = {"night": "night", "state": "state", "what": "text"}
+_NIGHTS = {"night": "night", "state": "state", "jobs": "text"}
 _QUALITY = {"vendor": "vendor", "quality, oldest first": "score", "series failed": "failed"}
 _CHECKS = {"what": "name", "state": "level", "finding": "text", "what to do": "next_step"}
 _SERIES = {**_NAME, "bars": "rows", "first": "first", "last": "last", "quality": "score"} | {
@@ -125,7 +125,7 @@ def _quality(nights: Mapping[str, Any]) -> Html:
     days = [night["night"] for night in nights["nights"]]
     rows, drawn = list[dict[str, Any]](), list[Html]()
     for vendor in nights["vendors"]:
-        scores = [shown(score) for score in vendor["score"]]
+        scores = ["–" if score is None else f"{score:.2f}" for score in vendor["score"]]
         texts = [f"{day}: {score}" for day, score in zip(days, scores, strict=True)]
         heights = [score or 0 for score in vendor["score"]]
         drawn.append(small_bars(heights, texts, len(days), is_bad=False))
@@ -172,5 +172,6 @@ def brief_page(title: str, text: str) -> str:
 
 def error_page(text: str, hint: str) -> str:
     """Return a page about a request that could not be answered."""
-    main = [element("h1", "No answer"), paragraph(text), paragraph(hint, "faint")]
+    step = element("p", with_code(hint), class_="faint") if hint else ""
+    main = [element("h1", "No answer"), paragraph(text), step]
     return page("No answer · onetape", joined(main), {})
