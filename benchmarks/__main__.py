@@ -45,6 +45,7 @@ from . import (
     resample,
     route,
     scan,
+    served,
     size,
     start,
     thousands,
@@ -65,7 +66,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
         hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
         workload, company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, records, bundle, portal, cached, catalog, lineage,
-        yf, scan, frames, tiers, loader, hosts, one_frame, features,
+        yf, scan, frames, tiers, loader, hosts, one_frame, features, served,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

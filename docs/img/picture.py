@@ -75,13 +75,56 @@ def report() -> str:
         chart = manager.plot("AAPL", "1d", "2010-01-04", "2012-12-31", provider="demo")
     style, main = page.split("<style>")[1].split("</style>")[0], page.partition("<main>")[2]
     # Up to the chart, which a script draws on the page: a picture stands for it.
-    main = main.partition('<div class="figure"')[0] + chart.svg(1000, 480)
+    return _page(style, main.partition('<div class="figure"')[0] + chart.svg(1000, 480), 840)
+
+
+def _page(style: str, main: str, height: int) -> str:
+    """Return the beginning of a page as a picture."""
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1100 840">'
-        '<foreignObject width="1100" height="840">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1100 {height}">'
+        f'<foreignObject width="1100" height="{height}">'
         f'<body xmlns="http://www.w3.org/1999/xhtml"><style>{html.escape(style, quote=False)}</style>'
         f"<main>{main}</main></body></foreignObject></svg>\n"
     )
+
+
+def board() -> str:
+    """Return the first page of ``onetape serve`` on sample bars, of which three are left out."""
+    from onetape.data.clock import ManualClock
+    from onetape.data.data_manager import DataManager
+    from onetape.data.jobs.nights import record_night
+    from onetape.data.server import board as boards
+    from onetape.data.server.pages import asset, board_page
+
+    boards._PATIENCE_S = None  # all results are awaited
+    clock, days = ManualClock(1_356_436_800_000), ("2012-01-03", "2012-12-28")  # 2012-12-25 12:00
+    good = {"vendors": ["yahoo"], "wrong": "", "failed_at": ""}
+    failed = {"vendors": [], "score": None, "error": "down", "wrong": "", "failed_at": "yahoo"}
+    why = [{"failed": True, "why": "yahoo: HTTP 503", "series": ["GOOG 1d"]}]
+    with (
+        tempfile.TemporaryDirectory(prefix="onetape-pictures-") as folder,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", UserWarning)
+        samples = DataManager(Path(folder) / "samples")
+        manager = DataManager(Path(folder) / "cache", clock=clock)
+        for night in range(6):
+            begun_ms, is_bad = clock.now_ms(), night == 2
+            results = [good | {"score": 0.99 - night % 3 / 50}] * 2
+            results.append(failed if is_bad else good | {"score": 1.0})
+            report = {"results": results, "reasons": why if is_bad else []}
+            clock.advance(86_400)
+            if night != 4:
+                record_night(manager._services, "sync", report, begun_ms)
+        for symbol in ("AAPL", "GOOG", "IBM"):
+            bars = samples.get_ohlcv(symbol, "1d", *days, provider="demo", adjustment="raw")
+            bars = bars.drop(bars.index[100:103]) if symbol == "IBM" else bars
+            manager.cache.put(bars, symbol, "1d", *days, provider="yahoo")
+        style, _ = asset("page.css") or ("", "")
+        page = board_page(boards.Board(manager).to_json())
+    # Up to the vendors, which depend on what is installed.
+    main = page.partition("<main>")[2].partition("<h2>Vendors</h2>")[0]
+    return _page(style, main.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" '), 1000)
 
 
 def survivorship() -> str:
@@ -147,6 +190,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "demo.svg": terminal,
     "chart.svg": chart,
     "report.svg": report,
+    "board.svg": board,
     "survivorship.svg": survivorship,
     "telegram.svg": message,
 }

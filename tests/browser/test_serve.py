@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ PAGES = ["/", "/series/AAPL/1d", "/series/BTCUSDT/1m", "/series/MSFT/1d", "/brie
 
 
 @pytest.fixture
-def site(manager: DataManager) -> Iterator[Site]:
+def site(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr("src.data.server.board._PATIENCE_S", None)
     one = Site(Facts(manager))
     yield one
     one.stop()
@@ -75,11 +78,89 @@ def test_the_chart_is_drawn(visit: Visit) -> None:
     assert one.errors == []
 
 
-def test_numbers_grey_out_when_the_server_ends_and_come_back(visit: Visit, site: Site) -> None:
+def text_of(one: Opened) -> str:
+    """Return the text of the page without its times, and without memory and disk."""
+    return re.sub(r"\d\d:\d\d(:\d\d)?|.*(MB used|GB free).*", "", one.page.inner_text("main"))
+
+
+def test_numbers_grey_out_when_the_server_ends_and_come_back_when_it_is_started_again(
+    visit: Visit, site: Site, manager: DataManager
+) -> None:
     one = visit("/")
     one.page.clock.install()
     one.page.reload()
+    before = text_of(one)
     site.stop()
     one.page.clock.run_for(6000)
     one.page.wait_for_selector("body.lost")
     assert "No answer from the server" in one.page.inner_text("#alive")
+    assert one.page.evaluate("getComputedStyle(document.querySelector('main')).opacity") < "1"
+    again = Site(Facts(manager), port=site.port)
+    try:
+        one.page.clock.run_for(6000)
+        one.page.wait_for_selector("body:not(.lost)")
+        assert one.page.inner_text("#alive") == ""
+        assert text_of(one) == before
+    finally:
+        again.stop()
+
+
+def test_numbers_grey_out_when_the_server_hangs(visit: Visit) -> None:
+    one = visit("/brief/AAPL")
+    one.page.clock.install()
+    one.page.route("**/alive", lambda _: None)  # is never answered
+    one.page.reload()
+    one.page.clock.run_for(5000)
+    one.page.wait_for_selector("body.lost", timeout=15_000)
+
+
+@pytest.mark.parametrize("minutes", [-5, 5])
+def test_a_browser_whose_clock_is_wrong_shows_the_same(visit: Visit, minutes: int) -> None:
+    one = visit("/")
+    before = text_of(one)
+    one.page.clock.install(time=time.time() + 60 * minutes)
+    one.page.reload()
+    one.page.clock.run_for(11_000)
+    one.page.wait_for_load_state("networkidle")
+    assert one.page.locator("body.lost").count() == 0
+    assert text_of(one) == before
+
+
+@pytest.mark.parametrize("path", ["/", "/series/AAPL/1d", "/brief/AAPL"])
+def test_every_control_is_reached_by_the_keyboard_and_seen(visit: Visit, path: str) -> None:
+    one = visit(path)
+    one.page.wait_for_load_state("networkidle")
+    controls = "a[href], button, input, select, summary, [tabindex='0']"
+    ids = one.page.evaluate(
+        """q => [...document.querySelectorAll(q)].filter(e => e.checkVisibility())
+          .map((e, i) => e.dataset.stop = i)""",
+        controls,
+    )
+    reached = set()
+    for _ in range(3 * len(ids) + 20):
+        one.page.keyboard.press("Tab")
+        stop, outline = one.page.evaluate(
+            "(e => [e.dataset.stop, getComputedStyle(e).outlineStyle])(document.activeElement)"
+        )
+        if stop is not None:
+            assert outline != "none", one.page.evaluate("document.activeElement.outerHTML")
+            reached.add(int(stop))
+    assert sorted(reached) == ids
+
+
+def test_the_focus_survives_a_renewal_and_selected_text_delays_it(visit: Visit) -> None:
+    one = visit("/")
+    one.page.clock.install()
+    one.page.reload()
+    link = one.page.locator("main a").first
+    link.focus()
+    one.page.evaluate("document.querySelector('main h1').textContent = 'old'")
+    one.page.clock.run_for(5000)
+    one.page.wait_for_selector("h1:has-text('What needs me')")
+    assert one.page.evaluate("document.activeElement === document.querySelector('main a')")
+    one.page.evaluate("document.querySelector('main h1').textContent = 'old'")
+    one.page.evaluate("getSelection().selectAllChildren(document.querySelector('main h1'))")
+    one.page.clock.run_for(5000)
+    one.page.wait_for_selector("#alive:not(:empty)")
+    assert "text is selected" in one.page.inner_text("#alive")
+    assert one.page.inner_text("main h1") == "old"

@@ -38,8 +38,9 @@ class ShareVendor(FixedVendor):
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> None:
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings.simplefilter("ignore", IncompleteDataWarning)
+    monkeypatch.setattr("src.data.server.board._PATIENCE_S", None)
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ def near(answer: Any, close: float) -> bool:
 
 AAPL = {"symbol": "AAPL", "timeframe": "1d"}
 COIN = {"symbol": "BTCUSDT", "timeframe": "1m"}
+HOLED = {"start": "2024-03-05", "end": "2024-03-07"}
 # Each question, and what its answer must contain.
 NOW: list[tuple[Question, Callable[[Any], bool]]] = [
     (("quote", {"symbol": "AAPL"}), lambda a: a["rows"][-1][4] == 1.49),
@@ -104,6 +105,13 @@ NOW: list[tuple[Question, Callable[[Any], bool]]] = [
     (("actions", {"symbol": "AAPL"}), lambda a: [row["ratio"] for row in a["rows"]] == [None, 10.0]),
     (("actions", {"symbol": "MSFT"}), lambda a: "not proof" in a["note"]),
     (("fundamentals", {"symbol": "AAPL"}), lambda a: "do not estimate" in a["note"]),
+    (("features", AAPL | {"recipes": "sma:2 ret:1", "bars": 2}), lambda a: a["columns"][2] == "ret:1"),
+    (("features", AAPL | {"recipes": "sma:2", "bars": 1}), lambda a: abs(a["rows"][0][1] - 1.478) < 1e-9),
+    (("features", AAPL | {"recipes": "sma:2", **HOLED}), lambda a: a["rows"][1] == ["2024-03-07", None]),
+    (("features", COIN | {"recipes": "sma:2"}), lambda a: (a["total"], a["returned"]) == (500, 0)),
+    (("features", AAPL | {"recipes": "up:2"}), lambda a: "unknown recipe" in a["why"]["untrusted"]),
+    (("features", AAPL | {"recipes": "/etc/r.yaml"}), lambda a: "invalid recipe" in a["why"]["untrusted"]),
+    (("features", AAPL | {"symbol": "MSFT", "recipes": "dow"}), lambda a: "no answer" in a["note"]),
     (("shell", {"command": "ls"}), lambda a: "no tool" in a["why"]["untrusted"]),
 ]  # fmt: skip
 THEN: list[tuple[Question, Callable[[Any], bool]]] = [
@@ -111,6 +119,7 @@ THEN: list[tuple[Question, Callable[[Any], bool]]] = [
     (("quote", {"symbol": "AAPL"}), lambda a: a["age_seconds"] == 0),
     (("bars", AAPL | {"bars": 1}), lambda a: a["last"] == "2024-05-31T00:00:00Z"),
     (("actions", {"symbol": "AAPL"}), lambda a: [row["paid"] for row in a["rows"]] == [2.5]),
+    (("features", AAPL | {"recipes": "sma:2", "bars": 1}), lambda a: abs(a["rows"][0][1] - 22.14) < 1e-9),
     (("coverage", AAPL), lambda a: "not available as of" in a["why"]["untrusted"]),
     (("search", {"text": "apple"}), lambda a: "not available as of" in a["why"]["untrusted"]),
     (("quote", {"symbol": "BTCUSDT"}), lambda a: "do not estimate" in a["note"]),
@@ -134,7 +143,7 @@ def test_the_tools_are_few_read_only_and_short(manager: DataManager) -> None:
     found = talk(manager, listed)
     assert len(found.model_dump_json(by_alias=True, exclude_none=True)) <= 6800
     assert [tool.name for tool in found.tools] == list(TOOLS)
-    assert len(found.tools) <= 8
+    assert len(found.tools) == 8
     assert all(tool.annotations.read_only_hint for tool in found.tools)
     words = {word for tool in TOOLS.values() for word in tool.options}
     assert not words & {"path", "file", "command", "out"}
@@ -151,6 +160,7 @@ def test_each_answer_has_its_facts(manager: DataManager) -> None:
         ("search", {"text": "apple"}),
         ("actions", {"symbol": "AAPL"}),
         ("fundamentals", {"symbol": "AAPL"}),
+        ("features", AAPL | {"recipes": "sma:2", "bars": 2}),
     ]:
         assert common <= one(facts, name, **arguments).keys(), name
 

@@ -48,6 +48,8 @@ def test_a_brief_as_of_a_date_has_the_prices_of_that_day_and_nothing_later(
     manager: DataManager,
 ) -> None:
     found = lines(manager, "AAPL", moment="2024-05-31")
+    assert found[0] == "AAPL as of the end of 2024-05-31 UTC"
+    assert lines(manager, "AAPL", moment="2024-05-31T12:00")[0] == "AAPL as of 2024-05-31 12:00 UTC"
     assert "price 22.26 USD, not live: the close of a stored bar" in found
     assert not [line for line in found if "2024-06-1" in line or "split 10" in line]
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +21,11 @@ import requests
 from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.disk.files import Disk
 from src.data.errors import ConfigError, QueryError
+from src.data.jobs.nights import nights_of, record_night
 from src.data.server.bars import EventsAfter
+from src.data.server.board import Shared
 from src.data.server.brief import brief_of
 from src.data.server.facts import Facts
 from src.data.server.pages import board_page, brief_page, error_page, page
@@ -39,11 +45,11 @@ CANARY = "canary-0123456789abcdef"
 class Site:
     """A running server."""
 
-    def __init__(self, facts: Facts, token: str = "") -> None:
+    def __init__(self, facts: Facts, token: str = "", port: int = 0, slow_s: float = 30.0) -> None:
         from src.data.server.app import application
 
-        app = application(facts, Door().hosts, token, look_s=0.01)
-        config = uvicorn.Config(app, "127.0.0.1", 0, log_level="critical")
+        app = application(facts, Door().hosts, token, look_s=0.01, slow_s=slow_s)
+        config = uvicorn.Config(app, "127.0.0.1", port, log_level="critical")
         door = config.bind_socket()
         door.listen()
         self.port = door.getsockname()[1]
@@ -112,6 +118,26 @@ def test_the_first_page_names_the_cause_the_series_and_the_command(site: Site) -
     assert 'href="/series/AAPL/1d"' in text
 
 
+def test_the_first_page_has_the_last_nights_and_the_quality_of_each_vendor(
+    site: Site, manager: DataManager, clock: ManualClock
+) -> None:
+    assert "is recorded yet" in site.get("/", headers=PAGE).text
+    good = {"vendors": ["yahoo"], "score": 0.97, "wrong": "", "failed_at": ""}
+    bad = {"vendors": [], "score": None, "error": "down", "wrong": "", "failed_at": "alpaca"}
+    why = [{"failed": True, "why": "<b>alpaca</b> is down", "series": ["MSFT 1d"]}]
+    report = {"results": [good, bad], "reasons": why}
+    record_night(manager._services, "sync", report, clock.now_ms())
+    clock.advance(2 * 86_400)
+    board = site.get("/").json()
+    assert board["nights"] == nights_of(manager._services)
+    assert [night["state"] for night in board["nights"]["nights"]] == ["failed", "did not run"]
+    text = site.get("/", headers=PAGE).text
+    assert "<b>did not run</b><span>last night</span>" in text
+    assert "sync: 2 series, 1 failed, 1 not complete (&lt;b&gt;alpaca&lt;/b&gt; is down)" in text
+    assert "0.97, –</td>" in text
+    assert "<title>2024-06-12: 0.97</title>" in text
+
+
 @pytest.mark.parametrize("path", ["/", "/series/AAPL/1d", "/series/MSFT/1d", "/brief/AAPL"])
 def test_a_page_has_no_script_of_its_own_and_names_no_other_host(site: Site, path: str) -> None:
     answer = site.get(path, headers=PAGE)
@@ -170,8 +196,17 @@ def test_hostile_texts_are_shown_as_text(text: str) -> None:
             for section in ("vendors", "places", "health")
         ]
         look = {"state": word, "number": 1, "of": word, "text": word, "next_step": word}
-        board = {"as_of": "2024-06-12T15:00:30Z", "look": look, "problem": word, "counts": {"x": 1}}
+        board = {
+            "as_of": "2024-06-12T15:00:30Z",
+            "made": None,
+            "look": look,
+            "problem": word,
+            "counts": {"x": 1},
+        }
         board |= {"needs": [named | reason], "checks": checks, "series": [named | row]}
+        night = {"night": word, "state": word, "text": word, "jobs": []}
+        vendor = {"vendor": word, "score": [1.0], "failed": [0]}
+        board |= {"nights": {"nights": [night], "vendors": [vendor], "damaged": 1}}
         board |= {"stale": [named | {"behind": 1, "last": None, "next_step": word}]}
         plain = page(word, word, {"data": {word: word}}, symbol=word)
         return [board_page(board), error_page(word, word), brief_page(word, word), plain]
@@ -359,7 +394,7 @@ def test_numbers_that_no_bar_can_have_are_refused(
 def test_a_fault_of_the_server_has_the_headers_too_and_no_details(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.server.app.report_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("src.data.charts.report.report_of", lambda *_: 1 / 0)
     answer = site.get("/series/AAPL/1d", headers=PAGE)
     assert (answer.status_code, answer.text) == (500, "Internal Server Error")
     assert answer.headers["content-security-policy"].startswith("default-src 'self';")
@@ -396,3 +431,165 @@ def test_a_long_stream_is_made_in_parts_without_a_loss(
     assert numbers == [str(stamp) for stamp in stamps]
     assert max(part.count("id: ") for part in parts) <= 100
     assert list(stream.new()) == []
+
+
+# --- faults
+
+
+def test_an_unknown_address_is_refused_in_words_as_page_and_json(site: Site) -> None:
+    answer = site.get("/nothing")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "Not Found")
+    assert "<h1>No answer</h1>" in site.get("/nothing", headers=PAGE).text
+    url = f"http://127.0.0.1:{site.port}/"
+    refused = requests.post(url, timeout=60)
+    assert refused.status_code == 405
+    assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert "GET requests only" in refused.json()["error"]["hint"]
+
+
+def test_no_page_locks_a_series_or_names_a_folder(
+    manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = manager.cache.cache_dir
+    for path, *_ in os.walk(folder):
+        os.utime(path, (1, 1))  # what is read could be kept in the index
+    locks, lock = list[Path](), Disk.lock
+
+    def noted(disk: Disk, path: Path, timeout_s: float) -> Any:
+        locks.append(Path(path))
+        return lock(disk, path, timeout_s)
+
+    monkeypatch.setattr(Disk, "lock", noted)
+    site = Site(Facts(DataManager(folder, clock=clock)))
+    try:
+        for path in PATHS:
+            for headers in ({}, PAGE):
+                site.get(path, headers=headers)
+        texts = site.get("/").text + site.get("/", headers=PAGE).text
+    finally:
+        site.stop()
+    assert locks == []
+    assert str(folder) not in texts
+    assert "the cache folder (from the argument)" in texts
+
+
+def test_a_folder_that_is_moved_away_is_said_and_comes_back(
+    site: Site, manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.server.board._CHECKS_S", 0)
+    folder = Path(manager.cache.cache_dir)
+    assert site.get("/series/AAPL/1d").status_code == 200
+    folder.rename(folder.with_name("away"))
+    for path in ("/series/AAPL/1d", "/v1/bars/AAPL/1d?bars=5"):
+        answer = site.get(path)
+        assert answer.status_code in (400, 404)
+        assert answer.json()["error"]["message"]
+    assert "do not estimate" in site.get("/brief/AAPL").json()["text"]
+    assert site.get("/", headers=PAGE).status_code in (200, 404)
+    folder.with_name("away").rename(folder)
+    assert site.get("/series/AAPL/1d").status_code == 200
+    assert site.get("/v1/bars/AAPL/1d?bars=5").json()["columns"]["close"][-1] == 1.49
+
+
+def test_a_series_that_is_evicted_under_its_page_is_said(site: Site, manager: DataManager) -> None:
+    assert site.get("/series/BTCUSDT/1m").status_code == 200
+    manager.clear_cache("BTCUSDT")
+    answer = site.get("/series/BTCUSDT/1m", headers=PAGE)
+    assert (answer.status_code, "<h1>No answer</h1>" in answer.text) == (404, True)
+
+
+def test_a_slow_reader_is_dropped_and_delays_no_other(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, ended = EventsAfter.new, threading.Event()
+
+    def large(source: EventsAfter) -> Iterator[str]:
+        if source._names[0] != "BTCUSDT":
+            yield from new(source)
+            return
+        try:
+            for number in range(100):
+                yield f"id: {number}\ndata: {'x' * 1_000_000}\n\n"
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(EventsAfter, "new", large)
+    site = Site(Facts(manager), slow_s=0.5)
+    try:
+        with socket.create_connection(("127.0.0.1", site.port), timeout=20) as slow:
+            line = "GET /v1/stream?symbol=BTCUSDT&timeframe=1m HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            slow.sendall(line.encode())
+            last = {"Last-Event-ID": "1717632000000"}
+            path = "/v1/stream?symbol=AAPL&timeframe=1d"
+            with site.get(path, headers=last, stream=True) as answer:
+                assert len(_events(_lines(answer), 3)) == 3
+            assert ended.wait(20), "its bars are still in memory"
+            with slow.makefile("rb") as rest:
+                received = rest.read()
+        assert received.startswith(b"HTTP/1.1 200")
+        assert 0 < received.count(b"id: ") < 100
+        assert not received.endswith(b"0\r\n\r\n"), "the stream has not ended, but was cut"
+    finally:
+        site.stop()
+
+
+def test_of_very_many_series_the_page_has_the_worst_and_counts_the_rest() -> None:
+    named = [{"symbol": f"SYM{i:05}", "timeframe": "1d", "lane": ""} for i in range(10_000)]
+    reason = {
+        "kind": "holes",
+        "text": "3 bars are missing, first 2024-03-06",
+        "next_step": "x" * 60,
+    }
+    row = {"rows": 2_520, "first": "2014-01-02T00:00:00Z", "last": "2024-06-11T00:00:00Z"}
+    row |= {"score": 0.98, "vendors": ["yahoo"], "gaps": {"holes": 3}}
+    board = {
+        "as_of": "2024-06-12T15:00:30Z", "made": None, "look": None, "problem": "", "checks": [],
+        "counts": {}, "needs": [one | reason for one in named], "series": [one | row for one in named],
+        "stale": [one | {"behind": 3, "last": None, "next_step": "`onetape sync`"} for one in named],
+        "nights": {"nights": [], "vendors": [], "damaged": 0},
+    }  # fmt: skip
+    text = board_page(board)
+    assert len(text.encode()) <= 350_000
+    assert text.count("and 9,900 more, of 10,000") == 3
+    assert "SYM00099" in text
+    assert "SYM00100" not in text
+
+
+def test_a_slow_result_is_awaited_for_a_moment_only_and_its_error_is_raised() -> None:
+    go, found = threading.Event(), list[int]()
+
+    def find() -> int:
+        go.wait(20)
+        found.append(len(found))
+        if len(found) == 2:
+            raise QueryError("no")
+        return found[-1]
+
+    shared = Shared(find, 0, threading.Lock())
+    assert shared.get(time.monotonic()) is None
+    go.set()
+    assert shared.get(None) == 0
+    shared._due = 0.0
+    with pytest.raises(QueryError):
+        shared.get(None)
+    shared._due = 0.0
+    assert shared.get(None) == 2
+    shared._due = math.inf
+    assert shared.get(None) == 2
+    assert found == [0, 1, 2]
+
+
+def test_a_page_whose_series_are_still_being_examined_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    monkeypatch.setattr("src.data.server.board._PATIENCE_S", 0.01)
+    monkeypatch.setattr("src.data.server.board.report_of", lambda _: go.wait(20) and 1 / 0)
+    monkeypatch.setattr("src.data.server.board.series_health", lambda *_: go.wait(20) and 1 / 0)
+    text = site.get("/", headers=PAGE).text
+    board = site.get("/").json()
+    go.set()
+    assert "The series are being examined." in text
+    assert set(board["counts"].values()) == {None}
+    assert {board[name] for name in ("made", "needs", "series", "stale")} == {None}
+    assert text.count("not examined yet") >= 3

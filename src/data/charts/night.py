@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..jobs.job_report import JobReport, incident_texts, quota_text, requests_by_vendor
+from ..jobs.job_report import JobReport, incident_texts, quota_text
+from ..jobs.nights import figures_of, is_poor
 from ..model.html import Html, element, joined
 from ..model.instant import SECOND_MS, parse_iso
 from ..model.texts import counted, duration, moment
@@ -76,7 +77,8 @@ def night_page(
     seconds = max(0, (parse_iso(made) - parse_iso(begun)) // SECOND_MS)
     job = {"command": command, "begun": begun, "made": made, "seconds": seconds}
     look = _summary_of(JobReport(data))
-    nights = [*nights_of(before, command), _night(data, begun, made, seconds)][-NIGHTS:]
+    night = {"begun": begun, "made": made, "seconds": seconds, **figures_of(data)}
+    nights = [*nights_of(before, command), night][-NIGHTS:]
     main = filled(
         "night",
         command=command,
@@ -110,23 +112,6 @@ def nights_of(page_text: str, command: str) -> list[dict[str, Any]]:
         return [{name: night[name] for name in _NIGHT} for night in nights][-NIGHTS:]
     except (KeyError, TypeError, ValueError):
         return []
-
-
-def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> dict[str, Any]:
-    """Return the figures that the page records for one run: bars, failures, requests and so on."""
-    results = report.get("results") or []
-    counts = requests_by_vendor(report).values()
-    return {
-        "begun": begun,
-        "made": made,
-        "seconds": seconds,
-        "series": len(results),
-        "bars": sum(result.get("fetched") or 0 for result in results),
-        "failed": sum(len(why["series"]) for why in report.get("reasons", ()) if why["failed"]),
-        "lacking": sum(map(_is_poor, results)),
-        "contradicted": report.get("found", 0),
-        "requests": sum(one.get("sent", one.get("requests", 0)) for one in counts),
-    }
 
 
 def _summary_of(report: JobReport) -> dict[str, Any]:
@@ -209,8 +194,8 @@ def _results(report: Mapping[str, Any]) -> Html:
     if not results:
         return Html()
     named = {name for reason in report.get("reasons", ()) for name in reason["series"]}
-    good = [result for result in results if not _is_poor(result)]
-    poor = [result for result in results if _is_poor(result) and _name(result) not in named]
+    good = [result for result in results if not is_poor(result)]
+    poor = [result for result in results if is_poor(result) and _name(result) not in named]
     parts = [titled(f"{len(poor):,} not complete, or contradicted", poor and _table(poor), "h3")]
     if good:
         parts.append(folded(f"{len(good):,} without complaint", _table(good)))
@@ -219,11 +204,6 @@ def _results(report: Mapping[str, Any]) -> Html:
 
 def _name(result: Mapping[str, Any]) -> str:
     return f"{result['symbol']} {result.get('timeframe', '')}".strip()
-
-
-def _is_poor(result: Mapping[str, Any]) -> bool:
-    is_lacking = not result.get("complete", True) or not result.get("success", True)
-    return bool(is_lacking or result.get("error") or result.get("contradicted"))
 
 
 def _table(results: Sequence[Mapping[str, Any]]) -> Html:

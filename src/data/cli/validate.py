@@ -78,6 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Validate stored bars; the exit code is 1 if anything was found or could not be read."""
+    from ..jobs.nights import recorded
     from ..jobs.validate import ValidateQuestion, validate_all
     from ..jobs.workers import worker_processes
 
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> Report:
             every = validate_all(
                 manager._services, executor=executor, symbols=symbols, mark=args.mark
             )
-            return _summary(args, every)
+            return _summary(args, recorded(manager._services, every))
     if args.processes:
         raise QueryError("--processes needs --all or --universe: one series is one task")
     question = ValidateQuestion(args.symbol, args.timeframe, args.start, args.end, args.level)

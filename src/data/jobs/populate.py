@@ -39,6 +39,7 @@ from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
 from .gaps import find_vendor_days
 from .job_report import JobReport, with_quotas
+from .nights import record_night
 from .other_hosts import pull_elsewhere
 from .perishable import PerishableSeries, perishable
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
@@ -150,7 +151,7 @@ def populate_cache(
     end = only_given(end_date=end_date, end=end)
     job = checked_job(services, listed, intervals, start, end, timeout, session)
     job = replace(job, refresh=only_given(force_refresh=force_refresh, refresh=refresh) or False)
-    return _done(services, job, progress, dry_run=dry_run)
+    return _done(services, job, progress, "populate", dry_run=dry_run)
 
 
 def populate_series(
@@ -179,7 +180,7 @@ def populate_series(
             hint="set ONETAPE_STORE on every worker, or call populate_cache, which needs none",
         )
     job = checked_job(services, [WorkItem(symbol, timeframe)], None, start, end)
-    return dict(_done(services, job, None, dry_run=False))
+    return dict(_filled(services, job, None))
 
 
 def sync_cache(
@@ -237,7 +238,7 @@ def sync_cache(
         for item in _items(store, key, entries[key], session)
     ] + [WorkItem(symbol, problem=NOTHING_STORED) for symbol in absent]
     job = checked_job(services, rows, ("1d",), None, None, timeout)
-    report = _done(services, job, progress, dry_run=dry_run)
+    report = _done(services, job, progress, "sync", dry_run=dry_run)
     report["samples"] = [str(key) for key in entries if key.is_sample]
     return report
 
@@ -285,10 +286,24 @@ def _items(
         yield replace(item, start=iso(first) if key.timeframe.is_intraday else str(date_of(first)))
 
 
-def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: bool) -> JobReport:
-    """Run a job and return its report, or the planned requests for a dry run."""
+def _done(
+    services: Services, job: Job, progress: Listener | None, name: str, *, dry_run: bool
+) -> JobReport:
+    """Run a job, record it, and return its report, or the planned requests for a dry run."""
     if dry_run:
         return JobReport(cost_of(services.client, job, services.network.vendor_days()).to_json())
+    try:
+        report = _filled(services, job, progress)
+    except BaseException as error:
+        record_night(services, name, {"error": str(error) or type(error).__name__}, job.now_ms)
+        raise
+    if job.series:
+        record_night(services, name, report, job.now_ms)
+    return report
+
+
+def _filled(services: Services, job: Job, progress: Listener | None) -> JobReport:
+    """Run a job and return its report."""
     with job_signals() as signals:
         stored = set[SeriesKey]()
         forget = services.client.subscribe(lambda note: stored.add(note.series))

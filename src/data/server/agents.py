@@ -67,14 +67,14 @@ _SYMBOL = {"symbol": {**_TEXT, "description": "such as AAPL, VOD.L, BTCUSDT, EUR
 _FRAME = {"timeframe": {**_TEXT, "description": "such as 1m, 1h, 1d, 1w, 1M"}}
 _SERIES = _SYMBOL | _FRAME
 _DATE = {**_TEXT, "description": "date, UTC time or -30d"}
-_BARS = _SERIES | {
-    "start": _DATE,
-    "end": _DATE,
-    "bars": {**_COUNT, "description": "the last n closed bars, in place of start"},
+_LAST = {**_COUNT, "description": "the last n closed bars, in place of start"}
+_RANGE = _SERIES | {"start": _DATE, "end": _DATE, "bars": _LAST}
+_BARS = _RANGE | {
     "adjustment": {"enum": ["split", "raw", "all"]},
     "session": {"enum": ["regular", "extended"]},
     "provider": {**_TEXT, "description": "only this vendor"},
 }
+_RECIPES = {"recipes": {**_TEXT, "description": "such as rsi:14 vol:20 macd:12,26,9 rsi:14@1w"}}
 _KINDS = {"data_type": {"enum": ["profile", "ratios", "statements"]}}
 _FIND = {"text": {**_TEXT, "description": "part of a name or symbol"}, "limit": _COUNT}
 TOOLS: Mapping[str, Tool] = {
@@ -111,6 +111,12 @@ TOOLS: Mapping[str, Tool] = {
         "Facts about a company or coin, each with its vendor, unit and period.",
         Facts.fundamentals,
         _SYMBOL | _KINDS,
+    ),
+    "features": Tool(
+        "Indicators computed from closed bars, without look-ahead; null where bars are missing.",
+        Facts.features,
+        _RANGE | _RECIPES,
+        ("symbol", "timeframe", "recipes"),
     ),
 }
 

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Collection
-from functools import partial
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Collection
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..charts.report import report_of
-from ..charts.report_pages import page_of
 from ..errors import CacheError, DataError, QueryError
 from ..model.proof import fingerprint
+from ..model.provenance import ATTRS_KEY
 from .bars import EventsAfter, arrow_of, columns_of, etag_of, number_of
-from .board import Board
 from .brief import brief_of
 from .facts import Facts
-from .pages import asset, board_page, brief_page, error_page, page
+
+if TYPE_CHECKING:
+    from .board import Board
 
 __all__ = ["application"]
 
@@ -39,6 +40,8 @@ _HEADERS = {
 }
 # Seconds between two looks at the store for a reader of the stream.
 _LOOK_S = 1.0
+# Seconds after which a reader of the stream that takes nothing is dropped.
+_SLOW_S = 30.0
 
 
 class Guard:
@@ -86,7 +89,11 @@ class Guard:
 
 
 def application(
-    facts: Facts, hosts: Collection[str], token: str = "", look_s: float = _LOOK_S
+    facts: Facts,
+    hosts: Collection[str],
+    token: str = "",
+    look_s: float = _LOOK_S,
+    slow_s: float = _SLOW_S,
 ) -> ASGIApp:
     """Return the application. It answers GET requests only, and changes nothing.
 
@@ -95,54 +102,65 @@ def application(
         hosts: Names and addresses under which the server may be reached.
         token: Token that each request must have; empty means none is needed.
         look_s: Seconds between two looks at the store for a reader of the stream.
+        slow_s: Seconds after which a reader of the stream that takes nothing is dropped.
     """
-    board = Board(facts.manager)
 
-    async def first_page(request: Request) -> Response:
+    # What only pages need is imported by the first page, so that the server answers soon.
+    @cache
+    def board() -> Board:
+        """Return the state of the installation."""
+        from .board import Board
+
+        return Board(facts.manager)
+
+    # What reads files is not a coroutine: Starlette runs it in a thread.
+    def first_page(request: Request) -> Response:
         """Answer with what needs attention."""
-        values = await run_in_threadpool(board.to_json)
+        from .pages import board_page
+
+        values = board().to_json()
         if not _wants_page(request):
             return JSONResponse(values)
         return Response(board_page(values), media_type="text/html")
 
-    async def series_page(request: Request) -> Response:
+    def series_page(request: Request) -> Response:
         """Answer with everything about one series."""
+        from ..charts.report import report_of
+        from ..charts.report_pages import page_of
+        from .pages import page
+
         names = request.path_params
-        report = await run_in_threadpool(
-            report_of, facts.manager, names["symbol"], names["timeframe"]
-        )
+        report = report_of(facts.manager, names["symbol"], names["timeframe"])
         if not _wants_page(request):
             return JSONResponse(report.to_json())
         text = page_of(report.data, report.charts, render=partial(page, symbol=names["symbol"]))
         return Response(text, media_type="text/html")
 
-    async def brief(request: Request) -> Response:
+    def brief(request: Request) -> Response:
         """Answer with the brief on a symbol."""
-        found = await run_in_threadpool(brief_of, facts, request.path_params["symbol"])
+        from .pages import brief_page
+
+        found = brief_of(facts, request.path_params["symbol"])
         if not _wants_page(request):
             return JSONResponse(found.to_json())
         return Response(brief_page(found.title, str(found)), media_type="text/html")
 
-    async def bars(request: Request) -> Response:
-        """Answer with bars as JSON columns or as an Arrow stream."""
-        return await run_in_threadpool(_bars, facts, request)
-
     async def stream(request: Request) -> Response:
         """Answer with the bars of a series as they are stored."""
-        return await _stream(facts, request, look_s)
+        return await _stream(facts, request, look_s, slow_s)
 
-    async def metrics(_: Request) -> Response:
+    def metrics(_: Request) -> Response:
         """Answer with the counters in Prometheus' text format."""
         from ..observability.prometheus import exposition
 
-        text, kind = await run_in_threadpool(exposition, facts.manager)
+        text, kind = exposition(facts.manager)
         return Response(text, media_type=kind)
 
-    routes = {
+    routes: dict[str, Callable[..., Any]] = {
         "/": first_page,
         "/series/{symbol:path}/{timeframe}": series_page,
         "/brief/{symbol:path}": brief,
-        "/v1/bars/{symbol:path}/{timeframe}": bars,
+        "/v1/bars/{symbol:path}/{timeframe}": partial(_bars, facts),
         "/v1/stream": stream,
         "/metrics": metrics,
         "/static/{name}": _static,
@@ -150,14 +168,16 @@ def application(
     }
     app = Starlette(
         routes=[Route(path, run, methods=["GET"]) for path, run in routes.items()],
-        exception_handlers={DataError: _refused},
+        exception_handlers={DataError: _refused, HTTPException: _refused},
     )
     # Around the whole application, so that responses about its own faults have the headers too.
     return Guard(app, hosts, token)
 
 
-async def _static(request: Request) -> Response:
+def _static(request: Request) -> Response:
     """Answer with a script or style sheet of the pages."""
+    from .pages import asset
+
     found = asset(request.path_params["name"])
     if found is None:
         raise CacheError("there is no such file")
@@ -170,6 +190,7 @@ async def _alive(_: Request) -> Response:
 
 
 def _bars(facts: Facts, request: Request) -> Response:
+    """Answer with bars as JSON columns or as an Arrow stream."""
     options: dict[str, Any] = dict(request.query_params)
     if "bars" in options:
         options["bars"] = number_of("bars", options["bars"])
@@ -187,22 +208,48 @@ def _bars(facts: Facts, request: Request) -> Response:
     if is_arrow:
         return Response(arrow_of(frame), media_type=ARROW, headers=headers)
     return JSONResponse(
-        {**facts.about(frame, query), "columns": columns_of(frame)}, headers=headers
+        {**facts.about(frame.attrs[ATTRS_KEY], query), "columns": columns_of(frame)},
+        headers=headers,
     )
 
 
-async def _stream(facts: Facts, request: Request, look_s: float) -> Response:
+class _Stream(StreamingResponse):
+    """A stream of events, each reader of which is served by itself: a slow one delays no other.
+
+    A reader that takes nothing for ``slow_s`` seconds is dropped, because its bars are kept in memory
+    meanwhile. It reads what was sent before, then the end, and continues with ``Last-Event-ID``.
+    """
+
+    def __init__(self, events: AsyncGenerator[str, None], slow_s: float) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._events, self._slow_s = events, slow_s
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the events until the reader leaves, or takes nothing for too long."""
+
+        async def send_soon(message: Message) -> None:
+            """Send a part of the response, or raise an error if that takes too long."""
+            async with asyncio.timeout(self._slow_s):
+                await send(message)
+
+        try:
+            await super().stream_response(send_soon)
+        except TimeoutError:
+            await self._events.aclose()
+
+
+async def _stream(facts: Facts, request: Request, look_s: float, slow_s: float) -> Response:
     names, after = request.query_params, request.headers.get("last-event-id")
     source = await run_in_threadpool(
         EventsAfter, facts, names.get("symbol", ""), names.get("timeframe", ""), after
     )
     if request.method == "HEAD":
         return Response(media_type="text/event-stream")
-    return StreamingResponse(_events(source, look_s), media_type="text/event-stream")
+    return _Stream(_events(source, look_s), slow_s)
 
 
-async def _events(source: EventsAfter, look_s: float) -> AsyncIterator[str]:
-    """Yield the events of a stream until its reader leaves. A slow reader only delays its own."""
+async def _events(source: EventsAfter, look_s: float) -> AsyncGenerator[str, None]:
+    """Yield the events of a stream until its reader leaves."""
     while True:
         async for events in iterate_in_threadpool(source.new()):
             yield events
@@ -216,10 +263,15 @@ def _wants_page(request: Request) -> bool:
 
 async def _refused(request: Request, error: Exception) -> Response:
     """Answer with an error, as a page or as JSON."""
-    text, hint = str(error), getattr(error, "hint", None) or ""
-    status = 400 if isinstance(error, QueryError) else 404
+    hint = getattr(error, "hint", None) or ""
+    text = str(error).removesuffix(f" ({hint})")
+    status, headers = 400 if isinstance(error, QueryError) else 404, None
+    if isinstance(error, HTTPException):
+        status, text, headers = error.status_code, error.detail, error.headers
+        hint = "`onetape docs server` lists the addresses, which answer GET requests only"
     if _wants_page(request):
-        return Response(error_page(text, hint), status, media_type="text/html")
-    return JSONResponse(
-        {"error": {"type": type(error).__name__, "message": text, "hint": hint}}, status
-    )
+        from .pages import error_page
+
+        return Response(error_page(text, hint), status, headers, media_type="text/html")
+    told = {"type": type(error).__name__, "message": text, "hint": hint}
+    return JSONResponse({"error": told}, status, headers)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.instant import iso
-from ..model.interchange import to_arrow
 from .facts import PRICES, Facts, stamps_of
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ def arrow_of(frame: pd.DataFrame) -> memoryview:
     Raises:
         MissingExtraError: pyarrow is not installed (extra ``parquet``).
     """
+    from ..model.interchange import to_arrow
+
     table = to_arrow(frame)
     import pyarrow as pa
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from ..charts.report import report_of
 from ..data_manager import DataManager
 from ..errors import DataError
-from ..jobs.freshness import series_health
+from ..jobs.freshness import SeriesHealth, series_health
 from ..jobs.health import SERVED, Installation
+from ..jobs.nights import nights_of
 from ..model.instant import SECOND_MS, iso
 
 __all__ = ["Board"]
 
 # Seconds for which all browsers share a result: the checks, and the report on all series.
 _CHECKS_S, _REPORT_S = 5.0, 60.0
+# Seconds that the page waits for new results, which take long if there are thousands of series.
+_PATIENCE_S: float | None = 0.5
+_UNKNOWN: dict[str, Any] = {
+    "series": [],
+    "look": None,
+    "made": None,
+    "problem": "The series are being examined.",
+}
 # The command for series that are behind.
 _STALE = "`onetape sync`"
 # What is doubted, of the reasons for attention.
@@ -26,24 +38,57 @@ T = TypeVar("T")
 
 
 class Shared(Generic[T]):
-    """A result that is computed by one thread at a time, and kept for some seconds. Thread-safe.
+    """A result that one thread at a time computes, and that is kept for some seconds. Thread-safe.
+
+    One that takes long is kept for longer, so that a tenth of the time at most is spent on it.
 
     Args:
         find: Function that computes the result.
         seconds: Time for which it is kept.
+        turn: Lock that is held while it is computed, so that results do not slow each other down.
     """
 
-    def __init__(self, find: Callable[[], T], seconds: float) -> None:
-        self._find, self._seconds, self._lock = find, seconds, threading.Lock()
-        self._found: tuple[float, T] | None = None
+    def __init__(self, find: Callable[[], T], seconds: float, turn: threading.Lock) -> None:
+        self._find, self._seconds, self._turn = find, seconds, turn
+        self._guard = threading.Lock()
+        self._running: Future[T] | None = None
+        self._found: T | None = None
+        self._due = -math.inf
 
-    def get(self) -> T:
-        """Return the result, computed now if it is missing or too old."""
-        with self._lock:
-            now = time.monotonic()
-            if self._found is None or now - self._found[0] > self._seconds:
-                self._found = now, self._find()
-            return self._found[1]
+    def get(self, until: float | None) -> T | None:
+        """Return the result, or the previous one if a new one takes too long; None if there is none.
+
+        Args:
+            until: Time of the monotonic clock until which to wait for a new result; None means
+                until it is there.
+
+        Raises:
+            DataError: The result cannot be computed.
+        """
+        with self._guard:
+            running = self._running
+            if running is None and time.monotonic() > self._due:
+                self._running = running = Future()
+                threading.Thread(target=self._compute, args=[running], daemon=True).start()
+        if running is not None:
+            with suppress(TimeoutError):
+                return running.result(until and max(0.0, until - time.monotonic()))
+        return self._found
+
+    def _compute(self, running: Future[T]) -> None:
+        try:
+            with self._turn:
+                begun = time.monotonic()
+                found = self._find()
+        except BaseException as error:  # noqa: BLE001 - raised in the threads that wait
+            self._running = None
+            running.set_exception(error)
+            return
+        now = time.monotonic()
+        with self._guard:
+            self._found, self._running = found, None
+            self._due = now + max(self._seconds, 9 * (now - begun))
+        running.set_result(found)
 
 
 class Board:
@@ -62,11 +107,31 @@ class Board:
             clock=manager.client.clock,
             reach=None,
         )
-        self.checks = Shared(lambda: self._place.checks(SERVED), _CHECKS_S)
-        self.report = Shared(lambda: report_of(manager).data, _REPORT_S)
-        self._health = Shared(self._series_health, _CHECKS_S)
+        # So that a listing of series locks no lane to keep what it has read.
+        manager.cache._retention_manager._keeps = False
+        turn = threading.Lock()
+        self.checks = Shared(self._checks, _CHECKS_S, turn)
+        self.report = Shared(self._report, _REPORT_S, turn)
+        self._health = Shared(self._series_health, _CHECKS_S, turn)
 
-    def _series_health(self) -> Any:
+    def _checks(self) -> list[dict[str, Any]]:
+        """Return the checks without the paths of folders, which are for this machine only."""
+        settings, found = self._manager._services.settings, list[dict[str, Any]]()
+        names = {settings.cache_dir: "the cache folder", settings.state_dir: "the state folder"}
+        for check in self._place.checks(SERVED):
+            texts = check.to_json()
+            for folder, name in names.items():
+                texts = {key: text.replace(str(folder), name) for key, text in texts.items()}
+            found.append(texts)
+        return found
+
+    def _report(self) -> dict[str, Any]:
+        try:
+            return report_of(self._manager).data
+        except DataError as error:
+            return _UNKNOWN | {"problem": str(error)}
+
+    def _series_health(self) -> SeriesHealth:
         manager = self._manager
         store, selector = manager.cache.store, manager.provider_selector
         return series_health(store, selector, manager.client.clock)
@@ -74,16 +139,15 @@ class Board:
     def to_json(self) -> dict[str, Any]:
         """Return the board as a JSON-serializable dictionary.
 
-        ``counts`` has the numbers of the first line; ``needs`` lists the causes, worst first, each
-        with the series and the command to copy; ``checks`` are those of ``onetape doctor --json``,
-        and ``series`` those of ``onetape report --json``.
+        ``made`` is the time of the report on all series; ``counts`` has the numbers of the first
+        line; ``needs`` lists the causes, worst first, each with the series and the command to copy;
+        ``checks`` are those of ``onetape doctor --json``, ``series`` those of ``onetape report
+        --json``, and ``nights`` those of ``nights_of``. What is not known yet is None.
         """
-        checks, health = self.checks.get(), self._health.get()
-        try:
-            report = self.report.get()
-        except DataError as error:
-            report = {"series": [], "look": None, "problem": str(error)}
-        series = report["series"]
+        until = None if _PATIENCE_S is None else time.monotonic() + _PATIENCE_S
+        health, checks = self._health.get(until), self.checks.get(until)
+        report = self.report.get(until) or _UNKNOWN
+        series, is_known = report["series"], report["made"] is not None
         needs = [{**_named(one), **reason} for one in series for reason in one["attention"]]
         stale = [
             {
@@ -94,27 +158,31 @@ class Board:
                 "last": None if freshness.newest_ms is None else iso(freshness.newest_ms),
                 "next_step": _STALE,
             }
-            for key, freshness in health.stale
+            for key, freshness in (health.stale if health else ())
         ]
         kinds = [{reason["kind"] for reason in one["attention"]} for one in series]
+        with_gaps = sum("holes" in kind for kind in kinds)
+        doubted = sum(not kind.isdisjoint(_DOUBTED) for kind in kinds)
         counts = {
-            "series": health.total,
-            "fresh": health.fresh,
-            "stale": len(stale),
-            "idle": health.at_rest,
-            "with_gaps": sum("holes" in kind for kind in kinds),
-            "doubted": sum(not kind.isdisjoint(_DOUBTED) for kind in kinds),
+            "series": health and health.total,
+            "fresh": health and health.fresh,
+            "stale": health and len(stale),
+            "idle": health and health.at_rest,
+            "with_gaps": with_gaps if is_known else None,
+            "doubted": doubted if is_known else None,
         }
         now_ms = self._manager.client.clock.now_ms()
         return {
             "as_of": iso(now_ms // SECOND_MS * SECOND_MS),
+            "made": report["made"],
             "look": report["look"],
             "problem": report.get("problem", ""),
             "counts": counts,
-            "needs": needs,
-            "stale": stale,
-            "checks": [check.to_json() for check in checks],
-            "series": [_row(one) for one in series],
+            "needs": needs if is_known else None,
+            "stale": stale if health else None,
+            "nights": nights_of(self._manager._services),
+            "checks": checks,
+            "series": [_row(one) for one in series] if is_known else None,
         }
 
 

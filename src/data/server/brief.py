@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import DataError
-from ..model.instant import iso
+from ..model.instant import DAY_MS, date_of, iso, parse_iso
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
 from ..model.reasons import sentence
@@ -55,8 +55,11 @@ class Brief(InLines):
 
     @property
     def title(self) -> str:
-        """The symbol and the time of the brief."""
-        return f"{self.symbol} as of {moment(self.as_of)} UTC"
+        """The symbol and the time of the brief; midnight is the end of the day before."""
+        end_ms = parse_iso(self.as_of)
+        is_end = end_ms % DAY_MS == 0
+        time = f"the end of {date_of(end_ms - 1)}" if is_end else moment(self.as_of)
+        return f"{self.symbol} as of {time} UTC"
 
     def lines(self) -> Iterator[Line]:
         """Yield each fact with its name: about thirty lines."""

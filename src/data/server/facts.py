@@ -45,6 +45,7 @@ _GAPS = 5
 _DAY_HOURS = 24
 # Days, for stored copies however old they are.
 _ANY_AGE = 1e6
+_SHORTER = "give start and end of a shorter range, a longer timeframe, or bars"
 PRICES = ("open", "high", "low", "close", "volume")
 
 
@@ -179,10 +180,15 @@ class Facts:
         """
         client, offline = self.manager.client, not self.may_fetch
         wishes = Wishes(provider, adjustment, offline=offline, session=session)
-        if offline and start is None and end is None:
-            whole = client.query(symbol, timeframe, wishes=wishes)
-            wishes = replace(wishes, closed_by=self._stored_end(whole))
+        if start is None and end is None:
+            wishes = replace(wishes, closed_by=self._end(symbol, timeframe, wishes))
         return client.query(symbol, timeframe, start, end, bars, wishes)
+
+    def _end(self, symbol: str, timeframe: str, wishes: Wishes) -> str | None:
+        """Return the time by which the last stored bar had closed; None if vendors may be queried."""
+        if self.may_fetch:
+            return None
+        return self._stored_end(self.manager.client.query(symbol, timeframe, wishes=wishes))
 
     def _stored_end(self, query: BarsQuery) -> str | None:
         """Return the time by which the last stored bar that answers a query had closed, or None."""
@@ -200,23 +206,66 @@ class Facts:
         query = self.query(symbol, timeframe, **options)
         frame = self.manager.client.get(query)
         columns = [name for name in PRICES if name in frame.columns]
-        stamps = [iso(ms).removesuffix("T00:00:00Z") for ms in stamps_of(frame)]
-        rows = [
-            [stamp, *map(_number, values)]
-            for stamp, values in zip(stamps, frame[columns].to_numpy().tolist(), strict=True)
-        ]
         return Answer(
-            self.about(frame, query),
-            rows,
+            self.about(frame.attrs[ATTRS_KEY], query),
+            _rows(frame, columns),
             f"No bars of {symbol} {timeframe} are known in this range; do not estimate any.",
-            "give start and end of a shorter range, a longer timeframe, or bars",
+            _SHORTER,
             ("opened", *columns),
             frame,
         )
 
-    def about(self, frame: pd.DataFrame, query: BarsQuery) -> dict[str, Any]:
-        """Return the facts about an answer with bars: kind, unit, vendors, age and gaps."""
-        facts = frame.attrs[ATTRS_KEY]
+    def features(
+        self,
+        symbol: str,
+        timeframe: str,
+        recipes: str,
+        *,
+        start: str | None = None,
+        end: str | None = None,
+        bars: int | None = None,
+    ) -> Answer:
+        """Return numbers computed from closed bars; see :meth:`query` for the range.
+
+        Args:
+            symbol, timeframe: Series of the bars.
+            recipes: Recipes, separated by spaces, such as ``rsi:14 vol:20``.
+            start, end, bars: Range of the rows.
+
+        Raises:
+            QueryError: An argument or a recipe is invalid.
+        """
+        query = self.query(symbol, timeframe, start=start, end=end, bars=bars)
+        options: dict[str, Any] = {"offline": not self.may_fetch, "progress": lambda _: None}
+        if start is None and end is None:
+            options["closed_by"] = self._end(symbol, timeframe, Wishes(offline=not self.may_fetch))
+        # A list of recipes, because one text may be the path of a file.
+        frame = self.manager.features(
+            [symbol], timeframe, start, end, recipes.split(), bars=bars, **options
+        )
+        found = frame.attrs[ATTRS_KEY]
+        (facts,) = found["symbols"].values()
+        if found["failed"]:
+            self.manager.client.get(query)  # raises the error
+        columns = list(frame.columns[2:-1])
+        rows = _rows(frame.set_index("timestamp"), columns)
+        lacks = next(iter(found["lead_missing"].values()), None)
+        return Answer(
+            self.about(facts, query) | {"unit": None, "lead_missing": untrusted(lacks)},
+            rows,
+            f"No bars of {symbol} {timeframe} are known in this range, so nothing was computed; "
+            "do not estimate any.",
+            _SHORTER,
+            ("opened", *columns),
+        )
+
+    def about(self, facts: Mapping[str, Any], query: BarsQuery) -> dict[str, Any]:
+        """Return the facts about an answer with bars: kind, unit, vendors, age and gaps.
+
+        Args:
+            facts: Provenance of the bars.
+            query: Query for them.
+        """
         kind, last = facts["kind"], facts["last"]
         age = None
         if last is not None:
@@ -365,6 +414,13 @@ def stamps_of(frame: pd.DataFrame) -> list[int]:
     """Return the open times of bars, in UTC milliseconds."""
     stamps: list[int] = frame.index.to_numpy().astype("M8[ms]").astype("i8").tolist()
     return stamps
+
+
+def _rows(frame: pd.DataFrame, columns: list[str]) -> list[list[Any]]:
+    """Return rows with the open time of their bar, without midnight, and the values of some columns."""
+    stamps = [iso(ms).removesuffix("T00:00:00Z") for ms in stamps_of(frame)]
+    values = frame[columns].to_numpy().tolist()
+    return [[stamp, *map(_number, row)] for stamp, row in zip(stamps, values, strict=True)]
 
 
 def _number(value: float) -> float | None:

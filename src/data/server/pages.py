@@ -9,20 +9,24 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from ..charts.pages import as_data, cards, packaged, paragraph, records, titled
+from ..charts.pages import as_data, cards, packaged, paragraph, records, shown, small_bars, titled
 from ..charts.pages import summary as summary_of
 from ..charts.paints import styles
-from ..model.html import Html, element, escaped, joined
+from ..model.html import Html, element, escaped, joined, with_code
 from ..model.printable import printable
-from ..model.texts import moment
+from ..model.texts import counted, moment
 
 __all__ = ["asset", "board_page", "brief_page", "error_page", "page"]
 
 # Number of rows of each table on the first page; the JSON of the page contains all of them.
-_MOST = 500
+_MOST = 100
+_NO_NIGHT = paragraph("no run of populate, sync or validate is recorded yet", "faint")
+_UNKNOWN = paragraph("not examined yet", "faint")
 _NAME = {"symbol": "symbol", "timeframe": "timeframe", "lane": "lane"}
 _NEEDS = {**_NAME, "why": "text", "what to do": "next_step"}
 _STALE = {**_NAME, "last bar": "last", "bars behind": "behind", "what to do": "next_step"}
+_NIGHTS = {"night": "night", "state": "state", "jobs": "text"}
+_QUALITY = {"vendor": "vendor", "quality, oldest first": "score", "series failed": "failed"}
 _CHECKS = {"what": "name", "state": "level", "finding": "text", "what to do": "next_step"}
 _SERIES = {**_NAME, "bars": "rows", "first": "first", "last": "last", "quality": "score"} | {
     "vendors": "vendors", "gaps": "gaps", **dict.fromkeys(("confirmed", "contradicted"), ""),
@@ -82,30 +86,58 @@ def page(
 
 def board_page(board: Mapping[str, Any]) -> str:
     """Return the first page: what needs attention, worst first, then vendors, series and places."""
-    faults = [check for check in board["checks"] if check["level"] == "fault"]
+    checks, nights = board["checks"], board["nights"]["nights"]
+    faults = checks and [check for check in checks if check["level"] == "fault"]
     sections = {
         "To look at, the worst first": _linked(board["needs"], _NEEDS),
         "To fix here": _checks(faults, "name"),
         "Stale": element("div", _linked(board["stale"], _STALE), class_="old"),
-        "Vendors": _checks(board["checks"], "vendors"),
+        "The last nights": _nights(board["nights"]),
+        "Quality by vendor": _quality(board["nights"]),
+        "Vendors": _checks(checks, "vendors"),
         "Series": _linked(board["series"], _SERIES),
-        "Health": _checks(board["checks"], "health"),
-        "Disk": _checks(board["checks"], "places"),
+        "Health": _checks(checks, "health"),
+        "Disk": _checks(checks, "places"),
     }
-    if not board["stale"]:
-        del sections["Stale"]
+    empty = {"Stale": board["stale"], "Quality by vendor": board["nights"]["vendors"]}
+    counts = {name.replace("_", " "): count for name, count in board["counts"].items()}
+    made = f"series as of {moment(board['made'])}" if board["made"] else "series not examined yet"
     main = [
         element("h1", "What needs me"),
-        paragraph(f"as of {moment(board['as_of'])} UTC; no vendor was queried", "faint"),
-        summary_of(board["look"]) if board["look"] else paragraph(board["problem"], "bad"),
-        cards({name.replace("_", " "): count for name, count in board["counts"].items()}),
-        *(titled(heading, content) for heading, content in sections.items()),
+        paragraph(f"as of {moment(board['as_of'])} UTC; {made}; no vendor was queried", "faint"),
+        summary_of(board["look"]) if board["look"] else paragraph(board["problem"], "poor"),
+        cards(counts | {"last night": nights[-1]["state"] if nights else None}),
+        *(titled(name, content) for name, content in sections.items() if empty.get(name, True)),
     ]
     return page("What needs me · onetape", joined(main), {})
 
 
-def _checks(checks: Sequence[Mapping[str, Any]], section: str) -> Html:
+def _nights(nights: Mapping[str, Any]) -> Html:
+    """Return the last nights as a table, the latest first."""
+    damaged = nights["damaged"]
+    text = f"{counted(damaged, 'line')} of the record cannot be read" if damaged else ""
+    table = records(reversed(nights["nights"]), _NIGHTS) if nights["nights"] else _NO_NIGHT
+    return joined([table, paragraph(text, "poor")])
+
+
+def _quality(nights: Mapping[str, Any]) -> Html:
+    """Return the quality of each vendor's bars in the last nights as a table with small charts."""
+    days = [night["night"] for night in nights["nights"]]
+    rows, drawn = list[dict[str, Any]](), list[Html]()
+    for vendor in nights["vendors"]:
+        scores = ["–" if score is None else f"{score:.2f}" for score in vendor["score"]]
+        texts = [f"{day}: {score}" for day, score in zip(days, scores, strict=True)]
+        heights = [score or 0 for score in vendor["score"]]
+        drawn.append(small_bars(heights, texts, len(days), is_bad=False))
+        failed = list(map(shown, vendor["failed"]))
+        rows.append({"vendor": vendor["vendor"], "score": scores, "failed": failed})
+    return records(rows, _QUALITY, links=drawn)
+
+
+def _checks(checks: Sequence[Mapping[str, Any]] | None, section: str) -> Html:
     """Return checks as a table: those of one section or, if it is ``name``, all with their sections."""
+    if checks is None:
+        return _UNKNOWN
     rows = [
         {
             "name": check["name"] if section == "name" else check["name"].partition(" ")[2],
@@ -119,8 +151,10 @@ def _checks(checks: Sequence[Mapping[str, Any]], section: str) -> Html:
     return records(rows, _CHECKS)
 
 
-def _linked(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Html:
+def _linked(rows: Sequence[Mapping[str, Any]] | None, columns: Mapping[str, str]) -> Html:
     """Return rows as a table in which each has a link to the page of its series."""
+    if rows is None:
+        return _UNKNOWN
     few = rows[:_MOST]
     return records(few, columns, len(rows), [_link(row) for row in few])
 
@@ -138,5 +172,6 @@ def brief_page(title: str, text: str) -> str:
 
 def error_page(text: str, hint: str) -> str:
     """Return a page about a request that could not be answered."""
-    main = [element("h1", "No answer"), paragraph(text), paragraph(hint, "faint")]
+    step = element("p", with_code(hint), class_="faint") if hint else ""
+    main = [element("h1", "No answer"), paragraph(text), step]
     return page("No answer · onetape", joined(main), {})

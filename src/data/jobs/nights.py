@@ -1,0 +1,217 @@
+"""The record of nights: what each job did on each date, in a small file of the cache folder.
+
+A date (in UTC, on which the run began) and a job have one line: its last run, with the number of runs
+on that date. The file is replaced as a whole under a lock, so several jobs may end at once. No bar
+depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from ..cache.facade.summaries import FOLDER, LOCK_TIMEOUT_S
+from ..disk.atomic import write_atomically
+from ..errors import CacheError
+from ..model.coverage import WITH_BARS
+from ..model.instant import SECOND_MS, date_of, iso
+from ..model.series import SeriesKey
+from ..model.texts import counted
+from ..model.timeframe import Timeframe
+from ..prices.judgement.findings import QualityReport
+from ..wiring import Services
+from .job_report import requests_by_vendor
+
+__all__ = ["figures_of", "is_poor", "nights_of", "record_night", "recorded"]
+
+log = logging.getLogger("onetape.nights")
+
+_FILE = "nights.jsonl"
+# Nights that are shown, and nights that are kept.
+_SHOWN, _KEPT = 14, 60
+_FIGURES = ("series", "bars", "failed", "lacking", "doubtful", "contradicted", "requests")
+_KEYS = ("night", "job", "started", "ended", "runs", "bad_runs", "why", "vendors", *_FIGURES)
+_Line = dict[str, Any]
+
+
+def figures_of(report: Mapping[str, Any]) -> dict[str, int]:
+    """Return the figures of a job's report: series, new bars, failures, requests and so on."""
+    results = report.get("results") or []
+    counts = requests_by_vendor(report).values()
+    return {
+        "series": len(results),
+        "bars": sum(result.get("fetched") or 0 for result in results),
+        "failed": sum(len(why["series"]) for why in report.get("reasons", ()) if why["failed"]),
+        "lacking": sum(map(is_poor, results)),
+        "contradicted": report.get("found", 0),
+        "requests": sum(one.get("sent", one.get("requests", 0)) for one in counts),
+    }
+
+
+def is_poor(result: Mapping[str, Any]) -> bool:
+    """Return whether a result of a job lacks something, failed, or was contradicted."""
+    is_lacking = not result.get("complete", True) or not result.get("success", True)
+    return bool(is_lacking or result.get("error") or result.get("contradicted"))
+
+
+def record_night(services: Services, job: str, report: Mapping[str, Any], begun_ms: int) -> None:
+    """Add the run of a job to the record; if that is impossible, only a warning is logged.
+
+    Args:
+        services: Services of the installation.
+        job: Name of the job, such as ``sync``.
+        report: Report of the job, as from ``populate_cache``; or only ``error``, the reason why the job
+            ended without a report.
+        begun_ms: Time at which the job began, UTC milliseconds.
+    """
+    parts = services.cache.store.parts
+    disk, folder = parts.disk, parts.layout.ohlcv / FOLDER
+    line = _line(job, report, begun_ms, services.clock.now_ms())
+    try:
+        disk.make_folders(folder)
+        with disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
+            lines, damaged = _read(services)
+            if damaged:
+                log.warning("%s of the record of nights cannot be read", counted(damaged, "line"))
+            name = line["night"], job
+            lines[name] = _after(lines[name], line) if name in lines else line
+            kept = sorted({night for night, _ in lines})[-_KEPT:]
+            texts = [json.dumps(lines[name]) + "\n" for name in sorted(lines) if name[0] in kept]
+            write_atomically(disk, folder / _FILE, "".join(texts).encode())
+    except CacheError as error:
+        log.warning("this run of %s is not in the record of nights: %s", job, error)
+
+
+def recorded(
+    services: Services, reports: Iterable[QualityReport | Exception]
+) -> Iterator[QualityReport | Exception]:
+    """Yield the reports of ``validate_all``, then record that run."""
+    begun_ms, results, failed = services.clock.now_ms(), list[_Line](), list[str]()
+    for report in reports:
+        yield report
+        if isinstance(report, QualityReport):
+            lane = tuple(filter(None, report.lane.split("@")))
+            key = SeriesKey(report.symbol, Timeframe.parse(report.timeframe), lane)
+            spans = services.client.coverage(key)
+            vendors = {span.vendor for span in spans if span.state in WITH_BARS}
+            wrong = bool(report.not_accepted("warning"))
+            facts = {"vendors": vendors, "score": report.score, "wrong": wrong}
+            results.append(facts | {"complete": not wrong})
+        else:
+            failed.append(str(report))
+            results.append({"error": failed[-1]})
+    reasons = [{"failed": True, "why": failed[0], "series": failed}] if failed else []
+    record_night(services, "validate", {"results": results, "reasons": reasons}, begun_ms)
+
+
+def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _Line:
+    figures, results = figures_of(report), report.get("results") or ()
+    cut = "interrupted" if report.get("interrupted") else ""
+    why = cut or next((one["why"] for one in report.get("reasons", ())), "")
+    return {
+        "night": str(date_of(begun_ms)),
+        "job": job,
+        "started": iso(begun_ms // SECOND_MS * SECOND_MS),
+        "ended": iso(now_ms // SECOND_MS * SECOND_MS),
+        "runs": 1,
+        "bad_runs": int(bool(figures["lacking"] or cut or report.get("error"))),
+        "why": report.get("error") or why,
+        "vendors": _vendors(results),
+        **figures,
+        "doubtful": sum(bool(result.get("wrong")) for result in results),
+    }
+
+
+def _vendors(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Map each vendor to the mean score of the series with its bars, and to the series it failed."""
+    scores: dict[str, list[float]] = {}
+    failed: dict[str, int] = {}
+    for result in results:
+        for vendor in result.get("vendors", ()) if result.get("score") is not None else ():
+            scores.setdefault(vendor, []).append(result["score"])
+        if vendor := result.get("failed_at"):
+            failed[vendor] = failed.get(vendor, 0) + 1
+    return {
+        name: {"score": round(sum(scores[name]) / len(scores[name]), 4) if name in scores else None}
+        | {"failed": failed.get(name, 0)}
+        for name in sorted({*scores, *failed})
+    }
+
+
+def _after(before: _Line, line: _Line) -> _Line:
+    """Return the line of a run with the counts of those before it on that date."""
+    counts = {name: before[name] + line[name] for name in ("runs", "bad_runs")}
+    vendors = before["vendors"] | line["vendors"]
+    return line | counts | {"vendors": vendors, "why": line["why"] or before["why"]}
+
+
+def _read(services: Services) -> tuple[dict[tuple[str, str], _Line], int]:
+    """Return the lines by night and job, and the number of lines that cannot be read."""
+    parts, lines, damaged = services.cache.store.parts, dict[tuple[str, str], _Line](), 0
+    for text in (
+        parts.disk.read_if_exists(parts.layout.ohlcv / FOLDER / _FILE) or b""
+    ).splitlines():
+        try:
+            line = json.loads(text)
+            lines[line["night"], line["job"]] = {name: line[name] for name in _KEYS}
+        except (KeyError, TypeError, ValueError):
+            damaged += 1
+    return lines, damaged
+
+
+def nights_of(services: Services) -> dict[str, Any]:
+    """Return the last nights, at most 14, as a JSON-serializable dictionary.
+
+    The first night is the first one that is recorded; today is included once a job has ended.
+
+    Returns:
+        A dict with these keys:
+
+        - ``nights``: For each night, oldest first, ``night`` (date in UTC), ``state`` (``complete``,
+          ``incomplete``, ``failed`` or ``did not run``), ``text``, and ``jobs``: the recorded runs.
+        - ``vendors``: For each vendor, ``score`` (mean quality of the series with its bars, or None)
+          and ``failed`` (series for which it failed), each a list with one value for each night.
+        - ``damaged``: Number of lines of the record that cannot be read.
+
+    Raises:
+        StorageError: The record cannot be read.
+    """
+    lines, damaged = _read(services)
+    today = date_of(services.clock.now_ms())
+    by_day: dict[str, list[_Line]] = {}
+    for day in (str(today - timedelta(days=back)) for back in reversed(range(_SHOWN))):
+        jobs = [lines[name] for name in sorted(lines) if name[0] == day]
+        if jobs or (by_day and day != str(today)):
+            by_day[day] = jobs
+    each = [{k: v for one in jobs for k, v in one["vendors"].items()} for jobs in by_day.values()]
+    nothing = {"score": None, "failed": 0}
+    return {
+        "nights": [_night(day, jobs) for day, jobs in by_day.items()],
+        "vendors": [
+            {"vendor": name}
+            | {key: [night.get(name, nothing)[key] for night in each] for key in nothing}
+            for name in sorted({name for night in each for name in night})
+        ],
+        "damaged": damaged,
+    }
+
+
+def _night(day: str, jobs: list[_Line]) -> dict[str, Any]:
+    if not jobs:
+        return {"night": day, "state": "did not run", "text": "no job ended", "jobs": []}
+    is_failed = any(one["failed"] or (one["why"] and not one["series"]) for one in jobs)
+    is_good = not any(one["bad_runs"] for one in jobs)
+    state = "failed" if is_failed else "complete" if is_good else "incomplete"
+    return {"night": day, "state": state, "text": "; ".join(map(_text, jobs)), "jobs": jobs}
+
+
+def _text(line: _Line) -> str:
+    names = {"failed": "failed", "lacking": "not complete", "doubtful": "doubtful"}
+    counts = [f"{line[name]:,} {word}" for name, word in names.items() if line[name]]
+    if line["runs"] > 1:
+        counts.append(f"{line['bad_runs']:,} of {line['runs']:,} runs not complete")
+    text = ", ".join([f"{line['job']}: {line['series']:,} series", *counts])
+    return f"{text} ({line['why']})" if line["why"] else text

@@ -1,0 +1,168 @@
+"""The record of nights: what each job did on each date, holes and failures, damage, writers at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cli import main
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import CacheError, StorageError
+from src.data.jobs import nights
+from src.data.jobs.nights import nights_of, record_night, recorded
+from src.data.jobs.populate import populate_cache, sync_cache
+from src.data.wiring import Services
+from tests.vendor_server import VendorServer
+
+DAY_S = 86_400
+GOOD = {"vendors": ["yahoo"], "score": 0.9, "fetched": 5, "wrong": "", "failed_at": ""}
+FAILED = {"vendors": [], "score": None, "error": "down", "wrong": "", "failed_at": "alpaca"}
+WHY = [{"failed": True, "why": "alpaca is down", "series": ["AAPL 1d"]}]
+
+
+@pytest.fixture
+def services(tmp_path: Path, clock: ManualClock) -> Services:
+    """Return the services of an empty folder at 2024-06-12 15:00:30 UTC."""
+    return DataManager(tmp_path / "cache", clock=clock)._services
+
+
+def run(services: Services, *results: dict[str, Any], job: str = "sync", **more: Any) -> None:
+    record_night(services, job, {"results": results, **more}, services.clock.now_ms())
+
+
+def states(services: Services) -> list[tuple[str, str]]:
+    return [(night["night"], night["state"]) for night in nights_of(services)["nights"]]
+
+
+def record_of(services: Services) -> Path:
+    return Path(services.cache.metadata_dir) / "nights.jsonl"
+
+
+def test_a_failure_and_a_night_without_a_run_are_seen(
+    services: Services, clock: ManualClock
+) -> None:
+    assert nights_of(services) == {"nights": [], "vendors": [], "damaged": 0}
+    run(services, GOOD, GOOD | {"score": 0.8})
+    clock.advance(2 * DAY_S)
+    run(services, GOOD, FAILED, reasons=WHY)
+    clock.advance(DAY_S)
+    run(services, GOOD | {"complete": False, "wrong": "a high below its low"})
+    assert states(services) == [
+        ("2024-06-12", "complete"),
+        ("2024-06-13", "did not run"),
+        ("2024-06-14", "failed"),
+        ("2024-06-15", "incomplete"),
+    ]
+    found = nights_of(services)
+    assert found["nights"][2]["text"] == "sync: 2 series, 1 failed, 1 not complete (alpaca is down)"
+    assert found["nights"][3]["text"] == "sync: 1 series, 1 not complete, 1 doubtful"
+    assert found["vendors"] == [
+        {"vendor": "alpaca", "score": [None] * 4, "failed": [0, 0, 1, 0]},
+        {"vendor": "yahoo", "score": [0.85, None, 0.9, 0.9], "failed": [0, 0, 0, 0]},
+    ]
+    clock.advance(DAY_S)
+    assert len(states(services)) == 4, "today has not failed because its job is still to come"
+    clock.advance(DAY_S)
+    assert states(services)[-1] == ("2024-06-16", "did not run")
+
+
+def test_the_runs_of_a_date_are_one_line(services: Services) -> None:
+    run(services, FAILED, reasons=WHY)
+    run(services, GOOD)
+    run(services, GOOD, job="populate")
+    (night,) = nights_of(services)["nights"]
+    assert night["state"] == "incomplete"
+    assert night["text"] == (
+        "populate: 1 series; sync: 1 series, 1 of 2 runs not complete (alpaca is down)"
+    )
+    assert [line["requests"] for line in night["jobs"]] == [0, 0]
+    assert len(record_of(services).read_text().splitlines()) == 2
+
+
+def test_an_interrupted_run_and_one_that_ended_by_an_error_are_not_complete(
+    services: Services,
+) -> None:
+    run(services, GOOD, interrupted=True)
+    assert states(services) == [("2024-06-12", "incomplete")]
+    record_night(services, "populate", {"error": "the disk is full"}, services.clock.now_ms())
+    assert states(services) == [("2024-06-12", "failed")]
+    assert "the disk is full" in nights_of(services)["nights"][0]["text"]
+
+
+def test_no_more_than_sixty_nights_are_kept(services: Services, clock: ManualClock) -> None:
+    for _ in range(63):
+        run(services, GOOD)
+        clock.advance(DAY_S)
+    lines = record_of(services).read_text().splitlines()
+    assert (len(lines), json.loads(lines[0])["night"]) == (60, "2024-06-15")
+    assert len(states(services)) == 13, "today, the fourteenth, is still to come"
+
+
+@pytest.mark.parametrize("wrong", [b"\x00\xff", b'{"night": "2024-06-12"', b"[1]", b'"x"', b"{}"])
+def test_a_damaged_line_is_skipped_and_counted(
+    services: Services, caplog: pytest.LogCaptureFixture, wrong: bytes
+) -> None:
+    run(services, GOOD)
+    with record_of(services).open("ab") as file:
+        file.write(wrong + b"\n")
+    assert nights_of(services)["damaged"] == 1
+    assert states(services) == [("2024-06-12", "complete")]
+    with caplog.at_level(logging.WARNING):
+        run(services, GOOD, job="populate")
+    assert "1 line of the record of nights cannot be read" in caplog.text
+    assert nights_of(services)["damaged"] == 0
+    assert len(record_of(services).read_text().splitlines()) == 2
+
+
+def test_writers_at_once_lose_no_run(services: Services) -> None:
+    threads = [threading.Thread(target=run, args=(services, GOOD)) for _ in range(12)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    ((line,),) = (night["jobs"] for night in nights_of(services)["nights"])
+    assert line["runs"] == 12
+
+
+def test_a_record_that_cannot_be_written_is_not_an_error_of_the_job(
+    services: Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(nights, "write_atomically", fail)
+    run(services, GOOD)
+    assert "not in the record of nights: the disk is full" in caplog.text
+
+
+@pytest.mark.usefixtures("rules")
+def test_jobs_record_their_runs(tmp_path: Path, vendors: VendorServer) -> None:
+    folder, days = str(tmp_path / "cache"), ("2024-05-01", "2024-05-31")
+    populate_cache(["AAPL", "BTCUSDT"], ["1d"], *days, cache_dir=folder, dry_run=True)
+    services = DataManager(folder)._services
+    assert nights_of(services)["nights"] == []
+    populate_cache(["AAPL", "BTCUSDT", "?"], ["1d"], *days, cache_dir=folder)
+    sync_cache("BTC*", folder)
+    assert main(["validate", "--all", "--cache-dir", folder]) == 0
+    (night,) = nights_of(services)["nights"]
+    figures = {line["job"]: (line["series"], line["failed"]) for line in night["jobs"]}
+    assert figures["populate"] == (3, 1)
+    assert figures["sync"][0] == 1
+    assert figures["validate"] == (2, 0)
+    assert night["jobs"][0]["bars"] == 31 + 22
+    (score,) = (one["score"] for one in nights_of(services)["vendors"] if one["vendor"] == "yahoo")
+    assert score == [1.0]
+
+
+def test_a_validation_records_series_that_cannot_be_read(services: Services) -> None:
+    reports = [CacheError("AAPL 1d cannot be read"), CacheError("MSFT 1d cannot be read")]
+    assert list(recorded(services, iter(reports))) == reports
+    assert states(services) == [("2024-06-12", "failed")]
+    text = "validate: 2 series, 2 failed, 2 not complete (AAPL 1d cannot be read)"
+    assert nights_of(services)["nights"][0]["text"] == text
