@@ -8,7 +8,8 @@ import numpy as np
 
 from src.data.bars.ingest.draft import AnswerDraft, StoredRange
 from src.data.bars.ingest.sorted_answer import ClassifiedAnswer, Density, sorted_answer
-from src.data.bars.selection.candidates import Candidate, LaneRoute
+from src.data.bars.selection.candidates import Candidate
+from src.data.bars.selection.route import LaneRoute
 from src.data.bars.series import LaneRequest, VendorQuestion
 from src.data.bars.validity import Suspicion
 from src.data.calendars.calendar import calendar_for

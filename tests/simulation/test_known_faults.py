@@ -83,12 +83,12 @@ def a_split_of_last_week(sim: Simulation) -> None:
 def take_a_declaration_for_an_answer(patch: Patch) -> None:
     declared = replace(AlpacaDataDownloader.capabilities, actions=True, actions_apart=False)
     patch.setattr(AlpacaDataDownloader, "capabilities", declared)
-    real = receive._ex_dates
+    real = receive.ex_dates
 
     def ex_dates(work: Any, candidate: Any, fetched: Any, *rest: Any) -> Any:
         return real(work, candidate, replace(fetched, actions=fetched.actions or ()), *rest)
 
-    patch.setattr(receive, "_ex_dates", ex_dates)
+    patch.setattr(receive, "ex_dates", ex_dates)
 
 
 # --- what vendors answer -------------------------------------------------------------------------
