@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,6 +26,7 @@ from ..model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, UNASKED
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .blocks import Tape, block_at
+from .joins import ReportUse, are_members, values_of_reports
 from .kept import BlockStore, values_of
 from .recipes import RecipeUse, parse_recipes
 from .rolling import Values
@@ -65,12 +69,17 @@ class Request(NamedTuple):
         client: Its client.
         bounds: Start and end of the request, as given.
         options: Other options of ``get_ohlcv_batch``.
+        reports: The manager's ``get_fundamentals``.
+        members: Function that returns the members of a universe on a date, if rows are limited to
+            these; else None.
     """
 
     read: Read
     client: BarsClient
     bounds: tuple[Any, Any]
     options: Mapping[str, Any]
+    reports: Callable[..., Mapping[str, Any]]
+    members: Callable[[date], Collection[str]] | None = None
 
     def calendar_of(self, symbol: str, timeframe: Timeframe) -> MarketCalendar:
         """Return the calendar of a symbol in the session of the request."""
@@ -104,8 +113,10 @@ def features(
     Raises:
         QueryError: An argument is invalid; nothing is requested.
     """
-    base, uses = Timeframe.parse(timeframe), parse_recipes(recipes, anchor)
-    _check(base, uses, layout, request.options)
+    base, given = Timeframe.parse(timeframe), parse_recipes(recipes, anchor)
+    uses = [use for use in given if isinstance(use, RecipeUse)]
+    of_reports = [use for use in given if isinstance(use, ReportUse)]
+    _check(base, uses, of_reports, layout, request.options)
     start, end = request.bounds
     frames = request.read(symbols, base.label, start, end, **request.options)
     failed = {
@@ -127,15 +138,26 @@ def features(
                 found[name][output] = _as_of(one.closes, other, values.get(output))
             if other is None or other.lacks:
                 lacks[name] = f"{longer}: {other.lacks if other else 'no bars'}"
-    columns = [name for use in uses for name in use.names]
+    unreported: dict[str, str] = {}
+    for name, one in series.items() if of_reports else ():
+        values, reasons = _of_reports(request, name, of_reports, one.closes)
+        found[name] |= values
+        unreported |= {name: "; ".join(reasons)} if reasons else {}
+    not_members = _leave_members(request, base, series, found)
+    columns = [name for use in given for name in use.names]
     frame = (_wide if layout == "wide" else _long)(list(frames), series, found, columns)
-    frame.attrs[ATTRS_KEY] = freeze(_facts(frames, failed, found, lacks))
-    _warn(failed, lacks, len(frames))
+    lacking = {"failed": list(failed), "lead_missing": lacks, "reports_missing": unreported}
+    frame.attrs[ATTRS_KEY] = freeze(_facts(frames, lacking, found) | {"not_members": not_members})
+    _warn(failed, lacks, unreported, len(frames))
     return frame
 
 
 def _check(
-    base: Timeframe, uses: Sequence[RecipeUse], layout: str, options: Mapping[str, Any]
+    base: Timeframe,
+    uses: Sequence[RecipeUse],
+    of_reports: Sequence[ReportUse],
+    layout: str,
+    options: Mapping[str, Any],
 ) -> None:
     """Check what needs no bars.
 
@@ -149,6 +171,8 @@ def _check(
         raise QueryError(
             f"{refused[0]} has no effect on features", hint="they use closed bars only"
         )
+    if of_reports and options.get("offline"):
+        raise QueryError(f"{of_reports[0].text} is not available offline: vendors are queried")
     for use in uses:
         if use.timeframe is not None and use.timeframe.longest_ms <= base.longest_ms:
             raise QueryError(f"{use.text}: {use.timeframe} is not longer than {base}")
@@ -172,9 +196,6 @@ def _series(
     Symbols with the same first bar and calendar are read together. If only windowed recipes are
     computed, the lead begins at the first bar, else at the start of its block.
     """
-    lead = max((use.lead_in(timeframe) for use in uses), default=0)
-    is_free = all(use.is_free for use in uses) and not has_store
-    since = min((ms for use in uses if (ms := use.anchor_ms) is not None), default=None)
     groups: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for name, frame in frames.items():
         if len(frame):
@@ -186,20 +207,33 @@ def _series(
             groups[first_ms, calendar, anchor].append(name)
     found = {}
     for (first_ms, calendar, anchor), names in groups.items():
-        start = first_ms if is_free else block_at(timeframe, first_ms).start
-        count = lead + len(calendar.opens(timeframe, Span(start, first_ms), anchor))
-        last = _bound(timeframe, first_ms - 1)
-        parts = []
-        if count:  # with a number of bars, an instant is that by which they had closed
-            closed = from_ms(first_ms) if timeframe.is_intraday else last
-            parts.append(request.read_quietly(names, timeframe, end=closed, bars=count))
-        if since is not None and since < first_ms:
-            earlier = {"period": "max"} if since == 0 else {"start": date_of(since)}
-            parts.append(request.read_quietly(names, timeframe, end=last, **earlier))
+        bounds = _bounds_before(timeframe, first_ms, calendar, anchor, uses, has_store)
+        parts = [request.read_quietly(names, timeframe, **own) for own in bounds]
         for name in names:
             before = [part[name] for part in parts if name in part]
             found[name] = _joined(timeframe, calendar, anchor, before, frames[name], uses)
     return found
+
+
+def _bounds_before(
+    timeframe: Timeframe,
+    first_ms: int,
+    calendar: MarketCalendar,
+    anchor: str,
+    uses: Sequence[RecipeUse],
+    has_store: bool,
+) -> Iterator[dict[str, Any]]:
+    """Yield the bounds of the requests for the bars before the first one: the lead, then the anchor's."""
+    lead = max((use.lead_in(timeframe) for use in uses), default=0)
+    since = min((ms for use in uses if (ms := use.anchor_ms) is not None), default=None)
+    is_free = all(use.is_free for use in uses) and not has_store
+    start = first_ms if is_free else block_at(timeframe, first_ms).start
+    count = lead + len(calendar.opens(timeframe, Span(start, first_ms), anchor))
+    last = _bound(timeframe, first_ms - 1)
+    if count and since != 0:  # with a number of bars, an instant is that by which they had closed
+        yield {"end": from_ms(first_ms) if timeframe.is_intraday else last, "bars": count}
+    if since is not None and since < first_ms:
+        yield {"end": last} | ({"start": date_of(since)} if since else {"period": "max"})
 
 
 def _bound(timeframe: Timeframe, stamp_ms: int) -> Any:
@@ -335,6 +369,91 @@ def _as_of(closes: Stamps, other: _Series | None, values: Values | None) -> Valu
     return np.where(rows < 0, np.nan, padded[np.maximum(rows, 0)])
 
 
+def reads_before(
+    request: Request, symbol: str, timeframe: str, recipes: Any, anchor: Any, has_store: bool
+) -> Iterator[tuple[str, Timeframe, dict[str, Any]]]:
+    """Yield the requests that features need in addition to that for the range, for a plan.
+
+    It is assumed that the first bar of the range is the first one that its calendar expects.
+
+    Yields:
+        A phrase, the timeframe, and the bounds of each request; the options are the same.
+
+    Raises:
+        QueryError: An argument is invalid.
+    """
+    base = Timeframe.parse(timeframe)
+    uses = [use for use in parse_recipes(recipes, anchor) if isinstance(use, RecipeUse)]
+    _check(base, uses, (), LAYOUTS[0], request.options)
+    session = Wishes(session=request.options["session"], closed_by=request.options["closed_by"])
+    bars = request.options.get("bars")
+    query = request.client.query(symbol, base, *request.bounds, bars, session)
+    first_ms = request.calendar_of(symbol, base).next_open(base, query.span.start)
+    for longer in dict.fromkeys([None, *(use.timeframe for use in uses)]):
+        own = [use for use in uses if use.timeframe == longer]
+        name, since_ms, calendar = (
+            longer or base,
+            first_ms,
+            request.calendar_of(symbol, longer or base),
+        )
+        if longer is not None:
+            since_ms = calendar.back(longer, first_ms, _LONGER_BEFORE)
+            yield (
+                f"{longer} bars",
+                longer,
+                {"start": _bound(longer, since_ms), "end": request.bounds[1]},
+            )
+        spans = {
+            request.client.query(
+                symbol, name, b.get("start"), b["end"], b.get("bars")
+            ).span.start: b
+            for b in _bounds_before(name, since_ms, calendar, "session", own, has_store)
+        }
+        if spans:  # one of them contains the others
+            yield f"{name} bars before", name, spans[min(spans)]
+
+
+# --- reports and members ---------------------------------------------------------------------
+
+
+def _of_reports(
+    request: Request, symbol: str, uses: Sequence[ReportUse], closes: Stamps
+) -> tuple[dict[str, Values], list[str]]:
+    """Return the values of reports that had been filed, and the reasons why reports are missing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        record = request.reports(symbol, data_type="statements")
+    values, lacks = values_of_reports(uses, record.get("statements", ()), closes)
+    failures = [str(one.message) for one in caught if one.category is IncompleteDataWarning]
+    return values, failures[:1] or lacks
+
+
+def _leave_members(
+    request: Request,
+    timeframe: Timeframe,
+    series: dict[str, _Series],
+    found: Mapping[str, dict[str, Values]],
+) -> dict[str, int]:
+    """Remove the rows of days on which a symbol was not a member; return their number by symbol."""
+    removed: dict[str, int] = {}
+    if request.members is None:
+        return removed
+    members = cache(request.members)
+    for name, one in series.items():
+        stamps = one.tape.stamps[one.tape.first :]
+        if timeframe.is_intraday:
+            days = _session_columns(request.calendar_of(name, timeframe), timeframe, stamps)["day"]
+        else:
+            days = ((one.closes - 1) // DAY_MS).astype(np.float64)
+        rows = are_members(name, days, members)
+        if not rows.all():
+            removed[name] = int((~rows).sum())
+            tape = replace(one.tape, stamps=stamps[rows], first=0)
+            series[name] = one._replace(tape=tape, closes=one.closes[rows])
+            found[name].update({c: values[rows] for c, values in found[name].items()})
+    return removed
+
+
 # --- frames ----------------------------------------------------------------------------------
 
 
@@ -391,29 +510,29 @@ def _wide(
 
 def _facts(
     frames: Mapping[str, pd.DataFrame],
-    failed: Mapping[str, Any],
+    lacking: Mapping[str, Any],
     found: Mapping[str, Mapping[str, Values]],
-    lacks: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the provenance of a frame of features."""
+    """Return the provenance of a frame of features; ``lacking`` has what is missing, by reason."""
     facts = {name: frame.attrs[ATTRS_KEY] for name, frame in frames.items()}
     nan = {
         name: {c: int(n) for c, v in own.items() if (n := np.isnan(v).sum())}
         for name, own in found.items()
     }
-    is_complete = not lacks and all(own["complete"] for own in facts.values())
-    return {
-        "symbols": facts,
-        "failed": list(failed),
-        "lead_missing": dict(lacks),
-        "nan": {name: own for name, own in nan.items() if own},
-        "complete": is_complete,
-    }
+    is_complete = not any(lacking.values()) and all(own["complete"] for own in facts.values())
+    nan = {name: own for name, own in nan.items() if own}
+    return {"symbols": facts, **lacking, "nan": nan, "complete": is_complete}
 
 
-def _warn(failed: Mapping[str, Any], lacks: Mapping[str, str], total: int) -> None:
-    """Issue one warning about symbols without bars, and one about those whose lead is missing."""
-    for names, what in ((failed, "no bars"), (lacks, "no bars before the range")):
+def _warn(
+    failed: Mapping[str, Any], lacks: Mapping[str, str], unreported: Mapping[str, str], total: int
+) -> None:
+    """Issue a warning about symbols without bars, one about missing leads, one about reports."""
+    for names, what in (
+        (failed, "no bars"),
+        (lacks, "no bars before the range"),
+        (unreported, "missing reports"),
+    ):
         if names:
             first = next(iter(names))
             own: Any = names[first]
