@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -59,6 +58,16 @@ class _Series(NamedTuple):
     closes: Stamps
     missing: Stamps
     lacks: str
+
+    @property
+    def stamps(self) -> Stamps:
+        """Opening times of the bars of the answer."""
+        return self.tape.stamps[self.tape.first :]
+
+    def only(self, rows: NDArray[np.bool_]) -> _Series:
+        """Return the series with some rows of the answer, without the values of its bars."""
+        tape = Tape(self.tape.timeframe, self.stamps[rows], {})
+        return self._replace(tape=tape, closes=self.closes[rows])
 
 
 class Request(NamedTuple):
@@ -123,29 +132,43 @@ def features(
         n: f.attrs[ATTRS_KEY]["error"] for n, f in frames.items() if "error" in f.attrs[ATTRS_KEY]
     }
     own = [use for use in uses if use.timeframe is None]
-    found: dict[str, dict[str, Values]] = {name: {} for name in frames if name not in failed}
-    series = _series(request, base, {name: frames[name] for name in found}, own, store is not None)
+    answered = {name: frame for name, frame in frames.items() if name not in failed}
+    tapes = _series(request, base, answered, own, store is not None)
+    series = {name: tapes[name] for name in answered if name in tapes}
+    columns = [name for use in given for name in use.names]
+    # Of all symbols, so that no value is copied once more.
+    table = np.empty((len(columns), sum(len(one.closes) for one in series.values())))
+    found = _parts(columns, table, series)
     for name, one in series.items():
-        found[name] = values_of(own, one.tape, store)
+        values_of(own, one.tape, store, found[name])
     lacks = {name: one.lacks for name, one in series.items() if one.lacks}
     for longer in dict.fromkeys(use.timeframe for use in uses if use.timeframe):
         theirs = [use for use in uses if use.timeframe == longer]
         others = _longer(request, longer, series, theirs, store is not None)
         for name, one in series.items():
             other = others.get(name)
-            values = {} if other is None else values_of(theirs, other.tape, store)
+            longs = {} if other is None else values_of(theirs, other.tape, store)
             for output in (n for use in theirs for n in use.names):
-                found[name][output] = _as_of(one.closes, other, values.get(output))
+                found[name][output][:] = _as_of(one.closes, other, longs.get(output))
             if other is None or other.lacks:
                 lacks[name] = f"{longer}: {other.lacks if other else 'no bars'}"
     unreported: dict[str, str] = {}
     for name, one in series.items() if of_reports else ():
         values, reasons = _of_reports(request, name, of_reports, one.closes)
-        found[name] |= values
+        for column, numbers in values.items():
+            found[name][column][:] = numbers
         unreported |= {name: "; ".join(reasons)} if reasons else {}
-    not_members = _leave_members(request, base, series, found)
-    columns = [name for use in given for name in use.names]
-    frame = (_wide if layout == "wide" else _long)(list(frames), series, found, columns)
+    not_members: dict[str, int] = {}
+    if request.members is not None:
+        rows = _rows_of_members(request, base, series)
+        not_members = {name: n for name, own in rows.items() if (n := int((~own).sum()))}
+        table = table[:, np.concatenate([np.empty(0, bool), *rows.values()])]
+        series = {name: one.only(rows[name]) for name, one in series.items()}
+        found = _parts(columns, table, series)
+    if layout == "wide":
+        frame = _wide(list(frames), series, found, columns)
+    else:
+        frame = _long(list(frames), series, dict(zip(columns, table, strict=True)))
     lacking = {"failed": list(failed), "lead_missing": lacks, "reports_missing": unreported}
     frame.attrs[ATTRS_KEY] = freeze(_facts(frames, lacking, found) | {"not_members": not_members})
     _warn(failed, lacks, unreported, len(frames))
@@ -428,61 +451,55 @@ def _of_reports(
     return values, failures[:1] or lacks
 
 
-def _leave_members(
-    request: Request,
-    timeframe: Timeframe,
-    series: dict[str, _Series],
-    found: Mapping[str, dict[str, Values]],
-) -> dict[str, int]:
-    """Remove the rows of days on which a symbol was not a member; return their number by symbol."""
-    removed: dict[str, int] = {}
-    if request.members is None:
-        return removed
-    members = cache(request.members)
+def _rows_of_members(
+    request: Request, timeframe: Timeframe, series: Mapping[str, _Series]
+) -> dict[str, NDArray[np.bool_]]:
+    """Return which rows of each symbol are of a day on which it was a member."""
+    assert request.members is not None
+    members, found = cache(request.members), {}
     for name, one in series.items():
-        stamps = one.tape.stamps[one.tape.first :]
+        days = ((one.closes - 1) // DAY_MS).astype(np.float64)
         if timeframe.is_intraday:
-            days = _session_columns(request.calendar_of(name, timeframe), timeframe, stamps)["day"]
-        else:
-            days = ((one.closes - 1) // DAY_MS).astype(np.float64)
-        rows = are_members(name, days, members)
-        if not rows.all():
-            removed[name] = int((~rows).sum())
-            tape = replace(one.tape, stamps=stamps[rows], first=0)
-            series[name] = one._replace(tape=tape, closes=one.closes[rows])
-            found[name].update({c: values[rows] for c, values in found[name].items()})
-    return removed
+            calendar = request.calendar_of(name, timeframe)
+            days = _session_columns(calendar, timeframe, one.stamps)["day"]
+        found[name] = are_members(name, days, members)
+    return found
 
 
 # --- frames ----------------------------------------------------------------------------------
 
 
+def _parts(
+    columns: Sequence[str], table: Values, series: Mapping[str, _Series]
+) -> dict[str, dict[str, Values]]:
+    """Return the part of a table that each symbol has, by symbol and column; the rows are columns."""
+    ends = np.cumsum([len(one.closes) for one in series.values()])
+    parts = np.split(table, ends[:-1], axis=1)
+    return {n: dict(zip(columns, own, strict=True)) for n, own in zip(series, parts, strict=False)}
+
+
 def _long(
-    symbols: Sequence[str],
-    series: Mapping[str, _Series],
-    found: Mapping[str, Mapping[str, Values]],
-    columns: Sequence[str],
+    symbols: Sequence[str], series: Mapping[str, _Series], columns: Mapping[str, Values]
 ) -> pd.DataFrame:
     """Return one row for each bar of each symbol."""
-    names = [name for name in symbols if name in series]
-    lengths = [len(series[name].closes) for name in names]
+    lengths = [len(one.closes) for one in series.values()]
     numbers = {name: number for number, name in enumerate(symbols)}
-    codes = np.repeat(np.array([numbers[name] for name in names], np.int32), lengths)
-    stamps = [series[name].tape.stamps[series[name].tape.first :] for name in names]
-    body = {
+    codes = np.repeat(np.array([numbers[name] for name in series], np.int32), lengths)
+    body: dict[str, Any] = {
         "symbol": pd.Categorical.from_codes(
             codes, categories=pd.Index(list(map(str, symbols)), dtype=str)
         ),
-        "timestamp": _times(stamps),
+        "timestamp": _times([one.stamps for one in series.values()]),
     }
-    body |= {c: np.concatenate([np.empty(0), *(found[name][c] for name in names)]) for c in columns}
-    body["closed_by"] = _times([series[name].closes for name in names])
+    body |= columns
+    body["closed_by"] = _times([one.closes for one in series.values()])
     return pd.DataFrame(body, copy=False)
 
 
 def _times(parts: Sequence[Stamps]) -> NDArray[np.datetime64]:
     stamps = np.concatenate([np.empty(0, np.int64), *parts])
-    return (stamps * NS_IN_MS).view("M8[ns]")
+    stamps *= NS_IN_MS
+    return stamps.view("M8[ns]")
 
 
 def _wide(
@@ -492,7 +509,7 @@ def _wide(
     columns: Sequence[str],
 ) -> pd.DataFrame:
     """Return one row for each timestamp of any symbol, and a column for each recipe and symbol."""
-    own = {n: one.tape.stamps[one.tape.first :] for n, one in series.items()}
+    own = {name: one.stamps for name, one in series.items()}
     distinct = {stamps.tobytes(): stamps for stamps in own.values()}
     stamps = np.unique(np.concatenate([np.empty(0, np.int64), *distinct.values()]))
     values = np.full((len(columns), len(symbols), len(stamps)), np.nan)

@@ -199,7 +199,8 @@ def _recipes() -> Iterator[Recipe]:
 
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _recipes()}
-_PACKAGED = frozenset({*RECIPES, "fund"})
+_PACKAGED = frozenset(RECIPES)
+_TAKEN = _PACKAGED | {"fund"}
 
 
 def register_recipe(
@@ -230,8 +231,8 @@ def register_recipe(
         QueryError: The name is invalid or that of a packaged recipe, or the function cannot be
             called.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _PACKAGED:
-        taken = "it is the name of a packaged recipe" if name in _PACKAGED else ""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _TAKEN:
+        taken = "it is the name of a packaged recipe" if name in _TAKEN else ""
         hint = taken or "use lowercase letters, digits and _, beginning with a letter"
         raise QueryError(f"invalid name of a recipe: {name!r:.80}", hint=hint)
     if not callable(function):
