@@ -7,7 +7,7 @@ import random
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -180,10 +180,9 @@ def test_nothing_in_any_answer_is_later_than_a_random_time(
             n for n, (a, b) in MEMBERS.items() if a <= today and (b is None or today < b)
         }
         series = then.get_series("CPIAUCSL")
-        over = pd.Timestamp(at, unit="ms", tz="UTC").tz_convert("America/Chicago") - pd.Timedelta(
-            "1D"
-        )
-        values = {period: float(text) for day, period, text in macro if day <= f"{over:%Y-%m-%d}"}
+        there = pd.Timestamp(at, unit="ms", tz="UTC").tz_convert("America/Chicago")
+        over = str(there.date() - timedelta(days=1))
+        values = {period: float(text) for day, period, text in macro if day <= over}
         assert (
             dict(zip(series["date"].dt.strftime("%Y-%m-%d"), series["value"], strict=True))
             == values
