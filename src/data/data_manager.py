@@ -561,26 +561,14 @@ class DataManager:
 
         if store is True:
             store = self._kept_features
-        read, client, members = self.get_ohlcv_batch, self._services.client, None
+        client, members, bounds = self._services.client, None, (start, end)
         if symbols is None and options.get("as_of") is None:
             from .members import members_by_day
 
             now_ms = getattr(self._services, "known_ms", client.clock.now_ms())
-            asked = (
-                options.pop("universe", None),
-                now_ms,
-                (start, end),
-                options.get("strict", False),
-            )
-            symbols, members = members_by_day(self.universes, *asked)
-        request = Request(
-            read,
-            client,
-            (start, end),
-            options | {"closed_by": closed_by},
-            self.get_fundamentals,
-            members,
-        )
+            name, strict = options.pop("universe", None), options.get("strict", False)
+            symbols, members = members_by_day(self.universes, name, now_ms, bounds, strict)
+        request = Request(self, bounds, options | {"closed_by": closed_by}, members)
         seconds = seconds_of(options.get("timeout"), "features")
         own = (request, symbols, timeframe, recipes, anchor, store or None, layout)
         found: pd.DataFrame = run_call(client.clock, seconds, features, *own)
@@ -780,26 +768,17 @@ class DataManager:
             from .progress.by_symbol import Plans
 
             symbol = [symbol] if isinstance(symbol, str) else symbol
-            common: dict[str, Any] = {
-                "provider": provider,
-                "adjustment": adjustment,
-                "closed_by": closed_by,
-                "offline": offline,
-                "session": session,
-            }
-            more: dict[str, Any] = {
-                "bars": bars,
-                "period": period,
-                "include_forming": include_forming,
-            }
-            bounds, plans = (start_date, end_date, force_refresh), dict[str, Any]()
+            common: dict[str, Any] = {"provider": provider, "adjustment": adjustment}
+            common |= {"closed_by": closed_by, "offline": offline, "session": session}
+            more: dict[str, Any] = {"bars": bars, "include_forming": include_forming}
+            bounds, plans = (end_date, force_refresh), dict[str, Any]()
             for name in distinct_symbols(symbol):
-                plans[name] = self.plan(name, timeframe, *bounds, **common, **more)
+                start = _start(name, start_date, period)
+                plans[name] = self.plan(name, timeframe, start, *bounds, **common, **more)
                 if recipes:
                     from .indicators.features import Request, reads_before
 
-                    span = _start(name, start_date, period), end_date
-                    request = Request(self.get_ohlcv_batch, client, span, common | more, dict)
+                    request = Request(self, (start, end_date), common | more)
                     asked = name, timeframe, recipes, anchor, store
                     for what, other, own in reads_before(request, *asked):
                         plans[f"{name} {what}"] = self.plan(name, other.label, **common, **own)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..bars.client import BarsClient, Wishes
+from ..bars.client import Wishes
 from ..calendars.calendar import MarketCalendar, calendar_for
 from ..errors import IncompleteDataWarning, QueryError
 from ..model.bars import Stamps
@@ -35,7 +35,6 @@ __all__ = ["LAYOUTS", "FeatureLayout", "features"]
 FeatureLayout = Literal["long", "wide"]
 LAYOUTS: tuple[FeatureLayout, ...] = ("long", "wide")
 LEVELS = ("recipe", "symbol")
-Read = Callable[..., Mapping[str, pd.DataFrame]]
 _NOT_HOLES = {BEFORE_FIRST, CLOSED, UNASKED, AFTER_LAST}
 _REFUSED = ("include_forming", "columns")
 # Options of the request that do not apply when bars before its start are read.
@@ -74,26 +73,22 @@ class Request(NamedTuple):
     """A request for features.
 
     Attributes:
-        read: The manager's ``get_ohlcv_batch``.
-        client: Its client.
+        manager: The data manager.
         bounds: Start and end of the request, as given.
         options: Other options of ``get_ohlcv_batch``.
-        reports: The manager's ``get_fundamentals``.
         members: Function that returns the members of a universe on a date, if rows are limited to
             these; else None.
     """
 
-    read: Read
-    client: BarsClient
+    manager: Any
     bounds: tuple[Any, Any]
     options: Mapping[str, Any]
-    reports: Callable[..., Mapping[str, Any]]
     members: Callable[[date], Collection[str]] | None = None
 
     def calendar_of(self, symbol: str, timeframe: Timeframe) -> MarketCalendar:
         """Return the calendar of a symbol in the session of the request."""
         wishes = Wishes(session=self.options.get("session", "regular"))
-        return calendar_for(self.client.query(symbol, timeframe, wishes=wishes).instrument)
+        return calendar_for(self.manager.client.query(symbol, timeframe, wishes=wishes).instrument)
 
     def read_quietly(self, symbols: Sequence[str], timeframe: Timeframe, **bounds: Any) -> Any:
         """Return bars outside of the request, whose gaps are reported as gaps of the lead."""
@@ -101,7 +96,7 @@ class Request(NamedTuple):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             own = options | bounds | {"progress": _ignore}
-            return self.read(symbols, timeframe.label, **own)
+            return self.manager.get_ohlcv_batch(symbols, timeframe.label, **own)
 
 
 def _ignore(_: object) -> None:
@@ -127,7 +122,7 @@ def features(
     of_reports = [use for use in given if isinstance(use, ReportUse)]
     _check(base, uses, of_reports, layout, request.options)
     start, end = request.bounds
-    frames = request.read(symbols, base.label, start, end, **request.options)
+    frames = request.manager.get_ohlcv_batch(symbols, base.label, start, end, **request.options)
     failed = {
         n: f.attrs[ATTRS_KEY]["error"] for n, f in frames.items() if "error" in f.attrs[ATTRS_KEY]
     }
@@ -410,7 +405,7 @@ def reads_before(
     _check(base, uses, (), LAYOUTS[0], request.options)
     session = Wishes(session=request.options["session"], closed_by=request.options["closed_by"])
     bars = request.options.get("bars")
-    query = request.client.query(symbol, base, *request.bounds, bars, session)
+    query = request.manager.client.query(symbol, base, *request.bounds, bars, session)
     first_ms = request.calendar_of(symbol, base).next_open(base, query.span.start)
     for longer in dict.fromkeys([None, *(use.timeframe for use in uses)]):
         own = [use for use in uses if use.timeframe == longer]
@@ -427,7 +422,7 @@ def reads_before(
                 {"start": _bound(longer, since_ms), "end": request.bounds[1]},
             )
         spans = {
-            request.client.query(
+            request.manager.client.query(
                 symbol, name, b.get("start"), b["end"], b.get("bars")
             ).span.start: b
             for b in _bounds_before(name, since_ms, calendar, "session", own, has_store)
@@ -445,7 +440,7 @@ def _of_reports(
     """Return the values of reports that had been filed, and the reasons why reports are missing."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        record = request.reports(symbol, data_type="statements")
+        record = request.manager.get_fundamentals(symbol, data_type="statements")
     values, lacks = values_of_reports(uses, record.get("statements", ()), closes)
     failures = [str(one.message) for one in caught if one.category is IncompleteDataWarning]
     return values, failures[:1] or lacks
