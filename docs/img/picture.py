@@ -186,12 +186,64 @@ def message() -> str:
     )
 
 
+# A picture that is light or dark as the reader's system is.
+_STYLE = """rect{fill:#fff}text{fill:#333}.g{stroke:#ddd}polyline{fill:none;stroke-width:1.8}
+polyline.p{stroke:#c2410c}polyline.o{stroke:#1d4ed8}text.p{fill:#c2410c}text.o{fill:#1d4ed8}
+@media(prefers-color-scheme:dark){rect{fill:#16181c}text{fill:#ccc}.g{stroke:#333}
+polyline.p{stroke:#fb923c}polyline.o{stroke:#60a5fa}text.p{fill:#fb923c}text.o{fill:#60a5fa}}"""
+
+
+def crash() -> str:
+    """Return the deviation of prices that lose eight orders of magnitude, by pandas and by onetape."""
+    import numpy as np
+    import pandas as pd
+
+    from onetape.data.indicators.rolling import deviations
+
+    first, days = 150, 300
+    closes = 80 * np.exp(np.cumsum(np.random.default_rng(7).normal(0, 0.03, first + days)))
+    for day in range(8):
+        closes[200 + day :] /= 10
+    lines = {"p": pd.Series(closes).rolling(20).std().to_numpy(), "o": deviations(closes, 20)}
+    width, height, left = 390, 250, 40
+
+    def y(power: float) -> float:
+        """Return the height of a power of ten."""
+        return round(34 + (2 - power) / 11 * (height - 60), 1)
+
+    parts = [
+        f'<path class="g" d="M{left},{y(power)}H{width - 8}"/>'
+        f'<text x="4" y="{y(power) + 4:.1f}">1e{power}</text>'
+        for power in range(-8, 3, 2)
+    ]
+    for name, values in lines.items():
+        points = [
+            f"{left + day * (width - left - 8) / days:.1f},{y(float(power))}"
+            for day, power in enumerate(np.log10(values[first:]))
+        ]
+        parts.append(f'<polyline class="{name}" points="{" ".join(points)}"/>')
+    labels = (
+        (left, 20, "", "rolling(20).std() after a fall by 1e8"), (left, height - 8, "", "day 0"),
+        (width - 60, height - 8, "", f"day {days}"), (282, 20, "p", "pandas"), (332, 20, "o", "onetape"),
+    )  # fmt: skip
+    parts += [
+        f'<text x="{x}" y="{at}" class="{name}">{text}</text>' for x, at, name, text in labels
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        'font-family="DejaVu Sans, Helvetica, sans-serif" font-size="12">'
+        f"<style>{_STYLE}</style>"
+        f'<rect width="{width}" height="{height}"/>{"".join(parts)}</svg>\n'
+    )
+
+
 PICTURES: dict[str, Callable[[], str]] = {
     "demo.svg": terminal,
     "chart.svg": chart,
     "report.svg": report,
     "board.svg": board,
     "survivorship.svg": survivorship,
+    "crash.svg": crash,
     "telegram.svg": message,
 }
 

@@ -532,13 +532,15 @@ class DataManager:
 
         Args:
             symbols, timeframe, start, end, closed_by: As for :meth:`get_ohlcv_batch`.
-            recipes: Texts such as ``rsi:14``, ``macd:12,26,9``, ``vwap:session`` or ``rsi:14@1h`` (a longer
-                timeframe, as of its close); or the path of a YAML file with the key ``recipes``.
+            recipes: Texts such as ``rsi:14``, ``macd:12,26,9``, ``vwap:session``, ``rsi:14@1h`` (a longer
+                timeframe, as of its close) or ``fund:net_income`` (a report, as of its filing day);
+                or the path of a YAML file with the key ``recipes``.
             anchor: ``session``, ``listing`` or a date: where anchored recipes begin that name no anchor.
             store: Whether to keep the computed blocks in the folder of cached frames; or a store, such as
                 ``onetape.data.layer.stored.FrameStore``.
             layout: ``long`` (a row for each bar of each symbol) or ``wide`` (columns (recipe, symbol)).
             **options: Other options of :meth:`get_ohlcv_batch`, except ``include_forming`` and ``columns``.
+                With ``universe`` and without ``as_of``, the rows are those of each day's members.
 
         Returns:
             A frame. ``long``: ``symbol`` (categorical), ``timestamp`` (naive UTC, the bar's opening
@@ -546,7 +548,9 @@ class DataManager:
             and the row was known). ``wide``: naive UTC index ``timestamp``. A value that cannot be
             computed is NaN; nothing is filled forward. ``attrs["onetape"]`` contains ``symbols`` (the
             provenance of each symbol's bars), ``failed``, ``lead_missing`` (why bars before the range
-            are missing), ``nan`` (rows without a value, by symbol and column) and ``complete``.
+            are missing), ``reports_missing`` (why reports are), ``not_members`` (number of rows left out
+            because the symbol was not a member, by symbol), ``nan`` (rows without a value, by symbol and
+            column) and ``complete``.
 
         Raises:
             QueryError: An argument or a recipe is invalid; nothing is requested.
@@ -555,14 +559,21 @@ class DataManager:
             MissingExtraError: ``store`` needs the ``features`` extra.
 
         Warns:
-            IncompleteDataWarning: Symbols have no bars, or lack bars before the range.
+            IncompleteDataWarning: Symbols have no bars, lack bars before the range, or lack reports.
+            SurvivorshipWarning: The members of a universe are not point-in-time.
         """
         from .indicators.features import Request, features
 
         if store is True:
             store = self._kept_features
-        read, client = self.get_ohlcv_batch, self._services.client
-        request = Request(read, client, (start, end), options | {"closed_by": closed_by})
+        client, members, bounds = self._services.client, None, (start, end)
+        if symbols is None and options.get("as_of") is None:
+            from .members import members_by_day
+
+            now_ms = getattr(self._services, "known_ms", client.clock.now_ms())
+            name, strict = options.pop("universe", None), options.get("strict", False)
+            symbols, members = members_by_day(self.universes, name, now_ms, bounds, strict)
+        request = Request(self, bounds, options | {"closed_by": closed_by}, members)
         seconds = seconds_of(options.get("timeout"), "features")
         own = (request, symbols, timeframe, recipes, anchor, store or None, layout)
         found: pd.DataFrame = run_call(client.clock, seconds, features, *own)
@@ -724,6 +735,9 @@ class DataManager:
         include_forming: bool = False,
         offline: bool = False,
         session: AskedSession = "regular",
+        recipes: Sequence[Any] | str | Path = (),
+        anchor: str | date | None = None,
+        store: bool = False,
     ) -> Plan | Plans:
         """Return a plan of what :meth:`get_ohlcv` would do with these arguments; no vendor is queried.
 
@@ -740,6 +754,11 @@ class DataManager:
         returns a JSON-compatible dict. For several symbols, the result is a dict of plans by symbol,
         with the total number of requests in ``requests``.
 
+        Args:
+            recipes, anchor, store: As for :meth:`features`, whose plan is returned: for a list of symbols,
+                a dict that also has plans for the bars before the range, such as ``AAPL 1d bars before``,
+                and for those of longer timeframes. Requests for reports are not counted.
+
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
             CacheError: The cache cannot be read.
@@ -750,26 +769,24 @@ class DataManager:
             )
         options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
         client, wishes = self._services.client, Wishes(*options, session=session)
-        if not isinstance(symbol, str):
+        if recipes or not isinstance(symbol, str):
             from .progress.by_symbol import Plans
 
-            bounds = (start_date, end_date, force_refresh)
-            plans = {
-                name: self.plan(
-                    name,
-                    timeframe,
-                    *bounds,
-                    bars=bars,
-                    period=period,
-                    provider=provider,
-                    adjustment=adjustment,
-                    closed_by=closed_by,
-                    include_forming=include_forming,
-                    offline=offline,
-                    session=session,
-                )
-                for name in distinct_symbols(symbol)
-            }
+            symbol = [symbol] if isinstance(symbol, str) else symbol
+            common: dict[str, Any] = {"provider": provider, "adjustment": adjustment}
+            common |= {"closed_by": closed_by, "offline": offline, "session": session}
+            more: dict[str, Any] = {"bars": bars, "include_forming": include_forming}
+            bounds, plans = (end_date, force_refresh), dict[str, Any]()
+            for name in distinct_symbols(symbol):
+                start = _start(name, start_date, period)
+                plans[name] = self.plan(name, timeframe, start, *bounds, **common, **more)
+                if recipes:
+                    from .indicators.features import Request, reads_before
+
+                    request = Request(self, (start, end_date), common | more)
+                    asked = name, timeframe, recipes, anchor, store
+                    for what, other, own in reads_before(request, *asked):
+                        plans[f"{name} {what}"] = self.plan(name, other.label, **common, **own)
             if not plans:
                 start = _start("a batch", start_date, period)
                 client.get_by_symbol([], timeframe, (start, end_date, bars), wishes)  # checks them

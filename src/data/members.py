@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,6 +77,26 @@ def named_members(
     if not members:
         raise UniverseError(f"{members}", hint="`onetape db universe show` lists recorded members")
     return members
+
+
+def members_by_day(
+    universes: Universes, name: Any, now_ms: int, bounds: tuple[Any, Any], strict: bool
+) -> tuple[list[str], Callable[[date], frozenset[str]]]:
+    """Return the members on any day of a range, and a function that returns those on one of its days.
+
+    For the arguments, errors and warnings, see :func:`check_choice` and :func:`named_members`.
+    """
+    all_members = named_members(
+        universes, check_choice(None, name, None), None, now_ms, bounds, strict
+    )
+
+    def members(day: date) -> frozenset[str]:
+        """Return the members on a date; the warning for the whole range is not repeated."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SurvivorshipWarning)
+            return frozenset(universes.members(name, day))
+
+    return [*all_members], members
 
 
 def check_choice(symbols: Any, universe: Any, as_of: Any) -> str:

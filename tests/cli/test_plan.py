@@ -102,3 +102,16 @@ def test_several_symbols_are_planned_and_their_requests_added_up(
     assert run("plan", "AAPL", *words, "--json").json["symbol"] == "AAPL"
     assert run("plan", "AAPL", "A A", *words).code == 2
     assert vendors.count() == 0
+
+
+def test_a_plan_of_features_has_the_bars_before_the_range(run: Run, vendors: VendorServer) -> None:
+    found = run("plan", *WHAT, "-r", "sma:20", "--json").json
+    assert [(p["timeframe"], p["start"][:10]) for p in found["plans"]] == [
+        ("1d", "2024-03-01"), ("1d", "2024-02-02"),
+    ]  # fmt: skip
+    assert found["requests"] == 2
+    ran = run("plan", *WHAT, "-r", "sma:20")
+    assert ran.out.endswith("2 requests in total\n")
+    assert "2024-02-02 .. 2024-02-29    19" in ran.out
+    assert run("plan", *WHAT, "-r", "rsj").code == 2
+    assert not vendors.count()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,19 @@ import pytest
 
 from src.data.at import RULES
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, BadRangeError, MissingExtraError, QueryError
+from src.data.errors import (
+    AllProvidersFailedError,
+    BadRangeError,
+    IncompleteDataWarning,
+    MissingExtraError,
+    QueryError,
+)
+from src.data.model.fundamentals import Snapshot, Statement
 from src.data.model.instant import DAY_MS, from_ms, iso
+from tests.cache.counts import FULL
 from tests.universe_doubles import DatedUniverse
 from tests.vendor_server import VendorServer
+from tests.vendor_server.keyed import KEY
 from tests.vendor_server.listings import dividend, split
 
 from .oracle import ms
@@ -80,6 +91,112 @@ def test_bars_at_random_times_are_those_that_stood_then(
             answers(frame), np.array(rows), rtol=1e-6, err_msg=f"{iso(at)} {adjustment}"
         )
         assert provenance(frame)["closed_by"] == iso(at)
+    assert not vendors.count()
+
+
+# By filing day; one is amended, and one of an earlier year comes after a later year's.
+FILINGS = [
+    ("2022-09-30", "2023-01-17", 20.0),
+    ("2023-09-30", "2023-12-12", 30.0),
+    ("2022-09-30", "2024-01-09", 21.0),
+    ("2023-09-30", "2024-03-05", 31.0),
+]
+MEMBERS = {
+    "AAPL": ("2010-01-04", "2023-11-07"),
+    "MSFT": ("2023-08-09", None),
+    "GONE": ("2023-02-01", "2024-02-02"),
+}
+
+
+def published(chance: random.Random) -> list[tuple[str, str, str]]:
+    """Return macro values of 18 months, each with its days of publication, of which one is late."""
+    found = []
+    for month in pd.date_range("2022-12-01", "2024-04-01", freq="MS"):
+        days = [month + pd.Timedelta(days=chance.randrange(35, 60))]
+        days.append(days[0] + pd.Timedelta(days=chance.randrange(1, 200)))
+        for day in days:
+            found.append(
+                (f"{day:%Y-%m-%d}", f"{month:%Y-%m-%d}", f"{chance.uniform(100, 400):.3f}")
+            )
+    return sorted(each for each in found if each[0] < "2024-06-11")
+
+
+def test_nothing_in_any_answer_is_later_than_a_random_time(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Splits, dividends, filings, members and vintages are planted; ``ONETAPE_FULL=1`` takes 1,000 times."""
+    chance = random.Random(11)
+    monkeypatch.setenv("FRED_API_KEY", KEY)
+    macro = vendors.face("fred").series["CPIAUCSL"] = published(chance)  # type: ignore[attr-defined]
+    (tmp_path / "fundamentals.json").write_text('{"provider_sequences": {"statements": ["fmp"]}}')
+    reports = tuple(
+        Statement("income", "FY", end, filed, "USD", {"net_income": value})
+        for end, filed, value in FILINGS
+    )
+    known = Snapshot("fmp", "AAPL", ms("2024-06-12T12:00"), {}, reports, data_types=("statements",))
+    manager._services.fundamentals.cache.keep(known)
+    vendors.truth.act(
+        "AAPL", split("2023-03-15", 2), split("2024-04-02", 3),
+        *(dividend(f"202{n // 12}-{n % 12 + 1:02}-13", 0.5) for n in range(37, 52, 4)),
+    )  # fmt: skip
+    manager.universes = DatedUniverse(MEMBERS)
+    for adjustment in ("split", "all"):
+        manager.get_ohlcv("AAPL", "1d", "2022-06-01", adjustment=adjustment)
+    ex_dates = manager.get_actions("AAPL", "2022-06-01").index
+    opens = manager.sessions("AAPL", "2022-06-01", "2024-06-12")["open"]
+    manager.get_series("CPIAUCSL")
+    vendors.clear_log()
+    # On each side of the opens of ex-dates, and anywhere.
+    edges = [
+        ms(f"{d:%Y-%m-%d}T{t}")
+        for d in ex_dates[ex_dates > "2023-02-10"]
+        for t in ("13:29:59", "14:30:00")
+    ]
+    times = [
+        chance.randrange(ms("2023-02-01"), ms("2024-06-12T15:00"))
+        for _ in range(1_000 if FULL else 40)
+    ]
+    for at in [*edges, *times]:
+        then, day = manager.at(from_ms(at)), iso(at - DAY_MS)[:10]
+        adjustment = "all" if at in edges else chance.choice(["raw", "split", "all"])
+        bars = then.get_ohlcv(
+            "AAPL", "1d", from_ms(at - 20 * DAY_MS), adjustment=adjustment, offline=True
+        )
+        rows = vendors.truth.expected("AAPL", "1d", at - 20 * DAY_MS, at, adjustment, at)
+        rows = [row for row in rows if row[0] >= int(answers(bars)[0, 0])]
+        np.testing.assert_allclose(answers(bars), np.array(rows), rtol=1e-6, err_msg=iso(at))
+        opened = opens.index[opens <= from_ms(at)]
+        assert list(then.get_actions("AAPL", "2022-06-01").index) == [
+            d for d in ex_dates if d <= opened[-1]
+        ]
+        filed = [f for f in FILINGS if f[1] <= day]
+        record = then.get_fundamentals("AAPL", data_type="statements")
+        found = {
+            (r["period_end"], r["filed_at"], r["net_income"]) for r in record.get("statements", ())
+        }
+        assert found == set(filed)
+        today = iso(at - 1)[:10]
+        assert set(then.universes.members("mine")) == {
+            n for n, (a, b) in MEMBERS.items() if a <= today and (b is None or today < b)
+        }
+        series = then.get_series("CPIAUCSL")
+        there = pd.Timestamp(at, unit="ms", tz="UTC").tz_convert("America/Chicago")
+        over = str(there.date() - timedelta(days=1))
+        values = {period: float(text) for day, period, text in macro if day <= over}
+        assert (
+            dict(zip(series["date"].dt.strftime("%Y-%m-%d"), series["value"], strict=True))
+            == values
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IncompleteDataWarning)
+            frame = then.features(
+                ["AAPL"], "1d", from_ms(at - 9 * DAY_MS), None, "ret:1 fund:net_income"
+            )
+        assert frame["closed_by"].max() <= pd.Timestamp(at, unit="ms")
+        last = int(frame["closed_by"].iloc[-1].timestamp() * 1000)
+        seen = [f for f in FILINGS if ms(f[1]) + DAY_MS <= last]
+        value = max(seen)[2] if seen else np.nan
+        np.testing.assert_equal(frame["fund:net_income"].iloc[-1], value)
     assert not vendors.count()
 
 

@@ -82,7 +82,7 @@ NEEDS = {
         "NautilusTrader": ["nautilus_trader"],
         "Backtrader": ["backtrader"],
     },
-    "features.md": {"": [], "Blocks": [], "Your own recipes": []},
+    "features.md": {"": [], "Blocks": [], "Your own recipes": [], "Check your own features": []},
     "other-tools.md": {
         "": ["polars"],
         "DuckDB": ["polars", "duckdb"],
@@ -90,6 +90,9 @@ NEEDS = {
         "Zipline": ["polars", "zipline"],
     },
 }
+
+# Page to a place in which some of its sections run, without the page's first block.
+APART = {"features.md": ("installation", ("One date over everything", "Macro series"))}
 
 
 class Case(NamedTuple):
@@ -111,6 +114,9 @@ def cases() -> Iterator[Case]:
                 yield Case(name, PLACES[page], [blocks[0], *own], ["bokeh_sampledata", *needs])
         elif page not in (*PROGRAMS, *ELSEWHERE):
             yield Case(page, PLACES.get(page, "installation"), blocks, [])
+    for page, (place, sections) in APART.items():
+        own = [block for block in PAGES[page] if block.section in sections]
+        yield Case(f"{page} {sections[0]}", place, own, [])
 
 
 CASES = {case.name: case for case in cases()}

@@ -18,6 +18,7 @@ from src.data.bars.request import Wishes
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, BadSymbolError, QueryError, UnavailableError
+from src.data.layer.stored import FrameStore
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from src.data.model.plan import Plan
 from src.data.vendors.factory import downloader_for
@@ -563,3 +564,49 @@ def test_an_explanation_names_the_users_rules(
     found = DataManager(tmp_path / "cache", path, clock=clock).explain("AAPL", "1d")
     assert found.rule_from == str(path)
     assert found.unasked["newsapi"] == "this version does not support it"
+
+
+# --- features ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("store", [False, True])
+@pytest.mark.parametrize(
+    "asked, wanted",
+    [
+        *((asked, wanted) for asked in (SHARE, COIN)
+          for wanted in ("sma:20", "ema:20 sma:5", "dow", "obv:2024-01-02", "fund:eps")),
+        (COIN, "rsi:5@4h vol:3"), (COIN, "drawdown:listing"), (SHARE, "rsi:5@1w vol:3"),
+    ],
+)  # fmt: skip
+def test_the_plan_of_features_has_the_bars_before_the_range(
+    manager: DataManager,
+    vendors: VendorServer,
+    tmp_path: Path,
+    asked: Any,
+    wanted: str,
+    store: bool,
+) -> None:
+    symbol, timeframe, *bounds = asked
+    manager.get_fundamentals = lambda *_, **__: {}  # type: ignore[method-assign]
+    plans = manager.plan([symbol], timeframe, *bounds, recipes=wanted, store=store)
+    assert not vendors.count()
+    before = [
+        plan.span for name, plan in plans.items() if name.endswith(f"{timeframe} bars before")
+    ]
+    assert len(before) == (store or wanted not in ("dow", "fund:eps"))
+    assert all(span.start < ms(bounds[0]) == span.end for span in before)
+    manager.features(
+        [symbol], timeframe, *bounds, wanted,
+        store=FrameStore(tmp_path / "kept", 1 << 30) if store else False,
+    )  # fmt: skip
+    if "listing" in wanted or "1w" in wanted:  # before the listing; days of which weeks are built
+        assert vendors.count() <= plans.requests
+    else:
+        assert vendors.count() == plans.requests
+    assert not manager.plan([symbol], timeframe, *bounds, recipes=wanted, store=store).requests
+
+
+def test_a_plan_of_features_refuses_what_features_refuse(manager: DataManager) -> None:
+    for wrong in ("rsj:5", "vwap", "rsi:14@1h", "vwap:session"):
+        with pytest.raises(QueryError):
+            manager.plan(["AAPL"], *SHARE[1:], recipes=wrong)

@@ -31,7 +31,9 @@ from src.data.errors import (
 from src.data.indicators import kept, recipes, rolling
 from src.data.indicators.recipes import RECIPES, parse_recipes, register_recipe
 from src.data.layer.stored import FrameStore
+from tests.cache.counts import FULL
 from tests.e2e.fixed_vendor import FixedVendor, Market, at, every
+from tests.processes import together
 from tests.universe_doubles import DatedUniverse
 
 from .tapes import RECIPES as RECIPES_OFF_DEFAULTS
@@ -536,6 +538,45 @@ def test_two_threads_keep_one_block(manager: DataManager, tmp_path: Path) -> Non
         thread.join()
     assert [answer.equals(plain) for answer in answers] == [True] * 4
     assert len(list((tmp_path / "kept").iterdir())) == 1
+
+
+def test_two_processes_keep_one_block(manager: DataManager, tmp_path: Path) -> None:
+    plain = ask(manager, "ema:5", "vol:7")
+
+    def work(number: int) -> None:
+        store = FrameStore(tmp_path / "kept", 1 << 30)
+        assert ask(manager, "ema:5", "vol:7", store=store).equals(plain)
+        assert ask(manager, "ema:5", "vol:7", store=store).equals(plain)
+
+    together(2, work)
+    assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".parquet"]
+    store = _Store(tmp_path / "kept")
+    assert ask(manager, "ema:5", "vol:7", store=store).equals(plain)
+    assert (store.read, store.written) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["_EDITION", "versions"])
+def test_a_block_of_another_version_is_computed_anew(
+    manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    plain = ask(manager, "ema:5", store=FrameStore(tmp_path / "kept", 1 << 30))
+    store = _Store(tmp_path / "kept")
+    monkeypatch.setattr(kept, name, 0 if name == "_EDITION" else lambda: {"numpy": "1"})
+    assert ask(manager, "ema:5", store=store).equals(plain)
+    assert (store.read, store.written) == (0, 1)
+
+
+def test_one_symbol_without_bars_among_many(manager: DataManager) -> None:
+    names = [f"A{chr(65 + n // 26)}{chr(65 + n % 26)}USDT" for n in range(500 if FULL else 40)]
+    names[17] = "NOPE1"
+    with pytest.warns(IncompleteDataWarning) as caught:
+        frame = manager.features(names, *DAY[1:], ["dow"])
+    (warning,) = caught
+    assert str(warning.message).startswith(f"1 of {len(names)} symbols have no bars: NOPE1;")
+    assert frame.attrs["onetape"]["failed"] == ["NOPE1"]
+    assert frame["symbol"].value_counts().loc[lambda own: own > 0].to_dict() == dict.fromkeys(
+        [name for name in names if name != "NOPE1"], 24
+    )
 
 
 def test_features_are_kept_in_the_folder_of_cached_frames(

@@ -222,6 +222,7 @@ def row(
         (1, [row(end="2030-01-01")]),
         (1, [row(start="2024-03-01", end="2024-02-01")]),
         (1, [row(day="0001-01-01")]),
+        *((1, [row(text)]) for text in ("inf", "-Infinity", "nan", "1e999", "n/a", "1,000", "")),
     ],
 )
 def test_an_answer_that_contradicts_itself_is_not_kept(

@@ -108,8 +108,8 @@ def letters_of_another_thing(sim: Simulation) -> None:
 
 
 def believe_letters(patch: Patch) -> None:
-    patch.setattr(candidates, "_namesakes", lambda *_: {})
-    patch.setattr(candidates, "_is_exchange", lambda *_: False)
+    patch.setattr(candidates, "is_proved", lambda *_: True)
+    patch.setattr(candidates, "names_an_exchange", lambda *_: False)
 
 
 def doubled_with_other_prices(sim: Simulation) -> None:

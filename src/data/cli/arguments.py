@@ -102,6 +102,13 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     add_freshness(parser)
 
 
+def add_recipes(parser: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
+    """Add the options of features."""
+    option(parser, "-r --recipes RECIPES", text, required=required, default=())
+    option(parser, "--anchor ANCHOR", "session, listing or a date, for anchored recipes")
+    option(parser, "--store", "keep the computed blocks, and read those that are kept")
+
+
 def given(args: argparse.Namespace, names: str) -> dict[str, Any]:
     """Return the values of options, by name: keyword arguments for the library, which has the same."""
     return {name: getattr(args, name) for name in names.split()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .answers import records
-from .arguments import QUESTION, add_rows, command, given, option, usual
+from .arguments import QUESTION, add_recipes, add_rows, command, given, option, usual
 from .cached import manager_of
 from .output import asking
 from .report import Line, Report
@@ -23,14 +23,11 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     usual(parser, "question timeout")
-    option(
+    add_recipes(
         parser,
-        "-r --recipes RECIPES",
-        "recipes such as 'rsi:14 vol:20 macd:12,26,9 rsi:14@1d', or a YAML file",
+        "recipes such as 'rsi:14 vol:20 rsi:14@1d fund:net_income', or a YAML file",
         required=True,
     )
-    option(parser, "--anchor ANCHOR", "session, listing or a date, for anchored recipes")
-    option(parser, "--store", "keep the computed blocks, and read those that are kept")
     add_rows(parser, "last rows to show for each symbol")
     option(parser, "--csv FILE", "write all rows as CSV (.gz: compressed)")
     option(parser, "--parquet FILE", "write all rows as Parquet")
@@ -54,7 +51,7 @@ def run(args: argparse.Namespace) -> Report:
     written = _export(manager, frame, args)
     facts = frame.attrs["onetape"]
     document = {"features": records(frame.set_index("symbol")), "written": written}
-    document |= {name: facts[name] for name in ("failed", "lead_missing", "nan")}
+    document |= {name: facts[name] for name in ("failed", "lead_missing", "reports_missing", "nan")}
     return Report(document, lambda: _shown(frame, args.rows, written), notes, ok=facts["complete"])
 
 

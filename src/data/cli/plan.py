@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .arguments import QUESTION, add_question, command, given
+from .arguments import QUESTION, add_question, add_recipes, command, given
 from .cached import manager_of
 from .output import busy
 from .report import Report, Shown
@@ -24,6 +24,7 @@ _STYLES = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     add_question(parser)
+    add_recipes(parser, "plan the features of these recipes, with the bars before the range")
     command(parser, run, "For one symbol, the vendors are explained as well.")
 
 
@@ -32,8 +33,9 @@ def run(args: argparse.Namespace) -> Report:
     manager = manager_of(args, makes_folder=True)
     symbol, *others = args.symbols
     with busy(args, "planning; sends no request"):
-        if others:
-            plans = manager.plan([*args.symbols], **given(args, QUESTION))
+        if others or args.recipes:
+            names = f"{QUESTION} recipes anchor store"
+            plans = manager.plan([*args.symbols], **given(args, names))
             return Report(plans.to_json, _plans_shown(plans), ok=plans.is_possible)
         names = "timeframe start end provider adjustment session"
         explanation = manager.explain(symbol, **given(args, names))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import date
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..bars.client import BarsClient, Wishes
+from ..bars.client import Wishes
 from ..calendars.calendar import MarketCalendar, calendar_for
 from ..errors import IncompleteDataWarning, QueryError
 from ..model.bars import Stamps
@@ -23,6 +25,7 @@ from ..model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, UNASKED
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .blocks import Tape, block_at
+from .joins import ReportUse, are_members, values_of_reports
 from .kept import BlockStore, values_of
 from .recipes import RecipeUse, parse_recipes
 from .rolling import Values
@@ -32,7 +35,6 @@ __all__ = ["LAYOUTS", "FeatureLayout", "features"]
 FeatureLayout = Literal["long", "wide"]
 LAYOUTS: tuple[FeatureLayout, ...] = ("long", "wide")
 LEVELS = ("recipe", "symbol")
-Read = Callable[..., Mapping[str, pd.DataFrame]]
 _NOT_HOLES = {BEFORE_FIRST, CLOSED, UNASKED, AFTER_LAST}
 _REFUSED = ("include_forming", "columns")
 # Options of the request that do not apply when bars before its start are read.
@@ -56,26 +58,37 @@ class _Series(NamedTuple):
     missing: Stamps
     lacks: str
 
+    @property
+    def stamps(self) -> Stamps:
+        """Opening times of the bars of the answer."""
+        return self.tape.stamps[self.tape.first :]
+
+    def only(self, rows: NDArray[np.bool_]) -> _Series:
+        """Return the series with some rows of the answer, without the values of its bars."""
+        tape = Tape(self.tape.timeframe, self.stamps[rows], {})
+        return self._replace(tape=tape, closes=self.closes[rows])
+
 
 class Request(NamedTuple):
     """A request for features.
 
     Attributes:
-        read: The manager's ``get_ohlcv_batch``.
-        client: Its client.
+        manager: The data manager.
         bounds: Start and end of the request, as given.
         options: Other options of ``get_ohlcv_batch``.
+        members: Function that returns the members of a universe on a date, if rows are limited to
+            these; else None.
     """
 
-    read: Read
-    client: BarsClient
+    manager: Any
     bounds: tuple[Any, Any]
     options: Mapping[str, Any]
+    members: Callable[[date], Collection[str]] | None = None
 
     def calendar_of(self, symbol: str, timeframe: Timeframe) -> MarketCalendar:
         """Return the calendar of a symbol in the session of the request."""
         wishes = Wishes(session=self.options.get("session", "regular"))
-        return calendar_for(self.client.query(symbol, timeframe, wishes=wishes).instrument)
+        return calendar_for(self.manager.client.query(symbol, timeframe, wishes=wishes).instrument)
 
     def read_quietly(self, symbols: Sequence[str], timeframe: Timeframe, **bounds: Any) -> Any:
         """Return bars outside of the request, whose gaps are reported as gaps of the lead."""
@@ -83,7 +96,7 @@ class Request(NamedTuple):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             own = options | bounds | {"progress": _ignore}
-            return self.read(symbols, timeframe.label, **own)
+            return self.manager.get_ohlcv_batch(symbols, timeframe.label, **own)
 
 
 def _ignore(_: object) -> None:
@@ -104,38 +117,65 @@ def features(
     Raises:
         QueryError: An argument is invalid; nothing is requested.
     """
-    base, uses = Timeframe.parse(timeframe), parse_recipes(recipes, anchor)
-    _check(base, uses, layout, request.options)
+    base, given = Timeframe.parse(timeframe), parse_recipes(recipes, anchor)
+    uses = [use for use in given if isinstance(use, RecipeUse)]
+    of_reports = [use for use in given if isinstance(use, ReportUse)]
+    _check(base, uses, of_reports, layout, request.options)
     start, end = request.bounds
-    frames = request.read(symbols, base.label, start, end, **request.options)
+    frames = request.manager.get_ohlcv_batch(symbols, base.label, start, end, **request.options)
     failed = {
         n: f.attrs[ATTRS_KEY]["error"] for n, f in frames.items() if "error" in f.attrs[ATTRS_KEY]
     }
     own = [use for use in uses if use.timeframe is None]
-    found: dict[str, dict[str, Values]] = {name: {} for name in frames if name not in failed}
-    series = _series(request, base, {name: frames[name] for name in found}, own, store is not None)
+    answered = {name: frame for name, frame in frames.items() if name not in failed}
+    tapes = _series(request, base, answered, own, store is not None)
+    series = {name: tapes[name] for name in answered if name in tapes}
+    columns = [name for use in given for name in use.names]
+    # Of all symbols, so that no value is copied once more.
+    table = np.empty((len(columns), sum(len(one.closes) for one in series.values())))
+    found = _parts(columns, table, series)
     for name, one in series.items():
-        found[name] = values_of(own, one.tape, store)
+        values_of(own, one.tape, store, found[name])
     lacks = {name: one.lacks for name, one in series.items() if one.lacks}
     for longer in dict.fromkeys(use.timeframe for use in uses if use.timeframe):
         theirs = [use for use in uses if use.timeframe == longer]
         others = _longer(request, longer, series, theirs, store is not None)
         for name, one in series.items():
             other = others.get(name)
-            values = {} if other is None else values_of(theirs, other.tape, store)
+            longs = {} if other is None else values_of(theirs, other.tape, store)
             for output in (n for use in theirs for n in use.names):
-                found[name][output] = _as_of(one.closes, other, values.get(output))
+                found[name][output][:] = _as_of(one.closes, other, longs.get(output))
             if other is None or other.lacks:
                 lacks[name] = f"{longer}: {other.lacks if other else 'no bars'}"
-    columns = [name for use in uses for name in use.names]
-    frame = (_wide if layout == "wide" else _long)(list(frames), series, found, columns)
-    frame.attrs[ATTRS_KEY] = freeze(_facts(frames, failed, found, lacks))
-    _warn(failed, lacks, len(frames))
+    unreported: dict[str, str] = {}
+    for name, one in series.items() if of_reports else ():
+        values, reasons = _of_reports(request, name, of_reports, one.closes)
+        for column, numbers in values.items():
+            found[name][column][:] = numbers
+        unreported |= {name: "; ".join(reasons)} if reasons else {}
+    not_members: dict[str, int] = {}
+    if request.members is not None:
+        rows = _rows_of_members(request, base, series)
+        not_members = {name: n for name, own in rows.items() if (n := int((~own).sum()))}
+        table = table[:, np.concatenate([np.empty(0, bool), *rows.values()])]
+        series = {name: one.only(rows[name]) for name, one in series.items()}
+        found = _parts(columns, table, series)
+    if layout == "wide":
+        frame = _wide(list(frames), series, found, columns)
+    else:
+        frame = _long(list(frames), series, dict(zip(columns, table, strict=True)))
+    lacking = {"failed": list(failed), "lead_missing": lacks, "reports_missing": unreported}
+    frame.attrs[ATTRS_KEY] = freeze(_facts(frames, lacking, found) | {"not_members": not_members})
+    _warn(failed, lacks, unreported, len(frames))
     return frame
 
 
 def _check(
-    base: Timeframe, uses: Sequence[RecipeUse], layout: str, options: Mapping[str, Any]
+    base: Timeframe,
+    uses: Sequence[RecipeUse],
+    of_reports: Sequence[ReportUse],
+    layout: str,
+    options: Mapping[str, Any],
 ) -> None:
     """Check what needs no bars.
 
@@ -149,6 +189,8 @@ def _check(
         raise QueryError(
             f"{refused[0]} has no effect on features", hint="they use closed bars only"
         )
+    if of_reports and options.get("offline"):
+        raise QueryError(f"{of_reports[0].text} is not available offline: vendors are queried")
     for use in uses:
         if use.timeframe is not None and use.timeframe.longest_ms <= base.longest_ms:
             raise QueryError(f"{use.text}: {use.timeframe} is not longer than {base}")
@@ -172,9 +214,6 @@ def _series(
     Symbols with the same first bar and calendar are read together. If only windowed recipes are
     computed, the lead begins at the first bar, else at the start of its block.
     """
-    lead = max((use.lead_in(timeframe) for use in uses), default=0)
-    is_free = all(use.is_free for use in uses) and not has_store
-    since = min((ms for use in uses if (ms := use.anchor_ms) is not None), default=None)
     groups: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for name, frame in frames.items():
         if len(frame):
@@ -186,20 +225,33 @@ def _series(
             groups[first_ms, calendar, anchor].append(name)
     found = {}
     for (first_ms, calendar, anchor), names in groups.items():
-        start = first_ms if is_free else block_at(timeframe, first_ms).start
-        count = lead + len(calendar.opens(timeframe, Span(start, first_ms), anchor))
-        last = _bound(timeframe, first_ms - 1)
-        parts = []
-        if count:  # with a number of bars, an instant is that by which they had closed
-            closed = from_ms(first_ms) if timeframe.is_intraday else last
-            parts.append(request.read_quietly(names, timeframe, end=closed, bars=count))
-        if since is not None and since < first_ms:
-            earlier = {"period": "max"} if since == 0 else {"start": date_of(since)}
-            parts.append(request.read_quietly(names, timeframe, end=last, **earlier))
+        bounds = _bounds_before(timeframe, first_ms, calendar, anchor, uses, has_store)
+        parts = [request.read_quietly(names, timeframe, **own) for own in bounds]
         for name in names:
             before = [part[name] for part in parts if name in part]
             found[name] = _joined(timeframe, calendar, anchor, before, frames[name], uses)
     return found
+
+
+def _bounds_before(
+    timeframe: Timeframe,
+    first_ms: int,
+    calendar: MarketCalendar,
+    anchor: str,
+    uses: Sequence[RecipeUse],
+    has_store: bool,
+) -> Iterator[dict[str, Any]]:
+    """Yield the bounds of the requests for the bars before the first one: the lead, then the anchor's."""
+    lead = max((use.lead_in(timeframe) for use in uses), default=0)
+    since = min((ms for use in uses if (ms := use.anchor_ms) is not None), default=None)
+    is_free = all(use.is_free for use in uses) and not has_store
+    start = first_ms if is_free else block_at(timeframe, first_ms).start
+    count = lead + len(calendar.opens(timeframe, Span(start, first_ms), anchor))
+    last = _bound(timeframe, first_ms - 1)
+    if count and since != 0:  # with a number of bars, an instant is that by which they had closed
+        yield {"end": from_ms(first_ms) if timeframe.is_intraday else last, "bars": count}
+    if since is not None and since < first_ms:
+        yield {"end": last} | ({"start": date_of(since)} if since else {"period": "max"})
 
 
 def _bound(timeframe: Timeframe, stamp_ms: int) -> Any:
@@ -335,35 +387,114 @@ def _as_of(closes: Stamps, other: _Series | None, values: Values | None) -> Valu
     return np.where(rows < 0, np.nan, padded[np.maximum(rows, 0)])
 
 
+def reads_before(
+    request: Request, symbol: str, timeframe: str, recipes: Any, anchor: Any, has_store: bool
+) -> Iterator[tuple[str, Timeframe, dict[str, Any]]]:
+    """Yield the requests that features need in addition to that for the range, for a plan.
+
+    It is assumed that the first bar of the range is the first one that its calendar expects.
+
+    Yields:
+        A phrase, the timeframe, and the bounds of each request; the options are the same.
+
+    Raises:
+        QueryError: An argument is invalid.
+    """
+    base = Timeframe.parse(timeframe)
+    uses = [use for use in parse_recipes(recipes, anchor) if isinstance(use, RecipeUse)]
+    _check(base, uses, (), LAYOUTS[0], request.options)
+    session = Wishes(session=request.options["session"], closed_by=request.options["closed_by"])
+    bars = request.options.get("bars")
+    query = request.manager.client.query(symbol, base, *request.bounds, bars, session)
+    first_ms = request.calendar_of(symbol, base).next_open(base, query.span.start)
+    for longer in dict.fromkeys([None, *(use.timeframe for use in uses)]):
+        own = [use for use in uses if use.timeframe == longer]
+        name, since_ms, calendar = (
+            longer or base,
+            first_ms,
+            request.calendar_of(symbol, longer or base),
+        )
+        if longer is not None:
+            since_ms = calendar.back(longer, first_ms, _LONGER_BEFORE)
+            yield (
+                f"{longer} bars",
+                longer,
+                {"start": _bound(longer, since_ms), "end": request.bounds[1]},
+            )
+        spans = {
+            request.manager.client.query(
+                symbol, name, b.get("start"), b["end"], b.get("bars")
+            ).span.start: b
+            for b in _bounds_before(name, since_ms, calendar, "session", own, has_store)
+        }
+        if spans:  # one of them contains the others
+            yield f"{name} bars before", name, spans[min(spans)]
+
+
+# --- reports and members ---------------------------------------------------------------------
+
+
+def _of_reports(
+    request: Request, symbol: str, uses: Sequence[ReportUse], closes: Stamps
+) -> tuple[dict[str, Values], list[str]]:
+    """Return the values of reports that had been filed, and the reasons why reports are missing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        record = request.manager.get_fundamentals(symbol, data_type="statements")
+    values, lacks = values_of_reports(uses, record.get("statements", ()), closes)
+    failures = [str(one.message) for one in caught if one.category is IncompleteDataWarning]
+    return values, failures[:1] or lacks
+
+
+def _rows_of_members(
+    request: Request, timeframe: Timeframe, series: Mapping[str, _Series]
+) -> dict[str, NDArray[np.bool_]]:
+    """Return which rows of each symbol are of a day on which it was a member."""
+    assert request.members is not None
+    members, found = cache(request.members), {}
+    for name, one in series.items():
+        days = ((one.closes - 1) // DAY_MS).astype(np.float64)
+        if timeframe.is_intraday:
+            calendar = request.calendar_of(name, timeframe)
+            days = _session_columns(calendar, timeframe, one.stamps)["day"]
+        found[name] = are_members(name, days, members)
+    return found
+
+
 # --- frames ----------------------------------------------------------------------------------
 
 
+def _parts(
+    columns: Sequence[str], table: Values, series: Mapping[str, _Series]
+) -> dict[str, dict[str, Values]]:
+    """Return the part of a table that each symbol has, by symbol and column; the rows are columns."""
+    ends = np.cumsum([len(one.closes) for one in series.values()])
+    parts = np.split(table, ends[:-1], axis=1)
+    return {n: dict(zip(columns, own, strict=True)) for n, own in zip(series, parts, strict=False)}
+
+
 def _long(
-    symbols: Sequence[str],
-    series: Mapping[str, _Series],
-    found: Mapping[str, Mapping[str, Values]],
-    columns: Sequence[str],
+    symbols: Sequence[str], series: Mapping[str, _Series], columns: Mapping[str, Values]
 ) -> pd.DataFrame:
     """Return one row for each bar of each symbol."""
-    names = [name for name in symbols if name in series]
-    lengths = [len(series[name].closes) for name in names]
+    lengths = [len(one.closes) for one in series.values()]
     numbers = {name: number for number, name in enumerate(symbols)}
-    codes = np.repeat(np.array([numbers[name] for name in names], np.int32), lengths)
-    stamps = [series[name].tape.stamps[series[name].tape.first :] for name in names]
-    body = {
+    codes = np.repeat(np.array([numbers[name] for name in series], np.int32), lengths)
+    body: dict[str, Any] = {
         "symbol": pd.Categorical.from_codes(
             codes, categories=pd.Index(list(map(str, symbols)), dtype=str)
         ),
-        "timestamp": _times(stamps),
+        "timestamp": _times([one.stamps for one in series.values()]),
     }
-    body |= {c: np.concatenate([np.empty(0), *(found[name][c] for name in names)]) for c in columns}
-    body["closed_by"] = _times([series[name].closes for name in names])
+    body |= columns
+    body["closed_by"] = _times([one.closes for one in series.values()])
     return pd.DataFrame(body, copy=False)
 
 
 def _times(parts: Sequence[Stamps]) -> NDArray[np.datetime64]:
     stamps = np.concatenate([np.empty(0, np.int64), *parts])
-    return (stamps * NS_IN_MS).view("M8[ns]")
+    stamps *= NS_IN_MS
+    return stamps.view("M8[ns]")
 
 
 def _wide(
@@ -373,7 +504,7 @@ def _wide(
     columns: Sequence[str],
 ) -> pd.DataFrame:
     """Return one row for each timestamp of any symbol, and a column for each recipe and symbol."""
-    own = {n: one.tape.stamps[one.tape.first :] for n, one in series.items()}
+    own = {name: one.stamps for name, one in series.items()}
     distinct = {stamps.tobytes(): stamps for stamps in own.values()}
     stamps = np.unique(np.concatenate([np.empty(0, np.int64), *distinct.values()]))
     values = np.full((len(columns), len(symbols), len(stamps)), np.nan)
@@ -391,29 +522,29 @@ def _wide(
 
 def _facts(
     frames: Mapping[str, pd.DataFrame],
-    failed: Mapping[str, Any],
+    lacking: Mapping[str, Any],
     found: Mapping[str, Mapping[str, Values]],
-    lacks: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the provenance of a frame of features."""
+    """Return the provenance of a frame of features; ``lacking`` has what is missing, by reason."""
     facts = {name: frame.attrs[ATTRS_KEY] for name, frame in frames.items()}
     nan = {
         name: {c: int(n) for c, v in own.items() if (n := np.isnan(v).sum())}
         for name, own in found.items()
     }
-    is_complete = not lacks and all(own["complete"] for own in facts.values())
-    return {
-        "symbols": facts,
-        "failed": list(failed),
-        "lead_missing": dict(lacks),
-        "nan": {name: own for name, own in nan.items() if own},
-        "complete": is_complete,
-    }
+    is_complete = not any(lacking.values()) and all(own["complete"] for own in facts.values())
+    nan = {name: own for name, own in nan.items() if own}
+    return {"symbols": facts, **lacking, "nan": nan, "complete": is_complete}
 
 
-def _warn(failed: Mapping[str, Any], lacks: Mapping[str, str], total: int) -> None:
-    """Issue one warning about symbols without bars, and one about those whose lead is missing."""
-    for names, what in ((failed, "no bars"), (lacks, "no bars before the range")):
+def _warn(
+    failed: Mapping[str, Any], lacks: Mapping[str, str], unreported: Mapping[str, str], total: int
+) -> None:
+    """Issue a warning about symbols without bars, one about missing leads, one about reports."""
+    for names, what in (
+        (failed, "no bars"),
+        (lacks, "no bars before the range"),
+        (unreported, "missing reports"),
+    ):
         if names:
             first = next(iter(names))
             own: Any = names[first]

@@ -36,14 +36,18 @@ class BlockStore(Protocol):
 
 
 def values_of(
-    uses: Sequence[RecipeUse], tape: Tape, store: BlockStore | None = None
-) -> dict[str, Values]:
+    uses: Sequence[RecipeUse],
+    tape: Tape,
+    store: BlockStore | None = None,
+    into: Mapping[str, Values] | None = None,
+) -> Mapping[str, Values]:
     """Return the values of each output for the bars of the answer, keyed by column name.
 
     Args:
         uses: Recipes.
         tape: Bars.
         store: Store in which the blocks of packaged recipes are kept; None computes all.
+        into: Arrays to fill and return, by column name; None creates them.
 
     Raises:
         FeatureError, ForeignError, ProviderTimeoutError: The function of a registered recipe
@@ -56,16 +60,18 @@ def values_of(
     if store is not None and library("polars") is None:
         raise MissingExtraError("kept features need Polars", hint=install_line("features"))
     kept = [use for use in uses if store is not None and not use.recipe.is_own]
-    parts: dict[str, list[Values]] = {name: [] for use in uses for name in use.names}
+    names, row = [name for use in uses for name in use.names], 0
+    values = into or {name: np.empty(len(tape) - tape.first) for name in names}
     for block in blocks(tape):
         found = _kept(store, kept, tape, block) if store is not None and kept else {}
         for use in uses:
             if use not in kept:
                 found |= _computed([use], tape, _part_of(use, tape, block))
-        rows = block.stop - max(block.start, tape.first)
-        for name, values in found.items():
-            parts[name].append(values[len(values) - rows :])
-    return {name: np.concatenate([np.empty(0), *values]) for name, values in parts.items()}
+        end = row + block.stop - max(block.start, tape.first)
+        for name, own in found.items():
+            values[name][row:end] = own[len(own) - (end - row) :]
+        row = end
+    return values
 
 
 def _part_of(use: RecipeUse, tape: Tape, block: range) -> range:

@@ -22,6 +22,7 @@ from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
 from ..runtime.once import cached_property
 from . import functions
+from .joins import ReportUse, parse_report
 from .rolling import library
 
 __all__ = ["MOST_LEAD", "Recipe", "RecipeUse", "parse_recipe", "parse_recipes", "register_recipe"]
@@ -199,6 +200,7 @@ def _recipes() -> Iterator[Recipe]:
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _recipes()}
 _PACKAGED = frozenset(RECIPES)
+_TAKEN = _PACKAGED | {"fund"}
 
 
 def register_recipe(
@@ -229,8 +231,8 @@ def register_recipe(
         QueryError: The name is invalid or that of a packaged recipe, or the function cannot be
             called.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _PACKAGED:
-        taken = "it is the name of a packaged recipe" if name in _PACKAGED else ""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _TAKEN:
+        taken = "it is the name of a packaged recipe" if name in _TAKEN else ""
         hint = taken or "use lowercase letters, digits and _, beginning with a letter"
         raise QueryError(f"invalid name of a recipe: {name!r:.80}", hint=hint)
     if not callable(function):
@@ -248,7 +250,7 @@ def register_recipe(
     )
 
 
-def parse_recipes(given: Any, anchor: Any = None) -> list[RecipeUse]:
+def parse_recipes(given: Any, anchor: Any = None) -> list[RecipeUse | ReportUse]:
     """Parse the recipes of a request; the same one twice counts once.
 
     Args:
@@ -283,7 +285,7 @@ def _from_yaml(path: Path) -> Any:
     return (document.value or {}).get("recipes")
 
 
-def parse_recipe(text: Any, anchor: Any = None) -> RecipeUse:
+def parse_recipe(text: Any, anchor: Any = None) -> RecipeUse | ReportUse:
     """Parse the text of a recipe, such as ``rsi:14``; for ``anchor`` see :func:`parse_recipes`.
 
     Raises:
@@ -296,8 +298,10 @@ def parse_recipe(text: Any, anchor: Any = None) -> RecipeUse:
             f"invalid recipe {text!r:.80}",
             hint="write a name and its parameters, such as rsi:14 or rsi:14@1h",
         )
-    recipe = _recipe(match[1], text)
     words = [word.strip() for word in match[2].split(",")] if match[2] else []
+    if match[1] == "fund" and match[3] is None:
+        return parse_report(text, words)
+    recipe = _recipe(match[1], text)
     use = RecipeUse(recipe, timeframe=Timeframe.parse(match[3]) if match[3] is not None else None)
     if recipe.kind == "anchored":
         return replace(use, anchor=_anchor(text, words, anchor))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from math import isfinite
 from typing import Any, ClassVar, NamedTuple
 
 from ...errors import (
@@ -158,8 +159,14 @@ def _checked(values: list[Value], first: date, last: date) -> list[Value]:
 
 
 def _value(row: Any) -> Value:
-    """Parse ``{"date": "2024-01-01", "value": "309.685", "realtime_start": "2024-02-13", ...}``."""
+    """Parse ``{"date": "2024-01-01", "value": "309.685", "realtime_start": "2024-02-13", ...}``.
+
+    Raises:
+        ValueError: A part of it is not a date or a finite number.
+    """
     value = NAN if row["value"] == "." else number(row["value"])
+    if row["value"] != "." and not isfinite(value):
+        raise ValueError(f"not a finite number: {row['value']!r:.40}")
     day, start, end = (
         date.fromisoformat(row[name]) for name in ("date", "realtime_start", "realtime_end")
     )

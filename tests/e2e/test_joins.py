@@ -1,0 +1,160 @@
+"""Features joined with companies' reports by filing day, and with the members of each day."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataWarning, QueryError, SurvivorshipWarning, UniverseError
+from src.data.model.fundamentals import Snapshot, Statement
+from tests.universe_doubles import DatedUniverse
+from tests.vendor_server import VendorServer
+
+from .oracle import ms
+from .scripted_vendor import provenance
+
+
+def report(kind: str, period: str, end: str, filed: str, **values: float) -> Statement:
+    return Statement(kind, period, end, filed, "USD", values)
+
+
+REPORTS = (
+    report("income", "FY", "2024-03-31", "2024-05-14", net_income=40.0),
+    report("income", "Q4", "2023-12-31", "2024-02-01", net_income=9.0),
+    # Restated after the next year's report, and before it.
+    report("income", "FY", "2023-03-31", "2024-05-21", net_income=31.0),
+    report("income", "FY", "2023-03-31", "2024-05-08", net_income=32.0),
+    report("income", "FY", "2023-03-31", "2023-06-20", net_income=30.0),
+    report("income", "FY", "2022-03-31", "", net_income=20.0),
+    report("balance", "FY", "2023-03-31", "2023-06-20", total_debt=5.0),
+)
+
+
+@pytest.fixture
+def manager(manager: DataManager, tmp_path: Path) -> DataManager:
+    """Return a manager whose cache has reports of a vendor for AAPL; nobody else has any."""
+    (tmp_path / "fundamentals.json").write_text(
+        json.dumps({"provider_sequences": {"statements": ["fmp"]}})
+    )
+    known = Snapshot("fmp", "AAPL", ms("2024-06-12T12:00"), {}, REPORTS, data_types=("statements",))
+    manager._services.fundamentals.cache.keep(known)
+    return manager
+
+
+def by_day(frame: pd.DataFrame, column: str) -> dict[str, float]:
+    return dict(zip(frame["timestamp"].dt.strftime("%m-%d"), frame[column], strict=True))
+
+
+def test_a_report_counts_from_the_day_after_its_filing(manager: DataManager) -> None:
+    with pytest.warns(IncompleteDataWarning, match="missing reports: AAPL; AAPL: 1 report with"):
+        frame = manager.features(
+            ["AAPL"], "1d", "2024-05-06", "2024-05-24", "fund:net_income sma:3 fund:net_income,Q"
+        )
+    assert list(frame.columns[2:-1]) == ["fund:net_income", "sma:3", "fund:net_income,Q"]
+    annual = by_day(frame, "fund:net_income")
+    assert {day: annual[day] for day in ("05-06", "05-08", "05-09", "05-14", "05-15")} == {
+        "05-06": 30.0, "05-08": 30.0, "05-09": 32.0, "05-14": 32.0, "05-15": 40.0,
+    }  # fmt: skip
+    assert annual["05-24"] == 40.0, "a restatement of an earlier year is not the latest report"
+    assert set(by_day(frame, "fund:net_income,Q").values()) == {9.0}
+    facts = provenance(frame)
+    assert facts["reports_missing"] == {
+        "AAPL": "1 report with fund:net_income withheld: no filing day"
+    }
+    assert not facts["complete"]
+
+
+def test_every_row_has_what_a_manager_as_of_its_close_answers(manager: DataManager) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame = manager.features(["AAPL"], "1h", "2024-05-07", "2024-05-16", "fund:net_income")
+        for row in frame.iloc[::5].itertuples():
+            record = manager.at(row.closed_by).get_fundamentals("AAPL", data_type="statements")
+            own = [r for r in record["statements"] if "net_income" in r and r["period"] == "FY"]
+            newest = max(own, key=lambda r: (r["period_end"], r["filed_at"]))
+            assert row[3] == newest["net_income"]
+        then = manager.at("2024-05-13").features(
+            ["AAPL"], "1d", "2024-05-06", None, "fund:eps sma:2 fund:net_income"
+        )
+    assert then["fund:net_income"].tolist() == [30.0, 30.0, 30.0, 32.0, 32.0, 32.0]
+    assert then["fund:earnings_per_share"].isna().all()
+    assert "no report has" in provenance(then)["reports_missing"]["AAPL"]
+
+
+def test_a_symbol_without_reports_is_reported_once(manager: DataManager) -> None:
+    with pytest.warns(IncompleteDataWarning) as caught:
+        frame = manager.features(["BTCUSDT"], "1d", "2024-05-06", "2024-05-08", "fund:total_debt")
+    assert frame["fund:total_debt"].isna().all()
+    (warning,) = [one for one in caught if one.category is IncompleteDataWarning]
+    assert "1 of 1 symbols have missing reports: BTCUSDT" in str(warning.message)
+    assert provenance(frame)["nan"] == {"BTCUSDT": {"fund:total_debt": 3}}
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("fund", "invalid field"), ("fund:net_incme", "did you mean 'net_income'"),
+        ("fund:sector", "invalid field"), ("fund:revenue,TTM", "fund:FIELD,Q"),
+        ("fund:revenue@1w", "unknown recipe"), ("fund:revenue,Q,2", "invalid field"),
+    ],
+)  # fmt: skip
+def test_a_field_that_no_report_can_have_is_refused(
+    manager: DataManager, vendors: VendorServer, text: str, words: str
+) -> None:
+    with pytest.raises(QueryError) as caught:
+        manager.features(["AAPL"], "1d", "2024-05-06", "2024-05-08", [text])
+    assert words in str(caught.value)
+    with pytest.raises(QueryError, match="not available offline"):
+        manager.features(["AAPL"], "1d", "2024-05-06", "2024-05-08", ["fund:eps"], offline=True)
+    assert not vendors.count()
+
+
+LISTED = {
+    "AAPL": ("2010-01-04", None),
+    "MSFT": ("2024-05-09", None),
+    "VOD.L": ("2010-01-04", "2024-05-09"),
+    "SPY": ("2024-05-20", None),
+}
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "1h"])
+def test_rows_are_those_of_the_members_of_each_day(manager: DataManager, timeframe: str) -> None:
+    manager.universes = DatedUniverse(LISTED)
+    asked = (None, timeframe, "2024-05-07", "2024-05-10", ["ret:1", "dow"])
+    frame = manager.features(*asked, universe="mine")
+    days = frame.groupby("symbol", observed=True)["timestamp"].apply(
+        lambda own: sorted(set(own.dt.strftime("%d")))
+    )
+    assert days.to_dict() == {
+        "AAPL": ["07", "08", "09", "10"], "MSFT": ["09", "10"], "VOD.L": ["07", "08"],
+    }  # fmt: skip
+    assert set(provenance(frame)["not_members"]) == {"MSFT", "VOD.L"}
+    assert provenance(frame)["complete"]
+    assert frame["ret:1"].notna().all(), "bars before the membership are part of the lead"
+    wide = manager.features(*asked, universe="mine", layout="wide")["dow"]
+    assert wide["MSFT"].notna().sum() == frame["symbol"].eq("MSFT").sum()
+    fixed = manager.features(*asked, universe="mine", as_of="2024-05-08")
+    assert set(fixed["symbol"]) == {"AAPL", "VOD.L"}
+    assert not provenance(fixed)["not_members"]
+
+
+def test_members_of_each_day_up_to_a_past_time(manager: DataManager) -> None:
+    manager.universes = DatedUniverse(LISTED)
+    then = manager.at("2024-05-08")
+    frame = then.features(None, "1d", "-3d", None, ["dow"], universe="mine")
+    assert set(frame["symbol"]) == {"AAPL", "VOD.L"}
+    with pytest.raises(UniverseError):
+        manager.features(None, "1d", "2024-05-07", None, ["dow"], universe="other")
+    with pytest.raises(QueryError, match="neither symbols nor a universe"):
+        manager.features(None, "1d", "2024-05-07", None, ["dow"])
+    manager.universes = DatedUniverse(LISTED, known_from="2024-05-08")
+    with pytest.warns(SurvivorshipWarning) as caught:
+        manager.features(None, "1d", "2024-05-07", "2024-05-10", ["dow"], universe="mine")
+    assert len([one for one in caught if one.category is SurvivorshipWarning]) == 1
+    with pytest.raises(UniverseError):
+        manager.features(None, "1d", "2024-05-07", None, ["dow"], universe="mine", strict=True)
