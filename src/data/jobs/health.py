@@ -297,7 +297,7 @@ def _freeable(look: _Look) -> str:
     """Return how much of the cache could be deleted, and the reasons why the rest must stay."""
     limits = RetentionLimits(limit=lambda: 0, must_keep=Refetchability(look.selector))
     store, clock = look.place.store, look.place.clock
-    freeable = RetentionManager(store, clock, limits, keeps=False).freeable()
+    freeable = RetentionManager(store, clock, limits).freeable(look.holdings)
     again = freeable.derived + freeable.bars
     text = f"{again / BYTES_IN_GB:,.3f} GB could be fetched again"
     reasons = [f"{reason} ({size / BYTES_IN_GB:,.3f} GB)" for reason, size in freeable.kept.items()]

@@ -108,7 +108,7 @@ class Board:
             reach=None,
         )
         # So that a listing of series locks no lane to keep what it has read.
-        manager.cache._retention_manager._keeps = False
+        manager.cache._inventory.keeps = False
         turn = threading.Lock()
         self.checks = Shared(self._checks, _CHECKS_S, turn)
         self.report = Shared(self._report, _REPORT_S, turn)

@@ -47,7 +47,7 @@ from .listing import Catalog
 if TYPE_CHECKING:
     from ..maintenance import Maintenance
     from ..retention.age import Aged, AgeRetention
-    from ..retention.inventory import Holdings
+    from ..retention.inventory import Holdings, Inventory
     from ..tables import TableStore
 
 log = logging.getLogger(__name__)
@@ -124,13 +124,15 @@ class CacheFolder:
         self.store.listener = self._retention_manager = RetentionManager(
             self.store, self._clock, limits
         )
-        self._catalog = Catalog(
-            self.cache_dir, self.store, self._disk, lambda: self._retention_manager.inventory
-        )
+        self._catalog = Catalog(self.cache_dir, self.store, self._disk, lambda: self._inventory)
         summaries.finish_at_exit(self)
 
     def __repr__(self) -> str:
         return f"UnifiedCache({str(self.cache_dir)!r}, max_size_gb={self.max_size_gb:g})"
+
+    @property
+    def _inventory(self) -> Inventory:
+        return self._retention_manager.inventory
 
     @property
     def maintenance(self) -> Maintenance:
@@ -185,7 +187,7 @@ class CacheFolder:
 
     def overview(self) -> dict[str, Any]:
         """Return :meth:`get_stats`, plus ``freeable`` (see :meth:`freeable`) and the daily ``growth``."""
-        holdings = self._retention_manager.inventory.contents("growth")
+        holdings = self._inventory.contents("growth")
         freeable = self._retention_manager.freeable(holdings).to_json()
         growth = self.maintenance.growth(holdings)
         return self._stats(holdings) | {"freeable": freeable, "growth": growth}
@@ -201,7 +203,7 @@ class CacheFolder:
     def _summaries_are_current(self, holdings: Holdings) -> bool:
         """Return whether the summaries match the folder's current state."""
         state = holdings.state
-        if not state or state != self._retention_manager.inventory.index.fact(_SUMMARIES_FACT):
+        if not state or state != self._inventory.index.fact(_SUMMARIES_FACT):
             return False
         return all(self._disk.stat(self.metadata_dir / name) for name in summaries.FILES)
 
@@ -435,7 +437,7 @@ class CacheFolder:
         if written:
             self.store.changed = False
             if holdings.state:
-                self._retention_manager.inventory.index.keep_fact(_SUMMARIES_FACT, holdings.state)
+                self._inventory.index.keep_fact(_SUMMARIES_FACT, holdings.state)
         return written
 
 

@@ -185,16 +185,18 @@ class Inventory:
 
     Args:
         store: Parts of the folder's store.
-        keeps: Whether to store new entries in the index, which is read in any case.
+        keeps: Initial value of the attribute.
 
     Attributes:
         index: Index of the folder.
+        keeps: Whether to store new entries in the index, which is read in any case. Otherwise no
+            series is locked.
     """
 
     def __init__(self, store: StoreParts, *, keeps: bool = True) -> None:
         self._parts = store
         self._disk = store.disk
-        self._keeps = keeps
+        self.keeps = keeps
         self.index = LaneIndex(store.layout.ohlcv / FOLDER, store.disk)
 
     def contents(self, part: Part = "") -> Holdings:
@@ -225,7 +227,7 @@ class Inventory:
                         key, old.entry, path, old.parts.get("outer_keys"), old.parts.get("growth")
                     )
                 )
-        if self._keeps and (learned or entries):
+        if self.keeps and (learned or entries):
             self.index.keep(learned, entries)
         return holdings
 
@@ -312,7 +314,7 @@ class Inventory:
     def without_writers(self, folder: Path) -> AbstractContextManager[None]:
         """Return a context manager that locks a lane against writers if the result is to be stored."""
         lock = folder / ".lock"
-        if not self._keeps or self._disk.stat(lock) is None:  # there was never a writer
+        if not self.keeps or self._disk.stat(lock) is None:  # there was never a writer
             return nullcontext()
         return self._disk.lock(lock, 0.0)
 

@@ -82,12 +82,9 @@ class RetentionManager(StoreListener):
         store: Store whose folder is managed.
         clock: Source of the current time.
         limits: Limits to enforce, and the bars that are exempt from them.
-        keeps: Whether the folder's index may be written.
     """
 
-    def __init__(
-        self, store: BarStore, clock: Clock, limits: RetentionLimits, *, keeps: bool = True
-    ) -> None:
+    def __init__(self, store: BarStore, clock: Clock, limits: RetentionLimits) -> None:
         self._store = store
         self._parts = store.parts
         self._disk = store.parts.disk
@@ -95,7 +92,6 @@ class RetentionManager(StoreListener):
         self._limits = limits
         self._root = store.root
         self._folder = store.root / "ohlcv" / summaries.FOLDER
-        self._keeps = keeps
         self._time = TimeMark(self._disk, self._folder.parent)
         self._uses = LastUses(clock, self._is_stored)
         self._room = FreeSpaceGuard(
@@ -115,7 +111,7 @@ class RetentionManager(StoreListener):
         """The inventory, which lists the folder's contents with the help of an index."""
         from .inventory import Inventory
 
-        return Inventory(self._parts, keeps=self._keeps)
+        return Inventory(self._parts)
 
     # --- during use ----------------------------------------------------------------------------
 
