@@ -15,7 +15,7 @@ from src.data.charts.night import night_page
 from src.data.charts.pages import page
 from src.data.charts.report_pages import coverage_map
 from tests.browser.conftest import Open, Opened
-from tests.charts.test_report import NIGHT
+from tests.charts.test_report import NIGHT, recorded_night
 from tests.cli.conftest import Run
 
 HALT = ("HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
@@ -231,12 +231,10 @@ def test_the_page_of_a_night(run: Run, open_page: Open, tmp_path: Path) -> None:
 
 def test_the_small_bars_of_nights_end_at_the_right(open_page: Open, tmp_path: Path) -> None:
     """An empty place there would be a night that did not run."""
-    text = ""
-    for day in range(1, 4):
-        begun, ended = (f"2024-06-0{day}T22:0{minute}:00Z" for minute in (0, 1))
-        text = night_page(NIGHT, "sync", begun, ended, text)
+    record = [recorded_night(day, 1) for day in (1, 2)]
     path = tmp_path / "night.html"
-    path.write_text(text)
+    ends = ("2024-06-03T22:00:00Z", "2024-06-03T22:01:00Z")
+    path.write_text(night_page(NIGHT, "sync", *ends, record))
     for width in (390, 1280):
         one = open_page(path, width=width)
         room = one.page.locator("svg.bars").evaluate_all(

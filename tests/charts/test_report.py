@@ -309,15 +309,27 @@ NIGHT: dict[str, Any] = {
 }  # fmt: skip
 
 
+def recorded_night(day: int, failed: int, job: str = "sync") -> dict[str, Any]:
+    """Return a night of the record, on which a job took as many minutes as the day has in its name."""
+    line = {
+        "job": job,
+        "night": f"2024-06-{day:02}",
+        "failed": failed,
+        "lacking": failed,
+        "series": 2,
+    }
+    line |= {"started": f"2024-06-{day:02}T22:00:00Z", "seconds": 60 * day}
+    return {"jobs": [line | {"bars": 31, "contradicted": 0, "requests": 7}]}
+
+
 @settings(max_examples=25 if FULL else 12, deadline=None)
 @given(HOSTILE)
 def test_a_night_with_hostile_words_is_shown_as_text(text: str) -> None:
     spoilt = _spoilt(NIGHT, text) | {"requests": {text: NIGHT["requests"]["yahoo"]}}
     plain = _spoilt(NIGHT, "harmless") | {"requests": {"harmless": NIGHT["requests"]["yahoo"]}}
     ended = "2024-06-12T00:00:00Z"
-    before = night_page(spoilt, text, ended, ended)
-    hostile = night_page(spoilt, text, ended, ended, before)
-    usual = night_page(plain, "harmless", ended, ended, night_page(plain, "harmless", ended, ended))
+    hostile = night_page(spoilt, text, ended, ended, [recorded_night(11, 1, text)])
+    usual = night_page(plain, "harmless", ended, ended, [recorded_night(11, 1, "harmless")])
     assert shape(hostile) == shape(usual)
     assert shape(JobReport(spoilt)._repr_html_()) == shape(JobReport(plain)._repr_html_())
 
@@ -378,29 +390,46 @@ def test_no_key_is_on_a_page(
         assert CANARY not in text
 
 
-def test_the_page_of_a_night_keeps_the_fourteen_latest_nights() -> None:
-    page = ""
-    for day in range(1, 17):
-        quiet = NIGHT if day == 16 else NIGHT | {"reasons": [], "results": NIGHT["results"][:1]}
-        night = f"2024-06-{day:02}T22:"
-        page = night_page(quiet, "sync", f"{night}00:00Z", f"{night}0{day % 10}:00Z", page)
+def test_the_page_of_a_night_has_the_figures_of_earlier_nights() -> None:
+    record = [recorded_night(day, 0) for day in range(3, 16)]
+    record[-1]["jobs"] += recorded_night(15, 9, "verify")["jobs"]
+    record.append(recorded_night(16, 9))  # this run, or an earlier one on this date
+    page = night_page(NIGHT, "sync", "2024-06-16T22:00:00Z", "2024-06-16T22:06:00Z", record)
     seen = check_page(page)
     nights = seen.data["nights"]
-    assert [one["begun"][8:10] for one in nights] == [f"{day:02}" for day in range(3, 17)]
+    assert [one["started"][8:10] for one in nights] == [f"{day:02}" for day in range(3, 17)]
     assert (nights[-2]["failed"], nights[-1]["failed"]) == (0, 1)
     assert "1failed, the night before 0" in seen.text
-    assert "took, the night before 5 minutes" in seen.text
+    assert "took, the night before 15 minutes" in seen.text
     assert page.count("<rect") == 14 * 5, "small bars of five numbers"
-    others = {
-        "": 1,
-        "no page": 1,
-        page.replace('"command":"sync"', '"command":"verify"'): 1,
-        page.replace('"nights":[', '"nights":[7,{"begun":0},'): 1,
-    }
-    for other, count in others.items():
-        ends = ("2024-06-17T22:00:00Z", "2024-06-17T22:01:00Z")
-        again = read_page(night_page(NIGHT, "sync", *ends, other))
-        assert len(again.data["nights"]) == count
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("populate", "--symbols", "BTCUSDT", "--timeframes", "1d", "--start", "2024-05-01"),
+        ("populate", "--fundamentals", "--symbols", "AAPL"),
+        ("sync",),
+        ("verify", "--sample", "1%"),
+    ],
+)
+def test_a_job_is_compared_with_its_run_of_the_night_before(
+    filled: Run,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr("src.data.clock.SystemClock", lambda: clock)
+    for number in (1, 2):
+        page = tmp_path / f"night{number}.html"
+        filled(*words, "--report", str(page))
+        nights = check_page(page.read_text()).data["nights"]
+        assert [one["started"][:10] for one in nights] == ["2024-06-12", "2024-06-13"][:number]
+        clock.advance(86_400)
+    (tmp_path / "cache" / "ohlcv" / "_metadata" / "nights.jsonl").unlink()
+    filled(*words, "--report", str(page), "--dry-run")
+    assert len(check_page(page.read_text()).data["nights"]) == 1
 
 
 def test_a_cause_in_a_report_is_named_once_with_its_series_folded_below() -> None:

@@ -497,7 +497,9 @@ def test_every_so_often_until_a_signal(
             raise KeyboardInterrupt
 
     monkeypatch.setattr("src.data.cli.populate.time.sleep", rest)
-    ran = run("sync", "--every", "1h")
+    monkeypatch.setattr("src.data.clock.SystemClock", lambda: clock)
+    ran = run("sync", "--every", "1h", "--report", "night.html")
     assert (ran.code, ran.out.count("1 of 1 series succeeded")) == (0, 3)
+    assert "begun 2024-06-12 17:" in Path("night.html").read_text(), "the third run"
     assert all(3500 < seconds <= 3600 for seconds in rests)
     assert run("sync", "--every", "soon").code == 2

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..jobs.job_report import JobReport, incident_texts, quota_text
-from ..jobs.nights import figures_of, is_poor
+from ..jobs.nights import SHOWN, figures_of, is_poor
 from ..model.html import Html, element, joined
 from ..model.instant import SECOND_MS, parse_iso
 from ..model.texts import counted, duration, moment
@@ -31,9 +29,6 @@ from .pages import (
 
 # Maximum number of results of each kind on the page; the data contains all of them.
 _MOST = 1000
-# Number of nights compared.
-NIGHTS = 14
-_DATA = re.compile(rf'<script id="{DATA_ID}" type="application/json">(.*?)</script>', re.DOTALL)
 # Maps each number of a night to its label, and to whether a larger number is worse.
 _NUMBERS = {
     "bars": ("new bars", False),
@@ -43,7 +38,6 @@ _NUMBERS = {
     "requests": ("requests", False),
     "seconds": ("took", False),
 }
-_NIGHT = ("begun", "made", "series", *_NUMBERS)
 _VERIFY = "`onetape report SYMBOL TIMEFRAME` of the series below"
 _SERIES = {"symbol": "symbol", "timeframe": "timeframe"}
 _PERISHABLE = {**_SERIES, "what": "what", "vendor": "vendor", "last": "last"} | {
@@ -62,7 +56,7 @@ _RESULTS = {
 
 
 def night_page(
-    report: Mapping[str, Any], command: str, begun: str, made: str, before: str = ""
+    report: Mapping[str, Any], command: str, begun: str, made: str, record: Sequence[Any] = ()
 ) -> str:
     """Return a job's report as an HTML page that opens from disk and loads nothing.
 
@@ -70,15 +64,17 @@ def night_page(
         report: Result of ``populate_cache``, ``refresh_fundamentals`` or ``confirm_sample``.
         command: Job that was run, as typed.
         begun, made: Start and end of the job, ISO 8601 in UTC.
-        before: Text of the page that this one replaces; the figures of earlier runs in it are shown
-            next to this run's. Any other text is ignored.
+        record: The last nights, as from ``nights_of``; the figures of this job on earlier dates are
+            shown next to this run's.
     """
     data = plain_values(report)
     seconds = max(0, (parse_iso(made) - parse_iso(begun)) // SECOND_MS)
     job = {"command": command, "begun": begun, "made": made, "seconds": seconds}
     look = _summary_of(JobReport(data))
-    night = {"begun": begun, "made": made, "seconds": seconds, **figures_of(data)}
-    nights = [*nights_of(before, command), night][-NIGHTS:]
+    night = {"night": begun[:10], "started": begun, "ended": made, "seconds": seconds}
+    lines = (line for one in record for line in one["jobs"] if line["job"] == command)
+    before = (line for line in lines if line["night"] < night["night"])
+    nights = [*before, night | figures_of(data)]
     main = filled(
         "night",
         command=command,
@@ -98,20 +94,6 @@ def night_page(
     )
     job |= {"look": look, "nights": nights, "report": data}
     return page(f"onetape {command}, {moment(made)}", main, {DATA_ID: job})
-
-
-def nights_of(page_text: str, command: str) -> list[dict[str, Any]]:
-    """Return past runs' figures from an earlier page of the same job, oldest first.
-
-    Return an empty list if the text is not such a page.
-    """
-    match = _DATA.search(page_text)
-    try:
-        job = json.loads(match[1]) if match else {}
-        nights = job["nights"] if job["command"] == command else []
-        return [{name: night[name] for name in _NIGHT} for night in nights][-NIGHTS:]
-    except (KeyError, TypeError, ValueError):
-        return []
 
 
 def _summary_of(report: JobReport) -> dict[str, Any]:
@@ -141,8 +123,8 @@ def _compared(nights: Sequence[Mapping[str, Any]]) -> list[Html]:
             continue
         texts = [duration(value) if name == "seconds" else shown(value) for value in values]
         before = f", the night before {texts[-2]}" if texts[1:] else ""
-        titles = [f"{moment(n['begun'])}: {text}" for n, text in zip(nights, texts, strict=True)]
-        bars = small_bars(values, titles, NIGHTS, is_bad=is_bad)
+        titles = [f"{moment(n['started'])}: {text}" for n, text in zip(nights, texts, strict=True)]
+        bars = small_bars(values, titles, SHOWN, is_bad=is_bad)
         named = [element("span", text) for text in (words, before) if text]
         cells.append(element("div", element("b", texts[-1]), *named, bars))
     return cells

@@ -6,10 +6,11 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import CacheError
 from ..model.instant import SECOND_MS, iso
 from ..model.texts import duration
 from .arguments import option
@@ -39,7 +40,6 @@ def check_report(args: argparse.Namespace) -> None:
     """
     from ..disk.atomic import check_target
 
-    args.begun_ms = _now_ms()
     if args.report is not None:
         check_target(Path(args.report))
 
@@ -50,12 +50,9 @@ def _now_ms() -> int:
     return SystemClock().now_ms()
 
 
-def _page_before(path: Path) -> str:
-    """Return the content of the page about to be replaced; empty if it is missing or unreadable."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
+def begin(args: argparse.Namespace, job: str) -> None:
+    """Note the job of a command and the start of its run, for the report."""
+    args.job, args.begun_ms = job, _now_ms()
 
 
 def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
@@ -67,10 +64,14 @@ def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
     path = Path(args.report)
     if path.suffix.lower() in (".html", ".htm"):
         from ..charts.night import night_page
+        from ..jobs.nights import nights_of
+        from ..wiring import build
 
         started, written = (iso(ms // SECOND_MS * SECOND_MS) for ms in (args.begun_ms, _now_ms()))
-        name = getattr(args, "command", None) or "job"
-        data = night_page(report, name, started, written, _page_before(path))
+        record = []
+        with suppress(CacheError):  # the job itself has logged a warning then
+            record = nights_of(build(args.cache_dir, args.config))["nights"]
+        data = night_page(report, args.job, started, written, record)
     else:
         data = json.dumps(report, indent=2, default=str) + "\n"
     put(path, data.encode())

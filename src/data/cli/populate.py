@@ -11,8 +11,6 @@ from typing import Any
 from ..errors import ConfigError, DataError, QueryError
 from ..jobs import refresh_plan
 from ..jobs.signals import job_signals
-from ..model.coverage import VendorDay
-from ..model.incident import incidents_of
 from .arguments import (
     add_session,
     add_timeout,
@@ -28,6 +26,7 @@ from .job_output import (
     MOST_REASONS,
     MOST_SHOWN,
     add_trial,
+    begin,
     check_report,
     costs_shown,
     present_job,
@@ -216,6 +215,8 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
 
 def _run_once(args: argparse.Namespace, *, may_lack: bool) -> tuple[int, bool]:
     """Do the work and print the report; return the exit code, and whether it was interrupted."""
+    name = getattr(args, "command", "populate")  # the older modules have none
+    begin(args, "populate --fundamentals" if args.fundamentals else name)
     if args.fundamentals:
         is_done, report, shown = _refresh(args)
     else:
@@ -278,6 +279,8 @@ def _nothing_to_fill(samples: Sequence[str] | None) -> QueryError:
 
 
 def _report_shown(report: dict[str, Any]) -> Shown:
+    from ..jobs.job_report import JobReport, perishable_text
+
     results = report["results"]
     if len(results) <= MOST_SHOWN:
         yield table(results, "symbol timeframe rows# fetched#? vendors? gaps#? state")
@@ -288,17 +291,14 @@ def _report_shown(report: dict[str, Any]) -> Shown:
         text = f"{counted(count, 'bar')} marked as certainly wrong; `onetape validate` shows why"
         yield styled(f"{name}: {text}", "yellow")
     for lost in report["perishable"][:MOST_REASONS]:
-        name = f"{lost['symbol']} {lost['timeframe']}: no {lost['what']} after {lost['last']}"
-        text = f"{name}; {lost['vendor']} deletes the next one at {lost['lost']}"
-        yield styled(text, "yellow")
-    good, failures = len(report["success"]), len(report["failed"])
-    fetched = counted(sum(r["fetched"] for r in results), "new bar")
-    yield styled(f"{good:,} of {counted(good + failures, 'series')} succeeded, {fetched}", "dim")
+        yield styled(perishable_text(lost), "yellow")
+    yield styled(JobReport(report).title, "dim")
 
 
 def _incidents_shown(report: dict[str, Any]) -> Shown:
-    incidents = incidents_of(map(VendorDay.from_json, report["incidents"]))
-    for incident in incidents[:MOST_REASONS]:
+    from ..jobs.job_report import incident_texts
+
+    for incident in incident_texts(report)[:MOST_REASONS]:
         yield styled(f"incident: {incident}; `onetape gaps --all` shows it", "yellow")
 
 

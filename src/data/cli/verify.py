@@ -11,7 +11,7 @@ from ..model.instant import iso
 from ..model.texts import series_name
 from ..prices.differences import GRAVE
 from .arguments import add_timeout, command, given, option, positive
-from .job_output import REPORT_HELP, check_report, present_job, progress_shown, reasons_shown
+from .job_output import REPORT_HELP, begin, check_report, present_job, progress_shown, reasons_shown
 from .output import busy
 from .report import Line, Report, Shown
 from .tables import TextTable, aligned, counted, moment, percent, styled, table, titled
@@ -104,6 +104,7 @@ def _sample(args: argparse.Namespace) -> int:
     from ..jobs.confirm import confirm_sample
 
     check_report(args)
+    begin(args, "verify")
     with job_signals():
         with progress_shown() as listener:
             report = confirm_sample(

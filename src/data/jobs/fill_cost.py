@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..bars.client import Wishes
@@ -17,38 +16,7 @@ if TYPE_CHECKING:
     from .fill_job import Job
 
 
-@dataclass(frozen=True)
-class FillCost:
-    """The cost of a fill job: the requests that it would send, by vendor.
-
-    Attributes:
-        series: Number of series.
-        held: Number of series that are already stored completely.
-        vendors: Maps each vendor to its cost.
-        results: Results for the series that would stay incomplete, with the reasons.
-        incidents: Sessions that are missing in these series and that one of their vendors lacks.
-    """
-
-    series: int
-    held: int
-    vendors: Mapping[str, VendorCost]
-    results: list[SeriesResult]
-    incidents: Sequence[VendorDay] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the cost as a JSON-serializable dictionary."""
-        return {
-            "dry_run": True,
-            "series": self.series,
-            "held": self.held,
-            "requests": sum(cost.requests for cost in self.vendors.values()),
-            "vendors": {name: cost.to_json() for name, cost in self.vendors.items()},
-            "reasons": [group.to_json() for group in reason_groups(self.results)],
-            "incidents": [day.to_json() for day in self.incidents],
-        }
-
-
-def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> FillCost:
+def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> dict[str, Any]:
     """Return the cost of calling ``fill`` for a job; no vendor is queried and nothing is written.
 
     Each series is planned separately; the totals take into account that the series share rate
@@ -58,6 +26,12 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
         client: Client that plans the queries.
         job: Job that would be run.
         days: Sessions that vendors lack for most of their symbols.
+
+    Returns:
+        A JSON-serializable dictionary: ``dry_run``, ``series`` and ``held`` (how many of them are
+        stored completely), ``requests`` and ``vendors`` (the cost of each), ``reasons`` (why series
+        would stay incomplete), and ``incidents`` (sessions that are missing and that one of the
+        series' vendors lacks).
     """
     hits, vendors, lacking = 0, dict[str, VendorCost](), list[SeriesResult]()
     incidents: dict[VendorDay, None] = {}
@@ -84,4 +58,12 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
                 lacking.append(result.failed(reason))
         except DataError as error:
             lacking.append(result.failed_by(error))
-    return FillCost(len(job.series), hits, vendors, lacking, list(incidents))
+    return {
+        "dry_run": True,
+        "series": len(job.series),
+        "held": hits,
+        "requests": sum(cost.requests for cost in vendors.values()),
+        "vendors": {name: cost.to_json() for name, cost in vendors.items()},
+        "reasons": [group.to_json() for group in reason_groups(lacking)],
+        "incidents": [day.to_json() for day in incidents],
+    }

@@ -25,15 +25,13 @@ from ..prices.judgement.findings import QualityReport
 from ..wiring import Services
 from .job_report import requests_by_vendor
 
-__all__ = ["figures_of", "is_poor", "nights_of", "record_night", "recorded"]
+__all__ = ["SHOWN", "figures_of", "is_poor", "nights_of", "record_night", "recorded"]
 
 log = logging.getLogger("onetape.nights")
 
 _FILE = "nights.jsonl"
 # Nights that are shown, and nights that are kept.
-_SHOWN, _KEPT = 14, 60
-_FIGURES = ("series", "bars", "failed", "lacking", "doubtful", "contradicted", "requests")
-_KEYS = ("night", "job", "started", "ended", "runs", "bad_runs", "why", "vendors", *_FIGURES)
+SHOWN, _KEPT = 14, 60
 _Line = dict[str, Any]
 
 
@@ -58,7 +56,7 @@ def is_poor(result: Mapping[str, Any]) -> bool:
 
 
 def record_night(services: Services, job: str, report: Mapping[str, Any], begun_ms: int) -> None:
-    """Add the run of a job to the record; if that is impossible, only a warning is logged.
+    """Add the run of a job to the record, unless it is a dry run; a failure is only logged.
 
     Args:
         services: Services of the installation.
@@ -67,6 +65,8 @@ def record_night(services: Services, job: str, report: Mapping[str, Any], begun_
             ended without a report.
         begun_ms: Time at which the job began, UTC milliseconds.
     """
+    if report.get("dry_run"):
+        return
     parts = services.cache.store.parts
     disk, folder = parts.disk, parts.layout.ohlcv / FOLDER
     line = _line(job, report, begun_ms, services.clock.now_ms())
@@ -116,12 +116,13 @@ def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _L
         "job": job,
         "started": iso(begun_ms // SECOND_MS * SECOND_MS),
         "ended": iso(now_ms // SECOND_MS * SECOND_MS),
+        "seconds": max(0, (now_ms - begun_ms) // SECOND_MS),
         "runs": 1,
         "bad_runs": int(bool(figures["lacking"] or cut or report.get("error"))),
         "why": report.get("error") or why,
         "vendors": _vendors(results),
         **figures,
-        "doubtful": sum(bool(result.get("wrong")) for result in results),
+        "doubtful": sum(bool(one.get("wrong") or one.get("contradicted")) for one in results),
     }
 
 
@@ -151,12 +152,14 @@ def _after(before: _Line, line: _Line) -> _Line:
 def _read(services: Services) -> tuple[dict[tuple[str, str], _Line], int]:
     """Return the lines by night and job, and the number of lines that cannot be read."""
     parts, lines, damaged = services.cache.store.parts, dict[tuple[str, str], _Line](), 0
-    for text in (
-        parts.disk.read_if_exists(parts.layout.ohlcv / FOLDER / _FILE) or b""
-    ).splitlines():
+    data, names = (
+        parts.disk.read_if_exists(parts.layout.ohlcv / FOLDER / _FILE),
+        _line("", {}, 0, 0),
+    )
+    for text in (data or b"").splitlines():
         try:
             line = json.loads(text)
-            lines[line["night"], line["job"]] = {name: line[name] for name in _KEYS}
+            lines[line["night"], line["job"]] = {name: line[name] for name in names}
         except (KeyError, TypeError, ValueError):
             damaged += 1
     return lines, damaged
@@ -182,7 +185,7 @@ def nights_of(services: Services) -> dict[str, Any]:
     lines, damaged = _read(services)
     today = date_of(services.clock.now_ms())
     by_day: dict[str, list[_Line]] = {}
-    for day in (str(today - timedelta(days=back)) for back in reversed(range(_SHOWN))):
+    for day in (str(today - timedelta(days=back)) for back in reversed(range(SHOWN))):
         jobs = [lines[name] for name in sorted(lines) if name[0] == day]
         if jobs or (by_day and day != str(today)):
             by_day[day] = jobs

@@ -291,7 +291,7 @@ def _done(
 ) -> JobReport:
     """Run a job, record it, and return its report, or the planned requests for a dry run."""
     if dry_run:
-        return JobReport(cost_of(services.client, job, services.network.vendor_days()).to_json())
+        return JobReport(cost_of(services.client, job, services.network.vendor_days()))
     try:
         report = _filled(services, job, progress)
     except BaseException as error:

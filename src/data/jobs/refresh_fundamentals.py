@@ -40,6 +40,7 @@ from ..progress.results import SeriesResult, reason_groups, requests_between
 from ..runtime.compute_slots import waiting
 from ..wiring import Services, build
 from .job_report import with_quotas
+from .nights import record_night
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
 from .runner import Runner, TaskState, VendorTask
 from .signals import job_signals
@@ -125,9 +126,11 @@ def refresh_fundamentals(
     """
     seconds = seconds_of(timeout, "a job")
     services = build(cache_dir, config_path)
+    begun_ms = services.clock.now_ms()
     with job_signals() as signals, listening(progress) as listener:
         report = _RefreshRun(services, wanted or Refresh(), listener, seconds).report()
         report |= {"interrupted": report["interrupted"] or signals.is_noted}
+        record_night(services, "populate --fundamentals", report, begun_ms)
         return with_quotas(services, report)
 
 
