@@ -139,7 +139,7 @@ def absolute_self_imports(source: Module) -> list[str]:
 # keep what a stream has sent.
 BELOW_THE_CLIENT = {
     "feed.services", "feed.live_feeds",
-    "jobs.confirm", "jobs.export", "jobs.freshness", "jobs.health", "jobs.vendors",
+    "jobs.confirm", "jobs.export", "jobs.freshness", "jobs.health",
     "jobs.verify", "wiring",
 }  # fmt: skip
 

@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from ..bars.selection.candidates import Candidate, candidates_of
-from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, not_named
-from ..bars.selection.route import find_route
 from ..clock import Clock, SystemClock
 from ..config.credentials import vendor_credentials
 from ..config.offered import PROVIDERS, offer_of, unknown_provider
@@ -16,9 +13,7 @@ from ..config.rules import Rule
 from ..config.rules_file import load_rules
 from ..errors import DataError, MissingCredentialsError, QueryError, UnknownProviderError
 from ..model.health import Quota
-from ..model.query import BarsQuery
 from ..model.settings import Settings
-from ..model.texts import NO_KEY
 from ..model.timeframe import Timeframe
 from ..net.reach import ReachResult
 from ..provider_selector import ProviderSelector
@@ -57,22 +52,6 @@ class Obstacle(NamedTuple):
     reason: str = ""
     advice: str = ""
     is_key: bool = False
-
-
-class VendorRole(NamedTuple):
-    """One vendor's role for a series.
-
-    Attributes:
-        vendor: Canonical name of the vendor.
-        role: ``asked``, ``substitute`` or ``not asked``. A substitute, whose bars are of a
-            different kind, answers for the whole range if the vendors before it have no bars, or if
-            they are down and bars are missing; its answer is marked as such.
-        why: Reason why the vendor is a substitute or is not queried.
-    """
-
-    vendor: str
-    role: str
-    why: str = ""
 
 
 def selector_of(settings: Settings, clock: Clock | None = None) -> ProviderSelector:
@@ -384,42 +363,3 @@ def _route(selector: ProviderSelector, rule: Rule) -> dict[str, Any]:
         "ready": ready,
         "description": rule.description,
     }
-
-
-def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRole]:
-    """Return the vendors for ``query`` in the order in which they are queried, then all others.
-
-    The others come with the reasons why they are not queried. This call does not query any vendor.
-    """
-    candidates, rejected = _candidates(selector, query)
-    vendors = named_for(selector, query)
-    roles = [*candidates, *(VendorRole(name, "not asked", why) for name, why in rejected.items())]
-    names = {role.vendor for role in roles}
-    for name in dict.fromkeys((*vendors, *selector.provider_names())):
-        if name not in names:
-            why = _objection(selector, name) if name in vendors else not_named(query)
-            roles.append(VendorRole(name, "not asked", why))
-    return roles
-
-
-def _objection(selector: ProviderSelector, name: str) -> str:
-    """Return the reason why a vendor that the rules name is not queried."""
-    obstacle = obstacle_of(selector, name)
-    return f"{NO_KEY}{obstacle.advice}" if obstacle.is_key else obstacle.reason or SWITCHED_OFF
-
-
-def _candidates(
-    selector: ProviderSelector, query: BarsQuery
-) -> tuple[list[VendorRole], dict[str, str]]:
-    candidates: list[Candidate] = []
-    try:
-        candidates = candidates_of(selector, query)
-        way = find_route(query, candidates)
-    except DataError:
-        refused = {c.name: c.refusal(query.instrument, query.timeframe) for c in candidates}
-        return [], {name: reason for name, reason in refused.items() if reason}
-    roles = [VendorRole(c.name, "asked") for c in way.lanes[0].candidates]
-    for lane in way.lanes[1:]:
-        reason = differences(way.lanes[0], lane)
-        roles += [VendorRole(c.name, "substitute", reason) for c in lane.candidates]
-    return roles, dict(way.vendors.rejected)
