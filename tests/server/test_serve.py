@@ -455,6 +455,26 @@ def test_a_stream_has_bars_that_are_built_from_stored_ones(
     assert len(found) > len(first) > 10
 
 
+@pytest.mark.parametrize("timeframe", ["1m", "5m", "1h", "7m"])
+def test_a_long_stream_reads_few_bars_at_once(
+    market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, timeframe: str
+) -> None:
+    stamps = [*every("1m", "2024-06-01T03:03", "2024-06-02T14:59")]
+    stamps += every("1m", "2024-06-11T03:00", "2024-06-12T14:59")
+    manager = market.manager(FixedVendor(clock, stamps, "binance"))
+    manager.get_ohlcv("BTCUSDT", "1m", start="2024-06-01T03:03", end="2024-06-02T14:59")
+    manager.get_ohlcv("BTCUSDT", "1m", start="2024-06-11T03:00", end="2024-06-12T14:59")
+    client, read = manager.client, list[int]()
+    frame = client.get(Facts(manager).query("BTCUSDT", timeframe, start="2024-06-01T03:00"))
+    expected = "".join(EventsAfter(Facts(manager), "BTCUSDT", timeframe, "0").new())
+    assert re.findall(r"^id: (\d+)$", expected, re.MULTILINE) == list(map(str, stamps_of(frame)))
+    monkeypatch.setattr("src.data.server.bars._READ", 100)
+    get = client.get
+    monkeypatch.setattr(client, "get", lambda query: read.append(len(found := get(query))) or found)
+    assert "".join(EventsAfter(Facts(manager), "BTCUSDT", timeframe, "0").new()) == expected
+    assert max(read) <= 101
+
+
 def test_bars_of_different_prices_or_forms_have_different_tags(site: Site) -> None:
     pytest.importorskip("pyarrow")
     forms, tags = ("*/*", "application/vnd.apache.arrow.stream"), set[str]()

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EventsAfter", "arrow_of", "columns_of", "etag_of", "number_of"]
 
-# Number of events that are made at once: a reader that asks for years of minutes gets them in parts.
-_TOGETHER = 1_000
+# Number of events that are made at once, and of intraday bars that are read at once: a reader
+# that asks for years of minutes gets them in parts.
+_TOGETHER, _READ = 1_000, 20_000
 _NUMBER = re.compile("[0-9]{1,13}").fullmatch
 
 
@@ -106,7 +107,27 @@ class EventsAfter:
         if generations == self._generations:
             return
         self._generations = generations
-        frame = client.get(query)
+        for part in self._parts(query, series):
+            yield from self._events(client.get(part))
+
+    def _parts(self, query: BarsQuery, series: list[SeriesKey]) -> Iterator[BarsQuery]:
+        """Yield queries for the stored parts of a range, so that few bars are in memory at once."""
+        if not query.timeframe.is_intraday:
+            yield query
+            return
+        step, client = _READ * query.timeframe.longest_ms, self._facts.manager.client
+        stored = [one for key in series for one in client.coverage(key) if one.state != "empty"]
+        begin = query.span.start
+        for span in sorted(one.span for one in stored):
+            # A shorter hole is read along, so that no part is without bars.
+            begin = span.start if span.start - begin >= step else begin
+            while begin < min(span.end, query.span.end):
+                end = min(begin + step, query.span.end)
+                yield self._facts.query(*self._names, start=iso(begin), end=iso(end))
+                begin = end
+
+    def _events(self, frame: pd.DataFrame) -> Iterator[str]:
+        """Yield the events of the bars that the reader does not have yet."""
         for first in range(0, len(frame), _TOGETHER):
             columns = columns_of(frame.iloc[first : first + _TOGETHER])
             rows = [
