@@ -107,6 +107,15 @@ def test_an_interrupted_run_and_one_that_ended_by_an_error_are_not_complete(
     assert "the disk is full" in nights_of(services)["nights"][0]["text"]
 
 
+def test_no_key_is_in_the_record(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIINGO_API_KEY", key := "canary-0123456789abcdef")
+    why = f"the program of a user failed at https://api.example/?token={key}"
+    record_night(services, "sync", {"error": why}, services.clock.now_ms())
+    text = record_of(services).read_text()
+    assert "failed at https://api.example" in text
+    assert key not in text
+
+
 def test_no_more_than_sixty_nights_are_kept(services: Services, clock: ManualClock) -> None:
     for _ in range(63):
         run(services, GOOD)

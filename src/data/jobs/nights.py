@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from ..cache.facade.summaries import FOLDER, LOCK_TIMEOUT_S
+from ..config.credentials import known_keys
 from ..disk.atomic import write_atomically
 from ..errors import CacheError
 from ..model.coverage import WITH_BARS
@@ -21,6 +22,7 @@ from ..model.instant import SECOND_MS, date_of, iso
 from ..model.series import SeriesKey
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
+from ..observability.masking import without_keys
 from ..prices.judgement.findings import QualityReport
 from ..wiring import Services
 from .job_report import requests_by_vendor
@@ -121,7 +123,7 @@ def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _L
         "ended": iso(now_ms // SECOND_MS * SECOND_MS),
         "runs": 1,
         "bad_runs": int(bool(figures["lacking"] or cut or report.get("error"))),
-        "why": report.get("error") or why,
+        "why": without_keys(report.get("error") or why, known_keys().values()),
         "vendors": _vendors(results),
         **figures,
         "doubtful": sum(bool(result.get("wrong")) for result in results),
