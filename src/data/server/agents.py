@@ -157,7 +157,7 @@ def _check(tool: Tool, arguments: Mapping[str, Any]) -> None:
         if type(value) is not kind or value not in schema.get("enum", (value,)):
             accepted = schema.get("enum") or schema["type"]
             raise QueryError(f"{name} is {value!r:.60}, but must be {accepted}")
-        if kind is str and len(value) > _LONGEST:
+        if isinstance(value, str) and len(value) > _LONGEST:
             raise QueryError(f"{name} has more than {_LONGEST:,} characters")
 
 
