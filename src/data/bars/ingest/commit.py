@@ -165,7 +165,8 @@ def _parts_of(draft: AnswerDraft) -> _Parts:
     )
 
 
-# Time from which a span is requested again; None for never, or by the rule for holes.
+# Time from which a span is requested again; None for never (final bars, and bars off the calendar),
+# or by the rule for holes.
 _Until = int | None | Literal["as a hole"]
 
 
@@ -342,7 +343,12 @@ def _end_of(draft: AnswerDraft, stamp: int) -> int:
 def _runs(
     draft: AnswerDraft, free: Sequence[Span], withdrawn: Sequence[int]
 ) -> list[tuple[Span, bool]]:
-    """Split spans into runs, each with a flag: True if its bars equal the stored ones."""
+    """Split spans into runs, each with a flag: True if its bars equal the stored ones.
+
+    Example: Friday is stored, and Monday too. If the answer has Friday and Monday unchanged and a
+    new Tuesday, there are two runs. The first one (True) ends where the stored answers end, after
+    Monday's bar; the second one (False) starts there and contains the night before Tuesday's bar.
+    """
     runs: list[tuple[Span, bool]] = []
     are_equal = _equal_rows(draft)
     for span in free:
@@ -380,8 +386,8 @@ def _run_start(draft: AnswerDraft, between: Span, *, is_equal: bool) -> int:
 def _equal_rows(draft: AnswerDraft) -> NDArray[np.bool_]:
     """Return a mask of the rows that match the stored rows, and so need not be written again.
 
-    Rows do not match if only the basis of the stored rows is unknown or in the future, or if a
-    refresh changed the adjusted close.
+    Equal rows are written again nevertheless if the basis of the stored rows is unknown and that
+    of the answer is not, if it is in the future, or if a refresh changed the adjusted close.
     """
     rows, stored, old_rows = draft.to_store.closed, draft.stored, draft.stored.rebased
     equal = np.zeros(len(rows), dtype=bool)
@@ -497,6 +503,8 @@ def _equal_marks(draft: AnswerDraft, parts: _Parts) -> list[Covered]:
     """Return new coverage of stored bars that were resent unchanged; they keep their vendor."""
     finality, readjusted = draft.to_store.finality, _readjusted_stamps(draft)
     first, settled = min(finality), finality.settled_before
+    # From `first` to `settled`, only the local clock shows that the bars have closed; from `settled`
+    # on, they may still change.
     zones = (
         (Span(-NEVER_MS, first), "final"),
         (Span(first, settled), "unvouched"),

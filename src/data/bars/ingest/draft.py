@@ -95,8 +95,9 @@ class AnswerDraft:
     """One vendor's answer, from its arrival to the commit that stores it.
 
     Each step of :func:`.take.process_answer` sets the attributes that are listed under its number,
-    and reads those of the steps before it. A function that takes only the draft reads neither the
-    store nor a clock. Use from one thread only.
+    and reads those of the steps before it. :func:`.take.take_forming` sets only ``sessions``,
+    ``fetched``, ``splices``, ``check``, ``grid`` and ``forming``. A function that takes only the
+    draft reads neither the store nor a clock. Use from one thread only.
 
     Attributes:
         request: Request to the lane.
@@ -104,7 +105,8 @@ class AnswerDraft:
         question: Question that was answered. Step 1 removes the vendor's own earlier bars from it if
             too many of them were not sent again.
         fetched: Everything that was received. Step 1 sets its basis to unknown if there is a
-            ``clock_doubt``; step 2 removes the rows that are not stored.
+            ``clock_doubt``; step 2 may multiply its prices by a factor, and removes the rows that
+            are not stored.
         local_ms: Time of the answer by the local clock.
         sessions: (1) Last session that had opened at the time of the answer, and the next one.
         actions: (1) Ex-dates for which the answer reports splits and dividends; None if it reports
@@ -127,8 +129,8 @@ class AnswerDraft:
         basis: (8) Basis of the rows to store.
         doubt: (8) Reason to doubt all of them, such as a nearby split; None if there is none.
         commit: (8) Commit that stores them.
-        doubtful: (8) Spans of stored bars that the answer made doubtful and that can be fetched
-            again immediately.
+        doubtful: (8) Spans of stored bars and holes that the answer made doubtful and that can be
+            fetched again immediately.
         forming: (9) Bars that have not closed, or None.
         problems: (9) Descriptions of problems with the rows, unless they were stored with the rows.
     """

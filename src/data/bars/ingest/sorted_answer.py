@@ -202,7 +202,7 @@ def sorted_answer(
     if fetched.kind.session == "extended":
         unexpected = no_stamps()  # the calendar has only regular hours
     elif 0 < len(closed) == len(unexpected) and least_share > 0 and len(grid.opens(answered)):
-        rejection = f"all {len(closed)} bars stand where the calendar expects none"
+        rejection = f"all {len(closed)} bars are at times when the calendar expects none"
     later = checked.good.within(Span(max(segment.start, end), segment.end))
     return ClassifiedAnswer(
         answered=answered,
