@@ -93,9 +93,10 @@ def convert(bars: StoredBars, to: To) -> Rebased | Missing:
     """Convert bars from the bases in which they are stored to the basis that their query requests.
 
     Prices are adjusted as of the last session that has opened, so any two answers for one symbol
-    are consistent. The conversion requires all actions since the bars were fetched. Only stock bars
-    are converted. Bars in a lane named after its adjustment (such as ``1d@raw``) cannot be
-    converted, nor can some bars from pinned vendors.
+    are consistent. The conversion requires all actions since the bars were fetched. If some are
+    unknown, and ``to`` is not ``latest``, bars in a lane named after its adjustment (such as
+    ``1d@raw``), and some bars from pinned vendors, are returned in their own basis. Only stock bars
+    are converted. Bars that are all of unknown basis are returned as they are.
 
     Args:
         bars: Bars to convert.
@@ -130,7 +131,8 @@ def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
     """Convert all rows; see :func:`convert`.
 
     The actions of a pinned vendor are used alone. If they are not enough, those of all vendors are
-    used, unless ``to`` is ``latest``.
+    used, unless ``to`` is ``latest``. The order is: as of the latest date with the vendor's own
+    actions, then with those of all vendors, then the same two with ``to``.
     """
     table, query = bars.table, bars.query
     if query.instrument.asset_class != "stock" or not len(table):
@@ -375,8 +377,8 @@ class Conversion:
         """Return the session before an ex-date; None if it is not stored, and no price needs it.
 
         A session whose close is in doubt is fetched again once it is due, but used if it cannot be.
-        A dividend that a vendor reports in a currency other than that of the prices is treated as
-        one without such a session.
+        If a vendor reports a dividend in a currency other than that of the prices, the result is
+        also None, as if that session were not stored.
 
         Raises:
             DividendError: The prices need a session that cannot be used.

@@ -235,9 +235,25 @@ class MissRun:
 
         If all vendors of the requested kind are down, and part of the range is stored, the answer is
         the first of these: the whole range from the vendors of another kind, as a substitute; the
-        whole range built from shorter bars; the part, with gaps. If nothing is stored, the first two
-        need not be whole, and the last one is a substitute that is stored. In all other respects,
+        whole range built from shorter bars; the part, with gaps. Shorter bars are tried only if the
+        part is the only lane's answer with rows, and substitutes only if the query is not strict. If
+        nothing is stored, substitutes need not be whole, nor need shorter bars, which are then
+        compared with what is stored of another kind (:meth:`_read_stored`). In all other respects,
         the answer does not depend on what happens to be cached.
+
+        ========================= =========================================================
+        State                     Set by; read by
+        ========================= =========================================================
+        ``_unusable``             constructor, ``_find_route``; ``_excluded``, ``_with_facts``
+        ``_earlier``              ``_find_route``; ``_attempts``
+        ``_route``                ``_find_route``; ``_try_lanes`` and what it calls, errors
+        ``_left``                 ``_find_route``, ``_try_lanes``; this list, ``_read_substitute``
+        ``_tried``                ``_try_lanes``; this list, and all that collects attempts
+        ``_part``                 ``_try_lanes`` (outage); this list, ``_build_from_shorter``
+        ``_tried_for_part``       ``_try_lanes``; ``_return_part``
+        ``_error``                ``_find_route``, ``_failure``; ``_failure``, ``_instead``
+        ``_built``                ``_build_from_shorter``; ``_read_stored``
+        ========================= =========================================================
         """
         query = self._query
         # A stock's weekly and monthly bars are better if they are built from daily ones.
@@ -246,13 +262,15 @@ class MissRun:
         # The requested kind, from the vendors that the rules name.
         if self._find_route():
             yield self._try_lanes
-        # Vendors have reported earlier that there are no bars; substitutes were queried then.
+        # Vendors have reported earlier that there are no bars; substitutes were queried then. The last
+        # lane shows it, because the lanes of the requested kind are tried until one is known empty.
         if self._part is None and self._tried and (empty := self._tried[-1].known_empty):
             yield partial(self._read_substitute, empty)
         # A strict query would reject a substitute, and not report the part that is there.
         if self._left and not (self._part is not None and query.strict):
             yield self._try_lanes
-        # The vendors of the requested kind have just reported that there are no bars.
+        # The vendors of the requested kind have just reported that there are no bars. The first lane
+        # counts, because the last ones are now substitutes.
         if self._part is None and self._tried and (empty := self._tried[0].confirmed):
             yield partial(self._with_facts, empty)
         # Bars from which others are built are not built themselves.
@@ -267,7 +285,10 @@ class MissRun:
     # --- lanes -----------------------------------------------------------------------------
 
     def _find_route(self) -> bool:
-        """Find the lanes to try and their vendors; return False if no vendor serves such bars."""
+        """Find the lanes to try and their vendors; return False if no vendor serves such bars.
+
+        This is also the case if all that do may list a different instrument under this ticker.
+        """
         result, query = self._result, self._query
         down = down_for(query.instrument.symbol)
         self._earlier = [a for name, a in down.items() if name not in self._unusable]
@@ -373,7 +394,7 @@ class MissRun:
         return self._with_facts(empty)
 
     def _return_part(self, part: Answer) -> Answer:
-        """Answer with the bars that an outage has left, and the attempts of the lanes tried since."""
+        """Answer with the part that was available in an outage, and the attempts of the lanes tried since."""
         later = attempt_entries(self._attempts(self._tried_for_part, with_side=True))
         attempts = [*part.facts["attempts"], *later]
         return self._with_facts(replace(part, facts=part.facts | {"attempts": attempts}))
