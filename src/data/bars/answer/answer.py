@@ -604,7 +604,10 @@ def as_known(answer: Answer) -> Answer:
 
 
 def provenance(answer: Answer) -> dict[str, Any]:
-    """Return the provenance of an answer as a JSON-compatible dictionary."""
+    """Return the provenance of an answer as a JSON-compatible dictionary.
+
+    The facts of the answer come last, so they override keys of the same name.
+    """
     table, query = answer.table, answer.query
     spans = _spans(answer)
     vendors = sorted({v for s in spans for v in s["vendor"].split(",") if v})
