@@ -30,7 +30,7 @@ from ..selection.source_check import SourceCheck
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
 from ..validity import LONGEST_MS, Expiry, after_change
-from .absence import prove_listing
+from .absence import prove_bounds
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
 from .fetcher import Fetcher
@@ -257,7 +257,7 @@ class LaneRun:
                 self._fetcher.fill(plan.segments, ends_fetching=True)
                 doubt_near_splits(series, journal)  # even for confirmed bars
                 self._fill_doubtful(plan.wanted)
-                prove_listing(request, series, journal, plan.segments)
+                prove_bounds(request, series, journal, plan.segments)
         self._query_forming(plan)
         self._remember_closed(plan)
         return plan
