@@ -75,7 +75,7 @@ def without_kept(judged: ClassifiedAnswer, vendor: str) -> ClassifiedAnswer:
 # --- the commit for an answer
 
 
-def later_marks(draft: AnswerDraft, entries: Iterable[Covered]) -> list[Covered]:
+def ahead_marks(draft: AnswerDraft, entries: Iterable[Covered]) -> list[Covered]:
     """Return coverage that marks stored bars as suspect if their basis is dated in the future.
 
     The vendor's own time reveals this: the local clock was ahead when the bars were fetched, so
@@ -400,7 +400,7 @@ def _equal_rows(draft: AnswerDraft) -> NDArray[np.bool_]:
     entries = [entry for entry in stored.coverage if entry.state in WITH_BARS]
     if draft.basis.adjustment != "unknown":
         others = [entry for entry in entries if entry.basis.adjustment == "unknown"]
-        equal &= ~inside(rows.stamps, [c.span for c in (*others, *later_marks(draft, entries))])
+        equal &= ~inside(rows.stamps, [c.span for c in (*others, *ahead_marks(draft, entries))])
     if draft.request.query.refresh:
         equal &= ~among(rows.stamps, _readjusted_stamps(draft))
     return equal

@@ -30,7 +30,7 @@ from ...prices.quality import check
 from ...prices.splice import ONE_MARKET
 from ..series import Forming, LaneRequest, SeriesStore
 from ..validity import LONGEST_MS, beside_filled, doubted, is_older, split_doubt
-from .commit import basis_of, build_commit, later_marks, without_kept
+from .commit import ahead_marks, basis_of, build_commit, without_kept
 from .compare import compare
 from .draft import AnswerDraft
 from .judge import judge
@@ -254,7 +254,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     # Trust in bars fetched earlier is withdrawn before this answer can be joined to them.
     others += contradicted(draft)
     others += beside_filled(coverage, answer.closed.stamps, draft.now_ms)
-    others += later_marks(draft, coverage)
+    others += ahead_marks(draft, coverage)
     outside = [
         replace(mark, span=span)
         for mark in others
