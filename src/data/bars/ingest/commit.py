@@ -295,7 +295,7 @@ def _withdrawn_stamps(draft: AnswerDraft, lost: Sequence[int]) -> list[int]:
     answer = draft.to_store
     last = int(answer.closed.stamps[-1]) if len(answer.closed) else 0
     bad = {row.bar.stamp_ms for row in answer.bad}
-    return [s for s in lost if s < last and s not in bad and draft.stored.may_go(s)]
+    return [s for s in lost if s < last and s not in bad and draft.stored.is_removable(s)]
 
 
 def _kept_spans(draft: AnswerDraft, stamps: Sequence[int]) -> list[tuple[Span, str]]:

@@ -55,7 +55,7 @@ class StoredRange:
     coverage: Coverage
     tolerance: float = 0.0
 
-    def may_go(self, stamp: int) -> bool:
+    def is_removable(self, stamp: int) -> bool:
         """Return whether the stored bar at ``stamp`` is provisional or off-calendar.
 
         Such a bar is removed if a vendor does not send it again.
@@ -81,10 +81,10 @@ class StoredRange:
     def stays(self, stamps: Stamps) -> Stamps:
         """Return the timestamps of stored bars to keep although the answer lacks them.
 
-        ``stamps`` are the timestamps of the answer's bars. Bars that :meth:`may_go` are not kept.
+        ``stamps`` are the timestamps of the answer's bars. Removable bars are not among them.
         """
         lost = self.rows.stamps[~among(self.rows.stamps, stamps)]
-        return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
+        return lost[[not self.is_removable(s) for s in lost.tolist()]] if len(lost) else lost
 
     def _entry_at(self, stamp: int) -> Covered | None:
         return next(iter(self.coverage.touching(Span(stamp, stamp + 1))), None)
