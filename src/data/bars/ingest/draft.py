@@ -78,7 +78,7 @@ class StoredRange:
         is_doubted = entry is not None and entry.cause & (Cause.DOUBTFUL | Cause.GRAVE)
         return entry if is_doubted else None
 
-    def stays(self, stamps: Stamps) -> Stamps:
+    def kept_stamps(self, stamps: Stamps) -> Stamps:
         """Return the timestamps of stored bars to keep although the answer lacks them.
 
         ``stamps`` are the timestamps of the answer's bars. Removable bars are not among them.

@@ -264,7 +264,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
     judged = Span(answer.answered.start, max(answer.answered.end, draft.question.until_ms))
     is_compared = not draft.view.rows or not draft.question.with_own_bars_before.is_empty
-    kept = draft.stored.stays(answer.closed.stamps)
+    kept = draft.stored.kept_stamps(answer.closed.stamps)
     draft.commit = replace(
         with_splices(marked, draft.splices, draft.span),
         next_due=_due_ms(draft, marked),
