@@ -277,7 +277,7 @@ def _are_new(rows: Sequence[BadRow], draft: AnswerDraft) -> NDArray[np.bool_]:
 
 def _refuse_if_many_lost(draft: AnswerDraft, lost: Sequence[int]) -> None:
     """Raise an error if the answer lacks many of the stored bars that are not in doubt."""
-    missed = sum(not draft.stored.is_doubted(stamp) for stamp in lost)
+    missed = sum(not draft.stored.is_untrusted(stamp) for stamp in lost)
     stored = len(draft.stored.rows)
     if are_many(missed, stored):
         raise QualityError(
@@ -317,7 +317,7 @@ def _kept_spans(draft: AnswerDraft, stamps: Sequence[int]) -> list[tuple[Span, s
 def _kept_marks(draft: AnswerDraft, kept: Iterable[tuple[Span, str]]) -> list[Covered]:
     marks: list[Covered] = []
     for span, reason in kept:
-        old, expires = draft.stored.doubted(span.start), _first_due(draft, span)
+        old, expires = draft.stored.doubtful_entry(span.start), _first_due(draft, span)
         if old is not None and Cause.GRAVE in old.cause:
             # If another vendor lacks the bar, this does not show whether it is right.
             marks.append(postponed(replace(old, span=span), draft.now_ms))

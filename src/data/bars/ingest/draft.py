@@ -63,13 +63,13 @@ class StoredRange:
         entry = self._entry_at(stamp)
         return entry is not None and (entry.state == "provisional" or entry.reason == UNEXPECTED)
 
-    def is_doubted(self, stamp: int) -> bool:
+    def is_untrusted(self, stamp: int) -> bool:
         """Return whether the bar stored at ``stamp`` is off-calendar, wrong, or from a doubtful answer."""
         entry = self._entry_at(stamp)
         is_unexpected = entry is not None and entry.reason == UNEXPECTED
-        return is_unexpected or self.doubted(stamp) is not None
+        return is_unexpected or self.doubtful_entry(stamp) is not None
 
-    def doubted(self, stamp: int) -> Covered | None:
+    def doubtful_entry(self, stamp: int) -> Covered | None:
         """Return the coverage entry that marks a bar as almost certainly wrong, or its answer as doubtful.
 
         The result is None if no entry does.
