@@ -63,7 +63,7 @@ def basis_of(fetched: Fetched, first_ms: int, query: BarsQuery, opened: int | No
 # --- the part of an answer that is stored
 
 
-def without_kept(judged: ClassifiedAnswer, vendor: str) -> ClassifiedAnswer:
+def without_overruled(judged: ClassifiedAnswer, vendor: str) -> ClassifiedAnswer:
     """Remove from a judged answer the rows of ``vendor`` for which another vendor's bars are kept.
 
     Their verdicts name the other vendor; its bars stay as they are stored, with their basis.

@@ -30,7 +30,7 @@ from ...prices.quality import check
 from ...prices.splice import ONE_MARKET
 from ..series import Forming, LaneRequest, SeriesStore
 from ..validity import LONGEST_MS, beside_filled, doubted, is_older, split_doubt
-from .commit import ahead_marks, basis_of, build_commit, without_kept
+from .commit import ahead_marks, basis_of, build_commit, without_overruled
 from .compare import compare
 from .draft import AnswerDraft
 from .judge import judge
@@ -241,7 +241,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     3. Add the facts about the series: comparisons with other vendors, when to fetch again, faults,
        kind and lifetime.
     """
-    answer = draft.to_store = without_kept(draft.answer, draft.vendor)
+    answer = draft.to_store = without_overruled(draft.answer, draft.vendor)
     first = int(answer.closed.stamps[0]) if len(answer.closed) else answer.answered.start
     draft.basis = _basis_from(draft, first)
     others: list[Covered] = []
