@@ -461,7 +461,7 @@ class MissRun:
             self._error = unknown_symbol(query, attempts, others, hint)
         else:
             attempts += [a for lane in self._tried for a in lane.journal.side_attempts]
-            self._error = _failure(query, attempts, self._unfilled(), route.vendors.namesakes)
+            self._error = _all_failed(query, attempts, self._unfilled(), route.vendors.namesakes)
         return self._error
 
     # --- bars of other lengths -------------------------------------------------------------
@@ -666,7 +666,7 @@ def _with_namesakes(
     return replace(answer, gaps=Stretches.of(columns._replace(sources=sources)))
 
 
-def _failure(
+def _all_failed(
     query: BarsQuery,
     attempts: Sequence[Attempt],
     unfilled: Sequence[UnfilledSpan],
