@@ -40,7 +40,7 @@ from ...runtime.once import cached_property
 from ...symbols.assets import Lister, is_proved
 from ..answer.answer import Answer, Missing, UnfilledSpan
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
-from ..derive.derive import NO_ANSWER, BuiltInstead, Deriver, is_whole, lack_ms
+from ..derive.derive import NO_ANSWER, Deriver, FallbackBars, is_whole, lack_ms
 from ..derive.sources import SourceTimeframes
 from ..lookup import MISS, CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..pulls import pull_series
@@ -210,7 +210,7 @@ class MissRun:
         self._tried_for_part = 0
         # Why no lane has answered, and what was built from shorter bars for that reason.
         self._error: DataError | None = None
-        self._built: BuiltInstead | None = None
+        self._built: FallbackBars | None = None
         self._deriver = Deriver(handler.shorter, self._source_bars, handler.services.log)
 
     # --- the list --------------------------------------------------------------------------
@@ -251,7 +251,7 @@ class MissRun:
         ``_tried``                ``_try_lanes``; this list, and all that collects attempts
         ``_part``                 ``_try_lanes`` (outage); this list, ``_build_from_shorter``
         ``_tried_for_part``       ``_try_lanes``; ``_return_part``
-        ``_error``                ``_find_route``, ``_failure``; ``_failure``, ``_instead``
+        ``_error``                ``_find_route``, ``_failure``; ``_failure``, ``_as_fallback``
         ``_built``                ``_build_from_shorter``; ``_read_stored``
         ========================= =========================================================
         """
@@ -477,10 +477,10 @@ class MissRun:
             answer = self._deriver.build_or_none(self._query, self._attempts())
             is_complete = answer is not None and _can_replace(answer, self._part)
         else:
-            self._built = self._deriver.build_instead(self._query, self._failure())
+            self._built = self._deriver.build_fallback(self._query, self._failure())
             answer = self._built.answer
             is_complete = answer is not None and is_whole(answer) and bool(len(answer.table))
-        return self._instead(answer) if answer is not None and is_complete else None
+        return self._as_fallback(answer) if answer is not None and is_complete else None
 
     def _source_bars(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
         """Answer with bars of exactly the timeframe of ``query``, from which others are built.
@@ -537,7 +537,7 @@ class MissRun:
         else:
             if built and built.answer and lack_ms(built.answer) <= lack_ms(answer):
                 answer = built.answer
-        return self._instead(answer) if self._purpose == "caller" else answer
+        return self._as_fallback(answer) if self._purpose == "caller" else answer
 
     def _stored_bars(self, error: DataError) -> Answer:
         """Answer with stored bars even though no vendor can supply the rest, or raise ``error``.
@@ -593,7 +593,7 @@ class MissRun:
         vendors = {name for entry in view.coverage for name in entry.vendor.split(",") if name}
         return all(is_proved(query.instrument, Lister(name, view.kind), asset) for name in vendors)
 
-    def _instead(self, answer: Answer) -> Answer:
+    def _as_fallback(self, answer: Answer) -> Answer:
         """Return an answer that is used because vendors failed; they may work again the next time.
 
         Built bars are marked as a substitute if the rules require a different kind.
