@@ -227,7 +227,7 @@ class Conversion:
             if self._is_substitute:
                 own = bars.parts[0].basis.adjustment
                 used_for = Used(book)
-                return Rebased(bars.table, as_of, instead=own, unknown_since=since, used=used_for)
+                return Rebased(bars.table, as_of, own=own, unknown_since=since, used=used_for)
         if missing or (since and not accepts_older):
             return self._actions_missing(missing, since)
         if all(part.basis == goal for part in bars.parts):

@@ -137,7 +137,7 @@ class Rebased(NamedTuple):
         table: Converted rows.
         as_of: Date as of which they are adjusted; None for an instrument without actions.
         disputed: Actions, used or not, about which vendors disagree.
-        instead: Adjustment that the rows have instead of the requested one, if any.
+        own: Adjustment that the rows have instead of the requested one, if any.
         unknown_since: First ex-date that is needed for an adjustment as of today but was never
             requested; None if all needed ex-dates are known.
         is_awaited: Whether the unknown actions will be reported together with bars, so that
@@ -151,7 +151,7 @@ class Rebased(NamedTuple):
     table: BarTable
     as_of: date | None = None
     disputed: Sequence[ActionEvent] = ()
-    instead: Adjustment | None = None
+    own: Adjustment | None = None
     unknown_since: date | None = None
     is_awaited: bool = False
     borrowed: tuple[str, ...] = ()

@@ -253,7 +253,7 @@ class Reader:
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
             kind=kind,
             as_of=rebased.as_of,
-            substitute=f"{rebased.instead} prices ({key})" if rebased.instead else None,
+            substitute=f"{rebased.own} prices ({key})" if rebased.own else None,
             doubts=[
                 *_doubts(coverage, rebased.table, query.instrument.asset_class),
                 *volume_doubts,
@@ -264,7 +264,7 @@ class Reader:
             scores=outcome.scores,
             depends_on=outcome.dependency(span),
             used=rebased.used,
-            facts=facts | ({"adjustment": rebased.instead} if rebased.instead else {}),
+            facts=facts | ({"adjustment": rebased.own} if rebased.own else {}),
         )
 
 
