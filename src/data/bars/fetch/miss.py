@@ -238,7 +238,7 @@ class MissRun:
         whole range built from shorter bars; the part, with gaps. Shorter bars are tried only if the
         part is the only lane's answer with rows, and substitutes only if the query is not strict. If
         nothing is stored, substitutes need not be whole, nor need shorter bars, which are then
-        compared with what is stored of another kind (:meth:`_read_stored`). In all other respects,
+        compared with what is stored of another kind (:meth:`_answer_from_store`). In all other respects,
         the answer does not depend on what happens to be cached.
 
         ========================= =========================================================
@@ -247,12 +247,12 @@ class MissRun:
         ``_unusable``             constructor, ``_find_route``; ``_excluded``, ``_with_facts``
         ``_earlier``              ``_find_route``; ``_attempts``
         ``_route``                ``_find_route``; ``_try_lanes`` and what it calls, errors
-        ``_left``                 ``_find_route``, ``_try_lanes``; this list, ``_read_substitute``
+        ``_left``                 ``_find_route``, ``_try_lanes``; this list, ``_read_stored_substitute``
         ``_tried``                ``_try_lanes``; this list, and all that collects attempts
         ``_part``                 ``_try_lanes`` (outage); this list, ``_build_from_shorter``
         ``_tried_for_part``       ``_try_lanes``; ``_return_part``
         ``_error``                ``_find_route``, ``_failure``; ``_failure``, ``_as_fallback``
-        ``_built``                ``_build_from_shorter``; ``_read_stored``
+        ``_built``                ``_build_from_shorter``; ``_answer_from_store``
         ========================= =========================================================
         """
         query = self._query
@@ -265,7 +265,7 @@ class MissRun:
         # Vendors have reported earlier that there are no bars; substitutes were queried then. The last
         # lane shows it, because the lanes of the requested kind are tried until one is known empty.
         if self._part is None and self._tried and (empty := self._tried[-1].known_empty):
-            yield partial(self._read_substitute, empty)
+            yield partial(self._read_stored_substitute, empty)
         # A strict query would reject a substitute, and not report the part that is there.
         if self._left and not (self._part is not None and query.strict):
             yield self._try_lanes
@@ -280,7 +280,7 @@ class MissRun:
         if self._part is not None:
             yield partial(self._return_part, self._part)
         elif self._purpose != "closes":
-            yield self._read_stored
+            yield self._answer_from_store
 
     # --- lanes -----------------------------------------------------------------------------
 
@@ -384,7 +384,7 @@ class MissRun:
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
         return _TriedLane(answer, run)
 
-    def _read_substitute(self, empty: Answer) -> Answer:
+    def _read_stored_substitute(self, empty: Answer) -> Answer:
         """Answer with the first substitute's stored bars or, if there are none, with ``empty``."""
         query = replace(self._query, offline=True)
         for lane in self._left:
@@ -521,7 +521,7 @@ class MissRun:
 
     # --- from the store --------------------------------------------------------------------
 
-    def _read_stored(self) -> Answer:
+    def _answer_from_store(self) -> Answer:
         """Answer with stored bars, or with incomplete built ones if they lack no more than these.
 
         Raises:
@@ -529,7 +529,7 @@ class MissRun:
         """
         error, built = self._failure(), self._built
         try:
-            answer = self._stored_bars(built.error if built else error)
+            answer = self._stored_or_error(built.error if built else error)
         except NO_ANSWER:
             if built is None or built.answer is None or not built.is_answer:
                 raise
@@ -539,7 +539,7 @@ class MissRun:
                 answer = built.answer
         return self._as_fallback(answer) if self._purpose == "caller" else answer
 
-    def _stored_bars(self, error: DataError) -> Answer:
+    def _stored_or_error(self, error: DataError) -> Answer:
         """Answer with stored bars even though no vendor can supply the rest, or raise ``error``.
 
         If no bars of the kind that the rules select are stored, bars of a different kind in the
