@@ -150,13 +150,13 @@ def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
         return Missing(ActionsMissingError(str(error), symbol=bars.key.symbol), ex_dates)
     book, vendor = with_answers(book, bars.actions.unstored_actions), query.action_key
     if vendor is None:
-        return Conversion(bars, book, to).result()
+        return BasisConversion(bars, book, to).result()
     only = book.only(vendor)
     books = (only,) if to == "latest" or is_sample(vendor) else (only, book)
     missing: list[Missing] = []
     tries: tuple[To, ...] = ("latest",) if to == "latest" else ("latest", to)
     for each_to, each in product(tries, books):
-        result = Conversion(bars, each, each_to).result()
+        result = BasisConversion(bars, each, each_to).result()
         if not isinstance(result, Missing):
             others = {answer.source for answer in each.answers} - {vendor}
             return result._replace(borrowed=tuple(sorted(others)))
@@ -167,7 +167,7 @@ def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
 
 
 @dataclass(frozen=True)
-class Conversion:
+class BasisConversion:
     """The conversion of all rows with the actions in one book.
 
     Attributes:
