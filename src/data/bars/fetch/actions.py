@@ -159,7 +159,7 @@ class ActionFetcher:
             return
         if query.adjustment == candidate.adjustment == "raw" and lane.reporters:
             return  # used as received; a query for another adjustment requests the actions itself
-        if candidate.is_shut(query.instrument, self._request.grid.timeframe):
+        if candidate.is_circuit_open(query.instrument, self._request.grid.timeframe):
             return  # no expected bar needs actions
         today = Basis(candidate.adjustment, self._days.current(query.instrument).day)
         # In extended hours, the split of a day's own date is needed, too: its first bars are compared

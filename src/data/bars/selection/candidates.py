@@ -136,7 +136,7 @@ class Candidate:
         """
         return fetch_actions(self.downloader, instrument, span, now_ms, self.name)
 
-    def is_shut(self, instrument: Instrument, timeframe: Timeframe) -> bool:
+    def is_circuit_open(self, instrument: Instrument, timeframe: Timeframe) -> bool:
         """Return whether the vendor's circuit breaker for such bars is open, after a failure or refusal.
 
         Used only for queries for splits and dividends; a query for bars meets an open circuit when
@@ -161,7 +161,7 @@ class Candidate:
         """Return the kind of the vendor's bars for a query."""
         return self.kind(query.instrument, query.timeframe)
 
-    def has_too_much(self, query: BarsQuery) -> bool:
+    def sends_extra_hours(self, query: BarsQuery) -> bool:
         """Return whether the vendor sends extended hours although regular hours are requested."""
         return has_extra_hours(self.kind_for(query), query)
 
@@ -314,7 +314,7 @@ def sort_candidates(query: BarsQuery, candidates: Sequence[Candidate]) -> Sorted
             rejected[name] = "its sample bars are used only in calls that name it"
         elif name in namesakes:
             rejected[name] = namesakes[name]
-        elif candidate.has_too_much(query) and candidate.regular_kind(query) is None:
+        elif candidate.sends_extra_hours(query) and candidate.regular_kind(query) is None:
             rejected[name] = (
                 f"has {query.timeframe} bars for extended hours only; regular hours can be cut "
                 "only from bars of at most 30m"

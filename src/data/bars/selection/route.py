@@ -210,7 +210,7 @@ class _Placement(NamedTuple):
 
         Bars of extended hours are never used unconverted if regular hours are requested.
         """
-        if candidate.has_too_much(self.query):
+        if candidate.sends_extra_hours(self.query):
             converted = candidate.converted(self.query, self.wanted)
             kind = candidate.regular_kind(self.query)
             cut = converted or (kind and candidate.converted(self.query, kind))
@@ -277,7 +277,7 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
 
     If possible, the kind is the same whether or not a key is set for a vendor of extended hours.
     """
-    if not first.has_too_much(query):
+    if not first.sends_extra_hours(query):
         return first.kind_for(query)
     usable = (c for c in candidates if not c.refusal(query.instrument, query.timeframe))
     kinds = [c.kind_for(query) for c in usable]
