@@ -238,4 +238,4 @@ def test_a_vendor_whose_actions_have_a_separate_endpoint_needs_them_for_its_bars
         caps = Capabilities(frozenset({"stock"}), {"1d": "1d"}, actions=sent, actions_apart=apart)
         one = Candidate("a", Mock(), caps)
         assert one.tells_actions is (sent or apart)
-        assert one.leans_on_actions(asked) is leans
+        assert one.needs_stored_actions(asked) is leans

@@ -155,7 +155,7 @@ class ActionFetcher:
             self._request.route,
             self._journal.without_actions,
         )
-        if not candidate.leans_on_actions(query) or candidate.adjustment in lane.lane_name:
+        if not candidate.needs_stored_actions(query) or candidate.adjustment in lane.lane_name:
             return
         if query.adjustment == candidate.adjustment == "raw" and lane.reporters:
             return  # used as received; a query for another adjustment requests the actions itself

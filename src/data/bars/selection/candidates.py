@@ -207,7 +207,7 @@ class Candidate:
         """Whether the vendor can be queried for splits and dividends."""
         return self.capabilities is not None and self.capabilities.tells_actions
 
-    def leans_on_actions(self, query: BarsQuery) -> bool:
+    def needs_stored_actions(self, query: BarsQuery) -> bool:
         """Return whether the vendor's prices match others' only if splits and dividends are stored.
 
         This applies to fully adjusted prices, and to raw prices from a vendor that does not send
