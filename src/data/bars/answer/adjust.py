@@ -36,7 +36,7 @@ from ...prices.disputes import ActionEvent
 from ...runtime.once import cached_property
 from ...vendors.registry import is_sample
 from ..validity import TradingDay
-from .answer import KnownActions, Missing, Rebased, To, Used, is_at
+from .answer import Allowed, KnownActions, Missing, Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
 _STORED_RAW_HINT = "these bars are stored as traded, so adjustment='raw' does not need any"
@@ -89,7 +89,7 @@ class StoredBars:
         return max([last, *(p.basis.as_of for p in parts if p.basis.as_of)])
 
 
-def convert(bars: StoredBars, to: To) -> Rebased | Missing:
+def convert(bars: StoredBars, to: Allowed) -> Rebased | Missing:
     """Convert bars from the bases in which they are stored to the basis that their query requests.
 
     Prices are adjusted as of the last session that has opened, so any two answers for one symbol
@@ -100,7 +100,7 @@ def convert(bars: StoredBars, to: To) -> Rebased | Missing:
 
     Args:
         bars: Bars to convert.
-        to: Results that are accepted; see :data:`.answer.To`.
+        to: Results that are accepted; see :data:`.answer.Allowed`.
 
     Returns:
         The converted bars, or the data that must be fetched before they can be converted.
@@ -127,7 +127,7 @@ def convert(bars: StoredBars, to: To) -> Rebased | Missing:
         bars, begins = replace(bars, table=rows), (ex_at, str(error))
 
 
-def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
+def _convert_all(bars: StoredBars, to: Allowed) -> Rebased | Missing:
     """Convert all rows; see :func:`convert`.
 
     The actions of a pinned vendor are used alone. If they are not enough, those of all vendors are
@@ -154,7 +154,7 @@ def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
     only = book.only(vendor)
     books = (only,) if to == "latest" or is_sample(vendor) else (only, book)
     missing: list[Missing] = []
-    tries: tuple[To, ...] = ("latest",) if to == "latest" else ("latest", to)
+    tries: tuple[Allowed, ...] = ("latest",) if to == "latest" else ("latest", to)
     for each_to, each in product(tries, books):
         result = BasisConversion(bars, each, each_to).result()
         if not isinstance(result, Missing):
@@ -178,7 +178,7 @@ class BasisConversion:
 
     bars: StoredBars
     book: ActionBook
-    to: To
+    to: Allowed
 
     def result(self) -> Rebased | Missing:
         """Return the rows adjusted as of the latest date for which the actions can be known."""

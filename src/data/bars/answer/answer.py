@@ -164,7 +164,7 @@ class Rebased(NamedTuple):
 # - "older": also prices as of an earlier date, if later actions are not known. Bars that cannot be
 #   converted keep their own basis if all of them share it and no better bars exist.
 # - "part": also only the later rows, if the earlier ones cannot be adjusted for a dividend.
-To = Literal["latest", "older", "part"]
+Allowed = Literal["latest", "older", "part"]
 
 
 @dataclass(frozen=True)

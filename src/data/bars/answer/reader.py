@@ -39,13 +39,13 @@ from ...model.texts import counted
 from ...vendors.registry import is_sample
 from ..validity import TradingDays, lifetime_of
 from .answer import (
+    Allowed,
     Answer,
     Dependency,
     Gap,
     KnownActions,
     Missing,
     Rebased,
-    To,
     joined,
     left_out,
     list_gaps,
@@ -140,7 +140,7 @@ class Reader:
         key: SeriesKey,
         wanted: Span,
         outcome: FetchOutcome,
-        to: To = "latest",
+        to: Allowed = "latest",
     ) -> Answer:
         """Return the answer for ``wanted``; see :meth:`read`.
 
@@ -158,7 +158,7 @@ class Reader:
         key: SeriesKey,
         wanted: Span,
         outcome: FetchOutcome,
-        to: To = "latest",
+        to: Allowed = "latest",
     ) -> Answer | Missing:
         """Read ``wanted`` from the store in the requested basis, including data that could not be stored.
 

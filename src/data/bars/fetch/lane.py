@@ -21,7 +21,7 @@ from ...model.instant import MINUTE_MS
 from ...model.kind import Kind
 from ...model.reasons import CLOSED, DELETED, UNASKED, UNPUBLISHED, sentence
 from ...model.span import Span, clipped, coalesce, intersect, subtract
-from ..answer.answer import Answer, Gap, Missing, To, UnfilledSpan, as_known, joined, not_asked
+from ..answer.answer import Allowed, Answer, Gap, Missing, UnfilledSpan, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import FetchOutcome, Reader
 from ..answer.slots import may_open
@@ -335,7 +335,7 @@ class LaneRun:
                 break
         return self._read_stored(plan, "older")
 
-    def _read_stored(self, plan: FetchPlan, to: To = "latest") -> Answer | Missing:
+    def _read_stored(self, plan: FetchPlan, to: Allowed = "latest") -> Answer | Missing:
         """Read the plan's span from the store, with what the journal has noted about it."""
         request = self.request
         outcome = FetchOutcome.of(request, self.series, self.journal, plan.cap_ms)
