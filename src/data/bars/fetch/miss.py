@@ -238,8 +238,8 @@ class MissRun:
         whole range built from shorter bars; the part, with gaps. Shorter bars are tried only if the
         part is the only lane's answer with rows, and substitutes only if the query is not strict. If
         nothing is stored, substitutes need not be whole, nor need shorter bars, which are then
-        compared with what is stored of another kind (:meth:`_answer_from_store`). In all other respects,
-        the answer does not depend on what happens to be cached.
+        compared with what is stored of another kind (:meth:`_answer_from_store`). In all other
+        respects, the answer does not depend on what happens to be cached.
 
         ========================= =========================================================
         State                     Set by; read by
@@ -247,7 +247,7 @@ class MissRun:
         ``_unusable``             constructor, ``_find_route``; ``_excluded``, ``_with_facts``
         ``_earlier``              ``_find_route``; ``_attempts``
         ``_route``                ``_find_route``; ``_try_lanes`` and what it calls, errors
-        ``_left``                 ``_find_route``, ``_try_lanes``; this list, ``_read_stored_substitute``
+        ``_left``                 ``_find_route``, ``_try_lanes``; ``_ways``, ``_read_stored_substitute``
         ``_tried``                ``_try_lanes``; this list, and all that collects attempts
         ``_part``                 ``_try_lanes`` (outage); this list, ``_build_from_shorter``
         ``_tried_for_part``       ``_try_lanes``; ``_return_part``
