@@ -1,10 +1,10 @@
 """Writes year files: turns segments into bytes, then appends them or replaces the file.
 
 To append, the new members are written after the last one and synced, which is the commit. The
-metadata follows with an unsynced rename, because it can be recovered from the members. To rewrite,
-the new file is staged, recorded in the metadata as pending, renamed over the old one, and
-committed. The first file of a year does not replace another and is not recorded as pending; it gets
-its name right before its metadata does.
+metadata follows with a rename, which is synced only if it withdraws trust in stored bars; all else
+can be recovered from the members. To rewrite, the new file is staged, recorded in the metadata as
+pending, renamed over the old one, and committed. The first file of a year does not replace another
+and is not recorded as pending; it gets its name right before its metadata does.
 """
 
 from __future__ import annotations
@@ -189,20 +189,22 @@ def state_of(
 ) -> YearState:
     """Return the state to record once ``members`` have been written to the file at ``offset``.
 
-    If ``offset`` is 0, the members are the whole file, and ``before`` is an empty state.
+    If ``offset`` is 0, the members are the whole file: all facts about the file are computed anew,
+    and only the others are taken from ``before``.
     """
+    old = before if offset else YearState()
     with_bars = [m.header for m in members if m.header.rows]
-    first = before.first if before.first is not None else with_bars[0].first if with_bars else None
+    first = old.first if old.first is not None else with_bars[0].first if with_bars else None
     end = offset + sum(len(m.raw) for m in members)
     return before.replaced(
         generation=target.generation,
         size=end,
-        rows=before.rows + sum(h.rows for h in with_bars),
+        rows=old.rows + sum(h.rows for h in with_bars),
         first=first,
-        last=with_bars[-1].last if with_bars else before.last,
+        last=with_bars[-1].last if with_bars else old.last,
         head=members[-1].digest,
         head_at=end - len(members[-1].raw),
-        members=before.members + len(members),
+        members=old.members + len(members),
         open=before.open + _count_joinable(members, before.last, target) if offset else 0,
         columns=target.columns,
         coverage=coverage,
