@@ -152,9 +152,9 @@ def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
     only = book.only(vendor)
     books = (only,) if to == "latest" or is_sample(vendor) else (only, book)
     missing: list[Missing] = []
-    tries: tuple[To, ...] = ("latest",) if to == "latest" else ("latest", to)
-    for each_to, each in product(tries, books):
-        result = Conversion(bars, each, each_to).result()
+    tries = (True,) if to == "latest" else (True, False)
+    for is_latest, each in product(tries, books):
+        result = Conversion(bars, each, to, is_latest=is_latest).result()
         if not isinstance(result, Missing):
             others = {answer.source for answer in each.answers} - {vendor}
             return result._replace(borrowed=tuple(sorted(others)))
@@ -172,11 +172,18 @@ class Conversion:
         bars: Bars to convert; stock bars, not empty.
         book: Actions to apply.
         to: Results that are accepted.
+        is_latest: Whether only prices as of the latest date are accepted, whatever ``to`` is.
     """
 
     bars: StoredBars
     book: ActionBook
     to: To
+    is_latest: bool = False
+
+    @property
+    def _accepts_older(self) -> bool:
+        """Whether prices as of an earlier date are accepted."""
+        return self.to != "latest" and not self.is_latest
 
     def result(self) -> Rebased | Missing:
         """Return the rows adjusted as of the latest date for which the actions can be known."""
@@ -212,7 +219,7 @@ class Conversion:
             needed_until: Last ex-date that must have been requested, if not ``as_of``.
         """
         bars, book, adjustment = self.bars, self.book, self.bars.query.adjustment
-        goal, accepts_older = Basis(adjustment, as_of), self.to != "latest"
+        goal, accepts_older = Basis(adjustment, as_of), self._accepts_older
         is_there = partial(is_at, bars.table, goal=goal, intraday=self._is_intraday)
         is_strict = since is None and not accepts_older
         if is_strict and all(is_there(part.span, part.basis) for part in bars.parts):
@@ -276,7 +283,7 @@ class Conversion:
         if any(part.basis.adjustment != "raw" for part in bars.parts):
             return None
         awaited = book.awaited_from(max(today.day, bars.newest), today.news_ms)
-        if awaited is not None or self.to == "latest":
+        if awaited is not None or not self._accepts_older:
             return awaited
         # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
         spans = [answer.span for answer in book.answers]
