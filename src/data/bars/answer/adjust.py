@@ -148,13 +148,13 @@ def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
         return Missing(ActionsMissingError(str(error), symbol=bars.key.symbol), ex_dates)
     book, vendor = with_answers(book, bars.actions.unstored_actions), query.action_key
     if vendor is None:
-        return Conversion(bars, book, to).result()
+        return Conversion(bars, book, to, to != "latest").result()
     only = book.only(vendor)
     books = (only,) if to == "latest" or is_sample(vendor) else (only, book)
     missing: list[Missing] = []
-    tries = (True,) if to == "latest" else (True, False)
-    for is_latest, each in product(tries, books):
-        result = Conversion(bars, each, to, is_latest=is_latest).result()
+    tries = (False,) if to == "latest" else (False, True)
+    for accepts_older, each in product(tries, books):
+        result = Conversion(bars, each, to, accepts_older).result()
         if not isinstance(result, Missing):
             others = {answer.source for answer in each.answers} - {vendor}
             return result._replace(borrowed=tuple(sorted(others)))
@@ -172,18 +172,13 @@ class Conversion:
         bars: Bars to convert; stock bars, not empty.
         book: Actions to apply.
         to: Results that are accepted.
-        is_latest: Whether only prices as of the latest date are accepted, whatever ``to`` is.
+        accepts_older: Whether prices as of an earlier date are accepted in this try.
     """
 
     bars: StoredBars
     book: ActionBook
     to: To
-    is_latest: bool = False
-
-    @property
-    def _accepts_older(self) -> bool:
-        """Whether prices as of an earlier date are accepted."""
-        return self.to != "latest" and not self.is_latest
+    accepts_older: bool
 
     def result(self) -> Rebased | Missing:
         """Return the rows adjusted as of the latest date for which the actions can be known."""
@@ -219,7 +214,7 @@ class Conversion:
             needed_until: Last ex-date that must have been requested, if not ``as_of``.
         """
         bars, book, adjustment = self.bars, self.book, self.bars.query.adjustment
-        goal, accepts_older = Basis(adjustment, as_of), self._accepts_older
+        goal, accepts_older = Basis(adjustment, as_of), self.accepts_older
         is_there = partial(is_at, bars.table, goal=goal, intraday=self._is_intraday)
         is_strict = since is None and not accepts_older
         if is_strict and all(is_there(part.span, part.basis) for part in bars.parts):
@@ -231,8 +226,7 @@ class Conversion:
                 return self._adjusted(bars.newest, self._unknown_since(bars.newest))
             if self._is_substitute:
                 own = bars.parts[0].basis.adjustment
-                used_for = Used(book)
-                return Rebased(bars.table, as_of, instead=own, unknown_since=since, used=used_for)
+                return Rebased(bars.table, as_of, instead=own, unknown_since=since, used=Used(book))
         if missing or (since and not accepts_older):
             return self._actions_missing(missing, since)
         if all(part.basis == goal for part in bars.parts):
@@ -283,7 +277,7 @@ class Conversion:
         if any(part.basis.adjustment != "raw" for part in bars.parts):
             return None
         awaited = book.awaited_from(max(today.day, bars.newest), today.news_ms)
-        if awaited is not None or not self._accepts_older:
+        if awaited is not None or not self.accepts_older:
             return awaited
         # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
         spans = [answer.span for answer in book.answers]
