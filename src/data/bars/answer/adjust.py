@@ -150,13 +150,13 @@ def _convert_all(bars: StoredBars, to: Allowed) -> Rebased | Missing:
         return Missing(ActionsMissingError(str(error), symbol=bars.key.symbol), ex_dates)
     book, vendor = with_answers(book, bars.actions.unstored_actions), query.action_key
     if vendor is None:
-        return BasisConversion(bars, book, to).result()
+        return BasisConversion(bars, book, to, to != "latest").result()
     only = book.only(vendor)
     books = (only,) if to == "latest" or is_sample(vendor) else (only, book)
     missing: list[Missing] = []
-    tries: tuple[Allowed, ...] = ("latest",) if to == "latest" else ("latest", to)
-    for each_to, each in product(tries, books):
-        result = BasisConversion(bars, each, each_to).result()
+    tries = (False,) if to == "latest" else (False, True)
+    for accepts_older, each in product(tries, books):
+        result = BasisConversion(bars, each, to, accepts_older).result()
         if not isinstance(result, Missing):
             others = {answer.source for answer in each.answers} - {vendor}
             return result._replace(borrowed=tuple(sorted(others)))
@@ -174,11 +174,13 @@ class BasisConversion:
         bars: Bars to convert; stock bars, not empty.
         book: Actions to apply.
         to: Results that are accepted.
+        accepts_older: Whether prices as of an earlier date are accepted in this try.
     """
 
     bars: StoredBars
     book: ActionBook
     to: Allowed
+    accepts_older: bool
 
     def result(self) -> Rebased | Missing:
         """Return the rows adjusted as of the latest date for which the actions can be known."""
@@ -214,7 +216,7 @@ class BasisConversion:
             needed_until: Last ex-date that must have been requested, if not ``as_of``.
         """
         bars, book, adjustment = self.bars, self.book, self.bars.query.adjustment
-        goal, accepts_older = Basis(adjustment, as_of), self.to != "latest"
+        goal, accepts_older = Basis(adjustment, as_of), self.accepts_older
         is_there = partial(is_at, bars.table, goal=goal, intraday=self._is_intraday)
         is_strict = since is None and not accepts_older
         if is_strict and all(is_there(part.span, part.basis) for part in bars.parts):
@@ -278,7 +280,7 @@ class BasisConversion:
         if any(part.basis.adjustment != "raw" for part in bars.parts):
             return None
         awaited = book.awaited_from(max(today.day, bars.newest), today.news_ms)
-        if awaited is not None or self.to == "latest":
+        if awaited is not None or not self.accepts_older:
             return awaited
         # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
         spans = [answer.span for answer in book.answers]
