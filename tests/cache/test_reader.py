@@ -479,6 +479,7 @@ class TestDamage:
         path = older_file(tmp_path / folder, bars("2025-01-01", 24), 2025, data_source="binance")
         damaged = path.read_bytes()[:-30]
         path.write_bytes(damaged)
+        os.utime(path, (NOW // 1000 - 3600,) * 2)  # nobody is writing it any more
         with caplog.at_level(logging.WARNING):
             assert not store.view(BTC).coverage
             assert not len(whole(store, BTC))
