@@ -28,6 +28,8 @@ from src.data.cache.unified_cache import UnifiedCache
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import FormatVersionError, ReadOnlyCacheWarning, StorageError
 from src.data.model.kind import Basis
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
 from tests.cache.bars import (  # fmt: skip
     DAILY,
     EVER,
@@ -436,3 +438,36 @@ def test_a_file_that_an_older_tool_writes_over_a_converted_one_is_converted(
     (lane_folder(tmp_path) / "2024.csv.gz").write_bytes(content)
     assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == list(range(7))
     assert content in {p.read_bytes() for p in (lane_folder(tmp_path) / "_legacy").iterdir()}
+
+
+def test_bars_that_overlap_are_converted_once(old: Path, tmp_path: Path) -> None:
+    hours = SeriesKey("AAPL", Timeframe(1, "h"))
+    folder = old.with_name("1h")
+    times = ["08:00", "09:00", "09:30", "10:30", "11:30", "12:00"]
+    text = "timestamp,open,high,low,close,volume\n"
+    text += "".join(f"2024-01-02 {time}:00,1,1,1,1,{n}\n" for n, time in enumerate(times))
+    write_older_year(folder, text)
+    for store in (store_in(tmp_path).preview(), store_in(tmp_path), store_in(tmp_path)):
+        rows, coverage = store.read(hours, EVER)
+        assert rows.volume.tolist() == [0, 1, 2, 3, 4]
+        assert sum(entry.span.end - entry.span.start for entry in coverage) == 4 * 3_600_000
+        assert store.view(hours).rows == 5
+
+
+def test_a_file_with_more_bars_than_a_year_can_have_is_kept_unread(
+    old: Path, tmp_path: Path
+) -> None:
+    hours = SeriesKey("AAPL", Timeframe(1, "h"))
+    folder = old.with_name("1h")
+    lines = [f"2024-{1 + n // 672:02d}-{1 + n // 24 % 28:02d} {n % 24:02d}" for n in range(8064)]
+    rows = [f"{hour}:00:00,1,1,1,1,1\n" for hour in lines]
+    rows += [
+        f"{hour}:{minute:02d}:00,1,1,1,1,1\n" for hour in lines[:100] for minute in range(1, 60)
+    ]
+    write_older_year(folder, "timestamp,open,high,low,close,volume\n" + "".join(rows))
+    os.utime(folder / "2024.csv.gz", (0, 0))
+    content = (folder / "2024.csv.gz").read_bytes()
+    for store in (store_in(tmp_path), store_in(tmp_path)):
+        assert store.view(hours).rows == 0
+    aside = lane_folder(tmp_path).with_name("1h") / "_legacy/2024.csv.gz"
+    assert aside.read_bytes() == content

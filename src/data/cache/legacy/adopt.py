@@ -59,6 +59,9 @@ def read_older(lane: LaneFiles, path: Path) -> OldYear:
         table = read_legacy(lane.disk, path, lane.key.timeframe)
     except CorruptEntryError as exc:
         return OldYear(path, described.is_sample, damage=str(exc), state=state)
+    if len(table) > lane.most_rows():
+        damage = f"{len(table):,} bars of {lane.key.timeframe} in a year are not possible"
+        return OldYear(path, described.is_sample, damage=damage, state=state)
     coverage = legacy_coverage(table, lane.key.timeframe, described)
     bars = concat(table.within(entry.span) for entry in coverage)
     return OldYear(path, described.is_sample, len(table), bars, coverage, state=state)

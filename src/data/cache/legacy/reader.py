@@ -405,9 +405,12 @@ def legacy_coverage(table: BarTable, timeframe: Timeframe, legacy: LegacyYear) -
     """
     if legacy.is_sample:
         return Coverage()
+    spans = runs(table.stamps[:-1], timeframe)
+    if spans:
+        spans[-1] = spans[-1]._replace(end=min(spans[-1].end, int(table.stamps[-1])))
     return Coverage(
         Covered(span, "final", legacy.vendor, _ANY_KIND, _UNKNOWN_BASIS, legacy.fetched_at)
-        for span in runs(table.stamps[:-1], timeframe)
+        for span in spans
     )
 
 
@@ -418,12 +421,16 @@ _FRIDAY_NIGHT = 5 * DAY_MS
 
 
 def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
-    """Return the spans of uninterrupted runs, in which consecutive bars are exactly one step apart."""
+    """Return the spans of uninterrupted runs, in which consecutive bars are exactly one step apart.
+
+    A run ends where the next one begins, even if its last bar is longer.
+    """
     if not len(stamps):
         return []
     nexts = next_stamps(stamps, timeframe)
     breaks = np.flatnonzero(stamps[1:] != nexts[:-1]) + 1
     starts, ends = stamps[[0, *breaks]], nexts[[*(breaks - 1), -1]]
+    ends[:-1] = np.minimum(ends[:-1], starts[1:])
     return [Span(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
 
 
