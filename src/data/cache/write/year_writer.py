@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from ..format.gzip_member import Header, Member, build, file_id
 from ..lane_files import LaneFiles
 from ..layout import DATA
 from ..pins import needed, needs, pins_in
-from ..values import CommitPiece
+from ..values import CommitPiece, no_check
 from .coverage_update import year_span
 from .segments import FEW_ROWS, YearSegment, of_piece
 
@@ -282,6 +282,7 @@ def rewrite(
     members: Sequence[Member],
     state: YearState,
     keep_version: bool,
+    check: Callable[[], object] = no_check,
 ) -> YearMeta:
     """Replace the data of ``year`` with ``members``; requires the lane's lock.
 
@@ -292,6 +293,8 @@ def rewrite(
         members: All gzip members of the new file.
         state: State to record for the new file.
         keep_version: Whether to keep the old bars available in ``_versions``.
+        check: Called just before the new file replaces the old one; an error that it raises leaves
+            the old one.
 
     Returns:
         The committed document.
@@ -304,6 +307,7 @@ def rewrite(
 
     def take_name() -> None:
         """Let the new file replace the old one; old bars need it on disk before its document."""
+        check()
         lane.disk.replace(temp, data)
         if meta.state.size or lane.disk.stat(lane.paths.legacy) is not None:
             lane.disk.sync_folder(lane.paths.folder)
