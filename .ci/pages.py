@@ -194,7 +194,8 @@ def description(readme: str) -> str:
 
     A package index shows it without files next to it, and the project has no address for links.
     """
-    text = re.sub(r"^!\[[^\]]*\]\([^)]+\)\n\n?", "", readme, flags=re.MULTILINE)
+    picture = r"!\[[^\]]*\]\([^)]+\)"
+    text = re.sub(rf"^{picture}\n\n?| {picture}", "", readme, flags=re.MULTILINE)
     return LINK.sub(_without_file, text)
 
 

@@ -129,16 +129,19 @@ def test_the_substitute_with_the_requested_adjustment_comes_first() -> None:
 
 
 def test_vendors_of_all_adjustments_share_a_lane_if_a_vendor_reports_actions() -> None:
-    action_key = vendor("teller", TAPE, adjustment="raw", actions=True)
+    reporter = vendor("reporter", TAPE, adjustment="raw", actions=True)
     raw = vendor("raw", TAPE, adjustment="raw")
     every = vendor("every", TAPE, adjustment="all")
     split = vendor("split", TAPE, adjustment="split")
-    found = lanes(every, raw, split, action_key, of=query(SHARE, "1d"))
+    found = lanes(every, raw, split, reporter, of=query(SHARE, "1d"))
     assert found == [
-        ((), ["every", "raw", "split", "teller"]), (("all",), ["every"]), (("raw",), ["raw"]),
+        ((), ["every", "raw", "split", "reporter"]), (("all",), ["every"]), (("raw",), ["raw"]),
     ]  # fmt: skip
-    ways = find_route(query(SHARE, "1d"), [every, action_key]).lanes
-    assert [[c.name for c in lane.reporters] for lane in ways] == [["teller"], ["teller"]]
+    found_lanes = find_route(query(SHARE, "1d"), [every, reporter]).lanes
+    assert [[c.name for c in lane.reporters] for lane in found_lanes] == [
+        ["reporter"],
+        ["reporter"],
+    ]
     pinned = query(SHARE, "1d", provider="every")
     assert lanes(every, of=pinned) == [(("every",), ["every"])]
 
@@ -238,4 +241,4 @@ def test_a_vendor_whose_actions_have_a_separate_endpoint_needs_them_for_its_bars
         caps = Capabilities(frozenset({"stock"}), {"1d": "1d"}, actions=sent, actions_apart=apart)
         one = Candidate("a", Mock(), caps)
         assert one.tells_actions is (sent or apart)
-        assert one.leans_on_actions(asked) is leans
+        assert one.needs_stored_actions(asked) is leans

@@ -260,8 +260,8 @@ def test_a_stored_range_lists_withdrawable_and_doubted_bars() -> None:
         replace(final(hours(5, 6)), state="suspect", reason=LOST),
     ]
     stored = StoredRange(NOTHING.rows, NOTHING.rows, stored_range([], *doubts).coverage)
-    assert [n for n in range(7) if stored.may_go(hour(n))] == [2, 3]
-    assert [n for n in range(7) if stored.is_doubted(hour(n))] == [3, 4]
+    assert [n for n in range(7) if stored.is_removable(hour(n))] == [2, 3]
+    assert [n for n in range(7) if stored.is_untrusted(hour(n))] == [3, 4]
 
 
 def test_a_rejected_row_outside_the_answered_span_leaves_a_span_empty_and_closed() -> None:

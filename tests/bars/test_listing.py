@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from src.data.bars.answer.answer import UnfilledSpan
-from src.data.bars.fetch.absence import prove_listing, record_absence
+from src.data.bars.fetch.absence import prove_bounds, record_absence
 from src.data.bars.series import Journal
 from src.data.bars.validity import LONGEST_MS, Expiry, lifetime_of
 from src.data.cache.store import Commit, SeriesView
@@ -95,7 +95,7 @@ class Case:
             expiry=EXPIRY,
         )
         spans = segments or [part.span for part in self.known]
-        prove_listing(request, self, self.journal, spans)  # type: ignore[arg-type]
+        prove_bounds(request, self, self.journal, spans)  # type: ignore[arg-type]
         assert len(self.commits) <= 1
         return self.commits[0].lifetime if self.commits else None
 

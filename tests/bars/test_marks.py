@@ -227,7 +227,7 @@ def _goes(draft: AnswerDraft, stamp: int) -> bool:
     answer = draft.to_store
     closed, bad = answer.closed.stamps.tolist(), [r.bar.stamp_ms for r in answer.bad]
     is_sent = stamp in closed or stamp in bad
-    return draft.stored.may_go(stamp) and not is_sent and stamp < max(closed, default=0)
+    return draft.stored.is_removable(stamp) and not is_sent and stamp < max(closed, default=0)
 
 
 @settings(max_examples=examples(300))

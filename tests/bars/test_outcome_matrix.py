@@ -282,12 +282,12 @@ TWO_SEGMENTS = [
     ("empty", "ok", "a.am b.am a.pm", "b10 a14"),
     ("ok", "empty", "a.am a.pm b.pm", "a12 b12"),
     ("empty", "unavailable", "a.am b.am 3a.pm b.pm", "b10 a2 b12"),
-    # Who is down or refuses is left alone for the rest of the request.
+    # A vendor that is down or refuses is not queried again in this request.
     ("unavailable", "ok", "3a.am b.am b.pm", "b10 a2 b12"),
     ("authentication", "ok", "a.am b.am b.pm", "b10 a2 b12"),
     ("symbol not found", "ok", "a.am b.am b.pm", "b10 a2 b12"),
     ("format", "ok", "a.am b.am b.pm", "b10 a2 b12"),
-    # What says something about a stretch only says nothing about the next one.
+    # An error that concerns only one span shows nothing about the next one.
     ("quality", "ok", "a.am b.am a.pm", "b10 a14"),
     ("capability", "ok", "a.am b.am a.pm", "b10 a14"),
     ("holes", "unavailable", "a.am b.am 3a.pm b.pm", "a5 b3 a4 b12"),

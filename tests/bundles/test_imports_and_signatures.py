@@ -23,6 +23,7 @@ BELOW = ("vendors", "net", "fundamentals", "provider_selector", "network", "cach
 # a vendor too; the time limit and the pauses of a program's own providers; threads that wait in place
 # of an event loop.
 ALLOWED = {
+    "layer.providers": {"vendors.factory"},
     "layer.vendor_sources": {"vendors.base", "vendors.factory"},
     "layer.calls": {"net.deadline"},
     "layer.failover": {"net.circuit_breaker"},

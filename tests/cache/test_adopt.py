@@ -5,10 +5,15 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import os
 import sys
+import threading
 import warnings
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from subprocess import PIPE, Popen
+from typing import TypeVar
 
 import pytest
 
@@ -19,8 +24,12 @@ from src.data.cache.read.columnar_cache import Columnar
 from src.data.cache.read.series_reader import _reported_unconverted
 from src.data.cache.recovery.check import check_series
 from src.data.cache.store import Commit
+from src.data.cache.unified_cache import UnifiedCache
+from src.data.disk.files import Disk, DiskStep
 from src.data.errors import FormatVersionError, ReadOnlyCacheWarning, StorageError
 from src.data.model.kind import Basis
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
 from tests.cache.bars import (  # fmt: skip
     DAILY,
     EVER,
@@ -39,8 +48,14 @@ from tests.cache.bars import (  # fmt: skip
     write_older_year,
 )
 from tests.cache.counts import FULL
+from tests.cache.crash import Platter, Quick, Recorder
+from tests.cache.crash import states as crash_states
 from tests.cache.disks import DyingDisk, FailingDisk, Killed
 from tests.cache.test_write_guard import RefusingDisk
+
+T = TypeVar("T")
+SAMPLE = OLDER_DESCRIPTION | {"data_source": "mock"}
+MORE_CSV = OLDER_CSV + "2024-01-07 00:00:00,1,1,1,1,1\n2024-01-08 00:00:00,1,1,1,1,1\n"
 
 
 @pytest.fixture(params=["ohlcv/AAPL/1d", "AAPL/1d"])
@@ -207,7 +222,9 @@ def test_an_older_file_in_a_series_of_a_newer_version_is_not_moved(
 def test_another_layout_supplies_a_year_whose_better_file_is_damaged(tmp_path: Path) -> None:
     for where in ("ohlcv/AAPL/1d", "AAPL/1d"):
         write_older_year(tmp_path / where)
-    (lane_folder(tmp_path) / "2024.csv.gz").write_bytes(b"garbage")
+    damaged = lane_folder(tmp_path) / "2024.csv.gz"
+    damaged.write_bytes(b"garbage")
+    os.utime(damaged, (0, 0))
     assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
     aside = (lane_folder(tmp_path) / "_legacy").glob("*.csv.gz")
     assert len(list(aside)) == 2
@@ -285,3 +302,172 @@ def test_a_process_killed_while_converting_an_older_file_loses_no_bar(
         else:
             return
     raise AssertionError("it never ended")
+
+
+def test_an_adjusted_close_that_cannot_be_stored_is_unknown(old: Path, tmp_path: Path) -> None:
+    lines = OLDER_CSV.splitlines()
+    values = ["adj_close", "50", "inf", "-inf", "52", "53", "54"]
+    text = "\n".join(map(",".join, zip(lines, values, strict=True))) + "\n"
+    write_older_year(old, text)
+    rows, _ = store_in(tmp_path).read(DAILY, EVER)
+    assert numbers(rows) == [0, 1, 2, 3, 4]
+    assert rows.adj_close is not None
+    assert str(rows.adj_close.tolist()) == "[50.0, nan, nan, 52.0, 53.0]"
+
+
+@pytest.mark.parametrize("about", [SAMPLE, OLDER_DESCRIPTION], ids=["sample", "damaged"])
+def test_a_plan_and_a_conversion_use_the_first_file_with_bars(
+    tmp_path: Path, about: dict[str, object]
+) -> None:
+    write_older_year(tmp_path / "ohlcv/aapl/1d", MORE_CSV, about)
+    write_older_year(tmp_path / "AAPL/1d")
+    first = tmp_path / "ohlcv/aapl/1d/2024.csv.gz"
+    if about != SAMPLE:
+        first.write_bytes(b"garbage")
+        os.utime(first, (0, 0))
+    for store in (store_in(tmp_path).preview(), store_in(tmp_path), store_in(tmp_path)):
+        assert numbers(store.read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+    assert len(list((lane_folder(tmp_path) / "_legacy").glob("*.csv.gz"))) == 2
+
+
+def test_metadata_of_one_folder_do_not_describe_the_files_of_another(tmp_path: Path) -> None:
+    real, sample = tmp_path / "ohlcv/AAPL/1d", tmp_path / "AAPL/1d"
+    for folder, year, vendor in ((real, 2023, "tool"), (sample, 2024, "mock")):
+        folder.mkdir(parents=True)
+        text = OLDER_CSV.replace("2024-", f"{year}-")
+        (folder / f"{year}.csv.gz").write_bytes(gzip.compress(text.encode()))
+        (folder / "metadata.json").write_text(json.dumps({"provider": vendor}))
+    cache = UnifiedCache(tmp_path, 1.0)
+    for _ in range(2):
+        frame = cache.get("AAPL", "1d", date(2022, 1, 1), date(2025, 1, 1))
+        assert frame is not None
+        assert {stamp.year for stamp in frame.index} == {2023}
+        assert len(frame) == 6
+
+
+@pytest.mark.parametrize("where", ["ohlcv/aapl/1d", "AAPL/1d"])
+def test_a_power_failure_never_makes_bars_of_sample_data(tmp_path: Path, where: str) -> None:
+    write_older_year(tmp_path / where, about=SAMPLE)
+    before, disk = Platter(tmp_path), Recorder()
+    assert store_in(tmp_path, disk).view(DAILY).rows == 0
+    for state in crash_states(before, disk.events, 40):
+        state.tree.put(tmp_path)
+        assert store_in(tmp_path, Quick()).view(DAILY).rows == 0
+
+
+class MeddlingDisk(Disk):
+    """A disk that lets something else happen once, after or before a step."""
+
+    def __init__(self, step: str, path: Path, then: Callable[[], object], *, after: bool) -> None:
+        super().__init__()
+        self.step, self.path, self.then, self.after = step, path, then, after
+
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
+        then, is_it = self.then, (step.name, step.path) == (self.step, self.path)
+        if is_it:
+            self.then = lambda: None
+        if is_it and not self.after:
+            then()
+        result = call()
+        if is_it and self.after:
+            then()
+        return result
+
+
+def test_a_thread_that_lists_the_folder_while_another_converts_sees_all_bars(
+    tmp_path: Path,
+) -> None:
+    write_older_year(tmp_path / "AAPL/1d")
+    lane_folder(tmp_path).mkdir(parents=True)
+
+    def convert() -> None:
+        other = threading.Thread(target=lambda: store.read(DAILY, EVER))
+        other.start()
+        other.join()
+
+    store = store_in(tmp_path, MeddlingDisk("list", lane_folder(tmp_path), convert, after=True))
+    assert store.view(DAILY).rows == 5
+    assert (lane_folder(tmp_path) / "_legacy/2024.csv.gz").exists()
+
+
+def test_a_file_that_an_older_tool_is_still_writing_is_not_moved(old: Path, tmp_path: Path) -> None:
+    path = old / "2024.csv.gz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:60])
+    _reported_unconverted.clear()
+    with pytest.warns(ReadOnlyCacheWarning, match="may still be written"):
+        assert store_in(tmp_path).view(DAILY).rows == 0
+    assert path.exists()
+    path.write_bytes(whole)
+    assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("is_in_place", [False, True])
+def test_a_file_that_an_older_tool_replaces_during_its_conversion_is_read_again(
+    old: Path, tmp_path: Path, is_in_place: bool
+) -> None:
+    path, newer = old / "2024.csv.gz", old / "newer"
+    content = gzip.compress(MORE_CSV.encode())
+
+    def replace_file() -> None:
+        (path if is_in_place else newer).write_bytes(content)
+        if not is_in_place:
+            os.replace(newer, path)
+
+    aside = lane_folder(tmp_path) / "_legacy"
+    disk = MeddlingDisk("fsync_dir", aside, replace_file, after=True)
+    assert numbers(store_in(tmp_path, disk).read(DAILY, EVER)[0]) == list(range(7))
+    assert content in {p.read_bytes() for p in aside.iterdir()}
+
+
+def test_an_original_that_an_older_tool_replaces_before_its_removal_stays(tmp_path: Path) -> None:
+    path = tmp_path / "AAPL/1d/2024.csv.gz"
+    write_older_year(path.parent)
+    log = lane_folder(tmp_path) / "2024.log"
+    disk = MeddlingDisk("create", log, lambda: path.write_bytes(b"newer"), after=True)
+    assert numbers(store_in(tmp_path, disk).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+    assert path.read_bytes() == b"newer"
+
+
+def test_a_file_that_an_older_tool_writes_over_a_converted_one_is_converted(
+    tmp_path: Path,
+) -> None:
+    write_older_year(lane_folder(tmp_path))
+    assert store_in(tmp_path).view(DAILY).rows == 5
+    content = gzip.compress(MORE_CSV.encode())
+    (lane_folder(tmp_path) / "2024.csv.gz").write_bytes(content)
+    assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == list(range(7))
+    assert content in {p.read_bytes() for p in (lane_folder(tmp_path) / "_legacy").iterdir()}
+
+
+def test_bars_that_overlap_are_converted_once(old: Path, tmp_path: Path) -> None:
+    hours = SeriesKey("AAPL", Timeframe(1, "h"))
+    folder = old.with_name("1h")
+    times = ["08:00", "09:00", "09:30", "10:30", "11:30", "12:00"]
+    text = "timestamp,open,high,low,close,volume\n"
+    text += "".join(f"2024-01-02 {time}:00,1,1,1,1,{n}\n" for n, time in enumerate(times))
+    write_older_year(folder, text)
+    for store in (store_in(tmp_path).preview(), store_in(tmp_path), store_in(tmp_path)):
+        rows, coverage = store.read(hours, EVER)
+        assert rows.volume.tolist() == [0, 1, 2, 3, 4]
+        assert sum(entry.span.end - entry.span.start for entry in coverage) == 4 * 3_600_000
+        assert store.view(hours).rows == 5
+
+
+def test_a_file_with_more_bars_than_a_year_can_have_is_kept_unread(
+    old: Path, tmp_path: Path
+) -> None:
+    hours = SeriesKey("AAPL", Timeframe(1, "h"))
+    folder = old.with_name("1h")
+    lines = [f"2024-{1 + n // 672:02d}-{1 + n // 24 % 28:02d} {n % 24:02d}" for n in range(8064)]
+    rows = [f"{hour}:00:00,1,1,1,1,1\n" for hour in lines]
+    rows += [
+        f"{hour}:{minute:02d}:00,1,1,1,1,1\n" for hour in lines[:100] for minute in range(1, 60)
+    ]
+    write_older_year(folder, "timestamp,open,high,low,close,volume\n" + "".join(rows))
+    os.utime(folder / "2024.csv.gz", (0, 0))
+    content = (folder / "2024.csv.gz").read_bytes()
+    for store in (store_in(tmp_path), store_in(tmp_path)):
+        assert store.view(hours).rows == 0
+    aside = lane_folder(tmp_path).with_name("1h") / "_legacy/2024.csv.gz"
+    assert aside.read_bytes() == content

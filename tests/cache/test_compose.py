@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 
 from src.data.cache.compact import compact_series
+from src.data.cache.faults import MISSING, Fault
 from src.data.cache.format.csv_rows import BASE_COLUMNS, encode_rows, header_line
+from src.data.cache.format.documents import YearState
 from src.data.cache.store import Commit, CommitPiece
+from src.data.cache.write.year_writer import Target, state_of
 from src.data.model.bars import BarTable
+from src.data.model.coverage import Coverage
+from src.data.model.span import Span
 from tests.cache.bars import DAILY, EVER, at, lane_folder, mark, piece, states, store_in
 from tests.cache.damage import META, bars, members, quarantined
 
@@ -112,3 +117,23 @@ def test_text_written_for_many_members_equals_text_written_one_by_one(tmp_path: 
     assert texts[0].startswith(header)
     texts[0] = texts[0].removeprefix(header)
     assert texts == [encode_rows(table, BASE_COLUMNS) for table in written]
+
+
+def test_a_rewritten_year_keeps_the_facts_that_are_not_about_its_file(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 3),)))
+    found = [member for _, member in members(lane_folder(tmp_path))]
+    target = Target(DAILY, 2024, BASE_COLUMNS, 7)
+    fresh = state_of(found, 0, YearState(), target, Coverage())
+    faults = (Fault(Span(at(0), at(1)), MISSING, 1),)
+    before = YearState(5, 99, 9, 1, 2, "head", 50, 4, 3, faults=faults)
+    assert state_of(found, 0, before, target, Coverage()) == fresh.replaced(faults=faults)
+
+
+def test_compaction_keeps_the_faults_of_a_year(tmp_path: Path) -> None:
+    store, fault = store_in(tmp_path), Fault(Span(at(1), at(1) + 1), MISSING, 1)
+    store.commit(DAILY, Commit((piece(0, 2),), judged=Span(at(0), at(2)), faults=(fault,)))
+    store.commit(DAILY, Commit((piece(2, 3),)))
+    before = store.view(DAILY).faults
+    assert compact_series(store.parts, DAILY, dry_run=False).years == (2024,)
+    assert store_in(tmp_path).view(DAILY).faults == before == (fault,)

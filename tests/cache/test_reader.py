@@ -156,6 +156,17 @@ class TestBothLayouts:
             same(cache.get(name, "1h", date(2025, 1, 1), date(2025, 1, 2)), frame)
         assert (tmp_path / "ohlcv/BTCUSDT/1h/_legacy/2025.csv.gz").is_file()
 
+    @pytest.mark.parametrize("name", ["brk.b", "btc", "foo_bar"])
+    def test_a_name_in_lowercase_that_the_data_manager_spells_otherwise_finds_its_folder(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        frame = bars("2025-01-01", 24)
+        older_file(tmp_path / name / "1h", frame, 2025)
+        for _ in range(2):
+            cache = UnifiedCache(tmp_path, 10.0, clock=ManualClock(NOW))
+            same(cache.get(name, "1h", date(2024, 12, 30), date(2025, 1, 3)), frame)
+            assert cache.list_timeframes(name) == ["1h"]
+
     def test_months_were_written_as_1M(self, store: BarStore, tmp_path: Path) -> None:
         frame = bars("2025-01-01", 5, "MS")
         older_file(tmp_path / "ohlcv/AAPL/1M", frame, 2025, data_source="yahoo")
@@ -479,6 +490,7 @@ class TestDamage:
         path = older_file(tmp_path / folder, bars("2025-01-01", 24), 2025, data_source="binance")
         damaged = path.read_bytes()[:-30]
         path.write_bytes(damaged)
+        os.utime(path, (NOW // 1000 - 3600,) * 2)  # nobody is writing it any more
         with caplog.at_level(logging.WARNING):
             assert not store.view(BTC).coverage
             assert not len(whole(store, BTC))

@@ -23,7 +23,7 @@ from src.data.model.retention import Age
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from tests.cache.bars import EVER, piece
+from tests.cache.bars import EVER, piece, write_older_year
 
 NOW = to_ms(datetime(2026, 11, 21, 14))
 DAILY = SeriesKey("BTCUSDT", Timeframe(1, "d"))
@@ -373,3 +373,17 @@ def test_a_frame_in_use_does_not_change_on_deletion(cache: UnifiedCache) -> None
     cache.delete_older_than("5y")
     assert len(read) == 306
     assert float(read.close.sum()) == 306 * 100.0
+
+
+@pytest.mark.parametrize("folder", ["AAPL/1d", "ohlcv/AAPL/1d"])
+def test_a_dry_run_converts_no_file_of_an_older_tool(
+    make: Callable[..., UnifiedCache], tmp_path: Path, folder: str
+) -> None:
+    make().put(days("2026-11-01", "2026-11-20"), "BTCUSDT", "1d", provider="binance")
+    write_older_year(tmp_path / folder)
+    before = tree(tmp_path)
+    reported = make().delete_older_than("1y", dry_run=True)
+    assert [(one.year, one.rows) for one in reported.years] == [(2024, 5)]
+    assert tree(tmp_path) == before
+    assert len(make().delete_older_than("1y").years) == 1
+    assert not list(tmp_path.rglob("2024.csv.gz"))

@@ -95,9 +95,9 @@ def test_every_command_explains_itself(command: str, bare: Run) -> None:
 
 
 def test_every_command_that_may_ask_a_vendor_takes_its_time(bare: Run) -> None:
-    # Doctor knocks at all doors at once, 3 s each; the others ask no vendor.
+    # Doctor queries all vendors at once, 3 s each; the others query no vendor.
     # `db symbols refresh` asks for fundamentals, which have a time of their own.
-    # `mcp` and `serve` ask nobody by themselves: their calls end after 30 s without a response.
+    # `mcp` and `serve` query no vendor by themselves: their calls end after 30 s without a response.
     ask_none = {"brief", "mcp", "serve", "plan", "gaps", "report", "sessions", "cache", "db", "doctor",
                 "docs", "sql", "hosts", "setup"}  # fmt: skip
     asking = {command: [command] for command in COMMANDS} | {

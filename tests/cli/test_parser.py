@@ -124,7 +124,7 @@ def test_another_spelling_of_a_command_is_not_listed_and_works(
     assert ran.out.startswith(f"usage: onetape {command} ")
     assert whole_parser().parse_args(cli._usual_spelling(words)).run
     assert f"\n    {words[0]} " not in bare("--help").out
-    # With five that ask or open doors of their own: features, check, brief, mcp, serve.
+    # Five of them are for programs and agents: features, check, brief, mcp, serve.
     assert len(COMMANDS) <= 30
 
 

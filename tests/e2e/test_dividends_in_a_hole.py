@@ -244,9 +244,10 @@ def test_an_earlier_close_does_not_replace_a_rejected_one_before_a_dividend(
         manager.get_ohlcv(*EARLY, adjustment="all")
 
 
+@pytest.mark.parametrize("provider", [None, "yahoo"])
 @pytest.mark.parametrize("how", ["online", "offline", "down"])
 def test_a_close_fetched_before_it_had_settled_is_fetched_again_for_a_dividend(
-    market: Market, clock: ManualClock, how: str
+    market: Market, clock: ManualClock, how: str, provider: str | None
 ) -> None:
     clock.set(at("2021-04-30T20:30:00Z"))
     vendor = Paying(clock, [LATER])
@@ -254,14 +255,15 @@ def test_a_close_fetched_before_it_had_settled_is_fetched_again_for_a_dividend(
     vendor.spoil = lambda rows: [early if r.stamp_ms == EVE else r for r in rows]
     manager = market.manager(vendor)
     day = ("AAPL", "1d", "2021-04-30", "2021-04-30")
-    assert manager.get_ohlcv(*day)["close"].tolist() == [102.0]
-    plain = manager.get_ohlcv(*EARLY)["close"]
+    pin = {"provider": provider}
+    assert manager.get_ohlcv(*day, **pin)["close"].tolist() == [102.0]
+    plain = manager.get_ohlcv(*EARLY, **pin)["close"]
     clock.set(at("2021-05-28T22:00:00Z"))
     vendor.spoil = lambda rows: rows
     manager.get_actions("AAPL", "2021-03-01")
     if how == "down":
         vendor.errors = [UnavailableError("down", provider=vendor.name)] * 20
-    frame = manager.get_ohlcv(*EARLY, adjustment="all", offline=how == "offline")
+    frame = manager.get_ohlcv(*EARLY, adjustment="all", offline=how == "offline", **pin)
     close = vendor.bar(EVE).close if how == "online" else 102.0
     pd.testing.assert_series_equal(frame["close"], plain * (1 - 2.0 / close))
     assert provenance(frame)["complete"] == (how == "online")

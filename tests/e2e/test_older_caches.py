@@ -88,11 +88,11 @@ def test_older_bars_of_a_coin_that_differ_and_cannot_be_fetched_again_raise_a_wa
 ) -> None:
     store_older_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-11", factor=1.05)
     vendors.fault("binance", Fault.status(503), skip=1)
-    with pytest.warns(IncompleteDataWarning, match="says something else"):
+    with pytest.warns(IncompleteDataWarning, match="stored by another tool"):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-05-03", "2024-05-12")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(IncompleteDataError, match="says something else"):
+        with pytest.raises(IncompleteDataError, match="stored by another tool"):
             manager.get_ohlcv("BTCUSDT", "1h", "2024-05-03", "2024-05-12", strict=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -33,7 +35,7 @@ from src.data.indicators.recipes import RECIPES, parse_recipes, register_recipe
 from src.data.layer.stored import FrameStore
 from tests.cache.counts import FULL
 from tests.e2e.fixed_vendor import FixedVendor, Market, at, every
-from tests.processes import together
+from tests.programs import ROOT
 from tests.universe_doubles import DatedUniverse
 
 from .tapes import RECIPES as RECIPES_OFF_DEFAULTS
@@ -540,19 +542,43 @@ def test_two_threads_keep_one_block(manager: DataManager, tmp_path: Path) -> Non
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
-def test_two_processes_keep_one_block(manager: DataManager, tmp_path: Path) -> None:
-    plain = ask(manager, "ema:5", "vol:7")
+# Polars' threads do not survive a fork, so each process is started anew.
+_KEEPING = """
+import sys
+from pathlib import Path
+from src.data import DataManager
+from src.data.layer.stored import FrameStore
+folder = Path(sys.argv[1])
+manager, store = DataManager(folder / "cache"), FrameStore(folder / "kept", 1 << 30)
+year = ("AAPL", "1d", "2012-01-03", "2012-12-31")
+manager.get_ohlcv(*year, provider="demo")
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(2):
+    frame = manager.features([year[0]], *year[1:], ["ema:5", "vol:7"], provider="demo", store=store)
+    print(frame["vol:7"].iloc[-1].hex(), flush=True)
+"""
 
-    def work(number: int) -> None:
-        store = FrameStore(tmp_path / "kept", 1 << 30)
-        assert ask(manager, "ema:5", "vol:7", store=store).equals(plain)
-        assert ask(manager, "ema:5", "vol:7", store=store).equals(plain)
 
-    together(2, work)
+def _keeping(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", _KEEPING, str(folder)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
+
+
+def test_two_processes_keep_one_block(tmp_path: Path) -> None:
+    with _keeping(tmp_path) as one, _keeping(tmp_path) as other:
+        for process in (one, other):
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in (one, other):
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        values = [process.communicate()[0].split() for process in (one, other)]
+    assert len({*values[0], *values[1]}) == 1
+    assert [len(lines) for lines in values] == [2, 2]
     assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".parquet"]
-    store = _Store(tmp_path / "kept")
-    assert ask(manager, "ema:5", "vol:7", store=store).equals(plain)
-    assert (store.read, store.written) == (1, 0)
 
 
 @pytest.mark.parametrize("name", ["_EDITION", "versions"])

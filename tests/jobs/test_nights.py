@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def record_of(services: Services) -> Path:
 def test_a_failure_and_a_night_without_a_run_are_seen(
     services: Services, clock: ManualClock
 ) -> None:
-    assert nights_of(services) == {"nights": [], "vendors": [], "damaged": 0}
+    assert nights_of(services) == {"nights": [], "vendors": [], "damaged": 0, "problem": ""}
     run(services, GOOD, GOOD | {"score": 0.8})
     clock.advance(2 * DAY_S)
     run(services, GOOD, FAILED, reasons=WHY)
@@ -70,6 +71,17 @@ def test_a_failure_and_a_night_without_a_run_are_seen(
     assert len(states(services)) == 4, "today has not failed because its job is still to come"
     clock.advance(DAY_S)
     assert states(services)[-1] == ("2024-06-16", "did not run")
+
+
+@pytest.mark.parametrize("days", [14, 20, 400])
+def test_nights_without_a_run_are_seen_however_long_ago_the_last_run_was(
+    services: Services, clock: ManualClock, days: int
+) -> None:
+    run(services, GOOD)
+    clock.advance(days * DAY_S)
+    assert [state for _, state in states(services)] == ["did not run"] * 13
+    run(services, GOOD)
+    assert [state for _, state in states(services)] == ["did not run"] * 13 + ["complete"]
 
 
 def test_the_runs_of_a_date_are_one_line(services: Services) -> None:
@@ -95,6 +107,15 @@ def test_an_interrupted_run_and_one_that_ended_by_an_error_are_not_complete(
     assert "the disk is full" in nights_of(services)["nights"][0]["text"]
 
 
+def test_no_key_is_in_the_record(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIINGO_API_KEY", key := "canary-0123456789abcdef")
+    why = f"the program of a user failed at https://api.example/?token={key}"
+    record_night(services, "sync", {"error": why}, services.clock.now_ms())
+    text = record_of(services).read_text()
+    assert "failed at https://api.example" in text
+    assert key not in text
+
+
 def test_no_more_than_sixty_nights_are_kept(services: Services, clock: ManualClock) -> None:
     for _ in range(63):
         run(services, GOOD)
@@ -118,6 +139,27 @@ def test_a_damaged_line_is_skipped_and_counted(
     assert "1 line of the record of nights cannot be read" in caplog.text
     assert nights_of(services)["damaged"] == 0
     assert len(record_of(services).read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"night": 5}, {"job": None}, {"runs": "x"}, {"bad_runs": None}, {"series": "9"}, {"why": 5},
+        {"vendors": []}, {"vendors": {"yahoo": 1}}, {"vendors": {"yahoo": {}}}, {"failed": math.nan},
+        {"vendors": {"yahoo": {"score": "x", "failed": 1}}},
+        {"vendors": {"yahoo": {"score": math.nan, "failed": 1}}},
+        {"vendors": {"yahoo": {"score": None, "failed": "y"}}},
+    ],
+)  # fmt: skip
+def test_a_line_with_impossible_values_is_damaged_and_harms_no_job(
+    services: Services, wrong: dict[str, Any]
+) -> None:
+    run(services, GOOD)
+    line = json.loads(record_of(services).read_text())
+    record_of(services).write_text(json.dumps(line | wrong) + "\n")
+    assert nights_of(services) == {"nights": [], "vendors": [], "damaged": 1, "problem": ""}
+    run(services, GOOD)
+    assert states(services) == [("2024-06-12", "complete")]
 
 
 def test_writers_at_once_lose_no_run(services: Services) -> None:

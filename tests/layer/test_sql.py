@@ -174,7 +174,8 @@ def test_the_command_prints_rows_as_text_and_json(
     manager: DataManager, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """S001-107."""
-    statement = "SELECT symbol, date, close, NULL AS none FROM bundle('coins') LIMIT 2"
+    columns = "symbol, date, close, NULL AS none"
+    statement = f"SELECT {columns} FROM bundle('coins') ORDER BY symbol, date LIMIT 2"
     options = ["--bundles", str(tmp_path / "bundles"), "--cache-dir", str(tmp_path / "cache")]
     assert main(["sql", statement, *options, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

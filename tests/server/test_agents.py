@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.errors import QueryError
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.listings import Listing
 from src.data.server.agents import TOOLS, call
@@ -232,3 +234,50 @@ def test_an_explanation_as_of_a_date_says_nothing_about_what_is_stored_today(
     assert not is_refusal
     assert "2024-06" not in text
     assert "cached" not in text
+
+
+def test_no_argument_and_no_text_of_others_makes_an_answer_too_large(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts, many = Facts(manager), " ".join(f"sma:{length}" for length in range(2, 3000))
+    for name, arguments in [
+        ("features", COIN | {"recipes": many}),
+        ("fundamentals", {"symbol": "x" * 100_000}),
+    ]:
+        text, is_refusal = call(facts, name, arguments)
+        assert is_refusal, name
+        assert "more than 1,000 characters" in text
+    most = " ".join(f"macd:{length},99,9" for length in range(2, 99))[:1_000].rpartition(" ")[0]
+    assert len(call(facts, "features", COIN | {"recipes": most})[0].encode()) <= MOST_BYTES
+
+    def fail(*_: Any) -> None:
+        raise QueryError("\x00" * 30_000, hint="\x00" * 30_000)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Facts, "query", fail)
+        assert len(call(facts, "bars", AAPL)[0].encode()) <= MOST_BYTES
+    about = Facts.about
+
+    def long(self: Facts, found: Any, query: Any) -> dict[str, Any]:
+        return about(self, found, query) | {"gaps": [{"reason": {"untrusted": "x" * 10_000}}] * 5}
+
+    monkeypatch.setattr(Facts, "about", long)
+    for asked in ({"bars": 3}, {"start": "2024-03-06", "end": "2024-03-06"}):
+        text, _ = call(facts, "bars", AAPL | asked)
+        assert len(text.encode()) <= MOST_BYTES
+        assert json.loads(text)["vendors"] is not None
+        assert json.loads(text)["note"]
+
+
+def test_bars_that_are_built_from_stored_ones_end_with_the_last_one_however_old(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    for hours in (0, 1, 3 * 24, 40 * 24):
+        clock.advance(hours * 3600)
+        for label, last in [("5m", "14:55"), ("1h", "14:00"), ("7m", "14:47"), ("1d", "")]:
+            asked = {"symbol": "BTCUSDT", "timeframe": label, "bars": 3}
+            found = json.loads(call(Facts(manager), "bars", asked)[0])
+            if last:
+                assert (found["returned"], found["last"]) == (3, f"2024-06-12T{last}:00Z"), found
+            else:
+                assert "returned" not in found, "the day has not closed"

@@ -27,11 +27,11 @@ from src.data.jobs.nights import nights_of, record_night
 from src.data.server.bars import EventsAfter
 from src.data.server.board import Shared
 from src.data.server.brief import brief_of
-from src.data.server.facts import Facts
+from src.data.server.facts import Facts, stamps_of
 from src.data.server.pages import board_page, brief_page, error_page, page
 from src.data.server.running import Door, serve
 from tests.charts.hostile import Elements, shape
-from tests.e2e.fixed_vendor import Market, every
+from tests.e2e.fixed_vendor import FixedVendor, Market, every
 
 from .conftest import ShareVendor
 
@@ -206,7 +206,7 @@ def test_hostile_texts_are_shown_as_text(text: str) -> None:
         board |= {"needs": [named | reason], "checks": checks, "series": [named | row]}
         night = {"night": word, "state": word, "text": word, "jobs": []}
         vendor = {"vendor": word, "score": [1.0], "failed": [0]}
-        board |= {"nights": {"nights": [night], "vendors": [vendor], "damaged": 1}}
+        board |= {"nights": {"nights": [night], "vendors": [vendor], "damaged": 0, "problem": word}}
         board |= {"stale": [named | {"behind": 1, "last": None, "next_step": word}]}
         plain = page(word, word, {"data": {word: word}}, symbol=word)
         return [board_page(board), error_page(word, word), brief_page(word, word), plain]
@@ -433,7 +433,85 @@ def test_a_long_stream_is_made_in_parts_without_a_loss(
     assert list(stream.new()) == []
 
 
+@pytest.mark.parametrize("timeframe", ["5m", "1h", "7m"])
+def test_a_stream_has_bars_that_are_built_from_stored_ones(
+    market: Market, clock: ManualClock, timeframe: str
+) -> None:
+    coin = FixedVendor(clock, every("1m", "2024-06-12T00:00", "2024-06-12T17:59"), "binance")
+    manager = market.manager(coin)
+    manager.get_ohlcv("BTCUSDT", "1m", start="2024-06-12", end="2024-06-12T14:59")
+    stream = EventsAfter(Facts(manager), "BTCUSDT", timeframe, "0")
+    new = EventsAfter(Facts(manager), "BTCUSDT", timeframe, None)
+    first = re.findall(r"^id: (\d+)$", "".join(stream.new()), re.MULTILINE)
+    assert "".join(new.new()) == ""
+    clock.advance(2 * 3600)
+    assert list(stream.new()) == []
+    manager.get_ohlcv("BTCUSDT", "1m", start="2024-06-12", end="2024-06-12T16:59")
+    parts = "".join(stream.new())
+    assert parts == "".join(new.new())
+    found = [*first, *re.findall(r"^id: (\d+)$", parts, re.MULTILINE)]
+    frame = manager.get_ohlcv("BTCUSDT", timeframe, start="2024-06-12", offline=True)
+    assert found == [str(stamp) for stamp in stamps_of(frame)]
+    assert len(found) > len(first) > 10
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "5m", "1h", "7m"])
+def test_a_long_stream_reads_few_bars_at_once(
+    market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, timeframe: str
+) -> None:
+    stamps = [*every("1m", "2024-06-01T03:03", "2024-06-02T14:59")]
+    stamps += every("1m", "2024-06-11T03:00", "2024-06-12T14:59")
+    manager = market.manager(FixedVendor(clock, stamps, "binance"))
+    manager.get_ohlcv("BTCUSDT", "1m", start="2024-06-01T03:03", end="2024-06-02T14:59")
+    manager.get_ohlcv("BTCUSDT", "1m", start="2024-06-11T03:00", end="2024-06-12T14:59")
+    client, read = manager.client, list[int]()
+    frame = client.get(Facts(manager).query("BTCUSDT", timeframe, start="2024-06-01T03:00"))
+    expected = "".join(EventsAfter(Facts(manager), "BTCUSDT", timeframe, "0").new())
+    assert re.findall(r"^id: (\d+)$", expected, re.MULTILINE) == list(map(str, stamps_of(frame)))
+    monkeypatch.setattr("src.data.server.bars._READ", 100)
+    get = client.get
+    monkeypatch.setattr(client, "get", lambda query: read.append(len(found := get(query))) or found)
+    assert "".join(EventsAfter(Facts(manager), "BTCUSDT", timeframe, "0").new()) == expected
+    assert max(read) <= 101
+
+
+def test_bars_of_different_prices_or_forms_have_different_tags(site: Site) -> None:
+    pytest.importorskip("pyarrow")
+    forms, tags = ("*/*", "application/vnd.apache.arrow.stream"), set[str]()
+    for adjustment in ("split", "raw", "all"):
+        # The last range is not stored to its end.
+        for end in ("2024-05-31", "2024-06-12"):
+            path = f"/v1/bars/AAPL/1d?start=2024-05-01&end={end}&adjustment={adjustment}"
+            tags |= {site.get(path, headers={"Accept": form}).headers["etag"] for form in forms}
+    assert len(tags) == 12
+
+
 # --- faults
+
+
+def test_a_record_of_nights_that_cannot_be_read_is_said_on_the_first_page(
+    site: Site, manager: DataManager
+) -> None:
+    (Path(manager.cache.metadata_dir) / "nights.jsonl").mkdir(parents=True)
+    board = site.get("/").json()
+    assert "not a regular file" in board["nights"]["problem"]
+    assert board["counts"]["series"] == 2
+    text = site.get("/", headers=PAGE).text
+    assert "not a regular file" in text
+    assert "is recorded yet" not in text
+
+
+def test_a_check_that_fails_spoils_neither_the_page_nor_the_counters(
+    site: Site, manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.jobs.health.memory", lambda: 1 / 0)
+    clock.advance(100)
+    levels = manager.metrics()["checks"]
+    assert (levels["health memory"], levels["places cache"]) == (2, 0)
+    board = site.get("/").json()
+    (check,) = [one for one in board["checks"] if one["name"] == "health memory"]
+    assert check["sentence"] == "this check failed: ZeroDivisionError: division by zero"
+    assert board["counts"]["series"] == 2
 
 
 def test_an_unknown_address_is_refused_in_words_as_page_and_json(site: Site) -> None:
@@ -546,7 +624,7 @@ def test_of_very_many_series_the_page_has_the_worst_and_counts_the_rest() -> Non
         "as_of": "2024-06-12T15:00:30Z", "made": None, "look": None, "problem": "", "checks": [],
         "counts": {}, "needs": [one | reason for one in named], "series": [one | row for one in named],
         "stale": [one | {"behind": 3, "last": None, "next_step": "`onetape sync`"} for one in named],
-        "nights": {"nights": [], "vendors": [], "damaged": 0},
+        "nights": {"nights": [], "vendors": [], "damaged": 0, "problem": ""},
     }  # fmt: skip
     text = board_page(board)
     assert len(text.encode()) <= 350_000

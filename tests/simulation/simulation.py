@@ -715,10 +715,13 @@ class Simulation:
     def mark(self, symbol: str, timeframe: str, *, is_extended: bool = False) -> None:
         """Let the user mark the bars that the whole series proves wrong: the next answer has them all."""
         report, sent = None, self.vendors.sent.total()
-        with self._acting(), contextlib.suppress(QueryError):
+        with self._acting():
             lane = "extended" if is_extended else None
-            self.manager.validate(symbol, timeframe, lane=lane, mark=True)
-            report = self.manager.validate(symbol, timeframe, lane=lane, mark=True)
+            try:
+                self.manager.validate(symbol, timeframe, lane=lane, mark=True)
+                report = self.manager.validate(symbol, timeframe, lane=lane, mark=True)
+            except CacheError as error:
+                _require(str(error).startswith("nothing is cached"), repr(error))
         assert self.vendors.sent.total() == sent, f"{symbol} {timeframe}: a vendor was asked"
         if report is None or report.first_ms is None or report.last_ms is None:
             return

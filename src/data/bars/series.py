@@ -181,8 +181,8 @@ class Journal:
         without_actions: Vendors that failed to report splits and dividends, with the reason.
         unfilled: Spans that no vendor supplied.
         fetched: Spans that a vendor answered during this request.
-        doubtful: Spans of stored bars that an answer made doubtful and that can be fetched again
-            immediately.
+        doubtful: Spans of stored bars and holes that an answer made doubtful and that can be
+            fetched again immediately.
         forming: Forming bar, if one was received.
         problems: Sentences for the provenance.
         scores: Scores of the answers, 0 to 1.

@@ -70,9 +70,11 @@ class Expiry:
 def next_due(hole: Hole, now_ms: int) -> int:
     """Return the time at which to request a span again that has no bars, or doubtful ones.
 
-    This is the only rule for that. The wait is a quarter of the span's age, at least 15 minutes and
-    at most a day. Each equal answer at another time makes it at least twice as long as the last
-    one, up to 90 days. (:func:`beside_filled` ends the wait early.)
+    The wait is a quarter of the span's age, at least 15 minutes and at most a day or
+    ``cache.default_ttl_hours``. Each equal answer at another time makes it at least twice as long as
+    the last one, up to 90 days. There are three exceptions: :func:`beside_filled` ends the wait
+    early, :func:`postponed` repeats it if an answer shows nothing about the span, and grave bars
+    wait at most a week (``ingest/judge.py``).
     """
     age_ms = now_ms - hole.end
     first_ms = min(max(age_ms // _SHARE_OF_AGE, _FIRST_MS), DAY_MS, hole.longest_first_ms)

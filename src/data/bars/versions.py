@@ -97,7 +97,7 @@ class Versions:
             "rejected": {},
             "asked_at": iso(self._clock.now_ms()),
         }
-        facts |= {"adjustment": rebased.instead} if rebased.instead else {}
+        facts |= {"adjustment": rebased.own} if rebased.own else {}
         gaps: Sequence[Gap] = self._gaps(query, span, coverage, kind, committed)
         if rebased.begins is not None:
             gaps = with_unadjusted(gaps, coverage, *rebased.begins)
@@ -108,7 +108,7 @@ class Versions:
             kind=kind,
             as_of=rebased.as_of,
             gaps=gaps,
-            substitute=f"{rebased.instead} prices ({view.key})" if rebased.instead else None,
+            substitute=f"{rebased.own} prices ({view.key})" if rebased.own else None,
             doubts=doubts_of(rebased, coverage),
             used=rebased.used,
             facts=with_disputes(facts, rebased, coverage),

@@ -138,8 +138,7 @@ def _plan(lane: LaneFiles, year: int, *, dry_run: bool) -> _Year | None:
     segments = compacted(segments, coverage, by_day=False, most_rows=MOST_ROWS)
     target = Target(key, year, state.columns, state.generation)
     members = compose(segments, file.members, target)
-    fresh = state_of(members, 0, YearState(), target, coverage.folded())
-    fresh = fresh.replaced(faults=state.faults)
+    fresh = state_of(members, 0, state, target, coverage.folded())
     return _Year(meta, file, members, fresh)
 
 

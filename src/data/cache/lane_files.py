@@ -73,10 +73,18 @@ class LaneFiles:
     def years(self, names: Sequence[str] | None = None) -> list[int]:
         """Return the years that have data or metadata, in ascending order.
 
-        ``names`` are the folder's contents, if already known.
+        ``names`` are the folder's contents, if already known; then no thread may convert files of
+        older tools at the same time.
         """
+        elsewhere = tuple(self.elsewhere)  # first: a file that leaves it is in the folder by then
         names = self.document_cache.list(self.paths.text) if names is None else names
-        return sorted({*years_in(names), *self.elsewhere})
+        return sorted({*years_in(names), *elsewhere})
+
+    def names_and_years(self) -> tuple[list[str], list[int]]:
+        """Return the folder's contents, and the years as in :meth:`years`."""
+        elsewhere = tuple(self.elsewhere)
+        names = self.disk.list(self.paths.text)
+        return names, sorted({*years_in(names), *elsewhere})
 
     def logged_years(self, names: Sequence[str] | None = None) -> list[int]:
         """Return, in ascending order, the years that have any file, even only the log of deleted bars.

@@ -6,11 +6,10 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CacheError
 from ..model.instant import SECOND_MS, iso
 from ..model.texts import duration
 from .arguments import option
@@ -68,9 +67,7 @@ def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
         from ..wiring import build
 
         started, written = (iso(ms // SECOND_MS * SECOND_MS) for ms in (args.begun_ms, _now_ms()))
-        record = []
-        with suppress(CacheError):  # the job itself has logged a warning then
-            record = nights_of(build(args.cache_dir, args.config))["nights"]
+        record = nights_of(build(args.cache_dir, args.config))["nights"]
         data = night_page(report, args.job, started, written, record)
     else:
         data = json.dumps(report, indent=2, default=str) + "\n"

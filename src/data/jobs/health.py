@@ -132,7 +132,7 @@ class Installation:
     def checks(self, wanted: tuple[Find, ...], *, full: bool = False) -> list[Check]:
         """Return the current results of some checks, such as ``CHECKS`` or ``WATCHED``."""
         look = _Look(self, full=full)
-        return [check for find in wanted for check in find(look)]
+        return [check for find in wanted for check in _found(find, look)]
 
     def reached(self, urls: Mapping[str, str]) -> Mapping[str, ReachResult]:
         """Return whether each vendor can be reached; the result may be up to five minutes old.
@@ -189,6 +189,16 @@ class _Look:
 
 
 Find = Callable[[_Look], Iterator[Check]]
+
+
+def _found(find: Find, look: _Look) -> Iterator[Check]:
+    """Yield the results of a check; an exception is a result, too, so that the others are shown."""
+    try:
+        yield from find(look)
+    except Exception as error:  # noqa: BLE001 - reported
+        name = find.__name__.strip("_").replace("_", " ")
+        text = f"this check failed: {type(error).__name__}: {error}"
+        yield fault(f"health {name}", text, "`onetape doctor` repeats it")
 
 
 def _text_and_hint(error: ConfigError) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from ..cache.facade.summaries import FOLDER, LOCK_TIMEOUT_S
+from ..config.credentials import known_keys
 from ..disk.atomic import write_atomically
 from ..errors import CacheError
 from ..model.coverage import WITH_BARS
@@ -21,6 +22,7 @@ from ..model.instant import SECOND_MS, date_of, iso
 from ..model.series import SeriesKey
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
+from ..observability.masking import without_keys
 from ..prices.judgement.findings import QualityReport
 from ..wiring import Services
 from .job_report import requests_by_vendor
@@ -32,6 +34,11 @@ log = logging.getLogger("onetape.nights")
 _FILE = "nights.jsonl"
 # Nights that are shown, and nights that are kept.
 SHOWN, _KEPT = 14, 60
+_FIGURES = ("series", "bars", "failed", "lacking", "doubtful", "contradicted", "requests")
+_KINDS = {
+    **dict.fromkeys(("night", "job", "started", "ended", "why"), str),
+    **dict.fromkeys(("seconds", "runs", "bad_runs", *_FIGURES), int),
+}
 _Line = dict[str, Any]
 
 
@@ -119,7 +126,7 @@ def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _L
         "seconds": max(0, (now_ms - begun_ms) // SECOND_MS),
         "runs": 1,
         "bad_runs": int(bool(figures["lacking"] or cut or report.get("error"))),
-        "why": report.get("error") or why,
+        "why": without_keys(report.get("error") or why, known_keys().values()),
         "vendors": _vendors(results),
         **figures,
         "doubtful": sum(bool(one.get("wrong") or one.get("contradicted")) for one in results),
@@ -152,23 +159,37 @@ def _after(before: _Line, line: _Line) -> _Line:
 def _read(services: Services) -> tuple[dict[tuple[str, str], _Line], int]:
     """Return the lines by night and job, and the number of lines that cannot be read."""
     parts, lines, damaged = services.cache.store.parts, dict[tuple[str, str], _Line](), 0
-    data, names = (
-        parts.disk.read_if_exists(parts.layout.ohlcv / FOLDER / _FILE),
-        _line("", {}, 0, 0),
-    )
+    data = parts.disk.read_if_exists(parts.layout.ohlcv / FOLDER / _FILE)
     for text in (data or b"").splitlines():
         try:
-            line = json.loads(text)
-            lines[line["night"], line["job"]] = {name: line[name] for name in names}
-        except (KeyError, TypeError, ValueError):
+            line = _checked(json.loads(text))
+        except (AttributeError, KeyError, TypeError, ValueError):
             damaged += 1
+        else:
+            lines[line["night"], line["job"]] = line
     return lines, damaged
+
+
+def _checked(line: Any) -> _Line:
+    """Return the known values of a line; raise an error if one is missing or impossible."""
+    kept = {name: line[name] for name in _KINDS}
+    vendors = {
+        name: {"score": facts["score"], "failed": facts["failed"]}
+        for name, facts in line["vendors"].items()
+    }
+    is_right = [isinstance(kept[name], kind) for name, kind in _KINDS.items()]
+    for facts in vendors.values():
+        is_right += [facts["score"] is None or 0 <= facts["score"] <= 1, facts["failed"] >= 0]
+    if not all(is_right):
+        raise ValueError("a value is impossible")
+    return kept | {"vendors": vendors}
 
 
 def nights_of(services: Services) -> dict[str, Any]:
     """Return the last nights, at most 14, as a JSON-serializable dictionary.
 
-    The first night is the first one that is recorded; today is included once a job has ended.
+    The first night is the first one that is recorded, or the first of the last 14 if that one is
+    older; today is included once a job has ended.
 
     Returns:
         A dict with these keys:
@@ -178,16 +199,19 @@ def nights_of(services: Services) -> dict[str, Any]:
         - ``vendors``: For each vendor, ``score`` (mean quality of the series with its bars, or None)
           and ``failed`` (series for which it failed), each a list with one value for each night.
         - ``damaged``: Number of lines of the record that cannot be read.
-
-    Raises:
-        StorageError: The record cannot be read.
+        - ``problem``: Reason why the record cannot be read at all, or empty.
     """
-    lines, damaged = _read(services)
+    problem = ""
+    try:
+        lines, damaged = _read(services)
+    except CacheError as error:
+        lines, damaged, problem = {}, 0, str(error)
+    first = min((night for night, _ in lines), default="")
     today = date_of(services.clock.now_ms())
     by_day: dict[str, list[_Line]] = {}
     for day in (str(today - timedelta(days=back)) for back in reversed(range(SHOWN))):
         jobs = [lines[name] for name in sorted(lines) if name[0] == day]
-        if jobs or (by_day and day != str(today)):
+        if jobs or (first and first < day != str(today)):
             by_day[day] = jobs
     each = [{k: v for one in jobs for k, v in one["vendors"].items()} for jobs in by_day.values()]
     nothing = {"score": None, "failed": 0}
@@ -199,6 +223,7 @@ def nights_of(services: Services) -> dict[str, Any]:
             for name in sorted({name for night in each for name in night})
         ],
         "damaged": damaged,
+        "problem": problem,
     }
 
 

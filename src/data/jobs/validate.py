@@ -18,7 +18,7 @@ from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
 from ..calendars.written_times import FIRST_DAY
-from ..errors import CacheError, DataError, QueryError
+from ..errors import CacheError, DataError, QueryError, short_words
 from ..members import NOTHING_STORED, series_of_symbols
 from ..model.coverage import WITH_BARS
 from ..model.instant import iso
@@ -192,7 +192,7 @@ def _stored_key(
     if key is not None:
         return query, key
     has = ", ".join(k.lane_label or "the default lane" for k in lanes)
-    lane = f"@{question.lane}" if question.lane else ""
+    lane = f"@{short_words(question.lane)}" if question.lane else ""
     hint = f"its lanes: {has}" if lanes else "`onetape cache list` shows what is cached"
     raise CacheError(f"nothing is cached for {symbol} {timeframe}{lane}", symbol=symbol, hint=hint)
 

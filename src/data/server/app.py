@@ -200,11 +200,12 @@ def _bars(facts: Facts, request: Request) -> Response:
     names = request.path_params
     query = facts.query(names["symbol"], names["timeframe"], **options)
     is_arrow = ARROW in request.headers.get("accept", "")
-    tag = etag_of(facts, query, "arrow" if is_arrow else "json")
+    form = "arrow" if is_arrow else "json"
+    tag = etag_of(facts, query, form)
     if tag and tag == request.headers.get("if-none-match"):
         return Response(status_code=304, headers={"etag": tag})
     frame = facts.manager.client.get(query)
-    headers = {"etag": tag or f'"{fingerprint(frame)}"'}
+    headers = {"etag": tag or f'"{fingerprint(frame)}-{form}"'}
     if is_arrow:
         return Response(arrow_of(frame), media_type=ARROW, headers=headers)
     return JSONResponse(

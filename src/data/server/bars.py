@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..model.query import BarsQuery
+    from ..model.series import SeriesKey
 
 __all__ = ["EventsAfter", "arrow_of", "columns_of", "etag_of", "number_of"]
 
-# Number of events that are made at once: a reader that asks for years of minutes gets them in parts.
-_TOGETHER = 1_000
+# Number of events that are made at once, and of intraday bars that are read at once: a reader
+# that asks for years of minutes gets them in parts.
+_TOGETHER, _READ = 1_000, 20_000
 _NUMBER = re.compile("[0-9]{1,13}").fullmatch
 
 
@@ -52,11 +54,11 @@ def arrow_of(frame: pd.DataFrame) -> memoryview:
 def etag_of(facts: Facts, query: BarsQuery, form: str) -> str:
     """Return the tag of the stored bars that answer a query; empty if no stored commit answers it.
 
-    It changes with each commit to the series, with its splits and dividends, with the range and
-    with the form (``json`` or ``arrow``).
+    It changes with each commit to the series, with its splits and dividends, with the range, with
+    the adjustment and with the form (``json`` or ``arrow``).
     """
     digest = facts.manager.client.standing(query).digest
-    return f'"{digest}-{form}"' if digest else ""
+    return f'"{digest}-{query.adjustment}-{form}"' if digest else ""
 
 
 def number_of(name: str, text: str) -> int:
@@ -87,8 +89,7 @@ class EventsAfter:
 
     def __init__(self, facts: Facts, symbol: str, timeframe: str, after: str | None) -> None:
         self._facts, self._names = facts, (symbol, timeframe)
-        self._series = facts.manager.client.series_of(facts.query(symbol, timeframe))
-        self._generation = 0
+        self._generations: dict[SeriesKey, int] = {}
         if after is None:
             stamps = stamps_of(facts.manager.client.get(facts.query(symbol, timeframe, bars=1)))
             self._after = max(stamps, default=facts.now_ms)
@@ -99,11 +100,34 @@ class EventsAfter:
     def new(self) -> Iterator[str]:
         """Yield the events of the bars that were stored since the last call, some at a time."""
         client = self._facts.manager.client
-        generation = client.outline(self._series).generation
-        if generation == self._generation:
+        query = self._query()
+        # Bars that are not stored themselves are built from those of other series.
+        series = self._facts.stored_for(query)
+        generations = {key: client.outline(key).generation for key in series}
+        if generations == self._generations:
             return
-        self._generation = generation
-        frame = client.get(self._query())
+        self._generations = generations
+        for part in self._parts(query, series):
+            yield from self._events(client.get(part))
+
+    def _parts(self, query: BarsQuery, series: list[SeriesKey]) -> Iterator[BarsQuery]:
+        """Yield queries for the stored parts of a range, so that few bars are in memory at once."""
+        if not query.timeframe.is_intraday:
+            yield query
+            return
+        step, client = _READ * query.timeframe.longest_ms, self._facts.manager.client
+        stored = [one for key in series for one in client.coverage(key) if one.state != "empty"]
+        begin = query.span.start
+        for span in sorted(one.span for one in stored):
+            # A shorter hole is read along, so that no part is without bars.
+            begin = span.start if span.start - begin >= step else begin
+            while begin < min(span.end, query.span.end):
+                end = min(begin + step, query.span.end)
+                yield self._facts.query(*self._names, start=iso(begin), end=iso(end))
+                begin = end
+
+    def _events(self, frame: pd.DataFrame) -> Iterator[str]:
+        """Yield the events of the bars that the reader does not have yet."""
         for first in range(0, len(frame), _TOGETHER):
             columns = columns_of(frame.iloc[first : first + _TOGETHER])
             rows = [

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..data_manager import DataManager
     from ..model.query import BarsQuery
+    from ..model.series import SeriesKey
 
 __all__ = [
     "MOST_BYTES",
@@ -45,6 +46,21 @@ _GAPS = 5
 _DAY_HOURS = 24
 # Days, for stored copies however old they are.
 _ANY_AGE = 1e6
+# Number of characters of an error that an answer contains.
+_MOST_TEXT = 1_000
+# What an answer contains at least.
+_LEAST = (
+    "as_of",
+    "age",
+    "kind",
+    "unit",
+    "currency",
+    "vendors",
+    "total",
+    "returned",
+    "digest",
+    "note",
+)
 _SHORTER = "give start and end of a shorter range, a longer timeframe, or bars"
 PRICES = ("open", "high", "low", "close", "volume")
 
@@ -60,8 +76,8 @@ def refusal(error: DataError, now_ms: int) -> dict[str, Any]:
     return {
         "as_of": iso(now_ms),
         "note": text,
-        "why": untrusted(str(error)),
-        "next": untrusted(error.hint),
+        "why": untrusted(str(error)[:_MOST_TEXT]),
+        "next": untrusted((error.hint or "")[:_MOST_TEXT]),
     }
 
 
@@ -110,18 +126,19 @@ class Answer:
 
         If it is larger, it contains no row at all, but their number, the first and the last one
         (unless they are too large themselves), and how to ask for fewer: a part of them could be
-        taken for all.
+        taken for all. Facts that are too large, such as long reasons for gaps, are omitted.
         """
         whole = self.to_json()
         text = as_json(whole)
         if len(text.encode()) <= most:
             return text
-        note = f"{counted(len(self.rows), 'row')} do not fit into one answer: {self.narrow}."
-        ends = {"first": self.rows[0], "last": self.rows[-1]}
-        del whole["rows"]
-        short = {**whole, "returned": 0, "note": note}
-        text = as_json({**short, "ends": ends})
-        return text if len(text.encode()) <= most else as_json(short)
+        tries = list[dict[str, Any]]()
+        if rows := whole.pop("rows", None):
+            note = f"{counted(len(rows), 'row')} do not fit into one answer: {self.narrow}."
+            whole |= {"returned": 0, "note": note}
+            tries = [{**whole, "ends": {"first": rows[0], "last": rows[-1]}}, whole]
+        texts = [as_json(one) for one in (*tries, {name: whole.get(name) for name in _LEAST})]
+        return next((text for text in texts if len(text.encode()) <= most), texts[-1])
 
 
 def as_json(value: Any) -> str:
@@ -192,14 +209,23 @@ class Facts:
 
     def _stored_end(self, query: BarsQuery) -> str | None:
         """Return the time by which the last stored bar that answers a query had closed, or None."""
-        client = self.manager.client
-        spans = client.coverage(client.series_of(query))
-        if not spans and (source := client.explain(query).source):
-            return self._stored_end(replace(query, timeframe=Timeframe.parse(source)))
-        ends = [one.span.end for one in spans if one.state != "empty"]
-        if not ends or ends[-1] >= self.now_ms:
+        spans = [one for key in self.stored_for(query) for one in self.manager.client.coverage(key)]
+        end = max((one.span.end for one in spans if one.state != "empty"), default=self.now_ms)
+        if end >= self.now_ms:
             return None
-        return iso(ends[-1]) if query.timeframe.is_intraday else str(date_of(ends[-1] - 1))
+        return iso(end) if query.timeframe.is_intraday else str(date_of(end - 1))
+
+    def stored_for(self, query: BarsQuery) -> list[SeriesKey]:
+        """Return the stored series whose bars answer a query: its own, or those of shorter bars."""
+        client, wanted = self.manager.client, query.timeframe.longest_ms
+        own = client.series_of(query)
+        if client.coverage(own):
+            return [own]
+        if source := client.explain(query).source:
+            return self.stored_for(replace(query, timeframe=Timeframe.parse(source)))
+        stored = map(Timeframe.parse, self.timeframes(query.instrument.symbol))
+        shorter = [one for one in stored if not wanted % one.longest_ms and one != query.timeframe]
+        return [client.series_of(replace(query, timeframe=one)) for one in shorter]
 
     def bars(self, symbol: str, timeframe: str, **options: Any) -> Answer:
         """Return bars; see :meth:`query` for the options."""

@@ -114,10 +114,10 @@ def board_page(board: Mapping[str, Any]) -> str:
 
 def _nights(nights: Mapping[str, Any]) -> Html:
     """Return the last nights as a table, the latest first."""
-    damaged = nights["damaged"]
-    text = f"{counted(damaged, 'line')} of the record cannot be read" if damaged else ""
+    damaged, problem = nights["damaged"], nights["problem"]
+    text = f"{counted(damaged, 'line')} of the record cannot be read" if damaged else problem
     table = records(reversed(nights["nights"]), _NIGHTS) if nights["nights"] else _NO_NIGHT
-    return joined([table, paragraph(text, "poor")])
+    return joined([*([] if problem else [table]), paragraph(text, "poor")])
 
 
 def _quality(nights: Mapping[str, Any]) -> Html:

@@ -36,7 +36,7 @@ from ...prices.disputes import ActionEvent
 from ...runtime.once import cached_property
 from ...vendors.registry import is_sample
 from ..validity import TradingDay
-from .answer import KnownActions, Missing, Rebased, To, Used, is_at
+from .answer import Allowed, KnownActions, Missing, Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
 _STORED_RAW_HINT = "these bars are stored as traded, so adjustment='raw' does not need any"
@@ -89,17 +89,18 @@ class StoredBars:
         return max([last, *(p.basis.as_of for p in parts if p.basis.as_of)])
 
 
-def convert(bars: StoredBars, to: To) -> Rebased | Missing:
+def convert(bars: StoredBars, to: Allowed) -> Rebased | Missing:
     """Convert bars from the bases in which they are stored to the basis that their query requests.
 
     Prices are adjusted as of the last session that has opened, so any two answers for one symbol
-    are consistent. The conversion requires all actions since the bars were fetched. Only stock bars
-    are converted. Bars in a lane named after its adjustment (such as ``1d@raw``) cannot be
-    converted, nor can some bars from pinned vendors.
+    are consistent. The conversion requires all actions since the bars were fetched. If some are
+    unknown, and ``to`` is not ``latest``, bars in a lane named after its adjustment (such as
+    ``1d@raw``), and some bars from pinned vendors, are returned in their own basis. Only stock bars
+    are converted. Bars that are all of unknown basis are returned as they are.
 
     Args:
         bars: Bars to convert.
-        to: Results that are accepted; see :data:`.answer.To`.
+        to: Results that are accepted; see :data:`.answer.Allowed`.
 
     Returns:
         The converted bars, or the data that must be fetched before they can be converted.
@@ -126,11 +127,12 @@ def convert(bars: StoredBars, to: To) -> Rebased | Missing:
         bars, begins = replace(bars, table=rows), (ex_at, str(error))
 
 
-def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
+def _convert_all(bars: StoredBars, to: Allowed) -> Rebased | Missing:
     """Convert all rows; see :func:`convert`.
 
     The actions of a pinned vendor are used alone. If they are not enough, those of all vendors are
-    used, unless ``to`` is ``latest``.
+    used, unless ``to`` is ``latest``. The order is: as of the latest date with the vendor's own
+    actions, then with those of all vendors, then the same two with ``to``.
     """
     table, query = bars.table, bars.query
     if query.instrument.asset_class != "stock" or not len(table):
@@ -148,13 +150,13 @@ def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
         return Missing(ActionsMissingError(str(error), symbol=bars.key.symbol), ex_dates)
     book, vendor = with_answers(book, bars.actions.unstored_actions), query.action_key
     if vendor is None:
-        return Conversion(bars, book, to).result()
+        return BasisConversion(bars, book, to, to != "latest").result()
     only = book.only(vendor)
     books = (only,) if to == "latest" or is_sample(vendor) else (only, book)
     missing: list[Missing] = []
-    tries: tuple[To, ...] = ("latest",) if to == "latest" else ("latest", to)
-    for each_to, each in product(tries, books):
-        result = Conversion(bars, each, each_to).result()
+    tries = (False,) if to == "latest" else (False, True)
+    for accepts_older, each in product(tries, books):
+        result = BasisConversion(bars, each, to, accepts_older).result()
         if not isinstance(result, Missing):
             others = {answer.source for answer in each.answers} - {vendor}
             return result._replace(borrowed=tuple(sorted(others)))
@@ -165,18 +167,20 @@ def _convert_all(bars: StoredBars, to: To) -> Rebased | Missing:
 
 
 @dataclass(frozen=True)
-class Conversion:
+class BasisConversion:
     """The conversion of all rows with the actions in one book.
 
     Attributes:
         bars: Bars to convert; stock bars, not empty.
         book: Actions to apply.
         to: Results that are accepted.
+        accepts_older: Whether prices as of an earlier date are accepted in this try.
     """
 
     bars: StoredBars
     book: ActionBook
-    to: To
+    to: Allowed
+    accepts_older: bool
 
     def result(self) -> Rebased | Missing:
         """Return the rows adjusted as of the latest date for which the actions can be known."""
@@ -212,7 +216,7 @@ class Conversion:
             needed_until: Last ex-date that must have been requested, if not ``as_of``.
         """
         bars, book, adjustment = self.bars, self.book, self.bars.query.adjustment
-        goal, accepts_older = Basis(adjustment, as_of), self.to != "latest"
+        goal, accepts_older = Basis(adjustment, as_of), self.accepts_older
         is_there = partial(is_at, bars.table, goal=goal, intraday=self._is_intraday)
         is_strict = since is None and not accepts_older
         if is_strict and all(is_there(part.span, part.basis) for part in bars.parts):
@@ -225,7 +229,7 @@ class Conversion:
             if self._is_substitute:
                 own = bars.parts[0].basis.adjustment
                 used_for = Used(book)
-                return Rebased(bars.table, as_of, instead=own, unknown_since=since, used=used_for)
+                return Rebased(bars.table, as_of, own=own, unknown_since=since, used=used_for)
         if missing or (since and not accepts_older):
             return self._actions_missing(missing, since)
         if all(part.basis == goal for part in bars.parts):
@@ -276,7 +280,7 @@ class Conversion:
         if any(part.basis.adjustment != "raw" for part in bars.parts):
             return None
         awaited = book.awaited_from(max(today.day, bars.newest), today.news_ms)
-        if awaited is not None or self.to == "latest":
+        if awaited is not None or not self.accepts_older:
             return awaited
         # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
         spans = [answer.span for answer in book.answers]
@@ -375,8 +379,8 @@ class Conversion:
         """Return the session before an ex-date; None if it is not stored, and no price needs it.
 
         A session whose close is in doubt is fetched again once it is due, but used if it cannot be.
-        A dividend that a vendor reports in a currency other than that of the prices is treated as
-        one without such a session.
+        If a vendor reports a dividend in a currency other than that of the prices, the result is
+        also None, as if that session were not stored.
 
         Raises:
             DividendError: The prices need a session that cannot be used.

@@ -137,7 +137,7 @@ class Rebased(NamedTuple):
         table: Converted rows.
         as_of: Date as of which they are adjusted; None for an instrument without actions.
         disputed: Actions, used or not, about which vendors disagree.
-        instead: Adjustment that the rows have instead of the requested one, if any.
+        own: Adjustment that the rows have instead of the requested one, if any.
         unknown_since: First ex-date that is needed for an adjustment as of today but was never
             requested; None if all needed ex-dates are known.
         is_awaited: Whether the unknown actions will be reported together with bars, so that
@@ -151,7 +151,7 @@ class Rebased(NamedTuple):
     table: BarTable
     as_of: date | None = None
     disputed: Sequence[ActionEvent] = ()
-    instead: Adjustment | None = None
+    own: Adjustment | None = None
     unknown_since: date | None = None
     is_awaited: bool = False
     borrowed: tuple[str, ...] = ()
@@ -164,7 +164,7 @@ class Rebased(NamedTuple):
 # - "older": also prices as of an earlier date, if later actions are not known. Bars that cannot be
 #   converted keep their own basis if all of them share it and no better bars exist.
 # - "part": also only the later rows, if the earlier ones cannot be adjusted for a dividend.
-To = Literal["latest", "older", "part"]
+Allowed = Literal["latest", "older", "part"]
 
 
 @dataclass(frozen=True)
@@ -604,7 +604,10 @@ def as_known(answer: Answer) -> Answer:
 
 
 def provenance(answer: Answer) -> dict[str, Any]:
-    """Return the provenance of an answer as a JSON-compatible dictionary."""
+    """Return the provenance of an answer as a JSON-compatible dictionary.
+
+    The facts of the answer come last, so they override keys of the same name.
+    """
     table, query = answer.table, answer.query
     spans = _spans(answer)
     vendors = sorted({v for s in spans for v in s["vendor"].split(",") if v})

@@ -10,7 +10,8 @@ from ...model.span import Span
 from .answer import Answer
 
 # If a span has fewer bars than `bars=` requests, a span twice as long is read; this is the maximum
-# number of tries.
+# number of such spans, so the last one is eight times as long as the first. A fetch
+# tries one more if the latest bars are not published yet.
 LOOKBACKS = 4
 
 

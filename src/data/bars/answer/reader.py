@@ -39,13 +39,13 @@ from ...model.texts import counted
 from ...vendors.registry import is_sample
 from ..validity import TradingDays, lifetime_of
 from .answer import (
+    Allowed,
     Answer,
     Dependency,
     Gap,
     KnownActions,
     Missing,
     Rebased,
-    To,
     joined,
     left_out,
     list_gaps,
@@ -121,7 +121,9 @@ class FetchOutcome(KnownActions):
 
 
 class Reader:
-    """Reads the stored data of a series into an answer. Thread-safe; does not take a lock.
+    """Reads the stored data of a series into an answer. Thread-safe.
+
+    A read takes no lock, unless the store must repair a year to read it.
 
     Attributes:
         days: Source of the current trading day, which determines the basis of answers.
@@ -138,7 +140,7 @@ class Reader:
         key: SeriesKey,
         wanted: Span,
         outcome: FetchOutcome,
-        to: To = "latest",
+        to: Allowed = "latest",
     ) -> Answer:
         """Return the answer for ``wanted``; see :meth:`read`.
 
@@ -156,20 +158,25 @@ class Reader:
         key: SeriesKey,
         wanted: Span,
         outcome: FetchOutcome,
-        to: To = "latest",
+        to: Allowed = "latest",
     ) -> Answer | Missing:
         """Read ``wanted`` from the store in the requested basis, including data that could not be stored.
 
-        1. Read the stored bars and their coverage, and add the data that could not be stored.
+        1. Read the stored bars and their coverage, and add the data that could not be stored. Drop
+           comparisons that are no longer at the border of two vendors (:func:`at_borders`), and
+           count the bars whose volume is missing.
         2. Add the rejected rows, which the answer flags; drop bars that have not closed; add the
-           forming bar if it was requested.
+           forming bar if it was requested. Leave out the volume of vendors that do not count it as
+           the series does (:func:`own_volume`).
         3. For a share, convert the bars to the requested basis (:func:`.adjust.convert`).
-        4. List the gaps: spans without coverage or without a bar, bars that could not be read, and
+        4. Determine when the series begins and ends, and read the faults of vendors' answers before
+           its end.
+        5. List the gaps: spans without coverage or without a bar, bars that could not be read, and
            bars that cannot be adjusted.
-        5. Add the provenance: what the vendors' answers and the conversion left in doubt.
+        6. Add the provenance: what the vendors' answers and the conversion left in doubt.
 
-        ``to`` is the basis that is accepted. The result is :class:`.answer.Missing` if the
-        conversion needs data that must be fetched first.
+        ``to`` says which results of the conversion are accepted. The result is
+        :class:`.answer.Missing` if the conversion needs data that must be fetched first.
 
         Raises:
             KindMismatchError: The bars cannot be converted exactly.
@@ -210,6 +217,7 @@ class Reader:
             # bars may be from before the open.
             is_hit = outcome.view is not None and not key.is_extended
             today = (self.days.latest if is_hit else self.days.current)(query.instrument)
+            # The outcome of the fetch has the actions that this call knows besides the stored ones.
             bars = StoredBars(self._store, query, key, view, table, coverage, outcome, today)
             converted = convert(bars, to)
             if isinstance(converted, Missing):
@@ -231,10 +239,12 @@ class Reader:
             gaps = with_unadjusted(gaps, coverage, *rebased.begins)
         facts = _facts(view, outcome, coverage, now, problems)
         facts = with_disputes(facts, rebased, coverage)
-        outdated = _action_warnings(rebased, query)
-        facts |= {"problems": [*outdated, *facts["problems"]]} | life.dates(span.end, now)
+        action_warnings = _action_warnings(rebased, query)
+        facts |= {"problems": [*action_warnings, *facts["problems"]]} | life.dates(span.end, now)
         if rebased.is_awaited and not _holds(rebased.table, rebased.unknown_since):
-            outdated = []  # the basis that the answer names is correct, and is the latest
+            # The basis that the answer names is correct, and is the latest: the problems keep the
+            # sentence, but it is not a doubt.
+            action_warnings = []
         return Answer(
             query=query,
             table=rebased.table,
@@ -243,18 +253,18 @@ class Reader:
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
             kind=kind,
             as_of=rebased.as_of,
-            substitute=f"{rebased.instead} prices ({key})" if rebased.instead else None,
+            substitute=f"{rebased.own} prices ({key})" if rebased.own else None,
             doubts=[
                 *_doubts(coverage, rebased.table, query.instrument.asset_class),
                 *volume_doubts,
                 *doubts_of(rebased, coverage),
-                *outdated,
+                *action_warnings,
             ],
             fetched=outcome.fetched,
             scores=outcome.scores,
             depends_on=outcome.dependency(span),
             used=rebased.used,
-            facts=facts | ({"adjustment": rebased.instead} if rebased.instead else {}),
+            facts=facts | ({"adjustment": rebased.own} if rebased.own else {}),
         )
 
 
@@ -334,8 +344,8 @@ def unread_gaps(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
     """Return the reasons why whole answers are not trusted, without duplicates and at most a few.
 
-    One such reason is stock bars outside the sessions. For currencies and futures, such bars are
-    not a reason, because these do trade at hours that are not in their calendars.
+    One such reason is stock bars outside the sessions. For other asset classes, such bars are not a
+    reason: currencies and futures do trade at hours that are not in their calendars.
     """
     texts = reasons(coverage, Cause.DOUBTFUL | Cause.GRAVE)
     if any(source.reason == UNEXPECTED for source in coverage.sources):

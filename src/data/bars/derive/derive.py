@@ -46,7 +46,7 @@ AnswerQuery = Callable[[BarsQuery], Answer]
 NO_ANSWER = (NoProviderError, AllProvidersFailedError)
 
 
-class BuiltInstead(NamedTuple):
+class FallbackBars(NamedTuple):
     """The bars built because no vendor supplied the requested ones.
 
     Attributes:
@@ -107,7 +107,7 @@ class Deriver:
         stored = self._stored_answer(query)
         return stored if stored is not None and is_whole(stored) else answer
 
-    def build_instead(self, query: BarsQuery, error: DataError) -> BuiltInstead:
+    def build_fallback(self, query: BarsQuery, error: DataError) -> FallbackBars:
         """Build the answer to a query that no vendor could answer, as far as possible.
 
         Args:
@@ -121,11 +121,11 @@ class Deriver:
         for source in [*sources[:1], *stored_ones[:1]]:
             built = self._build(query, source, _attempts(error))
             if not isinstance(built, DataError):
-                return BuiltInstead(built, error, is_unserved)
+                return FallbackBars(built, error, is_unserved)
             # If no vendor serves the bars themselves, this is the actual failure.
             if is_unserved and isinstance(built, NO_ANSWER):
                 error, is_unserved = built, False
-        return BuiltInstead(None, error, is_unserved)
+        return FallbackBars(None, error, is_unserved)
 
     def build_or_none(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
         """Return bars built from shorter ones; None if no shorter bars are available.

@@ -43,7 +43,7 @@ from ...net.vendor_status import VendorStatus
 from ...prices.adjustment import DividendError
 from ...vendors.base import is_ours, status_for, unknown_symbol_error
 from ...vendors.session import ACTIONS_ENDPOINT
-from ..answer.answer import Answer, Missing, To
+from ..answer.answer import Allowed, Answer, Missing
 from ..fetch.actions import ActionFetcher, with_lead
 from ..fetch.attempt import VendorReply
 from ..fetch.fetcher import ChunkResult, Fetcher, SpanGroup
@@ -212,7 +212,7 @@ class PlannedLane(LaneRun):
         self._query_forming(plan)
         return plan
 
-    def _read_stored(self, plan: FetchPlan, to: To = "latest") -> Answer | Missing:
+    def _read_stored(self, plan: FetchPlan, to: Allowed = "latest") -> Answer | Missing:
         """Read the plan's span; dividends are ignored if the closes that they need would be fetched."""
         query = self.request.query
         answer = super()._read_stored(plan, to)

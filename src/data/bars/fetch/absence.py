@@ -231,7 +231,7 @@ def _note_refused(
 # --- the time before a listing and after the end
 
 
-def prove_listing(
+def prove_bounds(
     request: LaneRequest, series: SeriesStore, journal: Journal, segments: Sequence[Span]
 ) -> None:
     """Look for proof that the empty span before the first bar is the time before a listing.

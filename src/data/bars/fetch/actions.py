@@ -155,11 +155,11 @@ class ActionFetcher:
             self._request.route,
             self._journal.without_actions,
         )
-        if not candidate.leans_on_actions(query) or candidate.adjustment in lane.lane_name:
+        if not candidate.needs_stored_actions(query) or candidate.adjustment in lane.lane_name:
             return
         if query.adjustment == candidate.adjustment == "raw" and lane.reporters:
             return  # used as received; a query for another adjustment requests the actions itself
-        if candidate.is_shut(query.instrument, self._request.grid.timeframe):
+        if candidate.is_circuit_open(query.instrument, self._request.grid.timeframe):
             return  # no expected bar needs actions
         today = Basis(candidate.adjustment, self._days.current(query.instrument).day)
         # In extended hours, the split of a day's own date is needed, too: its first bars are compared

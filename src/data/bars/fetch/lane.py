@@ -21,7 +21,7 @@ from ...model.instant import MINUTE_MS
 from ...model.kind import Kind
 from ...model.reasons import CLOSED, DELETED, UNASKED, UNPUBLISHED, sentence
 from ...model.span import Span, clipped, coalesce, intersect, subtract
-from ..answer.answer import Answer, Gap, Missing, To, UnfilledSpan, as_known, joined, not_asked
+from ..answer.answer import Allowed, Answer, Gap, Missing, UnfilledSpan, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import FetchOutcome, Reader
 from ..answer.slots import may_open
@@ -30,7 +30,7 @@ from ..selection.source_check import SourceCheck
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
 from ..validity import LONGEST_MS, Expiry, after_change
-from .absence import prove_listing
+from .absence import prove_bounds
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
 from .fetcher import Fetcher
@@ -257,7 +257,7 @@ class LaneRun:
                 self._fetcher.fill(plan.segments, ends_fetching=True)
                 doubt_near_splits(series, journal)  # even for confirmed bars
                 self._fill_doubtful(plan.wanted)
-                prove_listing(request, series, journal, plan.segments)
+                prove_bounds(request, series, journal, plan.segments)
         self._query_forming(plan)
         self._remember_closed(plan)
         return plan
@@ -335,7 +335,7 @@ class LaneRun:
                 break
         return self._read_stored(plan, "older")
 
-    def _read_stored(self, plan: FetchPlan, to: To = "latest") -> Answer | Missing:
+    def _read_stored(self, plan: FetchPlan, to: Allowed = "latest") -> Answer | Missing:
         """Read the plan's span from the store, with what the journal has noted about it."""
         request = self.request
         outcome = FetchOutcome.of(request, self.series, self.journal, plan.cap_ms)

@@ -40,7 +40,7 @@ from ...runtime.once import cached_property
 from ...symbols.assets import Lister, is_proved
 from ..answer.answer import Answer, Missing, UnfilledSpan
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
-from ..derive.derive import NO_ANSWER, BuiltInstead, Deriver, is_whole, lack_ms
+from ..derive.derive import NO_ANSWER, Deriver, FallbackBars, is_whole, lack_ms
 from ..derive.sources import SourceTimeframes
 from ..lookup import MISS, CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..pulls import pull_series
@@ -210,7 +210,7 @@ class MissRun:
         self._tried_for_part = 0
         # Why no lane has answered, and what was built from shorter bars for that reason.
         self._error: DataError | None = None
-        self._built: BuiltInstead | None = None
+        self._built: FallbackBars | None = None
         self._deriver = Deriver(handler.shorter, self._source_bars, handler.services.log)
 
     # --- the list --------------------------------------------------------------------------
@@ -235,9 +235,25 @@ class MissRun:
 
         If all vendors of the requested kind are down, and part of the range is stored, the answer is
         the first of these: the whole range from the vendors of another kind, as a substitute; the
-        whole range built from shorter bars; the part, with gaps. If nothing is stored, the first two
-        need not be whole, and the last one is a substitute that is stored. In all other respects,
-        the answer does not depend on what happens to be cached.
+        whole range built from shorter bars; the part, with gaps. Shorter bars are tried only if the
+        part is the only lane's answer with rows, and substitutes only if the query is not strict. If
+        nothing is stored, substitutes need not be whole, nor need shorter bars, which are then
+        compared with what is stored of another kind (:meth:`_answer_from_store`). In all other
+        respects, the answer does not depend on what happens to be cached.
+
+        ========================= =========================================================
+        State                     Set by; read by
+        ========================= =========================================================
+        ``_unusable``             constructor, ``_find_route``; ``_excluded``, ``_with_facts``
+        ``_earlier``              ``_find_route``; ``_attempts``
+        ``_route``                ``_find_route``; ``_try_lanes`` and what it calls, errors
+        ``_left``                 ``_find_route``, ``_try_lanes``; ``_ways``, ``_read_stored_substitute``
+        ``_tried``                ``_try_lanes``; this list, and all that collects attempts
+        ``_part``                 ``_try_lanes`` (outage); this list, ``_build_from_shorter``
+        ``_tried_for_part``       ``_try_lanes``; ``_return_part``
+        ``_error``                ``_find_route``, ``_failure``; ``_failure``, ``_as_fallback``
+        ``_built``                ``_build_from_shorter``; ``_answer_from_store``
+        ========================= =========================================================
         """
         query = self._query
         # A stock's weekly and monthly bars are better if they are built from daily ones.
@@ -246,13 +262,15 @@ class MissRun:
         # The requested kind, from the vendors that the rules name.
         if self._find_route():
             yield self._try_lanes
-        # Vendors have reported earlier that there are no bars; substitutes were queried then.
+        # Vendors have reported earlier that there are no bars; substitutes were queried then. The last
+        # lane shows it, because the lanes of the requested kind are tried until one is known empty.
         if self._part is None and self._tried and (empty := self._tried[-1].known_empty):
-            yield partial(self._read_substitute, empty)
+            yield partial(self._read_stored_substitute, empty)
         # A strict query would reject a substitute, and not report the part that is there.
         if self._left and not (self._part is not None and query.strict):
             yield self._try_lanes
-        # The vendors of the requested kind have just reported that there are no bars.
+        # The vendors of the requested kind have just reported that there are no bars. The first lane
+        # counts, because the last ones are now substitutes.
         if self._part is None and self._tried and (empty := self._tried[0].confirmed):
             yield partial(self._with_facts, empty)
         # Bars from which others are built are not built themselves.
@@ -262,12 +280,15 @@ class MissRun:
         if self._part is not None:
             yield partial(self._return_part, self._part)
         elif self._purpose != "closes":
-            yield self._read_stored
+            yield self._answer_from_store
 
     # --- lanes -----------------------------------------------------------------------------
 
     def _find_route(self) -> bool:
-        """Find the lanes to try and their vendors; return False if no vendor serves such bars."""
+        """Find the lanes to try and their vendors; return False if no vendor serves such bars.
+
+        This is also the case if all that do may list a different instrument under this ticker.
+        """
         result, query = self._result, self._query
         down = down_for(query.instrument.symbol)
         self._earlier = [a for name, a in down.items() if name not in self._unusable]
@@ -363,7 +384,7 @@ class MissRun:
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
         return _TriedLane(answer, run)
 
-    def _read_substitute(self, empty: Answer) -> Answer:
+    def _read_stored_substitute(self, empty: Answer) -> Answer:
         """Answer with the first substitute's stored bars or, if there are none, with ``empty``."""
         query = replace(self._query, offline=True)
         for lane in self._left:
@@ -373,7 +394,7 @@ class MissRun:
         return self._with_facts(empty)
 
     def _return_part(self, part: Answer) -> Answer:
-        """Answer with the bars that an outage has left, and the attempts of the lanes tried since."""
+        """Answer with the part that was available in an outage, and the attempts of the lanes tried since."""
         later = attempt_entries(self._attempts(self._tried_for_part, with_side=True))
         attempts = [*part.facts["attempts"], *later]
         return self._with_facts(replace(part, facts=part.facts | {"attempts": attempts}))
@@ -440,7 +461,7 @@ class MissRun:
             self._error = unknown_symbol(query, attempts, others, hint)
         else:
             attempts += [a for lane in self._tried for a in lane.journal.side_attempts]
-            self._error = _failure(query, attempts, self._unfilled(), route.vendors.namesakes)
+            self._error = _all_failed(query, attempts, self._unfilled(), route.vendors.namesakes)
         return self._error
 
     # --- bars of other lengths -------------------------------------------------------------
@@ -456,10 +477,10 @@ class MissRun:
             answer = self._deriver.build_or_none(self._query, self._attempts())
             is_complete = answer is not None and _can_replace(answer, self._part)
         else:
-            self._built = self._deriver.build_instead(self._query, self._failure())
+            self._built = self._deriver.build_fallback(self._query, self._failure())
             answer = self._built.answer
             is_complete = answer is not None and is_whole(answer) and bool(len(answer.table))
-        return self._instead(answer) if answer is not None and is_complete else None
+        return self._as_fallback(answer) if answer is not None and is_complete else None
 
     def _source_bars(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
         """Answer with bars of exactly the timeframe of ``query``, from which others are built.
@@ -500,7 +521,7 @@ class MissRun:
 
     # --- from the store --------------------------------------------------------------------
 
-    def _read_stored(self) -> Answer:
+    def _answer_from_store(self) -> Answer:
         """Answer with stored bars, or with incomplete built ones if they lack no more than these.
 
         Raises:
@@ -508,7 +529,7 @@ class MissRun:
         """
         error, built = self._failure(), self._built
         try:
-            answer = self._stored_bars(built.error if built else error)
+            answer = self._stored_or_error(built.error if built else error)
         except NO_ANSWER:
             if built is None or built.answer is None or not built.is_answer:
                 raise
@@ -516,9 +537,9 @@ class MissRun:
         else:
             if built and built.answer and lack_ms(built.answer) <= lack_ms(answer):
                 answer = built.answer
-        return self._instead(answer) if self._purpose == "caller" else answer
+        return self._as_fallback(answer) if self._purpose == "caller" else answer
 
-    def _stored_bars(self, error: DataError) -> Answer:
+    def _stored_or_error(self, error: DataError) -> Answer:
         """Answer with stored bars even though no vendor can supply the rest, or raise ``error``.
 
         If no bars of the kind that the rules select are stored, bars of a different kind in the
@@ -572,7 +593,7 @@ class MissRun:
         vendors = {name for entry in view.coverage for name in entry.vendor.split(",") if name}
         return all(is_proved(query.instrument, Lister(name, view.kind), asset) for name in vendors)
 
-    def _instead(self, answer: Answer) -> Answer:
+    def _as_fallback(self, answer: Answer) -> Answer:
         """Return an answer that is used because vendors failed; they may work again the next time.
 
         Built bars are marked as a substitute if the rules require a different kind.
@@ -645,7 +666,7 @@ def _with_namesakes(
     return replace(answer, gaps=Stretches.of(columns._replace(sources=sources)))
 
 
-def _failure(
+def _all_failed(
     query: BarsQuery,
     attempts: Sequence[Attempt],
     unfilled: Sequence[UnfilledSpan],

@@ -63,7 +63,7 @@ def basis_of(fetched: Fetched, first_ms: int, query: BarsQuery, opened: int | No
 # --- the part of an answer that is stored
 
 
-def without_kept(judged: ClassifiedAnswer, vendor: str) -> ClassifiedAnswer:
+def without_overruled(judged: ClassifiedAnswer, vendor: str) -> ClassifiedAnswer:
     """Remove from a judged answer the rows of ``vendor`` for which another vendor's bars are kept.
 
     Their verdicts name the other vendor; its bars stay as they are stored, with their basis.
@@ -75,7 +75,7 @@ def without_kept(judged: ClassifiedAnswer, vendor: str) -> ClassifiedAnswer:
 # --- the commit for an answer
 
 
-def later_marks(draft: AnswerDraft, entries: Iterable[Covered]) -> list[Covered]:
+def ahead_marks(draft: AnswerDraft, entries: Iterable[Covered]) -> list[Covered]:
     """Return coverage that marks stored bars as suspect if their basis is dated in the future.
 
     The vendor's own time reveals this: the local clock was ahead when the bars were fetched, so
@@ -165,7 +165,8 @@ def _parts_of(draft: AnswerDraft) -> _Parts:
     )
 
 
-# Time from which a span is requested again; None for never, or by the rule for holes.
+# Time from which a span is requested again; None for never (final bars, and bars off the calendar),
+# or by the rule for holes.
 _Until = int | None | Literal["as a hole"]
 
 
@@ -276,7 +277,7 @@ def _are_new(rows: Sequence[BadRow], draft: AnswerDraft) -> NDArray[np.bool_]:
 
 def _refuse_if_many_lost(draft: AnswerDraft, lost: Sequence[int]) -> None:
     """Raise an error if the answer lacks many of the stored bars that are not in doubt."""
-    missed = sum(not draft.stored.is_doubted(stamp) for stamp in lost)
+    missed = sum(not draft.stored.is_untrusted(stamp) for stamp in lost)
     stored = len(draft.stored.rows)
     if are_many(missed, stored):
         raise QualityError(
@@ -294,7 +295,7 @@ def _withdrawn_stamps(draft: AnswerDraft, lost: Sequence[int]) -> list[int]:
     answer = draft.to_store
     last = int(answer.closed.stamps[-1]) if len(answer.closed) else 0
     bad = {row.bar.stamp_ms for row in answer.bad}
-    return [s for s in lost if s < last and s not in bad and draft.stored.may_go(s)]
+    return [s for s in lost if s < last and s not in bad and draft.stored.is_removable(s)]
 
 
 def _kept_spans(draft: AnswerDraft, stamps: Sequence[int]) -> list[tuple[Span, str]]:
@@ -316,7 +317,7 @@ def _kept_spans(draft: AnswerDraft, stamps: Sequence[int]) -> list[tuple[Span, s
 def _kept_marks(draft: AnswerDraft, kept: Iterable[tuple[Span, str]]) -> list[Covered]:
     marks: list[Covered] = []
     for span, reason in kept:
-        old, expires = draft.stored.doubted(span.start), _first_due(draft, span)
+        old, expires = draft.stored.doubtful_entry(span.start), _first_due(draft, span)
         if old is not None and Cause.GRAVE in old.cause:
             # If another vendor lacks the bar, this does not show whether it is right.
             marks.append(postponed(replace(old, span=span), draft.now_ms))
@@ -342,7 +343,12 @@ def _end_of(draft: AnswerDraft, stamp: int) -> int:
 def _runs(
     draft: AnswerDraft, free: Sequence[Span], withdrawn: Sequence[int]
 ) -> list[tuple[Span, bool]]:
-    """Split spans into runs, each with a flag: True if its bars equal the stored ones."""
+    """Split spans into runs, each with a flag: True if its bars equal the stored ones.
+
+    Example: Friday is stored, and Monday too. If the answer has Friday and Monday unchanged and a
+    new Tuesday, there are two runs. The first one (True) ends where the stored answers end, after
+    Monday's bar; the second one (False) starts there and contains the night before Tuesday's bar.
+    """
     runs: list[tuple[Span, bool]] = []
     are_equal = _equal_rows(draft)
     for span in free:
@@ -380,8 +386,8 @@ def _run_start(draft: AnswerDraft, between: Span, *, is_equal: bool) -> int:
 def _equal_rows(draft: AnswerDraft) -> NDArray[np.bool_]:
     """Return a mask of the rows that match the stored rows, and so need not be written again.
 
-    Rows do not match if only the basis of the stored rows is unknown or in the future, or if a
-    refresh changed the adjusted close.
+    Equal rows are written again nevertheless if the basis of the stored rows is unknown and that
+    of the answer is not, if it is in the future, or if a refresh changed the adjusted close.
     """
     rows, stored, old_rows = draft.to_store.closed, draft.stored, draft.stored.rebased
     equal = np.zeros(len(rows), dtype=bool)
@@ -394,7 +400,7 @@ def _equal_rows(draft: AnswerDraft) -> NDArray[np.bool_]:
     entries = [entry for entry in stored.coverage if entry.state in WITH_BARS]
     if draft.basis.adjustment != "unknown":
         others = [entry for entry in entries if entry.basis.adjustment == "unknown"]
-        equal &= ~inside(rows.stamps, [c.span for c in (*others, *later_marks(draft, entries))])
+        equal &= ~inside(rows.stamps, [c.span for c in (*others, *ahead_marks(draft, entries))])
     if draft.request.query.refresh:
         equal &= ~among(rows.stamps, _readjusted_stamps(draft))
     return equal
@@ -497,6 +503,8 @@ def _equal_marks(draft: AnswerDraft, parts: _Parts) -> list[Covered]:
     """Return new coverage of stored bars that were resent unchanged; they keep their vendor."""
     finality, readjusted = draft.to_store.finality, _readjusted_stamps(draft)
     first, settled = min(finality), finality.settled_before
+    # From `first` to `settled`, only the local clock shows that the bars have closed; from `settled`
+    # on, they may still change.
     zones = (
         (Span(-NEVER_MS, first), "final"),
         (Span(first, settled), "unvouched"),

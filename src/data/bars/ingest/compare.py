@@ -37,7 +37,7 @@ _VOLUME_TOLERANCE = 1e-2  # adjusted volumes are rounded to whole shares
 
 
 def compare(draft: AnswerDraft, series: SeriesStore) -> None:
-    """Read the bars stored for the answered span; drop new rows with prices off by a factor.
+    """Read the bars stored for the answered span; turn new rows with rescaled prices into bad rows.
 
     Raises:
         KindMismatchError: In the meantime, another writer stored bars of a different kind.

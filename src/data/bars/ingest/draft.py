@@ -55,7 +55,7 @@ class StoredRange:
     coverage: Coverage
     tolerance: float = 0.0
 
-    def may_go(self, stamp: int) -> bool:
+    def is_removable(self, stamp: int) -> bool:
         """Return whether the stored bar at ``stamp`` is provisional or off-calendar.
 
         Such a bar is removed if a vendor does not send it again.
@@ -63,13 +63,13 @@ class StoredRange:
         entry = self._entry_at(stamp)
         return entry is not None and (entry.state == "provisional" or entry.reason == UNEXPECTED)
 
-    def is_doubted(self, stamp: int) -> bool:
+    def is_untrusted(self, stamp: int) -> bool:
         """Return whether the bar stored at ``stamp`` is off-calendar, wrong, or from a doubtful answer."""
         entry = self._entry_at(stamp)
         is_unexpected = entry is not None and entry.reason == UNEXPECTED
-        return is_unexpected or self.doubted(stamp) is not None
+        return is_unexpected or self.doubtful_entry(stamp) is not None
 
-    def doubted(self, stamp: int) -> Covered | None:
+    def doubtful_entry(self, stamp: int) -> Covered | None:
         """Return the coverage entry that marks a bar as almost certainly wrong, or its answer as doubtful.
 
         The result is None if no entry does.
@@ -78,13 +78,13 @@ class StoredRange:
         is_doubted = entry is not None and entry.cause & (Cause.DOUBTFUL | Cause.GRAVE)
         return entry if is_doubted else None
 
-    def stays(self, stamps: Stamps) -> Stamps:
+    def kept_stamps(self, stamps: Stamps) -> Stamps:
         """Return the timestamps of stored bars to keep although the answer lacks them.
 
-        ``stamps`` are the timestamps of the answer's bars. Bars that :meth:`may_go` are not kept.
+        ``stamps`` are the timestamps of the answer's bars. Removable bars are not among them.
         """
         lost = self.rows.stamps[~among(self.rows.stamps, stamps)]
-        return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
+        return lost[[not self.is_removable(s) for s in lost.tolist()]] if len(lost) else lost
 
     def _entry_at(self, stamp: int) -> Covered | None:
         return next(iter(self.coverage.touching(Span(stamp, stamp + 1))), None)
@@ -95,8 +95,9 @@ class AnswerDraft:
     """One vendor's answer, from its arrival to the commit that stores it.
 
     Each step of :func:`.take.process_answer` sets the attributes that are listed under its number,
-    and reads those of the steps before it. A function that takes only the draft reads neither the
-    store nor a clock. Use from one thread only.
+    and reads those of the steps before it. :func:`.take.take_forming` sets only ``sessions``,
+    ``fetched``, ``splices``, ``check``, ``grid`` and ``forming``. A function that takes only the
+    draft reads neither the store nor a clock. Use from one thread only.
 
     Attributes:
         request: Request to the lane.
@@ -104,7 +105,8 @@ class AnswerDraft:
         question: Question that was answered. Step 1 removes the vendor's own earlier bars from it if
             too many of them were not sent again.
         fetched: Everything that was received. Step 1 sets its basis to unknown if there is a
-            ``clock_doubt``; step 2 removes the rows that are not stored.
+            ``clock_doubt``; step 2 may multiply its prices by a factor, and removes the rows that
+            are not stored.
         local_ms: Time of the answer by the local clock.
         sessions: (1) Last session that had opened at the time of the answer, and the next one.
         actions: (1) Ex-dates for which the answer reports splits and dividends; None if it reports
@@ -127,8 +129,8 @@ class AnswerDraft:
         basis: (8) Basis of the rows to store.
         doubt: (8) Reason to doubt all of them, such as a nearby split; None if there is none.
         commit: (8) Commit that stores them.
-        doubtful: (8) Spans of stored bars that the answer made doubtful and that can be fetched
-            again immediately.
+        doubtful: (8) Spans of stored bars and holes that the answer made doubtful and that can be
+            fetched again immediately.
         forming: (9) Bars that have not closed, or None.
         problems: (9) Descriptions of problems with the rows, unless they were stored with the rows.
     """

@@ -53,7 +53,7 @@ def judge(draft: AnswerDraft, sessions: DailySessions | None) -> ClassifiedAnswe
 
     If grave rows (almost certainly wrong) from another vendor are stored, and the rows of this
     answer are the same or also grave, the verdicts name the first vendor, whose rows are kept (see
-    :func:`.commit.without_kept`).
+    :func:`.commit.without_overruled`).
 
     Args:
         draft: The answer, with the stored bars.

@@ -202,7 +202,7 @@ def sorted_answer(
     if fetched.kind.session == "extended":
         unexpected = no_stamps()  # the calendar has only regular hours
     elif 0 < len(closed) == len(unexpected) and least_share > 0 and len(grid.opens(answered)):
-        rejection = f"all {len(closed)} bars stand where the calendar expects none"
+        rejection = f"all {len(closed)} bars are at times when the calendar expects none"
     later = checked.good.within(Span(max(segment.start, end), segment.end))
     return ClassifiedAnswer(
         answered=answered,
@@ -362,11 +362,11 @@ _SENTENCE_OF_BARS = re.compile(
 
 
 def faults_of(
-    checked: CheckedRows, answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps
+    checked: CheckedRows, answer: ClassifiedAnswer, grid: BarGrid, kept: Stamps
 ) -> tuple[Fault, ...]:
     """Return the faults of an answer; a fault that crosses the end of a year is split there.
 
-    A missing bar is not a fault if a stored bar is kept in its place; ``stays`` contains the
+    A missing bar is not a fault if a stored bar is kept in its place; ``kept`` contains the
     timestamps of such bars.
     """
     answered = answer.answered
@@ -381,7 +381,7 @@ def faults_of(
     groups = [
         FaultGroup.of_bars(BAD, stamps, [reason for _, reason in rows]),
         FaultGroup.of_bars(CONTRADICTED, contradicted),
-        *_missing_bars(answer, grid, stays),
+        *_missing_bars(answer, grid, kept),
     ]
     total = sum(len(group.edges) for group in groups)
     faults = [fault for group in groups for fault in group.faults(total)]
@@ -397,13 +397,13 @@ def _stamp(row: BadRow) -> int:
     return row[0][0]
 
 
-def _missing_bars(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[FaultGroup]:
+def _missing_bars(answer: ClassifiedAnswer, grid: BarGrid, kept: Stamps) -> Iterator[FaultGroup]:
     """Yield the expected bars that were not received.
 
     A bar whose row is bad is not missing, because the bad row is itself a fault.
     """
     bad = np.array([row.bar.stamp_ms for row in answer.bad], dtype=np.int64)
-    present = union(union(answer.closed.stamps, bad), stays)
+    present = union(union(answer.closed.stamps, bad), kept)
     slots, listed = merged(edges_of(answer.off_slots)), merged(edges_of(answer.holes))
     parts, counts = [edges_of(())], [np.empty(0, np.int64)]
     for span in answer.spans:

@@ -30,7 +30,7 @@ from ...prices.quality import check
 from ...prices.splice import ONE_MARKET
 from ..series import Forming, LaneRequest, SeriesStore
 from ..validity import LONGEST_MS, beside_filled, doubted, is_older, split_doubt
-from .commit import basis_of, build_commit, later_marks, without_kept
+from .commit import ahead_marks, basis_of, build_commit, without_overruled
 from .compare import compare
 from .draft import AnswerDraft
 from .judge import judge
@@ -50,22 +50,25 @@ def process_answer(draft: AnswerDraft, series: SeriesStore) -> None:
     1. :func:`receive`: determine the requested span, the date of the answer, and the ex-dates that
        the answer reports on.
     2. :func:`fit`: compare the answer with adjacent bars from other vendors, using its own splits
-       and dividends, which are not stored yet; then drop rows that were not missing.
+       and dividends, which are not stored yet, and multiply its prices by a factor if the
+       comparison shows one; then drop rows that were not missing.
     3. :func:`_check`: check the rows, and sort them by finality. This follows step 2, which may
        multiply prices by a factor.
-    4. :func:`_refuse_unusable`: reject an unusable answer. This is before step 5, because the
-       splits in such an answer must not be stored.
+    4. :func:`_refuse_unusable`: reject an unusable answer if bars of its span are stored. This is
+       before step 5, because nothing of a rejected answer is stored, not even its splits. If no
+       bars are stored, the answer is stored as doubtful, together with the splits and dividends
+       that are needed to adjust its bars.
     5. :func:`_store_actions`: store splits and dividends. This is before step 6, which compares
        bars in the basis that they define.
     6. :func:`compare`: read the stored bars, once. All later steps use the view from this read,
-       so the kind is checked again. Rows whose prices came back multiplied by a factor are
-       dropped; if there are many, the answer is rejected.
+       so the kind is checked again. Rows whose prices came back multiplied by a factor become
+       bad rows; if there are many, the answer is rejected.
     7. :func:`judge`: find bars that are almost certainly wrong in comparison with neighbors and
        stored rows.
     8. :func:`_complete_commit`: build the commit. Its coverage changes come from step 7 and, for
        bars near splits, from step 5; its faults are those of the remaining rows.
     9. Store the commit in the series, which keeps in memory anything that cannot be written to
-       disk.
+       disk, unless the query requires storage.
 
     Args:
         draft: The answer as it was received.
@@ -76,7 +79,10 @@ def process_answer(draft: AnswerDraft, series: SeriesStore) -> None:
         KindMismatchError: The answer differs in kind from the stored bars, or conflicts with them.
         QualityError: The answer is not trusted.
         ProviderTimeoutError: The caller's time limit expired while a long answer was being
-            processed; none of it is stored.
+            processed; none of its bars are stored.
+        OvertakenError: Another host has committed to the series meanwhile, so the answer must be
+            fitted to the new bars.
+        CacheError: The query requires storage, and the answer cannot be stored.
     """
     is_long = len(draft.fetched.table) > _WORTH_STOPPING
     stop_if_late = partial(check_time, draft.vendor) if is_long else no_check
@@ -229,11 +235,13 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
 
     1. Build the commit of the answer's own bars and gaps (:func:`.commit.build_commit`).
     2. Add marks for stored bars outside the answer that it makes doubtful: bars fetched close to a
-       split, bars from older tools that it contradicts, and bars with a basis in the future.
+       split, bars from older tools that it contradicts, and bars with a basis in the future; and
+       for holes beside a hole that it fills, which are due at once. These marks go before those of
+       the commit, because later marks take precedence and those of the answer itself must.
     3. Add the facts about the series: comparisons with other vendors, when to fetch again, faults,
        kind and lifetime.
     """
-    answer = draft.to_store = without_kept(draft.answer, draft.vendor)
+    answer = draft.to_store = without_overruled(draft.answer, draft.vendor)
     first = int(answer.closed.stamps[0]) if len(answer.closed) else answer.answered.start
     draft.basis = _basis_from(draft, first)
     others: list[Covered] = []
@@ -246,7 +254,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     # Trust in bars fetched earlier is withdrawn before this answer can be joined to them.
     others += contradicted(draft)
     others += beside_filled(coverage, answer.closed.stamps, draft.now_ms)
-    others += later_marks(draft, coverage)
+    others += ahead_marks(draft, coverage)
     outside = [
         replace(mark, span=span)
         for mark in others
@@ -256,7 +264,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
     judged = Span(answer.answered.start, max(answer.answered.end, draft.question.until_ms))
     is_compared = not draft.view.rows or not draft.question.with_own_bars_before.is_empty
-    kept = draft.stored.stays(answer.closed.stamps)
+    kept = draft.stored.kept_stamps(answer.closed.stamps)
     draft.commit = replace(
         with_splices(marked, draft.splices, draft.span),
         next_due=_due_ms(draft, marked),
@@ -392,7 +400,7 @@ def contradicted(draft: AnswerDraft) -> list[Covered]:
     spread = float(np.median(np.abs(ratios - median)))
     if abs(median - 1) <= ONE_MARKET.median and spread <= ONE_MARKET.spread:
         return []
-    reason = f"{DOUBTFUL}kept by another tool, and {draft.vendor} says something else"
+    reason = f"{DOUBTFUL}stored by another tool, and the bars of {draft.vendor} differ"
     return [
         Covered(
             entry.span,

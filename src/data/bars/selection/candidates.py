@@ -136,8 +136,11 @@ class Candidate:
         """
         return fetch_actions(self.downloader, instrument, span, now_ms, self.name)
 
-    def is_shut(self, instrument: Instrument, timeframe: Timeframe) -> bool:
+    def is_circuit_open(self, instrument: Instrument, timeframe: Timeframe) -> bool:
         """Return whether the vendor's circuit breaker for such bars is open, after a failure or refusal.
+
+        Used only for queries for splits and dividends; a query for bars meets an open circuit when
+        it is sent.
 
         Raises:
             ConfigError: The vendor's key is no longer set.
@@ -158,7 +161,7 @@ class Candidate:
         """Return the kind of the vendor's bars for a query."""
         return self.kind(query.instrument, query.timeframe)
 
-    def has_too_much(self, query: BarsQuery) -> bool:
+    def sends_extra_hours(self, query: BarsQuery) -> bool:
         """Return whether the vendor sends extended hours although regular hours are requested."""
         return has_extra_hours(self.kind_for(query), query)
 
@@ -204,7 +207,7 @@ class Candidate:
         """Whether the vendor can be queried for splits and dividends."""
         return self.capabilities is not None and self.capabilities.tells_actions
 
-    def leans_on_actions(self, query: BarsQuery) -> bool:
+    def needs_stored_actions(self, query: BarsQuery) -> bool:
         """Return whether the vendor's prices match others' only if splits and dividends are stored.
 
         This applies to fully adjusted prices, and to raw prices from a vendor that does not send
@@ -265,8 +268,9 @@ class SortedCandidates:
         rejected: Maps each vendor that is not queried to the reason.
         owner: Vendor whose listing the symbol names: for a coin quoted in another coin, the first
             exchange in the rules; otherwise, or if no exchange can be queried, the first vendor. It
-            is empty if no vendor can be queried. Other vendors' listings must be proved to be the
-            same instrument.
+            is empty if no vendor with a listing can be queried: users' own downloaders, files that
+            declare neither hours nor venue, and synthetic bars have none. Other vendors' listings
+            must be proved to be the same instrument.
         is_exchange: Whether the owner is an exchange that lists the pair itself. If it does not know
             the symbol, no other vendor is queried.
         namesakes: The vendors in ``rejected`` whose listing under the same ticker may be a different
@@ -284,7 +288,8 @@ class SortedCandidates:
 def sort_candidates(query: BarsQuery, candidates: Sequence[Candidate]) -> SortedCandidates:
     """Sort the candidates by whether they may be queried, with the reason for each one that may not.
 
-    A user's own downloaders and files are neither the owner of a symbol nor a namesake.
+    A user's own downloaders, and files that declare neither hours nor venue, are neither the owner
+    of a symbol nor a namesake.
     """
     refusals = {c.name: c.refusal(query.instrument, query.timeframe) for c in candidates}
     listings = {
@@ -309,7 +314,7 @@ def sort_candidates(query: BarsQuery, candidates: Sequence[Candidate]) -> Sorted
             rejected[name] = "its sample bars are used only in calls that name it"
         elif name in namesakes:
             rejected[name] = namesakes[name]
-        elif candidate.has_too_much(query) and candidate.regular_kind(query) is None:
+        elif candidate.sends_extra_hours(query) and candidate.regular_kind(query) is None:
             rejected[name] = (
                 f"has {query.timeframe} bars for extended hours only; regular hours can be cut "
                 "only from bars of at most 30m"
@@ -320,7 +325,7 @@ def sort_candidates(query: BarsQuery, candidates: Sequence[Candidate]) -> Sorted
 
 
 def _is_users_own(query: BarsQuery, candidate: Candidate) -> bool:
-    """Return whether a candidate is a user's downloader, or reads files of undeclared hours or venue."""
+    """Return whether a candidate is a user's downloader, or files that declare no hours or venue."""
     kind = candidate.kind_for(query)
     is_file = not getattr(candidate.downloader, "default_base_url", "")
     return candidate.capabilities is None or (is_file and not (kind.session or kind.venue))

@@ -25,7 +25,8 @@ class LaneRoute:
         kind: Kind of the lane's bars, with the parts that the first candidate declares.
         reporters: Vendors, from all lanes, that can be queried for splits and dividends, in order.
         is_substitute: Whether the bars are not of the requested kind, or not in an adjustment that
-            can be converted to the requested one.
+            can be converted to the requested one. The route's first lane is not a substitute, nor is
+            the lane of the requested kind and adjustment.
     """
 
     lane_name: tuple[str, ...]
@@ -47,7 +48,8 @@ class Route:
     """The lanes to try for a query's bars, in order, and why other vendors will not be queried.
 
     Attributes:
-        lanes: Lanes to try. The first has bars of the requested kind; the others are substitutes.
+        lanes: Lanes to try. The first has bars of the requested kind, if any lane has; the lane of
+            the requested kind and adjustment, if there is one, follows. The others are substitutes.
         lane_name: Lane of the requested kind. The names of lanes for specific adjustments of this
             kind begin with this name.
         kind: Requested kind.
@@ -110,13 +112,6 @@ def find_route(
     4. Order the lanes: the requested kind, then its lane for the requested adjustment, then the
        others, in the order of their first vendors.
 
-    Args:
-        query: The query.
-        candidates: Candidates, in rule order.
-        lane: Lane that answers the query by what is stored; its kind is None if a vendor has to
-            determine it. None means that nothing is stored.
-        has_actions: Whether the splits and dividends since the start of the range are stored.
-
     The requested kind is that of the first candidate that serves the series and a part of the
     range, regardless of what is stored. If that candidate sends extended hours and another one
     regular hours, it is the kind with regular hours. The bars of a pinned vendor are stored in a
@@ -125,6 +120,19 @@ def find_route(
     unavailable, and vendors whose bars must be converted, for ranges that the conversion does not
     cover. Bars from a folder of files are stored in a lane with the folder's name; if they are the
     requested bars, other vendors fill their gaps there.
+
+    Example: split-adjusted daily bars of a stock are requested. ``every`` has fully adjusted prices,
+    ``raw`` raw ones and ``split`` split-adjusted ones; ``reporter`` has raw prices, and reports
+    splits and dividends. The lanes are the default lane with all four, then, as substitutes, ``all``
+    with ``every`` and ``raw`` with ``raw``. Without ``reporter``, and if no actions are stored, the
+    default lane has only ``split``.
+
+    Args:
+        query: The query.
+        candidates: Candidates, in rule order.
+        lane: Lane that answers the query by what is stored; its kind is None if a vendor has to
+            determine it. None means that nothing is stored.
+        has_actions: Whether the splits and dividends since the start of the range are stored.
 
     Raises:
         NoProviderError: No vendor is left.
@@ -202,7 +210,7 @@ class _Placement(NamedTuple):
 
         Bars of extended hours are never used unconverted if regular hours are requested.
         """
-        if candidate.has_too_much(self.query):
+        if candidate.sends_extra_hours(self.query):
             converted = candidate.converted(self.query, self.wanted)
             kind = candidate.regular_kind(self.query)
             cut = converted or (kind and candidate.converted(self.query, kind))
@@ -235,7 +243,11 @@ def _placement(
     *,
     has_actions: bool,
 ) -> _Placement:
-    """Determine the requested kind, and the lane in which its bars are stored."""
+    """Determine the requested kind, and the lane in which its bars are stored.
+
+    If these are the user's own bars in the default lane, and they do not declare a part of their
+    kind, the first vendor's part is used for both the requested kind and that of the default lane.
+    """
     default, kind, folder = None, None, ""
     if lane is not None:
         default, kind, folder = lane.default, lane.kind, lane.key.of_folder
@@ -265,7 +277,7 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
 
     If possible, the kind is the same whether or not a key is set for a vendor of extended hours.
     """
-    if not first.has_too_much(query):
+    if not first.sends_extra_hours(query):
         return first.kind_for(query)
     usable = (c for c in candidates if not c.refusal(query.instrument, query.timeframe))
     kinds = [c.kind_for(query) for c in usable]

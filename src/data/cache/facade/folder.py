@@ -36,6 +36,7 @@ from ...removed import load_part
 from ...symbols.classify import SymbolRefusal, classify
 from ..layout import BARS as BARS
 from ..layout import SHARED
+from ..legacy.reader import symbol_of
 from ..read.columnar_cache import Columnar, fitting
 from ..retention import eviction
 from ..retention.manager import RetentionLimits, RetentionManager
@@ -423,13 +424,17 @@ class CacheFolder:
     def _stored_name(self, symbol: str) -> str:
         """Return the symbol under which bars are stored: as passed, or the spelling of the data manager.
 
-        The data manager stores the bars of ``BTC/USDT`` under ``BTCUSDT``.
+        The data manager stores the bars of ``BTC/USDT`` under ``BTCUSDT``. The bars of an older tool's
+        folder ``brk.b`` are stored under ``BRK.B``.
         """
         try:
             name = self._instrument_of(symbol).symbol
         except QueryError:  # a program may have stored bars under any name
+            name = symbol
+        if name == symbol == symbol.upper():
             return symbol
-        return symbol if name == symbol or self._catalog.timeframes(symbol) else name
+        spellings = (symbol, name, symbol_of(symbol))
+        return next((each for each in spellings if self._catalog.timeframes(each)), name)
 
     def _summarize(self, stats: dict[str, Any], holdings: Holdings) -> bool:
         contents = summaries.summaries(self._catalog.all_years(), stats)

@@ -192,7 +192,7 @@ class Catalog:
 
         lane = self.store.parts.lane(key)
         diagnosis = examine(lane, year)
-        if diagnosis.older is None or diagnosis.file is None:
+        if not diagnosis.older or diagnosis.file is None:
             return None
         meta = document_of(lane, diagnosis.file).committed(diagnosis.file.state)
         data = dump_meta(meta, key, year, lane.vendor_facts.get(meta.vendor))

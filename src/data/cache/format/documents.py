@@ -307,9 +307,12 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
 class _State(msgspec.Struct):
     """A state of a year file, as stored in the year's document; see :class:`YearState`.
 
-    A new fact of a year is declared here and there; all other code takes it from the fields. A rewrite
-    and a repair begin with an empty state, so a fact that must outlive them is set there, as ``faults``
-    is in ``_rewrite`` (``write/year_commit.py``).
+    A new fact of a year is declared here and there. If its type is not one of JSON, it is also an
+    exception in ``_PLAIN_FACTS``, ``plain_json`` and ``value``, as ``faults`` is. Commits, rewrites and
+    compaction keep it (``state_of`` in ``write/year_writer.py``); a commit that changes it sets it in
+    ``write/year_commit.py``. If a repair has to make a year's state from its data
+    (``recovery/recover.py``), because no recorded state matches them, the fact is lost: it may be
+    about bars that are gone. This includes ``faults``.
     """
 
     generation: int

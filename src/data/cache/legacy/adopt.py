@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ...disk.atomic import link_or_copy
+from ...disk.files import FileState
 from ...errors import CorruptEntryError
 from ...model.bars import BarTable, concat
 from ...model.coverage import Coverage
@@ -19,15 +20,13 @@ from ...model.span import Span, uncovered
 from ..format.documents import YearState
 from ..format.gzip_member import file_id
 from ..lane_files import LaneFiles
+from ..layout import DATA, METADATA
 from ..read.year_file import YearFile, same_bits
 from ..values import Commit, CommitPiece
 from ..write.coverage_update import by_year
 from ..write.segments import with_pieces
 from ..write.year_writer import Target, columns_for, compose, state_of
-from .reader import describe_legacy, legacy_coverage, read_legacy
-
-# File that one older tool wrote for all years of a series.
-_ALL_YEARS = "metadata.json"
+from .reader import SHARED, describe_legacy, legacy_coverage, read_legacy
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class OldYear:
         table: Bars within the coverage; other bars in the file are not imported.
         coverage: Coverage of the file.
         damage: Reason why the file cannot be read, or an empty string.
+        state: State of the file just before it was read.
     """
 
     path: Path
@@ -49,18 +49,22 @@ class OldYear:
     table: BarTable = BarTable.empty()
     coverage: Coverage = Coverage()
     damage: str = ""
+    state: FileState | None = None
 
 
 def read_older(lane: LaneFiles, path: Path) -> OldYear:
     """Read an older tool's file; a damaged one has no bars."""
-    described = describe_legacy(lane.disk, path)
+    state, described = lane.disk.stat(path), describe_legacy(lane.disk, path)
     try:
         table = read_legacy(lane.disk, path, lane.key.timeframe)
     except CorruptEntryError as exc:
-        return OldYear(path, described.is_sample, damage=str(exc))
+        return OldYear(path, described.is_sample, damage=str(exc), state=state)
+    if len(table) > lane.most_rows():
+        damage = f"{len(table):,} bars of {lane.key.timeframe} in a year are not possible"
+        return OldYear(path, described.is_sample, damage=damage, state=state)
     coverage = legacy_coverage(table, lane.key.timeframe, described)
     bars = concat(table.within(entry.span) for entry in coverage)
-    return OldYear(path, described.is_sample, len(table), bars, coverage)
+    return OldYear(path, described.is_sample, len(table), bars, coverage, state=state)
 
 
 def converted(lane: LaneFiles, year: int, older: OldYear, generation: int) -> YearFile | None:
@@ -93,25 +97,40 @@ def converted(lane: LaneFiles, year: int, older: OldYear, generation: int) -> Ye
 
 
 def set_aside(lane: LaneFiles, year: int, path: Path) -> None:
-    """Durably link or copy another tool's file, and its metadata, into ``_legacy``."""
+    """Durably link or copy another tool's file, and its metadata, into ``_legacy``.
+
+    The metadata that the file shares with other years gets the file's name there, because files of
+    another folder, with other metadata, may be put beside it.
+    """
     lane.disk.make_folders(lane.paths.legacy)
-    for source in (path, path.with_name(f"{year:04d}.metadata.json"), path.with_name(_ALL_YEARS)):
-        content = lane.disk.read_if_exists(source)
-        if content is None:
-            continue
-        target = lane.paths.legacy / source.name
-        earlier = lane.disk.read_if_exists(target)
-        if earlier is not None and earlier != content:
-            target = target.with_name(f"{sha256(content).hexdigest()[:16]}.{source.name}")
-        if earlier != content:
-            link_or_copy(lane.disk, source, target)
+    stem = _put_aside(lane, path, path.name).removesuffix(DATA)
+    _put_aside(lane, path.with_name(f"{year:04d}{METADATA}"), f"{stem}{METADATA}")
+    _put_aside(lane, path.with_name(SHARED), f"{stem}.shared.{SHARED}")
     lane.disk.sync_folder(lane.paths.legacy)
+
+
+def _put_aside(lane: LaneFiles, source: Path, name: str) -> str:
+    """Link or copy a file to ``name`` in ``_legacy``, or to a longer name; return the one used."""
+    content = lane.disk.read_if_exists(source)
+    if content is None:
+        return name
+    earlier = lane.disk.read_if_exists(lane.paths.legacy / name)
+    if earlier is not None and earlier != content:
+        name = f"{sha256(content).hexdigest()[:16]}.{name}"
+        earlier = lane.disk.read_if_exists(lane.paths.legacy / name)
+    if earlier != content:
+        link_or_copy(lane.disk, source, lane.paths.legacy / name)
+    return name
 
 
 def remove_original(lane: LaneFiles, year: int, path: Path) -> None:
     """Remove another tool's file, which was set aside, and its metadata from their old place.
 
-    The metadata comes last, because bars without it would not be recognized as sample data.
+    The metadata comes last, even in a power failure, because bars without it would not be
+    recognized as sample data.
     """
-    for source in (path, path.with_name(f"{year:04d}.metadata.json")):
-        lane.disk.remove(source)
+    lane.disk.remove(path)
+    metadata = path.with_name(f"{year:04d}{METADATA}")
+    if lane.disk.stat(metadata) is not None:
+        lane.disk.sync_folder(path.parent)
+        lane.disk.remove(metadata)

@@ -112,7 +112,9 @@ def _as_hidden(file: OldFile) -> OldFile:
 # --- deletion of originals ---------------------------------------------------------------
 
 _DATA_NAME = re.compile(r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})\.csv\.gz")
-_METADATA_NAME = re.compile(r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})\.metadata\.json|metadata\.json")
+_METADATA_NAME = re.compile(
+    r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})(?:\.shared)?\.metadata\.json|metadata\.json"
+)
 
 
 @dataclass(frozen=True)

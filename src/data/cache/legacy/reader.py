@@ -41,13 +41,15 @@ from ..format.csv_rows import BASE_COLUMNS, read_csv, times_of
 from ..format.gzip_member import inflated, is_ours
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
-from ..layout import BARS, decode_symbol, encode_symbol
+from ..layout import BARS, DATA, METADATA, decode_symbol, encode_symbol
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
 
+# File that one older tool wrote for all years of a series.
+SHARED = "metadata.json"
 YEAR_FILE = re.compile(r"([12][0-9]{3})\.csv\.gz")
 SAMPLE_VENDORS = frozenset({"mock", "sample"})
 SAMPLE_LANE = ("mock",)
@@ -159,9 +161,10 @@ def files_elsewhere(lane: LaneFiles) -> list[tuple[int, Path]]:
 
 def look_elsewhere(lane: LaneFiles) -> None:
     """Search for older tools' files outside the lane folder, and record one for each year."""
-    files = reversed(files_elsewhere(lane))
-    lane.elsewhere.clear()
-    lane.elsewhere.update(files)
+    files = dict(reversed(files_elsewhere(lane)))
+    lane.elsewhere.update(files)  # other threads read it, so no file that is still there leaves it
+    for year in lane.elsewhere.keys() - files.keys():
+        lane.elsewhere.pop(year, None)
 
 
 def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
@@ -272,9 +275,12 @@ def _timeframe(name: str) -> Timeframe | None:
 
 
 def describe_legacy(disk: Reads, path: Path) -> LegacyYear:
-    """Read an older tool's metadata next to ``path``; an unreadable file counts as absent."""
-    year = path.name.removesuffix(".csv.gz")
-    for name in (f"{year}.metadata.json", "metadata.json"):
+    """Read an older tool's metadata next to ``path``; an unreadable file counts as absent.
+
+    In ``_legacy``, the metadata that was shared by the years of a folder has each year's name.
+    """
+    year = path.name.removesuffix(DATA)
+    for name in (f"{year}{METADATA}", f"{year}.shared.{SHARED}", SHARED):
         try:
             document = json.loads(disk.read(path.with_name(name)))
         except (StorageError, ValueError, RecursionError):
@@ -361,6 +367,9 @@ def _parse(text: bytes) -> BarTable:
     frame = read_csv(text)
     stamps = _pop_times(frame)
     table = table_of(frame[stamps.notna()].set_axis(stamps.dropna()))
+    adj_close = table.adj_close
+    if adj_close is not None:  # a value that cannot be stored is unknown; the prices are valid
+        table = replace(table, adj_close=np.where(np.isinf(adj_close), np.nan, adj_close))
     return merge(BarTable.empty(), table.take(are_bars(table)))
 
 
@@ -396,9 +405,12 @@ def legacy_coverage(table: BarTable, timeframe: Timeframe, legacy: LegacyYear) -
     """
     if legacy.is_sample:
         return Coverage()
+    spans = runs(table.stamps[:-1], timeframe)
+    if spans:
+        spans[-1] = spans[-1]._replace(end=min(spans[-1].end, int(table.stamps[-1])))
     return Coverage(
         Covered(span, "final", legacy.vendor, _ANY_KIND, _UNKNOWN_BASIS, legacy.fetched_at)
-        for span in runs(table.stamps[:-1], timeframe)
+        for span in spans
     )
 
 
@@ -409,12 +421,16 @@ _FRIDAY_NIGHT = 5 * DAY_MS
 
 
 def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
-    """Return the spans of uninterrupted runs, in which consecutive bars are exactly one step apart."""
+    """Return the spans of uninterrupted runs, in which consecutive bars are exactly one step apart.
+
+    A run ends where the next one begins, even if its last bar is longer.
+    """
     if not len(stamps):
         return []
     nexts = next_stamps(stamps, timeframe)
     breaks = np.flatnonzero(stamps[1:] != nexts[:-1]) + 1
     starts, ends = stamps[[0, *breaks]], nexts[[*(breaks - 1), -1]]
+    ends[:-1] = np.minimum(ends[:-1], starts[1:])
     return [Span(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
 
 

@@ -121,13 +121,14 @@ def _read_or_repair(
         with lane.disk.lock(lane.paths.lock, lock_timeout_s):
             from ..recovery.recover import recover  # not needed for intact years
 
-            return content(open_file()) if recover(lane, year) is not None else None
+            saved = recover(lane, year, spares_new=True)
+            return content(open_file()) if saved is not None else None
     except (MismatchError, DamagedError) as exc:
         raise _damage_error(lane, year, exc) from exc
     except StorageError as exc:
         from ..recovery.recover import examine
 
-        if (diagnosis := examine(lane, year)).older is not None:
+        if (diagnosis := examine(lane, year)).older:
             _report_unconverted(lane, exc)
             return content(diagnosis.file)
         if errno_of(exc) in _WRITE_REFUSED:
@@ -272,8 +273,7 @@ class SeriesIndex:
 
     def _read(self, lane: LaneFiles, most_years: int | None = None) -> IndexEntry:
         """Return the index entry of a series, built from its documents; damaged documents are repaired."""
-        names = lane.disk.list(lane.paths.text)
-        years = lane.years(names)
+        names, years = lane.names_and_years()
         newest = years[-most_years:] if most_years else years
         states, series = self._documents(lane, newest, has_series=SERIES in names)
         entries = [*_empties(series, years), *(e for s in states.values() for e in s.coverage)]

@@ -428,8 +428,8 @@ def _diagnose(lane: LaneFiles, year: int) -> Flaw | None:
 
 def _flaw(diagnosis: Diagnosis) -> Flaw | None:
     """Return the defect in a diagnosis, and its repair; None if nothing is wrong."""
-    if diagnosis.older is not None and diagnosis.older.damage:
-        what = f"another tool's file cannot be read: {diagnosis.older.damage}"
+    if damage := next((older.damage for older in diagnosis.older if older.damage), ""):
+        what = f"another tool's file cannot be read: {damage}"
         remedy = "it is moved to _legacy, with a copy in quarantine; its bars are fetched again"
         return Flaw(what, remedy)
     texts = _CASE_TEXTS.get(diagnosis.case)

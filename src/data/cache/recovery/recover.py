@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...disk.atomic import write_atomically
+from ...disk.files import short
 from ...errors import CacheError, FormatVersionError, StorageError
 from ...model.coverage import Coverage
 from ..format.csv_rows import ALL_COLUMNS, BASE_COLUMNS
@@ -54,7 +55,7 @@ from ..format.gzip_member import (
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
 from ..legacy.adopt import OldYear, converted, read_older, remove_original, set_aside
-from ..legacy.reader import older_path
+from ..legacy.reader import files_elsewhere, older_path
 from ..read.year_file import MismatchError, YearFile, check_members
 from ..write.coverage_update import after_members, carried
 from ..write.segments import YearSegment
@@ -62,6 +63,9 @@ from ..write.year_writer import Target, columns_for, compose, rewrite, state_of,
 from .quarantine import keep_bytes, keep_file
 
 log = logging.getLogger(__name__)
+
+# A damaged file of an older tool that was changed more recently may be incomplete.
+UNFINISHED_NS = 10 * 10**9
 
 Case = Literal[
     "sound", "older", "half_adopted", "lost", "gone",
@@ -85,7 +89,8 @@ class Diagnosis:
         members: Members of the year's file after a repair.
         fresh: Members after the recorded state, if they are accepted.
         scan: Data file, if this library wrote it; otherwise empty.
-        older: Other tool's file that is to be converted.
+        older: Other tools' files that a conversion sets aside, the last of which has the bars, if any
+            has.
     """
 
     case: Case
@@ -95,7 +100,7 @@ class Diagnosis:
     members: Sequence[Member] = ()
     fresh: Sequence[Member] = ()
     scan: Scan = field(default_factory=lambda: Scan(b"", (), 0))
-    older: OldYear | None = None
+    older: Sequence[OldYear] = ()
 
     @property
     def file(self) -> YearFile | None:
@@ -142,10 +147,12 @@ def matched_meta(lane: LaneFiles, year: int, meta: YearMeta | None) -> YearMeta 
     return meta
 
 
-def recover(lane: LaneFiles, year: int) -> YearMeta | None:
+def recover(lane: LaneFiles, year: int, *, spares_new: bool = False) -> YearMeta | None:
     """Repair ``year`` if necessary, and return its document; raises the same errors as :func:`sound_meta`.
 
-    The result is None if this library has not stored anything.
+    The result is None if this library has not stored anything. With ``spares_new``, an older tool's
+    file that cannot be read and has just been changed raises ``StorageError`` instead of being moved,
+    because that tool may not have finished writing it.
     """
     lane.sweep()
     sweep_versions(lane, year)
@@ -154,8 +161,10 @@ def recover(lane: LaneFiles, year: int) -> YearMeta | None:
     if older_path(lane, year) is None:
         _make_durable(lane, year)
     diagnosis = examine(lane, year)
-    if diagnosis.older is not None:
-        return _convert(lane, year, diagnosis, diagnosis.older)
+    if diagnosis.older:
+        if spares_new:
+            _check_finished(lane, diagnosis.older)
+        return _convert(lane, year, diagnosis)
     lane.elsewhere.pop(year, None)
     if diagnosis.case == "sound":
         return diagnosis.meta
@@ -221,36 +230,68 @@ def _put_back(lane: LaneFiles, year: int, diagnosis: Diagnosis) -> None:
     lane.document_cache.forget(path)
 
 
-def _convert(lane: LaneFiles, year: int, diagnosis: Diagnosis, older: OldYear) -> YearMeta | None:
-    """Write the converted file of a year, and return its document; the original goes to ``_legacy``.
+def _check_finished(lane: LaneFiles, files: Iterable[OldYear]) -> None:
+    """Raise ``StorageError`` if an older tool may still be writing a file that cannot be read."""
+    for path in (older.path for older in files if older.damage):
+        state = lane.disk.stat(path)
+        if state is not None and lane.disk.now_ns() - state.mtime_ns < UNFINISHED_NS:
+            raise StorageError(f"{short(path)} cannot be read, and may still be written")
 
-    If there are no bars to import, the original is only set aside. If the process dies, either the
-    original is still in its place, or the year is converted.
+
+def _convert(lane: LaneFiles, year: int, diagnosis: Diagnosis) -> YearMeta | None:
+    """Write the converted file of a year, and return its document; the originals go to ``_legacy``.
+
+    If there are no bars to import, the originals are only set aside. If the process dies, either
+    the originals are still in their place, or the year is converted.
     """
-    path, file, saved = older.path, diagnosis.file, None
-    if older.damage:
-        log.warning("%s %s: %s; the file is moved to _legacy", lane.key, year, older.damage)
-        keep_file(lane, path, lane.disk.read(path), older.damage)
+    file, saved = diagnosis.file, None
     lane.make_folders_durable()
-    set_aside(lane, year, path)
+    for older in diagnosis.older:
+        if older.damage:
+            log.warning("%s %s: %s; the file is moved to _legacy", lane.key, year, older.damage)
+            keep_file(lane, older.path, lane.disk.read(older.path), older.damage)
+        set_aside(lane, year, older.path)
     if file is not None:
         state, members, document = file.state, file.members, document_of(lane, file)
-        saved = rewrite(lane, year, meta=document, members=members, state=state, keep_version=False)
+        try:
+            saved = rewrite(
+                lane,
+                year,
+                meta=document,
+                members=members,
+                state=state,
+                keep_version=False,
+                check=lambda: _check_unchanged(lane, diagnosis.older),
+            )
+        except _ChangedError:
+            return recover(lane, year)
         first, last = state.coverage[0], state.coverage[-1]
         entry = {"generation": state.generation, "vendor": first.vendor, "changed": 0, "removed": 0}
         entry |= {"span": [first.span.start, last.span.end], "added": state.rows}
         lane.append_log(year, entry | {"touched": state.first, "size": state.size})
         log.info("%s %s: %d bars of another tool are converted", lane.key, year, state.rows)
-    if saved is None or path.parent != lane.paths.folder:
-        try:
-            remove_original(lane, year, path)
-        except StorageError as exc:
-            if saved is None:
-                raise
-            log.warning("%s %s is converted, but the original is left: %s", lane.key, year, exc)
-    if path == lane.elsewhere.get(year):
-        del lane.elsewhere[year]
-    return recover(lane, year) if saved is None and year in lane.elsewhere else saved
+    try:
+        _check_unchanged(lane, [o for o in diagnosis.older if o.path.parent != lane.paths.folder])
+        for older in diagnosis.older:
+            if saved is None or older.path.parent != lane.paths.folder:
+                remove_original(lane, year, older.path)
+    except StorageError as exc:
+        if saved is None:
+            raise
+        log.warning("%s %s is converted, but the original is left: %s", lane.key, year, exc)
+    lane.elsewhere.pop(year, None)
+    return saved
+
+
+class _ChangedError(StorageError):
+    """An older tool has changed its file since it was read."""
+
+
+def _check_unchanged(lane: LaneFiles, files: Iterable[OldYear]) -> None:
+    """Raise ``_ChangedError`` if an older tool has changed one of its files since they were read."""
+    for older in files:
+        if lane.disk.stat(older.path) != older.state:
+            raise _ChangedError(f"{short(older.path)} was changed meanwhile")
 
 
 def _restore(
@@ -351,21 +392,34 @@ def examine(lane: LaneFiles, year: int) -> Diagnosis:
         return _diagnose_older(lane, year, path)
     if content is None:
         return _diagnose_document(lane, year, meta, flaw)
-    if meta is not None and not meta.state.size and not is_ours(content):
-        return Diagnosis("half_adopted", meta)
+    if meta is not None and not is_ours(content):
+        if not meta.state.size:
+            return Diagnosis("half_adopted", meta)
+        if len(content) not in [state.size for state in (meta.state, meta.pending) if state]:
+            # Another size is no flipped bit: an older tool has replaced the file.
+            replaced = _diagnose_older(lane, year, lane.paths.data(year))
+            if replaced.state is not None:
+                return replaced
     try:
         return _diagnose_data(lane, year, meta, flaw, scan_file(content, file_id(lane.key, year)))
     except FormatVersionError as exc:
         raise lane.newer(year, exc) from exc
 
 
-def _diagnose_older(lane: LaneFiles, year: int, path: Path) -> Diagnosis:
-    """Return the diagnosis of a year with another tool's file, which is converted in memory."""
-    older = read_older(lane, path)
-    file = converted(lane, year, older, _next_generation(lane, None, ()))
-    if file is None:
-        return Diagnosis("older", older=older)
-    return Diagnosis("older", state=file.state, members=file.members, older=older)
+def _diagnose_older(lane: LaneFiles, year: int, best: Path) -> Diagnosis:
+    """Return the diagnosis of a year with other tools' files, converted in memory.
+
+    The first file with bars to import counts, ``best`` first.
+    """
+    without_bars: list[OldYear] = []
+    for path in dict.fromkeys((best, *(p for y, p in files_elsewhere(lane) if y == year))):
+        older = read_older(lane, path)
+        file = converted(lane, year, older, _next_generation(lane, None, ()))
+        if file is not None:
+            used = (*without_bars, older)
+            return Diagnosis("older", state=file.state, members=file.members, older=used)
+        without_bars.append(older)
+    return Diagnosis("older", older=without_bars)
 
 
 def _diagnose_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:

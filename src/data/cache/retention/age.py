@@ -137,10 +137,8 @@ class AgeRetention:
     def _add_series(self, key: SeriesKey, before: int, collected: _AgedFolder) -> None:
         """Add the years of one series to ``collected``."""
         lane = self._parts.lane(key)
-        if any(older_path(lane, year) for year in lane.years()):
-            self._store.view(key)  # converts them
         for year in lane.years():
-            path = lane.paths.data(year)
+            path = older_path(lane, year) or lane.paths.data(year)
             if self._disk.stat(path) is None:
                 continue  # it has no bars
             is_younger = year_span(year).start >= before  # then nothing needs to be read

@@ -21,7 +21,7 @@ from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
 from ..layout import ACTIONS, LOG, QUARANTINE
-from ..legacy.reader import files_elsewhere, look_elsewhere
+from ..legacy.reader import files_elsewhere, look_elsewhere, older_path
 from ..pins import pins_in
 from ..read.series_reader import read_series
 from ..write.coverage_update import year_span
@@ -128,22 +128,36 @@ class YearContents(NamedTuple):
 def bars_in(lane: LaneFiles, year: int) -> YearContents | None:
     """Return the number and age of a year's bars; None if it has no bars or cannot be examined.
 
-    Nothing is repaired or written.
+    Nothing is repaired, converted or written.
     """
     try:
-        meta = lane.meta(year)
+        is_older = older_path(lane, year) is not None
+        state = _older_state(lane, year) if is_older else _recorded_state(lane, year)
     except (DamagedError, FormatVersionError):
         return None
-    data = lane.disk.stat(lane.paths.data(year))
-    if meta is None or meta.pending is not None or data is None:
+    if state is None:
         return None
-    if data.size != meta.state.size:  # the bytes after it are not described by anything
-        return None
-    bars, last = meta.state.rows, meta.state.last
+    bars, last = state.rows, state.last
     if not bars or last is None:
         return None
     frame = lane.key.timeframe
     return YearContents(bars, last + (frame.step_ms or frame.count * _LONGEST_MONTH_MS))
+
+
+def _older_state(lane: LaneFiles, year: int) -> YearState | None:
+    """Return the state that a year will have once its file from another tool is converted."""
+    from ..recovery.recover import examine  # not needed for this library's files
+
+    return examine(lane, year).state
+
+
+def _recorded_state(lane: LaneFiles, year: int) -> YearState | None:
+    """Return the recorded state of a year; None if it does not describe the data file."""
+    meta, data = lane.meta(year), lane.disk.stat(lane.paths.data(year))
+    if meta is None or meta.pending is not None or data is None:
+        return None
+    # Bytes after the recorded size are not described by anything.
+    return meta.state if data.size == meta.state.size else None
 
 
 def files_aside(lane: LaneFiles, year: int) -> list[Path]:

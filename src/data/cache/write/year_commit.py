@@ -226,7 +226,7 @@ class YearCommit:
         segments = compacted(segments, coverage, by_day=key.timeframe.is_intraday)
         target = Target(key, self.year, columns_for(segments), self.generation)
         members = compose(segments, file.members, target)
-        state = state_of(members, 0, YearState(), target, coverage.folded())
+        state = state_of(members, 0, self.meta.state, target, coverage.folded())
         state = state.replaced(faults=self._faults)
         self.check()
         self._keep_withdrawn(change.withdrawn)

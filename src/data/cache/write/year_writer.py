@@ -1,17 +1,17 @@
 """Writes year files: turns segments into bytes, then appends them or replaces the file.
 
 To append, the new members are written after the last one and synced, which is the commit. The
-metadata follows with an unsynced rename, because it can be recovered from the members. To rewrite,
-the new file is staged, recorded in the metadata as pending, renamed over the old one, and
-committed. The first file of a year does not replace another and is not recorded as pending; it gets
-its name right before its metadata does.
+metadata follows with a rename, which is synced only if it withdraws trust in stored bars; all else
+can be recovered from the members. To rewrite, the new file is staged, recorded in the metadata as
+pending, renamed over the old one, and committed. The first file of a year does not replace another
+and is not recorded as pending; it gets its name right before its metadata does.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from ..format.gzip_member import Header, Member, build, file_id
 from ..lane_files import LaneFiles
 from ..layout import DATA
 from ..pins import needed, needs, pins_in
-from ..values import CommitPiece
+from ..values import CommitPiece, no_check
 from .coverage_update import year_span
 from .segments import FEW_ROWS, YearSegment, of_piece
 
@@ -189,20 +189,22 @@ def state_of(
 ) -> YearState:
     """Return the state to record once ``members`` have been written to the file at ``offset``.
 
-    If ``offset`` is 0, the members are the whole file, and ``before`` is an empty state.
+    If ``offset`` is 0, the members are the whole file: all facts about the file are computed anew,
+    and only the others are taken from ``before``.
     """
+    old = before if offset else YearState()
     with_bars = [m.header for m in members if m.header.rows]
-    first = before.first if before.first is not None else with_bars[0].first if with_bars else None
+    first = old.first if old.first is not None else with_bars[0].first if with_bars else None
     end = offset + sum(len(m.raw) for m in members)
     return before.replaced(
         generation=target.generation,
         size=end,
-        rows=before.rows + sum(h.rows for h in with_bars),
+        rows=old.rows + sum(h.rows for h in with_bars),
         first=first,
-        last=with_bars[-1].last if with_bars else before.last,
+        last=with_bars[-1].last if with_bars else old.last,
         head=members[-1].digest,
         head_at=end - len(members[-1].raw),
-        members=before.members + len(members),
+        members=old.members + len(members),
         open=before.open + _count_joinable(members, before.last, target) if offset else 0,
         columns=target.columns,
         coverage=coverage,
@@ -280,6 +282,7 @@ def rewrite(
     members: Sequence[Member],
     state: YearState,
     keep_version: bool,
+    check: Callable[[], object] = no_check,
 ) -> YearMeta:
     """Replace the data of ``year`` with ``members``; requires the lane's lock.
 
@@ -290,6 +293,8 @@ def rewrite(
         members: All gzip members of the new file.
         state: State to record for the new file.
         keep_version: Whether to keep the old bars available in ``_versions``.
+        check: Called just before the new file replaces the old one; an error that it raises leaves
+            the old one.
 
     Returns:
         The committed document.
@@ -302,6 +307,7 @@ def rewrite(
 
     def take_name() -> None:
         """Let the new file replace the old one; old bars need it on disk before its document."""
+        check()
         lane.disk.replace(temp, data)
         if meta.state.size or lane.disk.stat(lane.paths.legacy) is not None:
             lane.disk.sync_folder(lane.paths.folder)
