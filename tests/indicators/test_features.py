@@ -190,6 +190,19 @@ def test_a_longer_bar_that_is_missing_is_not_replaced_by_an_earlier_one(market: 
     assert lacking.tolist() == [11, 12, 13, 14]
 
 
+def test_holes_beyond_those_that_an_answer_lists(market: Market) -> None:
+    many = every("8h", "2024-03-12T00:00:00Z", "2024-04-20T00:00:00Z")
+    lost = {*many, at("2024-05-09T23:00:00Z")}
+    manager = market.manager(_Hours(market.clock, [stamp for stamp in _HOURS if stamp not in lost]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        day = ask(manager, "sma:2", "ema:2")
+        whole = ask(manager, "sma:2", start="2024-03-11")
+    assert np.isnan(day["sma:2"].iloc[0]), "the bar before the range is missing"
+    assert day["ema:2"].iloc[:6].isna().all()
+    assert whole["sma:2"].isna().sum() == len(lost)
+
+
 def test_daily_values_follow_the_close_over_summer_time_and_early_closes(
     market: Market,
 ) -> None:

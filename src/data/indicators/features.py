@@ -218,10 +218,8 @@ def _series(
     for name, frame in frames.items():
         if len(frame):
             anchor = (frame.attrs[ATTRS_KEY]["kind"] or {}).get("anchor", "session")
-            first_ms, calendar = (
-                frame.index[0].value // NS_IN_MS,
-                request.calendar_of(name, timeframe),
-            )
+            first_ms = frame.index[0].value // NS_IN_MS
+            calendar = request.calendar_of(name, timeframe)
             groups[first_ms, calendar, anchor].append(name)
     found = {}
     for (first_ms, calendar, anchor), names in groups.items():
@@ -278,8 +276,8 @@ def _joined(
             lacks = "the bars before are of another kind"
         elif len(part) and part.index[0] < parts[0].index[0]:
             parts = [part, frame]  # both end before the frame, and one contains the other
-    holes = [hole for part in parts for hole in _holes(calendar, timeframe, anchor, part)]
     stamps = np.concatenate([part.index.to_numpy().view(np.int64) for part in parts]) // NS_IN_MS
+    holes = [hole for part in parts for hole in _holes(calendar, timeframe, anchor, part, stamps)]
     # Every frame begins with these columns, which are read at once.
     own_columns = np.concatenate([part.to_numpy()[:, : len(REQUIRED_COLUMNS)] for part in parts])
     columns = dict(zip(REQUIRED_COLUMNS, np.ascontiguousarray(own_columns.T), strict=True))
@@ -312,22 +310,22 @@ def _is_short(timeframe: Timeframe, stamps: Stamps, first: int, uses: Sequence[R
 
 
 def _holes(
-    calendar: MarketCalendar, timeframe: Timeframe, anchor: str, frame: pd.DataFrame
+    calendar: MarketCalendar, timeframe: Timeframe, anchor: str, part: pd.DataFrame, stamps: Stamps
 ) -> Iterator[Span]:
-    """Yield the spans in which an answer lacks bars that the market had."""
-    facts = frame.attrs[ATTRS_KEY]
-    end = 0
+    """Yield the spans in which a part of the bars lacks some that the market had."""
+    facts, start = part.attrs[ATTRS_KEY], 0
     for gap in facts["gaps"]:
-        start, end = parse_iso(gap["start"]), parse_iso(gap["end"])
+        span = Span(parse_iso(gap["start"]), parse_iso(gap["end"]))
+        start = span.end
         if gap["reason"] not in _NOT_HOLES:
-            yield Span(start, end)
-    if facts["gaps_total"] > len(facts["gaps"]) and len(frame):
-        # Only the first gaps are listed: after them, every expected bar that is missing counts as
-        # a hole.
-        stamps = frame.index.to_numpy().view(np.int64) // NS_IN_MS
-        for stamp in calendar.required(timeframe, Span(end, int(stamps[-1])), anchor):
-            if stamps[stamps.searchsorted(stamp)] != stamp:
-                yield Span(int(stamp), int(stamp) + 1)
+            yield span
+    if facts["gaps_total"] > len(facts["gaps"]):
+        # Only the first gaps are listed: after them, and up to the next part, every expected bar
+        # that is missing counts as a hole.
+        last = int(stamps.searchsorted(part.index[-1].value // NS_IN_MS))
+        end = int(stamps[last : last + 2][-1])
+        expected = calendar.required(timeframe, Span(start, max(start, end)), anchor)
+        yield from (Span(stamp, stamp + 1) for stamp in np.setdiff1d(expected, stamps).tolist())
 
 
 def _session_columns(
@@ -359,10 +357,7 @@ def _longer(
     """Return the longer bars that had closed by the bars of each symbol's answer."""
     groups: dict[int, list[str]] = defaultdict(list)
     for name, one in series.items():
-        calendar, first_ms = (
-            request.calendar_of(name, timeframe),
-            int(one.tape.stamps[one.tape.first]),
-        )
+        calendar, first_ms = request.calendar_of(name, timeframe), int(one.stamps[0])
         groups[calendar.back(timeframe, first_ms, _LONGER_BEFORE)].append(name)
     found: dict[str, _Series] = {}
     for start_ms, names in groups.items():
@@ -409,18 +404,12 @@ def reads_before(
     first_ms = request.calendar_of(symbol, base).next_open(base, query.span.start)
     for longer in dict.fromkeys([None, *(use.timeframe for use in uses)]):
         own = [use for use in uses if use.timeframe == longer]
-        name, since_ms, calendar = (
-            longer or base,
-            first_ms,
-            request.calendar_of(symbol, longer or base),
-        )
+        name, since_ms = longer or base, first_ms
+        calendar = request.calendar_of(symbol, name)
         if longer is not None:
             since_ms = calendar.back(longer, first_ms, _LONGER_BEFORE)
-            yield (
-                f"{longer} bars",
-                longer,
-                {"start": _bound(longer, since_ms), "end": request.bounds[1]},
-            )
+            bounds = {"start": _bound(longer, since_ms), "end": request.bounds[1]}
+            yield f"{longer} bars", longer, bounds
         spans = {
             request.manager.client.query(
                 symbol, name, b.get("start"), b["end"], b.get("bars")
