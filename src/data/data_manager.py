@@ -572,7 +572,9 @@ class DataManager:
 
             now_ms = getattr(self._services, "known_ms", client.clock.now_ms())
             name, strict = options.pop("universe", None), options.get("strict", False)
-            symbols, members = members_by_day(self.universes, name, now_ms, bounds, strict)
+            days = _start("features", start, options.get("period")), end
+            bar = Timeframe.parse(timeframe)
+            symbols, members = members_by_day(self.universes, name, now_ms, days, strict, bar)
         request = Request(self, bounds, options | {"closed_by": closed_by}, members)
         seconds = seconds_of(options.get("timeout"), "features")
         own = (request, symbols, timeframe, recipes, anchor, store or None, layout)

@@ -143,6 +143,17 @@ def test_rows_are_those_of_the_members_of_each_day(manager: DataManager, timefra
     assert not provenance(fixed)["not_members"]
 
 
+def test_members_by_the_day_on_which_a_bar_closes(manager: DataManager) -> None:
+    manager.universes = DatedUniverse(
+        {"AAPL": ("2024-05-09", None), "MSFT": ("2010-01-04", "2024-03-08")}
+    )
+    week = manager.features(None, "1w", "2024-05-06", "2024-05-07", ["dow"], universe="mine")
+    assert week["symbol"].tolist() == ["AAPL"], "it joined on the Thursday of that week"
+    month = manager.features(None, "1d", None, "2024-05-31", ["dow"], universe="mine", period="1mo")
+    assert set(provenance(month)["symbols"]) == {"AAPL"}, "nobody else was a member since April"
+    assert month["timestamp"].min() == pd.Timestamp("2024-05-09")
+
+
 def test_members_of_each_day_up_to_a_past_time(manager: DataManager) -> None:
     manager.universes = DatedUniverse(LISTED)
     then = manager.at("2024-05-08")
