@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from ..bars.client import Wishes
 from ..calendars.calendar import MarketCalendar, calendar_for
 from ..errors import IncompleteDataWarning, QueryError
+from ..fundamentals.request import Wish
 from ..model.bars import Stamps
 from ..model.caller import warn_user
 from ..model.frame import NS_IN_MS, REQUIRED_COLUMNS
+from ..model.fundamentals import METADATA
 from ..model.instant import DAY_MS, date_of, day_ms, from_ms, parse_iso
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, UNASKED
@@ -148,8 +150,9 @@ def features(
             if other is None or other.lacks:
                 lacks[name] = f"{longer}: {other.lacks if other else 'no bars'}"
     unreported: dict[str, str] = {}
+    reports: dict[str, Any] = {}
     for name, one in series.items() if of_reports else ():
-        values, reasons = _of_reports(request, name, of_reports, one.closes)
+        values, reasons, reports[name] = _of_reports(request, name, of_reports, one.closes)
         for column, numbers in values.items():
             found[name][column][:] = numbers
         unreported |= {name: "; ".join(reasons)} if reasons else {}
@@ -165,7 +168,8 @@ def features(
     else:
         frame = _long(list(frames), series, dict(zip(columns, table, strict=True)))
     lacking = {"failed": list(failed), "lead_missing": lacks, "reports_missing": unreported}
-    frame.attrs[ATTRS_KEY] = freeze(_facts(frames, lacking, found) | {"not_members": not_members})
+    more = {"not_members": not_members, "reports": reports}
+    frame.attrs[ATTRS_KEY] = freeze(_facts(frames, lacking, found) | more)
     _warn(failed, lacks, unreported, len(frames))
     return frame
 
@@ -425,14 +429,20 @@ def reads_before(
 
 def _of_reports(
     request: Request, symbol: str, uses: Sequence[ReportUse], closes: Stamps
-) -> tuple[dict[str, Values], list[str]]:
-    """Return the values of reports that had been filed, and the reasons why reports are missing."""
+) -> tuple[dict[str, Values], list[str], dict[str, Any]]:
+    """Return the values of reports that had been filed, why some are missing, and the vendors."""
+    wish = Wish(data_type="statements", needs_filing_days=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        record = request.manager.get_fundamentals(symbol, data_type="statements")
-    values, lacks = values_of_reports(uses, record.get("statements", ()), closes)
+        record = request.manager._services.fundamentals.get(symbol, wish)
+    reports, facts = record.get("statements", ()), record.get(METADATA, {})
+    values, lacks = values_of_reports(uses, reports, closes)
     failures = [str(one.message) for one in caught if one.category is IncompleteDataWarning]
-    return values, failures[:1] or lacks
+    names = ("providers_not_asked", "providers_failed")
+    vendors = {"vendor": reports[0]["vendor"] if reports else None} | {
+        n: facts.get(n, {}) for n in names
+    }
+    return values, failures[:1] or lacks, vendors
 
 
 def _rows_of_members(
