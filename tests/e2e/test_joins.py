@@ -70,6 +70,14 @@ def test_a_report_counts_from_the_day_after_its_filing(manager: DataManager) -> 
     assert not facts["complete"]
 
 
+@pytest.mark.parametrize(
+    "filed, day",
+    [("2024-05-14T16:30:00Z", "2024-05-14"), ("20240514", "2024-05-14"), ("2024-05-99", "")],
+)  # fmt: skip
+def test_a_filing_day_of_a_program_is_a_date_or_unknown(filed: str, day: str) -> None:
+    assert report("income", "FY", "2024-03-31", filed, net_income=1.0).filed_at == day
+
+
 def test_the_first_vendor_with_filing_days_is_used(
     manager: DataManager, vendors: VendorServer, tmp_path: Path
 ) -> None:
