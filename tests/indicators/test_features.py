@@ -524,6 +524,24 @@ def test_a_damaged_or_missing_file_is_computed_anew(
     assert store.written == 2
 
 
+def test_blocks_that_an_earlier_version_compressed_are_read(
+    manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import polars as pl
+
+    write = pl.DataFrame.write_parquet
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            pl.DataFrame,
+            "write_parquet",
+            lambda *args, **own: write(*args, **own | {"compression": "zstd"}),
+        )
+        plain = ask(manager, "ema:5", store=FrameStore(tmp_path / "kept", 1 << 30))
+    store = _Store(tmp_path / "kept")
+    assert ask(manager, "ema:5", store=store).equals(plain)
+    assert (store.read, store.written) == (1, 0)
+
+
 def test_a_full_disk_loses_no_answer(
     manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
