@@ -237,6 +237,117 @@ def crash() -> str:
     )
 
 
+def lines(
+    title: str,
+    series: dict[str, list[tuple[float, float]]],
+    labels: tuple[str, str],
+    notes: dict[str, str],
+    marks: dict[float, str],
+) -> str:
+    """Return a small chart of a few steps or points.
+
+    Args:
+        title: Text above the chart.
+        series: Maps the class of each line (``p`` or ``o``) to its points, by x from 0 to 1.
+        labels: Texts below the left and the right edge.
+        notes: Maps the class of each line to its name.
+        marks: Maps positions of vertical lines, from 0 to 1, to their texts.
+    """
+    width, height, left = 390, 250, 58
+    values = [value for points in series.values() for _, value in points]
+    low, high = min(values), max(values)
+
+    def x(part: float) -> float:
+        """Return a position across the chart."""
+        return round(left + part * (width - left - 12), 1)
+
+    def y(value: float) -> float:
+        """Return the height of a value."""
+        return round(height - 70 - (value - low) / (high - low) * (height - 134), 1)
+
+    parts = [
+        f'<path class="g" d="M{left},{y(value)}H{width - 8}"/>'
+        f'<text x="4" y="{y(value) + 4:.1f}">{value:.6g}</text>'
+        for value in (low, high)
+    ]
+    for number, (part, text) in enumerate(marks.items()):
+        anchor = "end" if part > 0.6 else "start"
+        parts.append(
+            f'<path class="g" d="M{x(part)},56V{height - 28}"/>'
+            f'<text x="{x(part) + (-4 if part > 0.6 else 4)}" y="{height - 50 + 15 * number}" '
+            f'text-anchor="{anchor}">{text}</text>'
+        )
+    for name, points in series.items():
+        drawn = " ".join(f"{x(part)},{y(value)}" for part, value in points)
+        parts.append(f'<polyline class="{name}" points="{drawn}"/>')
+    parts += [f'<text x="8" y="20">{title}</text>']
+    parts += [
+        f'<text x="{8 + 190 * number}" y="40" class="{name}">{text}</text>'
+        for number, (name, text) in enumerate(notes.items())
+    ]
+    parts += [
+        f'<text x="{left}" y="{height - 8}">{labels[0]}</text>',
+        f'<text x="{width - 8}" y="{height - 8}" text-anchor="end">{labels[1]}</text>',
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        'font-family="DejaVu Sans, Helvetica, sans-serif" font-size="12">'
+        f"<style>{_STYLE}</style>"
+        f'<rect width="{width}" height="{height}"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def _steps(changes: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the corners of a line that keeps each value until the next change."""
+    corners = changes[:1]
+    for part, value in changes[1:]:
+        corners += [(part, corners[-1][1]), (part, value)]
+    return [*corners, (1.0, corners[-1][1])]
+
+
+def split() -> str:
+    """Return closes around a split as today's, and as of the day before it, with a late report."""
+    import numpy as np
+
+    closes = 125 * np.exp(np.cumsum(np.random.default_rng(3).normal(0, 0.012, 60)))
+    now = [(day / 59, round(float(close), 2)) for day, close in enumerate(closes)]
+    then = [(part, round(4 * value, 2)) for part, value in now[:40]]
+    return lines(
+        "closes around a split of 4 for 1",
+        {"p": now, "o": then},
+        ("day 0", "day 59"),
+        {"p": "asked today", "o": "asked at(day 39)"},
+        {39 / 59: "day 39; the split is on day 40", 50 / 59: "report filed on day 50: withheld"},
+    )
+
+
+def vintages() -> str:
+    """Return the value of one month of a price index on each day, as it was published and revised."""
+    return lines(
+        "US CPI (CPIAUCSL) for January 2024, by as_of",
+        {"p": [(0.0, 309.698), (1.0, 309.698)], "o": _steps([(0.09, 309.685), (0.82, 309.698)])},
+        ("2024-01", "2025-04"),
+        {"p": "without as_of", "o": "with as_of"},
+        {0.09: "published 2024-02-13", 0.82: "revised 2025-02-12"},
+    )
+
+
+def timeframes() -> str:
+    """Return the closes of hours, and the change of the day that was known at each."""
+    import numpy as np
+
+    closes = 100 + np.cumsum(np.random.default_rng(5).normal(0, 0.4, 72))
+    hours = [(hour / 71, round(float(close), 2)) for hour, close in enumerate(closes)]
+    closed = [(hour / 71, hours[hour - 1][1]) for hour in (24, 48)]
+    return lines(
+        "a value @1d in a frame of hours",
+        {"p": hours, "o": _steps(closed)},
+        ("00:00", "three days later"),
+        {"p": "close of 1h", "o": "close of the last 1d bar"},
+        {24 / 71: "day 1 closes", 48 / 71: "day 2 closes"},
+    )
+
+
 PICTURES: dict[str, Callable[[], str]] = {
     "demo.svg": terminal,
     "chart.svg": chart,
@@ -244,6 +355,9 @@ PICTURES: dict[str, Callable[[], str]] = {
     "board.svg": board,
     "survivorship.svg": survivorship,
     "crash.svg": crash,
+    "split.svg": split,
+    "vintages.svg": vintages,
+    "timeframes.svg": timeframes,
     "telegram.svg": message,
 }
 

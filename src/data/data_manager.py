@@ -548,9 +548,10 @@ class DataManager:
             and the row was known). ``wide``: naive UTC index ``timestamp``. A value that cannot be
             computed is NaN; nothing is filled forward. ``attrs["onetape"]`` contains ``symbols`` (the
             provenance of each symbol's bars), ``failed``, ``lead_missing`` (why bars before the range
-            are missing), ``reports_missing`` (why reports are), ``not_members`` (number of rows left out
-            because the symbol was not a member, by symbol), ``nan`` (rows without a value, by symbol and
-            column) and ``complete``.
+            are missing), ``reports_missing`` (why reports are), ``reports`` (by symbol: the ``vendor``
+            whose reports are used, ``providers_not_asked`` and ``providers_failed``, with reasons),
+            ``not_members`` (number of rows left out because the symbol was not a member, by symbol),
+            ``nan`` (rows without a value, by symbol and column) and ``complete``.
 
         Raises:
             QueryError: An argument or a recipe is invalid; nothing is requested.
@@ -572,7 +573,9 @@ class DataManager:
 
             now_ms = getattr(self._services, "known_ms", client.clock.now_ms())
             name, strict = options.pop("universe", None), options.get("strict", False)
-            symbols, members = members_by_day(self.universes, name, now_ms, bounds, strict)
+            days = _start("features", start, options.get("period")), end
+            bar = Timeframe.parse(timeframe)
+            symbols, members = members_by_day(self.universes, name, now_ms, days, strict, bar)
         request = Request(self, bounds, options | {"closed_by": closed_by}, members)
         seconds = seconds_of(options.get("timeout"), "features")
         own = (request, symbols, timeframe, recipes, anchor, store or None, layout)

@@ -11,15 +11,17 @@ import numpy as np
 
 from .calendars.calendar import calendar_for
 from .calendars.grid import BarGrid
-from .calendars.ranges import resolve_day
+from .calendars.ranges import resolve_day, resolve_days
 from .calendars.written_times import FIRST_DAY
 from .errors import BadRangeError, DataError, QueryError, SurvivorshipWarning, UniverseError
 from .model.caller import warn_user
-from .model.instant import date_of, day_ms, parse_iso
+from .model.instant import DAY_MS, date_of, day_ms, parse_iso
+from .model.instrument import Instrument
 from .model.member_frames import DaysWithoutBars, MemberFrames
 from .model.provenance import ATTRS_KEY
 from .model.query import distinct_symbols
 from .model.texts import counted
+from .model.timeframe import Timeframe
 from .model.universe import Members, Universes
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def named_members(
     now_ms: int,
     bounds: tuple[Any, Any] | None = None,
     strict: bool = False,
+    reach: timedelta = timedelta(0),
 ) -> Members:
     """Return the members, at least one, of a universe that a query names.
 
@@ -57,6 +60,7 @@ def named_members(
             records, and a last day of None means today. If ``as_of`` is None, every symbol that was
             a member on any of these days is included.
         strict: Whether to raise if the answer is not point-in-time.
+        reach: Time after the last day of ``bounds``, up to today, that is included too.
 
     Raises:
         QueryError: A day is invalid, or the end is before the start.
@@ -69,10 +73,11 @@ def named_members(
     subject, since = f"universe {name!s:.80}", None
     day, today = resolve_day(subject, "as_of", as_of, now_ms), date_of(now_ms)
     if day is None and bounds is not None:
-        since = resolve_day(subject, "start", bounds[0], now_ms) or FIRST_DAY
-        day = resolve_day(subject, "end", bounds[1], now_ms) or today
+        since, day = resolve_days(Instrument(subject, "crypto"), *bounds, now_ms)
+        since, day = since or FIRST_DAY, day or today
         if day < since:
             raise BadRangeError(f"{subject}: the end {day} is before the start {since}")
+        day = max(day, min(day + reach, today))
     members = universes.members(name, day or today, strict=strict, since=since)
     if not members:
         raise UniverseError(f"{members}", hint="`onetape db universe show` lists recorded members")
@@ -80,15 +85,21 @@ def named_members(
 
 
 def members_by_day(
-    universes: Universes, name: Any, now_ms: int, bounds: tuple[Any, Any], strict: bool
+    universes: Universes,
+    name: Any,
+    now_ms: int,
+    bounds: tuple[Any, Any],
+    strict: bool,
+    timeframe: Timeframe,
 ) -> tuple[list[str], Callable[[date], frozenset[str]]]:
     """Return the members on any day of a range, and a function that returns those on one of its days.
 
-    For the arguments, errors and warnings, see :func:`check_choice` and :func:`named_members`.
+    A bar counts for the day on which it closes, so the range ends one bar, or one day, later. For the
+    other arguments, errors and warnings, see :func:`check_choice` and :func:`named_members`.
     """
-    all_members = named_members(
-        universes, check_choice(None, name, None), None, now_ms, bounds, strict
-    )
+    reach = timedelta(milliseconds=max(DAY_MS, timeframe.longest_ms))
+    universe = check_choice(None, name, None)
+    all_members = named_members(universes, universe, None, now_ms, bounds, strict, reach)
 
     def members(day: date) -> frozenset[str]:
         """Return the members on a date; the warning for the whole range is not repeated."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -67,6 +68,50 @@ def test_a_report_counts_from_the_day_after_its_filing(manager: DataManager) -> 
         "AAPL": "1 report with fund:net_income withheld: no filing day"
     }
     assert not facts["complete"]
+
+
+@pytest.mark.parametrize(
+    "filed, day",
+    [("2024-05-14T16:30:00Z", "2024-05-14"), ("20240514", "2024-05-14"), ("2024-05-99", "")],
+)  # fmt: skip
+def test_a_filing_day_of_a_program_is_a_date_or_unknown(filed: str, day: str) -> None:
+    assert report("income", "FY", "2024-03-31", filed, net_income=1.0).filed_at == day
+
+
+def test_the_first_vendor_with_filing_days_is_used(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path
+) -> None:
+    (tmp_path / "fundamentals.json").write_text(
+        json.dumps({"provider_sequences": {"statements": ["yahoo", "tiingo", "fmp"]}})
+    )
+    clock = manager._services.clock
+    manager = DataManager(tmp_path / "cache", tmp_path / "rules.yaml", clock=clock)
+    undated = tuple(replace(one, filed_at="") for one in REPORTS)
+    cache = manager._services.fundamentals.cache
+    for vendor in ("yahoo", "tiingo"):
+        cache.keep(
+            Snapshot(
+                vendor, "AAPL", ms("2024-06-12T11:00"), {}, undated, data_types=("statements",)
+            )
+        )
+    record = manager.get_fundamentals("AAPL", data_type="statements")
+    assert record["statements"][0]["vendor"] == "yahoo"
+    vendors.clear_log()
+    asked = (["AAPL"], "1d", "2024-05-06", "2024-05-24", "fund:net_income")
+    with pytest.warns(IncompleteDataWarning, match="1 report with"):
+        frame = manager.features(*asked)
+    assert by_day(frame, "fund:net_income")["05-15"] == 40.0
+    facts = provenance(frame)["reports"]["AAPL"]
+    assert facts["vendor"] == "fmp"
+    assert facts["providers_not_asked"]["yahoo"] == "its statements have no filing days"
+    assert not [one for one in vendors.log() if "fundamentals" in one.path]
+    (tmp_path / "fundamentals.json").write_text(
+        json.dumps({"provider_sequences": {"statements": ["yahoo"]}})
+    )
+    other = DataManager(tmp_path / "empty", tmp_path / "rules.yaml", clock=clock)
+    with pytest.warns(IncompleteDataWarning, match="its statements have no filing days"):
+        frame = other.features(*asked)
+    assert frame["fund:net_income"].isna().all()
 
 
 def test_every_row_has_what_a_manager_as_of_its_close_answers(manager: DataManager) -> None:
@@ -141,6 +186,17 @@ def test_rows_are_those_of_the_members_of_each_day(manager: DataManager, timefra
     fixed = manager.features(*asked, universe="mine", as_of="2024-05-08")
     assert set(fixed["symbol"]) == {"AAPL", "VOD.L"}
     assert not provenance(fixed)["not_members"]
+
+
+def test_members_by_the_day_on_which_a_bar_closes(manager: DataManager) -> None:
+    manager.universes = DatedUniverse(
+        {"AAPL": ("2024-05-09", None), "MSFT": ("2010-01-04", "2024-03-08")}
+    )
+    week = manager.features(None, "1w", "2024-05-06", "2024-05-07", ["dow"], universe="mine")
+    assert week["symbol"].tolist() == ["AAPL"], "it joined on the Thursday of that week"
+    month = manager.features(None, "1d", None, "2024-05-31", ["dow"], universe="mine", period="1mo")
+    assert set(provenance(month)["symbols"]) == {"AAPL"}, "nobody else was a member since April"
+    assert month["timestamp"].min() == pd.Timestamp("2024-05-09")
 
 
 def test_members_of_each_day_up_to_a_past_time(manager: DataManager) -> None:

@@ -192,6 +192,19 @@ def test_a_longer_bar_that_is_missing_is_not_replaced_by_an_earlier_one(market: 
     assert lacking.tolist() == [11, 12, 13, 14]
 
 
+def test_holes_beyond_those_that_an_answer_lists(market: Market) -> None:
+    many = every("8h", "2024-03-12T00:00:00Z", "2024-04-20T00:00:00Z")
+    lost = {*many, at("2024-05-09T23:00:00Z")}
+    manager = market.manager(_Hours(market.clock, [stamp for stamp in _HOURS if stamp not in lost]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        day = ask(manager, "sma:2", "ema:2")
+        whole = ask(manager, "sma:2", start="2024-03-11")
+    assert np.isnan(day["sma:2"].iloc[0]), "the bar before the range is missing"
+    assert day["ema:2"].iloc[:6].isna().all()
+    assert whole["sma:2"].isna().sum() == len(lost)
+
+
 def test_daily_values_follow_the_close_over_summer_time_and_early_closes(
     market: Market,
 ) -> None:
@@ -511,6 +524,24 @@ def test_a_damaged_or_missing_file_is_computed_anew(
     path.unlink()
     assert ask(manager, "ema:5", store=store).equals(plain)
     assert store.written == 2
+
+
+def test_blocks_that_an_earlier_version_compressed_are_read(
+    manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import polars as pl
+
+    write = pl.DataFrame.write_parquet
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            pl.DataFrame,
+            "write_parquet",
+            lambda *args, **own: write(*args, **own | {"compression": "zstd"}),
+        )
+        plain = ask(manager, "ema:5", store=FrameStore(tmp_path / "kept", 1 << 30))
+    store = _Store(tmp_path / "kept")
+    assert ask(manager, "ema:5", store=store).equals(plain)
+    assert (store.read, store.written) == (1, 0)
 
 
 def test_a_full_disk_loses_no_answer(

@@ -16,6 +16,7 @@ from ..vendors.registry import key_names, row_of
 
 # The reason for not querying a vendor without its key; it follows the name of the variable.
 NO_KEY = "is not set"
+NO_FILING_DAYS = "its statements have no filing days"
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class CompanyQuery:
 
     Attributes:
         listing: Market, exchange, country and currency of the instrument's listing.
+        needs_filing_days: Whether statements without filing days are of no use.
     """
 
     instrument: Instrument
     data_type: str
     listing: Mapping[str, Any]
+    needs_filing_days: bool = False
 
     @property
     def market(self) -> str:
@@ -80,6 +83,8 @@ class Candidates:
             if known_vendor(vendor) is None:
                 return "unknown provider"
             return row_of(vendor).no_fundamentals or "it does not serve fundamentals here"
+        if query.needs_filing_days and not table.has_filing_days:
+            return NO_FILING_DAYS
         return table.objection(query.instrument, query.market, query.data_type) or (
             self._missing_key(vendor, table)
         )

@@ -27,7 +27,10 @@ When = datetime | date | str | None
 
 @dataclass(frozen=True)
 class Wish:
-    """The facade's arguments for a request for fundamentals, before they are validated."""
+    """The facade's arguments for a request for fundamentals, before they are validated.
+
+    With ``needs_filing_days``, vendors whose statements have no filing days are left out.
+    """
 
     providers: Any = None
     force_refresh: bool = False
@@ -36,6 +39,7 @@ class Wish:
     max_age_days: Any = None
     as_of: When = None
     timeout: Any = None
+    needs_filing_days: bool = False
 
 
 def normalized(symbol: Any) -> str:

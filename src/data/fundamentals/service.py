@@ -33,7 +33,7 @@ from ..net.locks import SeriesLocks
 from ..observability.logs import Subject as LogSubject
 from ..observability.logs import running
 from ..runtime.once import cached_property
-from .candidates import NO_KEY, Candidates, CompanyQuery
+from .candidates import NO_FILING_DAYS, NO_KEY, Candidates, CompanyQuery
 from .combiner import FundamentalsCombiner
 from .point_in_time import as_known, last_turn_ms
 from .record import RecordContext
@@ -230,7 +230,8 @@ class FundamentalsService:
         data_type, days = data_type_of(wish.data_type), age_of(wish.max_age_days)
         listing = self._selector.classify_symbol_for_fundamentals(instrument.symbol)
         ttl_ms = rules.ttl_of(data_type) if days is None else round(days * DAY_MS)
-        query = CompanyQuery(instrument, data_type, {name: listing[name] for name in _LISTING})
+        listed = {name: listing[name] for name in _LISTING}
+        query = CompanyQuery(instrument, data_type, listed, wish.needs_filing_days)
         day, named = day_of(wish.as_of), vendors_of(wish.providers)
         return _Lookup(query, wish, now_ms, self._clock.monotonic(), now_ms - ttl_ms, day, named)
 
@@ -322,6 +323,11 @@ class FundamentalsService:
                 )
 
     def _record(self, lookup: _Lookup) -> dict[str, Any]:
+        if lookup.wish.needs_filing_days:
+            for vendor, snapshot in list(lookup.answers.items()):
+                if not any(report.filed_at for report in snapshot.statements):
+                    del lookup.answers[vendor]
+                    lookup.failed.setdefault(vendor, NO_FILING_DAYS)
         answers, withheld, filling = dict(lookup.answers), {}, tuple[Snapshot, ...]()
         if lookup.as_of is not None:
             public = {

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from ..bars.client import Wishes
 from ..calendars.calendar import MarketCalendar, calendar_for
 from ..errors import IncompleteDataWarning, QueryError
+from ..fundamentals.request import Wish
 from ..model.bars import Stamps
 from ..model.caller import warn_user
 from ..model.frame import NS_IN_MS, REQUIRED_COLUMNS
+from ..model.fundamentals import METADATA
 from ..model.instant import DAY_MS, date_of, day_ms, from_ms, parse_iso
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, UNASKED
@@ -148,8 +150,9 @@ def features(
             if other is None or other.lacks:
                 lacks[name] = f"{longer}: {other.lacks if other else 'no bars'}"
     unreported: dict[str, str] = {}
+    reports: dict[str, Any] = {}
     for name, one in series.items() if of_reports else ():
-        values, reasons = _of_reports(request, name, of_reports, one.closes)
+        values, reasons, reports[name] = _of_reports(request, name, of_reports, one.closes)
         for column, numbers in values.items():
             found[name][column][:] = numbers
         unreported |= {name: "; ".join(reasons)} if reasons else {}
@@ -165,7 +168,8 @@ def features(
     else:
         frame = _long(list(frames), series, dict(zip(columns, table, strict=True)))
     lacking = {"failed": list(failed), "lead_missing": lacks, "reports_missing": unreported}
-    frame.attrs[ATTRS_KEY] = freeze(_facts(frames, lacking, found) | {"not_members": not_members})
+    more = {"not_members": not_members, "reports": reports}
+    frame.attrs[ATTRS_KEY] = freeze(_facts(frames, lacking, found) | more)
     _warn(failed, lacks, unreported, len(frames))
     return frame
 
@@ -218,10 +222,8 @@ def _series(
     for name, frame in frames.items():
         if len(frame):
             anchor = (frame.attrs[ATTRS_KEY]["kind"] or {}).get("anchor", "session")
-            first_ms, calendar = (
-                frame.index[0].value // NS_IN_MS,
-                request.calendar_of(name, timeframe),
-            )
+            first_ms = frame.index[0].value // NS_IN_MS
+            calendar = request.calendar_of(name, timeframe)
             groups[first_ms, calendar, anchor].append(name)
     found = {}
     for (first_ms, calendar, anchor), names in groups.items():
@@ -278,8 +280,8 @@ def _joined(
             lacks = "the bars before are of another kind"
         elif len(part) and part.index[0] < parts[0].index[0]:
             parts = [part, frame]  # both end before the frame, and one contains the other
-    holes = [hole for part in parts for hole in _holes(calendar, timeframe, anchor, part)]
     stamps = np.concatenate([part.index.to_numpy().view(np.int64) for part in parts]) // NS_IN_MS
+    holes = [hole for part in parts for hole in _holes(calendar, timeframe, anchor, part, stamps)]
     # Every frame begins with these columns, which are read at once.
     own_columns = np.concatenate([part.to_numpy()[:, : len(REQUIRED_COLUMNS)] for part in parts])
     columns = dict(zip(REQUIRED_COLUMNS, np.ascontiguousarray(own_columns.T), strict=True))
@@ -312,22 +314,22 @@ def _is_short(timeframe: Timeframe, stamps: Stamps, first: int, uses: Sequence[R
 
 
 def _holes(
-    calendar: MarketCalendar, timeframe: Timeframe, anchor: str, frame: pd.DataFrame
+    calendar: MarketCalendar, timeframe: Timeframe, anchor: str, part: pd.DataFrame, stamps: Stamps
 ) -> Iterator[Span]:
-    """Yield the spans in which an answer lacks bars that the market had."""
-    facts = frame.attrs[ATTRS_KEY]
-    end = 0
+    """Yield the spans in which a part of the bars lacks some that the market had."""
+    facts, start = part.attrs[ATTRS_KEY], 0
     for gap in facts["gaps"]:
-        start, end = parse_iso(gap["start"]), parse_iso(gap["end"])
+        span = Span(parse_iso(gap["start"]), parse_iso(gap["end"]))
+        start = span.end
         if gap["reason"] not in _NOT_HOLES:
-            yield Span(start, end)
-    if facts["gaps_total"] > len(facts["gaps"]) and len(frame):
-        # Only the first gaps are listed: after them, every expected bar that is missing counts as
-        # a hole.
-        stamps = frame.index.to_numpy().view(np.int64) // NS_IN_MS
-        for stamp in calendar.required(timeframe, Span(end, int(stamps[-1])), anchor):
-            if stamps[stamps.searchsorted(stamp)] != stamp:
-                yield Span(int(stamp), int(stamp) + 1)
+            yield span
+    if facts["gaps_total"] > len(facts["gaps"]):
+        # Only the first gaps are listed: after them, and up to the next part, every expected bar
+        # that is missing counts as a hole.
+        last = int(stamps.searchsorted(part.index[-1].value // NS_IN_MS))
+        end = int(stamps[last : last + 2][-1])
+        expected = calendar.required(timeframe, Span(start, max(start, end)), anchor)
+        yield from (Span(stamp, stamp + 1) for stamp in np.setdiff1d(expected, stamps).tolist())
 
 
 def _session_columns(
@@ -359,10 +361,7 @@ def _longer(
     """Return the longer bars that had closed by the bars of each symbol's answer."""
     groups: dict[int, list[str]] = defaultdict(list)
     for name, one in series.items():
-        calendar, first_ms = (
-            request.calendar_of(name, timeframe),
-            int(one.tape.stamps[one.tape.first]),
-        )
+        calendar, first_ms = request.calendar_of(name, timeframe), int(one.stamps[0])
         groups[calendar.back(timeframe, first_ms, _LONGER_BEFORE)].append(name)
     found: dict[str, _Series] = {}
     for start_ms, names in groups.items():
@@ -409,18 +408,12 @@ def reads_before(
     first_ms = request.calendar_of(symbol, base).next_open(base, query.span.start)
     for longer in dict.fromkeys([None, *(use.timeframe for use in uses)]):
         own = [use for use in uses if use.timeframe == longer]
-        name, since_ms, calendar = (
-            longer or base,
-            first_ms,
-            request.calendar_of(symbol, longer or base),
-        )
+        name, since_ms = longer or base, first_ms
+        calendar = request.calendar_of(symbol, name)
         if longer is not None:
             since_ms = calendar.back(longer, first_ms, _LONGER_BEFORE)
-            yield (
-                f"{longer} bars",
-                longer,
-                {"start": _bound(longer, since_ms), "end": request.bounds[1]},
-            )
+            bounds = {"start": _bound(longer, since_ms), "end": request.bounds[1]}
+            yield f"{longer} bars", longer, bounds
         spans = {
             request.manager.client.query(
                 symbol, name, b.get("start"), b["end"], b.get("bars")
@@ -436,14 +429,20 @@ def reads_before(
 
 def _of_reports(
     request: Request, symbol: str, uses: Sequence[ReportUse], closes: Stamps
-) -> tuple[dict[str, Values], list[str]]:
-    """Return the values of reports that had been filed, and the reasons why reports are missing."""
+) -> tuple[dict[str, Values], list[str], dict[str, Any]]:
+    """Return the values of reports that had been filed, why some are missing, and the vendors."""
+    wish = Wish(data_type="statements", needs_filing_days=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        record = request.manager.get_fundamentals(symbol, data_type="statements")
-    values, lacks = values_of_reports(uses, record.get("statements", ()), closes)
+        record = request.manager._services.fundamentals.get(symbol, wish)
+    reports, facts = record.get("statements", ()), record.get(METADATA, {})
+    values, lacks = values_of_reports(uses, reports, closes)
     failures = [str(one.message) for one in caught if one.category is IncompleteDataWarning]
-    return values, failures[:1] or lacks
+    names = ("providers_not_asked", "providers_failed")
+    vendors = {"vendor": reports[0]["vendor"] if reports else None} | {
+        n: facts.get(n, {}) for n in names
+    }
+    return values, failures[:1] or lacks, vendors
 
 
 def _rows_of_members(

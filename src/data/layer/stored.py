@@ -358,9 +358,7 @@ def _packed(frame: pl.DataFrame, facts: Mapping[str, Any]) -> tuple[bytes, str]:
     """
     text, buffer = json.dumps(facts) + MARK + BLANK, io.BytesIO()
     try:
-        frame.write_parquet(
-            buffer, compression="zstd", compression_level=3, metadata={_FACTS: text}
-        )
+        frame.write_parquet(buffer, compression="lz4", metadata={_FACTS: text})
     except pl.exceptions.PolarsError as error:
         raise StorageError(f"the frame cannot be stored as Parquet: {error}") from error
     data = buffer.getvalue()

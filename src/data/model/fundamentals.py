@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -112,8 +113,13 @@ class _Filed:
 
     def __post_init__(self) -> None:
         """Clear an impossible filing date; nothing is filed by the last day of its period."""
-        if "" < self.filed_at[:10] <= (self.period_end[:10] or _NO_FILING):
-            object.__setattr__(self, "filed_at", "")
+        try:
+            filed_at = date.fromisoformat(self.filed_at[:10]).isoformat() if self.filed_at else ""
+        except ValueError:
+            filed_at = ""
+        if filed_at <= (self.period_end[:10] or _NO_FILING):
+            filed_at = ""
+        object.__setattr__(self, "filed_at", filed_at)
 
 
 @dataclass(frozen=True)

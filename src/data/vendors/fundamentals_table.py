@@ -151,6 +151,13 @@ class VendorTable:
         """Return the vendor's spelling of ``instrument``."""
         return self.spelling(instrument) if self.spelling else instrument.spelling(self.vendor)
 
+    @property
+    def has_filing_days(self) -> bool:
+        """Whether the vendor's statements have the days on which they were filed."""
+        return any(
+            answer.filed_at for answer in self.types.get("statements", ()) if answer.statement
+        )
+
     def objection(self, instrument: Instrument, market: str, data_type: str) -> str:
         """Return the reason why the vendor does not serve the request, or an empty string."""
         if data_type not in self.types:
