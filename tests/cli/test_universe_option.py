@@ -115,7 +115,7 @@ def test_validate_and_gaps_look_at_the_members_and_name_those_without_a_series(
         (("populate", "--universe", "mine", "--as-of", "2023-02-30"), "as_of '2023-02-30' is not a time"),
         (("populate", "--universe", "mine", "--start", "2023-13-01"), "start '2023-13-01' is not a time"),
         (("populate", "--universe", "mine", "--start", "2023-05-01", "--end", "2023-03-01"),
-         "universe mine: the end 2023-03-01 is before the start 2023-05-01"),
+         "universe mine: end '2023-03-01' is before start '2023-05-01'"),
         (("populate", "--universe", "other"), "the universe does not exist: 'other'"),
         (("populate", "--universe", "mine", "--as-of", "1999-01-04"), "0 members"),
         (("populate", "--universe", ""), "universe is empty"),

@@ -65,12 +65,12 @@ def watch(args: argparse.Namespace) -> Report | int:
     reach = None if args.no_network else reach_all
     watched = Installation(args.cache_dir, args.config, reach=reach)
     if args.json:
-        return _report(watched.checks(WATCHED), ok=True)
+        return _report(watched.shown(WATCHED), ok=True)
     try:
         with Screen() as screen:
             while True:
                 at = moment(iso(watched.clock.now_ms() // 1000 * 1000))
-                screen.update(_watch_shown(at, watched.checks(WATCHED)))
+                screen.update(_watch_shown(at, watched.shown(WATCHED)))
                 watched.clock.sleep(args.every or _EVERY_S)
     except KeyboardInterrupt:
         return OK

@@ -132,7 +132,12 @@ class Installation:
     def checks(self, wanted: tuple[Find, ...], *, full: bool = False) -> list[Check]:
         """Return the current results of some checks, such as ``CHECKS`` or ``WATCHED``."""
         look = _Look(self, full=full)
-        return [check for find in wanted for check in _found(find, look)]
+        return [check for find in wanted for check in find(look)]
+
+    def shown(self, wanted: tuple[Find, ...]) -> list[Check]:
+        """Return the current results of some checks; one that raises an exception is a fault."""
+        look = _Look(self, full=False)
+        return [check for find in wanted for check in _shown(find, look)]
 
     def reached(self, urls: Mapping[str, str]) -> Mapping[str, ReachResult]:
         """Return whether each vendor can be reached; the result may be up to five minutes old.
@@ -152,7 +157,7 @@ def worst_levels(services: Services) -> dict[str, int]:
     No vendor is contacted.
     """
     levels, folders = dict[str, int](), (services.settings.cache_dir, services.settings.rules_path)
-    for check in Installation(*folders, clock=services.clock, reach=None).checks(COUNTED):
+    for check in Installation(*folders, clock=services.clock, reach=None).shown(COUNTED):
         levels[check.name] = max(levels.get(check.name, 0), LEVELS.index(check.level))
     return levels
 
@@ -191,7 +196,7 @@ class _Look:
 Find = Callable[[_Look], Iterator[Check]]
 
 
-def _found(find: Find, look: _Look) -> Iterator[Check]:
+def _shown(find: Find, look: _Look) -> Iterator[Check]:
     """Yield the results of a check; an exception is a result, too, so that the others are shown."""
     try:
         yield from find(look)

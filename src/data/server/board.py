@@ -118,7 +118,7 @@ class Board:
         """Return the checks without the paths of folders, which are for this machine only."""
         settings, found = self._manager._services.settings, list[dict[str, Any]]()
         names = {settings.cache_dir: "the cache folder", settings.state_dir: "the state folder"}
-        for check in self._place.checks(SERVED):
+        for check in self._place.shown(SERVED):
             texts = check.to_json()
             for folder, name in names.items():
                 texts = {key: text.replace(str(folder), name) for key, text in texts.items()}
