@@ -140,13 +140,13 @@ def test_the_checks_are_made_in_spite_of_mistakes_in_the_rules(
 def test_metrics_have_the_level_of_each_check_at_most_once_a_minute(
     rules: Path, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, checks = list[object](), Installation.checks
+    made, shown = list[object](), Installation.shown
 
     def counted(place: Installation, *wanted: Any) -> list[Check]:
         made.append(place.reach)
-        return checks(place, *wanted)
+        return shown(place, *wanted)
 
-    monkeypatch.setattr(Installation, "checks", counted)
+    monkeypatch.setattr(Installation, "shown", counted)
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")
     assert made == [], "a call for bars makes no check"
