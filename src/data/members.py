@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .calendars.calendar import calendar_for
-from .calendars.grid import BarGrid
+from .calendars.grid import grid_for
 from .calendars.ranges import resolve_day, resolve_days
 from .calendars.written_times import FIRST_DAY
 from .errors import BadRangeError, DataError, QueryError, SurvivorshipWarning, UniverseError
@@ -206,7 +206,7 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
     The first array contains the dates, the second and third the half-open bounds; all in UTC
     milliseconds.
     """
-    grid, span = BarGrid(calendar_for(query.instrument), query.timeframe), query.span
+    grid, span = grid_for(query.instrument, query.timeframe), query.span
     timeframe = query.timeframe
     rows = [
         (day_ms(session.day), session.open_ms, session.close_ms)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.kind import Adjustment
+from src.data.model.lifetime import NO_BARS_SINCE
 from src.data.model.reasons import UNASKED
 from src.data.model.span import Span, coalesce
 from src.data.prices.judgement.findings import QualityReport
@@ -269,9 +270,10 @@ class Seen:
             for gap, end in zip(joined, ends, strict=True)
         ]
         told = {name: self.facts.get(name) for name in names} | {"gaps": spans}
-        # What failed on the way is of that call, not of the bars.
+        # What failed on the way is of that call, not of the bars; an end is reported once.
+        passing = "sent no splits and dividends", NO_BARS_SINCE
         lasting = [
-            text for text in self.facts["problems"] if "sent no splits and dividends" not in text
+            text for text in self.facts["problems"] if not any(one in text for one in passing)
         ]
         return told | {"problems": lasting}
 
@@ -654,10 +656,12 @@ class Model:
         return question.symbol, question.label, question.option("provider"), self.order
 
     def _series(self, question: Question, seen: Seen) -> tuple[Any, ...]:
+        # In an outage, bars are made of shorter ones, and their vendor may leave others out of these.
         return (
             *self._asked(question),
             seen.facts["substitute"],
             seen.facts["adjustment"],
+            "derived_from" in seen.facts,
         )
 
     def check_grave(self, question: Question, seen: Seen, report: QualityReport) -> None:

@@ -17,10 +17,13 @@ from .simulation import (
     COINS,
     CURRENCIES,
     FILES,
+    HONG_KONG,
+    LONG_OF_COINS,
     OWN,
     OWN_COINS,
     PLUGINS,
     STREAMS,
+    long_of_shares,
     shares,
     simulated,
 )
@@ -736,3 +739,32 @@ def test_a_split_that_is_applied_behind_a_gap_is_in_the_date_of_the_prices() -> 
         assert seen.facts["as_of"] == "2024-06-18"
         first, last = min(seen.rows), max(seen.rows)
         assert 0.5 < seen.rows[first][3] / seen.rows[last][3] < 2
+
+
+def test_hours_made_of_half_hours_that_lack_a_stored_hour_do_not_replace_it() -> None:
+    with simulated(HONG_KONG, "2024-06-05T03:40") as sim:
+        sim.ask(Question("0700.HK", "1h", "2024-06-04T01:00", "2024-06-05T02:00"))
+        sim.fault("yahoo", FAULTS["sends nulls"]())
+        half = sim.ask(Question("0700.HK", "30m", "2024-06-04T03:00", "2024-06-05T03:30"))
+        sim.fault("yahoo", FAULTS["answers a page"](), 1)
+        seen = sim.ask(Question("0700.HK", "1h", "2024-06-04T03:00", "2024-06-05T03:00"))
+    before_lunch = parse_iso("2024-06-04T03:30")
+    assert half is not None and before_lunch not in half.rows
+    assert seen is not None and before_lunch in seen.rows
+
+
+def test_a_listing_has_not_ended_after_months_that_an_answer_was_cut_off_behind() -> None:
+    with simulated(LONG_OF_COINS) as sim:
+        sim.fault("binance", FAULTS["cuts the end"](), 1)
+        seen = sim.ask(Question("BTCUSDT", "1M", "2020-02-29", "2024-05-28"))
+    assert seen is not None and not seen.is_complete
+    assert "ended" not in seen.facts
+
+
+def test_a_week_without_days_is_in_the_gap_after_the_last_day() -> None:
+    with simulated(long_of_shares("tiingo")) as sim:
+        sim.vendors.truth.change("AAPL", delisted="2023-12-30")
+        sim.ask(Question("AAPL", "1d", "2023-12-21", "2024-06-05"))
+        seen = sim.ask(Question("AAPL", "1w", "2023-12-21", "2024-05-13"))
+    assert seen is not None and list(seen.rows) == [parse_iso("2023-12-25")]
+    assert [gap.start for gap in seen.gaps] == [parse_iso("2024-01-01")]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..cache.actions import ActionBook
 from ..cache.store import BarStore
-from ..calendars.calendar import calendar_for
-from ..calendars.grid import BarGrid
+from ..calendars.grid import grid_for
 from ..calendars.localtime import FIRST_YEAR
 from ..clock import Clock
 from ..errors import AllProvidersFailedError, Attempt, CorruptEntryError, NoProviderError
@@ -234,7 +233,7 @@ class ActionService:
         candidates = tuple(candidates_of(self._selector, query))
         lane = LaneRoute((), candidates, Kind(), tuple(c for c in candidates if c.tells_actions))
         key = SeriesKey(instrument.symbol, _DAILY)
-        return LaneRequest(query, key, lane, BarGrid(calendar_for(instrument), _DAILY))
+        return LaneRequest(query, key, lane, grid_for(instrument, _DAILY))
 
 
 def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[KnownAction, ...]:

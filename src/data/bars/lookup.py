@@ -14,8 +14,8 @@ import numpy as np
 
 from ..cache.actions import ActionBook
 from ..cache.store import BarStore, Seal, SeriesView
-from ..calendars.calendar import calendar_for, day_span, first_unclosed
-from ..calendars.grid import BarGrid
+from ..calendars.calendar import day_span, first_unclosed
+from ..calendars.grid import grid_for
 from ..clock import Clock
 from ..errors import BadRangeError, CacheError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable
@@ -153,10 +153,9 @@ class CacheLookup:
 
     def _find_count(self, query: BarsQuery, view: SeriesView, count: int) -> LookupResult:
         """Look for the last ``count`` bars before the query's end, however far back they go."""
-        calendar = calendar_for(query.instrument)
-        grid = BarGrid(calendar, query.timeframe, (view.kind and view.kind.anchor) or "session")
+        grid = grid_for(query.instrument, query.timeframe, view.kind)
         now_ms = self._clock.now_ms()
-        cap_ms = first_unclosed(calendar, query.timeframe, now_ms, grid.anchor)
+        cap_ms = first_unclosed(grid.calendar, query.timeframe, now_ms, grid.anchor)
         cap_ms = min(cap_ms, lifetime_of(view).for_gaps(now_ms).end)
         if query.instrument.asset_class == "stock":
             self._reader.days.current(query.instrument)  # the calendar is loaded
@@ -225,8 +224,7 @@ class CacheLookup:
             return PartialHit(tuple(spans))  # a new vendor may have them
         is_nothing = not (gaps or len(answer.table)) and wanted.start >= end
         if is_nothing or any(gap.reason == UNASKED for gap in stretches(gaps).sources):
-            anchor = (view.kind and view.kind.anchor) or "session"
-            grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
+            grid = grid_for(query.instrument, query.timeframe, view.kind)
             if is_nothing and grid.next_open(wanted.start) >= wanted.end:
                 return (
                     MISS  # nothing is due because the market is closed, but there may still be bars

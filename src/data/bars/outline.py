@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..cache.store import SeriesView
-from ..calendars.calendar import calendar_for
-from ..calendars.grid import BarGrid
+from ..calendars.grid import BarGrid, grid_for
 from ..model.coverage import Covered
 from ..model.instrument import Instrument
 from ..model.lifetime import Lifetime
@@ -38,6 +37,5 @@ class SeriesOutline(NamedTuple):
 
 def outline_of(view: SeriesView, instrument: Instrument) -> SeriesOutline:
     """Return a series' coverage, lifetime, grid and generation, but not its bars."""
-    anchor = (view.kind.anchor if view.kind else None) or "session"
-    grid = BarGrid(calendar_for(instrument), view.key.timeframe, anchor)
+    grid = grid_for(instrument, view.key.timeframe, view.kind)
     return SeriesOutline(tuple(view.coverage.opened()), lifetime_of(view), grid, view.generation)

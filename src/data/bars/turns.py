@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..clock import Clock
 from ..model.series import SeriesKey
@@ -17,16 +17,6 @@ if TYPE_CHECKING:
 FindLeases = Callable[[], "Leases | None"]
 # Interval at which waiting callers check for new pages; their time limit is much longer.
 _REPORTED_EVERY_S = 1.0
-
-
-class Turn(NamedTuple):
-    """The state of a caller's turn to fetch a series.
-
-    Attributes:
-        has_waited: Whether another call had the turn first.
-    """
-
-    has_waited: bool = False
 
 
 class Turns:
@@ -48,14 +38,15 @@ class Turns:
         self._leases = leases or (lambda: None)
 
     @contextmanager
-    def hold(self, key: SeriesKey) -> Iterator[Turn]:
-        """Wait for this caller's turn, but no longer than its time limit allows; yield the turn.
+    def hold(self, key: SeriesKey) -> Iterator[bool]:
+        """Wait for this caller's turn, but no longer than its time limit allows.
 
+        Yields whether another call had the turn first, so that its bars may be stored now.
         Pages that arrive while the block runs are reported to the waiting callers.
         """
         leases = self._leases()
         if leases is None:
-            yield Turn()
+            yield False
             return
         name = sha256(f"{self._scope}|{key.symbol}|{key.folder}".encode()).hexdigest()[:32]
         deadline = current_deadline(self._clock)
@@ -63,7 +54,7 @@ class Turns:
             leases.hold(f"bars {name}", deadline=deadline, about=key) as lease,
             deadline.telling(_Reporter(leases, lease, deadline, self._clock)),
         ):
-            yield Turn(lease.has_waited)
+            yield lease.has_waited
 
 
 class _Reporter:

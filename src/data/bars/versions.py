@@ -8,12 +8,11 @@ from typing import Any
 from ..cache.faults import faults_within, sentences
 from ..cache.store import BarStore, SeriesView
 from ..calendars.calendar import (
-    calendar_for,
     first_unclosed,
     opened_and_coming,
     price_calendar,
 )
-from ..calendars.grid import BarGrid
+from ..calendars.grid import grid_for
 from ..clock import Clock
 from ..model.bars import BarTable
 from ..model.coverage import Coverage
@@ -126,7 +125,7 @@ class Versions:
         self, query: BarsQuery, span: Span, coverage: Coverage, kind: Kind, committed: int
     ) -> Sequence[Gap]:
         """Return the spans without bars, up to the last bar that closed before the version was committed."""
-        grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
+        grid = grid_for(query.instrument, query.timeframe, kind)
         cap_ms = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
         unfilled = [UnfilledSpan(span, f"version {query.version} has no bars there")]
         gaps = list_gaps(span, coverage, unfilled, committed, Lifetime().for_gaps(committed))

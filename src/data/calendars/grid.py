@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from ..model.bars import Stamps, among
 from ..model.edges import Edges, edges_of
 from ..model.instant import DAY_MS, MINUTE_MS
+from ..model.instrument import Instrument
+from ..model.kind import Kind
 from ..model.reasons import HOLIDAYS_UNKNOWN, NO_BAR
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from .calendar import MarketCalendar
+from .calendar import MarketCalendar, calendar_for
 
 # Length of the parts in which timestamps are counted.
 _PART_MS = 90 * DAY_MS
@@ -166,6 +168,11 @@ def fitting_opens(stamps: Stamps, calendar: MarketCalendar, timeframe: Timeframe
     anchors = ("session", "clock") if timeframe.is_intraday else ("session",)
     both = [BarGrid(calendar, timeframe, anchor).opens(reach) for anchor in anchors]
     return max(both, key=lambda opens: int(np.count_nonzero(among(opens, stamps))))
+
+
+def grid_for(instrument: Instrument, timeframe: Timeframe, kind: Kind | None = None) -> BarGrid:
+    """Return the grid of an instrument's bars, with the anchor of their kind if it is known."""
+    return BarGrid(calendar_for(instrument), timeframe, (kind and kind.anchor) or "session")
 
 
 def _of_at_most(spans: Iterable[Span], length: int) -> Iterator[list[Span]]:

@@ -16,8 +16,7 @@ from ..bars.ingest.commit import suspects_table
 from ..bars.validity import lifetime_of
 from ..cache.layout import encode_lane, encode_symbol
 from ..cache.store import BarStore
-from ..calendars.calendar import calendar_for
-from ..calendars.grid import BarGrid
+from ..calendars.grid import grid_for
 from ..calendars.ranges import resolve_range
 from ..calendars.written_times import FIRST_DAY
 from ..clock import Clock
@@ -252,7 +251,7 @@ class Exporter:
             raise
         impossible = np.array(sorted(stamp for stamp, _ in answer.flagged), dtype=np.int64)
         kind = view.kind or Kind()
-        grid = BarGrid(calendar_for(instrument), key.timeframe, kind.anchor or "session")
+        grid = grid_for(instrument, key.timeframe, kind)
         return replace(
             answer,
             table=answer.table.take(~among(answer.table.stamps, impossible)),

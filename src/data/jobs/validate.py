@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..bars.client import Wishes
-from ..calendars.calendar import calendar_for
-from ..calendars.grid import BarGrid
+from ..calendars.grid import grid_for
 from ..calendars.written_times import FIRST_DAY
 from ..errors import CacheError, DataError, QueryError, short_words
 from ..members import NOTHING_STORED, series_of_symbols
@@ -320,7 +319,7 @@ def _add_vendor(
         return
     from .verify import Refetcher
 
-    grid = BarGrid(calendar_for(query.instrument), query.timeframe)
+    grid = grid_for(query.instrument, query.timeframe)
     refetcher = Refetcher(services.selector, services.clock, query, grid)
     others = refetcher.action_requests(vendor)
     units = sum(step.requests * step.cost for step in bars) + others

@@ -19,12 +19,11 @@ from ..cache.actions import ActionBook, by_date
 from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import SeriesView
 from ..calendars.calendar import (
-    calendar_for,
     first_unclosed,
     opened_and_coming,
     price_calendar,
 )
-from ..calendars.grid import BarGrid
+from ..calendars.grid import BarGrid, grid_for
 from ..calendars.written_times import FIRST_DAY
 from ..clock import Clock
 from ..errors import (
@@ -323,7 +322,7 @@ def _compare_vendors(services: Services, question: VerifyQuestion) -> Verificati
         raise QueryError(
             f"cannot compare {name} with itself; name two different vendors", symbol=question.symbol
         )
-    grid = BarGrid(calendar_for(first.instrument), first.timeframe)
+    grid = grid_for(first.instrument, first.timeframe)
     refetcher = Refetcher(services.selector, services.clock, first, grid)
     subject = VerifiedSeries(first.instrument, first.timeframe)
     try:
@@ -720,8 +719,7 @@ class StoredBars:
 
     def grid_of(self, view: SeriesView) -> BarGrid:
         """Return the time grid of a lane's bars."""
-        anchor = (view.kind or Kind()).anchor or "session"
-        return BarGrid(calendar_for(self._query.instrument), view.key.timeframe, anchor)
+        return grid_for(self._query.instrument, view.key.timeframe, view.kind)
 
     def _is_asked(self, key: SeriesKey) -> bool:
         """Return whether a vendor can be queried for the bars in a lane (bars from one source).

@@ -17,8 +17,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..calendars.calendar import calendar_for, day_span, session_date
-from ..calendars.grid import BarGrid
+from ..calendars.calendar import day_span, session_date
+from ..calendars.grid import grid_for
 from ..clock import Clock
 from ..config.credentials import note_key
 from ..errors import CorruptEntryError, DataError, QueryError
@@ -287,7 +287,7 @@ def _copied(query: BarsQuery, rows: Sequence[Any], now_ms: int) -> Held | None:
         QualityError, ResponseFormatError: The rows are not bars of this range.
     """
     stamps = np.array([to_ms(row.timestamp) for row in rows], dtype=np.int64)
-    expected = BarGrid(calendar_for(query.instrument), query.timeframe).opens(query.span)
+    expected = grid_for(query.instrument, query.timeframe).opens(query.span)
     if not rows or len(np.setdiff1d(expected, stamps)):
         return None
     created_ms = min(0 if row.created_at is None else to_ms(row.created_at) for row in rows)

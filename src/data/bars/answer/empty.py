@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...calendars.calendar import calendar_for
-from ...calendars.grid import BarGrid
+from ...calendars.grid import grid_for
 from ...model.coverage import Coverage
 from ...model.kind import Kind
 from ...model.query import BarsQuery
@@ -41,8 +40,7 @@ def reason_of_empty(
         return next((reason for reason in reasons if reason != UNASKED), UNASKED)
     if query.span.is_empty:
         return NOT_CLOSED
-    calendar = calendar_for(query.instrument)
-    grid = BarGrid(calendar, query.timeframe, kind.anchor or "session")
+    grid = grid_for(query.instrument, query.timeframe, kind)
     first = grid.next_open(query.span.start)
     if not may_open(grid, query.span, kind):
         return NO_PLACE

@@ -133,9 +133,10 @@ class DerivedAnswer:
     def gaps(self) -> list[Gap]:
         """Return gaps for the bars that could not be built.
 
-        Adjacent bars with the same reason form one gap.
+        Adjacent bars with the same reason form one gap. A harmless gap may begin after the timestamp of
+        the first bar that is missing for this reason, so it is extended back to the bar before it.
         """
-        harmless = [gap for gap in self.below.gaps if gap.harmless]
+        harmless = [self._since_bar(gap) for gap in self.below.gaps if gap.harmless]
         incomplete = [bar for bar in self.made.incomplete if bar.reason != FORMING]
         starts = np.array([bar.span.start for bar in incomplete], dtype=np.int64)
         positions = np.searchsorted(self.table.stamps, starts).tolist()
@@ -148,6 +149,13 @@ class DerivedAnswer:
                 runs.append((position, reason, [bar]))
         gaps = [self._gap(why, bars) for _, why, bars in runs]
         return sorted([*harmless, *gaps], key=lambda gap: gap.span)
+
+    def _since_bar(self, gap: Gap) -> Gap:
+        begun = int(np.searchsorted(self.table.stamps, gap.span.start, side="right"))
+        ends = [self.made.ends[begun - 1]] if begun else []
+        ends += [bar.span.end for bar in self.made.incomplete if bar.span.start <= gap.span.start]
+        start = min(gap.span.start, int(max(ends, default=gap.span.start)))
+        return replace(gap, span=Span(start, gap.span.end))
 
     def _gap(self, why: str, bars: Sequence[IncompleteBar]) -> Gap:
         unknown, expected = (sum(counts) for counts in zip(*(b[2:] for b in bars), strict=True))

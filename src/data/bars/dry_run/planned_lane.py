@@ -17,8 +17,7 @@ from ...cache.actions import Asked
 from ...cache.prior_sessions import LOOKBACK
 from ...cache.store import Commit, CommitPiece, SeriesView
 from ...cache.values import no_check
-from ...calendars.calendar import calendar_for
-from ...calendars.grid import BarGrid
+from ...calendars.grid import grid_for
 from ...errors import (
     FAILOVER_ERRORS,
     Attempt,
@@ -91,7 +90,7 @@ class RequestCount:
             return
         caps, now_ms = downloader.capabilities, query.now_ms
         kind = caps.kind(query.instrument, query.timeframe)
-        grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
+        grid = grid_for(query.instrument, query.timeframe, kind)
         requests = requests_for(caps, query.span, grid, now_ms)
         archived = archive_requests(caps, query.span, grid, now_ms)
         step = replace(step, cost=cost_of(downloader, query))

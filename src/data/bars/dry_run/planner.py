@@ -15,8 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...cache.store import BarStore
-from ...calendars.calendar import calendar_for
-from ...calendars.grid import BarGrid
+from ...calendars.grid import grid_for
 from ...clock import Clock
 from ...config.rules import ValidationRules
 from ...errors import (
@@ -278,7 +277,7 @@ class _Composer:
             spans = [(s.span, reason) for s in segments] or [(self._query.span, reason)]
         if self._is_stored:
             return tuple(MissingPart(span, 0, reason=reason) for span, reason in spans)
-        grid = BarGrid(calendar_for(self._query.instrument), self._query.timeframe)
+        grid = grid_for(self._query.instrument, self._query.timeframe)
         # Errors name their vendor.
         reasons = [(span, _VENDOR_TWICE.sub(r"\1 ", reason)) for span, reason in spans]
         return tuple(MissingPart(span, *grid.outline(span), reason) for span, reason in reasons)

@@ -245,8 +245,10 @@ def prove_bounds(
     The empty span after the last bar is the end of a series if it is longer than any halt and
     reaches up to now; otherwise the later range may simply not have been requested yet. A vendor of
     real markets proves it that has bars of the series, reports none for the whole span, and still
-    has bars of other series. Bars may resume one day, so the end is checked again; the shorter the
-    span is, the sooner. Without such a vendor, only the data end, such as a user's files.
+    has bars of other series. If the answer that had the last bars may have been cut off after them,
+    the vendor must also report that it has none directly after them. Bars may resume one day, so
+    the end is checked again; the shorter the span is, the sooner. Without such a vendor, only the
+    data end, such as a user's files.
 
     Args:
         request: Request to the lane.
@@ -259,7 +261,8 @@ def prove_bounds(
     if before_first is not None and any(before_first.overlaps(s) for s in segments):
         _prove_start(request, series, journal, before_first, coverage)
     if after_last is not None and any(after_last.overlaps(s) for s in segments):
-        _prove_end(request, series, journal, after_last, coverage)
+        may_be_cut = any(s.start < after_last.start < s.end for s in segments)
+        _prove_end(request, series, journal, after_last, coverage, may_be_cut=may_be_cut)
     if segments and not any(entry.state in WITH_BARS for entry in coverage.sources):
         _find_data_end(request, series, segments[0].start)
 
@@ -277,7 +280,10 @@ def _prove_start(
     agreeing = _agreeing_vendors(coverage, empty)
     if empty.end - empty.start < _LONGEST_HALT_MS and len(agreeing) >= PROVING:
         names = agreeing - journal.excluded.keys()
-        agreeing &= _without_bars_before(request, series, empty, names)
+        first = day_ms(date_of(empty.start)) - DAY_MS
+        days = Span(first - _LONGEST_HALT_MS, first)
+        pages = _pages(request, Span(first, empty.start), days, series.now_ms())
+        agreeing &= _without_bars(request, series, pages, names)
     if len(agreeing) < PROVING:
         return
     now_ms, vendors = series.now_ms(), ",".join(sorted(agreeing))
@@ -293,6 +299,8 @@ def _prove_end(
     journal: Journal,
     empty: Span,
     coverage: Coverage,
+    *,
+    may_be_cut: bool,
 ) -> None:
     now_ms, agreeing = series.now_ms(), _agreeing_vendors(coverage, empty)
     is_long = now_ms - empty.start >= _LONGEST_HALT_MS
@@ -308,6 +316,10 @@ def _prove_end(
         is_proved = reaches_now and empty.end - empty.start >= _LONGEST_HALT_MS
         proving = of_market & agreeing
         is_proved &= bool(proving) and not _are_silent(proving, series, at)
+        if is_proved and may_be_cut:
+            day = day_ms(date_of(at)) + DAY_MS
+            pages = _pages(request, Span(at, day), Span(day, at + _LONGEST_HALT_MS), now_ms)
+            is_proved = bool(_without_bars(request, series, pages, proving))
     else:
         last = series.view().last
         at, proof = empty.start if last is None else last + 1, DATA
@@ -372,16 +384,15 @@ def _data_end(request: LaneRequest, series: SeriesStore, later: Span) -> bool:
         series.end_phase()
 
 
-def _without_bars_before(
-    request: LaneRequest, series: SeriesStore, empty: Span, names: Set[str]
+def _without_bars(
+    request: LaneRequest, series: SeriesStore, pages: Sequence[FetchQuery], names: Set[str]
 ) -> set[str]:
-    """Return the vendors among ``names`` that report no bars before ``empty``.
+    """Return the vendors among ``names`` that report no bars for any of ``pages``.
 
-    If one of them has earlier bars, the result is empty: the empty span is then not before a
-    listing.
+    If one of them has such bars, the result is empty: the span beside the pages is then neither
+    before a listing nor after an end.
     """
     agreeing: set[str] = set()
-    pages = _pages_before(request, empty, series.now_ms())
     for candidate in request.route.candidates:
         if candidate.name not in names or candidate.capabilities is None:
             continue
@@ -393,24 +404,20 @@ def _without_bars_before(
                 return set()
         except FAILOVER_ERRORS as error:
             request.log.info(
-                "%s did not report whether %s was listed: %s", candidate.name, request.query, error
+                "%s did not report whether %s was traded: %s", candidate.name, request.query, error
             )
         else:
             agreeing.add(candidate.name)
     return agreeing
 
 
-def _pages_before(request: LaneRequest, empty: Span, now_ms: int) -> list[FetchQuery]:
-    """Return the queries that look for earlier bars: the preceding day, then earlier daily bars.
+def _pages(request: LaneRequest, near: Span, days: Span, now_ms: int) -> list[FetchQuery]:
+    """Return the queries that look for bars beside an empty span: in ``near``, and daily bars in ``days``.
 
-    The first query uses the request's own timeframe, because daily bars of earlier days would not
-    show an earlier bar on the same day.
+    The first query uses the request's own timeframe, because daily bars of other days would not
+    show a bar on the same day.
     """
-    first = day_ms(date_of(empty.start)) - DAY_MS
-    spans = {
-        request.grid.timeframe: Span(first, empty.start),
-        Timeframe.parse("1d"): Span(first - _LONGEST_HALT_MS, first),
-    }
+    spans = {request.grid.timeframe: near, Timeframe.parse("1d"): days}
     instrument = request.query.instrument
     return [FetchQuery(instrument, timeframe, span, now_ms) for timeframe, span in spans.items()]
 

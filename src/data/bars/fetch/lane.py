@@ -248,11 +248,11 @@ class LaneRun:
         if plan.segments:
             # Only one process fetches a series at a time; if another one has fetched bars
             # meanwhile, a new plan is made.
-            with self._services.turns.hold(request.key) as turn:
+            with self._services.turns.hold(request.key) as has_waited:
                 series.end_phase()
                 series.pull()
                 is_as_planned = series.view().generation == plan.generation
-                if (turn.has_waited or not is_as_planned) and not request.query.refresh:
+                if (has_waited or not is_as_planned) and not request.query.refresh:
                     plan = plan_missing(request, series, journal, plan.wanted)
                 self._fetcher.fill(plan.segments, ends_fetching=True)
                 doubt_near_splits(series, journal)  # even for confirmed bars

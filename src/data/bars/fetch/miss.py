@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ...calendars.calendar import calendar_for, first_unclosed
-from ...calendars.grid import BarGrid
+from ...calendars.calendar import first_unclosed
+from ...calendars.grid import grid_for
 from ...errors import (
     AllProvidersFailedError,
     Attempt,
@@ -27,9 +27,9 @@ from ...errors import (
     UnsupportedError,
     by_vendor,
 )
+from ...model.bars import among
 from ...model.coverage import Covered, Stretches, stretches
 from ...model.instant import DAY_MS, date_of, day_ms
-from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
@@ -359,7 +359,8 @@ class MissRun:
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         is_last = lane is self._route.lanes[-1]
         rules = services.expiry, services.checks, services.log
-        request = LaneRequest(query, key, lane, _grid(query, lane.kind), is_last, *rules)
+        grid = grid_for(query.instrument, query.timeframe, lane.kind)
+        request = LaneRequest(query, key, lane, grid, is_last, *rules)
         run = self._run_lane(services, request, excluded)
         journal, name = run.journal, lane.candidates[0].name
         try:
@@ -566,7 +567,7 @@ class MissRun:
             raise error from mismatch
         if not len(answer.table):
             raise error
-        grid = _grid(query, answer.kind)
+        grid = grid_for(query.instrument, query.timeframe, answer.kind)
         now_ms = self._services.clock.now_ms()
         cap_ms = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
         rejected = left_out(selector, query, route, {a.provider for a in attempts}, {})
@@ -616,11 +617,6 @@ class MissRun:
             return error
 
 
-def _grid(query: BarsQuery, kind: Kind) -> BarGrid:
-    """Return the grid on which bars of a kind are expected."""
-    return BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
-
-
 def _vendors(answer: Answer) -> list[str]:
     """Return the names of the vendors that an answer's bars came from."""
     counts = answer.table.counts(answer.coverage.where(lambda _: True))
@@ -630,9 +626,14 @@ def _vendors(answer: Answer) -> list[str]:
 
 
 def _can_replace(answer: Answer, part: Answer) -> bool:
-    """Return whether ``answer`` is complete and contains all bars of ``part``, which is not."""
+    """Return whether ``answer`` is complete and contains all bars of ``part``, which is not.
+
+    Bars of another kind may have other timestamps, so that only its gaps show what it lacks.
+    """
     if answer.flagged or answer.harmful_gaps or not len(answer.table):
         return False
+    if answer.kind.agrees(part.kind):
+        return bool(among(part.table.stamps, answer.table.stamps).all())
     return not any(part.table.counts(stretches(answer.gaps).where(lambda _: True)))
 
 
