@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.bars.turns import Turn, Turns
+from src.data.bars.turns import Turns
 from src.data.cache.store import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -138,12 +138,12 @@ def test_bars_that_another_process_fetched_before_we_got_the_lease_are_not_fetch
     manager, others, hold = make(), [make()], Turns.hold
 
     @contextmanager
-    def late(turns: Turns, key: SeriesKey) -> Iterator[Turn]:
+    def late(turns: Turns, key: SeriesKey) -> Iterator[bool]:
         if others:
             others.pop().get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
-        with hold(turns, key) as turn:
-            assert not turn.has_waited
-            yield turn
+        with hold(turns, key) as has_waited:
+            assert not has_waited
+            yield has_waited
 
     monkeypatch.setattr(Turns, "hold", late)
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-04")
