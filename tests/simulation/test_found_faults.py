@@ -753,6 +753,16 @@ def test_hours_made_of_half_hours_that_lack_a_stored_hour_do_not_replace_it() ->
     assert seen is not None and before_lunch in seen.rows
 
 
+def test_the_last_hours_made_of_quarters_replace_older_ones_that_are_stored() -> None:
+    with simulated(STREAMS, "2024-06-05T13:45") as sim:
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-05T01:00", "2024-06-05T09:00"))
+        sim.ask(Question("BTCUSDT", "15m", "2024-06-05T01:00", "2024-06-05T13:30"))
+        sim.fault("binance", FAULTS["answers a page"]())
+        seen = sim.ask(Question("BTCUSDT", "1h", None, None, 5))
+    assert seen is not None and seen.is_complete
+    assert min(seen.rows) == parse_iso("2024-06-05T08:00")
+
+
 def test_a_listing_has_not_ended_after_months_that_an_answer_was_cut_off_behind() -> None:
     with simulated(LONG_OF_COINS) as sim:
         sim.fault("binance", FAULTS["cuts the end"](), 1)

@@ -226,8 +226,7 @@ class MissRun:
                 if (answer := way()) is not None:
                     return answer
         finally:
-            if self._tried:
-                self._note_down()
+            self._note_down()
         raise self._failure()
 
     def _ways(self) -> Iterator[Callable[[], Answer | None]]:
@@ -472,8 +471,7 @@ class MissRun:
 
         Incomplete ones may still be the answer if nothing of the kind is stored.
         """
-        if self._tried:
-            self._note_down()
+        self._note_down()
         if self._part is not None:
             answer = self._deriver.build_or_none(self._query, self._attempts())
             is_complete = answer is not None and _can_replace(answer, self._part)
@@ -633,7 +631,10 @@ def _can_replace(answer: Answer, part: Answer) -> bool:
     if answer.flagged or answer.harmful_gaps or not len(answer.table):
         return False
     if answer.kind.agrees(part.kind):
-        return bool(among(part.table.stamps, answer.table.stamps).all())
+        stamps = answer.table.stamps
+        # The last N bars of a part begin earlier, because it lacks the newest ones.
+        is_later = part.table.stamps >= (stamps[0] if answer.query.bars is not None else 0)
+        return bool(among(part.table.stamps[is_later], stamps).all())
     return not any(part.table.counts(stretches(answer.gaps).where(lambda _: True)))
 
 
