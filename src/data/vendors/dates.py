@@ -39,7 +39,7 @@ def number(value: Any) -> float:
     Raises:
         ValueError, TypeError: The value is not numeric.
     """
-    return NAN if not isinstance(value, bool) and value in _NOTHING else amount(value)
+    return NAN if value in _NOTHING else amount(value)
 
 
 def amount(value: Any) -> float:
