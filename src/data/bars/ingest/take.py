@@ -11,7 +11,7 @@ from ...cache.faults import Fault
 from ...cache.store import Commit
 from ...cache.values import no_check
 from ...calendars.calendar import first_unclosed
-from ...calendars.finality import next_due
+from ...calendars.finality import series_due
 from ...calendars.grid import BarGrid
 from ...errors import CacheError, KindMismatchError, QualityError
 from ...model.bars import BarTable, among, inside
@@ -312,7 +312,7 @@ def _due_ms(draft: AnswerDraft, commit: Commit) -> int | None:
     up_to_now = (end >= cap_ms or grid.next_open(end) >= cap_ms) and answer.unpublished is None
     if not up_to_now and due_before is None:
         return None
-    due = next_due(
+    due = series_due(
         grid,
         now_ms=now,
         settle_ms=draft.fetched.settle_ms,
