@@ -51,7 +51,8 @@ def process_answer(draft: AnswerDraft, series: SeriesStore) -> None:
        the answer reports on.
     2. :func:`fit`: compare the answer with adjacent bars from other vendors, using its own splits
        and dividends, which are not stored yet, and multiply its prices by a factor if the
-       comparison shows one; then drop rows that were not missing.
+       comparison shows one; then drop the rows that were requested only for the comparison, or
+       between missing parts.
     3. :func:`_check`: check the rows, and sort them by finality. This follows step 2, which may
        multiply prices by a factor.
     4. :func:`_refuse_unusable`: reject an unusable answer if bars of its span are stored. This is
@@ -65,8 +66,10 @@ def process_answer(draft: AnswerDraft, series: SeriesStore) -> None:
        bad rows; if there are many, the answer is rejected.
     7. :func:`judge`: find bars that are almost certainly wrong in comparison with neighbors and
        stored rows.
-    8. :func:`_complete_commit`: build the commit. Its coverage changes come from step 7 and, for
-       bars near splits, from step 5; its faults are those of the remaining rows.
+    8. :func:`_complete_commit`: build the commit. Its marks come from step 3 (holes, bad rows, and
+       bars that have not settled), step 5 (bars near splits), step 6 (stored bars that came back
+       equal or did not come back) and step 7 (verdicts); its faults are those of the remaining
+       rows.
     9. Store the commit in the series, which keeps in memory anything that cannot be written to
        disk, unless the query requires storage.
 
