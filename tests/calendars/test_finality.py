@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.calendars.calendar import MarketCalendar, first_unclosed
-from src.data.calendars.finality import finality_of, first_unsettled, next_due, settles_at
+from src.data.calendars.finality import finality_of, first_unsettled, series_due, settles_at
 from src.data.calendars.grid import BarGrid
 from src.data.model.bars import Stamps
 from src.data.model.instant import DAY_MS, iso, parse_iso
@@ -156,7 +156,7 @@ def due(
     provisional: str | None = None,
 ) -> str:
     return iso(
-        next_due(
+        series_due(
             BarGrid(calendar, Timeframe.parse(timeframe)),
             now_ms=parse_iso(now),
             settle_ms=TWO_MINUTES,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from src.data.bars import lookup
-from src.data.bars.answer.adjust import BasisConversion
+from src.data.bars.answer.adjust import BookConversion
 from src.data.bars.fetch import absence, plan
 from src.data.bars.fetch.lane import LaneRun
 from src.data.bars.ingest import receive, sorted_answer
@@ -71,7 +71,7 @@ def over_a_split(sim: Simulation) -> None:
 
 
 def keep_the_basis_of_the_fetch(patch: Patch) -> None:
-    patch.setattr(BasisConversion, "_unknown_since", lambda *_: None)
+    patch.setattr(BookConversion, "_unknown_since", lambda *_: None)
 
 
 def a_split_of_last_week(sim: Simulation) -> None:

@@ -47,9 +47,10 @@ class BarsService:
     A stored bar is returned until a better one replaces it; the state of its span shows how
     reliable it is. ``provisional``: it may change until it has settled; then it is fetched again.
     ``suspect``: it is fetched again when its doubt expires; until then it is the best bar
-    available. A ``strict`` query accepts both. It rejects gaps, invalid rows, bars that are
-    almost certainly wrong (a reason that begins with ``grave:``), answers that lack many of the
-    bars they should contain, and bars that cannot be converted to the requested basis.
+    available. A ``strict`` query accepts both, but rejects an answer with one of the faults in
+    :attr:`.Answer.trouble`: gaps, invalid rows, a substitute, and doubts, for example about bars
+    that are almost certainly wrong (a reason that begins with ``grave:``), answers that lack many
+    of the bars they should contain, missing volume, or unknown splits.
 
     Attributes:
         lanes: Finds the lane that contains a query's bars.

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from ..cache.store import BarStore, Commit, CommitPiece
 from ..calendars.calendar import first_unclosed
-from ..calendars.finality import next_due
+from ..calendars.finality import series_due
 from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..errors import CacheError, DataError, NoProviderError, UnknownProviderError
@@ -192,7 +192,7 @@ class StreamKeeper:
         if not free:
             return 0
         pieces = [self._piece(run, grid, origin) for run in _runs(free, grid)]
-        due = next_due(
+        due = series_due(
             grid,
             now_ms=self._clock.now_ms(),
             settle_ms=origin.settle_ms,

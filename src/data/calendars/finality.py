@@ -129,7 +129,7 @@ def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) ->
     return coalesce(due)
 
 
-def next_due(
+def series_due(
     grid: BarGrid,
     *,
     now_ms: int,
@@ -137,7 +137,7 @@ def next_due(
     last_stamp: int | None,
     provisional_from: int | None,
 ) -> int:
-    """Return the earliest instant (UTC milliseconds) at which a request could change the answer.
+    """Return the earliest instant (UTC ms) at which another request could change a series.
 
     This is when the next bar closes or the first provisional one settles, whichever is earlier. It
     may be in the past, because a bar that has closed but is not stored may become available at any

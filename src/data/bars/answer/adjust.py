@@ -93,7 +93,8 @@ def convert(bars: StoredBars, to: Allowed) -> Rebased | Missing:
     """Convert bars from the bases in which they are stored to the basis that their query requests.
 
     Prices are adjusted as of the last session that has opened, so any two answers for one symbol
-    are consistent. The conversion requires all actions since the bars were fetched. If some are
+    are consistent. The conversion requires all actions since the date of the bars' basis or, if the
+    adjustment itself changes (``raw``, ``split``, ``all``), since the first bar. If some are
     unknown, and ``to`` is not ``latest``, bars in a lane named after its adjustment (such as
     ``1d@raw``), and some bars from pinned vendors, are returned in their own basis. Only stock bars
     are converted. Bars that are all of unknown basis are returned as they are.
@@ -150,13 +151,13 @@ def _convert_all(bars: StoredBars, to: Allowed) -> Rebased | Missing:
         return Missing(ActionsMissingError(str(error), symbol=bars.key.symbol), ex_dates)
     book, vendor = with_answers(book, bars.actions.unstored_actions), query.action_key
     if vendor is None:
-        return BasisConversion(bars, book, to, to != "latest").result()
+        return BookConversion(bars, book, to, to != "latest").result()
     only = book.only(vendor)
     books = (only,) if to == "latest" or is_sample(vendor) else (only, book)
     missing: list[Missing] = []
     tries = (False,) if to == "latest" else (False, True)
     for accepts_older, each in product(tries, books):
-        result = BasisConversion(bars, each, to, accepts_older).result()
+        result = BookConversion(bars, each, to, accepts_older).result()
         if not isinstance(result, Missing):
             others = {answer.source for answer in each.answers} - {vendor}
             return result._replace(borrowed=tuple(sorted(others)))
@@ -167,7 +168,7 @@ def _convert_all(bars: StoredBars, to: Allowed) -> Rebased | Missing:
 
 
 @dataclass(frozen=True)
-class BasisConversion:
+class BookConversion:
     """The conversion of all rows with the actions in one book.
 
     Attributes:
@@ -185,12 +186,16 @@ class BasisConversion:
     def result(self) -> Rebased | Missing:
         """Return the rows adjusted as of the latest date for which the actions can be known."""
         book, today, until = self.book, self.bars.today, self._last_day
+        # 1. An answer as of a past time: the last ex-date that had come by then.
         if until is not None:
             return self._adjusted(until)
+        # 2. No actions are awaited: the latest date with known bars or actions.
         awaited = self._awaited_from()
         if awaited is None or today is None:
             as_of = self._target
             return self._adjusted(as_of, self._unknown_since(as_of))
+        # 3. Actions from ``awaited`` on will be published only along with bars: the latest of them
+        # that is known, if no unknown one can precede it; otherwise the last date before them.
         before = today.previous if awaited == today.day else awaited - _A_DAY
         later = max((a.ex_date for a in book.actions if a.ex_date >= awaited), default=None)
         between = Span(day_ms(awaited), day_ms(later or awaited))

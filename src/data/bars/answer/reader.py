@@ -183,6 +183,7 @@ class Reader:
         """
         now = self._clock.now_ms()
         span = Span(wanted.start, min(wanted.end, now + 1))
+        # 1. The stored bars, with the data that could not be stored.
         snapshot = outcome.snapshot
         since = outcome.view if snapshot is None else snapshot.since
         view, table, coverage, suspects = self._store.stored_span(key, span, since)
@@ -196,6 +197,7 @@ class Reader:
         volume_doubts = _without_volume(
             table, coverage, view.kind or outcome.kind, query.instrument.asset_class
         )
+        # 2. Rejected rows, bars that have not closed, the forming bar, and volume.
         flagged = flagged_rows(suspects, table, coverage)
         if flagged:
             from ..ingest.commit import suspects_table  # not needed if the answer has no problem
@@ -208,6 +210,7 @@ class Reader:
         table, coverage = _with_forming(table, coverage, forming, wanted, now)
         kind = view.kind or outcome.kind
         table = own_volume(table, coverage, kind)
+        # 3. The requested basis.
         rebased = Rebased(table)
         if query.instrument.asset_class == "stock":
             from .adjust import StoredBars, convert  # not needed for instruments without splits
@@ -223,6 +226,7 @@ class Reader:
             if isinstance(converted, Missing):
                 return converted
             rebased = converted
+        # 4. The time in which the series was traded, and the faults before its end.
         life = reduce(Lifetime.updated, (c.lifetime for c in outcome.unstored), lifetime_of(view))
         traded = life.for_gaps(now)
         # Faults in vendors' answers concern everyone who reads the bars, not only the caller who
@@ -230,6 +234,7 @@ class Reader:
         until = Span(span.start, max(span.start, min(span.end, traded.end)))
         faults = faults_within(view.faults, until) if view.faults else ()
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
+        # 5. The gaps.
         gaps: Sequence[Gap] = list_gaps(
             span, coverage, outcome.unfilled, now, traded, life.reason_after()
         )
@@ -237,6 +242,7 @@ class Reader:
             gaps = joined(gaps, unread)
         if rebased.begins is not None:
             gaps = with_unadjusted(gaps, coverage, *rebased.begins)
+        # 6. The provenance.
         facts = _facts(view, outcome, coverage, now, problems)
         facts = with_disputes(facts, rebased, coverage)
         action_warnings = _action_warnings(rebased, query)

@@ -50,9 +50,11 @@ def record_absence(
     unfilled: Sequence[Span],
     errors: tuple[DataError, ...],
 ) -> list[UnfilledSpan]:
-    """Store spans that all vendors report as empty; return the spans for which a vendor failed.
+    """Store spans as empty if all vendors report that; return them if a vendor did not answer.
 
-    1. If a vendor failed, nothing is known about the spans. They are returned, with every reason.
+    1. If a vendor failed or does not serve the spans, nothing is known about them. They are
+       returned, with every reason. A symbol that one of its own vendors no longer recognizes is the
+       exception (:func:`_is_gone`).
     2. Spans that the same vendors have already reported as empty are left out.
     3. The other spans are marked: stored bars as doubtful, and the rest as empty
        (:func:`_absence_marks`).
@@ -234,21 +236,25 @@ def _note_refused(
 def prove_bounds(
     request: LaneRequest, series: SeriesStore, journal: Journal, segments: Sequence[Span]
 ) -> None:
-    """Look for proof that the empty span before the first bar is the time before a listing.
+    """Look for proof that a series begins after the empty span before its first bar, or has ended.
 
-    Without proof, the span might be an outage or a history that the vendor has truncated, and a gap
-    is never called harmless on a guess. There are two kinds of proof: a listing date reported by a
-    vendor, or empty answers from two vendors. These answers must cover either a time longer than
-    any halt, or the requested range and the days before it. One vendor's empty answer proves
-    nothing.
+    Without proof, the span before the first bar might be an outage or a history that the vendor has
+    truncated, and a gap is never called harmless on a guess. There are two kinds of proof: a
+    listing date reported by a vendor, or empty answers from two vendors. These answers must cover
+    either a time longer than any halt, or the requested range and the days before it. One vendor's
+    empty answer proves nothing.
 
-    The empty span after the last bar is the end of a series if it is longer than any halt and
+    A series can have ended only if the empty span after its last bar is longer than any halt and
     reaches up to now; otherwise the later range may simply not have been requested yet. A vendor of
-    real markets proves it that has bars of the series, reports none for the whole span, and still
-    has bars of other series. If the answer that had the last bars may have been cut off after them,
-    the vendor must also report that it has none directly after them. Bars may resume one day, so
-    the end is checked again; the shorter the span is, the sooner. Without such a vendor, only the
-    data end, such as a user's files.
+    real markets proves the end if it has supplied bars of the series and reports none for the whole
+    span, unless a vendor failed or does not serve the span, or the vendor seems to send no bars at
+    all any more (:func:`_are_silent`). If the request also covered the last bar, its answer
+    may have been cut off after that bar; the vendor is then queried again, only for the days after
+    it, and must have no bars there either. Bars may resume one day, so the end is checked again;
+    the shorter the span is, the sooner.
+
+    If all bars are from sources other than vendors of real markets, such as a user's files, only
+    the data end.
 
     Args:
         request: Request to the lane.
@@ -274,6 +280,7 @@ def _prove_start(
     empty: Span,
     coverage: Coverage,
 ) -> None:
+    """Store the listing if two vendors agree that there are no bars before it."""
     listed = series.lifetime().listed
     if listed is not None and empty.end <= listed.at:
         return
@@ -302,6 +309,14 @@ def _prove_end(
     *,
     may_be_cut: bool,
 ) -> None:
+    """Store a proved end: that of the series or, if no bar is from a real market, that of the data.
+
+    Args:
+        request, series, journal: See :func:`prove_bounds`.
+        empty: Empty span after the last bar.
+        coverage: Coverage of the series.
+        may_be_cut: Whether an answer with the last bars may have been cut off after them.
+    """
     now_ms, agreeing = series.now_ms(), _agreeing_vendors(coverage, empty)
     is_long = now_ms - empty.start >= _LONGEST_HALT_MS
     if not is_long or not agreeing or any(u.span.overlaps(empty) for u in journal.unfilled):

@@ -255,7 +255,8 @@ class MissRun:
         ========================= =========================================================
         """
         query = self._query
-        # A stock's weekly and monthly bars are better if they are built from daily ones.
+        # A stock's weekly and monthly bars are better if they are built from daily ones. This way
+        # always answers or raises an error, so that nothing below is tried after it.
         if isinstance(self._result, Derived):
             yield partial(self._deriver.of_days, query, self._result.source)
         # The requested kind, from the vendors that the rules name.

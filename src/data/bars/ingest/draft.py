@@ -105,8 +105,8 @@ class AnswerDraft:
         question: Question that was answered. Step 1 removes the vendor's own earlier bars from it if
             too many of them were not sent again.
         fetched: Everything that was received. Step 1 sets its basis to unknown if there is a
-            ``clock_doubt``; step 2 may multiply its prices by a factor, and removes the rows that
-            are not stored.
+            ``clock_doubt``; step 2 may multiply its prices by a factor, and drops the rows that
+            were requested only for the comparison, or between missing parts.
         local_ms: Time of the answer by the local clock.
         sessions: (1) Last session that had opened at the time of the answer, and the next one.
         actions: (1) Ex-dates for which the answer reports splits and dividends; None if it reports

@@ -207,9 +207,10 @@ class CommonBasis:
 
 
 def fit(draft: AnswerDraft, series: SeriesStore) -> None:
-    """Compare an answer with the adjacent bars, then cut it to the missing spans.
+    """Compare an answer with the adjacent bars, then drop the rows that are not to be stored.
 
-    The comparison uses the splits and dividends in the answer, which are not stored yet.
+    Such rows were requested only for the comparison, or are between missing parts. The comparison
+    uses the splits and dividends in the answer, which are not stored yet.
 
     Raises:
         NoDataError: The answer has no bars in the span.

@@ -11,7 +11,7 @@ from ...cache.faults import Fault
 from ...cache.store import Commit
 from ...cache.values import no_check
 from ...calendars.calendar import first_unclosed
-from ...calendars.finality import next_due
+from ...calendars.finality import series_due
 from ...calendars.grid import BarGrid
 from ...errors import CacheError, KindMismatchError, QualityError
 from ...model.bars import BarTable, among, inside
@@ -51,7 +51,8 @@ def process_answer(draft: AnswerDraft, series: SeriesStore) -> None:
        the answer reports on.
     2. :func:`fit`: compare the answer with adjacent bars from other vendors, using its own splits
        and dividends, which are not stored yet, and multiply its prices by a factor if the
-       comparison shows one; then drop rows that were not missing.
+       comparison shows one; then drop the rows that were requested only for the comparison, or
+       between missing parts.
     3. :func:`_check`: check the rows, and sort them by finality. This follows step 2, which may
        multiply prices by a factor.
     4. :func:`_refuse_unusable`: reject an unusable answer if bars of its span are stored. This is
@@ -65,8 +66,10 @@ def process_answer(draft: AnswerDraft, series: SeriesStore) -> None:
        bad rows; if there are many, the answer is rejected.
     7. :func:`judge`: find bars that are almost certainly wrong in comparison with neighbors and
        stored rows.
-    8. :func:`_complete_commit`: build the commit. Its coverage changes come from step 7 and, for
-       bars near splits, from step 5; its faults are those of the remaining rows.
+    8. :func:`_complete_commit`: build the commit. Its marks come from step 3 (holes, bad rows, and
+       bars that have not settled), step 5 (bars near splits), step 6 (stored bars that came back
+       equal or did not come back) and step 7 (verdicts); its faults are those of the remaining
+       rows.
     9. Store the commit in the series, which keeps in memory anything that cannot be written to
        disk, unless the query requires storage.
 
@@ -312,7 +315,7 @@ def _due_ms(draft: AnswerDraft, commit: Commit) -> int | None:
     up_to_now = (end >= cap_ms or grid.next_open(end) >= cap_ms) and answer.unpublished is None
     if not up_to_now and due_before is None:
         return None
-    due = next_due(
+    due = series_due(
         grid,
         now_ms=now,
         settle_ms=draft.fetched.settle_ms,

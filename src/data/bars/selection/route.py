@@ -152,7 +152,7 @@ def find_route(
         raise unknown_symbol(query, (), vendors.namesakes)
     if not lanes:
         raise _no_provider(query, vendors.rejected)
-    order = [placement.home, (*placement.home, query.adjustment)]
+    order = [placement.wanted_lane, (*placement.wanted_lane, query.adjustment)]
     names = sorted(lanes, key=lambda name: order.index(name) if name in order else len(order))
     return Route(
         tuple(
@@ -165,7 +165,7 @@ def find_route(
             )
             for name in names
         ),
-        placement.home,
+        placement.wanted_lane,
         placement.wanted,
         vendors,
     )
@@ -176,7 +176,7 @@ class _Placement(NamedTuple):
 
     Attributes:
         query: The query.
-        home: Lane of the requested kind.
+        wanted_lane: Lane of the requested kind.
         wanted: Requested kind.
         default: Kind of the default lane's stored bars or, if there are none, of new bars.
         reader: Candidate that reads the folder of files to which the requested lane belongs; None
@@ -185,7 +185,7 @@ class _Placement(NamedTuple):
     """
 
     query: BarsQuery
-    home: tuple[str, ...]
+    wanted_lane: tuple[str, ...]
     wanted: Kind
     default: Kind
     reader: Candidate | None
@@ -197,13 +197,13 @@ class _Placement(NamedTuple):
         for form in self._forms(candidate):
             kind = form.kind_for(query)
             if query.provider is not None or self._completes_files(form):
-                yield self.home, form
+                yield self.wanted_lane, form
                 continue
-            is_home = kind.agrees(self.wanted) and not (self.reader or form.folder_lane)
+            is_wanted = kind.agrees(self.wanted) and not (self.reader or form.folder_lane)
             name = lane_name(query, kind, self.default, form.folder_lane)
             shared = adjustment_part(query, form, has_actions=self.has_actions)
             for part in dict.fromkeys([shared, adjustment_part(query, form)]):
-                yield (*(self.home if is_home else name), *part), form
+                yield (*(self.wanted_lane if is_wanted else name), *part), form
 
     def _forms(self, candidate: Candidate) -> Sequence[Candidate]:
         """Return the candidate in each usable form: with bars converted to the requested kind, or not.
@@ -254,8 +254,8 @@ def _placement(
     if kind is None and (first := first_of(query, _offers(query, candidates, vendors))):
         kind, folder = first.kind, first.folder
     wanted = kind or Kind()
-    home = lane_name(query, wanted, default, folder)
-    if default is not None and home == query.home:
+    wanted_lane = lane_name(query, wanted, default, folder)
+    if default is not None and wanted_lane == query.home:
         # If a user's own bars do not declare a kind, the first vendor's bars may be stored next to
         # them.
         wanted = default = default.filled_from(wanted)
@@ -266,7 +266,7 @@ def _placement(
     if default is None and reader is not None and others:
         # Vendors without files determine the kind of new bars in the default lane.
         default = _usual_kind(query, others[0], others)
-    return _Placement(query, home, wanted, default or wanted, reader, has_actions)
+    return _Placement(query, wanted_lane, wanted, default or wanted, reader, has_actions)
 
 
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:

@@ -336,9 +336,9 @@ class CacheFolder:
     def enforce_limit(self) -> int:
         """Evict bars until the folder is within its limit; return the number of years dropped.
 
-        Files that can be rebuilt from bars are deleted first, then years that a configured vendor
-        could supply again, the least recently used first. Any remaining excess over the limit is logged
-        once.
+        Columnar files, which can be rebuilt, are deleted first, then replaced year files (older
+        versions), then years that a configured vendor could supply again, the least recently used
+        first. Any remaining excess over the limit is logged once.
         """
         return self._retention_manager.enforce()
 

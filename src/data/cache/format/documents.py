@@ -307,9 +307,11 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
 class _State(msgspec.Struct):
     """A state of a year file, as stored in the year's document; see :class:`YearState`.
 
-    A new fact of a year is declared here and there. If its type is not one of JSON, it is also an
-    exception in ``_PLAIN_FACTS``, ``plain_json`` and ``value``, as ``faults`` is. Commits, rewrites and
-    compaction keep it (``state_of`` in ``write/year_writer.py``); a commit that changes it sets it in
+    A new fact of a year is declared here, with a default, because older documents lack it, and
+    there, before ``coverage``. It is then written into every document. If its type is not one of
+    JSON, it is an exception in ``_PLAIN_FACTS``, ``plain_json`` and ``value``, as ``faults`` is,
+    which is written only if there are any. Commits, rewrites and compaction keep the fact
+    (``state_of`` in ``write/year_writer.py``); a commit that changes it sets it in
     ``write/year_commit.py``. If a repair has to make a year's state from its data
     (``recovery/recover.py``), because no recorded state matches them, the fact is lost: it may be
     about bars that are gone. This includes ``faults``.

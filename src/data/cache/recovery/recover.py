@@ -314,7 +314,7 @@ def _restore(
 
 
 def _log(lane: LaneFiles, year: int, state: YearState, added: int) -> None:
-    """Log a recovery that added ``more`` bars; a negative number means that bars were lost."""
+    """Log a recovery; ``added`` is the number of bars that it added, negative if bars were lost."""
     entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
     entry |= {"added": max(0, added), "changed": 0, "removed": max(0, -added), "size": state.size}
     lane.append_log(year, entry)

@@ -253,10 +253,11 @@ class RetentionManager(StoreListener):
     def enforce(self, holdings: Holdings | None = None) -> int:
         """Evict bars until the folder is within its limit; return the number of years dropped.
 
-        Files that can be rebuilt from the bars are removed first, then years that vendors can
-        supply again, starting with the least recently used lane. Any remaining excess over the
-        limit is logged once per process. Only one process does this at a time; the others continue
-        without it. ``holdings`` are the folder's contents, if already known.
+        Columnar files, which can be rebuilt, are removed first, then replaced year files (older
+        versions), then years that vendors can supply again, starting with the least recently used
+        lane. Any remaining excess over the limit is logged once per process. Only one process does
+        this at a time; the others continue without it. ``holdings`` are the folder's contents, if
+        already known.
         """
         limit = self._limits.limit()
         if limit <= 0 or not self._folder.parent.is_dir():
@@ -288,7 +289,7 @@ class RetentionManager(StoreListener):
         return dropped
 
     def _make_room(self, need: int) -> int:
-        """Drop files that can be rebuilt, least recently used first; return the bytes freed."""
+        """Drop columnar files, then replaced year files; return the bytes freed."""
         try:
             return self._drop_derived(self.inventory.contents().lanes, need)
         except CacheError as exc:

@@ -34,22 +34,14 @@ _KEPT_FILE = re.compile(r"([0-9]{4})\.[0-9a-f]{16}\.(csv\.gz|metadata\.json)")
 
 @dataclass(frozen=True)
 class Trimmed:
-    """The amount of removed data: bytes of logs, and number and bytes of quarantined files."""
+    """The amount of removed data: number and bytes of quarantined files."""
 
-    log_bytes: int = 0
     files: int = 0
     file_bytes: int = 0
 
     def plus(self, other: Trimmed) -> Trimmed:
         """Return the sum of both amounts."""
-        return Trimmed(
-            self.log_bytes + other.log_bytes,
-            self.files + other.files,
-            self.file_bytes + other.file_bytes,
-        )
-
-
-# --- logs ----------------------------------------------------------------------------------
+        return Trimmed(self.files + other.files, self.file_bytes + other.file_bytes)
 
 
 # --- quarantine ----------------------------------------------------------------------------
@@ -74,7 +66,7 @@ def trim_quarantine(lane: LaneFiles, *, dry_run: bool = False) -> Trimmed:
         note = f"{name}.json"
         for path in () if dry_run else (folder / name, folder / note):
             disk.remove_whole(path)
-        trimmed = trimmed.plus(Trimmed(0, 1, sizes[name] + sizes.get(note, 0)))
+        trimmed = trimmed.plus(Trimmed(1, sizes[name] + sizes.get(note, 0)))
     return trimmed
 
 
@@ -84,7 +76,7 @@ def purge_quarantine(lane: LaneFiles, *, dry_run: bool = False) -> Trimmed:
     sizes = {name: state.size for name in disk.list(folder) if (state := disk.stat(folder / name))}
     for name in () if dry_run else sizes:
         disk.remove_whole(folder / name)
-    return Trimmed(0, sum(not name.endswith(".json") for name in sizes), sum(sizes.values()))
+    return Trimmed(sum(not name.endswith(".json") for name in sizes), sum(sizes.values()))
 
 
 def _may_go(lane: LaneFiles, names: Mapping[str, int]) -> Iterator[tuple[int, str]]:
@@ -143,9 +135,10 @@ class RemovableFile(NamedTuple):
 def drop_derived(
     store: StoreParts, lanes: Iterable[StoredLane], last_used: Callable[[str], int], excess: int
 ) -> int:
-    """Remove derived files, the least recently used first, until ``excess`` bytes are freed.
+    """Remove columnar files, then replaced year files, until ``excess`` bytes are freed.
 
-    Frames that were read from them are not affected.
+    The least recently used columnar files and the oldest replaced files are removed first. A version
+    whose file is gone can no longer be read. Frames that were read from them are not affected.
 
     Args:
         store: Parts of the store.

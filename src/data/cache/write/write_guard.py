@@ -152,7 +152,7 @@ class FreeSpaceGuard:
         disk: File system.
         min_free_mb: MiB that must stay free; None means 1% of the disk, but at least 64 MiB and at
             most 1 GiB. 0 means no reserve.
-        make_room: Function that drops files that can be rebuilt from the bars.
+        make_room: Function that drops columnar files and replaced year files.
         clock: Clock that measures how long to wait before searching again after a search found no
             such files.
     """
