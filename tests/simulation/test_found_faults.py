@@ -778,3 +778,13 @@ def test_a_week_without_days_is_in_the_gap_after_the_last_day() -> None:
         seen = sim.ask(Question("AAPL", "1w", "2023-12-21", "2024-05-13"))
     assert seen is not None and list(seen.rows) == [parse_iso("2023-12-25")]
     assert [gap.start for gap in seen.gaps] == [parse_iso("2024-01-01")]
+
+
+def test_bars_from_before_and_after_a_dividend_have_no_wrong_adj_close() -> None:
+    with simulated(shares("tiingo"), "2024-07-03T19:30") as sim:
+        sim.pay("NVDA", 0.01)  # on the next session, 5 July
+        sim.advance(86_400)
+        sim.ask(Question("NVDA", "1d", "2024-07-03", "2024-07-03"))
+        sim.advance(90_000)
+        sim.ask(Question("NVDA", "1d", "2024-07-05", "2024-07-05"))
+        sim.mark("NVDA", "1d")

@@ -191,7 +191,7 @@ def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
     """Convert ``adj_close`` (adjustment ``all``) from each group's date to the target's date."""
     with_values = [job for job in jobs if not np.isnan(adj[job.group.rows]).all()]
     only = with_values[0].group if len(with_values) == 1 else None
-    alone = only is not None and (only.basis.as_of is not None or len(adj[only.rows]) == 1)
+    alone = only is not None and only.basis.as_of is not None
     factors: list[tuple[slice, Fraction | None]] = []
     for group, work in with_values:
         bridge = replace(work, goal=Basis("all", work.goal.as_of))

@@ -143,7 +143,7 @@ def _sessions(
     client: BarsClient,
     instrument: Instrument,
     stored: StoredColumns,
-    actions: Iterable[KnownAction],
+    actions: Sequence[KnownAction],
     as_of: date,
 ) -> DailySessions | None:
     """Return the stored daily bars to compare intraday bars with, or None if none are comparable.
@@ -309,11 +309,13 @@ def _latest_day(client: BarsClient, instrument: Instrument) -> date:
 
 
 def _adjust(
-    stored: StoredColumns, actions: Iterable[KnownAction], as_of: date
+    stored: StoredColumns, actions: Sequence[KnownAction], as_of: date
 ) -> tuple[BarTable, str]:
-    """Convert bars from several fetches to one adjustment, so that a split does not look like a jump."""
-    splits = [known.action for known in actions if known.action.type == "split"]
-    if not splits or not len(stored.table):
+    """Convert bars from several fetches to one adjustment, so that a split does not look like a jump.
+
+    An ``adj_close`` from before a dividend and one from after it are not comparable, either.
+    """
+    if not actions or not len(stored.table):
         return stored.table, ""
     bases = [BasisPart(entry.span, entry.basis, entry.vendor) for entry in stored.coverage]
     try:
