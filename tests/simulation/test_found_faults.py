@@ -21,6 +21,7 @@ from .simulation import (
     OWN_COINS,
     PLUGINS,
     STREAMS,
+    long_of_shares,
     shares,
     simulated,
 )
@@ -736,3 +737,16 @@ def test_a_split_that_is_applied_behind_a_gap_is_in_the_date_of_the_prices() -> 
         assert seen.facts["as_of"] == "2024-06-18"
         first, last = min(seen.rows), max(seen.rows)
         assert 0.5 < seen.rows[first][3] / seen.rows[last][3] < 2
+
+
+def test_an_answer_whose_beginning_is_cut_off_does_not_hide_a_split_from_monthly_bars() -> None:
+    question = Question("AAPL", "1M", "2022-03-14", "2024-04-27")
+    with simulated(long_of_shares("tiingo")) as sim:
+        sim.split("AAPL", 2)
+        sim.advance(20 * 86_400)
+        sim.fault("tiingo", FAULTS["cuts the start"](), None)
+        sim.ask(question)
+        sim.heal()
+        sim.advance(2 * 86_400)
+        seen = sim.ask(question)
+    assert seen is not None and len(seen.rows) == 25
