@@ -444,6 +444,26 @@ def test_stored_weeks_are_returned_for_a_range_whose_days_are_not_stored(
         routed.ask("1w", "2024-04-01", "2024-04-20", offline=True)
 
 
+def test_stored_weeks_are_returned_if_weeks_built_from_days_lack_more(
+    routed: RoutedVendors, vendor: TapeVendor, tape: Tape
+) -> None:
+    week, days = day_ms(date(2024, 5, 13)), day_ms(date(2024, 6, 3))
+    vendor.errors["1d"] = KindMismatchError("no days today")
+    vendor.spoil["1w"] = lambda bars: [bar for bar in bars if bar.stamp_ms != week]
+    vendor.spoil["1d"] = lambda bars: [bar for bar in bars if bar.stamp_ms >= days]
+    first = routed.ask("1w", "2024-05-06", "2024-06-10")
+    vendor.errors.clear()
+    for _ in range(2):
+        frame = routed.ask("1w", "2024-05-06", "2024-06-10")
+        assert (provenance(frame)["lane"], rows(frame)) == ("1w", rows(first))
+    assert vendor.labels() == ["1d", "1w", "1d"]
+    # Days that lack no more than the stored weeks are the better source.
+    vendor.spoil["1d"] = lambda bars: [bar for bar in bars if bar.stamp_ms != week]
+    routed.clock.advance(2 * 86_400)
+    frame = routed.ask("1w", "2024-05-06", "2024-06-10")
+    assert (provenance(frame)["lane"], rows(frame)) == (None, rows(first))
+
+
 def test_the_first_week_of_a_listing_is_complete_and_only_the_time_before_is_a_gap(
     tmp_path: Path,
 ) -> None:

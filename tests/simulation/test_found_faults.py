@@ -788,3 +788,16 @@ def test_bars_from_before_and_after_a_dividend_have_no_wrong_adj_close() -> None
         sim.advance(90_000)
         sim.ask(Question("NVDA", "1d", "2024-07-05", "2024-07-05"))
         sim.mark("NVDA", "1d")
+
+
+def test_an_answer_whose_beginning_is_cut_off_does_not_hide_a_split_from_monthly_bars() -> None:
+    question = Question("AAPL", "1M", "2022-03-14", "2024-04-27")
+    with simulated(long_of_shares("tiingo")) as sim:
+        sim.split("AAPL", 2)
+        sim.advance(20 * 86_400)
+        sim.fault("tiingo", FAULTS["cuts the start"](), None)
+        sim.ask(question)
+        sim.heal()
+        sim.advance(2 * 86_400)
+        seen = sim.ask(question)
+    assert seen is not None and len(seen.rows) == 25

@@ -468,8 +468,9 @@ class SeriesStore:
     ) -> Span:
         """Return the ex-dates that an answer covers: from its first row on if its beginning was cut off.
 
-        An answer was cut off if a session has no row although bars from these days, or from the two
-        weeks before the first row, are known. A split on a day without a row would not be reported.
+        An answer was cut off if a session has no row although bars of this or the daily series from
+        these days, or from the two weeks before the first row, are known. A split on a day without a
+        row would not be reported.
         """
         if first_row_ms is None or first_row_ms <= days.start:
             return days
@@ -477,10 +478,11 @@ class SeriesStore:
             return days
         missing = Span(min(days.start, first_row_ms - LATE_BY_MS), first_row_ms)
         pieces = [piece.table.stamps for commit in self.unstored for piece in commit.pieces]
-        try:
-            pieces.append(self.read(missing)[0].stamps)
-        except CorruptEntryError as error:
-            self._log.debug("%s: %s", self._key.symbol, error)
+        for key in {self._key, self._key.days}:
+            try:
+                pieces.append(self.other_series(key).read(missing, is_use=False)[0].stamps)
+            except CorruptEntryError as error:
+                self._log.debug("%s: %s", key, error)
         is_cut = any(inside(stamps, [missing]).any() for stamps in pieces)
         return Span(min(first_row_ms, days.end), days.end) if is_cut else days
 

@@ -86,9 +86,11 @@ class Deriver:
         self._shorter, self._answer_query, self._log = shorter, answer_query, log
 
     def of_days(self, query: BarsQuery, days: Timeframe) -> Answer:
-        """Build the answer from daily bars; use a vendor's longer bars only if no daily bar exists.
+        """Build the answer from daily bars; use longer ones if no daily bars can be used.
 
         Weekly bars from a vendor lack the same days that its daily bars lack, but do not show this.
+        If daily bars are missing, longer ones are therefore used only if some are already stored
+        and lack less.
 
         Raises:
             AllProvidersFailedError: No vendor supplied daily or longer bars, and nothing is stored.
@@ -104,8 +106,11 @@ class Deriver:
                 raise error from second
         if is_whole(answer):
             return answer
-        stored = self._stored_answer(query)
-        return stored if stored is not None and is_whole(stored) else answer
+        try:
+            stored = self._answer_query(replace(query, offline=True, refresh=False), {})
+        except DataError:
+            return answer
+        return answer if shortfall(answer) <= shortfall(stored) else self._answer_query(query, {})
 
     def build_fallback(self, query: BarsQuery, error: DataError) -> FallbackBars:
         """Build the answer to a query that no vendor could answer, as far as possible.
@@ -162,23 +167,20 @@ class Deriver:
         anchor = source.anchor
         return derived(query, source.timeframe, anchor, lambda q: self._answer_query(q, excluded))
 
-    def _stored_answer(self, query: BarsQuery) -> Answer | None:
-        """Return the stored bars of exactly the requested timeframe; None if these do not suffice."""
-        try:
-            return self._answer_query(replace(query, offline=True, refresh=False), {})
-        except DataError:
-            return None
-
 
 def is_whole(answer: Answer) -> bool:
     """Return whether an answer has no missing bars and no bad rows, and is not a substitute."""
-    has_gaps = any(not gap.harmless for gap in answer.gaps)
-    return not (has_gaps or answer.flagged or answer.substitute)
+    return not any(shortfall(answer))
 
 
-def lack_ms(answer: Answer) -> int:
-    """Return the total length of the gaps in which bars are missing."""
-    return sum(gap.span.end - gap.span.start for gap in answer.gaps if not gap.harmless)
+def shortfall(answer: Answer) -> tuple[int, bool]:
+    """Return the total length (ms) of missing and bad bars, and whether the bars are a substitute.
+
+    The better of two answers is the one with the smaller result.
+    """
+    gaps_ms = sum(gap.span.end - gap.span.start for gap in answer.gaps if not gap.harmless)
+    bad_ms = len(answer.flagged) * answer.query.timeframe.longest_ms
+    return gaps_ms + bad_ms, bool(answer.substitute)
 
 
 def _attempts(error: DataError) -> Sequence[Attempt]:

@@ -40,7 +40,7 @@ from ...runtime.once import cached_property
 from ...symbols.assets import Lister, is_proved
 from ..answer.answer import Answer, Missing, UnfilledSpan
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
-from ..derive.derive import NO_ANSWER, Deriver, FallbackBars, is_whole, lack_ms
+from ..derive.derive import NO_ANSWER, Deriver, FallbackBars, is_whole, shortfall
 from ..derive.sources import SourceTimeframes
 from ..lookup import MISS, CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..pulls import pull_series
@@ -535,8 +535,8 @@ class MissRun:
                 raise
             answer = built.answer
         else:
-            if built and built.answer and lack_ms(built.answer) <= lack_ms(answer):
-                answer = built.answer
+            if built and built.answer:
+                answer = min(built.answer, answer, key=shortfall)
         return self._as_fallback(answer) if self._purpose == "caller" else answer
 
     def _stored_or_error(self, error: DataError) -> Answer:
