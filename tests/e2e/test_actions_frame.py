@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ import pytest
 
 from onetape import fingerprint
 from onetape.aio import AsyncDataManager
+from src.data.bars.corporate_actions import ActionService
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
@@ -292,9 +294,16 @@ def test_invalid_arguments_of_get_actions_are_typed_errors(
     assert not vendor.asked_actions
 
 
-def test_eight_concurrent_calls_of_get_actions_send_one_request(
-    manager: DataManager, vendor: ShareVendor
+def test_eight_concurrent_first_calls_of_get_actions_send_one_request(
+    manager: DataManager, vendor: ShareVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    barrier, made = Barrier(8, timeout=60), ActionService.__init__
+
+    def make_together(service: ActionService, *parts: Any) -> None:
+        made(service, *parts)
+        barrier.wait()
+
+    monkeypatch.setattr(ActionService, "__init__", make_together)
     with ThreadPoolExecutor(8) as pool:
         frames = list(pool.map(lambda _: manager.get_actions("AAPL"), range(8)))
     assert {len(frame) for frame in frames} == {19}

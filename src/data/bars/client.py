@@ -936,7 +936,7 @@ class BarsClient:
 
     @property
     def _action_service(self) -> ActionService:
-        return self._service.actions()
+        return self._service.actions
 
     def sessions(self, instrument: Instrument, span: Span) -> tuple[SessionHours, ...]:
         """Return the sessions that overlap ``span`` (UTC milliseconds), in ascending order.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from contextvars import copy_context
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from ..cache.store import BarStore
 from ..clock import Clock
@@ -17,6 +17,7 @@ from ..model.query import BarsQuery
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
 from ..observability.reads import missed, open_records, reads
+from ..runtime.once import cached_property
 from .answer.answer import Answer, Rows, frame_of, note_empty, note_ended, note_unknown
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
@@ -74,8 +75,7 @@ class BarsService:
         self._lookup = CacheLookup(store, self.lanes, self._reader, clock)
         self._locks, self._turns = SeriesLocks(), Turns(store.scope, clock, leases)
         self._observer = observer or Observer(clock)
-        self._miss_handler: MissHandler | None = None
-        self._leases, self._action_service = leases, cast("ActionService | None", None)
+        self._leases = leases
 
     @property
     def clock(self) -> Clock:
@@ -133,7 +133,7 @@ class BarsService:
             if isinstance(result, Hit):
                 return finish(query, call, result.answer, result.rows)
             call.missed(self._store.actions)
-            return finish(query, call, self.miss_handler().answer(query, result), None)
+            return finish(query, call, self.miss_handler.answer(query, result), None)
 
     def lookup(self, query: BarsQuery, *, with_rows: bool = True) -> LookupResult:
         """Look a query up in memory and in the store; with ``with_rows``, hits include their rows.
@@ -171,7 +171,7 @@ class BarsService:
             from .versions import Versions
 
             return Hit(Versions(self._store, self.lanes, self._clock).answer(query))
-        days = self.miss_handler().shorter.preferred(query) if query.is_of_whole_weeks else None
+        days = self.miss_handler.shorter.preferred(query) if query.is_of_whole_weeks else None
         return self._lookup.find(query) if days is None else Derived(days)
 
     def _rows(self, query: BarsQuery, call: Call, answer: Answer, rows: Rows | None) -> Rows:
@@ -200,23 +200,18 @@ class BarsService:
 
     # --- splits and dividends on the rows ----------------------------------------------------
 
+    @cached_property
     def actions(self) -> ActionService:
-        """Return the service for splits and dividends, created when it is first needed."""
-        if self._action_service is None:
-            from .corporate_actions import ActionService
+        """The service for splits and dividends, created when it is first needed."""
+        from .corporate_actions import ActionService
 
-            # Two threads that need it at the same time may each create one; at worst, something is
-            # fetched twice.
-            self._action_service = ActionService(
-                self._store, self._selector, self._clock, self._leases
-            )
-        return self._action_service
+        return ActionService(self._store, self._selector, self._clock, self._leases)
 
     def _knows_actions(self, query: BarsQuery, answer: Answer) -> bool:
         """Return whether the splits and dividends of the rows are known without querying a vendor."""
         from .answer.action_columns import ex_dates
 
-        row_actions = self.actions().of_rows(
+        row_actions = self.actions.of_rows(
             replace(query, offline=True), ex_dates(query, answer.table.stamps), answer.as_of
         )
         return query.offline or query.version is not None or not row_actions.problems
@@ -234,7 +229,7 @@ class BarsService:
         stamps = frame.index.asi8 // NS_IN_MS  # type: ignore[attr-defined] # times
         dates = ex_dates(query, stamps)
         row_actions = run_call(
-            self._clock, query.timeout_s, self.actions().of_rows, query, dates, answer.as_of
+            self._clock, query.timeout_s, self.actions.of_rows, query, dates, answer.as_of
         )
         for name, column in action_columns(query, stamps, row_actions).items():
             if name in query.columns:
@@ -242,29 +237,24 @@ class BarsService:
         if row_actions.problems:
             note_unknown(frame, query, row_actions.problems)
 
+    @cached_property
     def miss_handler(self) -> MissHandler:
-        """Return the handler for misses, created on the first one."""
-        if self._miss_handler is None:
-            # Imported here because an answer from the cache needs neither a vendor nor a fetch
-            # plan.
-            from .fetch.lane import LaneServices
-            from .fetch.miss import MissHandler
+        """The handler for misses, created on the first one."""
+        # Imported here because an answer from the cache needs neither a vendor nor a fetch plan.
+        from .fetch.lane import LaneServices
+        from .fetch.miss import MissHandler
 
-            services = LaneServices(
-                self._store,
-                self._clock,
-                self._reader,
-                self._expiry,
-                self._checks,
-                self._turns,
-                self.lanes.sources,
-                self._observer.routing_log,
-            )
-            # Two threads may each create one; only the locks and turns must be shared.
-            self._miss_handler = MissHandler(
-                self._selector, self.lanes, self._locks, self._lookup, services
-            )
-        return self._miss_handler
+        services = LaneServices(
+            self._store,
+            self._clock,
+            self._reader,
+            self._expiry,
+            self._checks,
+            self._turns,
+            self.lanes.sources,
+            self._observer.routing_log,
+        )
+        return MissHandler(self._selector, self.lanes, self._locks, self._lookup, services)
 
 
 def _count_call(query: BarsQuery, call: Call, answer: Answer, rows: Rows | None) -> Answer:

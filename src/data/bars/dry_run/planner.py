@@ -82,7 +82,7 @@ class RequestPlanner:
         Raises:
             NoProviderError, UnknownProviderError: No vendor can supply them.
         """
-        return BarsService(self.store, self.selector, self.clock).miss_handler().route_of(query)
+        return BarsService(self.store, self.selector, self.clock).miss_handler.route_of(query)
 
     def _composer(self, query: BarsQuery) -> _Composer:
         observer = Observer(self.clock, routing_log=_NO_LOG)
@@ -95,7 +95,7 @@ class RequestPlanner:
         # Imported here: the plan of a hit needs no vendor.
         from .planned_lane import PlannedLane, RequestCount
 
-        count, handler = RequestCount(query), service.miss_handler()
+        count, handler = RequestCount(query), service.miss_handler
         try:
             answer = handler.answer(query, lookup, partial(PlannedLane, count))
             return _Composer(self, query, answer, count)
