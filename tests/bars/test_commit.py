@@ -224,6 +224,15 @@ def test_a_repeated_bad_row_stays_suspect_between_equal_neighbours() -> None:
     assert [m.state for m in commit.marks if m.span.overlaps(hours(2, 3))] == ["suspect"]
 
 
+def test_a_bar_still_missing_between_equal_bars_is_recorded_as_requested() -> None:
+    rows = [bar(0), bar(1), bar(3)]
+    stored = stored_range(rows, final(hours(0, 2)), final(hours(3, 4)))
+    answer = fetched(rows, dense=False)
+    commit = build_commit(draft_of(answer, classified(answer, hours(0, 4)), stored))
+    marks = [m for m in commit.marks if m.span.overlaps(hours(2, 3))]
+    assert [(m.span, m.state, m.reason) for m in marks] == [(hours(2, 3), "empty", NO_BAR)]
+
+
 # --- terms ---------------------------------------------------------------------------------
 
 
