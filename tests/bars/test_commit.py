@@ -10,12 +10,23 @@ import pytest
 from src.data.bars.ingest.commit import basis_of, build_commit, suspects_table
 from src.data.bars.ingest.draft import StoredRange
 from src.data.bars.validity import LONGEST_MS, Hole, Suspicion, next_due
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.grid import BarGrid
 from src.data.errors import QualityError
 from src.data.model.bars import BadRow
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, parse_iso
+from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis
 from src.data.model.query import BarsQuery
-from src.data.model.reasons import CLOSED, DOUBTFUL, LOST, NO_BAR, SPOILT, UNEXPECTED
+from src.data.model.reasons import (
+    CLOSED,
+    DOUBTFUL,
+    HOLIDAYS_UNKNOWN,
+    LOST,
+    NO_BAR,
+    SPOILT,
+    UNEXPECTED,
+)
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 
@@ -222,6 +233,26 @@ def test_a_repeated_bad_row_stays_suspect_between_equal_neighbours() -> None:
     answer = fetched([bar(0), bar(1), bar(2, high=1.0), bar(3)])
     commit = build_commit(draft_of(answer, classified(answer, hours(0, 4)), stored))
     assert [m.state for m in commit.marks if m.span.overlaps(hours(2, 3))] == ["suspect"]
+
+
+def test_a_bar_still_missing_between_equal_bars_is_recorded_as_requested() -> None:
+    rows = [bar(0), bar(1), bar(3)]
+    stored = stored_range(rows, final(hours(0, 2)), final(hours(3, 4)))
+    answer = fetched(rows, dense=False)
+    commit = build_commit(draft_of(answer, classified(answer, hours(0, 4)), stored))
+    marks = [m for m in commit.marks if m.span.overlaps(hours(2, 3))]
+    assert [(m.span, m.state, m.reason) for m in marks] == [(hours(2, 3), "empty", NO_BAR)]
+
+
+def test_a_missing_day_that_may_have_been_a_holiday_is_recorded_with_this_reason() -> None:
+    tokyo = Instrument("7203.T", "stock", calendar="XTKS", timezone="Asia/Tokyo")
+    grid = BarGrid(calendar_for(tokyo), Timeframe.parse("1d"))
+    week = Span(parse_iso("1995-03-06"), parse_iso("1995-03-11"))
+    opens = grid.opens(week).tolist()
+    answer = fetched([bar(0)._replace(stamp_ms=stamp) for stamp in opens if stamp != opens[2]])
+    commit = build_commit(draft_of(answer, classified(answer, week, grid), NOTHING, grid=grid))
+    (mark,) = commit.marks
+    assert (mark.span, mark.reason) == (Span(opens[2], opens[3]), HOLIDAYS_UNKNOWN)
 
 
 # --- terms ---------------------------------------------------------------------------------

@@ -247,6 +247,12 @@ def test_an_empty_span_as_long_as_a_halt_proves_a_delisting(length: int, is_end:
         assert learned == Lifetime(delisted=Bound(hour(LAST - length), VENUE, LATER, expires))
 
 
+@pytest.mark.parametrize("vendor", ["local", "mine"])
+def test_data_of_a_user_end_only_after_a_halt(vendor: str) -> None:
+    assert ended(HALT - 1, vendor).sought() is None
+    assert ended(HALT, vendor).sought() is not None
+
+
 def test_a_delisting_expires_at_the_latest_after_the_expiry_of_old_spans() -> None:
     learned = ended(60 * HALT).sought()
     assert learned is not None

@@ -13,6 +13,7 @@ CHANGING = frozenset({
     "create", "write", "truncate", "fsync", "fdatasync", "fsync_dir", "replace", "link", "unlink",
     "mkdir",
 })  # fmt: skip
+READING = frozenset({"open", "read", "fstat", "stat", "list"})
 
 
 class Killed(BaseException):
@@ -58,17 +59,25 @@ class LaterDisk(RecordingDisk):
 
 
 class FailingDisk(HoldingDisk):
-    """A disk whose n-th changing call fails, once or from then on."""
+    """A disk whose n-th changing call fails, or another one of ``calls``, once or from then on."""
 
-    def __init__(self, fails_at: int, code: int = errno.ENOSPC, *, for_ever: bool = False) -> None:
+    def __init__(
+        self,
+        fails_at: int,
+        code: int = errno.ENOSPC,
+        *,
+        for_ever: bool = False,
+        calls: frozenset[str] = CHANGING,
+    ) -> None:
         super().__init__()
+        self.calls = calls
         self.left = fails_at
         self.code = code
         self.for_ever = for_ever
         self.failed: DiskStep | None = None
 
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
-        if step.name not in CHANGING:
+        if step.name not in self.calls:
             return super().perform(step, call)
         self.left -= 1
         if self.left == 0 or (self.left < 0 and self.for_ever):

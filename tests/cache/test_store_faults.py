@@ -6,6 +6,7 @@ import errno
 import itertools
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,19 @@ from tests.cache.bars import (  # fmt: skip
 )
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
-from tests.cache.disks import DyingDisk, FailingDisk, HoldingDisk, Killed, RecordingDisk
+from tests.cache.disks import (
+    READING,
+    DyingDisk,
+    FailingDisk,
+    HoldingDisk,
+    Killed,
+    RecordingDisk,
+)
 
 CODES = (
     errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE, errno.EINTR, errno.EROFS, errno.EDQUOT,
 )  # fmt: skip
+READ_CODES = (errno.EIO, errno.EMFILE, errno.ENOMEM)
 BAD = BadRow(Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0), "high < low")
 
 # name -> what is stored before, the commit
@@ -130,6 +139,37 @@ def test_a_commit_with_any_failing_disk_call_keeps_old_or_new_bars(
         assert no_temps(root), (n, disk.failed)
         assert disk.held == {}, (n, disk.failed)
         shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("for_ever", [False, True])
+def test_a_file_that_cannot_be_read_is_not_taken_for_a_missing_one(
+    tmp_path: Path, name: str, for_ever: bool
+) -> None:
+    """Else a commit would write a new file over bars that are stored."""
+    legal, calls = outcomes(tmp_path, name)
+    for dies_at in [None, *range(3, calls + 1, 4)] if FULL else [None, calls * 2 // 3]:
+        for n in itertools.count(1 + for_ever, 1 if FULL else 4):
+            root = tmp_path / f"{dies_at}-{n}"
+            commit = prepared(root, name)
+            if dies_at is not None:  # the commit before was not finished
+                with pytest.raises(Killed):
+                    store_in(root, DyingDisk(dies_at)).commit(DAILY, commit)
+            disk = FailingDisk(n, READ_CODES[n % 3], for_ever=for_ever, calls=READING)
+            store = store_in(root, disk)
+            with suppress(StorageError):
+                rows, _ = store.read(DAILY, EVER)
+                assert numbers(rows) in [found[0] for found in legal], (dies_at, n, disk.failed)
+            error = failure(store, commit)
+            if disk.failed is None:
+                break
+            found = seen(root)
+            assert found in legal, (dies_at, n, disk.failed)
+            assert error is not None or found == legal[1], (dies_at, n, disk.failed)
+            disk.left, disk.for_ever = 10**9, False
+            store.commit(DAILY, commit)
+            assert seen(root) == legal[1], (dies_at, n, disk.failed)
+            assert no_temps(root) and disk.held == {}, (dies_at, n, disk.failed)
 
 
 @pytest.mark.parametrize("name", CASES)

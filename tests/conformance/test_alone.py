@@ -129,6 +129,28 @@ def test_a_field_of_any_type_ends_no_call(vendor: str, bench_of: Callable[[str],
     check()
 
 
+@pytest.mark.parametrize("vendor", [*_JSON, "eodhd"])
+def test_changed_bytes_of_an_answer_raise_a_typed_error_and_never_mean_nothing(
+    vendor: str, bench_of: Callable[[str], Bench]
+) -> None:
+    bench = bench_of(vendor)
+    bench.transport = first = _First(bench.transport)
+    bench.fetch(bench.sheet.main)
+    body = first.answer.body
+    changes = st.tuples(st.integers(0, len(body) - 1), st.integers(0, 9), st.binary(max_size=9))
+
+    @settings(max_examples=examples(300), derandomize=True, deadline=None)
+    @given(st.lists(changes, min_size=1, max_size=3))
+    def check(found: list[tuple[int, int, bytes]]) -> None:
+        changed = bytearray(body)
+        for at, gone, new in found:
+            changed[at : at + gone] = new
+        first.body = bytes(changed)
+        assert not isinstance(bench.outcome(bench.sheet.main), NoDataError)
+
+    check()
+
+
 class _First(HttpTransport):
     """Keeps the first answer, and gives it with another body where one is laid down for the next.
 

@@ -10,9 +10,11 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
+    DataError,
     IncompleteDataError,
     IncompleteDataWarning,
     NoDataError,
+    SymbolNotFoundError,
     UnavailableError,
 )
 from src.data.vendors.yahoo.bars import YahooDataDownloader
@@ -165,6 +167,42 @@ def test_a_failed_request_is_never_recorded_as_empty(
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     vendors.heal()
     clock.advance(60)  # longer than any pause that it asked for
+    assert len(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)) == 24
+
+
+@pytest.mark.parametrize(
+    "stored, asked",
+    [("2024-06-01", "2024-06-05"), ("2024-03-05", "2024-03-01")],
+    ids=["soon after the last bar", "before the last bar"],
+)
+def test_an_unknown_symbol_that_had_bars_is_a_failure_unless_they_ended_long_ago(
+    manager: DataManager,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
+    stored: str,
+    asked: str,
+) -> None:
+    """Recorded as empty, its bars would not be requested again."""
+    vendor = ScriptedVendor(vendors)
+    route_to(monkeypatch, manager, twin=vendor)
+    manager.get_ohlcv("BTCUSDT", "1h", stored, stored)
+    vendor.errors = [SymbolNotFoundError("unknown")]
+    with pytest.raises(DataError):
+        manager.get_ohlcv("BTCUSDT", "1h", asked, asked)
+    assert len(manager.get_ohlcv("BTCUSDT", "1h", asked, asked, strict=True)) == 24
+
+
+def test_a_symbol_unknown_to_a_vendor_that_never_had_its_bars_is_a_failure(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vendor may spell it in another way, or not serve it yet."""
+    first, other = ScriptedVendor(vendors), ScriptedVendor(vendors)
+    route_to(monkeypatch, manager, twin=first)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-03-05", "2024-03-05")
+    other.errors = [SymbolNotFoundError("unknown")]
+    route_to(monkeypatch, manager, second=other)
+    with pytest.raises(DataError):
+        manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     assert len(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)) == 24
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -129,6 +131,23 @@ def test_a_certificate_with_one_fault_is_refused_before_anything_is_sent(
             ask(secure(server))
         assert server.requests == []
     assert KEY not in f"{caught.value!r} {vars(caught.value)}"
+
+
+@pytest.mark.filterwarnings("ignore:.*TLSv1:DeprecationWarning")
+@pytest.mark.parametrize("ask", TRANSPORTS)
+def test_an_outdated_version_of_tls_is_refused(ask: Ask, authority: Authority) -> None:
+    needs_package_of(ask)
+    context, careless = authority.context(), ssl.create_default_context(cafile=authority.bundle)
+    for side in (context, careless):
+        side.set_ciphers("ALL:@SECLEVEL=0")
+        side.minimum_version, side.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with serving_tls(context, vendors) as server:
+        raw = socket.create_connection(server.server_address[:2])
+        with careless.wrap_socket(raw, server_hostname="127.0.0.1") as end:
+            assert end.version() == "TLSv1.1", "the server speaks no such version"
+        with pytest.raises(UnavailableError):
+            ask(secure(server))
+        assert server.requests == []
 
 
 @pytest.mark.parametrize("variable", VARIABLES)

@@ -79,6 +79,15 @@ def test_thousands_of_spendings_are_kept_as_few_entries() -> None:
     assert len(window.entries) <= 101
 
 
+def test_units_of_one_entry_count_until_the_last_of_them_expires() -> None:
+    window = Window(100, 2)
+    window.spend(1, 0.0)
+    window.spend(1, 0.9)
+    assert len(window.entries) == 1
+    assert window.used(100.5) == 2
+    assert window.wait(1, 100.5) == pytest.approx(0.4)
+
+
 def test_a_monthly_window_has_31_days() -> None:
     (month,) = windows_of(Limits(per_month=10))
     month.spend(10, 0)

@@ -198,7 +198,7 @@ class HttpTransport:
         options = session.merge_environment_settings(url, proxies, True, certificates(url), None)
         rest = left_s()
         timeout = (min(self._timeout[0], rest), min(self._timeout[1], rest))
-        return options | {"stream": True, "timeout": timeout, "allow_redirects": False}
+        return options | {"stream": True, "timeout": timeout}
 
     def _body(self, answer: requests.Response) -> bytes:
         """Read the decoded body, up to the size limit."""
