@@ -144,11 +144,13 @@ def _convert_all(bars: StoredBars, to: Allowed) -> Rebased | Missing:
     try:
         book = bars.actions.book or bars.store.actions(bars.key.symbol)
     except CorruptEntryError as error:
-        if to != "latest":
-            raise
-        # Fetching them again starts a new book.
-        ex_dates = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(bars.newest) + DAY_MS)
-        return Missing(ActionsMissingError(str(error), symbol=bars.key.symbol), ex_dates)
+        # Fetching them again starts a new book, even one that could not be stored.
+        book = ActionBook()
+        if not bars.actions.unstored_actions:
+            if to != "latest":
+                raise
+            ex_dates = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(bars.newest) + DAY_MS)
+            return Missing(ActionsMissingError(str(error), symbol=bars.key.symbol), ex_dates)
     book, vendor = with_answers(book, bars.actions.unstored_actions), query.action_key
     if vendor is None:
         return BookConversion(bars, book, to, to != "latest").result()
