@@ -751,11 +751,11 @@ class DataManager:
         The plan lists the stored bars, the bars that would be requested from each vendor, the number of
         requests, their current waiting time due to the vendors' limits, and the bars that no vendor
         could supply. It counts the requests for each gap at the first usable vendor; requests that
-        prove an identity or repair something are not counted. Nothing is written. Damaged files are not
-        repaired; bars that a repair would recover count as stored. If the cache contains everything, no
-        vendor module is loaded. A plan can be printed, and notebooks show it as a table; ``to_json()``
-        returns a JSON-compatible dict. For several symbols, the result is a dict of plans by symbol,
-        with the total number of requests in ``requests``.
+        prove the beginning or the end of a series, or repair something, are not counted. Nothing is
+        written. Damaged files are not repaired; bars that a repair would recover count as stored. If
+        the cache contains everything, no vendor module is loaded. A plan can be printed, and notebooks
+        show it as a table; ``to_json()`` returns a JSON-compatible dict. For several symbols, the
+        result is a dict of plans by symbol, with the total number of requests in ``requests``.
 
         Args:
             recipes, anchor, store: As for :meth:`features`, whose plan is returned: for a list of symbols,

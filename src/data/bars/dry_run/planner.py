@@ -1,7 +1,8 @@
 """Plans a query: the bars that are stored, and the requests for the missing ones.
 
 The plan is computed from the fetch plan of each lane that the query would try; see
-:mod:`.planned_lane`. Requests that prove an identity or repair something are not counted.
+:mod:`.planned_lane`. Requests that prove the beginning or the end of a series, or repair
+something, are not counted.
 """
 
 from __future__ import annotations
