@@ -263,6 +263,20 @@ def test_a_symbol_that_its_vendor_no_longer_recognizes_has_ended_after_45_days(
         )  # fmt: skip
 
 
+def test_weeks_of_a_symbol_that_its_vendor_no_longer_recognizes_end_too(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.set(parse_iso("2024-06-14T00:30:00"))
+    vendor = FixedVendor(clock, every("1w", "2024-03-04", "2024-06-03"), "binance")
+    manager = Market(tmp_path, clock, monkeypatch).manager(vendor)
+    question = "OLDUSDT", "1w", "2024-03-04"
+    manager.get_ohlcv(*question)
+    clock.advance(60 * DAY_S)
+    vendor.errors = [SymbolNotFoundError("unknown", provider="binance") for _ in range(9)]
+    facts = provenance(manager.get_ohlcv(*question))
+    assert (facts["complete"], facts.get("ended")) == (True, "2024-06-10T00:00:00Z")
+
+
 def test_an_expired_end_is_checked_again_by_one_request_up_to_now(
     manager: DataManager, vendors: VendorServer, look_at_both: Look, clock: ManualClock
 ) -> None:

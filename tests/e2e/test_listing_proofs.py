@@ -78,7 +78,7 @@ def test_a_vendor_added_later_is_requested_for_bars_after_a_reported_delisting(
 ) -> None:
     cut = FixedVendor(clock, sessions("2021-01-04", "2021-06-01"), "tiingo")
     market.manager(cut).get_ohlcv("AAPL", "1d", "2021-01-04")
-    assert len(cut.asked) == 2, "the days after the last bar are requested alone, once"
+    assert len(cut.asked) == 3, "the days after the last bar and the latest days, once"
     cut.asked.clear()
     clock.advance(30 * 24 * 3600)
     market.manager(cut).get_ohlcv("AAPL", "1d", "2021-06-01")

@@ -771,6 +771,14 @@ def test_a_listing_has_not_ended_after_months_that_an_answer_was_cut_off_behind(
     assert "ended" not in seen.facts
 
 
+def test_a_listing_has_not_ended_if_its_vendor_has_bars_of_yesterday_but_no_older_months() -> None:
+    with simulated(LONG_OF_COINS) as sim:
+        sim.ask(Question("BTCUSDT", "1M", "2023-10-25", "2023-12-25"))
+        sim.shorten("binance", "2024-06-04")
+        seen = sim.ask(Question("BTCUSDT", "1M", "2023-12-25", "2024-05-28"))
+    assert seen is not None and not seen.is_complete
+
+
 def test_a_week_without_days_is_in_the_gap_after_the_last_day() -> None:
     with simulated(long_of_shares("tiingo")) as sim:
         sim.vendors.truth.change("AAPL", delisted="2023-12-30")

@@ -248,9 +248,10 @@ def prove_bounds(
     reaches up to now; otherwise the later range may simply not have been requested yet. A vendor of
     real markets proves the end if it has supplied bars of the series and reports none for the whole
     span, unless a vendor failed or does not serve the span, or the vendor seems to send no bars at
-    all any more (:func:`_are_silent`). If the request also covered the last bar, its answer
-    may have been cut off after that bar; the vendor is then queried again, only for the days after
-    it, and must have no bars there either. Bars may resume one day, so the end is checked again;
+    all any more (:func:`_are_silent`). If the request also covered the last bar, its answer may
+    have been cut off after that bar; and bars longer than a day do not show whether there are still
+    daily ones. In both cases, the vendor is queried again, for the days after the last bar and the
+    latest days, and must have no bars there either. Bars may resume one day, so the end is checked again;
     the shorter the span is, the sooner.
 
     If all bars are from sources other than vendors of real markets, such as a user's files, only
@@ -267,8 +268,7 @@ def prove_bounds(
     if before_first is not None and any(before_first.overlaps(s) for s in segments):
         _prove_start(request, series, journal, before_first, coverage)
     if after_last is not None and any(after_last.overlaps(s) for s in segments):
-        may_be_cut = any(s.start < after_last.start < s.end for s in segments)
-        _prove_end(request, series, journal, after_last, coverage, may_be_cut=may_be_cut)
+        _prove_end(request, series, journal, after_last, coverage, segments)
     if segments and not any(entry.state in WITH_BARS for entry in coverage.sources):
         _find_data_end(request, series, segments[0].start)
 
@@ -289,7 +289,7 @@ def _prove_start(
         names = agreeing - journal.excluded.keys()
         first = day_ms(date_of(empty.start)) - DAY_MS
         days = Span(first - _LONGEST_HALT_MS, first)
-        pages = _pages(request, Span(first, empty.start), days, series.now_ms())
+        pages = _pages(request, Span(first, empty.start), [days], series.now_ms())
         agreeing &= _without_bars(request, series, pages, names)
     if len(agreeing) < PROVING:
         return
@@ -306,16 +306,14 @@ def _prove_end(
     journal: Journal,
     empty: Span,
     coverage: Coverage,
-    *,
-    may_be_cut: bool,
+    segments: Sequence[Span],
 ) -> None:
     """Store a proved end: that of the series or, if no bar is from a real market, that of the data.
 
     Args:
-        request, series, journal: See :func:`prove_bounds`.
+        request, series, journal, segments: See :func:`prove_bounds`.
         empty: Empty span after the last bar.
         coverage: Coverage of the series.
-        may_be_cut: Whether an answer with the last bars may have been cut off after them.
     """
     now_ms, agreeing = series.now_ms(), _agreeing_vendors(coverage, empty)
     is_long = now_ms - empty.start >= _LONGEST_HALT_MS
@@ -331,10 +329,15 @@ def _prove_end(
         is_proved = reaches_now and empty.end - empty.start >= _LONGEST_HALT_MS
         proving = of_market & agreeing
         is_proved &= bool(proving) and not _are_silent(proving, series, at)
-        if is_proved and may_be_cut:
+        # An answer may be cut off after its last bar, and long bars do not show the latest days.
+        is_vague = request.grid.timeframe.longest_ms > DAY_MS
+        is_vague |= any(segment.start < at < segment.end for segment in segments)
+        names = proving - journal.excluded.keys()  # the others no longer recognize the symbol
+        if is_proved and is_vague and names:
             day = day_ms(date_of(at)) + DAY_MS
-            pages = _pages(request, Span(at, day), Span(day, at + _LONGEST_HALT_MS), now_ms)
-            is_proved = bool(_without_bars(request, series, pages, proving))
+            days = [Span(at, at + _LONGEST_HALT_MS), Span(now_ms - _LONGEST_HALT_MS, now_ms)]
+            pages = _pages(request, Span(at, day), days, now_ms)
+            is_proved = bool(_without_bars(request, series, pages, names))
     else:
         last = series.view().last
         at, proof = empty.start if last is None else last + 1, DATA
@@ -426,15 +429,16 @@ def _without_bars(
     return agreeing
 
 
-def _pages(request: LaneRequest, near: Span, days: Span, now_ms: int) -> list[FetchQuery]:
+def _pages(request: LaneRequest, near: Span, days: Sequence[Span], now_ms: int) -> list[FetchQuery]:
     """Return the queries that look for bars beside an empty span: in ``near``, and daily bars in ``days``.
 
     The first query uses the request's own timeframe, because daily bars of other days would not
     show a bar on the same day.
     """
-    spans = {request.grid.timeframe: near, Timeframe.parse("1d"): days}
-    instrument = request.query.instrument
-    return [FetchQuery(instrument, timeframe, span, now_ms) for timeframe, span in spans.items()]
+    own, daily, instrument = request.grid.timeframe, Timeframe.parse("1d"), request.query.instrument
+    spans = [] if own == daily else [(own, near)]
+    spans += [(daily, span) for span in days]
+    return [FetchQuery(instrument, timeframe, span, now_ms) for timeframe, span in spans]
 
 
 def _before_first_bar(coverage: Coverage) -> Span | None:
