@@ -429,12 +429,14 @@ def _without_bars(
 def _pages(request: LaneRequest, near: Span, days: Span, now_ms: int) -> list[FetchQuery]:
     """Return the queries that look for bars beside an empty span: in ``near``, and daily bars in ``days``.
 
-    The first query uses the request's own timeframe, because daily bars of other days would not
-    show a bar on the same day.
+    The spans adjoin. The first query uses the request's own timeframe, because daily bars of other
+    days would not show a bar on the same day.
     """
-    spans = {request.grid.timeframe: near, Timeframe.parse("1d"): days}
-    instrument = request.query.instrument
-    return [FetchQuery(instrument, timeframe, span, now_ms) for timeframe, span in spans.items()]
+    instrument, day = request.query.instrument, Timeframe.parse("1d")
+    pages = [(request.grid.timeframe, near), (day, days)]
+    if request.grid.timeframe == day:
+        pages = [(day, Span(min(near.start, days.start), max(near.end, days.end)))]
+    return [FetchQuery(instrument, timeframe, span, now_ms) for timeframe, span in pages]
 
 
 def _before_first_bar(coverage: Coverage) -> Span | None:
