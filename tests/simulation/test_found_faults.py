@@ -780,6 +780,16 @@ def test_a_week_without_days_is_in_the_gap_after_the_last_day() -> None:
     assert [gap.start for gap in seen.gaps] == [parse_iso("2024-01-01")]
 
 
+@pytest.mark.parametrize("timeframe", ["1w", "1M"])
+def test_a_first_week_without_days_is_in_the_gap_after_the_last_day(timeframe: str) -> None:
+    with simulated(long_of_shares("tiingo")) as sim:
+        sim.vendors.truth.change("AAPL", delisted="2023-12-30")
+        sim.ask(Question("AAPL", "1d", "2023-12-21", "2024-06-05"))
+        seen = sim.ask(Question("AAPL", timeframe, "2024-01-01", "2024-05-13"))
+    assert seen is not None and not seen.rows and seen.is_complete
+    assert [gap.start for gap in seen.gaps] == [parse_iso("2024-01-01")]
+
+
 def test_bars_from_before_and_after_a_dividend_have_no_wrong_adj_close() -> None:
     with simulated(shares("tiingo"), "2024-07-03T19:30") as sim:
         sim.pay("NVDA", 0.01)  # on the next session, 5 July
