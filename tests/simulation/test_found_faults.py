@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from src.data.cache.actions import ActionBook, Asked
+from src.data.cache.store import Commit
 from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.lifetime import PAGES, Bound, Lifetime
 from src.data.model.span import Span
 from tests.vendor_server import Fault
 
@@ -761,6 +763,22 @@ def test_the_last_hours_made_of_quarters_replace_older_ones_that_are_stored() ->
         seen = sim.ask(Question("BTCUSDT", "1h", None, None, 5))
     assert seen is not None and seen.is_complete
     assert min(seen.rows) == parse_iso("2024-06-05T08:00")
+
+
+def test_the_last_hours_made_of_quarters_do_not_replace_hours_from_before_the_first_quarter() -> (
+    None
+):
+    with simulated(STREAMS, "2024-06-05T13:45") as sim:
+        hours = sim.ask(Question("BTCUSDT", "1h", "2024-06-04T01:00", "2024-06-05T09:00"))
+        sim.ask(Question("BTCUSDT", "15m", "2024-06-05T10:00", "2024-06-05T13:30"))
+        (key,) = (key for key in sim.manager.cache.store.keys() if key.timeframe.label == "15m")
+        now = sim.true.now_ms()
+        listed = Bound(parse_iso("2024-06-05T10:00"), "binance,twin", now, now + DAY_MS, PAGES)
+        sim.manager.cache.store.commit(key, Commit(lifetime=Lifetime(listed=listed)))
+        sim.fault("binance", FAULTS["answers a page"]())
+        frame = sim.manager.get_ohlcv("BTCUSDT", "1h", bars=20)
+    assert hours is not None and len(frame) == 20
+    assert not frame.attrs["onetape"]["complete"]
 
 
 def test_a_listing_has_not_ended_after_months_that_an_answer_was_cut_off_behind() -> None:
