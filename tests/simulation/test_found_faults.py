@@ -25,6 +25,7 @@ from .simulation import (
     OWN_COINS,
     PLUGINS,
     STREAMS,
+    extended_hours,
     long_of_shares,
     shares,
     simulated,
@@ -796,6 +797,14 @@ def test_a_week_without_days_is_in_the_gap_after_the_last_day() -> None:
         seen = sim.ask(Question("AAPL", "1w", "2023-12-21", "2024-05-13"))
     assert seen is not None and list(seen.rows) == [parse_iso("2023-12-25")]
     assert [gap.start for gap in seen.gaps] == [parse_iso("2024-01-01")]
+
+
+def test_the_end_of_a_share_in_extended_hours_is_proved_without_daily_bars() -> None:
+    with simulated(extended_hours("yahoo"), "2024-06-05T13:25") as sim:
+        sim.vendors.truth.change("AAPL", delisted="2024-04-13")
+        seen = sim.ask(Question("AAPL", "30m", "2024-04-10", "2024-06-05T13:00", is_extended=True))
+    assert seen is not None and seen.is_complete
+    assert seen.facts["ended"] == "2024-04-15T08:00:00Z"
 
 
 @pytest.mark.parametrize("timeframe", ["1w", "1M"])

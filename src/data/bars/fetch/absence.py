@@ -289,8 +289,7 @@ def _prove_start(
         names = agreeing - journal.excluded.keys()
         first = day_ms(date_of(empty.start)) - DAY_MS
         days = Span(first - _LONGEST_HALT_MS, first)
-        pages = _pages(request, Span(first, empty.start), days, series.now_ms())
-        agreeing &= _without_bars(request, series, pages, names)
+        agreeing &= _without_bars(request, series, Span(first, empty.start), days, names)
     if len(agreeing) < PROVING:
         return
     now_ms, vendors = series.now_ms(), ",".join(sorted(agreeing))
@@ -333,8 +332,8 @@ def _prove_end(
         is_proved &= bool(proving) and not _are_silent(proving, series, at)
         if is_proved and may_be_cut:
             day = day_ms(date_of(at)) + DAY_MS
-            pages = _pages(request, Span(at, day), Span(day, at + _LONGEST_HALT_MS), now_ms)
-            is_proved = bool(_without_bars(request, series, pages, proving))
+            days = Span(day, at + _LONGEST_HALT_MS)
+            is_proved = bool(_without_bars(request, series, Span(at, day), days, proving))
     else:
         last = series.view().last
         at, proof = empty.start if last is None else last + 1, DATA
@@ -400,19 +399,32 @@ def _data_end(request: LaneRequest, series: SeriesStore, later: Span) -> bool:
 
 
 def _without_bars(
-    request: LaneRequest, series: SeriesStore, pages: Sequence[FetchQuery], names: Set[str]
+    request: LaneRequest, series: SeriesStore, near: Span, days: Span, names: Set[str]
 ) -> set[str]:
-    """Return the vendors among ``names`` that report no bars for any of ``pages``.
+    """Return the vendors among ``names`` that report no bars for two adjoining spans.
 
-    If one of them has such bars, the result is empty: the span beside the pages is then neither
-    before a listing nor after an end.
+    If one of them has such bars, the result is empty: the span beside them is then neither before a
+    listing nor after an end.
+
+    Args:
+        request, series: See :func:`prove_bounds`.
+        near: Part beside an empty span, for which bars of the request's own timeframe are requested:
+            daily bars of other days would not show a bar on the same day.
+        days: The other part, for which daily bars are requested if the vendor has them.
+        names: Names of the vendors to query.
     """
     agreeing: set[str] = set()
+    instrument, now_ms = request.query.instrument, series.now_ms()
+    own, day = request.grid.timeframe, Timeframe.parse("1d")
     for candidate in request.route.candidates:
         if candidate.name not in names or candidate.capabilities is None:
             continue
-        if any(candidate.refusal(page.instrument, page.timeframe) for page in pages):
+        if candidate.refusal(instrument, own):
             continue
+        parts = [(own, near), (day, days)]
+        if own == day or candidate.refusal(instrument, day):
+            parts = [(own, Span(min(near.start, days.start), max(near.end, days.end)))]
+        pages = [FetchQuery(instrument, timeframe, span, now_ms) for timeframe, span in parts]
         series.end_phase()
         try:
             if not all(_is_empty(candidate, page) for page in pages):
@@ -424,19 +436,6 @@ def _without_bars(
         else:
             agreeing.add(candidate.name)
     return agreeing
-
-
-def _pages(request: LaneRequest, near: Span, days: Span, now_ms: int) -> list[FetchQuery]:
-    """Return the queries that look for bars beside an empty span: in ``near``, and daily bars in ``days``.
-
-    The spans adjoin. The first query uses the request's own timeframe, because daily bars of other
-    days would not show a bar on the same day.
-    """
-    instrument, day = request.query.instrument, Timeframe.parse("1d")
-    pages = [(request.grid.timeframe, near), (day, days)]
-    if request.grid.timeframe == day:
-        pages = [(day, Span(min(near.start, days.start), max(near.end, days.end)))]
-    return [FetchQuery(instrument, timeframe, span, now_ms) for timeframe, span in pages]
 
 
 def _before_first_bar(coverage: Coverage) -> Span | None:
