@@ -167,7 +167,7 @@ def test_a_vendor_that_has_bars_or_fails_proves_no_listing(
     assert case.sought() is None
 
 
-@pytest.mark.parametrize("why", ["out", "neither", "no days", "no hours", "not ours"])
+@pytest.mark.parametrize("why", ["out", "neither", "no hours", "not ours"])
 def test_a_vendor_that_cannot_prove_a_listing_is_not_queried(why: str) -> None:
     none = NoDataError("none")
     first, second, third = Vendor("acme", none), Vendor("zenith", none), Vendor("other", none)
@@ -177,12 +177,21 @@ def test_a_vendor_that_cannot_prove_a_listing_is_not_queried(why: str) -> None:
         case.journal.excluded["acme"] = UnavailableError("down")
     elif why == "neither":
         first.can_tell = False
-    elif why in ("no days", "no hours"):
-        first.refuses = "1d" if why == "no days" else "1h"
+    elif why == "no hours":
+        first.refuses = "1h"
     else:
         first.capabilities = None
     assert case.sought() is not None
     assert [len(vendor.asked) for vendor in (first, second, third)] == [0, 2, 2]
+
+
+def test_a_vendor_without_daily_bars_is_queried_for_its_own_bars_of_all_days() -> None:
+    first, second = Vendor("acme", NoDataError("none")), Vendor("zenith", NoDataError("none"))
+    first.refuses = "1d"
+    case = Case(empty(-20, 0), final(hours(0, 9)), vendors=(first, second))
+    assert case.sought() is not None
+    (page,), (near, days) = first.asked, second.asked
+    assert (page.timeframe.label, page.span) == ("1h", Span(days.span.start, near.span.end))
 
 
 @pytest.mark.parametrize(("at", "is_news"), [(-1, True), (0, False), (1, False)])

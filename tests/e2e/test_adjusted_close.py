@@ -264,3 +264,32 @@ def test_a_true_split_is_doubted_unless_it_is_reported_as_it_was(
     for what, splits in (("none", ()), ("wrong", (wrong,)), ("right", (share.split,))):
         vendor = Vendor(market.clock, share, like, *splits)
         assert bool(doubts(market, vendor, later, folder=what)) == (what != "right"), what
+
+
+@pytest.mark.parametrize("like", ["tiingo", "yahoo"])
+@pytest.mark.parametrize("is_wrong", [True, False])
+def test_later_dividends_neither_hide_nor_make_a_finding_about_an_adjusted_close(
+    market: Market, monkeypatch: pytest.MonkeyPatch, like: str, is_wrong: bool
+) -> None:
+    share, (row, later) = made(1.0), (83, 300)
+    vendor = Vendor(market.clock, share, like)
+    bar, stamps, before = vendor.bar, share.stamps, share.close[row - 1]
+    half = (1 - 0.25 / before) / (1 - 0.5 / before)
+
+    def as_of_today(stamp: int) -> Bar:
+        last = bisect_left(stamps, market.clock.now_ms()) - 1
+        adjusted = share.adjusted[stamps.index(stamp)] * share.close[last] / share.adjusted[last]
+        is_off = is_wrong and stamp < stamps[row]
+        return bar(stamp)._replace(adj_close=adjusted * (half if is_off else 1))
+
+    monkeypatch.setattr(vendor, "bar", as_of_today)
+    manager = market.manager(vendor)
+    for end in (row + 20, *range(row + 40, later, 20)):
+        market.clock.set(stamps[end] + 3 * DAY_MS // 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            manager.get_ohlcv("AAPL", "1d", date_of(stamps[0]), date_of(stamps[end]))
+        found = manager.validate("AAPL", "1d").at_least("warning")
+        assert [(one.check, one.stamps.tolist()) for one in found] == (
+            [("dividend", [stamps[row]])] if is_wrong else []
+        )

@@ -89,6 +89,19 @@ def test_a_vendor_added_later_is_requested_for_bars_after_a_reported_delisting(
     assert len(frame) == 65
 
 
+def test_daily_bars_have_not_ended_if_only_the_last_one_was_cut_off(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor, cuts = FixedVendor(clock, sessions("2021-01-04", "2021-06-01"), "tiingo"), [-1]
+    vendor.spoil = lambda rows: rows[: cuts.pop()] if cuts else rows
+    frame = market.manager(vendor).get_ohlcv("AAPL", "1d", "2021-01-04")
+    assert shown(frame)[-1] == "2021-05-28T00:00"
+    assert not provenance(frame)["complete"]
+    clock.advance(26 * 3600)
+    frame = market.manager(vendor).get_ohlcv("AAPL", "1d", "2021-01-04", strict=True)
+    assert shown(frame)[-1] == "2021-06-01T00:00"
+
+
 def test_two_vendors_without_early_bars_prove_the_listing(
     market: Market, clock: ManualClock
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from src.data.cache.actions import ActionBook, Asked
+from src.data.cache.store import Commit
 from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.lifetime import PAGES, Bound, Lifetime
 from src.data.model.span import Span
 from tests.vendor_server import Fault
 
@@ -23,6 +25,7 @@ from .simulation import (
     OWN_COINS,
     PLUGINS,
     STREAMS,
+    extended_hours,
     long_of_shares,
     shares,
     simulated,
@@ -763,6 +766,22 @@ def test_the_last_hours_made_of_quarters_replace_older_ones_that_are_stored() ->
     assert min(seen.rows) == parse_iso("2024-06-05T08:00")
 
 
+def test_the_last_hours_made_of_quarters_do_not_replace_hours_from_before_the_first_quarter() -> (
+    None
+):
+    with simulated(STREAMS, "2024-06-05T13:45") as sim:
+        hours = sim.ask(Question("BTCUSDT", "1h", "2024-06-04T01:00", "2024-06-05T09:00"))
+        sim.ask(Question("BTCUSDT", "15m", "2024-06-05T10:00", "2024-06-05T13:30"))
+        (key,) = (key for key in sim.manager.cache.store.keys() if key.timeframe.label == "15m")
+        now = sim.true.now_ms()
+        listed = Bound(parse_iso("2024-06-05T10:00"), "binance,twin", now, now + DAY_MS, PAGES)
+        sim.manager.cache.store.commit(key, Commit(lifetime=Lifetime(listed=listed)))
+        sim.fault("binance", FAULTS["answers a page"]())
+        frame = sim.manager.get_ohlcv("BTCUSDT", "1h", bars=20)
+    assert hours is not None and len(frame) == 20
+    assert not frame.attrs["onetape"]["complete"]
+
+
 def test_a_listing_has_not_ended_after_months_that_an_answer_was_cut_off_behind() -> None:
     with simulated(LONG_OF_COINS) as sim:
         sim.fault("binance", FAULTS["cuts the end"](), 1)
@@ -785,6 +804,24 @@ def test_a_week_without_days_is_in_the_gap_after_the_last_day() -> None:
         sim.ask(Question("AAPL", "1d", "2023-12-21", "2024-06-05"))
         seen = sim.ask(Question("AAPL", "1w", "2023-12-21", "2024-05-13"))
     assert seen is not None and list(seen.rows) == [parse_iso("2023-12-25")]
+    assert [gap.start for gap in seen.gaps] == [parse_iso("2024-01-01")]
+
+
+def test_the_end_of_a_share_in_extended_hours_is_proved_without_daily_bars() -> None:
+    with simulated(extended_hours("yahoo"), "2024-06-05T13:25") as sim:
+        sim.vendors.truth.change("AAPL", delisted="2024-04-13")
+        seen = sim.ask(Question("AAPL", "30m", "2024-04-10", "2024-06-05T13:00", is_extended=True))
+    assert seen is not None and seen.is_complete
+    assert seen.facts["ended"] == "2024-04-15T08:00:00Z"
+
+
+@pytest.mark.parametrize("timeframe", ["1w", "1M"])
+def test_a_first_week_without_days_is_in_the_gap_after_the_last_day(timeframe: str) -> None:
+    with simulated(long_of_shares("tiingo")) as sim:
+        sim.vendors.truth.change("AAPL", delisted="2023-12-30")
+        sim.ask(Question("AAPL", "1d", "2023-12-21", "2024-06-05"))
+        seen = sim.ask(Question("AAPL", timeframe, "2024-01-01", "2024-05-13"))
+    assert seen is not None and not seen.rows and seen.is_complete
     assert [gap.start for gap in seen.gaps] == [parse_iso("2024-01-01")]
 
 

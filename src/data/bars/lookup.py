@@ -226,9 +226,8 @@ class CacheLookup:
         if is_nothing or any(gap.reason == UNASKED for gap in stretches(gaps).sources):
             grid = grid_for(query.instrument, query.timeframe, view.kind)
             if is_nothing and grid.next_open(wanted.start) >= wanted.end:
-                return (
-                    MISS  # nothing is due because the market is closed, but there may still be bars
-                )
+                # Nothing is due because the market is closed, but there may still be bars.
+                return MISS
             gaps = [g for g in gaps if g.reason != UNASKED or may_open(grid, g.span, view.kind)]
         return _hit(replace(answer, gaps=gaps), book)
 

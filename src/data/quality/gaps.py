@@ -191,11 +191,8 @@ class _Classifier:
         names = tuple(name for name in vendors.split(",") if name)
         # Bars that were never requested may exist even if not every vendor must have them.
         is_unknown = gap_class == "never_asked"
-        bars = len(self._grid.opens(span)) if is_unknown else self._bars(span)
+        bars = len(self._grid.opens(span) if is_unknown else self._grid.required(span))
         return ClassifiedGap(self._series, span, gap_class, bars, names, evidence, then)
-
-    def _bars(self, span: Span) -> int:
-        return len(self._grid.required(span))
 
     def _empty_gap(self, entry: Covered, span: Span) -> ClassifiedGap:
         """Return the classified gap for a span that vendors reported as empty."""
@@ -210,17 +207,15 @@ class _Classifier:
         answers = f"{vendor}: {sentence(entry.reason)}, queried {at}"
         is_believed = self._is_repeated(entry)
         is_last = span.start >= self._reach.end
+        # No row in it was received but rejected.
+        is_inside = self._reach.start < span.start and not is_last and entry.reason in PLAINLY_NONE
         evidence = answers + (" UTC and before" if is_believed else " UTC, once")
         gap_class: GapClass = "common_hole" if "," in entry.vendor else "vendor_hole"
         if is_last and not is_believed and self._now - span.end < DAY_MS:
             gap_class = "not_published"
-        elif gap_class == "common_hole" and is_believed and self._is_inside(span, entry):
+        elif gap_class == "common_hole" and is_believed and is_inside:
             return self._gap(span, "halt", entry.vendor, f"{evidence}; there are bars around it")
         return self._gap(span, gap_class, entry.vendor, evidence, _due_text(entry, self._now))
-
-    def _is_inside(self, span: Span, entry: Covered) -> bool:
-        """Return whether a gap has bars on both sides and no row in it was received but rejected."""
-        return self._reach.start < span.start < self._reach.end and entry.reason in PLAINLY_NONE
 
     def _gap_after(self, span: Span) -> ClassifiedGap:
         """Return the classified gap after the end of the series, or of the data in a user's files."""
@@ -282,12 +277,12 @@ class _Classifier:
             yield gap
             return
         for span, day in outages:
-            if bars := self._bars(span):
+            if bars := len(self._grid.required(span)):
                 yield replace(
                     gap, span=span, gap_class="vendor_outage", bars=bars, evidence=str(day)
                 )
         for span in subtract([gap.span], [span for span, _ in outages]):
-            if bars := self._bars(span):
+            if bars := len(self._grid.required(span)):
                 yield replace(gap, span=span, bars=bars)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -313,24 +314,31 @@ def _adjust(
 ) -> tuple[BarTable, str]:
     """Convert bars from several fetches to one adjustment, so that a split does not look like a jump.
 
-    An ``adj_close`` from before a dividend and one from after it are not comparable, either.
+    An ``adj_close`` from before a dividend and one from after it are not comparable, either. The
+    factor of such a dividend is that of its amount and the last stored close before it.
     """
     if not actions or not len(stored.table):
         return stored.table, ""
-    bases = [BasisPart(entry.span, entry.basis, entry.vendor) for entry in stored.coverage]
+    convert = partial(
+        rebase,
+        parts=[BasisPart(entry.span, entry.basis, entry.vendor) for entry in stored.coverage],
+        actions=[known.action for known in actions],
+        target="split",
+        as_of=as_of,
+        intraday=stored.series.timeframe.is_intraday,
+        timeframe=stored.series.timeframe,
+    )
     try:
-        table = rebase(
-            stored.table,
-            bases,
-            [known.action for known in actions],
-            "split",
-            as_of=as_of,
-            intraday=stored.series.timeframe.is_intraday,
-            timeframe=stored.series.timeframe,
-        )
+        prices = convert(stored.table.with_adj_close(None))
+        return convert(stored.table, close_before=partial(_close_before, prices)), ""
     except KindMismatchError as error:
         return stored.table, f"prices are checked as stored: {error}"
-    return table, ""
+
+
+def _close_before(prices: BarTable, ex_date: date) -> float | None:
+    """Return the last close before an ex-date; None if there is none."""
+    count = int(np.searchsorted(prices.stamps, day_ms(ex_date)))
+    return float(prices.close[count - 1]) if count else None
 
 
 def _events(

@@ -337,7 +337,7 @@ class _Derivation:
             dense=False,
             unanswered=[gap.span for gap in source_gaps],
         )
-        fold = DerivedAnswer(self.query, self.source, below, resampled, source_gaps)
+        fold = DerivedAnswer(self.query, self.source, below, resampled, source_gaps, needed.start)
         table, coverage = fold.with_running()
         return replace(
             below,

@@ -33,6 +33,7 @@ class DerivedAnswer:
         below: Answer with the shorter bars.
         made: The built bars.
         source_gaps: Gaps in the shorter bars, ascending.
+        start: Start of the first requested bar (UTC ms).
     """
 
     query: BarsQuery
@@ -40,6 +41,7 @@ class DerivedAnswer:
     below: Answer
     made: ResampledBars
     source_gaps: Sequence[Gap]
+    start: int
 
     @cached_property
     def table(self) -> BarTable:
@@ -134,9 +136,13 @@ class DerivedAnswer:
         """Return gaps for the bars that could not be built.
 
         Adjacent bars with the same reason form one gap. A harmless gap may begin after the timestamp of
-        the first bar that is missing for this reason, so it is extended back to the bar before it.
+        the first bar that is missing for this reason, so it is extended back to the bar or gap before it.
         """
-        harmless = [self._since_bar(gap) for gap in self.below.gaps if gap.harmless]
+        harmless: list[Gap] = []
+        for gap in self.below.gaps:
+            if gap.harmless:
+                since = harmless[-1].span.end if harmless else self.start
+                harmless.append(self._extended_back(gap, since))
         incomplete = [bar for bar in self.made.incomplete if bar.reason != FORMING]
         starts = np.array([bar.span.start for bar in incomplete], dtype=np.int64)
         positions = np.searchsorted(self.table.stamps, starts).tolist()
@@ -150,12 +156,12 @@ class DerivedAnswer:
         gaps = [self._gap(why, bars) for _, why, bars in runs]
         return sorted([*harmless, *gaps], key=lambda gap: gap.span)
 
-    def _since_bar(self, gap: Gap) -> Gap:
+    def _extended_back(self, gap: Gap, since: int) -> Gap:
+        """Return a gap from the end of the bar before it on, or from ``since`` on if that is later."""
         begun = int(np.searchsorted(self.table.stamps, gap.span.start, side="right"))
-        ends = [self.made.ends[begun - 1]] if begun else []
+        ends = [since, *self.made.ends[:begun][-1:].tolist()]
         ends += [bar.span.end for bar in self.made.incomplete if bar.span.start <= gap.span.start]
-        start = min(gap.span.start, int(max(ends, default=gap.span.start)))
-        return replace(gap, span=Span(start, gap.span.end))
+        return replace(gap, span=Span(min(gap.span.start, max(ends)), gap.span.end))
 
     def _gap(self, why: str, bars: Sequence[IncompleteBar]) -> Gap:
         unknown, expected = (sum(counts) for counts in zip(*(b[2:] for b in bars), strict=True))

@@ -24,7 +24,7 @@ from ...model.edges import edges_of, spans_of
 from ...model.instant import DAY_MS, MINUTE_MS, date_of, day_ms
 from ...model.lifetime import DATA, PAGES, Bound, Lifetime
 from ...model.reasons import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PLAINLY_NONE
-from ...model.span import Span, subtract, touching, uncovered
+from ...model.span import Span, coalesce, subtract, touching, uncovered
 from ...model.texts import stamp
 from ...model.timeframe import Timeframe
 from ...vendors.registry import is_free, is_of_market, is_sample
@@ -289,8 +289,7 @@ def _prove_start(
         names = agreeing - journal.excluded.keys()
         first = day_ms(date_of(empty.start)) - DAY_MS
         days = Span(first - _LONGEST_HALT_MS, first)
-        pages = _pages(request, Span(first, empty.start), [days], series.now_ms())
-        agreeing &= _without_bars(request, series, pages, names)
+        agreeing &= _without_bars(request, series, Span(first, empty.start), [days], names)
     if len(agreeing) < PROVING:
         return
     now_ms, vendors = series.now_ms(), ",".join(sorted(agreeing))
@@ -336,8 +335,7 @@ def _prove_end(
         if is_proved and is_vague and names:
             day = day_ms(date_of(at)) + DAY_MS
             days = [Span(at, at + _LONGEST_HALT_MS), Span(now_ms - _LONGEST_HALT_MS, now_ms)]
-            pages = _pages(request, Span(at, day), days, now_ms)
-            is_proved = bool(_without_bars(request, series, pages, names))
+            is_proved = bool(_without_bars(request, series, Span(at, day), days, names))
     else:
         last = series.view().last
         at, proof = empty.start if last is None else last + 1, DATA
@@ -403,19 +401,30 @@ def _data_end(request: LaneRequest, series: SeriesStore, later: Span) -> bool:
 
 
 def _without_bars(
-    request: LaneRequest, series: SeriesStore, pages: Sequence[FetchQuery], names: Set[str]
+    request: LaneRequest, series: SeriesStore, near: Span, days: Sequence[Span], names: Set[str]
 ) -> set[str]:
-    """Return the vendors among ``names`` that report no bars for any of ``pages``.
+    """Return the vendors among ``names`` that report no bars for several spans.
 
-    If one of them has such bars, the result is empty: the span beside the pages is then neither
-    before a listing nor after an end.
+    If one of them has such bars, the result is empty: the span beside them is then neither before a
+    listing nor after an end.
+
+    Args:
+        request, series: See :func:`prove_bounds`.
+        near: Part beside an empty span, for which bars of the request's own timeframe are requested:
+            daily bars of other days would not show a bar on the same day.
+        days: The other parts, for which daily bars are requested if the vendor has them.
+        names: Names of the vendors to query.
     """
     agreeing: set[str] = set()
+    instrument, now_ms = request.query.instrument, series.now_ms()
+    own, day = request.grid.timeframe, Timeframe.parse("1d")
     for candidate in request.route.candidates:
         if candidate.name not in names or candidate.capabilities is None:
             continue
-        if any(candidate.refusal(page.instrument, page.timeframe) for page in pages):
-            continue
+        parts = [(own, near), *((day, span) for span in days)]
+        if own == day or candidate.refusal(instrument, day):
+            parts = [(own, span) for span in coalesce([near, *days])]
+        pages = [FetchQuery(instrument, timeframe, span, now_ms) for timeframe, span in parts]
         series.end_phase()
         try:
             if not all(_is_empty(candidate, page) for page in pages):
@@ -427,18 +436,6 @@ def _without_bars(
         else:
             agreeing.add(candidate.name)
     return agreeing
-
-
-def _pages(request: LaneRequest, near: Span, days: Sequence[Span], now_ms: int) -> list[FetchQuery]:
-    """Return the queries that look for bars beside an empty span: in ``near``, and daily bars in ``days``.
-
-    The first query uses the request's own timeframe, because daily bars of other days would not
-    show a bar on the same day.
-    """
-    own, daily, instrument = request.grid.timeframe, Timeframe.parse("1d"), request.query.instrument
-    spans = [] if own == daily else [(own, near)]
-    spans += [(daily, span) for span in days]
-    return [FetchQuery(instrument, timeframe, span, now_ms) for timeframe, span in spans]
 
 
 def _before_first_bar(coverage: Coverage) -> Span | None:

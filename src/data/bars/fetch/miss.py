@@ -631,12 +631,14 @@ def _can_replace(answer: Answer, part: Answer) -> bool:
     """
     if answer.flagged or answer.harmful_gaps or not len(answer.table):
         return False
-    if answer.kind.agrees(part.kind):
-        stamps = answer.table.stamps
-        # The last N bars of a part begin earlier, because it lacks the newest ones.
-        is_later = part.table.stamps >= (stamps[0] if answer.query.bars is not None else 0)
-        return bool(among(part.table.stamps[is_later], stamps).all())
-    return not any(part.table.counts(stretches(answer.gaps).where(lambda _: True)))
+    if any(part.table.counts(stretches(answer.gaps).where(lambda _: True))):
+        return False
+    if not answer.kind.agrees(part.kind):
+        return True
+    stamps = answer.table.stamps
+    # The last N bars of a part begin earlier, because it lacks the newest ones.
+    is_later = part.table.stamps >= (stamps[0] if answer.query.bars is not None else 0)
+    return bool(among(part.table.stamps[is_later], stamps).all())
 
 
 def _not_queried(query: BarsQuery, route: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
