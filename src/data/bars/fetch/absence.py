@@ -419,7 +419,8 @@ def _without_bars(
     instrument, now_ms = request.query.instrument, series.now_ms()
     own, day = request.grid.timeframe, Timeframe.parse("1d")
     for candidate in request.route.candidates:
-        if candidate.name not in names or candidate.capabilities is None:
+        is_able = candidate.name in names and candidate.capabilities is not None
+        if not is_able or candidate.refusal(instrument, own):
             continue
         parts = [(own, near), *((day, span) for span in days)]
         if own == day or candidate.refusal(instrument, day):

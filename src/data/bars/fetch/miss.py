@@ -635,10 +635,9 @@ def _can_replace(answer: Answer, part: Answer) -> bool:
         return False
     if not answer.kind.agrees(part.kind):
         return True
-    stamps = answer.table.stamps
     # The last N bars of a part begin earlier, because it lacks the newest ones.
-    is_later = part.table.stamps >= (stamps[0] if answer.query.bars is not None else 0)
-    return bool(among(part.table.stamps[is_later], stamps).all())
+    first = answer.table.stamps[0] if answer.query.bars is not None else 0
+    return bool(among(part.table.stamps[part.table.stamps >= first], answer.table.stamps).all())
 
 
 def _not_queried(query: BarsQuery, route: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
