@@ -6,7 +6,7 @@ import pytest
 
 from src.data.cache.actions import ActionBook, Asked
 from src.data.cache.store import Commit
-from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.instant import DAY_MS, iso, parse_iso
 from src.data.model.lifetime import PAGES, Bound, Lifetime
 from src.data.model.span import Span
 from tests.vendor_server import Fault
@@ -790,11 +790,16 @@ def test_a_listing_has_not_ended_after_months_that_an_answer_was_cut_off_behind(
     assert "ended" not in seen.facts
 
 
-def test_a_listing_has_not_ended_if_its_vendor_has_bars_of_yesterday_but_no_older_months() -> None:
+@pytest.mark.parametrize("behind_days", [0, 40])
+def test_a_listing_has_not_ended_if_its_vendor_has_bars_of_yesterday_but_no_older_months(
+    behind_days: int,
+) -> None:
     with simulated(LONG_OF_COINS) as sim:
+        sim.set_clock(-behind_days * 86_400)
         sim.ask(Question("BTCUSDT", "1M", "2023-10-25", "2023-12-25"))
         sim.shorten("binance", "2024-06-04")
-        seen = sim.ask(Question("BTCUSDT", "1M", "2023-12-25", "2024-05-28"))
+        end = iso(sim.clock.now_ms() - 8 * DAY_MS)[:10]
+        seen = sim.ask(Question("BTCUSDT", "1M", "2023-12-25", end))
     assert seen is not None and not seen.is_complete
 
 

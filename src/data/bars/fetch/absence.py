@@ -334,7 +334,9 @@ def _prove_end(
         names = proving - journal.excluded.keys()  # the others no longer recognize the symbol
         if is_proved and is_vague and names:
             day = day_ms(date_of(at)) + DAY_MS
-            days = [Span(at, at + _LONGEST_HALT_MS), Span(now_ms - _LONGEST_HALT_MS, now_ms)]
+            # This machine's clock may be behind.
+            latest = Span(now_ms - _LONGEST_HALT_MS, now_ms + _LONGEST_HALT_MS)
+            days = [Span(at, at + _LONGEST_HALT_MS), latest]
             is_proved = bool(_without_bars(request, series, Span(at, day), days, names))
     else:
         last = series.view().last
@@ -364,9 +366,8 @@ def _find_data_end(request: LaneRequest, series: SeriesStore, before_ms: int) ->
         last = int(candidate.fetch(query).table.within(span).stamps[-1])
     except (*FAILOVER_ERRORS, IndexError):
         return
-    expires = end_due(last, now_ms)
     if now_ms - last >= _LONGEST_HALT_MS and _data_end(request, series, Span(last + 1, now_ms)):
-        end = Bound(last + 1, candidate.name, now_ms, expires, DATA)
+        end = Bound(last + 1, candidate.name, now_ms, end_due(last, now_ms), DATA)
         series.commit(Commit(lifetime=Lifetime(delisted=end)))
 
 
