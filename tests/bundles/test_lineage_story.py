@@ -87,7 +87,7 @@ def correct_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
     from src.data.bars import outline
-    from src.data.calendars.calendar import calendar_for as real
+    from src.data.calendars.grid import BarGrid, grid_for
 
     class Corrected:
         def __init__(self, calendar: Any) -> None:
@@ -102,7 +102,11 @@ def correct_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
                 return np.array([memorial])
             return self._calendar.opens(timeframe, span, anchor)
 
-    monkeypatch.setattr(outline, "calendar_for", lambda instrument: Corrected(real(instrument)))
+    def corrected_grid(*series: Any) -> BarGrid:
+        grid = grid_for(*series)
+        return replace(grid, calendar=Corrected(grid.calendar))
+
+    monkeypatch.setattr(outline, "grid_for", corrected_grid)
 
 
 def test_a_repeated_run_with_unchanged_bars_is_identical(
