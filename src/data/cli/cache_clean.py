@@ -98,7 +98,7 @@ def _aged_shown(aged: Aged, document: dict[str, Any]) -> Shown:
 def freeable(document: dict[str, Any]) -> dict[str, Any]:
     """Return what can be deleted from a cache, and why the rest cannot, as names and texts."""
     return {
-        "columnar and replaced files": size(document["derived_bytes"]),
+        "dropped first": size(document["derived_bytes"]),
         "can be fetched again": size(document["replaceable_bytes"]),
         "must stay": "\n".join(f"{size(k['bytes'])}: {k['reason']}" for k in document["kept"]),
     }
