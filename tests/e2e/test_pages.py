@@ -30,6 +30,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.capabilities import Capabilities
 from src.data.model.instant import MINUTE_MS, from_ms
+from src.data.model.stream import StreamState
 from src.data.observability.logs import LOGGERS
 from src.data.vendors.base import BaseDataDownloader
 from src.data.wiring import MANAGER
@@ -353,6 +354,8 @@ def streams(
     import backtrader as bt
 
     opens = clock.now_ms() // MINUTE_MS * MINUTE_MS
+    # No wait of the feed, such as that for a confirmation, ends in the two seconds around the close.
+    clock.advance((opens + MINUTE_MS - clock.now_ms()) / 1000 - 1)
     opens_before = f"{from_ms(opens - MINUTE_MS):%H:%M}"
 
     class MyStrategy(bt.Strategy):
@@ -366,10 +369,9 @@ def streams(
         if words[-1] == "live":
             names["feed"].stop()
         elif opens_before in str(words[1]):  # the history ends: the running minute closes
-            clock.advance((opens + MINUTE_MS - clock.now_ms()) / 1000 + 1)
-            wait_until(
-                lambda: server.publish("binance", "BTCUSDT", "1m", opens) > 0, "a subscription"
-            )
+            wait_until(lambda: names["feed"].status.state is StreamState.LIVE, "a confirmation")
+            clock.advance(2)
+            assert server.publish("binance", "BTCUSDT", "1m", opens) == 1
 
     with StreamServer(clock, vendors.truth) as server:
         plain = yaml.safe_load(rules.read_text())
