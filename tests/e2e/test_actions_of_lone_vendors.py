@@ -274,6 +274,27 @@ def _without_actions(vendor: type[Any]) -> Callable[..., Any]:
 # --- splits that are told with the bar of their day ----------------------------------------
 
 
+def test_an_answer_without_bars_of_an_adjusted_week_is_as_of_a_new_day_once_its_actions_are_published(
+    alone: Make, clock: ManualClock
+) -> None:
+    """A kept answer depends on splits even if no week begins in its range."""
+    clock.set(ms("2024-06-10T14:00:00"))
+    manager = alone("tiingo")
+
+    def week() -> tuple[int, str, list[str]]:
+        frame = manager.get_ohlcv("AAPL", "1w", "2024-05-30", "2024-05-30")
+        facts = provenance(frame)
+        return len(frame), facts["as_of"], facts["problems"]
+
+    for _ in range(3):
+        rows, as_of, (problem,) = week()
+        assert (rows, as_of) == (0, "2024-06-07")
+        assert "from 2024-06-10 on are published together with the bars of those days" in problem
+    clock.set(ms("2024-06-10T22:30:00"))
+    for _ in range(3):
+        assert week() == (0, "2024-06-10", [])
+
+
 def test_actions_published_with_the_bar_of_their_day_are_unknown_before_its_close(
     alone: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:

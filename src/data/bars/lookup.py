@@ -330,8 +330,7 @@ class AnswerCache:
             return
         is_made = key.timeframe != query.timeframe and not query.is_of_whole_weeks
         absent = SeriesKey(key.symbol, query.timeframe, key.lane) if is_made else None
-        book = None if _is_of_unknown_basis(answer) else depends_on.book
-        seal = self._store.seal(depends_on.view, depends_on.span, book, absent)
+        seal = self._store.seal(depends_on.view, depends_on.span, _book_of(answer), absent)
         if seal is None:
             return
         # Copied exactly once, because the rows may be in a mapped file.
@@ -362,11 +361,11 @@ class AnswerCache:
         depends_on = answer.depends_on
         if until_ms is not None or depends_on is None:
             return until_ms or query.now_ms
-        book = None if _is_of_unknown_basis(answer) else depends_on.book
-        return min(depends_on.until_ms, self._actions_due(query, answer, book))
+        return min(depends_on.until_ms, self._actions_due(query, answer))
 
-    def _actions_due(self, query: BarsQuery, answer: Answer, book: ActionBook | None) -> int:
+    def _actions_due(self, query: BarsQuery, answer: Answer) -> int:
         """Return the time (UTC ms) from which a session with unknown splits and dividends may begin."""
+        book = _book_of(answer)
         if book is None or answer.as_of is None or query.adjustment == "raw":
             return NEVER_MS
         last_day = book.known_until(answer.as_of)
@@ -447,7 +446,7 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
     return all(e.state != "suspect" for e in answer.coverage if e.state in WITH_BARS)
 
 
-def _is_of_unknown_basis(answer: Answer) -> bool:
-    """Return whether the adjustment of every bar is unknown; no split is then applied to any bar."""
-    bars = (entry for entry in answer.coverage if entry.state in WITH_BARS)
-    return all(entry.basis.adjustment == "unknown" for entry in bars)
+def _book_of(answer: Answer) -> ActionBook | None:
+    """Return the stored splits and dividends if any bar was adjusted with them, even one before the range."""
+    depends_on = answer.depends_on
+    return depends_on.book if depends_on and answer.used.book is not None else None
