@@ -12,6 +12,8 @@ from src.data.data_manager import DataManager
 from src.data.disk.files import Disk
 from tests.vendor_server import VendorServer
 
+from .fixed_vendor import Market
+
 
 @pytest.fixture
 def rules(tmp_path: Path, vendors: VendorServer) -> Path:
@@ -41,6 +43,12 @@ def make(tmp_path: Path, rules: Path, clock: ManualClock) -> Callable[[], DataMa
 def manager(make: Callable[[], DataManager]) -> DataManager:
     """Return a manager on an empty cache."""
     return make()
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """Return a market at the time of the test's clock; its managers query only the given vendors."""
+    return Market(tmp_path, clock, monkeypatch)
 
 
 @pytest.fixture

@@ -44,12 +44,6 @@ def put(kind: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
-
-
-@pytest.fixture
 def fixed(market: Market, clock: ManualClock) -> FixedVendor:
     """Return a vendor of whose bars three years are stored."""
     fixed = FixedVendor(clock, every("1d", "2022-01-01", "2024-06-11"), "binance")

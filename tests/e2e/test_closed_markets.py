@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import warnings
-from pathlib import Path
 
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning
 from src.data.model.span import Span
 from tests.cache.counts import crossed
 
 from .fixed_vendor import FixedVendor, Market, at, every, serving, shown
+
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 
 # Currencies trade from Sunday 21:00 to Friday 21:00 UTC in June; this market opens three hours early.
 WEEKS = [
@@ -24,18 +23,6 @@ WEEKS = [
 ]
 EARLY = ["2024-06-09T18:00", "2024-06-09T19:00", "2024-06-09T20:00"]
 FOREX = serving("forex")
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """Ignore the warning about incomplete data."""
-    warnings.simplefilter("ignore", IncompleteDataWarning)
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
 
 
 def move(clock: ManualClock, to: str) -> None:

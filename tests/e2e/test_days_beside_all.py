@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,12 +27,6 @@ YEARS = (2, 4, 8) if FULL else (1, 2, 4)
 def clock() -> ManualClock:
     """Return a clock at 2024-05-31 23:00 UTC."""
     return ManualClock(at(f"{LAST}T23:00:00Z"))
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-05-31 23:00 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from math import sin
@@ -29,6 +27,8 @@ from src.data.model.instant import DAY_MS, day_ms
 
 from .fixed_vendor import FixedVendor, Market, at, days
 from .scripted_vendor import gaps, provenance
+
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 
 HOLIDAYS = {date(2015, 4, 3), date(2015, 5, 25), date(2021, 4, 2)}
 BEFORE = [day for day in days("2015-03-02", "2015-05-29") if day not in HOLIDAYS]
@@ -70,20 +70,6 @@ class Paying(FixedVendor):
 def clock() -> ManualClock:
     """Return a clock at 2021-08-02 12:00 UTC."""
     return ManualClock(at("2021-08-02T12:00:00Z"))
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2021-08-02 12:00 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Ignore the warning about incomplete data."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IncompleteDataWarning)
-        yield
 
 
 def full(manager: DataManager, **more: Any) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import warnings
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,12 +23,6 @@ from .fixed_vendor import FixedVendor, Market, at, every, serving
 from .scripted_vendor import provenance
 
 WEEK = every("1d", "2024-06-03", "2024-06-07")
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -24,17 +24,7 @@ from tests.conftest import WEDNESDAY
 
 from .fixed_vendor import FixedVendor, Market, at, days, every
 
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """Ignore the warning about incomplete data."""
-    warnings.simplefilter("ignore", IncompleteDataWarning)
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 
 
 SESSIONS = [at(f"{day}") for day in days("2024-05-01", "2024-06-11") if str(day) != "2024-05-27"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from math import sin
@@ -27,6 +26,8 @@ from src.data.observability.events import Event, QualityLow
 
 from .fixed_vendor import FixedVendor, Market, at, days, every
 from .scripted_vendor import provenance, route_to
+
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 
 HOUR, DAY = 3600, 24 * 3600
 SPLIT_DAY = date(2024, 4, 2)
@@ -144,20 +145,6 @@ CASES = [
 def clock() -> ManualClock:
     """Return a clock at 2024-06-20 12:00 UTC."""
     return ManualClock(at("2024-06-20T12:00:00Z"))
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-20 12:00 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Ignore the warning about incomplete data."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IncompleteDataWarning)
-        yield
 
 
 def grave_spans(frame: pd.DataFrame) -> list[Any]:

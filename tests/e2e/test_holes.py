@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
@@ -19,21 +16,11 @@ from tests.cache.counts import FULL, crossed
 from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
 from .scripted_vendor import gaps, provenance
 
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+
 DAY = every("1h", "2024-06-03T00:00", "2024-06-03T23:00")
 ASK = ("BTC-USD", "1h", "2024-06-03", "2024-06-03")
 COINS = serving("crypto")
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """Ignore the warning about incomplete data."""
-    warnings.simplefilter("ignore", IncompleteDataWarning)
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
 
 
 def without(stamps: list[int], *hours: int) -> list[int]:

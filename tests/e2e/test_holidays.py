@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -16,12 +15,6 @@ from .fixed_vendor import FixedVendor, Market, at, every, serving, shown
 from .scripted_vendor import provenance
 
 UNKNOWN = "holidays at that time are unknown"
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
 
 
 def whole(manager: DataManager, symbol: str, step: str, start: str, end: str) -> list[str]:

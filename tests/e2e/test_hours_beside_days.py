@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,7 +10,7 @@ import pytest
 from src.data.cache.format.json_document import dump, load
 from src.data.cache.store import BarStore
 from src.data.clock import ManualClock
-from src.data.errors import FormatVersionError, IncompleteDataError, IncompleteDataWarning
+from src.data.errors import FormatVersionError, IncompleteDataError
 from src.data.model.actions import Action
 from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
@@ -23,6 +20,8 @@ from src.data.model.span import Span
 
 from .fixed_vendor import FixedVendor, Market, at, days, every
 from .test_grave_bars import Walker, grave_spans, scaled
+
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 
 COIN_HOURS = every("1h", "2024-05-01T00:00:00Z", "2024-05-08T23:00:00Z")
 SHARE_HOURS = [
@@ -67,20 +66,6 @@ class Both(Walker):
 def clock() -> ManualClock:
     """Return a clock at 2024-06-20 12:00 UTC."""
     return ManualClock(at("2024-06-20T12:00:00Z"))
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-20 12:00 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Ignore the warning about incomplete data."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IncompleteDataWarning)
-        yield
 
 
 COIN = ("BTCUSDT", "binance", COIN_HOURS, 100.0)

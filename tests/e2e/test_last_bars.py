@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from src.data.clock import ManualClock
@@ -11,12 +9,6 @@ from src.data.model.instant import HOUR_MS, MINUTE_MS
 from tests.vendor_server import VendorServer
 
 from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
 
 
 def share_hours(vendor: str, clock: ManualClock) -> FixedVendor:

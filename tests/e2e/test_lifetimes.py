@@ -35,15 +35,11 @@ from .fixed_vendor import FixedVendor, Market, every
 from .oracle import assert_true
 from .scripted_vendor import ScriptedVendor, beside, gaps, provenance, route_to
 
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+
 DAY_S = 24 * 3600
 LISTED, ENDED = "2024-06-03T10:00:00Z", "2022-05-13T01:00:00Z"
 Make = Callable[[], DataManager]
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """Ignore the warning about incomplete data."""
-    warnings.simplefilter("ignore", IncompleteDataWarning)
 
 
 @pytest.fixture

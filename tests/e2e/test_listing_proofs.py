@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
-
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.errors import IncompleteDataError
 from src.data.model.instant import DAY_MS
 
 from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
 from .scripted_vendor import gaps, provenance
 
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+
 LISTED = "2021-06-01"
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """Ignore the warning about incomplete data."""
-    warnings.simplefilter("ignore", IncompleteDataWarning)
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
 
 
 def sessions(first: str, last: str) -> list[int]:

@@ -37,12 +37,6 @@ def clock() -> ManualClock:
     return ManualClock(at("2024-06-20T12:00:00Z"))
 
 
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-20 12:00 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
-
-
 @pytest.mark.parametrize("case", [OF_SHARE, OF_COIN], ids=lambda case: case.name)
 def test_a_marked_bar_is_refetched_and_replaced_by_the_right_one(
     market: Market, clock: ManualClock, case: Case

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 
 from src.data.clock import ManualClock
@@ -23,13 +21,9 @@ from tests.vendor_server import Fault, VendorServer
 from .oracle import assert_true
 from .scripted_vendor import ScriptedVendor, beside, gaps, provenance, route_to
 
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+
 HOURS_A_DAY = 24
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """Ignore the warning about incomplete data."""
-    warnings.simplefilter("ignore", IncompleteDataWarning)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,13 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.errors import IncompleteDataError
 from src.data.model.instant import HOUR_MS, iso
 
 from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
 from .scripted_vendor import provenance
+
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 
 NOW = "2024-08-01T12:00"
 SESSIONS = days("2024-07-11", "2024-07-31")
@@ -37,12 +38,6 @@ ENDS = [
 UNTIL = [NOW, *ENDS[1:3], "2024-07-26T04:00", "2024-07-28T04:00", "2024-07-28T12:00"]
 
 Make = Callable[[str], DataManager]
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """Ignore the warning about incomplete data."""
-    warnings.simplefilter("ignore", IncompleteDataWarning)
 
 
 def own(folder: Path, stamps: list[int], more: str = "", timeframe: str = "1h") -> Make:
@@ -109,12 +104,6 @@ def test_fewer_own_hours_than_requested_give_unknown_splits_as_the_reason(
 
 
 # --- fewer than asked for ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
 
 
 @pytest.mark.parametrize("vendor", ["yahoo", "eodhd"])

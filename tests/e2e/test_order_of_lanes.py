@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, UnavailableError
+from src.data.errors import AllProvidersFailedError, UnavailableError
 from src.data.model.instant import day_ms
 
 from .fixed_vendor import FixedVendor, Market, at, days, every
 from .scripted_vendor import provenance
+
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 
 HOURS = ("BTC-USD", "1h", "2024-06-02T00:00", "2024-06-03T00:00")
 SPRING = ("AAPL", "1d", "2024-04-02", "2024-05-20")
@@ -24,20 +23,6 @@ SPRING = ("AAPL", "1d", "2024-04-02", "2024-05-20")
 def clock() -> ManualClock:
     """Return a clock at 2024-06-05 12:00 UTC."""
     return ManualClock(at("2024-06-05T12:00:00Z"))
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-05 12:00 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Ignore the warning about incomplete data."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IncompleteDataWarning)
-        yield
 
 
 def of_venue(clock: ManualClock, like: str, venue: str, stamps: list[int]) -> FixedVendor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from src.data.bars import validity
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, UnavailableError
+from src.data.errors import AllProvidersFailedError, UnavailableError
 from src.data.model.instant import DAY_MS, HOUR_MS, iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
@@ -22,6 +21,8 @@ from src.data.model.timeframe import Timeframe
 
 from .fixed_vendor import FixedVendor, Market, at, every, serving, shown
 from .scripted_vendor import provenance
+
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 
 UNASKED = "market closed, not asked"
 # Memorial Day of 2024: the calendar has these futures stop at 17:00 UTC, their vendor has bars to 21:00.
@@ -33,18 +34,6 @@ WEEKS = [
     *every("1h", "2024-06-09T18:00", "2024-06-12T20:00"),
 ]
 OWN = "stock_intraday: {{primary: local, backup: []}}\nproviders:\n  local: {{folder: {}, adjustment: raw}}\n"
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """Ignore the warning about incomplete data."""
-    warnings.simplefilter("ignore", IncompleteDataWarning)
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
 
 
 def lacking(frame: pd.DataFrame, stamps: list[int], start: int, end: int) -> list[str]:

@@ -5,8 +5,7 @@ Each answer also lists the vendors that were not queried for it.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from src.data.errors import (
     DataError,
     EntitlementError,
     IncompleteDataError,
-    IncompleteDataWarning,
     ProviderTimeoutError,
     RateLimitedError,
     RegionError,
@@ -36,6 +34,8 @@ from .oracle import assert_true
 from .scripted_vendor import ScriptedVendor, gaps, provenance, route_to
 from .share_vendors import Script, ShareVendor, Truth, stamp_span
 
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+
 DAYS = ("BTCUSDT", "1d", "2024-05-01", "2024-05-05")
 # What of the five days the venue had supplied before it went down.
 HELD = {
@@ -48,14 +48,6 @@ HELD = {
 # What may differ: when it was asked, what was sent for it, and what else was learned.
 OWN = {"asked_at", "attempts", "from_cache", "generation", "quality", "spans", "unanswered"}
 SUBSTITUTE = "only in whole, as a substitute: aggregate instead of binance"
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Ignore the warning about incomplete data."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IncompleteDataWarning)
-        yield
 
 
 def same(one: pd.DataFrame, other: pd.DataFrame) -> None:

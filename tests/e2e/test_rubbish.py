@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -26,12 +25,6 @@ from .scripted_vendor import provenance
 FIRST = parse_iso("2024-05-01T00:00:00")
 MINUTES = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
 pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
 
 
 @pytest.fixture

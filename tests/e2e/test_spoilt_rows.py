@@ -53,12 +53,6 @@ def _quiet() -> None:
     warnings.simplefilter("ignore")
 
 
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
-
-
 def spoiling(how: str, stamp: int = BAD) -> Callable[[list[Bar]], list[Bar]]:
     """Return what spoils the row of a stamp."""
     return lambda rows: sorted(SPOILT[how](r) if r.stamp_ms == stamp else r for r in rows)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import warnings
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
-from src.data.errors import IncompleteDataWarning
 from src.data.model.bars import Bar, BarTable
 from src.data.model.coverage import Coverage
 from src.data.model.frame import build_frame
@@ -19,21 +16,11 @@ from src.data.model.frame import build_frame
 from .fixed_vendor import FixedVendor, Market, at, every, serving
 from .scripted_vendor import provenance
 
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+
 MARCH = every("1h", "2024-03-04T00:00", "2024-03-08T23:00")
 LOST = every("1h", "2024-03-05T02:00", "2024-03-05T04:00")
 BAD = at("2024-03-05T09:00")
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """Ignore the warning about incomplete data."""
-    warnings.simplefilter("ignore", IncompleteDataWarning)
-
-
-@pytest.fixture
-def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
-    """Return a market at 2024-06-12 15:00:30 UTC; its managers query only the given vendors."""
-    return Market(tmp_path, clock, monkeypatch)
 
 
 def poor(rows: list[Bar]) -> list[Bar]:
