@@ -256,6 +256,7 @@ def test_a_clock_ahead_of_or_behind_the_vendors_moves_no_bar(stage: Stage, skew_
     box = feed.subscribe()
     with feed:
         wait_until(lambda: feed.snapshot().given >= 5)
+        wait_until(lambda: feed.status.state is not StreamState.CONNECTING, "a confirmation")
         for _ in range(5):
             # We look just before the close and long after it, by our clock and by the vendor's.
             for pause_s in (60 - theirs.now_ms() % MINUTE_MS / SECOND_MS - 1, 1.5):
