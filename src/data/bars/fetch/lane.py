@@ -30,9 +30,9 @@ from ..selection.source_check import SourceCheck
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
 from ..validity import LONGEST_MS, Expiry, after_change
-from .absence import prove_bounds
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
+from .bounds import prove_bounds
 from .fetcher import Fetcher
 from .plan import (
     FetchPlan,
