@@ -226,6 +226,25 @@ def test_doubted_bars_are_stored_as_provisional_and_marked_suspect() -> None:
     assert {(m.state, m.reason, m.expires) for m in after.marks} == {("final", "", None)}
 
 
+def test_closed_hours_after_a_contradictory_bar_are_not_due_with_it() -> None:
+    """The answer is in doubt for a day; the hours after the session are rarely requested."""
+    grid = BarGrid(calendar_for(SHARE), Timeframe.parse("30m"))
+    last, after = bar(19)._replace(stamp_ms=hour(20) - 30 * MINUTE_MS), bar(20)
+    span = Span(last.stamp_ms, after.stamp_ms + 30 * MINUTE_MS)
+    off_hours = replace(final(Span(hour(20), span.end)), state="suspect", reason=UNEXPECTED)
+    answer = fetched([last, last._replace(close=100.5), after])
+    doubt = Suspicion("a split nearby", LATER + DAY_MS)
+    draft = draft_of(
+        answer,
+        classified(answer, span, grid),
+        stored_range([after], off_hours),
+        grid=grid,
+        doubt=doubt,
+    )
+    due = {mark.span.start: mark.expires for mark in build_commit(draft).marks}
+    assert due == {span.start: doubt.expires_ms, hour(20): LATER + LONGEST_MS}
+
+
 def test_a_repeated_bad_row_stays_suspect_between_equal_neighbours() -> None:
     rows = [bar(0), bar(1), bar(3)]
     bad = replace(final(hours(2, 3)), state="suspect", reason="high below low")
