@@ -1,4 +1,4 @@
-"""Records spans for which no vendor has bars: as empty, or as stored bars in doubt."""
+"""Records spans for which no vendor has bars: as empty or, if bars are stored, as suspect."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def _marks_without_bars(
 ) -> Iterator[Covered]:
     """Yield the new coverage of ``span`` after a vendor returned no bars for it.
 
-    Stored bars are kept but become doubtful; the rest of the span is marked as empty.
+    Stored bars are kept but become suspect; the rest of the span is marked as empty.
     """
     grid = request.grid
     spans = [entry.span for entry in coverage]
