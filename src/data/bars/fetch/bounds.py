@@ -120,8 +120,9 @@ def _proved_end(
     1. If vendors of real markets have supplied bars, only they prove an end, which is that of the
        series: the span must reach up to now, because later bars may just not have been requested
        yet, and :func:`_has_ended` must hold.
-    2. Otherwise, all bars are from elsewhere, such as a user's files, and only the data ends: the
-       span must reach up to now, or the files must have no later bars (:func:`_files_have_none`).
+    2. Otherwise, all bars are from elsewhere, such as a user's files, and only the data ends. If the
+       span does not directly follow the last bar, or does not reach up to now, the files must have
+       no bars in the rest of that time either (:func:`_files_have_none`).
 
     Bars may resume one day, so the end is checked again; the shorter the span is, the sooner.
 
@@ -142,7 +143,9 @@ def _proved_end(
     else:
         last = series.view().last
         at, proof = empty.start if last is None else last + 1, DATA
-        is_proved = reaches_now or _files_have_none(request, series, Span(empty.end, now_ms))
+        follows = len(coverage.touching(Span(empty.start - 1, empty.start))) > 0
+        unread = Span(empty.end if follows else at, now_ms)
+        is_proved = (reaches_now and follows) or _files_have_none(request, series, unread)
     if not is_proved:
         return None
     return Bound(at, ",".join(sorted(agreeing)), now_ms, end_due(empty.start, now_ms), proof)
