@@ -84,7 +84,7 @@ def final(span: Span, **fields: object) -> Covered:
 
 def draft_of(
     answer: Fetched, found: ClassifiedAnswer, stored: StoredRange, *, grid: BarGrid = HOURLY,
-    doubt: Suspicion | None = None, refresh: bool = False,
+    suspicion: Suspicion | None = None, refresh: bool = False,
 ) -> AnswerDraft:  # fmt: skip
     """Return the draft of a coin's answer, of which everything is known but its commit."""
     query = BarsQuery(COIN, grid.timeframe, found.answered, LATER, refresh=refresh)
@@ -93,7 +93,7 @@ def draft_of(
     question = VendorQuestion(found.answered)
     draft = AnswerDraft(request, lane.candidates[0], question, answer, answer.server_now_ms)
     draft.answer = draft.to_store = found
-    draft.stored, draft.basis, draft.doubt = stored, answer.basis, doubt
+    draft.stored, draft.basis, draft.suspicion = stored, answer.basis, suspicion
     return draft
 
 

@@ -125,10 +125,10 @@ def test_a_stored_bar_missing_from_the_answer_is_kept_and_marked_suspect(gone: i
         draft_of(answer, classified(answer, hours(0, 6)), stored_range(rows, final(hours(0, 6))))
     )
     assert commit.pieces == ()
-    (doubted,) = [m for m in commit.marks if m.state == "suspect"]
-    assert (doubted.span, doubted.reason) == (hours(gone, gone + 1), LOST)
+    (suspect,) = [m for m in commit.marks if m.state == "suspect"]
+    assert (suspect.span, suspect.reason) == (hours(gone, gone + 1), LOST)
     assert not [m for m in commit.marks if m.state == "empty"]
-    assert not [m for m in commit.marks if m.state == "final" and m.span.overlaps(doubted.span)]
+    assert not [m for m in commit.marks if m.state == "final" and m.span.overlaps(suspect.span)]
 
 
 def test_a_bad_row_does_not_replace_a_stored_bar() -> None:
@@ -138,8 +138,8 @@ def test_a_bad_row_does_not_replace_a_stored_bar() -> None:
         draft_of(answer, classified(answer, hours(0, 6)), stored_range(rows, final(hours(0, 6))))
     )
     assert commit.suspects == ()
-    (doubted,) = [m for m in commit.marks if m.state == "suspect"]
-    assert (doubted.span, doubted.reason) == (hours(3, 4), SPOILT)
+    (suspect,) = [m for m in commit.marks if m.state == "suspect"]
+    assert (suspect.span, suspect.reason) == (hours(3, 4), SPOILT)
 
 
 def test_a_provisional_bar_missing_from_an_answer_with_later_bars_is_withdrawn() -> None:
@@ -208,22 +208,41 @@ def test_an_answer_with_only_bad_rows_marks_the_rest_of_its_span_empty() -> None
 
 
 def test_doubted_bars_are_stored_as_provisional_and_marked_suspect() -> None:
-    doubt = Suspicion("a split nearby", LATER + DAY_MS)
+    suspicion = Suspicion("a split nearby", LATER + DAY_MS)
     rows = [bar(n) for n in range(4)]
     answer = fetched(rows)
     found = classified(answer, hours(0, 4))
-    new = build_commit(draft_of(answer, found, NOTHING, doubt=doubt))
+    new = build_commit(draft_of(answer, found, NOTHING, suspicion=suspicion))
     assert [p.state for p in new.pieces] == ["provisional"]
     assert [(m.state, m.span, m.reason, m.expires) for m in new.marks] == [
-        ("suspect", hours(0, 4), *doubt)
+        ("suspect", hours(0, 4), *suspicion)
     ]
     equal = build_commit(
-        draft_of(answer, found, stored_range(rows, final(hours(0, 4))), doubt=doubt)
+        draft_of(answer, found, stored_range(rows, final(hours(0, 4))), suspicion=suspicion)
     )
     assert equal.pieces == ()
     assert {(m.state, m.reason) for m in equal.marks} == {("suspect", "a split nearby")}
     after = build_commit(draft_of(answer, found, stored_range(rows, *equal.marks)))
     assert {(m.state, m.reason, m.expires) for m in after.marks} == {("final", "", None)}
+
+
+def test_closed_hours_after_a_contradictory_bar_are_not_due_with_it() -> None:
+    """The answer is suspect for a day; the hours after the session are rarely requested."""
+    grid = BarGrid(calendar_for(SHARE), Timeframe.parse("30m"))
+    last, after = bar(19)._replace(stamp_ms=hour(20) - 30 * MINUTE_MS), bar(20)
+    span = Span(last.stamp_ms, after.stamp_ms + 30 * MINUTE_MS)
+    off_hours = replace(final(Span(hour(20), span.end)), state="suspect", reason=UNEXPECTED)
+    answer = fetched([last, last._replace(close=100.5), after])
+    suspicion = Suspicion("a split nearby", LATER + DAY_MS)
+    draft = draft_of(
+        answer,
+        classified(answer, span, grid),
+        stored_range([after], off_hours),
+        grid=grid,
+        suspicion=suspicion,
+    )
+    due = {mark.span.start: mark.expires for mark in build_commit(draft).marks}
+    assert due == {span.start: suspicion.expires_ms, hour(20): LATER + LONGEST_MS}
 
 
 def test_a_repeated_bad_row_stays_suspect_between_equal_neighbours() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from src.data.bars.answer.answer import UnfilledSpan
-from src.data.bars.fetch.absence import prove_bounds, record_absence
+from src.data.bars.fetch.absence import record_absence
+from src.data.bars.fetch.bounds import prove_bounds
 from src.data.bars.series import Journal
 from src.data.bars.validity import LONGEST_MS, Expiry, lifetime_of
 from src.data.cache.store import Commit, SeriesView

@@ -159,7 +159,7 @@ def random_case(pick: Callable[[Sequence[Any]], Any]) -> AnswerDraft:
         answer,
         StoredRange(old, pick([old, old, old, table([])]), Coverage(parts).within(answer.answered)),
         grid=grid,
-        doubt=pick([None, None, None, Suspicion("a split nearby", now + DAY_MS)]),
+        suspicion=pick([None, None, None, Suspicion("a split nearby", now + DAY_MS)]),
         refresh=pick([True, False]),
     )
 
@@ -170,9 +170,9 @@ def order(draft: AnswerDraft, commit: Commit, stamp: int) -> Iterator[tuple[str,
     Each has the state, the reason and the expiry; 0 is for one that is only later than now.
     """
     fetched, answer, stored = draft.fetched, draft.to_store, draft.stored
-    now, doubt = draft.now_ms, draft.doubt
+    now, suspicion = draft.now_ms, draft.suspicion
     if answer.doubt:
-        doubt = Suspicion(f"{DOUBTFUL}of {fetched.vendor} {answer.doubt}", 0)
+        suspicion = Suspicion(f"{DOUBTFUL}of {fetched.vendor} {answer.doubt}", 0)
     finality, (old, *_) = answer.finality, [*stored.coverage.touching(Span(stamp, stamp + 1)), None]
     is_good, has_old = stamp in answer.closed.stamps.tolist(), stamp in stored.rows.stamps.tolist()
     is_bad = stamp in [bad.bar.stamp_ms for bad in answer.bad]
@@ -191,8 +191,8 @@ def order(draft: AnswerDraft, commit: Commit, stamp: int) -> Iterator[tuple[str,
             yield "suspect", old.reason, 0
         else:
             yield "suspect", SPOILT if is_bad else LOST, 0
-    if pieces and doubt and is_settled:
-        yield "suspect", doubt.reason, doubt.expires_ms
+    if pieces and suspicion and is_settled:
+        yield "suspect", suspicion.reason, suspicion.expires_ms
     if is_odd:
         yield "suspect", f"{DOUBTFUL}{fetched.vendor} sent rows that contradict each other", 0
     if is_good and stamp in answer.unexpected.tolist():
@@ -207,8 +207,8 @@ def order(draft: AnswerDraft, commit: Commit, stamp: int) -> Iterator[tuple[str,
         settled = old.reason if old.reason.startswith(SETTLED) else ""
         if not is_settled:
             yield "provisional", settled, None
-        elif doubt:
-            yield "suspect", doubt.reason, doubt.expires_ms
+        elif suspicion:
+            yield "suspect", suspicion.reason, suspicion.expires_ms
         elif is_vouched or old.state == "final" or has_waited:
             yield "final", settled, None
         else:

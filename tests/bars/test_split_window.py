@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from src.data.bars.validity import doubted, split_doubt
+from src.data.bars.validity import split_marks, split_suspicion
 from src.data.model.actions import Action
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import day_ms, parse_iso
@@ -26,17 +26,17 @@ def part(fetched: str, adjustment: Adjustment = "split", state: str = "final") -
 
 
 @pytest.mark.parametrize(
-    ("fetched", "is_doubted"),
+    ("fetched", "is_suspect"),
     [
         ("2024-06-05T00:00:00", False), ("2024-06-05T00:00:01", True),
         ("2024-06-12T22:00:00", True), ("2024-06-18T23:59:59", True),
         ("2024-06-19T00:00:00", False), ("2024-08-01T00:00:00", False),
     ],
 )  # fmt: skip
-def test_bars_fetched_within_a_week_of_a_split_are_doubted(fetched: str, is_doubted: bool) -> None:
+def test_bars_fetched_within_a_week_of_a_split_are_doubted(fetched: str, is_suspect: bool) -> None:
     stored = part(fetched)
-    marks = doubted(Coverage([stored]), [split()])
-    assert bool(marks) == is_doubted == bool(split_doubt([split()], stored.fetched_at))
+    marks = split_marks(Coverage([stored]), [split()])
+    assert bool(marks) == is_suspect == bool(split_suspicion([split()], stored.fetched_at))
     for mark in marks:
         assert (mark.state, mark.span, mark.vendor) == ("suspect", stored.span, "yahoo")
         assert mark.reason == "fetched within a week of the split of 4:1 on 2024-06-12"
@@ -51,10 +51,10 @@ def test_bars_fetched_within_a_week_of_a_split_are_doubted(fetched: str, is_doub
     ],
 )  # fmt: skip
 def test_bars_that_no_split_can_change_are_not_doubted(stored: Covered) -> None:
-    assert doubted(Coverage([stored]), [split()]) == []
+    assert split_marks(Coverage([stored]), [split()]) == []
 
 
 def test_the_doubt_of_two_splits_expires_at_the_later_of_both_times() -> None:
-    doubt = split_doubt([split(date(2024, 6, 14)), split()], parse_iso("2024-06-12T15:00"))
-    assert doubt is not None
-    assert doubt.expires_ms == parse_iso("2024-06-21")
+    suspicion = split_suspicion([split(date(2024, 6, 14)), split()], parse_iso("2024-06-12T15:00"))
+    assert suspicion is not None
+    assert suspicion.expires_ms == parse_iso("2024-06-21")

@@ -568,6 +568,20 @@ def test_a_power_failure_during_the_adoption_of_an_older_file_loses_no_bar(
     assert take_over(tmp_path, place, lambda step: False) > 10
 
 
+def test_a_power_failure_during_a_conversion_leaves_no_document_without_bars(
+    tmp_path: Path,
+) -> None:
+    """The document alone would hide the older tool's file in its old folder."""
+    root, disk = tmp_path / "live", Recorder()
+    older(root, OLDER["in the flat layout"])
+    before = Platter(root)
+    assert store_in(root, disk).view(DAILY).rows == 4
+    for state in states(before, disk.events, 1000):
+        state.tree.put(tmp_path / "left")
+        rows, _ = store_in(tmp_path / "left").read(DAILY, EVER)
+        assert numbers(rows) == [0, 1, 2, 3], f"after step {state.step}"
+
+
 def test_an_older_tools_file_is_kept_before_it_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(Violation):
         take_over(tmp_path, "in the flat layout", syncs("fsync_dir", "1d/_legacy"))

@@ -149,6 +149,21 @@ def test_the_fault_of_the_shorter_bars_is_named_if_there_is_no_file_of_the_longe
 
 
 @pytest.mark.parametrize("last", [None, "2024-02-29"])
+def test_bars_between_two_requested_ranges_of_a_file_are_not_after_its_end(
+    tmp_path: Path, last: str | None
+) -> None:
+    rows = "".join(f"2023-{month}-{day},1,2,1,2,3\n" for month in (10, 11) for day in range(10, 30))
+    (tmp_path / "BTCUSDT_1d.csv").write_text(HEADER + rows)
+    one, options = manager(tmp_path, "unit: USDT"), {"provider": "local"}
+    assert len(one.get_ohlcv("BTCUSDT", "1d", "2023-10-10", "2023-10-19", **options)) == 10
+    with pytest.warns(IncompleteDataWarning, match="the vendor has no bar"):
+        assert one.get_ohlcv("BTCUSDT", "1d", "2024-01-01", last, **options).empty
+    assert len(one.get_ohlcv("BTCUSDT", "1d", "2023-11-10", "2023-11-29", **options)) == 20
+    with pytest.warns(IncompleteDataWarning, match="the data ends on 2023-11-29"):
+        assert len(one.get_ohlcv("BTCUSDT", "1d", "2023-11-20", **options)) == 10
+
+
+@pytest.mark.parametrize("last", [None, "2024-02-29"])
 def test_files_that_end_report_the_day_and_not_a_delisting(
     tmp_path: Path, last: str | None
 ) -> None:

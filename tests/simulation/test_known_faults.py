@@ -15,7 +15,7 @@ import pytest
 
 from src.data.bars import lookup
 from src.data.bars.answer.adjust import BookConversion
-from src.data.bars.fetch import absence, plan
+from src.data.bars.fetch import bounds, plan
 from src.data.bars.fetch.lane import LaneRun
 from src.data.bars.ingest import receive, sorted_answer
 from src.data.bars.selection import candidates
@@ -179,7 +179,7 @@ def a_history_cut_short(sim: Simulation) -> None:
 
 
 def take_one_silence_for_a_listing(patch: Patch) -> None:
-    patch.setattr(absence, "PROVING", 1)
+    patch.setattr(bounds, "PROVING", 1)
 
 
 # --- disk ----------------------------------------------------------------------------------------

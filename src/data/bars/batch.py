@@ -98,7 +98,7 @@ def get_by_symbol(
     Raises:
         QueryError: An argument would fail for every symbol.
     """
-    doubt, wanted = parser.check_shared(*shared), distinct_symbols(symbols)
+    problem, wanted = parser.check_shared(*shared), distinct_symbols(symbols)
     queries: dict[str, BarsQuery] = {}
     errors: dict[str, DataError] = {}
     with running(subject_of("", shared[0])):
@@ -107,8 +107,8 @@ def get_by_symbol(
                 queries[symbol] = parser.query(symbol, *shared)
             except DataError as error:
                 errors[symbol] = error
-        if doubt is not None and not queries:
-            raise doubt.with_traceback(None)
+        if problem is not None and not queries:
+            raise problem.with_traceback(None)
         failures = {}
         for symbol, failure in errors.items():
             query = parser.for_nothing(symbol, shared[0], shared[-1])

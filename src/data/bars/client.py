@@ -469,7 +469,7 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _view_of(self, series: SeriesKey) -> SeriesView:
-        """Return the view of a stored series; all bars are doubtful if their source files have changed."""
+        """Return the view of a stored series; all bars are suspect if their source files have changed."""
         view = self._store.view(series)
         if not series.of_folder:
             return view

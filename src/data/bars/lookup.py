@@ -37,11 +37,11 @@ from .selection.lanes import LaneFinder
 from .selection.offers import AnsweringLane
 from .validity import (
     TradingDays,
-    doubted,
     fetched_ahead,
     is_unasked,
     lifetime_of,
     may_hold_more,
+    split_marks,
 )
 
 if TYPE_CHECKING:
@@ -201,9 +201,9 @@ class CacheLookup:
         try:
             stock = query.instrument.asset_class == "stock"
             book = self._store.actions(view.key.symbol) if stock else None
-            # These bars have to be marked first.
-            if book is not None and book.splits and doubted(view.coverage.opened(), book.splits):
-                return MISS
+            splits = () if book is None else book.splits
+            if splits and split_marks(view.coverage.opened(), splits):
+                return MISS  # these bars have to be marked first
             outcome = FetchOutcome(book=book, view=view, until_ms=due_ms)
             answer = self._reader.read(query, view.key, wanted, outcome)
         except (KindMismatchError, CorruptEntryError):

@@ -214,16 +214,16 @@ class RequestParser:
         start, end, bars = bounds
         check_session(wishes.session, "a batch")
         present, closed_by = self._times(_ANY_INSTRUMENT, wishes, self._clock.now_ms())
-        parsed, doubt = Timeframe.parse(timeframe), None
+        parsed, problem = Timeframe.parse(timeframe), None
         try:
             resolve_range(_ANY_INSTRUMENT, parsed, start, end, present, bars, closed_by)
         except BadRangeError as error:
-            doubt = error
+            problem = error
         _check(wishes, "a batch")
         seconds_of(wishes.timeout, "a batch")
         if wishes.provider is not None:
             self._pinned_vendor(wishes.provider)
-        return doubt
+        return problem
 
     def _pinned_vendor(self, provider: str) -> str:
         """Return the canonical name of the pinned vendor."""

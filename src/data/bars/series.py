@@ -181,12 +181,12 @@ class Journal:
         without_actions: Vendors that failed to report splits and dividends, with the reason.
         unfilled: Spans that no vendor supplied.
         fetched: Spans that a vendor answered during this request.
-        doubtful: Spans of stored bars and holes that an answer made doubtful and that can be
-            fetched again immediately.
+        due_now: Spans of stored bars and holes that an answer made due: they can be fetched again
+            immediately.
         forming: Forming bar, if one was received.
         problems: Sentences for the provenance.
         scores: Scores of the answers, 0 to 1.
-        outdated: Reason why data read from the user's files is doubtful although the files are not read
+        outdated: Reason why data read from the user's files is in doubt although the files are not read
             again; otherwise empty.
     """
 
@@ -196,7 +196,7 @@ class Journal:
     without_actions: dict[str, DataError] = field(default_factory=dict)
     unfilled: list[UnfilledSpan] = field(default_factory=list)
     fetched: list[Span] = field(default_factory=list)
-    doubtful: list[Span] = field(default_factory=list)
+    due_now: list[Span] = field(default_factory=list)
     forming: Forming | None = None
     problems: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)

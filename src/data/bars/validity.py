@@ -1,4 +1,4 @@
-"""Decides how long stored data remains valid: holes, doubts, lifetime, trading day.
+"""Decides how long stored data remains valid: holes, suspect bars, lifetime, trading day.
 
 Stored bars and empty spans are valid until they expire, a clock proves wrong, a split close to
 their fetch is settled, or a session opens. These rules determine which queries are hits, and the
@@ -68,7 +68,7 @@ class Expiry:
 
 
 def next_due(hole: Hole, now_ms: int) -> int:
-    """Return the time at which to request a span again that has no bars, or doubtful ones.
+    """Return the time at which to request a span again that has no bars, or suspect ones.
 
     The wait is a quarter of the span's age, at least 15 minutes and at most a day or
     ``cache.default_ttl_hours``. Each equal answer at another time makes it at least twice as long as
@@ -82,7 +82,7 @@ def next_due(hole: Hole, now_ms: int) -> int:
 
 
 class Hole(NamedTuple):
-    """A span for which a vendor has just returned no bars, or bars that are still in doubt.
+    """A span for which a vendor has just returned no bars, or bars that are still suspect.
 
     Attributes:
         end: End of the span; its age is counted from there.
@@ -195,7 +195,7 @@ def end_due(last_ms: int, now_ms: int) -> int:
 
 
 class Suspicion(NamedTuple):
-    """The reason why bars are not trusted yet, and when they are fetched again."""
+    """The reason why bars are ``suspect``, and when they are fetched again."""
 
     reason: str
     expires_ms: int
@@ -271,7 +271,7 @@ def latest_known(coverage: Coverage, book: ActionBook, instrument: Instrument) -
     # A session may open on the UTC day before its date.
     dates = [entry.basis.as_of for entry in entries if entry.basis.as_of is not None]
     opened = [day_span(instrument, max(dates)).start] if dates else []
-    # Parts that are doubted because the clock is behind are fetched again at that time.
+    # Parts that are suspect because the clock is behind are fetched again at that time.
     expiries = [entry.expires or 0 for entry in coverage.opened() if entry.reason == BEHIND]
     times = [action.fetched_at for action in book.reports]
     return max([0, *(entry.fetched_at for entry in entries), *opened, *expiries, *times])
@@ -285,7 +285,7 @@ def _is_of_a_file(entry: Covered) -> bool:
 
 
 def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Coverage:
-    """Return the coverage of a series whose files have changed: all bars are doubtful and due."""
+    """Return the coverage of a series whose files have changed: all bars are suspect and due."""
     return Coverage(
         replace(entry, expires=now_ms)
         if entry.state == "empty"
@@ -307,25 +307,25 @@ def is_older(entry: Covered) -> bool:
 # after the ex-date; then they are fetched again. If they come back equal, trust is restored without
 # rewriting anything.
 
-_SPLIT_DOUBT_MS = 7 * DAY_MS
+_NEAR_SPLIT_MS = 7 * DAY_MS
 _ADJUSTED_FOR_SPLITS = ("split", "all")
 
 
-def split_doubt(splits: Iterable[Action], fetched_at: int) -> Suspicion | None:
-    """Return the reason to doubt data fetched at ``fetched_at``, within a week of a split, or None."""
-    near = [s for s in splits if abs(fetched_at - day_ms(s.ex_date)) < _SPLIT_DOUBT_MS]
+def split_suspicion(splits: Iterable[Action], fetched_at: int) -> Suspicion | None:
+    """Return why data fetched at ``fetched_at``, within a week of a split, is suspect, or None."""
+    near = [s for s in splits if abs(fetched_at - day_ms(s.ex_date)) < _NEAR_SPLIT_MS]
     if not near:
         return None
     last = max(near, key=lambda split: split.ex_date)
-    return Suspicion(f"fetched within a week of the {last}", day_ms(last.ex_date) + _SPLIT_DOUBT_MS)
+    return Suspicion(f"fetched within a week of the {last}", day_ms(last.ex_date) + _NEAR_SPLIT_MS)
 
 
-def doubted(coverage: Iterable[Covered], splits: Iterable[Action]) -> list[Covered]:
-    """Return new coverage that marks as suspect the bars that were fetched close to a split."""
+def split_marks(coverage: Iterable[Covered], splits: Iterable[Action]) -> list[Covered]:
+    """Return marks that make bars suspect that were fetched close to a split."""
     return [
-        replace(entry, state="suspect", reason=doubt.reason, expires=doubt.expires_ms)
+        replace(entry, state="suspect", reason=found.reason, expires=found.expires_ms)
         for entry in coverage
-        if _is_trusted(entry) and (doubt := split_doubt(splits, entry.fetched_at))
+        if _is_trusted(entry) and (found := split_suspicion(splits, entry.fetched_at))
     ]
 
 

@@ -385,7 +385,7 @@ class _Derivation:
                 yield Gap(rest, "never asked for")
 
     def _unreported_gaps(self, below: Answer, span: Span) -> Iterator[Gap]:
-        """Yield a gap for each bar that a doubtful answer lacks, because such an answer lists no gaps."""
+        """Yield a gap for each bar that an answer in doubt lacks, because such an answer lists no gaps."""
         anchor = below.kind.anchor or self.anchor
         for entry in below.coverage.within(span):
             if Cause.DOUBTFUL in entry.cause:

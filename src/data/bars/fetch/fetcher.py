@@ -398,7 +398,7 @@ class Fetcher:
             if draft.answer.refusal:
                 answers.blame(QualityError(draft.answer.refusal, provider=candidate.name))
         journal.fetched += draft.answered_parts
-        journal.doubtful += draft.doubtful
+        journal.due_now += draft.due_now
         journal.forming = draft.forming or journal.forming
         journal.scores.append(draft.check.score)
         journal.problems += (p for p in draft.problems if p not in journal.problems)

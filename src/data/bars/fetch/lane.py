@@ -30,15 +30,15 @@ from ..selection.source_check import SourceCheck
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
 from ..validity import LONGEST_MS, Expiry, after_change
-from .absence import prove_bounds
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
+from .bounds import prove_bounds
 from .fetcher import Fetcher
 from .plan import (
     FetchPlan,
     cap_of,
-    doubt_near_splits,
     end_to_check,
+    mark_near_splits,
     plan_fetch,
     plan_missing,
     wanted_span,
@@ -255,22 +255,19 @@ class LaneRun:
                 if (has_waited or not is_as_planned) and not request.query.refresh:
                     plan = plan_missing(request, series, journal, plan.wanted)
                 self._fetcher.fill(plan.segments, ends_fetching=True)
-                doubt_near_splits(series, journal)  # even for confirmed bars
-                self._fill_doubtful(plan.wanted)
+                self._fill_due(plan.wanted)
                 prove_bounds(request, series, journal, plan.segments)
         self._query_forming(plan)
         self._remember_closed(plan)
         return plan
 
-    def _fill_doubtful(self, wanted: Span) -> None:
-        """Fetch bars again that an answer has just made doubtful and that are due immediately."""
-        doubtful = self.journal.doubtful
-        if not doubtful:
-            return
-        reach = Span(wanted.start, min(wanted.end, cap_of(self.request, self.series)))
-        spans = intersect(doubtful, [reach])
-        doubtful.clear()
-        self._fetcher.fill(spans)
+    def _fill_due(self, wanted: Span) -> None:
+        """Fetch spans again that an answer, or a split that it reports, has just made due."""
+        mark_near_splits(self.series, self.journal)  # even for confirmed bars
+        due_now, self.journal.due_now = self.journal.due_now, []
+        if due_now:
+            reach = Span(wanted.start, min(wanted.end, cap_of(self.request, self.series)))
+            self._fetcher.fill(intersect(due_now, [reach]))
 
     def _query_forming(self, plan: FetchPlan) -> None:
         """Request the forming bar if the query includes it and it has not been received already."""
@@ -329,8 +326,7 @@ class LaneRun:
             # Some are reported days late; checking the last days again costs nothing.
             span = Span(min(last.start, last.end - LATE_BY_MS), last.end)
             if self._action_fetcher.fetch(span):
-                doubt_near_splits(self.series, self.journal)
-                self._fill_doubtful(plan.wanted)
+                self._fill_due(plan.wanted)
             elif not self._fetch_in_one_basis(plan.wanted):
                 break
         return self._read_stored(plan, "older")

@@ -29,13 +29,13 @@ from ..selection.source_check import SourceCheck, is_same
 from ..series import Journal, LaneRequest, SeriesStore
 from ..validity import (
     after_change,
-    doubted,
     fetched_ahead,
     has_loose_hours,
     is_older,
     is_unasked,
     lifetime_of,
     may_hold_more,
+    split_marks,
 )
 
 # Maximum number of settled bars before a segment that are fetched again together with it.
@@ -116,17 +116,17 @@ def plan_fetch(
     """
     if request.query.provider is not None and not request.query.refresh:
         adopt(request, series, wanted)
-    _doubt_changed(request, series, journal, sources)
-    _doubt_ahead(series)
-    doubt_near_splits(series, journal)
-    journal.doubtful.clear()  # the plan includes the doubtful bars
+    _mark_changed(request, series, journal, sources)
+    _mark_ahead(series)
+    mark_near_splits(series, journal)
+    journal.due_now.clear()  # the plan includes these bars
     return plan_missing(request, series, journal, wanted)
 
 
-def _doubt_changed(
+def _mark_changed(
     request: LaneRequest, series: SeriesStore, journal: Journal, sources: SourceCheck
 ) -> None:
-    """Mark bars as doubtful if their files have changed since they were read.
+    """Mark bars as suspect if their files have changed since they were read.
 
     An offline call does not read files; its answer reports that they have changed.
     """
@@ -153,8 +153,8 @@ def _doubt_changed(
     series.commit(Commit(marks=marks, next_due=now_ms, lifetime=life))
 
 
-def _doubt_ahead(series: SeriesStore) -> None:
-    """Mark data with a fetch time in the future as doubtful and due to be fetched again."""
+def _mark_ahead(series: SeriesStore) -> None:
+    """Mark data with a fetch time in the future as suspect and due to be fetched again."""
     now_ms = series.now_ms()
     marks = [
         replace(entry, fetched_at=now_ms, expires=now_ms)
@@ -166,16 +166,16 @@ def _doubt_ahead(series: SeriesStore) -> None:
         series.commit(Commit(marks=tuple(marks), next_due=now_ms))
 
 
-def doubt_near_splits(series: SeriesStore, journal: Journal) -> None:
-    """Mark bars that were fetched close to a split as doubtful, even if it was reported later."""
+def mark_near_splits(series: SeriesStore, journal: Journal) -> None:
+    """Mark bars that were fetched close to a split as suspect, even if it was reported later."""
     splits = series.book().splits
     if not splits:
         return
     coverage = series.view().coverage.opened()
-    marks, now_ms = doubted(coverage, splits), series.now_ms()
+    marks, now_ms = split_marks(coverage, splits), series.now_ms()
     if marks:
         series.commit(Commit(marks=tuple(marks)))
-        journal.doubtful += [mark.span for mark in marks if not mark.is_valid(now_ms)]
+        journal.due_now += [mark.span for mark in marks if not mark.is_valid(now_ms)]
 
 
 def plan_missing(

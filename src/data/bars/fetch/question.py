@@ -23,7 +23,7 @@ from ...model.span import Span
 from ...prices.splice import COMPARED
 from ..selection.candidates import Candidate
 from ..series import LaneRequest, SeriesStore, Side, VendorQuestion
-from ..validity import is_older, split_doubt
+from ..validity import is_older, split_suspicion
 from .plan import requests_for
 
 # Minimum number of bars to compare, if they fit in the vendor's page.
@@ -156,7 +156,7 @@ def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) 
     now_ms = series.now_ms()
     if compared_at is not None and abs(now_ms - compared_at) < request.expiry.recent_ms:
         return False
-    return split_doubt(series.book().splits, now_ms) is None
+    return split_suspicion(series.book().splits, now_ms) is None
 
 
 def _own_bars_before(entries: Coverage, candidate: Candidate, edge: int) -> Span:

@@ -89,7 +89,7 @@ def ahead_marks(draft: AnswerDraft, entries: Iterable[Covered]) -> list[Covered]
 def build_commit(draft: AnswerDraft) -> Commit:
     """Return the commit for an answer: its new bars, with new coverage for unchanged bars and for holes.
 
-    A stored bar that is missing from the answer, or invalid in it, is kept but marked as doubtful.
+    A stored bar that is missing from the answer, or invalid in it, is kept but marked as suspect.
     It is withdrawn only if it is provisional or not expected by the calendar, and the answer
     contains later bars.
 
@@ -97,7 +97,7 @@ def build_commit(draft: AnswerDraft) -> Commit:
     2. Leave out the stored bars that are kept although the answer lacks them.
     3. Split the rest into runs of rows that equal the stored ones and runs of new rows.
     4. Make pieces of the runs of new rows.
-    5. Record everything else as marks: equal rows, kept bars, holes and doubts (:func:`_marks`).
+    5. Record everything else as marks: equal rows, kept bars, holes and suspicions (:func:`_marks`).
     6. Add the rejected rows at timestamps where no bar is stored.
 
     Raises:
@@ -126,7 +126,7 @@ class _Parts(NamedTuple):
         off_calendar: Spans of received bars that the calendar does not expect. Such bars are stored
             but never become final; they alone never cause another request.
         untrusted: Spans of received bars that are off the calendar, contradictory, or grave.
-        doubt: Reason to doubt all received bars, or None.
+        suspicion: Reason why all received bars are suspect, or None.
     """
 
     kept: Sequence[tuple[Span, str]]
@@ -135,7 +135,7 @@ class _Parts(NamedTuple):
     equal: Edges
     off_calendar: Sequence[Span]
     untrusted: Sequence[Span]
-    doubt: Suspicion | None
+    suspicion: Suspicion | None
 
     @property
     def kept_edges(self) -> Edges:
@@ -161,7 +161,7 @@ def _parts_of(draft: AnswerDraft) -> _Parts:
         edges_of(span for span, is_equal in runs if is_equal),
         off_calendar,
         coalesce([*off_calendar, *answer.contradicted, *grave]),
-        _doubt(draft),
+        _suspicion(draft),
     )
 
 
@@ -183,13 +183,13 @@ def _marks(
         parts: Its parts.
         pieces: The bars that are written.
     """
-    answer, doubt, mark = draft.to_store, parts.doubt, partial(_mark, draft)
+    answer, suspicion, mark = draft.to_store, parts.suspicion, partial(_mark, draft)
     closed, holes, off_grid = _spans_without_bars(draft, parts)
     is_new = _are_new(answer.bad, draft)
     bad = edges_of(answer.bad_spans)[is_new]
     faults = [row.reason for row in compress(answer.bad, is_new)]
-    doubted = _doubted(draft, pieces) if doubt else edges_of(())
-    contradicted = difference(edges_of(answer.contradicted), doubted)
+    suspected = _settled_parts(draft, pieces) if suspicion else edges_of(())
+    contradicted = difference(edges_of(answer.contradicted), suspected)
     contradiction = f"{DOUBTFUL}{draft.vendor} sent rows that contradict each other"
     marks = [
         # Where there is no bar. These spans do not overlap, and no stored bar is in them.
@@ -213,14 +213,14 @@ def _marks(
         mark(edges_of(parts.off_calendar), "suspect", UNEXPECTED),
         # Differing rows were received for a bar. Beats the trust in it.
         mark(contradicted, "suspect", contradiction, "as a hole"),
-        # The answer is doubtful as a whole. Beats the state of each new bar that has settled.
-        mark(doubted, "suspect", *(doubt or ("",))),
+        # All received bars are suspect. Beats the state of each new bar that has settled.
+        mark(suspected, "suspect", *(suspicion or ("",))),
         # A stored bar is kept although the answer lacks it. Beats nothing: no mark above is on it.
         _kept_marks(draft, parts.kept),
     ]
     # A bar is, or no longer is, almost certainly wrong (see ``judge.py``). Beats all marks: the
-    # first repetition of a grave bar, which is equal, would otherwise end the doubt.
-    absent = difference(answer.unusable, parts.kept_edges)
+    # first repetition of a grave bar, which is equal, would otherwise make it final.
+    absent = difference(answer.without_bars, parts.kept_edges)
     for verdict in answer.verdicts:
         edges = difference(edges_of([verdict.span]), absent)
         marks.append(Stretches.of(Columns.of_one(verdict, edges)))
@@ -257,11 +257,11 @@ def _first_due(draft: AnswerDraft, span: Span) -> int:
     return int(_due(draft, edges_of([span]))[1].min())
 
 
-def _doubt(draft: AnswerDraft) -> Suspicion | None:
-    """Return the reason to doubt the whole answer, or None."""
+def _suspicion(draft: AnswerDraft) -> Suspicion | None:
+    """Return the reason why all received bars are suspect, or None."""
     answer = draft.to_store
     if not answer.doubt:
-        return draft.doubt
+        return draft.suspicion
     reason = f"{DOUBTFUL}of {draft.vendor} {answer.doubt}"
     return Suspicion(reason, _first_due(draft, answer.answered))
 
@@ -276,7 +276,7 @@ def _are_new(rows: Sequence[BadRow], draft: AnswerDraft) -> NDArray[np.bool_]:
 
 
 def _refuse_if_many_lost(draft: AnswerDraft, lost: Sequence[int]) -> None:
-    """Raise an error if the answer lacks many of the stored bars that are not in doubt."""
+    """Raise an error if the answer lacks many of the stored bars that are trusted."""
     missed = sum(not draft.stored.is_untrusted(stamp) for stamp in lost)
     stored = len(draft.stored.rows)
     if are_many(missed, stored):
@@ -308,7 +308,7 @@ def _kept_spans(draft: AnswerDraft, stamps: Sequence[int]) -> list[tuple[Span, s
     edges = distinct(np.concatenate([draft.stored.rows.stamps, answer.closed.stamps, others]))
     following = edges[edges.searchsorted(stamps, "right")].tolist()
     return [
-        # Only up to the next expected bar, which is missing rather than doubtful.
+        # Only up to the next expected bar, which is missing rather than suspect.
         (Span(stamp, min(end, _end_of(draft, stamp))), SPOILT if stamp in bad else LOST)
         for stamp, end in zip(stamps, following, strict=True)
     ]
@@ -317,7 +317,7 @@ def _kept_spans(draft: AnswerDraft, stamps: Sequence[int]) -> list[tuple[Span, s
 def _kept_marks(draft: AnswerDraft, kept: Iterable[tuple[Span, str]]) -> list[Covered]:
     marks: list[Covered] = []
     for span, reason in kept:
-        old, expires = draft.stored.doubtful_entry(span.start), _first_due(draft, span)
+        old, expires = draft.stored.untrusted_entry(span.start), _first_due(draft, span)
         if old is not None and Cause.GRAVE in old.cause:
             # If another vendor lacks the bar, this does not show whether it is right.
             marks.append(postponed(replace(old, span=span), draft.now_ms))
@@ -430,7 +430,7 @@ def _pieces(draft: AnswerDraft, parts: _Parts) -> list[CommitPiece]:
     its good bars final (:func:`_trusted`).
     """
     answer, fetched, pieces = draft.to_store, draft.fetched, list[CommitPiece]()
-    unusable = spans_of(answer.unusable)
+    without_bars = spans_of(answer.without_bars)
     intraday = draft.request.grid.timeframe.is_intraday
     for span in parts.new:
         middle = answer.finality.final_before(span)
@@ -440,7 +440,7 @@ def _pieces(draft: AnswerDraft, parts: _Parts) -> list[CommitPiece]:
             rows = answer.closed.within(part)
             if not len(rows):
                 continue
-            is_trusted = is_final and not (parts.doubt or touching(parts.untrusted, part))
+            is_trusted = is_final and not (parts.suspicion or touching(parts.untrusted, part))
             pieces.append(
                 CommitPiece(
                     rows,
@@ -453,7 +453,7 @@ def _pieces(draft: AnswerDraft, parts: _Parts) -> list[CommitPiece]:
                         int(rows.stamps[0]), fetched.kind.session, intraday=intraday
                     ),
                     "final" if is_trusted else "provisional",
-                    tuple(clipped(unusable, part)),
+                    tuple(clipped(without_bars, part)),
                 )
             )
     return pieces
@@ -463,8 +463,8 @@ def _trusted(draft: AnswerDraft, parts: _Parts, pieces: Sequence[CommitPiece]) -
     """Return the settled spans of pieces that contain untrusted bars, without those bars."""
     spans: list[Span] = []
     answer = draft.to_store
-    if parts.untrusted and not parts.doubt:
-        left_out = coalesce([*parts.untrusted, *spans_of(answer.unusable)])
+    if parts.untrusted and not parts.suspicion:
+        left_out = coalesce([*parts.untrusted, *spans_of(answer.without_bars)])
         for piece in pieces:
             if piece.state == "provisional":
                 settled = Span(piece.span.start, answer.finality.final_before(piece.span))
@@ -486,14 +486,14 @@ def _unvouched(draft: AnswerDraft, pieces: Sequence[CommitPiece]) -> Edges:
         else Span(max(piece.span.start, first), piece.span.end)
         for piece in pieces
     )
-    return difference(edges_of(alone), answer.unusable)
+    return difference(edges_of(alone), answer.without_bars)
 
 
-def _doubted(draft: AnswerDraft, pieces: Sequence[CommitPiece]) -> Edges:
+def _settled_parts(draft: AnswerDraft, pieces: Sequence[CommitPiece]) -> Edges:
     """Return the settled parts of the pieces; parts that have not settled are fetched again anyway."""
     answer = draft.to_store
     settled = Span(answer.answered.start, answer.finality.settled_before)
-    return difference(edges_of(piece.span.clip(settled) for piece in pieces), answer.unusable)
+    return difference(edges_of(piece.span.clip(settled) for piece in pieces), answer.without_bars)
 
 
 # --- bars that came back equal
@@ -511,8 +511,8 @@ def _equal_marks(draft: AnswerDraft, parts: _Parts) -> list[Covered]:
         (Span(settled, NEVER_MS), "unsettled"),
     )
     return [
-        _renewed(draft, part, zone, parts.doubt, readjusted)
-        for span in spans_of(difference(parts.equal, draft.to_store.unusable))
+        _renewed(draft, part, zone, parts.suspicion, readjusted)
+        for span in spans_of(difference(parts.equal, draft.to_store.without_bars))
         for old in draft.stored.coverage.within(span)
         if old.state in WITH_BARS
         for part_of, zone in zones
@@ -521,7 +521,7 @@ def _equal_marks(draft: AnswerDraft, parts: _Parts) -> list[Covered]:
 
 
 def _renewed(
-    draft: AnswerDraft, old: Covered, zone: str, doubt: Suspicion | None, readjusted: Stamps
+    draft: AnswerDraft, old: Covered, zone: str, suspicion: Suspicion | None, readjusted: Stamps
 ) -> Covered:
     """Return the coverage entry ``old`` after its bars were resent unchanged."""
     state: State = "final"
@@ -530,8 +530,8 @@ def _renewed(
     wait_ms = max(DAY_MS, draft.request.grid.timeframe.longest_ms)
     if zone == "unsettled":
         state = "provisional"
-    elif doubt:
-        state, (reason, expires) = "suspect", doubt
+    elif suspicion:
+        state, (reason, expires) = "suspect", suspicion
     elif zone == "unvouched" and old.state != "final":
         # Only the local clock shows that the bars have closed. They become final after this time.
         if old.reason != UNVOUCHED:
@@ -573,7 +573,7 @@ def _spans_without_bars(draft: AnswerDraft, parts: _Parts) -> tuple[Edges, Edges
     if parts.kept:
         holes = difference(holes, parts.kept_edges)
         slots = difference(slots, parts.kept_edges)
-    received = np.concatenate([edges_of(parts.new), parts.equal, answer.unusable])
+    received = np.concatenate([edges_of(parts.new), parts.equal, answer.without_bars])
     silent = difference(edges_of(parts.free), received)
     spans = np.concatenate([holes, silent])
     spans = spans[spans[:, 0].argsort(kind="stable")]
@@ -596,7 +596,7 @@ def _unsent(draft: AnswerDraft, equal: Edges) -> Edges:
     requested.
     """
     covered = draft.stored.coverage.where(draft.is_answered)
-    spans = difference(equal, np.concatenate([covered, draft.to_store.unusable]))
+    spans = difference(equal, np.concatenate([covered, draft.to_store.without_bars]))
     return spans[draft.request.grid.expects(spans, required=True)]
 
 

@@ -50,7 +50,7 @@ def compare(draft: AnswerDraft, series: SeriesStore) -> None:
     check_kind(draft.view.kind, draft.request, draft.fetched)
     draft.answer = _without_rescaled(draft)
     _refuse_rescaled(draft)
-    draft.answer = _beside_doubted(draft)
+    draft.answer = _without_equal_doubts(draft)
 
 
 def _read_stored(draft: AnswerDraft, series: SeriesStore) -> None:
@@ -180,20 +180,20 @@ def _without_rescaled(draft: AnswerDraft) -> ClassifiedAnswer:
     )
 
 
-def _beside_doubted(draft: AnswerDraft) -> ClassifiedAnswer:
-    """Remove from a doubtful answer the rows for which another vendor's doubtful bars are stored.
+def _without_equal_doubts(draft: AnswerDraft) -> ClassifiedAnswer:
+    """Remove from an answer in doubt the rows for which another vendor's bars in doubt are stored.
 
-    If two vendors' bars are doubtful in the same way, the first vendor's bars are kept, and the
-    other vendor's are used only at times for which the first has none.
+    If both vendors' answers lack bars, the first vendor's bars are kept, and the other vendor's are
+    used only at times for which the first has none.
     """
     answer = draft.answer
     if not answer.doubt or not answer.is_usable:
         return answer
     rows, old_rows = answer.closed, draft.stored.rows.stamps
-    doubted = [
+    lacking = [
         old_rows[slice(*np.searchsorted(old_rows, entry.span))]
         for entry in draft.stored.coverage
         if Cause.LACKING in entry.cause and entry.vendor != draft.vendor
     ]
-    is_kept = ~among(rows.stamps, np.concatenate(doubted)) if doubted else np.ones(len(rows), bool)
+    is_kept = ~among(rows.stamps, np.concatenate(lacking)) if lacking else np.ones(len(rows), bool)
     return answer if is_kept.all() else replace(answer, closed=rows.take(is_kept))

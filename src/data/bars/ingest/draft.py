@@ -64,19 +64,19 @@ class StoredRange:
         return entry is not None and (entry.state == "provisional" or entry.reason == UNEXPECTED)
 
     def is_untrusted(self, stamp: int) -> bool:
-        """Return whether the bar stored at ``stamp`` is off-calendar, wrong, or from a doubtful answer."""
+        """Return whether the bar stored at ``stamp`` is off-calendar, wrong, or from an answer in doubt."""
         entry = self._entry_at(stamp)
         is_unexpected = entry is not None and entry.reason == UNEXPECTED
-        return is_unexpected or self.doubtful_entry(stamp) is not None
+        return is_unexpected or self.untrusted_entry(stamp) is not None
 
-    def doubtful_entry(self, stamp: int) -> Covered | None:
-        """Return the coverage entry that marks a bar as almost certainly wrong, or its answer as doubtful.
+    def untrusted_entry(self, stamp: int) -> Covered | None:
+        """Return the coverage entry that marks a bar as almost certainly wrong, or its answer as in doubt.
 
         The result is None if no entry does.
         """
         entry = self._entry_at(stamp)
-        is_doubted = entry is not None and entry.cause & (Cause.DOUBTFUL | Cause.GRAVE)
-        return entry if is_doubted else None
+        is_untrusted = entry is not None and entry.cause & (Cause.DOUBTFUL | Cause.GRAVE)
+        return entry if is_untrusted else None
 
     def kept_stamps(self, stamps: Stamps) -> Stamps:
         """Return the timestamps of stored bars to keep although the answer lacks them.
@@ -105,20 +105,20 @@ class AnswerDraft:
         question: Question that was answered. Step 1 removes the vendor's own earlier bars from it if
             too many of them were not sent again.
         fetched: Everything that was received. Step 1 sets its basis to unknown if there is a
-            ``clock_doubt``; step 2 may multiply its prices by a factor, and drops the rows that
+            ``clock_suspicion``; step 2 may multiply its prices by a factor, and drops the rows that
             were requested only for the comparison, or between missing parts.
         local_ms: Time of the answer by the local clock.
         sessions: (1) Last session that had opened at the time of the answer, and the next one.
         actions: (1) Ex-dates for which the answer reports splits and dividends; None if it reports
             no actions.
-        clock_doubt: (1) Reason why the date of the price adjustment is unknown; None if that date
+        clock_suspicion: (1) Reason why the date of the price adjustment is unknown; None if that date
             is known.
         splices: (2) Results of comparing it with adjacent bars.
         check: (3) Result of checking its rows.
         grid: (3) Grid of its bars; the one of the request has the anchor of the lane.
         answer: (3) Rows sorted by finality, and the missing spans. Step 6 removes the rows whose
-            prices came back multiplied by a factor, and those that another vendor's doubtful bars
-            take precedence over. Step 7 adds verdicts.
+            prices came back multiplied by a factor, and those that another vendor's bars in
+            doubt take precedence over. Step 7 adds verdicts.
         stored: (6) Bars stored for the span, as they are and in the answer's basis.
         surroundings: (6) Stored bars to compare new bars with: those in the span and a few on
             either side or, for daily bars, the whole series. Empty if they are not comparable.
@@ -127,10 +127,11 @@ class AnswerDraft:
         book: (6) Known splits and dividends.
         to_store: (8) ``answer`` without the rows for which another vendor's bars are kept.
         basis: (8) Basis of the rows to store.
-        doubt: (8) Reason to doubt all of them, such as a nearby split; None if there is none.
+        suspicion: (8) Reason why all of them are suspect, such as a nearby split; None if there is
+            none.
         commit: (8) Commit that stores them.
-        doubtful: (8) Spans of stored bars and holes that the answer made doubtful and that can be
-            fetched again immediately.
+        due_now: (8) Spans of stored bars and holes that the answer made due: they can be fetched
+            again immediately.
         forming: (9) Bars that have not closed, or None.
         problems: (9) Descriptions of problems with the rows, unless they were stored with the rows.
     """
@@ -142,7 +143,7 @@ class AnswerDraft:
     local_ms: int
     sessions: Sessions = field(init=False)
     actions: Asked | None = None
-    clock_doubt: Suspicion | None = None
+    clock_suspicion: Suspicion | None = None
     splices: tuple[Splice, ...] = ()
     check: CheckedRows = field(init=False)
     grid: BarGrid = field(init=False)
@@ -154,9 +155,9 @@ class AnswerDraft:
     book: ActionBook = field(init=False)
     to_store: ClassifiedAnswer = field(init=False)
     basis: Basis = field(init=False)
-    doubt: Suspicion | None = None
+    suspicion: Suspicion | None = None
     commit: Commit = field(init=False)
-    doubtful: tuple[Span, ...] = ()
+    due_now: tuple[Span, ...] = ()
     forming: Forming | None = None
     problems: tuple[str, ...] = ()
 

@@ -60,8 +60,8 @@ def receive(draft: AnswerDraft, series: SeriesStore) -> None:
         and not (fetched.table.stamps >= question.span.start).any()
     ):
         raise _no_data(draft, question.span)
-    draft.clock_doubt = _clock_doubt(draft, series)
-    if draft.clock_doubt is not None:
+    draft.clock_suspicion = _clock_suspicion(draft, series)
+    if draft.clock_suspicion is not None:
         draft.fetched = fetched = replace(fetched, basis=Basis("unknown"))
     _narrow_question(draft, series)
     draft.sessions = sessions_around(draft.request, fetched)
@@ -77,7 +77,7 @@ def _no_data(draft: AnswerDraft, span: Span) -> NoDataError:
     )
 
 
-def _clock_doubt(draft: AnswerDraft, series: SeriesStore) -> Suspicion | None:
+def _clock_suspicion(draft: AnswerDraft, series: SeriesStore) -> Suspicion | None:
     """Return the reason why the date of the price adjustment is unknown; None if it is known.
 
     The date is unknown if the vendor sent no time and the stored data shows that the local clock is

@@ -40,7 +40,7 @@ from ...runtime.once import cached_property
 Density = Literal["dense", "sparse", "unknown"]
 
 # Limits for listing an answer's missing spans one by one: this many, or one per this many expected
-# bars. An answer that exceeds them is doubted as a whole.
+# bars. An answer that exceeds them is in doubt as a whole.
 MOST_HOLES, BARS_A_HOLE = 64, 8
 # If bars without trades are not sent, a span this many times their usual distance is a hole.
 _FAR_BEYOND, _FEWEST_FOR_HABIT = 10, 10
@@ -104,7 +104,7 @@ class ClassifiedAnswer:
         return intersect([self.answered], self.requested) if self.requested else [self.answered]
 
     @cached_property
-    def unusable(self) -> Edges:
+    def without_bars(self) -> Edges:
         """The merged spans for which the answer has no bars, or only invalid rows."""
         return merged(edges_of((*self.holes, *self.bad_spans, *self.off_slots)))
 
@@ -274,12 +274,12 @@ def _objection(closed: BarTable, bad: int, contradicted: int, least_share: float
     these are not trusted either. If all rows are invalid, nothing is left to distrust.
     """
     rows = len(closed) + bad
-    doubts = []
+    objections = []
     if bad > len(closed) > 0 and least_share > 0:
-        doubts.append(f"{bad} of {rows} rows cannot be bars")
+        objections.append(f"{bad} of {rows} rows cannot be bars")
     if rows and 1 - contradicted / rows < least_share:
-        doubts.append(f"{contradicted} of {rows} bars came in rows that contradict each other")
-    return " and ".join(doubts) if len(closed) else ""
+        objections.append(f"{contradicted} of {rows} bars came in rows that contradict each other")
+    return " and ".join(objections) if len(closed) else ""
 
 
 def _unpublished_span(

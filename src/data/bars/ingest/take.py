@@ -29,7 +29,7 @@ from ...prices.judgement.sessions import daily_sessions, proven
 from ...prices.quality import check
 from ...prices.splice import ONE_MARKET
 from ..series import Forming, LaneRequest, SeriesStore
-from ..validity import LONGEST_MS, beside_filled, doubted, is_older, split_doubt
+from ..validity import LONGEST_MS, beside_filled, is_older, split_marks, split_suspicion
 from .commit import ahead_marks, basis_of, build_commit, without_overruled
 from .compare import compare
 from .draft import AnswerDraft
@@ -57,8 +57,8 @@ def process_answer(draft: AnswerDraft, series: SeriesStore) -> None:
        multiply prices by a factor.
     4. :func:`_refuse_unusable`: reject an unusable answer if bars of its span are stored. This is
        before step 5, because nothing of a rejected answer is stored, not even its splits. If no
-       bars are stored, the answer is stored as doubtful, together with the splits and dividends
-       that are needed to adjust its bars.
+       bars are stored, the answer is stored although it is in doubt, with the splits and
+       dividends that are needed to adjust its bars.
     5. :func:`_store_actions`: store splits and dividends. This is before step 6, which compares
        bars in the basis that they define.
     6. :func:`compare`: read the stored bars, once. All later steps use the view from this read,
@@ -101,7 +101,7 @@ def process_answer(draft: AnswerDraft, series: SeriesStore) -> None:
     _complete_commit(draft, series)
     stop_if_late()
     answer, commit = draft.answer, draft.commit
-    is_whole = not (draft.doubtful or answer.lacking or answer.holes or answer.requested)
+    is_whole = not (draft.due_now or answer.lacking or answer.holes or answer.requested)
     ends_fetching = draft.question.ends_fetching and is_whole
     series.commit(commit, stop_if_late, ends_fetching=ends_fetching)
     draft.forming = _forming_bars(draft, answer.forming)
@@ -237,7 +237,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     """Build the commit for a judged answer, and note the stored bars to fetch again immediately.
 
     1. Build the commit of the answer's own bars and gaps (:func:`.commit.build_commit`).
-    2. Add marks for stored bars outside the answer that it makes doubtful: bars fetched close to a
+    2. Add marks for stored bars outside the answer that it makes suspect: bars fetched close to a
        split, bars from older tools that it contradicts, and bars with a basis in the future; and
        for holes beside a hole that it fills, which are due at once. These marks go before those of
        the commit, because later marks take precedence and those of the answer itself must.
@@ -248,11 +248,11 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     first = int(answer.closed.stamps[0]) if len(answer.closed) else answer.answered.start
     draft.basis = _basis_from(draft, first)
     others: list[Covered] = []
-    draft.doubt, splits = draft.clock_doubt, draft.book.splits
+    draft.suspicion, splits = draft.clock_suspicion, draft.book.splits
     coverage = draft.coverage.opened()
     if splits and draft.fetched.basis.adjustment in ("split", "all"):
-        others = doubted(coverage, splits)
-        draft.doubt = draft.doubt or split_doubt(splits, draft.fetched.adjusted_at_ms)
+        others = split_marks(coverage, splits)
+        draft.suspicion = draft.suspicion or split_suspicion(splits, draft.fetched.adjusted_at_ms)
     commit = build_commit(draft)
     # Trust in bars fetched earlier is withdrawn before this answer can be joined to them.
     others += contradicted(draft)
@@ -263,7 +263,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
         for mark in others
         for span in subtract([mark.span], touching(answer.spans, mark.span))
     ]
-    draft.doubtful = tuple(mark.span for mark in outside if not mark.is_valid(draft.now_ms))
+    draft.due_now = tuple(mark.span for mark in outside if not mark.is_valid(draft.now_ms))
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
     judged = Span(answer.answered.start, max(answer.answered.end, draft.question.until_ms))
     is_compared = not draft.view.rows or not draft.question.with_own_bars_before.is_empty
@@ -355,7 +355,7 @@ def _provisional(draft: AnswerDraft, commit: Commit) -> list[int]:
     """Return the timestamps at which provisional spans begin once ``commit`` has been stored."""
     # Marks with their own expiry wait for that.
     marks = stretches(commit.marks)
-    doubts = marks.where(lambda m: m.state in ("suspect", "final") or m.expires is not None)
+    decided = marks.where(lambda m: m.state in ("suspect", "final") or m.expires is not None)
     spans = [p.span for p in commit.pieces if p.state == "provisional"]
     spans += spans_of(marks.where(lambda mark: mark.state == "provisional"))
     answered = draft.to_store.spans
@@ -363,7 +363,7 @@ def _provisional(draft: AnswerDraft, commit: Commit) -> list[int]:
         if entry.state == "provisional" and entry.expires is None:
             spans += subtract([entry.span], touching(answered, entry.span))
     next_open = draft.request.grid.next_open
-    return [next_open(span.start) for span in spans_of(difference(edges_of(spans), doubts))]
+    return [next_open(span.start) for span in spans_of(difference(edges_of(spans), decided))]
 
 
 def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:

@@ -27,7 +27,7 @@ from ...prices.resample import ResampledBars, resample, source_span
 from ..ingest.sorted_answer import ClassifiedAnswer, sorted_answer
 
 _HOURS_SEEN_MS = 60 * DAY_MS
-# An answer with a smaller fraction of its expected bars is doubted as a whole.
+# An answer with a smaller fraction of its expected bars is in doubt as a whole.
 _LEAST_SHARE = ValidationRules().min_quality_score
 
 

@@ -61,7 +61,7 @@ class SourceCheck:
         return is_same(view.source, state)
 
     def as_now(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
-        """Return the view, with all bars marked as doubtful if their source files have changed."""
+        """Return the view, with all bars marked as suspect if their source files have changed."""
         if self.is_current(instrument, view):
             return view
         return replace(view, coverage=after_change(view.coverage, now_ms), next_due=now_ms)
