@@ -717,6 +717,30 @@ def test_derived_bars_are_cached_and_not_derived_again(
     assert held.attrs["onetape"] == fresh.attrs["onetape"]
 
 
+def test_derived_bars_up_to_now_are_cached_only_until_the_next_bar_if_the_market_is_closed(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    """On a weekend, the first bar that has not closed has not opened yet, either."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
+    )
+    clock.set(parse_iso("2024-06-08T12:00:00"))
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    manager.get_ohlcv("AAPL", "30m", "2024-06-07", "2024-06-07")
+
+    def last() -> str:
+        frame = manager.get_ohlcv("AAPL", "2h", "2024-06-07T19:30", adjustment="raw")
+        return str(frame.index[-1])
+
+    assert last() == "2024-06-07 19:30:00"
+    settle(tmp_path)
+    assert [last() for _ in range(2)] == ["2024-06-07 19:30:00"] * 2
+    assert "2h" in {key[2] for key in givens(manager)}
+    clock.set(parse_iso("2024-06-10T18:00:00"))
+    assert last() == "2024-06-10 15:30:00"
+
+
 def test_bars_derived_while_vendors_fail_are_not_cached(
     manager: DataManager, tmp_path: Path
 ) -> None:
