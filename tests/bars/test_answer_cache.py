@@ -38,6 +38,7 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
+from src.data.model.symbol_changes import SymbolChange
 from src.data.model.timeframe import Timeframe
 from src.data.runtime.lru_cache import LruCache
 from tests.cache import bars as plain
@@ -270,6 +271,25 @@ def test_a_newly_stored_split_changes_the_prices_of_a_cached_answer(
     split = Action(date(2024, 6, 10), "split", at(161), 4.0, 1.0, source="acme", fetched_at=at(200))
     store_at(tmp_path).add_actions("AAPL", [split], Span(at(100), at(400)), "acme", at(200))
     assert asked(manager, SHARE)["close"].iloc[0] == pytest.approx(before / 4)
+
+
+@pytest.mark.parametrize("has_actions", [False, True])
+def test_a_newly_recorded_symbol_change_is_mentioned_even_if_no_split_applies_to_the_bars(
+    manager: DataManager, tmp_path: Path, *, has_actions: bool
+) -> None:
+    """No split is applied to bars of unknown adjustment, such as those that a program put."""
+    days = pd.bdate_range("2024-01-16", "2024-02-09")
+    columns = ["open", "high", "low", "close", "volume"]
+    assert manager.cache.put(pd.DataFrame(1.0, days, columns), "MSFT", "1d")
+    if has_actions:
+        store_at(tmp_path).add_actions("MSFT", [], Span(at(-400), at(400)), "acme", at(60))
+    question = ("MSFT", "1d", "2024-01-16", "2024-02-09")
+    assert held_after(manager, tmp_path, *question) == 1
+    change = SymbolChange(date(2024, 2, 1), "listing", "MSFT", source="a test")
+    other = DataManager(tmp_path / "cache", clock=ManualClock(NOW))
+    other.client.record_symbol_changes({"MSFT": [change]})
+    facts = asked(manager, question).attrs["onetape"]
+    assert facts["symbol_changes"] == asked(other, question).attrs["onetape"]["symbol_changes"]
 
 
 @pytest.mark.parametrize(

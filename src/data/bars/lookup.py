@@ -330,7 +330,8 @@ class AnswerCache:
             return
         is_made = key.timeframe != query.timeframe and not query.is_of_whole_weeks
         absent = SeriesKey(key.symbol, query.timeframe, key.lane) if is_made else None
-        seal = self._store.seal(depends_on.view, depends_on.span, _book_of(answer), absent)
+        # Its symbol changes concern answers that no split or dividend was applied to, too.
+        seal = self._store.seal(depends_on.view, depends_on.span, depends_on.book, absent)
         if seal is None:
             return
         # Copied exactly once, because the rows may be in a mapped file.
