@@ -941,3 +941,30 @@ def test_bars_of_shares_are_cached_until_the_next_session(
     (given,) = givens(manager).values()
     opening = "2024-06-13" if now < "2024-06-13" else "2024-06-17"
     assert given.until_ms == parse_iso(f"{opening}T04:00:00Z")
+
+
+def test_an_answer_with_bars_from_before_the_open_is_as_of_that_day_once_the_session_opens(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.change("AAPL", extended=True)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
+    )
+    clock.set(parse_iso("2024-06-12T12:00:00Z"))
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+
+    def as_of() -> str:
+        frame = manager.get_ohlcv(
+            "AAPL", "15m", "2024-06-11T15:00", "2024-06-12T09:15", adjustment="raw",
+            session="extended",
+        )  # fmt: skip
+        return str(frame.attrs["onetape"]["as_of"])
+
+    assert as_of() == "2024-06-11"
+    settle(tmp_path)
+    assert [as_of() for _ in range(3)] == ["2024-06-11"] * 3
+    clock.set(parse_iso("2024-06-12T14:00:00Z"))
+    assert as_of() == "2024-06-12"
+    assert [as_of() for _ in range(2)] == ["2024-06-12"] * 2
+    assert givens(manager)
