@@ -38,6 +38,7 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
+from src.data.model.symbol_changes import SymbolChange
 from src.data.model.timeframe import Timeframe
 from src.data.runtime.lru_cache import LruCache
 from tests.cache import bars as plain
@@ -270,6 +271,25 @@ def test_a_newly_stored_split_changes_the_prices_of_a_cached_answer(
     split = Action(date(2024, 6, 10), "split", at(161), 4.0, 1.0, source="acme", fetched_at=at(200))
     store_at(tmp_path).add_actions("AAPL", [split], Span(at(100), at(400)), "acme", at(200))
     assert asked(manager, SHARE)["close"].iloc[0] == pytest.approx(before / 4)
+
+
+@pytest.mark.parametrize("has_actions", [False, True])
+def test_a_newly_recorded_symbol_change_is_mentioned_even_if_no_split_applies_to_the_bars(
+    manager: DataManager, tmp_path: Path, *, has_actions: bool
+) -> None:
+    """No split is applied to bars of unknown adjustment, such as those that a program put."""
+    days = pd.bdate_range("2024-01-16", "2024-02-09")
+    columns = ["open", "high", "low", "close", "volume"]
+    assert manager.cache.put(pd.DataFrame(1.0, days, columns), "MSFT", "1d")
+    if has_actions:
+        store_at(tmp_path).add_actions("MSFT", [], Span(at(-400), at(400)), "acme", at(60))
+    question = ("MSFT", "1d", "2024-01-16", "2024-02-09")
+    assert held_after(manager, tmp_path, *question) == 1
+    change = SymbolChange(date(2024, 2, 1), "listing", "MSFT", source="a test")
+    other = DataManager(tmp_path / "cache", clock=ManualClock(NOW))
+    other.client.record_symbol_changes({"MSFT": [change]})
+    facts = asked(manager, question).attrs["onetape"]
+    assert facts["symbol_changes"] == asked(other, question).attrs["onetape"]["symbol_changes"]
 
 
 @pytest.mark.parametrize(
@@ -717,6 +737,30 @@ def test_derived_bars_are_cached_and_not_derived_again(
     assert held.attrs["onetape"] == fresh.attrs["onetape"]
 
 
+def test_derived_bars_up_to_now_are_cached_only_until_the_next_bar_if_the_market_is_closed(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    """On a weekend, the first bar that has not closed has not opened yet, either."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
+    )
+    clock.set(parse_iso("2024-06-08T12:00:00"))
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    manager.get_ohlcv("AAPL", "30m", "2024-06-07", "2024-06-07")
+
+    def last() -> str:
+        frame = manager.get_ohlcv("AAPL", "2h", "2024-06-07T19:30", adjustment="raw")
+        return str(frame.index[-1])
+
+    assert last() == "2024-06-07 19:30:00"
+    settle(tmp_path)
+    assert [last() for _ in range(2)] == ["2024-06-07 19:30:00"] * 2
+    assert "2h" in {key[2] for key in givens(manager)}
+    clock.set(parse_iso("2024-06-10T18:00:00"))
+    assert last() == "2024-06-10 15:30:00"
+
+
 def test_bars_derived_while_vendors_fail_are_not_cached(
     manager: DataManager, tmp_path: Path
 ) -> None:
@@ -897,3 +941,30 @@ def test_bars_of_shares_are_cached_until_the_next_session(
     (given,) = givens(manager).values()
     opening = "2024-06-13" if now < "2024-06-13" else "2024-06-17"
     assert given.until_ms == parse_iso(f"{opening}T04:00:00Z")
+
+
+def test_an_answer_with_bars_from_before_the_open_is_as_of_that_day_once_the_session_opens(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.change("AAPL", extended=True)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
+    )
+    clock.set(parse_iso("2024-06-12T12:00:00Z"))
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+
+    def as_of() -> str:
+        frame = manager.get_ohlcv(
+            "AAPL", "15m", "2024-06-11T15:00", "2024-06-12T09:15", adjustment="raw",
+            session="extended",
+        )  # fmt: skip
+        return str(frame.attrs["onetape"]["as_of"])
+
+    assert as_of() == "2024-06-11"
+    settle(tmp_path)
+    assert [as_of() for _ in range(3)] == ["2024-06-11"] * 3
+    clock.set(parse_iso("2024-06-12T14:00:00Z"))
+    assert as_of() == "2024-06-12"
+    assert [as_of() for _ in range(2)] == ["2024-06-12"] * 2
+    assert givens(manager)

@@ -24,6 +24,7 @@ from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.binance.bars import BinanceDataDownloader
 from src.data.vendors.factory import DataDownloaderFactory
 from src.data.wiring import build
+from tests.conformance.sheet import sheet_of
 from tests.net.scripted import answer
 from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer
@@ -129,6 +130,22 @@ def test_the_error_of_a_pinned_vendor_names_the_missing_key(
     with pytest.raises(AllProvidersFailedError, match="set NEWSAPI_API_KEY"):
         manager.get_ohlcv("BTCUSDT", "1h", *DAY, provider="newsapi")
     assert desk.seen == []
+
+
+def test_the_error_names_a_key_that_was_removed_after_its_vendor_was_queried(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shares.yaml"
+    path.write_text(
+        "stock_daily: {primary: tiingo, backup: []}\n"
+        f"providers: {{tiingo: {{base_url: '{vendors.base_url('tiingo')}'}}}}\n"
+    )
+    monkeypatch.setenv("TIINGO_API_KEY", sheet_of("tiingo").keys["TIINGO_API_KEY"])
+    manager = DataManager(tmp_path / "cache", path, clock=clock)
+    assert len(manager.get_ohlcv("NVDA", "1d", "2024-05-20", "2024-05-24")) == 5
+    monkeypatch.delenv("TIINGO_API_KEY")
+    with pytest.raises(NoProviderError, match="tiingo: no key: set TIINGO_API_KEY"):
+        manager.get_ohlcv("AAPL", "1d", "2024-05-20", "2024-05-24")
 
 
 def test_after_a_refused_key_the_next_one_works_at_once(

@@ -22,7 +22,7 @@ from ..model.bars import BarTable
 from ..model.coverage import WITH_BARS, Stretches, stretches
 from ..model.edges import spans_of
 from ..model.frozen import filled
-from ..model.instant import NEVER_MS, iso
+from ..model.instant import NEVER_MS, date_of, iso
 from ..model.instrument import Instrument
 from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
@@ -330,7 +330,8 @@ class AnswerCache:
             return
         is_made = key.timeframe != query.timeframe and not query.is_of_whole_weeks
         absent = SeriesKey(key.symbol, query.timeframe, key.lane) if is_made else None
-        seal = self._store.seal(depends_on.view, depends_on.span, _book_of(answer), absent)
+        # Its symbol changes concern answers that no split or dividend was applied to, too.
+        seal = self._store.seal(depends_on.view, depends_on.span, depends_on.book, absent)
         if seal is None:
             return
         # Copied exactly once, because the rows may be in a mapped file.
@@ -361,6 +362,9 @@ class AnswerCache:
         depends_on = answer.depends_on
         if until_ms is not None or depends_on is None:
             return until_ms or query.now_ms
+        last, as_of = depends_on.view.last, answer.as_of
+        if query.instrument.is_extended and last is not None and as_of and as_of < date_of(last):
+            return query.now_ms  # as of a new day as soon as that day's session opens
         return min(depends_on.until_ms, self._actions_due(query, answer))
 
     def _actions_due(self, query: BarsQuery, answer: Answer) -> int:

@@ -234,11 +234,13 @@ class BarStore:
         files |= sources
         if book is not None:
             path = self._layout.actions(view.key.symbol)
-            files[path] = state = self._documents.settled_state(path)
+            state = self._documents.settled_state(path)
             # Checked before loading, so that the book either belongs to this state or is another
-            # object.
-            if state in (None, NO_FILE) or self.actions(view.key.symbol) is not book:
+            # object. Without a file, each load returns a new, empty one.
+            known = self.actions(view.key.symbol)
+            if state is None or (known is not book and (state, known) != (NO_FILE, book)):
                 return None
+            files[path] = None if state == NO_FILE else state
         if absent is not None:
             folder = self._lane(absent).paths.text
             if self._disk.stat(folder) is not None:

@@ -457,14 +457,19 @@ def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
 def creation_error(selector: Any, name: str) -> DataError | None:
     """Return the error that explains why a selector has no downloader for a vendor.
 
-    The result is None if the selector has a downloader for the vendor, or if the reason is unknown.
+    The result is None if the selector has a usable downloader for the vendor, or if the reason is
+    unknown. A downloader becomes unusable if its key is no longer set.
 
     Args:
         selector: This library's selector, or the user's own.
         name: Name of the vendor.
     """
     try:
-        if not hasattr(selector, "make_sender") or downloader_for(selector, name) is not None:
+        if not hasattr(selector, "make_sender"):
+            return None
+        downloader = downloader_for(selector, name)
+        lacks_key = isinstance(downloader, BaseDataDownloader) and downloader.lacking
+        if downloader is not None and not lacks_key:
             return None
         if canonical_name(name) is None:
             return UnknownProviderError("this version does not support it", hint=install_hint(name))

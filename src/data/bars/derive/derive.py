@@ -297,7 +297,8 @@ class _Derivation:
         if anchor not in ("", self.anchor) and not self.is_sure:
             # A different vendor answered than expected.
             return replace(self.again(), anchor=anchor, is_sure=True).answer(factor)
-        is_open = self.query.include_forming or wanted.end < self.query.span.end
+        # While the market is closed, the first unclosed bar may be one that has not opened yet.
+        is_open = self.query.span.end > min(wanted.end, self.query.now_ms)
         return self._built_from(below, needed, is_open=is_open)
 
     def start(self, factor: int) -> int:
@@ -315,7 +316,7 @@ class _Derivation:
     def _built_from(self, below: Answer, needed: Span, *, is_open: bool) -> Answer:
         """Return the answer with bars built from the shorter bars in ``below``.
 
-        With ``is_open``, not all bars in the range have closed.
+        With ``is_open``, a bar in the range has not closed, or the range ends in the future.
         """
         ends = [*(entry.span.end for entry in below.coverage), *(g.span.end for g in below.gaps)]
         # Beyond the range that the answer covers, missing bars do not mean that nothing traded.
@@ -407,8 +408,8 @@ class _Derivation:
 def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
     """Return the stored data on which the derived bars depend; None if the bars must not be reused.
 
-    If the range contains bars that have not closed (``is_open``), the derived bars are valid only
-    until the next bar is due.
+    If more bars in the range may close (``is_open``), the derived bars are valid only until the next
+    bar is due.
     """
     depends_on = below.depends_on
     if depends_on is None or not is_open:
