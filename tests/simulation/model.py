@@ -448,8 +448,13 @@ class Model:
             ):
                 for part, quotes in stamps.items():
                     for quote in quotes if part in parts else ():
-                        factor = self._factor(names[0], seen, part, quote, now) if is_share else 1
-                        told.append(tuple((v or 0.0) * factor for v in quote.values[:4]))
+                        factors = {1.0}
+                        if is_share:  # by the true time, and by that which its vendor sent
+                            at = {quote.at_ms, quote.at_ms + quote.skew_ms}
+                            factors = {
+                                self._factor(names[0], seen, part, quote, now, ms) for ms in at
+                            }
+                        told += [tuple((v or 0.0) * f for v in quote.values[:4]) for f in factors]
         if seen.facts["adjustment"] == "all":
             return  # see :meth:`check_total_return`
         assert told, f"{question}: {iso(stamp)} is made of bars that no vendor reported"
