@@ -38,9 +38,12 @@ _HEADERS = {
     "cache-control": "no-cache",
     "vary": "Accept",
 }
-_TOKEN = "send the header `Authorization: Bearer TOKEN`"
-_NAME = "use the address that `onetape serve` printed"
-_SITE = "pages of other sites get no answers"
+# What to do about a request that is refused, by status.
+_HINTS = {
+    401: "send the header `Authorization: Bearer TOKEN`",
+    403: "pages of other sites get no answers",
+    421: "use the address that `onetape serve` printed",
+}
 # Seconds between two looks at the store for a reader of the stream.
 _LOOK_S = 1.0
 # Seconds after which a reader of the stream that takes nothing is dropped.
@@ -88,14 +91,14 @@ class Guard:
             given = headers.get("authorization", "").removeprefix("Bearer ")
             if hmac.compare_digest(given.encode(), self._token.encode()):
                 return None
-            return _told(401, "the token is missing or wrong", _TOKEN)
+            return _told(401, "the token is missing or wrong", _HINTS[401])
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if name.lower() not in self._hosts:
-            return _told(421, "this server does not answer under that name", _NAME)
+            return _told(421, "this server does not answer under that name", _HINTS[421])
         is_followed = headers.get("sec-fetch-dest") == "document"
         if headers.get("sec-fetch-site") == "cross-site" and not is_followed:
-            return _told(403, "a page of another site made this request", _SITE)
+            return _told(403, "a page of another site made this request", _HINTS[403])
         return None
 
 
