@@ -125,7 +125,9 @@ def test_no_more_than_sixty_nights_are_kept(services: Services, clock: ManualClo
     assert len(states(services)) == 13, "today, the fourteenth, is still to come"
 
 
-@pytest.mark.parametrize("wrong", [b"\x00\xff", b'{"night": "2024-06-12"', b"[1]", b'"x"', b"{}"])
+@pytest.mark.parametrize(
+    "wrong", [b"\x00\xff", b'{"night": "2024-06-12"', b"[1]", b'"x"', b"{}", b"[" * 100_000]
+)
 def test_a_damaged_line_is_skipped_and_counted(
     services: Services, caplog: pytest.LogCaptureFixture, wrong: bytes
 ) -> None:
@@ -149,6 +151,9 @@ def test_a_damaged_line_is_skipped_and_counted(
         {"vendors": {"yahoo": {"score": "x", "failed": 1}}},
         {"vendors": {"yahoo": {"score": math.nan, "failed": 1}}},
         {"vendors": {"yahoo": {"score": None, "failed": "y"}}},
+        {"vendors": {"yahoo": {"score": None, "failed": math.inf}}},
+        {"vendors": {"\ud800": {"score": None, "failed": 0}}}, {"why": "\udfff"},
+        {"night": ""}, {"night": "0000"}, {"night": "20240612"}, {"night": "2024-06-12 "},
     ],
 )  # fmt: skip
 def test_a_line_with_impossible_values_is_damaged_and_harms_no_job(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from ..cache.facade.summaries import FOLDER, LOCK_TIMEOUT_S
@@ -163,7 +163,7 @@ def _read(services: Services) -> tuple[dict[tuple[str, str], _Line], int]:
     for text in (data or b"").splitlines():
         try:
             line = _checked(json.loads(text))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             damaged += 1
         else:
             lines[line["night"], line["job"]] = line
@@ -178,11 +178,15 @@ def _checked(line: Any) -> _Line:
         for name, facts in line["vendors"].items()
     }
     is_right = [isinstance(kept[name], kind) for name, kind in _KINDS.items()]
+    is_right.append(str(date.fromisoformat(kept["night"])) == kept["night"])
     for facts in vendors.values():
         is_right += [facts["score"] is None or 0 <= facts["score"] <= 1, facts["failed"] >= 0]
+    checked = kept | {"vendors": vendors}
+    # Neither infinity nor half of a character can be in the JSON of a page.
+    json.dumps(checked, ensure_ascii=False, allow_nan=False).encode()
     if not all(is_right):
         raise ValueError("a value is impossible")
-    return kept | {"vendors": vendors}
+    return checked
 
 
 def nights_of(services: Services) -> dict[str, Any]:
