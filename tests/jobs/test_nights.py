@@ -107,6 +107,51 @@ def test_an_interrupted_run_and_one_that_ended_by_an_error_are_not_complete(
     assert "the disk is full" in nights_of(services)["nights"][0]["text"]
 
 
+def test_a_vendor_has_the_failures_and_the_quality_of_all_jobs_of_a_night(
+    services: Services,
+) -> None:
+    run(services, GOOD, FAILED, FAILED | {"failed_at": "yahoo"}, reasons=WHY)
+    run(services, {"vendors": ["yahoo", "alpaca"], "score": 0.7, "wrong": False}, job="validate")
+    run(services, FAILED | {"failed_at": "yahoo"}, job="populate", reasons=WHY)
+    assert nights_of(services)["vendors"] == [
+        {"vendor": "alpaca", "score": [0.7], "failed": [1]},
+        {"vendor": "yahoo", "score": [0.7], "failed": [2]},
+    ]
+
+
+def test_a_failure_is_the_reason_before_bars_that_no_vendor_has(services: Services) -> None:
+    lack = {"failed": False, "why": "the vendor has no bar", "series": ["MSFT 1d", "F 1d"]}
+    run(services, GOOD, FAILED, reasons=[lack, *WHY])
+    assert nights_of(services)["nights"][0]["text"].endswith("(alpaca is down)")
+
+
+def test_a_series_that_is_compared_often_is_one_series(services: Services) -> None:
+    name = {"symbol": "AAPL", "timeframe": "1d", "lane": ""}
+    found = [name | {"contradicted": count, "error": ""} for count in (2, 0, 3)]
+    found += [name | {"lane": "yahoo", "contradicted": 0, "error": "down"}] * 2
+    run(services, *found, job="verify", compared=500, found=5)
+    (night,) = nights_of(services)["nights"]
+    assert night["text"] == "verify: 2 series, 2 not complete, 1 doubtful"
+    assert night["jobs"][0]["contradicted"] == 5
+
+
+def test_a_symbol_that_fails_for_several_types_of_data_has_failed_once(services: Services) -> None:
+    results = [{"symbol": name, "success": name == "F"} for name in ("AAPL", "MSFT", "F")]
+    names = [f"{name} {what}" for name in ("AAPL", "MSFT", "F") for what in ("ratios", "profile")]
+    why = [{"failed": True, "why": "fmp is down", "series": names[:5]}]
+    run(services, *results, job="populate --fundamentals", reasons=why, successful=["F"])
+    text = "populate --fundamentals: 3 series, 3 failed, 2 not complete (fmp is down)"
+    assert nights_of(services)["nights"][0]["text"] == text
+
+
+def test_a_run_whose_series_were_passed_over_is_not_complete(services: Services) -> None:
+    run(services, job="verify", compared=0, reasons=WHY)
+    assert states(services) == [("2024-06-12", "failed")]
+    run(services, job="verify", compared=0)
+    assert states(services) == [("2024-06-12", "incomplete")]
+    assert "1 of 2 runs not complete" in nights_of(services)["nights"][0]["text"]
+
+
 def test_no_key_is_in_the_record(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIINGO_API_KEY", key := "canary-0123456789abcdef")
     why = f"the program of a user failed at https://api.example/?token={key}"
