@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import pytest
 from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import CacheError, StorageError
-from src.data.jobs import nights
+from src.data.errors import CacheError, QueryError, StorageError
+from src.data.jobs import confirm, nights
+from src.data.jobs import refresh_fundamentals as fundamentals
+from src.data.jobs.confirm import confirm_sample
 from src.data.jobs.nights import nights_of, record_night, recorded
 from src.data.jobs.populate import populate_cache, sync_cache
+from src.data.jobs.refresh_fundamentals import Refresh, refresh_fundamentals
 from src.data.wiring import Services
 from tests.vendor_server import VendorServer
 
@@ -258,3 +262,35 @@ def test_a_validation_records_series_that_cannot_be_read(services: Services) -> 
     assert states(services) == [("2024-06-12", "failed")]
     text = "validate: 2 series, 2 failed, 2 not complete (AAPL 1d cannot be read)"
     assert nights_of(services)["nights"][0]["text"] == text
+
+
+@pytest.mark.parametrize("job", ["verify", "populate --fundamentals", "validate"])
+def test_a_job_that_ends_by_an_error_is_recorded(
+    services: Services, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    def fail(*_: Any) -> Iterator[Exception]:
+        raise StorageError("the disk is full")
+        yield
+
+    runs = {
+        "verify": lambda **more: confirm_sample(cache_dir=folder, **more),
+        "populate --fundamentals": lambda **more: refresh_fundamentals(Refresh(**more), folder),
+        "validate": lambda **_: list(recorded(services, fail())),
+    }
+    folder = services.cache.cache_dir
+    monkeypatch.setattr(confirm._ConfirmRun, "report", lambda _: next(fail()))
+    monkeypatch.setattr(fundamentals._RefreshRun, "report", lambda _: next(fail()))
+    if job != "validate":
+        with pytest.raises(StorageError):
+            runs[job](dry_run=True)
+    assert record_of(services).exists() is False
+    with pytest.raises(StorageError):
+        runs[job]()
+    (line,) = map(json.loads, record_of(services).read_text().splitlines())
+    assert (line["job"], line["why"], line["bad_runs"]) == (job, "the disk is full", 1)
+
+
+def test_a_question_that_is_refused_is_no_run(services: Services) -> None:
+    with pytest.raises(QueryError, match="no bars are stored"):
+        confirm_sample(cache_dir=services.cache.cache_dir)
+    assert nights_of(services)["nights"] == []

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any
 
 from ..cache.facade.summaries import FOLDER, LOCK_TIMEOUT_S
 from ..config.credentials import known_keys
 from ..disk.atomic import write_atomically
-from ..errors import CacheError
+from ..errors import CacheError, QueryError
 from ..model.coverage import WITH_BARS
 from ..model.instant import SECOND_MS, date_of, iso
 from ..model.series import SeriesKey
@@ -27,7 +28,15 @@ from ..prices.judgement.findings import QualityReport
 from ..wiring import Services
 from .job_report import requests_by_vendor
 
-__all__ = ["SHOWN", "figures_of", "is_poor", "nights_of", "record_night", "recorded"]
+__all__ = [
+    "SHOWN",
+    "figures_of",
+    "is_poor",
+    "nights_of",
+    "record_night",
+    "recorded",
+    "recording",
+]
 
 log = logging.getLogger("onetape.nights")
 
@@ -111,11 +120,39 @@ def record_night(services: Services, job: str, report: Mapping[str, Any], begun_
         log.warning("this run of %s is not in the record of nights: %s", job, error)
 
 
+@contextmanager
+def recording(
+    services: Services, job: str, begun_ms: int, *, dry_run: bool = False
+) -> Iterator[None]:
+    """Record the run of a job that ends by an error; for the arguments, see :func:`record_night`."""
+    try:
+        yield
+    except QueryError:  # nothing was done
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        report = {"error": str(error) or type(error).__name__, "dry_run": dry_run}
+        record_night(services, job, report, begun_ms)
+        raise
+
+
 def recorded(
     services: Services, reports: Iterable[QualityReport | Exception]
 ) -> Iterator[QualityReport | Exception]:
     """Yield the reports of ``validate_all``, then record that run."""
     begun_ms, results, failed = services.clock.now_ms(), list[_Line](), list[str]()
+    with recording(services, "validate", begun_ms):
+        yield from _noted(services, reports, results, failed)
+    reasons = [{"failed": True, "why": failed[0], "series": failed}] if failed else []
+    record_night(services, "validate", {"results": results, "reasons": reasons}, begun_ms)
+
+
+def _noted(
+    services: Services,
+    reports: Iterable[QualityReport | Exception],
+    results: list[_Line],
+    failed: list[str],
+) -> Iterator[QualityReport | Exception]:
+    """Yield reports, and add the result of each and the text of each error to the lists."""
     for report in reports:
         yield report
         if isinstance(report, QualityReport):
@@ -129,8 +166,6 @@ def recorded(
         else:
             failed.append(str(report))
             results.append({"error": failed[-1]})
-    reasons = [{"failed": True, "why": failed[0], "series": failed}] if failed else []
-    record_night(services, "validate", {"results": results, "reasons": reasons}, begun_ms)
 
 
 def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _Line:
