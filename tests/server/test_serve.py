@@ -118,6 +118,17 @@ def test_the_first_page_names_the_cause_the_series_and_the_command(site: Site) -
     assert 'href="/series/AAPL/1d"' in text
 
 
+def test_a_series_whose_bars_are_all_in_doubt_is_stale_and_not_idle(
+    site: Site, manager: DataManager, clock: ManualClock
+) -> None:
+    assert set(manager.coverage("AAPL", "1d")["state"]) == {"suspect", "empty"}
+    clock.advance(12 * 86_400)
+    board = site.get("/").json()
+    assert (board["counts"]["idle"], board["counts"]["stale"]) == (0, 2)
+    # The 111 bars are to be fetched again, and 8 are new.
+    assert {one["symbol"]: one["behind"] for one in board["stale"]}["AAPL"] == 119
+
+
 def test_the_first_page_has_the_last_nights_and_the_quality_of_each_vendor(
     site: Site, manager: DataManager, clock: ManualClock
 ) -> None:
