@@ -111,6 +111,14 @@ def test_an_interrupted_run_and_one_that_ended_by_an_error_are_not_complete(
     assert "the disk is full" in nights_of(services)["nights"][0]["text"]
 
 
+def test_a_reason_that_names_an_odd_file_is_kept(services: Services) -> None:
+    record_night(
+        services, "sync", {"error": "no such file: \udcff\x1b[31m"}, services.clock.now_ms()
+    )
+    assert states(services) == [("2024-06-12", "failed")]
+    assert nights_of(services)["nights"][0]["jobs"][0]["why"].isprintable()
+
+
 def test_a_vendor_has_the_failures_and_the_quality_of_all_jobs_of_a_night(
     services: Services,
 ) -> None:

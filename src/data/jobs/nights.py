@@ -20,6 +20,7 @@ from ..disk.atomic import write_atomically
 from ..errors import CacheError, QueryError
 from ..model.coverage import WITH_BARS
 from ..model.instant import SECOND_MS, date_of, iso
+from ..model.printable import printable
 from ..model.series import SeriesKey
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
@@ -182,7 +183,7 @@ def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _L
         "seconds": max(0, (now_ms - begun_ms) // SECOND_MS),
         "runs": 1,
         "bad_runs": int(bool(is_bad)),
-        "why": without_keys(report.get("error") or why, known_keys().values()),
+        "why": printable(without_keys(report.get("error") or why, known_keys().values())),
         "vendors": _vendors(results),
         **figures,
         "doubtful": sum(bool(one.get("wrong") or one.get("contradicted")) for one in results),
