@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import sys
 import threading
@@ -637,6 +638,24 @@ def test_a_folder_that_is_moved_away_is_said_and_comes_back(
     folder.with_name("away").rename(folder)
     assert site.get("/series/AAPL/1d").status_code == 200
     assert site.get("/v1/bars/AAPL/1d?bars=5").json()["columns"]["close"][-1] == 1.49
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a\nb", "a\u200bb".encode(), b"x" * 200])
+def test_a_folder_of_something_else_spoils_neither_the_pages_nor_the_counters(
+    manager: DataManager, clock: ManualClock, name: bytes
+) -> None:
+    bars = os.fsencode(Path(manager.cache.cache_dir) / "ohlcv")
+    for other in (os.path.join(bars, name), os.path.join(bars, b"AAPL", b"1d@\xff")):
+        try:
+            shutil.copytree(os.path.join(bars, b"AAPL", b"1d"), os.path.join(other, b"1d"))
+        except OSError as error:  # a disk that accepts only names in UTF-8
+            pytest.skip(str(error))
+    site = Site(Facts(DataManager(manager.cache.cache_dir, clock=clock)))
+    try:
+        assert [site.get(path).status_code for path in PATHS] == [200] * 5 + [404, 200]
+        assert site.get("/").json()["counts"]["series"] == 2
+    finally:
+        site.stop()
 
 
 def test_a_series_that_is_evicted_under_its_page_is_said(site: Site, manager: DataManager) -> None:
