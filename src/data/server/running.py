@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, MissingExtraError, QueryError, install_line
 from .facts import Facts
@@ -90,23 +89,6 @@ class Door:
             )
         return token
 
-    def check_tls(self) -> None:
-        """Check that the files for TLS can be used.
-
-        Raises:
-            ConfigError: One of them cannot be read, is not in PEM format, or belongs to another one.
-        """
-        if self.certificate is None:
-            return
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key)
-        except OSError as error:
-            files = " and ".join(filter(None, (self.certificate, self.key)))
-            raise ConfigError(
-                f"TLS cannot use {files}: {error.strerror or error}",
-                hint="--tls-cert and --tls-key need PEM files that belong together",
-            ) from error
-
 
 def serve(facts: Facts, door: Door, say: Callable[[str], object]) -> None:
     """Serve until Ctrl-C.
@@ -130,7 +112,19 @@ def serve(facts: Facts, door: Door, say: Callable[[str], object]) -> None:
         raise MissingExtraError("onetape serve needs Starlette and uvicorn", hint=hint) from missing
 
     app = application(facts, door.hosts, door.token())
-    door.check_tls()
+    options: dict[str, Any] = {
+        "ssl_certfile": door.certificate,
+        "ssl_keyfile": door.key,
+        "log_level": "critical",
+    }
+    try:
+        uvicorn.Config(app, **options).load()
+    except OSError as error:
+        files = " and ".join(filter(None, (door.certificate, door.key)))
+        raise ConfigError(
+            f"TLS cannot use {files}: {error.strerror or error}",
+            hint="--tls-cert and --tls-key need PEM files that belong together",
+        ) from error
     if not _is_free(door.host, door.port):
         ports = range(door.port + 1, min(door.port + _NEXT_PORTS, _LAST_PORT + 1))
         free = next((port for port in ports if _is_free(door.host, port)), None)
@@ -141,11 +135,9 @@ def serve(facts: Facts, door: Door, say: Callable[[str], object]) -> None:
         app,
         host=door.host,
         port=door.port,
-        ssl_certfile=door.certificate,
-        ssl_keyfile=door.key,
         server_header=False,
-        log_level="critical",
         timeout_graceful_shutdown=1,
+        **options,
     )
 
 
