@@ -142,31 +142,21 @@ def recorded(
     """Yield the reports of ``validate_all``, then record that run."""
     begun_ms, results, failed = services.clock.now_ms(), list[_Line](), list[str]()
     with recording(services, "validate", begun_ms):
-        yield from _noted(services, reports, results, failed)
+        for report in reports:
+            yield report
+            if isinstance(report, QualityReport):
+                lane = tuple(filter(None, report.lane.split("@")))
+                key = SeriesKey(report.symbol, Timeframe.parse(report.timeframe), lane)
+                spans = services.client.coverage(key)
+                vendors = {span.vendor for span in spans if span.state in WITH_BARS}
+                wrong = bool(report.not_accepted("warning"))
+                facts = {"vendors": vendors, "score": report.score, "wrong": wrong}
+                results.append(facts | {"complete": not wrong})
+            else:
+                failed.append(str(report))
+                results.append({"error": failed[-1]})
     reasons = [{"failed": True, "why": failed[0], "series": failed}] if failed else []
     record_night(services, "validate", {"results": results, "reasons": reasons}, begun_ms)
-
-
-def _noted(
-    services: Services,
-    reports: Iterable[QualityReport | Exception],
-    results: list[_Line],
-    failed: list[str],
-) -> Iterator[QualityReport | Exception]:
-    """Yield reports, and add the result of each and the text of each error to the lists."""
-    for report in reports:
-        yield report
-        if isinstance(report, QualityReport):
-            lane = tuple(filter(None, report.lane.split("@")))
-            key = SeriesKey(report.symbol, Timeframe.parse(report.timeframe), lane)
-            spans = services.client.coverage(key)
-            vendors = {span.vendor for span in spans if span.state in WITH_BARS}
-            wrong = bool(report.not_accepted("warning"))
-            facts = {"vendors": vendors, "score": report.score, "wrong": wrong}
-            results.append(facts | {"complete": not wrong})
-        else:
-            failed.append(str(report))
-            results.append({"error": failed[-1]})
 
 
 def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _Line:
