@@ -58,7 +58,9 @@ def test_symbols_that_cannot_be_folder_names_are_refused(symbol: str, message: s
         encode_symbol(symbol)
 
 
-@pytest.mark.parametrize("name", ["aapl", "%61pl", "A%2fB", "A%", "%FF", "%41APL", "_columnar", ""])
+@pytest.mark.parametrize(
+    "name", ["aapl", "%61pl", "A%2fB", "A%", "%FF", "%41APL", "_columnar", "", "\udcff\udcfe"]
+)
 def test_folder_names_that_we_do_not_write_decode_to_no_symbol(name: str) -> None:
     assert decode_symbol(name) is None
 
@@ -127,7 +129,19 @@ def test_series_keys_are_encoded_as_lane_folders_and_decoded(key: SeriesKey, nam
 
 
 @pytest.mark.parametrize(
-    "name", ["1M", "0d", "1x", "fundamentals", "1d@", "1d@RAW", "_legacy", "1d@%61"]
+    "name",
+    [
+        "1M",
+        "0d",
+        "1x",
+        "fundamentals",
+        "1d@",
+        "1d@RAW",
+        "_legacy",
+        "1d@%61",
+        "1d@\udcff",
+        "\udcffd",
+    ],
 )
 def test_folder_names_that_are_not_lanes_decode_to_none(name: str) -> None:
     assert decode_lane("A", name) is None

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import pytest
 from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import CacheError, StorageError
-from src.data.jobs import nights
+from src.data.errors import CacheError, QueryError, StorageError
+from src.data.jobs import confirm, nights
+from src.data.jobs import refresh_fundamentals as fundamentals
+from src.data.jobs.confirm import confirm_sample
 from src.data.jobs.nights import nights_of, record_night, recorded
 from src.data.jobs.populate import populate_cache, sync_cache
+from src.data.jobs.refresh_fundamentals import Refresh, refresh_fundamentals
 from src.data.wiring import Services
 from tests.vendor_server import VendorServer
 
@@ -107,6 +111,59 @@ def test_an_interrupted_run_and_one_that_ended_by_an_error_are_not_complete(
     assert "the disk is full" in nights_of(services)["nights"][0]["text"]
 
 
+def test_a_reason_that_names_an_odd_file_is_kept(services: Services) -> None:
+    record_night(
+        services, "sync", {"error": "no such file: \udcff\x1b[31m"}, services.clock.now_ms()
+    )
+    assert states(services) == [("2024-06-12", "failed")]
+    assert nights_of(services)["nights"][0]["jobs"][0]["why"].isprintable()
+
+
+def test_a_vendor_has_the_failures_and_the_quality_of_all_jobs_of_a_night(
+    services: Services,
+) -> None:
+    run(services, GOOD, FAILED, FAILED | {"failed_at": "yahoo"}, reasons=WHY)
+    run(services, {"vendors": ["yahoo", "alpaca"], "score": 0.7, "wrong": False}, job="validate")
+    run(services, FAILED | {"failed_at": "yahoo"}, job="populate", reasons=WHY)
+    assert nights_of(services)["vendors"] == [
+        {"vendor": "alpaca", "score": [0.7], "failed": [1]},
+        {"vendor": "yahoo", "score": [0.7], "failed": [2]},
+    ]
+
+
+def test_a_failure_is_the_reason_before_bars_that_no_vendor_has(services: Services) -> None:
+    lack = {"failed": False, "why": "the vendor has no bar", "series": ["MSFT 1d", "F 1d"]}
+    run(services, GOOD, FAILED, reasons=[lack, *WHY])
+    assert nights_of(services)["nights"][0]["text"].endswith("(alpaca is down)")
+
+
+def test_a_series_that_is_compared_often_is_one_series(services: Services) -> None:
+    name = {"symbol": "AAPL", "timeframe": "1d", "lane": ""}
+    found = [name | {"contradicted": count, "error": ""} for count in (2, 0, 3)]
+    found += [name | {"lane": "yahoo", "contradicted": 0, "error": "down"}] * 2
+    run(services, *found, job="verify", compared=500, found=5)
+    (night,) = nights_of(services)["nights"]
+    assert night["text"] == "verify: 2 series, 2 not complete, 1 doubtful"
+    assert night["jobs"][0]["contradicted"] == 5
+
+
+def test_a_symbol_that_fails_for_several_types_of_data_has_failed_once(services: Services) -> None:
+    results = [{"symbol": name, "success": name == "F"} for name in ("AAPL", "MSFT", "F")]
+    names = [f"{name} {what}" for name in ("AAPL", "MSFT", "F") for what in ("ratios", "profile")]
+    why = [{"failed": True, "why": "fmp is down", "series": names[:5]}]
+    run(services, *results, job="populate --fundamentals", reasons=why, successful=["F"])
+    text = "populate --fundamentals: 3 series, 3 failed, 2 not complete (fmp is down)"
+    assert nights_of(services)["nights"][0]["text"] == text
+
+
+def test_a_run_whose_series_were_passed_over_is_not_complete(services: Services) -> None:
+    run(services, job="verify", compared=0, reasons=WHY)
+    assert states(services) == [("2024-06-12", "failed")]
+    run(services, job="verify", compared=0)
+    assert states(services) == [("2024-06-12", "incomplete")]
+    assert "1 of 2 runs not complete" in nights_of(services)["nights"][0]["text"]
+
+
 def test_no_key_is_in_the_record(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIINGO_API_KEY", key := "canary-0123456789abcdef")
     why = f"the program of a user failed at https://api.example/?token={key}"
@@ -125,7 +182,9 @@ def test_no_more_than_sixty_nights_are_kept(services: Services, clock: ManualClo
     assert len(states(services)) == 13, "today, the fourteenth, is still to come"
 
 
-@pytest.mark.parametrize("wrong", [b"\x00\xff", b'{"night": "2024-06-12"', b"[1]", b'"x"', b"{}"])
+@pytest.mark.parametrize(
+    "wrong", [b"\x00\xff", b'{"night": "2024-06-12"', b"[1]", b'"x"', b"{}", b"[" * 100_000]
+)
 def test_a_damaged_line_is_skipped_and_counted(
     services: Services, caplog: pytest.LogCaptureFixture, wrong: bytes
 ) -> None:
@@ -149,6 +208,9 @@ def test_a_damaged_line_is_skipped_and_counted(
         {"vendors": {"yahoo": {"score": "x", "failed": 1}}},
         {"vendors": {"yahoo": {"score": math.nan, "failed": 1}}},
         {"vendors": {"yahoo": {"score": None, "failed": "y"}}},
+        {"vendors": {"yahoo": {"score": None, "failed": math.inf}}},
+        {"vendors": {"\ud800": {"score": None, "failed": 0}}}, {"why": "\udfff"},
+        {"night": ""}, {"night": "0000"}, {"night": "20240612"}, {"night": "2024-06-12 "},
     ],
 )  # fmt: skip
 def test_a_line_with_impossible_values_is_damaged_and_harms_no_job(
@@ -208,3 +270,35 @@ def test_a_validation_records_series_that_cannot_be_read(services: Services) -> 
     assert states(services) == [("2024-06-12", "failed")]
     text = "validate: 2 series, 2 failed, 2 not complete (AAPL 1d cannot be read)"
     assert nights_of(services)["nights"][0]["text"] == text
+
+
+@pytest.mark.parametrize("job", ["verify", "populate --fundamentals", "validate"])
+def test_a_job_that_ends_by_an_error_is_recorded(
+    services: Services, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    def fail(*_: Any) -> Iterator[Exception]:
+        raise StorageError("the disk is full")
+        yield
+
+    runs = {
+        "verify": lambda **more: confirm_sample(cache_dir=folder, **more),
+        "populate --fundamentals": lambda **more: refresh_fundamentals(Refresh(**more), folder),
+        "validate": lambda **_: list(recorded(services, fail())),
+    }
+    folder = services.cache.cache_dir
+    monkeypatch.setattr(confirm._ConfirmRun, "report", lambda _: next(fail()))
+    monkeypatch.setattr(fundamentals._RefreshRun, "report", lambda _: next(fail()))
+    if job != "validate":
+        with pytest.raises(StorageError):
+            runs[job](dry_run=True)
+    assert record_of(services).exists() is False
+    with pytest.raises(StorageError):
+        runs[job]()
+    (line,) = map(json.loads, record_of(services).read_text().splitlines())
+    assert (line["job"], line["why"], line["bad_runs"]) == (job, "the disk is full", 1)
+
+
+def test_a_question_that_is_refused_is_no_run(services: Services) -> None:
+    with pytest.raises(QueryError, match="no bars are stored"):
+        confirm_sample(cache_dir=services.cache.cache_dir)
+    assert nights_of(services)["nights"] == []

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import sys
 import threading
@@ -118,6 +119,17 @@ def test_the_first_page_names_the_cause_the_series_and_the_command(site: Site) -
     assert 'href="/series/AAPL/1d"' in text
 
 
+def test_a_series_whose_bars_are_all_in_doubt_is_stale_and_not_idle(
+    site: Site, manager: DataManager, clock: ManualClock
+) -> None:
+    assert set(manager.coverage("AAPL", "1d")["state"]) == {"suspect", "empty"}
+    clock.advance(12 * 86_400)
+    board = site.get("/").json()
+    assert (board["counts"]["idle"], board["counts"]["stale"]) == (0, 2)
+    # The 111 bars are to be fetched again, and 8 are new.
+    assert {one["symbol"]: one["behind"] for one in board["stale"]}["AAPL"] == 119
+
+
 def test_the_first_page_has_the_last_nights_and_the_quality_of_each_vendor(
     site: Site, manager: DataManager, clock: ManualClock
 ) -> None:
@@ -171,9 +183,32 @@ def test_only_get_is_answered_and_only_under_the_own_name(site: Site) -> None:
         url = f"http://127.0.0.1:{site.port}/"
         assert requests.request(method, url, timeout=60).status_code == 405
     for host in ("evil.example", f"evil.example:{site.port}", "127.0.0.1.evil.example", ""):
-        assert site.get("/", headers={"Host": host}).status_code in (400, 421), host
+        refused = site.get("/", headers={"Host": host})
+        assert refused.status_code in (400, 421), host
+        assert refused.status_code == 400 or refused.json()["error"]["message"], host
     for host in ("localhost", f"localhost:{site.port}", f"[::1]:{site.port}", "127.0.0.1"):
         assert site.get("/alive", headers={"Host": host}).status_code == 200, host
+
+
+@pytest.mark.parametrize("dest", ["image", "empty", "iframe", "script", ""])
+def test_a_page_of_another_site_can_neither_read_nor_spend(
+    manager: DataManager, share: ShareVendor, clock: ManualClock, dest: str
+) -> None:
+    site = Site(Facts(manager, may_fetch=True))
+    clock.advance(2 * 86_400)
+    marks = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": dest}
+    try:
+        for path in ("/v1/bars/AAPL/1d?start=2024-06-03", "/brief/AAPL", "/series/AAPL/1d"):
+            answer = site.get(path, headers=marks)
+            assert answer.status_code == 403
+            assert answer.json()["error"]["message"] == "a page of another site made this request"
+        assert share.asked == []
+        for mark in ("same-origin", "none"):
+            assert site.get("/alive", headers=marks | {"Sec-Fetch-Site": mark}).status_code == 200
+        followed = marks | {"Sec-Fetch-Dest": "document"}
+        assert site.get("/alive", headers=followed).status_code == 200
+    finally:
+        site.stop()
 
 
 def test_no_key_is_in_any_answer_and_no_vendor_is_asked(site: Site, share: ShareVendor) -> None:
@@ -336,10 +371,46 @@ def test_another_address_needs_a_token_and_tls(tmp_path: Path) -> None:
     assert Door(token_file=str(short)).token() == CANARY
 
 
+@pytest.mark.parametrize("token", ["\ufeff" + CANARY, "парольпарольпароль", f"{CANARY}\n{CANARY}"])
+def test_a_token_that_no_header_can_contain_is_refused(tmp_path: Path, token: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(token, "utf-8")
+    with pytest.raises(ConfigError, match="characters that a header cannot contain"):
+        Door(token_file=str(file)).token()
+
+
+@pytest.mark.parametrize("port", [65_536, 10**20])
+def test_a_port_that_cannot_be_is_refused(port: int) -> None:
+    with pytest.raises(QueryError, match=f"port {port} is larger than 65535"):
+        Door(port=port)
+
+
+def test_unusable_files_for_tls_are_named_before_the_address_is(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    with pytest.raises(QueryError, match="--tls-key is given without --tls-cert"):
+        Door(key="key.pem")
+    bad, said = tmp_path / "bad.pem", list[str]()
+    bad.write_text("no certificate")
+    for certificate, key in ((str(tmp_path / "none.pem"), None), (str(bad), str(bad))):
+        door = Door(port=_free_port(), certificate=certificate, key=key)
+        with pytest.raises(ConfigError, match=f"TLS cannot use {certificate}.*: "):
+            serve(Facts(manager), door, said.append)
+    assert said == []
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port: int = door.getsockname()[1]
+        return port
+
+
 def test_a_token_is_needed_if_one_is_set(manager: DataManager) -> None:
     site = Site(Facts(manager), token=CANARY)
     try:
-        assert site.get("/alive").status_code == 401
+        refused = site.get("/alive")
+        assert refused.status_code == 401
+        assert refused.json()["error"].keys() == {"type", "message", "hint"}
         assert site.get("/alive", headers={"Authorization": "Bearer wrong"}).status_code == 401
         good = {"Authorization": f"Bearer {CANARY}"}
         assert site.get("/alive", headers=good).status_code == 200
@@ -567,6 +638,24 @@ def test_a_folder_that_is_moved_away_is_said_and_comes_back(
     folder.with_name("away").rename(folder)
     assert site.get("/series/AAPL/1d").status_code == 200
     assert site.get("/v1/bars/AAPL/1d?bars=5").json()["columns"]["close"][-1] == 1.49
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a\nb", "a\u200bb".encode(), b"x" * 200])
+def test_a_folder_of_something_else_spoils_neither_the_pages_nor_the_counters(
+    manager: DataManager, clock: ManualClock, name: bytes
+) -> None:
+    bars = os.fsencode(Path(manager.cache.cache_dir) / "ohlcv")
+    for other in (os.path.join(bars, name), os.path.join(bars, b"AAPL", b"1d@\xff")):
+        try:
+            shutil.copytree(os.path.join(bars, b"AAPL", b"1d"), os.path.join(other, b"1d"))
+        except OSError as error:  # a disk that accepts only names in UTF-8
+            pytest.skip(str(error))
+    site = Site(Facts(DataManager(manager.cache.cache_dir, clock=clock)))
+    try:
+        assert [site.get(path).status_code for path in PATHS] == [200] * 5 + [404, 200]
+        assert site.get("/").json()["counts"]["series"] == 2
+    finally:
+        site.stop()
 
 
 def test_a_series_that_is_evicted_under_its_page_is_said(site: Site, manager: DataManager) -> None:

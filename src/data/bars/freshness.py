@@ -28,12 +28,14 @@ class Freshness:
         behind: Number of bars after ``newest_ms`` up to ``due_ms`` that should exist but are not known.
         age_ms: Time for which the market has been open since the latest final bar closed; None if
             no such bar is stored.
+        last_ms: Timestamp of the latest stored bar, final or not; None if no bar is stored.
     """
 
     newest_ms: int | None
     due_ms: int | None
     behind: int
     age_ms: int | None
+    last_ms: int | None = None
 
     @property
     def is_stale(self) -> bool:
@@ -83,7 +85,7 @@ class Pace:
         coverage = coverage.opened()
         newest_ms = self._newest_ms(coverage, last)
         if self.due_ms is None:
-            return Freshness(newest_ms, None, 0, self.age_ms(newest_ms))
+            return Freshness(newest_ms, None, 0, self.age_ms(newest_ms), last)
         first = newest_ms + 1 if newest_ms is not None else self._first_ms(coverage)
         covered = [
             c.span
@@ -92,7 +94,7 @@ class Pace:
         ]
         missing = subtract([Span(first, self.due_ms + 1)], covered) if first <= self.due_ms else []
         behind = sum(len(self.calendar.opens(self.timeframe, s, self.anchor)) for s in missing)
-        return Freshness(newest_ms, self.due_ms, behind, self.age_ms(newest_ms))
+        return Freshness(newest_ms, self.due_ms, behind, self.age_ms(newest_ms), last)
 
     def _newest_ms(self, coverage: Coverage, last: int | None) -> int | None:
         """Return the timestamp of the latest final bar; None if there is none.
@@ -131,6 +133,6 @@ def open_ms(calendar: MarketCalendar, span: Span) -> int:
     return min(total, span.end - span.start)
 
 
-def is_at_rest(newest_ms: int | None, now_ms: int, days: int = 30) -> bool:
+def is_at_rest(last_ms: int | None, now_ms: int, days: int = 30) -> bool:
     """Return whether a series seems abandoned: all its bars are older than ``days`` days."""
-    return newest_ms is None or newest_ms < now_ms - days * DAY_MS
+    return last_ms is None or last_ms < now_ms - days * DAY_MS

@@ -328,5 +328,5 @@ def _escape(text: str, kept: frozenset[str], *, keep_inner_dots: bool = False) -
 def _unescape(name: str) -> str | None:
     try:
         return unquote_to_bytes(name).decode("utf-8")
-    except UnicodeDecodeError:
+    except UnicodeError:  # also half of a character, from a name that is not in UTF-8
         return None

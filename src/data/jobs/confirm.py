@@ -59,7 +59,7 @@ from ..progress.results import SeriesResult, reason_groups
 from ..vendors.base import is_ours, status_for
 from ..wiring import Services, build
 from .job_report import with_quotas
-from .nights import record_night
+from .nights import record_night, recording
 from .other_hosts import pull_elsewhere
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
@@ -135,7 +135,9 @@ def confirm_sample(
         services.observer.on_event(on_event)
     with job_signals() as signals, listening(progress) as reporter:
         listener, begun_ms = None if dry_run else reporter, services.clock.now_ms()
-        report = _ConfirmRun(services, share, requests, is_dry=dry_run, listener=listener).report()
+        run = _ConfirmRun(services, share, requests, is_dry=dry_run, listener=listener)
+        with recording(services, "verify", begun_ms, dry_run=dry_run):
+            report = run.report()
         report |= {"interrupted": report["interrupted"] or signals.is_noted}
         record_night(services, "verify", report, begun_ms)
         return with_quotas(services, report)

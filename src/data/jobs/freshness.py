@@ -68,7 +68,7 @@ def series_health(
         freshness = _freshness(store, selector, key, now_ms, paces)
         if freshness is None:
             unread += 1
-        elif is_at_rest(freshness.newest_ms, now_ms, REST_DAYS):
+        elif is_at_rest(freshness.last_ms, now_ms, REST_DAYS):
             at_rest += 1
         elif freshness.is_stale:
             stale.append((key, freshness))

@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
+from contextlib import contextmanager
+from datetime import date, timedelta
 from typing import Any
 
 from ..cache.facade.summaries import FOLDER, LOCK_TIMEOUT_S
 from ..config.credentials import known_keys
 from ..disk.atomic import write_atomically
-from ..errors import CacheError
+from ..errors import CacheError, QueryError
 from ..model.coverage import WITH_BARS
 from ..model.instant import SECOND_MS, date_of, iso
+from ..model.printable import printable
 from ..model.series import SeriesKey
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
@@ -27,7 +29,15 @@ from ..prices.judgement.findings import QualityReport
 from ..wiring import Services
 from .job_report import requests_by_vendor
 
-__all__ = ["SHOWN", "figures_of", "is_poor", "nights_of", "record_night", "recorded"]
+__all__ = [
+    "SHOWN",
+    "figures_of",
+    "is_poor",
+    "nights_of",
+    "record_night",
+    "recorded",
+    "recording",
+]
 
 log = logging.getLogger("onetape.nights")
 
@@ -40,20 +50,39 @@ _KINDS = {
     **dict.fromkeys(("seconds", "runs", "bad_runs", *_FIGURES), int),
 }
 _Line = dict[str, Any]
+# What is known of a vendor in a night without its bars.
+_NOTHING: Mapping[str, Any] = {"score": None, "failed": 0}
 
 
 def figures_of(report: Mapping[str, Any]) -> dict[str, int]:
     """Return the figures of a job's report: series, new bars, failures, requests and so on."""
-    results = report.get("results") or []
+    results = _results_of(report)
     counts = requests_by_vendor(report).values()
+    failed = [name for why in report.get("reasons", ()) if why["failed"] for name in why["series"]]
+    if "successful" in report:  # fundamentals, which can fail for several types of data of a symbol
+        failed = list({name.partition(" ")[0] for name in failed})
     return {
         "series": len(results),
         "bars": sum(result.get("fetched") or 0 for result in results),
-        "failed": sum(len(why["series"]) for why in report.get("reasons", ()) if why["failed"]),
+        "failed": len(failed),
         "lacking": sum(map(is_poor, results)),
         "contradicted": report.get("found", 0),
         "requests": sum(one.get("sent", one.get("requests", 0)) for one in counts),
     }
+
+
+def _results_of(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return one result for each series of a report; ``verify`` compares a series several times."""
+    results = list(report.get("results") or ())
+    if "compared" not in report:
+        return results
+    each: dict[tuple[str, ...], dict[str, Any]] = {}
+    for result in results:
+        name = result["symbol"], result["timeframe"], result["lane"]
+        one = each.setdefault(name, {"contradicted": 0, "error": ""})
+        one["contradicted"] += result["contradicted"]
+        one["error"] = one["error"] or result["error"]
+    return list(each.values())
 
 
 def is_poor(result: Mapping[str, Any]) -> bool:
@@ -92,32 +121,50 @@ def record_night(services: Services, job: str, report: Mapping[str, Any], begun_
         log.warning("this run of %s is not in the record of nights: %s", job, error)
 
 
+@contextmanager
+def recording(
+    services: Services, job: str, begun_ms: int, *, dry_run: bool = False
+) -> Iterator[None]:
+    """Record the run of a job that ends by an error; for the arguments, see :func:`record_night`."""
+    try:
+        yield
+    except QueryError:  # nothing was done
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        report = {"error": str(error) or type(error).__name__, "dry_run": dry_run}
+        record_night(services, job, report, begun_ms)
+        raise
+
+
 def recorded(
     services: Services, reports: Iterable[QualityReport | Exception]
 ) -> Iterator[QualityReport | Exception]:
     """Yield the reports of ``validate_all``, then record that run."""
     begun_ms, results, failed = services.clock.now_ms(), list[_Line](), list[str]()
-    for report in reports:
-        yield report
-        if isinstance(report, QualityReport):
-            lane = tuple(filter(None, report.lane.split("@")))
-            key = SeriesKey(report.symbol, Timeframe.parse(report.timeframe), lane)
-            spans = services.client.coverage(key)
-            vendors = {span.vendor for span in spans if span.state in WITH_BARS}
-            wrong = bool(report.not_accepted("warning"))
-            facts = {"vendors": vendors, "score": report.score, "wrong": wrong}
-            results.append(facts | {"complete": not wrong})
-        else:
-            failed.append(str(report))
-            results.append({"error": failed[-1]})
+    with recording(services, "validate", begun_ms):
+        for report in reports:
+            yield report
+            if isinstance(report, QualityReport):
+                lane = tuple(filter(None, report.lane.split("@")))
+                key = SeriesKey(report.symbol, Timeframe.parse(report.timeframe), lane)
+                spans = services.client.coverage(key)
+                vendors = {span.vendor for span in spans if span.state in WITH_BARS}
+                wrong = bool(report.not_accepted("warning"))
+                facts = {"vendors": vendors, "score": report.score, "wrong": wrong}
+                results.append(facts | {"complete": not wrong})
+            else:
+                failed.append(str(report))
+                results.append({"error": failed[-1]})
     reasons = [{"failed": True, "why": failed[0], "series": failed}] if failed else []
     record_night(services, "validate", {"results": results, "reasons": reasons}, begun_ms)
 
 
 def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _Line:
-    figures, results = figures_of(report), report.get("results") or ()
+    figures, results = figures_of(report), _results_of(report)
     cut = "interrupted" if report.get("interrupted") else ""
-    why = cut or next((one["why"] for one in report.get("reasons", ())), "")
+    reasons = sorted(report.get("reasons", ()), key=lambda one: not one["failed"])
+    why = cut or next((one["why"] for one in reasons), "")
+    is_bad = figures["failed"] or figures["lacking"] or cut or report.get("error")
     return {
         "night": str(date_of(begun_ms)),
         "job": job,
@@ -125,8 +172,8 @@ def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _L
         "ended": iso(now_ms // SECOND_MS * SECOND_MS),
         "seconds": max(0, (now_ms - begun_ms) // SECOND_MS),
         "runs": 1,
-        "bad_runs": int(bool(figures["lacking"] or cut or report.get("error"))),
-        "why": without_keys(report.get("error") or why, known_keys().values()),
+        "bad_runs": int(bool(is_bad)),
+        "why": printable(without_keys(report.get("error") or why, known_keys().values())),
         "vendors": _vendors(results),
         **figures,
         "doubtful": sum(bool(one.get("wrong") or one.get("contradicted")) for one in results),
@@ -153,7 +200,9 @@ def _after(before: _Line, line: _Line) -> _Line:
     """Return the line of a run with the counts of those before it on that date."""
     counts = {name: before[name] + line[name] for name in ("runs", "bad_runs")}
     vendors = before["vendors"] | line["vendors"]
-    return line | counts | {"vendors": vendors, "why": line["why"] or before["why"]}
+    # A reason without series is that of a run that ended by an error.
+    why = line["why"] or (before["why"] if line["series"] else "")
+    return line | counts | {"vendors": vendors, "why": why}
 
 
 def _read(services: Services) -> tuple[dict[tuple[str, str], _Line], int]:
@@ -163,7 +212,7 @@ def _read(services: Services) -> tuple[dict[tuple[str, str], _Line], int]:
     for text in (data or b"").splitlines():
         try:
             line = _checked(json.loads(text))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             damaged += 1
         else:
             lines[line["night"], line["job"]] = line
@@ -178,11 +227,15 @@ def _checked(line: Any) -> _Line:
         for name, facts in line["vendors"].items()
     }
     is_right = [isinstance(kept[name], kind) for name, kind in _KINDS.items()]
+    is_right.append(str(date.fromisoformat(kept["night"])) == kept["night"])
     for facts in vendors.values():
         is_right += [facts["score"] is None or 0 <= facts["score"] <= 1, facts["failed"] >= 0]
+    checked = kept | {"vendors": vendors}
+    # Neither infinity nor half of a character can be in the JSON of a page.
+    json.dumps(checked, ensure_ascii=False, allow_nan=False).encode()
     if not all(is_right):
         raise ValueError("a value is impossible")
-    return kept | {"vendors": vendors}
+    return checked
 
 
 def nights_of(services: Services) -> dict[str, Any]:
@@ -213,18 +266,27 @@ def nights_of(services: Services) -> dict[str, Any]:
         jobs = [lines[name] for name in sorted(lines) if name[0] == day]
         if jobs or (first and first < day != str(today)):
             by_day[day] = jobs
-    each = [{k: v for one in jobs for k, v in one["vendors"].items()} for jobs in by_day.values()]
-    nothing = {"score": None, "failed": 0}
+    each = [_vendors_of(jobs) for jobs in by_day.values()]
     return {
         "nights": [_night(day, jobs) for day, jobs in by_day.items()],
         "vendors": [
             {"vendor": name}
-            | {key: [night.get(name, nothing)[key] for night in each] for key in nothing}
+            | {key: [night.get(name, _NOTHING)[key] for night in each] for key in _NOTHING}
             for name in sorted({name for night in each for name in night})
         ],
         "damaged": damaged,
         "problem": problem,
     }
+
+
+def _vendors_of(jobs: list[_Line]) -> dict[str, dict[str, Any]]:
+    """Map each vendor to the failures of all jobs of a night, and to the score of the last one."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, facts in (pair for one in jobs for pair in one["vendors"].items()):
+        before = found.get(name, _NOTHING)
+        score = before["score"] if facts["score"] is None else facts["score"]
+        found[name] = {"score": score, "failed": before["failed"] + facts["failed"]}
+    return found
 
 
 def _night(day: str, jobs: list[_Line]) -> dict[str, Any]:

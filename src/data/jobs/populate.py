@@ -39,7 +39,7 @@ from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
 from .gaps import find_vendor_days
 from .job_report import JobReport, with_quotas
-from .nights import record_night
+from .nights import record_night, recording
 from .other_hosts import pull_elsewhere
 from .perishable import PerishableSeries, perishable
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
@@ -292,11 +292,8 @@ def _done(
     """Run a job, record it, and return its report, or the planned requests for a dry run."""
     if dry_run:
         return JobReport(cost_of(services.client, job, services.network.vendor_days()))
-    try:
+    with recording(services, name, job.now_ms):
         report = _filled(services, job, progress)
-    except BaseException as error:
-        record_night(services, name, {"error": str(error) or type(error).__name__}, job.now_ms)
-        raise
     if job.series:
         record_night(services, name, report, job.now_ms)
     return report

@@ -40,7 +40,7 @@ from ..progress.results import SeriesResult, reason_groups, requests_between
 from ..runtime.compute_slots import waiting
 from ..wiring import Services, build
 from .job_report import with_quotas
-from .nights import record_night
+from .nights import record_night, recording
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
 from .runner import Runner, TaskState, VendorTask
 from .signals import job_signals
@@ -50,6 +50,8 @@ log = logging.getLogger("onetape.refresh")
 
 _NOTHING = "no vendor returned data; the log says why"
 _OLD = "older copies are used"
+# Name of the job in the record of nights.
+_NAME = "populate --fundamentals"
 
 
 class Fundamentals(Protocol):
@@ -128,9 +130,11 @@ def refresh_fundamentals(
     services = build(cache_dir, config_path)
     begun_ms = services.clock.now_ms()
     with job_signals() as signals, listening(progress) as listener:
-        report = _RefreshRun(services, wanted or Refresh(), listener, seconds).report()
+        run = _RefreshRun(services, choice := wanted or Refresh(), listener, seconds)
+        with recording(services, _NAME, begun_ms, dry_run=choice.dry_run):
+            report = run.report()
         report |= {"interrupted": report["interrupted"] or signals.is_noted}
-        record_night(services, "populate --fundamentals", report, begun_ms)
+        record_night(services, _NAME, report, begun_ms)
         return with_quotas(services, report)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,12 @@ _HEADERS = {
     "cache-control": "no-cache",
     "vary": "Accept",
 }
+# What to do about a request that is refused, by status.
+_HINTS = {
+    401: "send the header `Authorization: Bearer TOKEN`",
+    403: "pages of other sites get no answers",
+    421: "use the address that `onetape serve` printed",
+}
 # Seconds between two looks at the store for a reader of the stream.
 _LOOK_S = 1.0
 # Seconds after which a reader of the stream that takes nothing is dropped.
@@ -45,10 +51,12 @@ _SLOW_S = 30.0
 
 
 class Guard:
-    """Refuses requests without the token or, if none is set, requests under other hosts' names.
+    """Refuses requests without the token or, if none is set, those that other sites' pages make.
 
-    A page of another site can lead a browser here under its own name (DNS rebinding). It cannot know
-    the token; without one, the name is compared with those that this server was started for.
+    A page of another site can lead a browser here under its own name (DNS rebinding), so the name is
+    compared with those that this server was started for. It can also request addresses here without
+    reading the answers, such as images, which would use up vendors' limits; browsers mark such requests.
+    A link that is followed is allowed. A page cannot know the token.
 
     Args:
         app: Application behind the guard.
@@ -78,13 +86,19 @@ class Guard:
         await (refusal or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, request: Request) -> Response | None:
-        host = request.headers.get("host", "")
+        headers = request.headers
+        if self._token:
+            given = headers.get("authorization", "").removeprefix("Bearer ")
+            if hmac.compare_digest(given.encode(), self._token.encode()):
+                return None
+            return _told(401, "the token is missing or wrong", _HINTS[401])
+        host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if not self._token and name.lower() not in self._hosts:
-            return JSONResponse({"error": "this server does not answer under that name"}, 421)
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if self._token and not hmac.compare_digest(given.encode(), self._token.encode()):
-            return JSONResponse({"error": "the token is missing or wrong"}, 401)
+        if name.lower() not in self._hosts:
+            return _told(421, "this server does not answer under that name", _HINTS[421])
+        is_followed = headers.get("sec-fetch-dest") == "document"
+        if headers.get("sec-fetch-site") == "cross-site" and not is_followed:
+            return _told(403, "a page of another site made this request", _HINTS[403])
         return None
 
 
@@ -274,5 +288,15 @@ async def _refused(request: Request, error: Exception) -> Response:
         from .pages import error_page
 
         return Response(error_page(text, hint), status, headers, media_type="text/html")
-    told = {"type": type(error).__name__, "message": text, "hint": hint}
-    return JSONResponse({"error": told}, status, headers)
+    return _told(status, text, hint, type(error).__name__, headers)
+
+
+def _told(
+    status: int,
+    text: str,
+    hint: str,
+    kind: str = "HTTPException",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an error as JSON."""
+    return JSONResponse({"error": {"type": kind, "message": text, "hint": hint}}, status, headers)

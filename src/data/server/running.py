@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, MissingExtraError, QueryError, install_line
 from .facts import Facts
@@ -32,7 +32,8 @@ class Door:
         certificate, key: Files for TLS, in PEM format; None for none.
 
     Raises:
-        QueryError: The address is not one of this machine alone, and a token or TLS is missing.
+        QueryError: The address is not one of this machine alone, and a token or TLS is missing; the
+            port is too large; or a key is given without a certificate.
     """
 
     host: str = "127.0.0.1"
@@ -48,6 +49,10 @@ class Door:
                 f"{self.host} can be reached by other machines",
                 hint="give --token-file, --tls-cert and --tls-key, or omit --host",
             )
+        if self.port > _LAST_PORT:
+            raise QueryError(f"port {self.port} is larger than {_LAST_PORT}, the last one")
+        if self.key and not self.certificate:
+            raise QueryError("--tls-key is given without --tls-cert", hint="give both, or neither")
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -64,7 +69,7 @@ class Door:
         """Return the token; empty if none is needed.
 
         Raises:
-            ConfigError: The file cannot be read, or its token is too short.
+            ConfigError: The file cannot be read, or its token is too short or cannot be sent.
         """
         if self.token_file is None:
             return ""
@@ -77,6 +82,11 @@ class Door:
                 f"the token in {self.token_file} is too short",
                 hint=f"use at least {_SHORTEST_TOKEN} random characters",
             )
+        if not (token.isascii() and token.isprintable()):
+            raise ConfigError(
+                f"the token in {self.token_file} contains characters that a header cannot contain",
+                hint="use one line of ASCII letters, digits and punctuation",
+            )
         return token
 
 
@@ -86,11 +96,12 @@ def serve(facts: Facts, door: Door, say: Callable[[str], object]) -> None:
     Args:
         facts: Facts to answer from.
         door: Address of the server.
-        say: Called with the address of the first page once the port is open.
+        say: Called with the address of the first page, just before the port is opened.
 
     Raises:
         MissingExtraError: Starlette or uvicorn is not installed (extra ``server``).
-        ConfigError: The port is taken; the hint names the next free one. Or the token is unusable.
+        ConfigError: The port is taken; the hint names the next free one. Or the token or a file for
+            TLS is unusable.
     """
     try:
         import uvicorn
@@ -101,6 +112,19 @@ def serve(facts: Facts, door: Door, say: Callable[[str], object]) -> None:
         raise MissingExtraError("onetape serve needs Starlette and uvicorn", hint=hint) from missing
 
     app = application(facts, door.hosts, door.token())
+    options: dict[str, Any] = {
+        "ssl_certfile": door.certificate,
+        "ssl_keyfile": door.key,
+        "log_level": "critical",
+    }
+    try:
+        uvicorn.Config(app, **options).load()
+    except OSError as error:
+        files = " and ".join(filter(None, (door.certificate, door.key)))
+        raise ConfigError(
+            f"TLS cannot use {files}: {error.strerror or error}",
+            hint="--tls-cert and --tls-key need PEM files that belong together",
+        ) from error
     if not _is_free(door.host, door.port):
         ports = range(door.port + 1, min(door.port + _NEXT_PORTS, _LAST_PORT + 1))
         free = next((port for port in ports if _is_free(door.host, port)), None)
@@ -111,11 +135,9 @@ def serve(facts: Facts, door: Door, say: Callable[[str], object]) -> None:
         app,
         host=door.host,
         port=door.port,
-        ssl_certfile=door.certificate,
-        ssl_keyfile=door.key,
         server_header=False,
-        log_level="critical",
         timeout_graceful_shutdown=1,
+        **options,
     )
 
 

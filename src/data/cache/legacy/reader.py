@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...calendars.buckets import next_stamps
-from ...errors import CorruptEntryError, ResponseFormatError, StorageError
+from ...errors import BadSymbolError, CorruptEntryError, ResponseFormatError, StorageError
 from ...model.bars import BarTable, Stamps, merge
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, MINUTE_MS, WEEK_MS, parse_iso
@@ -210,13 +210,23 @@ def _named(name: str) -> str:
 
 
 def is_plain(name: str) -> bool:
-    """Return whether ``name`` is a safe path component that is not one of this library's folders."""
+    """Return whether ``name`` can be a symbol's folder that an older tool has named."""
     return (
         bool(name)
         and name[0] not in "._"
         and _NO_SEPARATOR.isdisjoint(name)
         and name == name.strip()
+        and _is_symbol(symbol_of(name))
     )
+
+
+def _is_symbol(text: str) -> bool:
+    """Return whether a text can be stored as a symbol; no other folder is one of bars."""
+    try:
+        encode_symbol(text)
+    except BadSymbolError:
+        return False
+    return True
 
 
 def _names(folder: str | Path) -> list[str]:
