@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 from ...cache.actions import ActionBook, Asked, first_ms
 from ...cache.prior_sessions import LOOKBACK, PriorSessions
@@ -21,7 +21,7 @@ from ...model.kind import ADJUSTMENTS, HUNDREDTHS, Basis
 from ...model.query import BarsQuery
 from ...model.reasons import CLOSED, sentence
 from ...model.series import SeriesKey
-from ...model.span import Span, uncovered
+from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import (
     BasisPart,
@@ -36,7 +36,7 @@ from ...prices.disputes import ActionEvent
 from ...runtime.once import cached_property
 from ...vendors.registry import is_sample
 from ..validity import TradingDay
-from .answer import Allowed, KnownActions, Missing, Rebased, Used, is_at
+from .answer import Allowed, KnownActions, Missing, Rebased, Used
 
 _A_DAY = timedelta(days=1)
 _STORED_RAW_HINT = "these bars are stored as traded, so adjustment='raw' does not need any"
@@ -169,6 +169,25 @@ def _convert_all(bars: StoredBars, to: Allowed) -> Rebased | Missing:
     return missing[0]
 
 
+class _Dates(NamedTuple):
+    """The dates as of which rows may be adjusted, and the actions that must be known for that.
+
+    Attributes:
+        to_try: The dates, best first.
+        known_until: Last ex-date whose actions must be known; None for the date that is tried.
+        awaited: First ex-date whose actions may be unknown because they will be published only
+            along with bars; None if no actions are awaited.
+        is_awaited: Whether the answer reports them as awaited; see :class:`.Rebased`.
+        named: Date that the answer names; None for the date that is tried.
+    """
+
+    to_try: Sequence[date]
+    known_until: date | None = None
+    awaited: date | None = None
+    is_awaited: bool = False
+    named: date | None = None
+
+
 @dataclass(frozen=True)
 class BookConversion:
     """The conversion of all rows with the actions in one book.
@@ -186,62 +205,78 @@ class BookConversion:
     accepts_older: bool
 
     def result(self) -> Rebased | Missing:
-        """Return the rows adjusted as of the latest date for which the actions can be known."""
-        book, today, until = self.book, self.bars.today, self._last_day
-        # 1. An answer as of a past time: the last ex-date that had come by then.
-        if until is not None:
-            return self._adjusted(until)
-        # 2. No actions are awaited: the latest date with known bars or actions.
-        awaited = self._awaited_from()
+        """Return the rows adjusted as of the first date to try for which the actions are known.
+
+        If there is none, and an earlier date has been tried too, the rows may be returned as they
+        are stored (:attr:`_is_substitute`). Otherwise, the result is the actions that are missing
+        for the last date.
+        """
+        bars, dates = self.bars, self._dates()
+        needs_all = not (dates.awaited or self.accepts_older)  # those up to today, too
+        for as_of in dates.to_try:
+            since, named = dates.awaited or self._unknown_since(as_of), dates.named or as_of
+            used, goal = Used(self.book), Basis(bars.query.adjustment, as_of)
+            answer = Rebased(bars.table, named, (), None, since, dates.is_awaited, used=used)
+            later = [Span(day_ms(since), day_ms(since) + DAY_MS)] if since and needs_all else []
+            if not later and all(self._is_at(part, goal) for part in bars.parts):
+                return answer  # usual for answers from the cache
+            needed = self._action_spans(dates.known_until or as_of)
+            unknown = [*(span for span in needed if not self.book.covers(span)), *later]
+            if not unknown:
+                return self._apply(as_of, needed, answer)
+        if len(dates.to_try) > 1 and self._is_substitute:
+            return answer._replace(own=bars.parts[0].basis.adjustment)
+        return self._actions_missing(unknown[0])
+
+    def _dates(self) -> _Dates:
+        """Return the dates to try.
+
+        ====================================== ============================ ======================
+        Case                                   Date to try                  Actions must be known
+        ====================================== ============================ ======================
+        1. The answer is as of a past time.    last ex-date by that time    up to the date
+        2. No actions are awaited.             latest date with known bars  up to today; up to the
+                                               or known actions             date if
+                                                                            ``accepts_older``
+        3. An awaited action is known, as are  its ex-date                  before the awaited ones
+           all before it.
+        4. Otherwise.                          session before the awaited   up to the date
+                                               ones
+        2 and 4, next, if ``accepts_older``.   latest date of the bars'     up to the date
+                                               own prices
+        ====================================== ============================ ======================
+
+        Only actions since the bars' own basis count (:meth:`_action_spans`). They are awaited if
+        they will be published only along with bars (:meth:`_awaited_from`).
+        """
+        bars, book, today, past = self.bars, self.book, self.bars.today, self._past_day
+        if past is not None:
+            return _Dates([past])  # 1
+        awaited, older = self._awaited_from(), [bars.newest] if self.accepts_older else []
         if awaited is None or today is None:
-            as_of = self._target
-            return self._adjusted(as_of, self._unknown_since(as_of))
-        # 3. Actions from ``awaited`` on will be published only along with bars: the latest of them
-        # that is known, if no unknown one can precede it; otherwise the last date before them.
+            return _Dates([self._latest_day, *older])  # 2
         before = today.previous if awaited == today.day else awaited - _A_DAY
         later = max((a.ex_date for a in book.actions if a.ex_date >= awaited), default=None)
-        between = Span(day_ms(awaited), day_ms(later or awaited))
         # Another split between the two dates may be unknown.
-        is_known = later is not None and (between.is_empty or book.covers(between))
-        as_of, until = (later, before) if later is not None and is_known else (before, None)
-        result = self._adjusted(as_of, needed_until=until)
-        if isinstance(result, Missing):
-            return result
-        last_day = date_of(int(self.bars.table.stamps[-1]))
-        if later is not None and not self._is_intraday and later <= last_day:
-            result = result._replace(as_of=later)  # an answer never contains a jump
-        return result._replace(unknown_since=awaited, is_awaited=not is_known)
+        if later is not None and book.covers(Span(day_ms(awaited), day_ms(later))):
+            return _Dates([later], before, awaited)  # 3
+        # Daily bars after that action are adjusted for it: an answer never contains a jump.
+        is_daily, last_day = not self._is_intraday, date_of(int(bars.table.stamps[-1]))
+        named = later if is_daily and later is not None and later <= last_day else None
+        return _Dates([before, *older], None, awaited, is_awaited=True, named=named)  # 4
 
-    def _adjusted(
-        self, as_of: date, since: date | None = None, *, needed_until: date | None = None
-    ) -> Rebased | Missing:
-        """Return the rows adjusted as of ``as_of`` or, if accepted, of an earlier date.
+    def _is_at(self, part: BasisPart, goal: Basis) -> bool:
+        """Return whether the bars of a part have the basis ``goal``, so that no actions are needed.
 
-        Args:
-            as_of: Date as of which to adjust.
-            since: First ex-date after ``as_of`` that was never requested, if any.
-            needed_until: Last ex-date that must have been requested, if not ``as_of``.
+        The stored basis of bars from the latest session has no date (:meth:`.Basis.of_bars`), so it
+        matches any date up to that session's; not if an earlier date is accepted.
         """
-        bars, book, adjustment = self.bars, self.book, self.bars.query.adjustment
-        goal, accepts_older = Basis(adjustment, as_of), self.accepts_older
-        is_there = partial(is_at, bars.table, goal=goal, intraday=self._is_intraday)
-        is_strict = since is None and not accepts_older
-        if is_strict and all(is_there(part.span, part.basis) for part in bars.parts):
-            return Rebased(bars.table, as_of, used=Used(book))  # usual for answers from the cache
-        needed = self._action_spans(needed_until or as_of)
-        missing = next((span for span in needed if not book.covers(span)), None)
-        if missing and accepts_older and not needed_until and bars.query.opened_by_ms is None:
-            if as_of != bars.newest:
-                return self._adjusted(bars.newest, self._unknown_since(bars.newest))
-            if self._is_substitute:
-                own = bars.parts[0].basis.adjustment
-                used_for = Used(book)
-                return Rebased(bars.table, as_of, own=own, unknown_since=since, used=used_for)
-        if missing or (since and not accepts_older):
-            return self._actions_missing(missing, since)
-        if all(part.basis == goal for part in bars.parts):
-            return Rebased(bars.table, as_of, unknown_since=since, used=Used(book))
-        return self._apply(as_of, needed, since)
+        if part.basis == goal or self.accepts_older:
+            return part.basis == goal
+        first = self.bars.table.within(part.span).stamps[:1].tolist()
+        # The session is unknown, so bars may belong to the day before their UTC date, which those
+        # after the close do in winter.
+        return bool(first) and goal.of_bars(first[0], "", intraday=self._is_intraday) == part.basis
 
     @property
     def _is_substitute(self) -> bool:
@@ -258,7 +293,7 @@ class BookConversion:
     # --- dates of the actions ---------------------------------------------------------------
 
     @property
-    def _last_day(self) -> date | None:
+    def _past_day(self) -> date | None:
         """The last ex-date that had come by the time of the answer; None if that time is now."""
         instrument, opened_by_ms = self.bars.query.instrument, self.bars.query.opened_by_ms
         if opened_by_ms is None:
@@ -267,7 +302,7 @@ class BookConversion:
         return opened[-1].day if opened else session_date(instrument, opened_by_ms)
 
     @property
-    def _target(self) -> date:
+    def _latest_day(self) -> date:
         """The date to adjust prices to: the latest one with known bars or known actions."""
         bars, view = self.bars, self.bars.view
         last = view.last if view.last is not None else day_ms(bars.newest)
@@ -290,20 +325,19 @@ class BookConversion:
         if awaited is not None or not self.accepts_older:
             return awaited
         # An answer that was cut off leaves a gap; other vendors may have reported actions after it.
-        spans = [answer.span for answer in book.answers]
-        for span in self._action_spans(self._target):
-            for rest in uncovered(span, spans):
-                is_awaited = any(rest.start in answer.span for answer in book.awaited)
-                return date_of(rest.start) if is_awaited else None
-        return None
+        needed = self._action_spans(self._latest_day)
+        start = next((gap.start for span in needed for gap in book.missing(span)), None)
+        is_awaited = any(start in answer.span for answer in book.awaited)
+        return date_of(start) if start is not None and is_awaited else None
 
     def _unknown_since(self, as_of: date) -> date | None:
         """Return the first ex-date after ``as_of``, up to today, that was never requested.
 
-        The result is None if every ex-date was requested, or if raw prices are requested.
+        The result is None if every ex-date was requested, or if later actions do not matter.
         """
-        today = self.bars.today
-        if today is None or self.bars.query.adjustment == "raw" or today.day <= as_of:
+        query, today = self.bars.query, self.bars.today
+        is_independent = query.adjustment == "raw" or query.opened_by_ms is not None
+        if is_independent or today is None or today.day <= as_of:
             return None
         last_day = self.book.known_until(as_of)
         return last_day + _A_DAY if last_day < today.day else None
@@ -318,11 +352,10 @@ class BookConversion:
             reach, self.bars.parts, query.adjustment, as_of, intraday=intraday, session_of=day_of
         )
 
-    def _actions_missing(self, missing: Span | None, since: date | None) -> Missing:
+    def _actions_missing(self, unknown: Span) -> Missing:
         """Return the span of all ex-dates to request, with an error that names the unknown ones."""
-        bars, today = self.bars, self.bars.today
-        start = missing.start if missing is not None else day_ms(since or date.max)
-        end = max(missing.end if missing is not None else 0, today.end if today else 0)
+        bars, today, start = self.bars, self.bars.today, unknown.start
+        end = max(unknown.end, today.end if today else 0)
         is_raw = {part.basis.adjustment for part in bars.parts} == {"raw"}
         error = ActionsMissingError(
             f"splits and dividends for {bars.key.symbol} are not known for all of "
@@ -334,10 +367,10 @@ class BookConversion:
 
     # --- the rows, and the closes before dividends ------------------------------------------
 
-    def _apply(self, as_of: date, needed: Sequence[Span], since: date | None) -> Rebased | Missing:
-        """Return the rows adjusted as of ``as_of`` with the actions in the book.
+    def _apply(self, as_of: date, needed: Sequence[Span], answer: Rebased) -> Rebased | Missing:
+        """Return ``answer`` with its rows adjusted as of ``as_of``.
 
-        ``needed`` are the ex-dates that count, and ``since`` is the first one that was never requested.
+        ``needed`` are the ex-dates of the actions that count.
         """
         bars, query, book = self.bars, self.bars.query, self.book
         applied = book.by_date(query.instrument.in_session(bars.key.session))
@@ -357,8 +390,8 @@ class BookConversion:
             )
         except DividendError as error:
             return Missing(error, days=self._days_needed(error.ex_date, as_of))
-        used_for = Used(book, closes.closes, doubts=(*sorted(closes.doubts.items()),))
-        return Rebased(rows, as_of, self._disputed(needed), unknown_since=since, used=used_for)
+        used = Used(book, closes.closes, doubts=(*sorted(closes.doubts.items()),))
+        return answer._replace(table=rows, disputed=self._disputed(needed), used=used)
 
     def _disputed(self, needed: Sequence[Span]) -> list[ActionEvent]:
         """Return the disputed splits and, if prices depend on them, dividends.

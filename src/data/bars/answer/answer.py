@@ -37,7 +37,7 @@ from ...model.coverage import (
 )
 from ...model.edges import Edges, edges_of, spans_of
 from ...model.instant import DAY_MS, NEVER_MS, iso
-from ...model.kind import Adjustment, Basis, Kind
+from ...model.kind import Adjustment, Kind
 from ...model.lifetime import NO_BARS_SINCE
 from ...model.provenance import ATTRS_KEY, Provenance, freeze
 from ...model.query import BarsQuery
@@ -435,26 +435,6 @@ def _gaps_for(span: Span, unfilled: Sequence[UnfilledSpan], traded: Span, ended:
             if not gap.span.is_empty
         ]
     return pieces
-
-
-def is_at(table: BarTable, span: Span, basis: Basis, goal: Basis, *, intraday: bool) -> bool:
-    """Return whether the bars in a span already have the basis (price adjustment and date) ``goal``.
-
-    The stored basis of bars from the latest session has no date (:meth:`Basis.of_bars`), so it
-    matches any date up to that session's.
-
-    Args:
-        table: Ascending bars.
-        span, basis: The span, and the basis of its bars.
-        goal: Requested basis, with its date.
-        intraday: Whether the bars are intraday.
-    """
-    if basis == goal:
-        return True
-    first = table.within(span).stamps[:1].tolist()
-    # The session is unknown, so bars may belong to the day before their UTC date, which those after
-    # the close do in winter.
-    return bool(first) and goal.of_bars(first[0], "", intraday=intraday) == basis
 
 
 class Arrays(NamedTuple):
