@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
+from math import prod
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -342,6 +343,25 @@ def test_actions_published_with_the_bar_of_their_day_are_awaited_and_not_fetched
     clock.advance(8 * 3600)  # New York has closed, and the bar of the day is out
     manager.get_actions("AAPL")
     assert len(vendor.asked_actions) == 2
+
+
+def test_prices_are_adjusted_for_dividends_before_a_split_that_is_reported_while_others_are_awaited(
+    manager: DataManager, vendor: ShareVendor, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def until_friday(_: Any, span: Span, __: int) -> ActionList:
+        found = ActionList(a for a in vendor.truth.actions if day_ms(a.ex_date) in span)
+        found.until = day_ms(date(2020, 8, 28))
+        return found
+
+    clock.set(parse_iso("2020-08-31T22:30:00"))  # after the first session with the split
+    fetch = vendor.fetch
+    monkeypatch.setattr(vendor, "fetch", lambda query: replace(fetch(query), actions=None))
+    monkeypatch.setattr(vendor, "fetch_actions", until_friday)
+    with pytest.warns(IncompleteDataWarning, match="2020-08-28 on are published together"):
+        frame = manager.get_ohlcv("AAPL", "1d", "2020-08-03", "2020-08-31", adjustment="all")
+    first, truth = date(2020, 8, 3), vendor.truth
+    factor = prod(truth.factors(first, date(2020, 8, 31)))
+    assert frame["close"].iloc[0] == pytest.approx(truth.closes[first] * factor, rel=1e-5)
 
 
 # --- on the rows of bars ----------------------------------------------------------------------

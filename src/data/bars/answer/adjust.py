@@ -373,6 +373,8 @@ class BookConversion:
         ``needed`` are the ex-dates of the actions that count.
         """
         bars, query, book = self.bars, self.bars.query, self.book
+        if not self._is_intraday:  # like `rebase`, because the closes must be as of the same date
+            as_of = max(as_of, date_of(int(bars.table.stamps[-1])))
         applied = book.by_date(query.instrument.in_session(bars.key.session))
         actions_of = applied.of if book.disputed else None
         closes = ClosesBefore(book.actions, as_of, self._session_before, actions_of)
