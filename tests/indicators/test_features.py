@@ -16,6 +16,7 @@ import pytest
 
 from onetape import to_polars
 from onetape.aio import AsyncDataManager
+from src.data.calendars.calendar import calendar_for
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
@@ -33,6 +34,9 @@ from src.data.errors import (
 from src.data.indicators import kept, recipes, rolling
 from src.data.indicators.recipes import RECIPES, parse_recipes, register_recipe
 from src.data.layer.stored import FrameStore
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.provider_selector import ProviderSelector
 from tests.cache.counts import FULL
 from tests.e2e.fixed_vendor import FixedVendor, Market, at, every
 from tests.programs import ROOT
@@ -297,6 +301,68 @@ def test_anchors(manager: DataManager) -> None:
     later = ask(manager, "drawdown:2024-05-10", "drawdown:2024-05-11", "drawdown:session")
     assert later["drawdown:2024-05-11"].isna().all()
     assert later["drawdown:2024-05-10"].tolist() == later["drawdown:session"].tolist()
+
+
+def _opening(symbol: str, step: str, span: Span, session: str = "regular") -> list[int]:
+    """Return where the bars of a symbol open by its calendar."""
+    instrument = ProviderSelector().instrument(symbol)
+    if session == "extended":
+        instrument = instrument.extended()
+    calendar = calendar_for(instrument)
+    return [int(stamp) for stamp in calendar.opens(Timeframe.parse(step), span, "clock")]
+
+
+def test_a_bar_that_begins_before_its_session_is_the_first_of_it(market: Market) -> None:
+    span = Span(at("2024-01-10T00:00:00Z"), at("2024-02-01T00:00:00Z"))
+    vendor = FixedVendor(market.clock, _opening("EUR/USD", "1h", span), "eodhd")
+    frame = ask(
+        market.manager(vendor), "dow", "session_minute", "obv:session", "drawdown:session",
+        symbol="EUR/USD", timeframe="4h", start="2024-01-26", end="2024-01-29",
+    )  # fmt: skip
+    monday = frame[frame["timestamp"] >= "2024-01-28"]
+    assert str(monday["timestamp"].iloc[0]) == "2024-01-28 21:00:00"  # the market opens at 22:00
+    assert monday["dow"].tolist() == [0.0] * 7
+    assert monday["session_minute"].tolist()[:2] == [-60.0, 180.0]
+    assert monday["obv:session"].iloc[0] == 0
+    assert monday["drawdown:session"].iloc[0] == 0
+    alone = ask(
+        market.manager(vendor), "obv:session", symbol="EUR/USD", timeframe="4h",
+        start="2024-01-28T21:00:00", end="2024-01-29",
+    )  # fmt: skip
+    assert alone["obv:session"].tolist() == monday["obv:session"].tolist()
+
+
+@pytest.mark.parametrize(
+    "symbol, like, session, first",
+    [
+        ("ES=F", "yahoo", "regular", "2024-01-28T23:00:00"),
+        ("BHP.AX", "yahoo", "regular", "2024-01-28T23:00:00"),
+        # The extended hours of Friday end on Saturday (UTC).
+        ("AAPL", "alpaca", "extended", "2024-01-29T09:00:00"),
+    ],
+)  # fmt: skip
+def test_the_date_of_an_anchor_is_that_of_a_session(
+    market: Market, symbol: str, like: str, session: str, first: str
+) -> None:
+    span = Span(at("2024-01-10T00:00:00Z"), at("2024-02-03T00:00:00Z"))
+    vendor = FixedVendor(market.clock, _opening(symbol, "30m", span, session), like)
+    manager = market.manager(vendor)
+    bounds = {"symbol": symbol, "timeframe": "30m", "session": session}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        days = ("2024-01-27", "2024-01-29")
+        frames = [ask(manager, *(f"vwap:{day}" for day in days), start=start, **bounds, end="2024-01-29")
+                  for start in ("2024-01-25", "2024-01-29", first, f"{first[:14]}30:00")]  # fmt: skip
+        bars = manager.get_ohlcv(symbol, "30m", "2024-01-29", "2024-01-29", session=session)
+    price = (bars["high"] + bars["low"] + bars["close"]) / 3
+    expected = (price * bars["volume"]).cumsum() / bars["volume"].cumsum()
+    assert str(bars.index[0]) == first.replace("T", " ")
+    for frame in frames:
+        rows = frame.set_index("timestamp")
+        for day in days:
+            own = rows[f"vwap:{day}"].dropna()
+            assert own.index[0] == max(bars.index[0], rows.index[0])
+            np.testing.assert_allclose(own, expected[own.index], rtol=1e-12)
 
 
 def test_recipes_of_a_file(manager: DataManager, tmp_path: Path) -> None:

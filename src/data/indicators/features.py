@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..bars.client import Wishes
 from ..calendars.calendar import MarketCalendar, calendar_for
-from ..errors import IncompleteDataWarning, QueryError
+from ..errors import BadRangeError, IncompleteDataWarning, QueryError
 from ..fundamentals.request import Wish
 from ..model.bars import Stamps
 from ..model.caller import warn_user
@@ -91,6 +93,20 @@ class Request(NamedTuple):
         """Return the calendar of a symbol in the session of the request."""
         wishes = Wishes(session=self.options.get("session", "regular"))
         return calendar_for(self.manager.client.query(symbol, timeframe, wishes=wishes).instrument)
+
+    def openings(
+        self, symbol: str, timeframe: Timeframe, uses: Sequence[RecipeUse]
+    ) -> dict[int, int]:
+        """Return the first timestamp of a range that starts on the date of each anchor, by that date."""
+        found = {ms: ms for use in uses if (ms := use.anchor_ms) is not None}
+        wishes = Wishes(session=self.options.get("session", "regular"))
+        for since in filter(None, found if timeframe.is_intraday else ()):
+            with suppress(BadRangeError):  # a date before 1900 or after now
+                bounds = (date_of(since), None)
+                found[since] = self.manager.client.query(
+                    symbol, timeframe, *bounds, wishes=wishes
+                ).span.start
+        return found
 
     def read_quietly(self, symbols: Sequence[str], timeframe: Timeframe, **bounds: Any) -> Any:
         """Return bars outside of the request, whose gaps are reported as gaps of the lead."""
@@ -227,11 +243,12 @@ def _series(
             groups[first_ms, calendar, anchor].append(name)
     found = {}
     for (first_ms, calendar, anchor), names in groups.items():
-        bounds = _bounds_before(timeframe, first_ms, calendar, anchor, uses, has_store)
+        openings = request.openings(names[0], timeframe, uses)
+        bounds = _bounds_before(timeframe, first_ms, calendar, anchor, uses, has_store, openings)
         parts = [request.read_quietly(names, timeframe, **own) for own in bounds]
         for name in names:
             before = [part[name] for part in parts if name in part]
-            found[name] = _joined(timeframe, calendar, anchor, before, frames[name], uses)
+            found[name] = _joined(timeframe, calendar, anchor, before, frames[name], uses, openings)
     return found
 
 
@@ -242,17 +259,18 @@ def _bounds_before(
     anchor: str,
     uses: Sequence[RecipeUse],
     has_store: bool,
+    openings: Mapping[int, int],
 ) -> Iterator[dict[str, Any]]:
     """Yield the bounds of the requests for the bars before the first one: the lead, then the anchor's."""
     lead = max((use.lead_in(timeframe) for use in uses), default=0)
-    since = min((ms for use in uses if (ms := use.anchor_ms) is not None), default=None)
+    since = min(openings, default=None)
     is_free = all(use.is_free for use in uses) and not has_store
     start = first_ms if is_free else block_at(timeframe, first_ms).start
     count = lead + len(calendar.opens(timeframe, Span(start, first_ms), anchor))
     last = _bound(timeframe, first_ms - 1)
     if count and since != 0:  # with a number of bars, an instant is that by which they had closed
         yield {"end": from_ms(first_ms) if timeframe.is_intraday else last, "bars": count}
-    if since is not None and since < first_ms:
+    if since is not None and openings[since] < first_ms:
         yield {"end": last} | ({"start": date_of(since)} if since else {"period": "max"})
 
 
@@ -268,6 +286,7 @@ def _joined(
     before: Sequence[pd.DataFrame],
     frame: pd.DataFrame,
     uses: Sequence[RecipeUse],
+    openings: Mapping[int, int],
 ) -> _Series:
     """Return the bars of an answer behind those of its lead; bars of another kind are not joined."""
     facts, lacks = frame.attrs[ATTRS_KEY], ""
@@ -289,10 +308,10 @@ def _joined(
     used = {name for use in uses for name in use.recipe.columns}
     if used & {"stamp", "opens", "day"} or any(use.anchor == "session" for use in uses):
         columns |= _session_columns(calendar, timeframe, stamps)
-    if lacks and not _is_short(timeframe, stamps, first, uses):
-        lacks = ""
     positions = {int(stamps.searchsorted(hole.start)): hole.end for hole in holes}
-    tape = Tape(timeframe, stamps, columns, positions, bool(lacks), first)
+    tape = Tape(timeframe, stamps, columns, positions, bool(lacks), first, openings)
+    if lacks and not _is_short(tape, uses):
+        tape, lacks = replace(tape, lacks_lead=False), ""
     missing = [
         calendar.opens(timeframe, hole, anchor) for hole in holes if hole.end > stamps[first]
     ]
@@ -302,13 +321,14 @@ def _joined(
     return _Series(tape, closes, calendar.closes(timeframe, lost, anchor), lacks)
 
 
-def _is_short(timeframe: Timeframe, stamps: Stamps, first: int, uses: Sequence[RecipeUse]) -> bool:
+def _is_short(tape: Tape, uses: Sequence[RecipeUse]) -> bool:
     """Return whether bars of a lead are missing, or bars since an anchor."""
-    before = int(stamps.searchsorted(block_at(timeframe, int(stamps[first])).start))
+    block = block_at(tape.timeframe, int(tape.stamps[tape.first]))
+    before = int(tape.stamps.searchsorted(block.start))
     return any(
-        (first if use.is_free else before) < use.lead_in(timeframe)
-        if (ms := use.anchor_ms) is None
-        else ms < stamps[0]
+        (tape.first if use.is_free else before) < use.lead_in(tape.timeframe)
+        if (opening := tape.opening(use)) is None
+        else opening < tape.stamps[0]
         for use in uses
     )
 
@@ -342,8 +362,13 @@ def _session_columns(
         date_of(int(stamps[0]) - 4 * DAY_MS), date_of(int(stamps[-1]) + DAY_MS)
     )
     opens = np.array([session.open_ms for session in sessions])
+    closes = np.array([session.close_ms for session in sessions])
     days = np.array([day_ms(session.day) // DAY_MS for session in sessions])
     rows = np.maximum(opens.searchsorted(stamps, "right") - 1, 0)
+    # A bar by the clock may begin before its session opens.
+    later = np.minimum(rows + 1, len(opens) - 1)
+    is_before = (stamps >= closes[rows]) & (opens[later] < stamps + timeframe.longest_ms)
+    rows = np.where(is_before, later, rows)
     own = {"stamp": stamps, "opens": opens[rows], "day": days[rows]}
     return {name: values.astype(np.float64) for name, values in own.items()}
 
@@ -414,11 +439,12 @@ def reads_before(
             since_ms = calendar.back(longer, first_ms, _LONGER_BEFORE)
             bounds = {"start": _bound(longer, since_ms), "end": request.bounds[1]}
             yield f"{longer} bars", longer, bounds
+        openings = request.openings(symbol, name, own)
         spans = {
             request.manager.client.query(
                 symbol, name, b.get("start"), b["end"], b.get("bars")
             ).span.start: b
-            for b in _bounds_before(name, since_ms, calendar, "session", own, has_store)
+            for b in _bounds_before(name, since_ms, calendar, "session", own, has_store, openings)
         }
         if spans:  # one of them contains the others
             yield f"{name} bars before", name, spans[min(spans)]
