@@ -393,6 +393,7 @@ def test_recipes_of_a_file(manager: DataManager, tmp_path: Path) -> None:
         ("vwap:monday", "invalid anchor"), ("rsi:14@30m", "is not longer than 1h"),
         ("rsi:14@1x", "unknown timeframe"),
         ("vwap:session@1d", "shorter than a day"), ("", "invalid recipe"), ("rsi(14)", "invalid recipe"),
+        ("sma:" + "9" * 20, "below 9,007,199,254,740,992"),
         (None, "invalid recipe"), (7, "invalid recipe"), ("macd:12,600,9", "longest slow served is"),
     ],
 )  # fmt: skip
@@ -406,9 +407,14 @@ def test_a_recipe_that_cannot_be_served_is_refused_before_any_request(
 
 
 def test_other_arguments_that_cannot_be_served(manager: DataManager, vendor: FixedVendor) -> None:
-    for options in ({"layout": "dict"}, {"include_forming": True}, {"columns": ("source",)}):
+    for options in (
+        {"layout": "dict"}, {"include_forming": True}, {"columns": ("source",)}, {"store": "folder"},
+        {"store": Path("folder")},
+    ):  # fmt: skip
         with pytest.raises(QueryError):
             ask(manager, "sma:2", **options)
+    with pytest.raises(QueryError, match="invalid anchor noon for 'vwap'"):
+        ask(manager, "vwap", anchor="noon")
     for wanted in ([], "", None, 5, {}):
         with pytest.raises(QueryError, match="recipes must be a list"):
             manager.features(["BTCUSDT"], *DAY[1:], wanted)  # type: ignore[arg-type]
@@ -454,6 +460,39 @@ def test_a_registered_function_is_a_recipe(manager: DataManager) -> None:
         register_recipe("My Gap", gap, lead=1)
 
 
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"lead": -1}, "whole number from 0 to 5,000; a negative one would look ahead"),
+        ({"lead": 6_000}, "not a number of bars: 6000"),
+        ({"lead": 2.5}, "not a number of bars: 2.5"),
+        ({"lead": None}, "not a number of bars: None"),
+        ({"lead": lambda: -1}, "a negative one would look ahead"),
+        ({"lead": lambda: 6_000}, "not a number of bars: 6000"),
+        ({"lead": lambda n: n / 4, "defaults": {"n": 2}}, "not a number of bars: 0.5"),
+        ({"lead": lambda n: n, "defaults": {"n": 6_000}}, "longest n served is 5,000"),
+        ({"lead": 0, "defaults": {"n": -1}}, "invalid default of n of mine: -1"),
+        ({"lead": 0, "defaults": {"n": "3"}}, "invalid default of n"),
+        ({"lead": 0, "defaults": ["n"]}, "not a mapping"),
+        ({"lead": 0, "outputs": "ab"}, "not a list of names"),
+        ({"lead": 0, "outputs": ("a", "a")}, "same name"),
+        ({"lead": 0, "name": "timestamp"}, "or of a column"),
+    ],
+)
+def test_a_recipe_with_invalid_arguments_is_refused(
+    manager: DataManager, vendor: FixedVendor, arguments: dict[str, Any], words: str
+) -> None:
+    def register_and_ask() -> None:
+        register_recipe(**{"name": "mine", "function": gap} | arguments)
+        ask(manager, "mine")
+
+    with pytest.raises(QueryError) as caught:
+        register_and_ask()
+    assert words in str(caught.value)
+    assert vendor.asked == []
+
+
 def _ahead(bars: pd.DataFrame) -> Any:
     return bars["close"].shift(-1)
 
@@ -485,6 +524,7 @@ def _exits(bars: pd.DataFrame) -> Any:
         (lambda bars: 7.0, FeatureError, "of shape"),
         (lambda bars: None, FeatureError, "of shape"),
         (lambda bars: ["a"] * len(bars), FeatureError, "not numbers"),
+        (lambda bars: bars["close"] * 1j, FeatureError, "not numbers"),
         (lambda bars: bars[["close", "open"]], FeatureError, "2 outputs"),
         (_raises, ForeignError, "nothing here"),
         (_exits, ForeignError, "SystemExit"),

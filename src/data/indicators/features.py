@@ -138,7 +138,7 @@ def features(
     base, given = Timeframe.parse(timeframe), parse_recipes(recipes, anchor)
     uses = [use for use in given if isinstance(use, RecipeUse)]
     of_reports = [use for use in given if isinstance(use, ReportUse)]
-    _check(base, uses, of_reports, layout, request.options)
+    _check(base, uses, of_reports, layout, request.options, store)
     start, end = request.bounds
     frames = request.manager.get_ohlcv_batch(symbols, base.label, start, end, **request.options)
     failed = {
@@ -196,13 +196,18 @@ def _check(
     of_reports: Sequence[ReportUse],
     layout: str,
     options: Mapping[str, Any],
+    store: Any = None,
 ) -> None:
     """Check what needs no bars.
 
     Raises:
-        QueryError: The layout is unknown, an option is not served, or a recipe needs another
-            timeframe.
+        QueryError: The layout is unknown, the store is not one, an option is not served, or a
+            recipe needs another timeframe.
     """
+    if store is not None and not (hasattr(store, "get") and hasattr(store, "put")):
+        raise QueryError(
+            f"not a store: {store!r:.80}", hint="use True, or FrameStore(folder, max_bytes)"
+        )
     if layout not in LAYOUTS:
         raise QueryError(f"unknown layout {layout!r:.80}; use one of {', '.join(LAYOUTS)}")
     if refused := [name for name in _REFUSED if options.get(name)]:
