@@ -461,18 +461,19 @@ def reads_before(
 def _of_reports(
     request: Request, symbol: str, uses: Sequence[ReportUse], closes: Stamps
 ) -> tuple[dict[str, Values], list[str], dict[str, Any]]:
-    """Return the values of reports that had been filed, why some are missing, and the vendors."""
+    """Return the values of reports that had been filed, why some are missing, vendors and currencies."""
     wish = Wish(data_type="statements", needs_filing_days=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         record = request.manager._services.fundamentals.get(symbol, wish)
     reports, facts = record.get("statements", ()), record.get(METADATA, {})
-    values, lacks = values_of_reports(uses, reports, closes)
+    values, lacks, currencies = values_of_reports(uses, reports, closes)
     failures = [str(one.message) for one in caught if one.category is IncompleteDataWarning]
     names = ("providers_not_asked", "providers_failed")
     vendors = {"vendor": reports[0]["vendor"] if reports else None} | {
         n: facts.get(n, {}) for n in names
     }
+    vendors["currencies"] = currencies
     return values, failures[:1] or lacks, vendors
 
 
