@@ -34,6 +34,7 @@ from src.data.errors import (
 from src.data.indicators import kept, recipes, rolling
 from src.data.indicators.recipes import RECIPES, parse_recipes, register_recipe
 from src.data.layer.stored import FrameStore
+from src.data.model.instant import date_of
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.provider_selector import ProviderSelector
@@ -234,6 +235,34 @@ def test_daily_values_follow_the_close_over_summer_time_and_early_closes(
     for row in frame.itertuples():
         closed = daily[daily["closed_by"] <= row.closed_by]
         assert row[4] == closed["dow"].iloc[-1]
+
+
+def test_days_beside_extended_hours_are_those_of_regular_hours(market: Market) -> None:
+    span = Span(at("2024-02-20T00:00:00Z"), at("2024-03-20T00:00:00Z"))
+    minutes = _opening("AAPL", "30m", span, "extended")
+    days = [stamp for stamp in every("1d", "2024-01-01T00:00:00Z", "2024-03-20T00:00:00Z")
+            if date_of(stamp).weekday() < 5]  # fmt: skip
+    vendor = FixedVendor(market.clock, [], "alpaca")
+    fetch = vendor.fetch
+
+    def by_timeframe(query: Any) -> Any:
+        vendor.stamps = minutes if query.timeframe.is_intraday else days
+        return fetch(query)
+
+    vendor.fetch = by_timeframe  # type: ignore[method-assign]
+    manager = market.manager(vendor)
+    asked = (["AAPL"], "1h", "2024-03-08", "2024-03-11", ["dow@1d", "sma:2@1w", "sma:2@2h"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame = manager.features(*asked, session="extended").set_index("closed_by")
+        plans = manager.plan(
+            asked[0], *asked[1:4], recipes=asked[4], session="extended", store=False
+        )
+    assert sum("1d" in plan.title for plan in plans.values()) >= 1
+    assert frame["dow@1d"].loc["2024-03-08 20:00"] == 3.0
+    assert frame["dow@1d"].loc["2024-03-08 21:00":"2024-03-11 19:00"].eq(4.0).all()
+    assert frame["dow@1d"].loc["2024-03-11 20:00"] == 0.0  # an hour earlier in summer
+    assert frame.notna().all(axis=None)
 
 
 def test_offline_a_missing_lead_makes_rows_missing_and_is_reported(

@@ -25,6 +25,7 @@ from ..model.frame import NS_IN_MS, REQUIRED_COLUMNS
 from ..model.fundamentals import METADATA
 from ..model.instant import DAY_MS, date_of, day_ms, from_ms, parse_iso
 from ..model.provenance import ATTRS_KEY, freeze
+from ..model.query import BarsQuery
 from ..model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, UNASKED
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -89,28 +90,34 @@ class Request(NamedTuple):
     options: Mapping[str, Any]
     members: Callable[[date], Collection[str]] | None = None
 
+    def session_of(self, timeframe: Timeframe) -> Any:
+        """Return the session of bars: that of the request, or for days and longer the regular one."""
+        return self.options.get("session", "regular") if timeframe.is_intraday else "regular"
+
+    def query(self, symbol: str, timeframe: Timeframe, start: Any = None) -> BarsQuery:
+        """Return a query in the session of bars of a timeframe."""
+        wishes = Wishes(session=self.session_of(timeframe))
+        query: BarsQuery = self.manager.client.query(symbol, timeframe, start, wishes=wishes)
+        return query
+
     def calendar_of(self, symbol: str, timeframe: Timeframe) -> MarketCalendar:
-        """Return the calendar of a symbol in the session of the request."""
-        wishes = Wishes(session=self.options.get("session", "regular"))
-        return calendar_for(self.manager.client.query(symbol, timeframe, wishes=wishes).instrument)
+        """Return the calendar of a symbol in the session of bars of a timeframe."""
+        return calendar_for(self.query(symbol, timeframe).instrument)
 
     def openings(
         self, symbol: str, timeframe: Timeframe, uses: Sequence[RecipeUse]
     ) -> dict[int, int]:
         """Return the first timestamp of a range that starts on the date of each anchor, by that date."""
         found = {ms: ms for use in uses if (ms := use.anchor_ms) is not None}
-        wishes = Wishes(session=self.options.get("session", "regular"))
         for since in filter(None, found if timeframe.is_intraday else ()):
             with suppress(BadRangeError):  # a date before 1900 or after now
-                bounds = (date_of(since), None)
-                found[since] = self.manager.client.query(
-                    symbol, timeframe, *bounds, wishes=wishes
-                ).span.start
+                found[since] = self.query(symbol, timeframe, date_of(since)).span.start
         return found
 
     def read_quietly(self, symbols: Sequence[str], timeframe: Timeframe, **bounds: Any) -> Any:
         """Return bars outside of the request, whose gaps are reported as gaps of the lead."""
         options = {name: v for name, v in self.options.items() if name not in _OF_THE_REQUEST}
+        options["session"] = self.session_of(timeframe)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             own = options | bounds | {"progress": _ignore}
