@@ -442,6 +442,8 @@ def test_other_arguments_that_cannot_be_served(manager: DataManager, vendor: Fix
     ):  # fmt: skip
         with pytest.raises(QueryError):
             ask(manager, "sma:2", **options)
+    with pytest.warns(IncompleteDataWarning, match="1 of 1 symbols have no bars: None"):
+        assert manager.features([None], *DAY[1:], ["sma:2"]).empty  # type: ignore[list-item]
     with pytest.raises(QueryError, match="invalid anchor noon for 'vwap'"):
         ask(manager, "vwap", anchor="noon")
     for wanted in ([], "", None, 5, {}):

@@ -587,6 +587,6 @@ def _warn(
             first = next(iter(names))
             own: Any = names[first]
             reason = own if isinstance(own, str) else own["message"]
-            shown = ", ".join(list(names)[:20]) + (", ..." if len(names) > 20 else "")
+            shown = ", ".join(map(str, list(names)[:20])) + (", ..." if len(names) > 20 else "")
             text = f"{len(names)} of {total} symbols have {what}: {shown}; {first}: {reason}"
             warn_user(text, IncompleteDataWarning)
