@@ -263,25 +263,18 @@ def _check_names(name: str, defaults: Any, outputs: Any) -> None:
     Raises:
         QueryError: A default is not a number above 0, or the outputs are not distinct names.
     """
-    if not isinstance(defaults or {}, Mapping):
-        raise QueryError(
-            f"the defaults of {name} are not a mapping: {defaults!r:.80}",
-            hint="such as {'period': 10}",
-        )
-    for parameter, usual in (defaults or {}).items():
-        if isinstance(usual, bool) or not (isinstance(usual, int | float) and 0 < usual < math.inf):
-            raise QueryError(
-                f"invalid default of {parameter!s:.40} of {name}: {usual!r:.80}",
-                hint="it must be a number above 0",
-            )
+    numbers = [*defaults.values()] if isinstance(defaults, Mapping) else [defaults]
+    is_valid = all(
+        type(n) is not bool and isinstance(n, int | float) and 0 < n < math.inf for n in numbers
+    )
+    if defaults is not None and (not is_valid or not isinstance(defaults, Mapping)):
+        hint = "map each parameter to a number above 0, such as {'period': 10}"
+        raise QueryError(f"invalid defaults of {name}: {defaults!r:.80}", hint=hint)
     is_list = isinstance(outputs, Sequence) and not isinstance(outputs, str)
-    if not is_list or not all(isinstance(output, str) and output for output in outputs):
-        raise QueryError(
-            f"the outputs of {name} are not a list of names: {outputs!r:.80}",
-            hint="such as ['upper', 'lower']",
-        )
-    if len(set(outputs)) < len(outputs):
-        raise QueryError(f"two outputs of {name} have the same name: {outputs!r:.80}")
+    is_named = is_list and all(isinstance(output, str) and output for output in outputs)
+    if not is_named or len(set(outputs)) < len(outputs):
+        hint = "list different names, such as ['upper', 'lower']"
+        raise QueryError(f"invalid outputs of {name}: {outputs!r:.80}", hint=hint)
 
 
 def _check_bars(what: str, lead: Any, most: float) -> None:
