@@ -790,8 +790,7 @@ class DataManager:
                     request = Request(self, (start, end_date), common | more)
                     asked = name, timeframe, recipes, anchor, store
                     for what, other, own in reads_before(request, *asked):
-                        wanted = common | own | {"session": request.session_of(other)}
-                        plans[f"{name} {what}"] = self.plan(name, other.label, **wanted)
+                        plans[f"{name} {what}"] = self.plan(name, other.label, **common | own)
             if not plans:
                 start = _start("a batch", start_date, period)
                 client.get_by_symbol([], timeframe, (start, end_date, bars), wishes)  # checks them

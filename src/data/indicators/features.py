@@ -431,7 +431,8 @@ def reads_before(
     It is assumed that the first bar of the range is the first one that its calendar expects.
 
     Yields:
-        A phrase, the timeframe, and the bounds of each request; the options are the same.
+        A phrase, the timeframe, and the bounds and session of each request; other options are the
+        same.
 
     Raises:
         QueryError: An argument is invalid.
@@ -446,11 +447,11 @@ def reads_before(
     for longer in dict.fromkeys([None, *(use.timeframe for use in uses)]):
         own = [use for use in uses if use.timeframe == longer]
         name, since_ms = longer or base, first_ms
-        calendar = request.calendar_of(symbol, name)
+        calendar, hours = request.calendar_of(symbol, name), {"session": request.session_of(name)}
         if longer is not None:
             since_ms = calendar.back(longer, first_ms, _LONGER_BEFORE)
             bounds = {"start": _bound(longer, since_ms), "end": request.bounds[1]}
-            yield f"{longer} bars", longer, bounds
+            yield f"{longer} bars", longer, bounds | hours
         openings = request.openings(symbol, name, own)
         spans = {
             request.manager.client.query(
@@ -459,7 +460,7 @@ def reads_before(
             for b in _bounds_before(name, since_ms, calendar, "session", own, has_store, openings)
         }
         if spans:  # one of them contains the others
-            yield f"{name} bars before", name, spans[min(spans)]
+            yield f"{name} bars before", name, spans[min(spans)] | hours
 
 
 # --- reports and members ---------------------------------------------------------------------
