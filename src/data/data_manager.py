@@ -549,7 +549,8 @@ class DataManager:
             computed is NaN; nothing is filled forward. ``attrs["onetape"]`` contains ``symbols`` (the
             provenance of each symbol's bars), ``failed``, ``lead_missing`` (why bars before the range
             are missing), ``reports_missing`` (why reports are), ``reports`` (by symbol: the ``vendor``
-            whose reports are used, ``providers_not_asked`` and ``providers_failed``, with reasons),
+            whose reports are used, ``currencies`` of the values by column, ``providers_not_asked``
+            and ``providers_failed``, with reasons),
             ``not_members`` (number of rows left out because the symbol was not a member, by symbol),
             ``nan`` (rows without a value, by symbol and column) and ``complete``.
 
@@ -789,7 +790,7 @@ class DataManager:
                     request = Request(self, (start, end_date), common | more)
                     asked = name, timeframe, recipes, anchor, store
                     for what, other, own in reads_before(request, *asked):
-                        plans[f"{name} {what}"] = self.plan(name, other.label, **common, **own)
+                        plans[f"{name} {what}"] = self.plan(name, other.label, **common | own)
             if not plans:
                 start = _start("a batch", start_date, period)
                 client.get_by_symbol([], timeframe, (start, end_date, bars), wishes)  # checks them

@@ -225,6 +225,22 @@ def test_bounds_count_back_from_the_time(manager: DataManager) -> None:
     assert then.plan("AAPL", "1d", start="2024-05-01") is not None
 
 
+@pytest.mark.parametrize("adjustment", ["split", "all"])
+def test_an_earlier_end_of_a_number_of_bars_does_not_change_their_adjustment(
+    manager: DataManager, adjustment: Any
+) -> None:
+    then, days = manager.at("2020-12-31"), ("2020-08-17", "2020-08-21")
+    whole = then.get_ohlcv("AAPL", "1d", *days, adjustment=adjustment)
+    counted = then.get_ohlcv("AAPL", "1d", end=days[1], bars=5, adjustment=adjustment)
+    pd.testing.assert_frame_equal(counted, whole)
+    assert provenance(counted)["as_of"] == provenance(whole)["as_of"]
+    # The bars before the range are a number of bars.
+    frame = then.features(["AAPL"], "1d", *days, ["ret:5"], adjustment=adjustment)
+    before = then.get_ohlcv("AAPL", "1d", "2020-08-10", days[1], adjustment=adjustment)["close"]
+    assert frame["ret:5"].tolist() == pytest.approx((before.pct_change(5)).iloc[-5:].tolist())
+    assert frame["ret:5"].abs().max() < 0.5
+
+
 def test_no_database_is_opened_before_members_are_asked_for(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -129,6 +130,36 @@ def test_every_row_has_what_a_manager_as_of_its_close_answers(manager: DataManag
     assert then["fund:net_income"].tolist() == [30.0, 30.0, 30.0, 32.0, 32.0, 32.0]
     assert then["fund:earnings_per_share"].isna().all()
     assert "no report has" in provenance(then)["reports_missing"]["AAPL"]
+
+
+def test_a_latest_report_without_the_field_has_no_value(manager: DataManager) -> None:
+    reports = (
+        report("income", "FY", "2024-03-31", "2024-05-14", revenue=8.0),
+        report("cash_flow", "FY", "2024-03-31", "2024-05-14", free_cash_flow=2.0),
+        replace(report("income", "FY", "2023-03-31", "2023-05-10", net_income=3.0), currency="EUR"),
+        report("cash_flow", "FY", "2023-03-31", "2023-05-10", net_income=3.0, free_cash_flow=1.0),
+        report("income", "FY", "2022-03-31", "2022-05-10", net_income=2.0, revenue=6.0),
+        report("balance", "FY", "2022-03-31", "2022-05-10", total_debt=5.0),
+    )
+    when = ms("2024-06-12T13:00")
+    known = Snapshot("fmp", "AAPL", when, {}, reports, data_types=("statements",))
+    manager._services.fundamentals.cache.keep(known)
+    asked = ["net_income", "revenue", "free_cash_flow", "total_debt"]
+    with pytest.warns(IncompleteDataWarning, match="the report for 2024-03-31 has no"):
+        frame = manager.features(
+            ["AAPL"], "1d", "2024-05-14", "2024-05-15", [f"fund:{field}" for field in asked]
+        )
+    # Debts are in balance sheets, and there is no later one.
+    assert frame.iloc[0, 2:-1].tolist() == pytest.approx([3.0, np.nan, 1.0, 5.0], nan_ok=True)
+    assert frame.iloc[1, 2:-1].tolist() == pytest.approx([np.nan, 8.0, 2.0, 5.0], nan_ok=True)
+    facts = provenance(frame)
+    assert facts["reports_missing"]["AAPL"] == (
+        "the report for 2024-03-31 has no fund:net_income; "
+        "the report for 2023-03-31 has no fund:revenue"
+    )
+    currencies = facts["reports"]["AAPL"]["currencies"]
+    assert currencies["fund:net_income"] == ["EUR"]
+    assert currencies["fund:free_cash_flow"] == ["USD"]
 
 
 def test_a_symbol_without_reports_is_reported_once(manager: DataManager) -> None:

@@ -375,6 +375,9 @@ def test_what_the_function_prints_is_passed_on(capsys: pytest.CaptureFixture[str
         (BASES["sma"], [1, 2, 3], {}, "at least three bars"),
         (BASES["sma"], BARS.iloc[::-1], {}, "not unique and increasing"),
         (BASES["sma"], BARS, {"warmup": -1}, "warmup=-1"),
+        (BASES["sma"], BARS, {"timeout": 0}, "timeout=0"),
+        (BASES["sma"], BARS, {"timeout": None}, "timeout=None"),
+        (BASES["sma"], BARS, {"timeout": float("inf")}, "timeout=inf"),
     ],
 )
 def test_arguments_are_checked(function: Any, bars: Any, options: Any, text: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from onetape import to_polars
 from onetape.aio import AsyncDataManager
+from src.data.calendars.calendar import calendar_for
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
@@ -33,6 +34,10 @@ from src.data.errors import (
 from src.data.indicators import kept, recipes, rolling
 from src.data.indicators.recipes import RECIPES, parse_recipes, register_recipe
 from src.data.layer.stored import FrameStore
+from src.data.model.instant import date_of
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.provider_selector import ProviderSelector
 from tests.cache.counts import FULL
 from tests.e2e.fixed_vendor import FixedVendor, Market, at, every
 from tests.programs import ROOT
@@ -232,6 +237,34 @@ def test_daily_values_follow_the_close_over_summer_time_and_early_closes(
         assert row[4] == closed["dow"].iloc[-1]
 
 
+def test_days_beside_extended_hours_are_those_of_regular_hours(market: Market) -> None:
+    span = Span(at("2024-02-20T00:00:00Z"), at("2024-03-20T00:00:00Z"))
+    minutes = _opening("AAPL", "30m", span, "extended")
+    days = [stamp for stamp in every("1d", "2024-01-01T00:00:00Z", "2024-03-20T00:00:00Z")
+            if date_of(stamp).weekday() < 5]  # fmt: skip
+    vendor = FixedVendor(market.clock, [], "alpaca")
+    fetch = vendor.fetch
+
+    def by_timeframe(query: Any) -> Any:
+        vendor.stamps = minutes if query.timeframe.is_intraday else days
+        return fetch(query)
+
+    vendor.fetch = by_timeframe  # type: ignore[method-assign]
+    manager = market.manager(vendor)
+    asked = (["AAPL"], "1h", "2024-03-08", "2024-03-11", ["dow@1d", "sma:2@1w", "sma:2@2h"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame = manager.features(*asked, session="extended").set_index("closed_by")
+        plans = manager.plan(
+            asked[0], *asked[1:4], recipes=asked[4], session="extended", store=False
+        )
+    assert sum("1d" in plan.title for plan in plans.values()) >= 1
+    assert frame["dow@1d"].loc["2024-03-08 20:00"] == 3.0
+    assert frame["dow@1d"].loc["2024-03-08 21:00":"2024-03-11 19:00"].eq(4.0).all()
+    assert frame["dow@1d"].loc["2024-03-11 20:00"] == 0.0  # an hour earlier in summer
+    assert frame.notna().all(axis=None)
+
+
 def test_offline_a_missing_lead_makes_rows_missing_and_is_reported(
     manager: DataManager, vendor: FixedVendor
 ) -> None:
@@ -299,6 +332,68 @@ def test_anchors(manager: DataManager) -> None:
     assert later["drawdown:2024-05-10"].tolist() == later["drawdown:session"].tolist()
 
 
+def _opening(symbol: str, step: str, span: Span, session: str = "regular") -> list[int]:
+    """Return where the bars of a symbol open by its calendar."""
+    instrument = ProviderSelector().instrument(symbol)
+    if session == "extended":
+        instrument = instrument.extended()
+    calendar = calendar_for(instrument)
+    return [int(stamp) for stamp in calendar.opens(Timeframe.parse(step), span, "clock")]
+
+
+def test_a_bar_that_begins_before_its_session_is_the_first_of_it(market: Market) -> None:
+    span = Span(at("2024-01-10T00:00:00Z"), at("2024-02-01T00:00:00Z"))
+    vendor = FixedVendor(market.clock, _opening("EUR/USD", "1h", span), "eodhd")
+    frame = ask(
+        market.manager(vendor), "dow", "session_minute", "obv:session", "drawdown:session",
+        symbol="EUR/USD", timeframe="4h", start="2024-01-26", end="2024-01-29",
+    )  # fmt: skip
+    monday = frame[frame["timestamp"] >= "2024-01-28"]
+    assert str(monday["timestamp"].iloc[0]) == "2024-01-28 21:00:00"  # the market opens at 22:00
+    assert monday["dow"].tolist() == [0.0] * 7
+    assert monday["session_minute"].tolist()[:2] == [-60.0, 180.0]
+    assert monday["obv:session"].iloc[0] == 0
+    assert monday["drawdown:session"].iloc[0] == 0
+    alone = ask(
+        market.manager(vendor), "obv:session", symbol="EUR/USD", timeframe="4h",
+        start="2024-01-28T21:00:00", end="2024-01-29",
+    )  # fmt: skip
+    assert alone["obv:session"].tolist() == monday["obv:session"].tolist()
+
+
+@pytest.mark.parametrize(
+    "symbol, like, session, first",
+    [
+        ("ES=F", "yahoo", "regular", "2024-01-28T23:00:00"),
+        ("BHP.AX", "yahoo", "regular", "2024-01-28T23:00:00"),
+        # The extended hours of Friday end on Saturday (UTC).
+        ("AAPL", "alpaca", "extended", "2024-01-29T09:00:00"),
+    ],
+)  # fmt: skip
+def test_the_date_of_an_anchor_is_that_of_a_session(
+    market: Market, symbol: str, like: str, session: str, first: str
+) -> None:
+    span = Span(at("2024-01-10T00:00:00Z"), at("2024-02-03T00:00:00Z"))
+    vendor = FixedVendor(market.clock, _opening(symbol, "30m", span, session), like)
+    manager = market.manager(vendor)
+    bounds = {"symbol": symbol, "timeframe": "30m", "session": session}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        days = ("2024-01-27", "2024-01-29")
+        frames = [ask(manager, *(f"vwap:{day}" for day in days), start=start, **bounds, end="2024-01-29")
+                  for start in ("2024-01-25", "2024-01-29", first, f"{first[:14]}30:00")]  # fmt: skip
+        bars = manager.get_ohlcv(symbol, "30m", "2024-01-29", "2024-01-29", session=session)
+    price = (bars["high"] + bars["low"] + bars["close"]) / 3
+    expected = (price * bars["volume"]).cumsum() / bars["volume"].cumsum()
+    assert str(bars.index[0]) == first.replace("T", " ")
+    for frame in frames:
+        rows = frame.set_index("timestamp")
+        for day in days:
+            own = rows[f"vwap:{day}"].dropna()
+            assert own.index[0] == max(bars.index[0], rows.index[0])
+            np.testing.assert_allclose(own, expected[own.index], rtol=1e-12)
+
+
 def test_recipes_of_a_file(manager: DataManager, tmp_path: Path) -> None:
     path = tmp_path / "recipes.yaml"
     path.write_text("recipes:\n  - sma:3\n  - macd:12,30@4h\n  - vwap:session\n")
@@ -327,6 +422,7 @@ def test_recipes_of_a_file(manager: DataManager, tmp_path: Path) -> None:
         ("vwap:monday", "invalid anchor"), ("rsi:14@30m", "is not longer than 1h"),
         ("rsi:14@1x", "unknown timeframe"),
         ("vwap:session@1d", "shorter than a day"), ("", "invalid recipe"), ("rsi(14)", "invalid recipe"),
+        ("sma:" + "9" * 20, "below 9,007,199,254,740,992"),
         (None, "invalid recipe"), (7, "invalid recipe"), ("macd:12,600,9", "longest slow served is"),
     ],
 )  # fmt: skip
@@ -340,9 +436,16 @@ def test_a_recipe_that_cannot_be_served_is_refused_before_any_request(
 
 
 def test_other_arguments_that_cannot_be_served(manager: DataManager, vendor: FixedVendor) -> None:
-    for options in ({"layout": "dict"}, {"include_forming": True}, {"columns": ("source",)}):
+    for options in (
+        {"layout": "dict"}, {"include_forming": True}, {"columns": ("source",)}, {"store": "folder"},
+        {"store": Path("folder")},
+    ):  # fmt: skip
         with pytest.raises(QueryError):
             ask(manager, "sma:2", **options)
+    with pytest.warns(IncompleteDataWarning, match="1 of 1 symbols have no bars: None"):
+        assert manager.features([None], *DAY[1:], ["sma:2"]).empty  # type: ignore[list-item]
+    with pytest.raises(QueryError, match="invalid anchor noon for 'vwap'"):
+        ask(manager, "vwap", anchor="noon")
     for wanted in ([], "", None, 5, {}):
         with pytest.raises(QueryError, match="recipes must be a list"):
             manager.features(["BTCUSDT"], *DAY[1:], wanted)  # type: ignore[arg-type]
@@ -388,6 +491,39 @@ def test_a_registered_function_is_a_recipe(manager: DataManager) -> None:
         register_recipe("My Gap", gap, lead=1)
 
 
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"lead": -1}, "whole number from 0 to 5,000; a negative one would look ahead"),
+        ({"lead": 6_000}, "not a number of bars: 6000"),
+        ({"lead": 2.5}, "not a number of bars: 2.5"),
+        ({"lead": None}, "not a number of bars: None"),
+        ({"lead": lambda: -1}, "a negative one would look ahead"),
+        ({"lead": lambda: 6_000}, "not a number of bars: 6000"),
+        ({"lead": lambda n: n / 4, "defaults": {"n": 2}}, "not a number of bars: 0.5"),
+        ({"lead": lambda n: n, "defaults": {"n": 6_000}}, "longest n served is 5,000"),
+        ({"lead": 0, "defaults": {"n": -1}}, "invalid defaults of mine: {'n': -1}"),
+        ({"lead": 0, "defaults": {"n": "3"}}, "invalid defaults"),
+        ({"lead": 0, "defaults": ["n"]}, "map each parameter"),
+        ({"lead": 0, "outputs": "ab"}, "invalid outputs of mine: 'ab'"),
+        ({"lead": 0, "outputs": ("a", "a")}, "different names"),
+        ({"lead": 0, "name": "timestamp"}, "or of a column"),
+    ],
+)
+def test_a_recipe_with_invalid_arguments_is_refused(
+    manager: DataManager, vendor: FixedVendor, arguments: dict[str, Any], words: str
+) -> None:
+    def register_and_ask() -> None:
+        register_recipe(**{"name": "mine", "function": gap} | arguments)
+        ask(manager, "mine")
+
+    with pytest.raises(QueryError) as caught:
+        register_and_ask()
+    assert words in str(caught.value)
+    assert vendor.asked == []
+
+
 def _ahead(bars: pd.DataFrame) -> Any:
     return bars["close"].shift(-1)
 
@@ -419,6 +555,7 @@ def _exits(bars: pd.DataFrame) -> Any:
         (lambda bars: 7.0, FeatureError, "of shape"),
         (lambda bars: None, FeatureError, "of shape"),
         (lambda bars: ["a"] * len(bars), FeatureError, "not numbers"),
+        (lambda bars: bars["close"] * 1j, FeatureError, "not numbers"),
         (lambda bars: bars[["close", "open"]], FeatureError, "2 outputs"),
         (_raises, ForeignError, "nothing here"),
         (_exits, ForeignError, "SystemExit"),

@@ -12,6 +12,7 @@ import pytest
 
 from src.data.errors import QueryError
 from src.data.indicators.quantities import parse_indicator
+from src.data.indicators.rolling import smoothed
 from tests.prices.judgement.market import load, needs_market
 
 _NAMES = ("open", "high", "low", "close", "volume")
@@ -181,3 +182,14 @@ def test_real_days_are_as_in_pandas() -> None:
         assert parse_indicator("ema").value(bars) == pytest.approx(ema.iloc[end - 1], rel=1e-6)
         sma = series.iloc[:end].rolling(20).mean().iloc[-1]
         assert parse_indicator("sma").value(bars) == pytest.approx(sma, rel=1e-12)
+
+
+def test_a_setting_of_talib_in_the_same_process_changes_no_value() -> None:
+    talib = pytest.importorskip("talib")
+    values = np.random.default_rng(3).normal(100, 1, 80)
+    usual = smoothed(values, 5, 1 / 3)
+    talib.set_unstable_period("EMA", 30)
+    try:
+        np.testing.assert_allclose(smoothed(values, 5, 1 / 3), usual, rtol=1e-12)
+    finally:
+        talib.set_unstable_period("EMA", 0)

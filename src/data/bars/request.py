@@ -148,6 +148,8 @@ class RequestParser:
         closed_by = wishes.closed_by
         if closed_by is not None or self._known_ms is not None:
             present, closed_by = self._times(instrument, wishes, now)
+        # The end of a number of bars does not limit the splits and dividends that had come.
+        opened_by = self._opened_ms and min(self._opened_ms, closed_by or self._opened_ms)
         start, end, bars = bounds
         span, count = resolve_range(instrument, parsed, start, end, present, bars, closed_by)
         if count is not None:
@@ -155,7 +157,6 @@ class RequestParser:
             closing = closing_time(instrument, end, present)
             if closing is not None and closing < present:
                 closed_by = closing if closed_by is None else min(closed_by, closing)
-        opened_by = self._opened_ms and min(self._opened_ms, closed_by or self._opened_ms)
         _check(wishes, instrument.symbol)
         pinned = provider if provider is None else self._pinned_vendor(provider)
         return filled(

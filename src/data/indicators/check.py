@@ -150,6 +150,9 @@ def check_features(
         raise QueryError("the index of the bars is not unique and increasing", hint="sort the bars")
     if not isinstance(warmup, int) or warmup < 0:
         raise QueryError(f"not a number of bars: warmup={warmup!r}", hint="use 0 or more")
+    if not (isinstance(timeout, int | float) and 0 < timeout <= threading.TIMEOUT_MAX):
+        hint = "use a number above 0"
+        raise QueryError(f"not a number of seconds: timeout={timeout!r:.40}", hint=hint)
     called = indicator_function(function) if is_indicator(function) else function
     check = _Check(called, bars, warmup, timeout)
     state = _state_of(function)

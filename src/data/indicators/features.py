@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..bars.client import Wishes
 from ..calendars.calendar import MarketCalendar, calendar_for
-from ..errors import IncompleteDataWarning, QueryError
+from ..errors import BadRangeError, IncompleteDataWarning, QueryError
 from ..fundamentals.request import Wish
 from ..model.bars import Stamps
 from ..model.caller import warn_user
@@ -23,6 +25,7 @@ from ..model.frame import NS_IN_MS, REQUIRED_COLUMNS
 from ..model.fundamentals import METADATA
 from ..model.instant import DAY_MS, date_of, day_ms, from_ms, parse_iso
 from ..model.provenance import ATTRS_KEY, freeze
+from ..model.query import BarsQuery
 from ..model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, UNASKED
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -87,14 +90,34 @@ class Request(NamedTuple):
     options: Mapping[str, Any]
     members: Callable[[date], Collection[str]] | None = None
 
+    def session_of(self, timeframe: Timeframe) -> Any:
+        """Return the session of bars: that of the request, or for days and longer the regular one."""
+        return self.options.get("session", "regular") if timeframe.is_intraday else "regular"
+
+    def query(self, symbol: str, timeframe: Timeframe, start: Any = None) -> BarsQuery:
+        """Return a query in the session of bars of a timeframe."""
+        wishes = Wishes(session=self.session_of(timeframe))
+        query: BarsQuery = self.manager.client.query(symbol, timeframe, start, wishes=wishes)
+        return query
+
     def calendar_of(self, symbol: str, timeframe: Timeframe) -> MarketCalendar:
-        """Return the calendar of a symbol in the session of the request."""
-        wishes = Wishes(session=self.options.get("session", "regular"))
-        return calendar_for(self.manager.client.query(symbol, timeframe, wishes=wishes).instrument)
+        """Return the calendar of a symbol in the session of bars of a timeframe."""
+        return calendar_for(self.query(symbol, timeframe).instrument)
+
+    def openings(
+        self, symbol: str, timeframe: Timeframe, uses: Sequence[RecipeUse]
+    ) -> dict[int, int]:
+        """Return the first timestamp of a range that starts on the date of each anchor, by that date."""
+        found = {ms: ms for use in uses if (ms := use.anchor_ms) is not None}
+        for since in filter(None, found if timeframe.is_intraday else ()):
+            with suppress(BadRangeError):  # a date before 1900 or after now
+                found[since] = self.query(symbol, timeframe, date_of(since)).span.start
+        return found
 
     def read_quietly(self, symbols: Sequence[str], timeframe: Timeframe, **bounds: Any) -> Any:
         """Return bars outside of the request, whose gaps are reported as gaps of the lead."""
         options = {name: v for name, v in self.options.items() if name not in _OF_THE_REQUEST}
+        options["session"] = self.session_of(timeframe)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             own = options | bounds | {"progress": _ignore}
@@ -122,7 +145,7 @@ def features(
     base, given = Timeframe.parse(timeframe), parse_recipes(recipes, anchor)
     uses = [use for use in given if isinstance(use, RecipeUse)]
     of_reports = [use for use in given if isinstance(use, ReportUse)]
-    _check(base, uses, of_reports, layout, request.options)
+    _check(base, uses, of_reports, layout, request.options, store)
     start, end = request.bounds
     frames = request.manager.get_ohlcv_batch(symbols, base.label, start, end, **request.options)
     failed = {
@@ -180,13 +203,18 @@ def _check(
     of_reports: Sequence[ReportUse],
     layout: str,
     options: Mapping[str, Any],
+    store: Any = None,
 ) -> None:
     """Check what needs no bars.
 
     Raises:
-        QueryError: The layout is unknown, an option is not served, or a recipe needs another
-            timeframe.
+        QueryError: The layout is unknown, the store is not one, an option is not served, or a
+            recipe needs another timeframe.
     """
+    if store is not None and not (hasattr(store, "get") and hasattr(store, "put")):
+        raise QueryError(
+            f"not a store: {store!r:.80}", hint="use True, or FrameStore(folder, max_bytes)"
+        )
     if layout not in LAYOUTS:
         raise QueryError(f"unknown layout {layout!r:.80}; use one of {', '.join(LAYOUTS)}")
     if refused := [name for name in _REFUSED if options.get(name)]:
@@ -227,11 +255,12 @@ def _series(
             groups[first_ms, calendar, anchor].append(name)
     found = {}
     for (first_ms, calendar, anchor), names in groups.items():
-        bounds = _bounds_before(timeframe, first_ms, calendar, anchor, uses, has_store)
+        openings = request.openings(names[0], timeframe, uses)
+        bounds = _bounds_before(timeframe, first_ms, calendar, anchor, uses, has_store, openings)
         parts = [request.read_quietly(names, timeframe, **own) for own in bounds]
         for name in names:
             before = [part[name] for part in parts if name in part]
-            found[name] = _joined(timeframe, calendar, anchor, before, frames[name], uses)
+            found[name] = _joined(timeframe, calendar, anchor, before, frames[name], uses, openings)
     return found
 
 
@@ -242,17 +271,18 @@ def _bounds_before(
     anchor: str,
     uses: Sequence[RecipeUse],
     has_store: bool,
+    openings: Mapping[int, int],
 ) -> Iterator[dict[str, Any]]:
     """Yield the bounds of the requests for the bars before the first one: the lead, then the anchor's."""
     lead = max((use.lead_in(timeframe) for use in uses), default=0)
-    since = min((ms for use in uses if (ms := use.anchor_ms) is not None), default=None)
+    since = min(openings, default=None)
     is_free = all(use.is_free for use in uses) and not has_store
     start = first_ms if is_free else block_at(timeframe, first_ms).start
     count = lead + len(calendar.opens(timeframe, Span(start, first_ms), anchor))
     last = _bound(timeframe, first_ms - 1)
     if count and since != 0:  # with a number of bars, an instant is that by which they had closed
         yield {"end": from_ms(first_ms) if timeframe.is_intraday else last, "bars": count}
-    if since is not None and since < first_ms:
+    if since is not None and openings[since] < first_ms:
         yield {"end": last} | ({"start": date_of(since)} if since else {"period": "max"})
 
 
@@ -268,6 +298,7 @@ def _joined(
     before: Sequence[pd.DataFrame],
     frame: pd.DataFrame,
     uses: Sequence[RecipeUse],
+    openings: Mapping[int, int],
 ) -> _Series:
     """Return the bars of an answer behind those of its lead; bars of another kind are not joined."""
     facts, lacks = frame.attrs[ATTRS_KEY], ""
@@ -289,10 +320,10 @@ def _joined(
     used = {name for use in uses for name in use.recipe.columns}
     if used & {"stamp", "opens", "day"} or any(use.anchor == "session" for use in uses):
         columns |= _session_columns(calendar, timeframe, stamps)
-    if lacks and not _is_short(timeframe, stamps, first, uses):
-        lacks = ""
     positions = {int(stamps.searchsorted(hole.start)): hole.end for hole in holes}
-    tape = Tape(timeframe, stamps, columns, positions, bool(lacks), first)
+    tape = Tape(timeframe, stamps, columns, positions, bool(lacks), first, openings)
+    if lacks and not _is_short(tape, uses):
+        tape, lacks = replace(tape, lacks_lead=False), ""
     missing = [
         calendar.opens(timeframe, hole, anchor) for hole in holes if hole.end > stamps[first]
     ]
@@ -302,13 +333,14 @@ def _joined(
     return _Series(tape, closes, calendar.closes(timeframe, lost, anchor), lacks)
 
 
-def _is_short(timeframe: Timeframe, stamps: Stamps, first: int, uses: Sequence[RecipeUse]) -> bool:
+def _is_short(tape: Tape, uses: Sequence[RecipeUse]) -> bool:
     """Return whether bars of a lead are missing, or bars since an anchor."""
-    before = int(stamps.searchsorted(block_at(timeframe, int(stamps[first])).start))
+    block = block_at(tape.timeframe, int(tape.stamps[tape.first]))
+    before = int(tape.stamps.searchsorted(block.start))
     return any(
-        (first if use.is_free else before) < use.lead_in(timeframe)
-        if (ms := use.anchor_ms) is None
-        else ms < stamps[0]
+        (tape.first if use.is_free else before) < use.lead_in(tape.timeframe)
+        if (opening := tape.opening(use)) is None
+        else opening < tape.stamps[0]
         for use in uses
     )
 
@@ -342,8 +374,13 @@ def _session_columns(
         date_of(int(stamps[0]) - 4 * DAY_MS), date_of(int(stamps[-1]) + DAY_MS)
     )
     opens = np.array([session.open_ms for session in sessions])
+    closes = np.array([session.close_ms for session in sessions])
     days = np.array([day_ms(session.day) // DAY_MS for session in sessions])
     rows = np.maximum(opens.searchsorted(stamps, "right") - 1, 0)
+    # A bar by the clock may begin before its session opens.
+    later = np.minimum(rows + 1, len(opens) - 1)
+    is_before = (stamps >= closes[rows]) & (opens[later] < stamps + timeframe.longest_ms)
+    rows = np.where(is_before, later, rows)
     own = {"stamp": stamps, "opens": opens[rows], "day": days[rows]}
     return {name: values.astype(np.float64) for name, values in own.items()}
 
@@ -394,7 +431,8 @@ def reads_before(
     It is assumed that the first bar of the range is the first one that its calendar expects.
 
     Yields:
-        A phrase, the timeframe, and the bounds of each request; the options are the same.
+        A phrase, the timeframe, and the bounds and session of each request; other options are the
+        same.
 
     Raises:
         QueryError: An argument is invalid.
@@ -409,19 +447,20 @@ def reads_before(
     for longer in dict.fromkeys([None, *(use.timeframe for use in uses)]):
         own = [use for use in uses if use.timeframe == longer]
         name, since_ms = longer or base, first_ms
-        calendar = request.calendar_of(symbol, name)
+        calendar, hours = request.calendar_of(symbol, name), {"session": request.session_of(name)}
         if longer is not None:
             since_ms = calendar.back(longer, first_ms, _LONGER_BEFORE)
             bounds = {"start": _bound(longer, since_ms), "end": request.bounds[1]}
-            yield f"{longer} bars", longer, bounds
+            yield f"{longer} bars", longer, bounds | hours
+        openings = request.openings(symbol, name, own)
         spans = {
             request.manager.client.query(
                 symbol, name, b.get("start"), b["end"], b.get("bars")
             ).span.start: b
-            for b in _bounds_before(name, since_ms, calendar, "session", own, has_store)
+            for b in _bounds_before(name, since_ms, calendar, "session", own, has_store, openings)
         }
         if spans:  # one of them contains the others
-            yield f"{name} bars before", name, spans[min(spans)]
+            yield f"{name} bars before", name, spans[min(spans)] | hours
 
 
 # --- reports and members ---------------------------------------------------------------------
@@ -430,18 +469,19 @@ def reads_before(
 def _of_reports(
     request: Request, symbol: str, uses: Sequence[ReportUse], closes: Stamps
 ) -> tuple[dict[str, Values], list[str], dict[str, Any]]:
-    """Return the values of reports that had been filed, why some are missing, and the vendors."""
+    """Return the values of reports that had been filed, why some are missing, vendors and currencies."""
     wish = Wish(data_type="statements", needs_filing_days=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         record = request.manager._services.fundamentals.get(symbol, wish)
     reports, facts = record.get("statements", ()), record.get(METADATA, {})
-    values, lacks = values_of_reports(uses, reports, closes)
+    values, lacks, currencies = values_of_reports(uses, reports, closes)
     failures = [str(one.message) for one in caught if one.category is IncompleteDataWarning]
     names = ("providers_not_asked", "providers_failed")
     vendors = {"vendor": reports[0]["vendor"] if reports else None} | {
         n: facts.get(n, {}) for n in names
     }
+    vendors["currencies"] = currencies
     return values, failures[:1] or lacks, vendors
 
 
@@ -548,6 +588,6 @@ def _warn(
             first = next(iter(names))
             own: Any = names[first]
             reason = own if isinstance(own, str) else own["message"]
-            shown = ", ".join(list(names)[:20]) + (", ..." if len(names) > 20 else "")
+            shown = ", ".join(map(str, list(names)[:20])) + (", ..." if len(names) > 20 else "")
             text = f"{len(names)} of {total} symbols have {what}: {shown}; {first}: {reason}"
             warn_user(text, IncompleteDataWarning)

@@ -87,6 +87,8 @@ def call_function(function: Any, frame: pd.DataFrame, name: str) -> Values:
             hint="return one row for each bar, with NaN where there is no value",
         )
     try:
+        if np.iscomplexobj(result):
+            raise TypeError("complex numbers")
         values = np.asarray(result, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise FeatureError(f"{name} returned {type(result).__name__}, not numbers") from error

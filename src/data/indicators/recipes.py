@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,8 @@ __all__ = ["MOST_LEAD", "Recipe", "RecipeUse", "parse_recipe", "parse_recipes", 
 Kind = Literal["windowed", "decaying", "anchored"]
 # Maximum lead of a recipe, in bars.
 MOST_LEAD = 5_000
+# Every whole number below it is a float64.
+_LARGEST = 1 << 53
 # Weight that everything before the lead of a decaying recipe has at most.
 _REST = 1e-9
 # Behind a hole, decaying recipes are NaN for this many periods.
@@ -200,7 +203,8 @@ def _recipes() -> Iterator[Recipe]:
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _recipes()}
 _PACKAGED = frozenset(RECIPES)
-_TAKEN = _PACKAGED | {"fund"}
+# The columns of a frame of features are among them.
+_TAKEN = _PACKAGED | {"fund", "symbol", "timestamp", "closed_by"}
 
 
 def register_recipe(
@@ -222,21 +226,24 @@ def register_recipe(
             outputs a frame, with one row for each bar. The frame has the columns ``open high low
             close volume`` (float64, finite) and a naive UTC index. The value for a bar must depend
             only on that bar and the ``lead`` bars before it; it is NaN in the first ``lead`` rows.
-        lead: Number of bars, or a function of the parameters that returns it; at most 5,000.
+        lead: Number of bars, or a function of the parameters that returns it; from 0 to 5,000.
         defaults: Maps each parameter to its default; an int stands for a whole number. All are
             above 0.
         outputs: Names of the outputs, if there are several.
 
     Raises:
-        QueryError: The name is invalid or that of a packaged recipe, or the function cannot be
-            called.
+        QueryError: The name is invalid, or that of a packaged recipe or a column; the function
+            cannot be called; or another argument is invalid.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _TAKEN:
-        taken = "it is the name of a packaged recipe" if name in _TAKEN else ""
+        taken = "it is the name of a packaged recipe or of a column" if name in _TAKEN else ""
         hint = taken or "use lowercase letters, digits and _, beginning with a letter"
         raise QueryError(f"invalid name of a recipe: {name!r:.80}", hint=hint)
     if not callable(function):
         raise QueryError(f"the function of {name} cannot be called: {function!r:.80}")
+    if not callable(lead):
+        _check_bars(f"the lead of {name}", lead, MOST_LEAD)
+    _check_names(name, defaults, outputs)
     bars_before = lead if callable(lead) else lambda *parameters: lead
     RECIPES[name] = Recipe(
         name,
@@ -248,6 +255,41 @@ def register_recipe(
         tuple(outputs),
         is_own=True,
     )
+
+
+def _check_names(name: str, defaults: Any, outputs: Any) -> None:
+    """Check the parameters and outputs of a recipe that is registered.
+
+    Raises:
+        QueryError: A default is not a number above 0, or the outputs are not distinct names.
+    """
+    numbers = [*defaults.values()] if isinstance(defaults, Mapping) else [defaults]
+    is_valid = all(
+        type(n) is not bool and isinstance(n, int | float) and 0 < n < math.inf for n in numbers
+    )
+    if defaults is not None and (not is_valid or not isinstance(defaults, Mapping)):
+        hint = "map each parameter to a number above 0, such as {'period': 10}"
+        raise QueryError(f"invalid defaults of {name}: {defaults!r:.80}", hint=hint)
+    is_list = isinstance(outputs, Sequence) and not isinstance(outputs, str)
+    is_named = is_list and all(isinstance(output, str) and output for output in outputs)
+    if not is_named or len(set(outputs)) < len(outputs):
+        hint = "list different names, such as ['upper', 'lower']"
+        raise QueryError(f"invalid outputs of {name}: {outputs!r:.80}", hint=hint)
+
+
+def _check_bars(what: str, lead: Any, most: float) -> None:
+    """Check that the lead of a registered recipe is a number of bars, at most ``most``.
+
+    Raises:
+        QueryError: It is not a whole number, is negative, or is too large.
+    """
+    is_whole = isinstance(lead, Integral) and not isinstance(lead, bool)
+    if not is_whole or not 0 <= lead <= most:
+        hint = "; a negative one would look ahead" if is_whole and lead < 0 else ""
+        raise QueryError(
+            f"{what} is not a number of bars: {lead!r:.80}",
+            hint=f"it must be a whole number from 0 to {MOST_LEAD:,}{hint}",
+        )
 
 
 def parse_recipes(given: Any, anchor: Any = None) -> list[RecipeUse | ReportUse]:
@@ -350,8 +392,10 @@ def _number(text: str, name: str, word: str | None, usual: float) -> float:
         value = int(word) if is_whole else float(word)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        sort = "a whole number of at least 1" if is_whole else "a number above 0"
+    if not 0 < value < (_LARGEST if is_whole else math.inf):
+        sort = (
+            f"a whole number of at least 1, below {_LARGEST:,}" if is_whole else "a number above 0"
+        )
         hint = "; a negative one would look ahead" if word.startswith("-") else ""
         raise QueryError(
             f"invalid {name} {word!r:.40} in {text!r:.80}", hint=f"it must be {sort}{hint}"
@@ -366,6 +410,10 @@ def _check_lead(use: RecipeUse) -> None:
         QueryError: It is longer than 5,000 bars; the message gives the longest period that is
             served.
     """
+    if use.recipe.is_own:
+        # The longest period is named below, if there is one.
+        most = math.inf if use.parameters else MOST_LEAD
+        _check_bars(f"the lead of {use.text!r:.80}", use.lead, most)
     if use.lead <= MOST_LEAD:
         return
     values = list(use.parameters)
@@ -395,9 +443,9 @@ def _anchor(text: str, words: Sequence[str], given: Any) -> str:
     try:
         return date.fromisoformat(str(anchor)).isoformat()
     except ValueError:
-        problem = (
-            f"invalid anchor in {text!r:.80}" if words or given else f"{text!r:.80} needs an anchor"
-        )
+        problem = f"invalid anchor in {text!r:.80}" if words else f"{text!r:.80} needs an anchor"
+        if given and not words:
+            problem = f"invalid anchor {given!s:.40} for {text!r:.80}"
         raise QueryError(
             problem,
             hint="its value depends on where it begins: name session, listing or a date, as in vwap:session",

@@ -170,7 +170,8 @@ def smoothed(values: Values, period: int, weight: float) -> Values:
     if len(values) < period or weight == 1:
         return values if weight == 1 else np.full(len(values), np.nan)
     seed, later = means(values[:period], period)[-1:], values[period:]
-    if (talib := library("talib")) is not None:
+    # A program can set TA-Lib to leave out the first values of each average.
+    if (talib := library("talib")) is not None and not talib.get_unstable_period("EMA"):
         # Its average begins with the mean of as many values as make up its weight.
         length = round(2 / weight) - 1
         found = talib.EMA(np.concatenate([np.repeat(seed, length), later]), length)[length - 1 :]
