@@ -28,7 +28,7 @@ from src.data.net import state as module
 from src.data.net.deadline import run_call
 from src.data.net.limiter import Limiter
 from src.data.net.state import FILE, SALT, State, boot
-from src.data.net.state_tables import Account, StateTables
+from src.data.net.state_tables import Account, LeaseRow, StateTables
 from tests.cache.counts import FULL
 from tests.e2e.fresh import Fresh
 from tests.net.guarding import Circuits
@@ -238,6 +238,24 @@ class TestTrouble:
                 db.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(values))})", values)
             assert State(folder, clock).run(count) > 0
             assert (folder / "state.damaged").exists(), (table, place)
+
+    def test_many_starts_of_a_machine_that_forgets_the_time_fail_no_call(
+        self, folder: Path, clock: ManualClock
+    ) -> None:
+        """Each adds decades to the remembered time, up to one that no table can contain."""
+        for _ in range(60):
+            for now_ms in (0, NOW_MS):
+                clock.set(now_ms)
+                State(folder, clock).run(count)
+
+        def grant(tables: StateTables) -> float:
+            lease = LeaseRow("one", "here", 1, tables.now_s + 60)
+            tables.grant("acme", lease)
+            assert tables.lease("acme") == lease
+            return tables.now_s
+
+        assert State(folder, clock).run(grant) == NOW_MS / 1000
+        assert (folder / "state.damaged").exists()
 
     def test_a_file_of_an_earlier_version_is_set_aside(
         self, state: State, folder: Path, caplog: pytest.LogCaptureFixture

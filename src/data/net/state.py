@@ -437,14 +437,16 @@ def _run_checked(work: Callable[[StateTables], T], tables: StateTables) -> T:
     """Run ``work`` on the tables and return its result.
 
     Raises:
-        CorruptEntryError: The file contains something unexpected, such as text in place of a
-            number.
+        CorruptEntryError: The file contains something unexpected, such as text in place of a number
+            or, after many jumps of the wall clock, a remembered time in the far future.
     """
+    from sqlite3 import IntegrityError
+
     try:
         return work(tables)
     except DataError:
         raise
-    except (TypeError, ValueError, OverflowError) as exc:
+    except (TypeError, ValueError, OverflowError, IntegrityError) as exc:
         raise CorruptEntryError("the state file has unexpected content") from exc
 
 
