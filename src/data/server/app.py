@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -38,7 +39,8 @@ _HEADERS = {
     "cache-control": "no-cache",
     "vary": "Accept",
 }
-# What to do about a request that is refused, by status.
+# What to do about a request that is refused, by status, and about any other.
+_HINT = "`onetape docs server` lists the addresses, which answer GET requests only"
 _HINTS = {
     401: "send the header `Authorization: Bearer TOKEN`",
     403: "pages of other sites get no answers",
@@ -76,29 +78,30 @@ class Guard:
         async def send_guarded(message: Message) -> None:
             """Send a part of the response, with the headers that every response has."""
             if message["type"] == "http.response.start":
-                names = {name for name, _ in message["headers"]}
-                extra = [(n.encode(), v.encode()) for n, v in _HEADERS.items()]
-                kept = [pair for pair in extra if pair[0] not in names]
-                message = {**message, "headers": [*message["headers"], *kept]}
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
-        refusal = self._refusal(Request(scope))
-        await (refusal or self._app)(scope, receive, send_guarded)
+        refusal = self._refusal(request := Request(scope))
+        app = self._app if refusal is None else await _refused(request, refusal)
+        await app(scope, receive, send_guarded)
 
-    def _refusal(self, request: Request) -> Response | None:
+    def _refusal(self, request: Request) -> HTTPException | None:
+        """Return the reason why a request is refused, or None."""
         headers = request.headers
         if self._token:
             given = headers.get("authorization", "").removeprefix("Bearer ")
             if hmac.compare_digest(given.encode(), self._token.encode()):
                 return None
-            return _told(401, "the token is missing or wrong", _HINTS[401])
+            return HTTPException(401, "the token is missing or wrong")
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if name.lower() not in self._hosts:
-            return _told(421, "this server does not answer under that name", _HINTS[421])
+            return HTTPException(421, "this server does not answer under that name")
         is_followed = headers.get("sec-fetch-dest") == "document"
         if headers.get("sec-fetch-site") == "cross-site" and not is_followed:
-            return _told(403, "a page of another site made this request", _HINTS[403])
+            return HTTPException(403, "a page of another site made this request")
         return None
 
 
@@ -133,9 +136,7 @@ def application(
         from .pages import board_page
 
         values = board().to_json()
-        if not _wants_page(request):
-            return JSONResponse(values)
-        return Response(board_page(values), media_type="text/html")
+        return _answer(request, values, lambda: board_page(values))
 
     def series_page(request: Request) -> Response:
         """Answer with everything about one series."""
@@ -145,23 +146,16 @@ def application(
 
         names = request.path_params
         report = report_of(facts.manager, names["symbol"], names["timeframe"])
-        if not _wants_page(request):
-            return JSONResponse(report.to_json())
-        text = page_of(report.data, report.charts, render=partial(page, symbol=names["symbol"]))
-        return Response(text, media_type="text/html")
+        render = partial(page, symbol=names["symbol"])
+        make = partial(page_of, report.data, report.charts, render=render)
+        return _answer(request, report.to_json(), make)
 
     def brief(request: Request) -> Response:
         """Answer with the brief on a symbol."""
         from .pages import brief_page
 
         found = brief_of(facts, request.path_params["symbol"])
-        if not _wants_page(request):
-            return JSONResponse(found.to_json())
-        return Response(brief_page(found.title, str(found)), media_type="text/html")
-
-    async def stream(request: Request) -> Response:
-        """Answer with the bars of a series as they are stored."""
-        return await _stream(facts, request, look_s, slow_s)
+        return _answer(request, found.to_json(), lambda: brief_page(found.title, str(found)))
 
     def metrics(_: Request) -> Response:
         """Answer with the counters in Prometheus' text format."""
@@ -175,7 +169,7 @@ def application(
         "/series/{symbol:path}/{timeframe}": series_page,
         "/brief/{symbol:path}": brief,
         "/v1/bars/{symbol:path}/{timeframe}": partial(_bars, facts),
-        "/v1/stream": stream,
+        "/v1/stream": partial(_stream, facts, look_s, slow_s),
         "/metrics": metrics,
         "/static/{name}": _static,
         "/alive": _alive,
@@ -253,7 +247,8 @@ class _Stream(StreamingResponse):
             await self._events.aclose()
 
 
-async def _stream(facts: Facts, request: Request, look_s: float, slow_s: float) -> Response:
+async def _stream(facts: Facts, look_s: float, slow_s: float, request: Request) -> Response:
+    """Answer with the bars of a series as they are stored."""
     names, after = request.query_params, request.headers.get("last-event-id")
     source = await run_in_threadpool(
         EventsAfter, facts, names.get("symbol", ""), names.get("timeframe", ""), after
@@ -272,31 +267,23 @@ async def _events(source: EventsAfter, look_s: float) -> AsyncGenerator[str, Non
         await asyncio.sleep(look_s)
 
 
-def _wants_page(request: Request) -> bool:
-    return "text/html" in request.headers.get("accept", "")
+def _answer(request: Request, values: Any, page: Callable[[], str], **options: Any) -> Response:
+    """Return an answer as a page if the request accepts one, else as JSON."""
+    if "text/html" in request.headers.get("accept", ""):
+        return Response(page(), media_type="text/html", **options)
+    return JSONResponse(values, **options)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     """Answer with an error, as a page or as JSON."""
+    from .pages import error_page
+
     hint = getattr(error, "hint", None) or ""
     text = str(error).removesuffix(f" ({hint})")
     status, headers = 400 if isinstance(error, QueryError) else 404, None
     if isinstance(error, HTTPException):
         status, text, headers = error.status_code, error.detail, error.headers
-        hint = "`onetape docs server` lists the addresses, which answer GET requests only"
-    if _wants_page(request):
-        from .pages import error_page
-
-        return Response(error_page(text, hint), status, headers, media_type="text/html")
-    return _told(status, text, hint, type(error).__name__, headers)
-
-
-def _told(
-    status: int,
-    text: str,
-    hint: str,
-    kind: str = "HTTPException",
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """Return an error as JSON."""
-    return JSONResponse({"error": {"type": kind, "message": text, "hint": hint}}, status, headers)
+        hint = _HINTS.get(status, _HINT)
+    told = {"type": type(error).__name__, "message": text, "hint": hint}
+    make = partial(error_page, text, hint)
+    return _answer(request, {"error": told}, make, status_code=status, headers=headers)

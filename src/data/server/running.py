@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, MissingExtraError, QueryError, install_line
 from .facts import Facts
@@ -112,13 +113,18 @@ def serve(facts: Facts, door: Door, say: Callable[[str], object]) -> None:
         raise MissingExtraError("onetape serve needs Starlette and uvicorn", hint=hint) from missing
 
     app = application(facts, door.hosts, door.token())
-    options: dict[str, Any] = {
-        "ssl_certfile": door.certificate,
-        "ssl_keyfile": door.key,
-        "log_level": "critical",
-    }
+    config = uvicorn.Config(
+        app,
+        host=door.host,
+        port=door.port,
+        ssl_certfile=door.certificate,
+        ssl_keyfile=door.key,
+        server_header=False,
+        log_level="critical",
+        timeout_graceful_shutdown=1,
+    )
     try:
-        uvicorn.Config(app, **options).load()
+        config.load()
     except OSError as error:
         files = " and ".join(filter(None, (door.certificate, door.key)))
         raise ConfigError(
@@ -131,14 +137,8 @@ def serve(facts: Facts, door: Door, say: Callable[[str], object]) -> None:
         offer = None if free is None else f"--port {free} is free"
         raise ConfigError(f"port {door.port} of {door.host} is taken or not allowed", hint=offer)
     say(door.url)
-    uvicorn.run(
-        app,
-        host=door.host,
-        port=door.port,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-        **options,
-    )
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()
 
 
 def _is_free(host: str, port: int) -> bool:
