@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -53,16 +54,10 @@ class Tool(NamedTuple):
 def _quote(facts: Facts, symbol: str) -> Answer:
     """Return the brief on a symbol as an answer: its text, and the last bars as rows."""
     brief = brief_of(facts, symbol)
-    last = brief.last
-    about = dict(last.facts) if last else {"symbol": symbol, "as_of": brief.as_of}
-    about |= {"is_live": brief.is_live, "quote": brief.quote, "brief": str(brief)}
-    return Answer(
-        about,
-        last.rows if last else (),
-        f"No price of {symbol} is known; do not estimate one.",
-        columns=last.columns if last else (),
-        frame=last.frame if last else None,
-    )
+    empty = f"No price of {symbol} is known; do not estimate one."
+    last = brief.last or Answer({"symbol": symbol, "as_of": brief.as_of}, (), empty)
+    more = {"is_live": brief.is_live, "quote": brief.quote, "brief": str(brief)}
+    return replace(last, facts={**last.facts, **more}, empty=empty)
 
 
 _SYMBOL = {"symbol": {**_TEXT, "description": "such as AAPL, VOD.L, BTCUSDT, EURUSD=X"}}

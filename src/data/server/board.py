@@ -34,6 +34,9 @@ _UNKNOWN: dict[str, Any] = {
 _STALE = "`onetape sync`"
 # What is doubted, of the reasons for attention.
 _DOUBTED = ("contradicted", "error", "unreadable")
+# The parts of the report on a series that name it, and those that its row has besides.
+_NAME = ("symbol", "timeframe", "lane")
+_ROW = (*_NAME, "rows", "first", "last", "score", "vendors", "gaps", "confirmed", "contradicted")
 T = TypeVar("T")
 
 
@@ -100,10 +103,9 @@ class Board:
 
     def __init__(self, manager: DataManager) -> None:
         self._manager = manager
-        settings = manager._services.settings
         self._place = Installation(
             manager.cache.cache_dir,
-            settings.rules_path,
+            manager._services.settings.rules_path,
             clock=manager.client.clock,
             reach=None,
         )
@@ -132,9 +134,8 @@ class Board:
             return _UNKNOWN | {"problem": str(error)}
 
     def _series_health(self) -> SeriesHealth:
-        manager = self._manager
-        store, selector = manager.cache.store, manager.provider_selector
-        return series_health(store, selector, manager.client.clock)
+        place = self._place
+        return series_health(place.store, place.selector, place.clock)
 
     def to_json(self) -> dict[str, Any]:
         """Return the board as a JSON-serializable dictionary.
@@ -148,7 +149,7 @@ class Board:
         health, checks = self._health.get(until), self.checks.get(until)
         report = self.report.get(until) or _UNKNOWN
         series, is_known = report["series"], report["made"] is not None
-        needs = [{**_named(one), **reason} for one in series for reason in one["attention"]]
+        needs = [_part(one, _NAME) | reason for one in series for reason in one["attention"]]
         stale = [
             {
                 "symbol": key.symbol,
@@ -182,14 +183,9 @@ class Board:
             "stale": stale if health else None,
             "nights": nights_of(self._manager._services),
             "checks": checks,
-            "series": [_row(one) for one in series] if is_known else None,
+            "series": [_part(one, _ROW) for one in series] if is_known else None,
         }
 
 
-def _named(series: dict[str, Any]) -> dict[str, Any]:
-    return {name: series[name] for name in ("symbol", "timeframe", "lane")}
-
-
-def _row(series: dict[str, Any]) -> dict[str, Any]:
-    names = ("rows", "first", "last", "score", "vendors", "gaps", "confirmed", "contradicted")
-    return _named(series) | {name: series[name] for name in names}
+def _part(series: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: series[name] for name in names}

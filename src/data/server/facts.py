@@ -72,10 +72,9 @@ def untrusted(text: Any) -> Any:
 
 def refusal(error: DataError, now_ms: int) -> dict[str, Any]:
     """Return an error as an answer in words; messages may quote vendors, so they are marked."""
-    text = "There is no answer. Do not estimate one."
     return {
         "as_of": iso(now_ms),
-        "note": text,
+        "note": "There is no answer. Do not estimate one.",
         "why": untrusted(str(error)[:_MOST_TEXT]),
         "next": untrusted((error.hint or "")[:_MOST_TEXT]),
     }
@@ -183,11 +182,11 @@ class Facts:
         start: str | None = None,
         end: str | None = None,
         bars: int | None = None,
-        adjustment: str = "split",
-        session: str = "regular",
-        provider: str | None = None,
+        **options: Any,
     ) -> BarsQuery:
         """Return the query for bars; for the arguments, see ``DataManager.get_ohlcv``.
+
+        The options are ``adjustment``, ``session`` and ``provider``.
 
         If vendors may not be queried and neither start nor end is given, the bars end with the last
         stored one, however old it is.
@@ -195,20 +194,19 @@ class Facts:
         Raises:
             QueryError: An argument is invalid.
         """
-        client, offline = self.manager.client, not self.may_fetch
-        wishes = Wishes(provider, adjustment, offline=offline, session=session)
+        wishes = Wishes(offline=not self.may_fetch, **options)
         if start is None and end is None:
             wishes = replace(wishes, closed_by=self._end(symbol, timeframe, wishes))
-        return client.query(symbol, timeframe, start, end, bars, wishes)
+        return self.manager.client.query(symbol, timeframe, start, end, bars, wishes)
 
     def _end(self, symbol: str, timeframe: str, wishes: Wishes) -> str | None:
-        """Return the time by which the last stored bar had closed; None if vendors may be queried."""
+        """Return the time by which the last stored bar had closed; None if it is not past.
+
+        If vendors may be queried, the result is None as well.
+        """
         if self.may_fetch:
             return None
-        return self._stored_end(self.manager.client.query(symbol, timeframe, wishes=wishes))
-
-    def _stored_end(self, query: BarsQuery) -> str | None:
-        """Return the time by which the last stored bar that answers a query had closed, or None."""
+        query = self.manager.client.query(symbol, timeframe, wishes=wishes)
         spans = [one for key in self.stored_for(query) for one in self.manager.client.coverage(key)]
         end = max((one.span.end for one in spans if one.state != "empty"), default=self.now_ms)
         if end >= self.now_ms:
@@ -241,34 +239,23 @@ class Facts:
             frame,
         )
 
-    def features(
-        self,
-        symbol: str,
-        timeframe: str,
-        recipes: str,
-        *,
-        start: str | None = None,
-        end: str | None = None,
-        bars: int | None = None,
-    ) -> Answer:
-        """Return numbers computed from closed bars; see :meth:`query` for the range.
+    def features(self, symbol: str, timeframe: str, recipes: str, **bounds: Any) -> Answer:
+        """Return numbers computed from closed bars.
 
         Args:
             symbol, timeframe: Series of the bars.
             recipes: Recipes, separated by spaces, such as ``rsi:14 vol:20``.
-            start, end, bars: Range of the rows.
+            bounds: ``start``, ``end`` and ``bars``: range of the rows, see :meth:`query`.
 
         Raises:
             QueryError: An argument or a recipe is invalid.
         """
-        query = self.query(symbol, timeframe, start=start, end=end, bars=bars)
-        options: dict[str, Any] = {"offline": not self.may_fetch, "progress": lambda _: None}
-        if start is None and end is None:
+        query = self.query(symbol, timeframe, **bounds)
+        options = {**bounds, "offline": not self.may_fetch, "progress": lambda _: None}
+        if bounds.get("start") is None and bounds.get("end") is None:
             options["closed_by"] = self._end(symbol, timeframe, Wishes(offline=not self.may_fetch))
         # A list of recipes, because one text may be the path of a file.
-        frame = self.manager.features(
-            [symbol], timeframe, start, end, recipes.split(), bars=bars, **options
-        )
+        frame = self.manager.features([symbol], timeframe, recipes=recipes.split(), **options)
         found = frame.attrs[ATTRS_KEY]
         (facts,) = found["symbols"].values()
         if found["failed"]:
@@ -347,7 +334,8 @@ class Facts:
         if rows:
             series = self.manager.gaps(symbol, timeframe).as_dict()["series"]
             gaps = [_plain(gap, "evidence") for one in series for gap in one["gaps"]]
-        facts = self._facts(symbol, timeframe, vendors=_distinct(row["vendor"] for row in rows))
+        vendors = [row["vendor"] for row in rows]
+        facts = self._facts(vendors, symbol=symbol, timeframe=timeframe)
         rows += [{"gap": gap} for gap in gaps]
         return Answer(
             facts | {"gaps_total": len(gaps)},
@@ -364,7 +352,7 @@ class Facts:
         found = self.manager.explain(symbol, timeframe)
         plain = found.to_json()
         names = ("is_served", "instrument", "rule") + (() if self.is_past else ("stored",))
-        facts = self._facts(plain["symbol"], timeframe, vendors=list(found.named))
+        facts = self._facts(found.named, symbol=plain["symbol"], timeframe=timeframe)
         facts |= {name: plain[name] for name in names}
         facts |= {"unit": plain["instrument"]["quote"], "currency": plain["instrument"]["quote"]}
         lines = [line for line in found.lines() if not (self.is_past and line[0] == "cached")]
@@ -376,9 +364,7 @@ class Facts:
         found = self.manager.search(text, limit, offline=not self.may_fetch)
         rows = [_plain(one.as_dict(), "name", "venue") for one in found]
         empty = f"No symbol matches {text[:64]!r}; do not guess one."
-        return Answer(
-            self._facts(vendors=_distinct(one.vendor for one in found)), rows, empty, "lower limit"
-        )
+        return Answer(self._facts(one.vendor for one in found), rows, empty, "lower limit")
 
     def actions(self, symbol: str) -> Answer:
         """Return the known splits and dividends whose ex-date has come, with amounts as paid."""
@@ -390,7 +376,7 @@ class Facts:
         for one in (action.to_json() for action in known if action.action.ex_date <= day):
             del one["amount"]  # in terms of today's shares
             rows.append(_plain(one, "dispute"))
-        facts = self._facts(symbol, vendors=_distinct(row["source"] for row in rows))
+        facts = self._facts((row["source"] for row in rows), symbol=symbol)
         facts["currency"] = ", ".join(_distinct(row["currency"] or "" for row in rows)) or None
         empty = f"No split or dividend of {symbol} is known here; that is not proof of none."
         return Answer(facts, rows, empty)
@@ -412,7 +398,7 @@ class Facts:
             for name, value in record.items()
             if name != "_metadata" and not isinstance(value, dict | list)
         ]
-        facts = self._facts(symbol, vendors=_distinct(row.get("source", "") for row in rows))
+        facts = self._facts((row.get("source", "") for row in rows), symbol=symbol)
         empty = f"No fundamentals of {symbol} are known here; do not estimate any."
         return Answer(facts, rows, empty, "ask for data_type profile or ratios")
 
@@ -421,11 +407,10 @@ class Facts:
         stored = self._all._services.fundamentals.cache.latest(name, canonical_type(data_type))
         return list(stored)
 
-    def _facts(self, symbol: str = "", timeframe: str = "", **more: Any) -> dict[str, Any]:
-        named = {"symbol": symbol, "timeframe": timeframe}
-        facts = {name: text for name, text in named.items() if text}
+    def _facts(self, vendors: Iterable[str], **named: Any) -> dict[str, Any]:
+        """Return the facts about an answer without bars."""
         nothing = {"age": None, "kind": None, "unit": None, "currency": None}
-        return facts | {"as_of": iso(self.now_ms)} | nothing | more
+        return {**named, "as_of": iso(self.now_ms), **nothing, "vendors": _distinct(vendors)}
 
 
 def _age(age_ms: int | None) -> dict[str, Any]:

@@ -487,7 +487,7 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
     return json_document.dump(document)
 
 
-def about_series(key: SeriesKey) -> dict[str, str]:
+def about_series(key: SeriesKey) -> dict[str, Any]:
     """Return the entries that identify a series in its documents."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
