@@ -24,6 +24,7 @@ from ..bars.selection.candidates import Candidate
 from ..bars.selection.route import Route
 from ..cache.confirmations import Confirmation, tallied
 from ..cache.facade.summaries import FOLDER
+from ..cache.format.documents import about_series
 from ..cache.format.lane_entry import BarsOrigin, LaneEntry
 from ..cache.retention.disk_usage import totals
 from ..calendars.written_times import FIRST_DAY
@@ -177,7 +178,10 @@ class _Turn:
 
 @dataclass(frozen=True, eq=False)
 class _Step(VendorTask):
-    """A planned comparison: a range of bars, the second vendor, and the number of requests."""
+    """A planned comparison: a range of bars, the second vendor, and the number of requests.
+
+    Its parts are the bars that are expected in the range.
+    """
 
     turn: _Turn
     query: BarsQuery
@@ -191,11 +195,6 @@ class _Step(VendorTask):
     def key(self) -> SeriesKey:
         """The series whose bars are compared."""
         return self.turn.key
-
-    @property
-    def bars(self) -> int:
-        """Number of bars expected in the range."""
-        return self.parts
 
 
 @dataclass(frozen=True)
@@ -327,9 +326,9 @@ class _ConfirmRun:
                 vendor = self._vendor(step.candidate)
                 vendor.requests, vendor.bars = (
                     vendor.requests + step.requests,
-                    vendor.bars + step.bars,
+                    vendor.bars + step.parts,
                 )
-                self.compared += step.bars
+                self.compared += step.parts
                 if step.candidate.tells_actions:
                     self.actions.setdefault((step.vendor, step.key.symbol), (step.span.start, ()))
                 self.results[step] = self._result(step, None)
@@ -362,7 +361,7 @@ class _ConfirmRun:
             if step is not None:
                 self.done.setdefault(step.key, []).append(step.span)
                 self.reserved[step.vendor] += step.requests
-                self.begun += step.bars
+                self.begun += step.parts
                 self.results[step] = None
                 yield step
 
@@ -614,7 +613,7 @@ class _ConfirmRun:
     def _free(self, step: _Step) -> None:
         """Remove a comparison from those that count as in progress."""
         self.reserved[step.vendor] -= step.requests
-        self.begun -= step.bars
+        self.begun -= step.parts
 
     def _record_outcome(self, step: _Step, outcome: _Outcome) -> None:
         """Record the result of a comparison.
@@ -685,13 +684,11 @@ class _ConfirmRun:
         compared = None if comparison is None else comparison.compared
         grave = list(_grave(comparison))
         return {
-            "symbol": step.key.symbol,
-            "timeframe": step.key.timeframe.label,
-            "lane": step.key.lane_label,
+            **about_series(step.key),
             "vendor": step.candidate.name,
             "start": iso(step.span.start),
             "end": iso(step.span.end),
-            "bars": step.bars,
+            "bars": step.parts,
             "requests": step.requests,
             "confirmed": comparison.confirmed if comparison else 0,
             "unproven": compared.equal - comparison.confirmed if comparison and compared else 0,

@@ -14,6 +14,7 @@ from ..bars.answer.reader import FetchOutcome, Reader, flagged_rows, reasons, un
 from ..bars.fetch.lane import real_gaps
 from ..bars.ingest.commit import suspects_table
 from ..bars.validity import lifetime_of
+from ..cache.format.documents import about_series
 from ..cache.layout import encode_lane, encode_symbol
 from ..cache.store import BarStore
 from ..calendars.grid import grid_for
@@ -98,9 +99,7 @@ class ExportedFile:
     def to_json(self) -> dict[str, Any]:
         """Return the export as a JSON-serializable dictionary."""
         names = ("path", "rows", "first", "last", "problem", "left_out", "faults")
-        entry = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
-        entry |= {"lane": self.key.lane_label}
-        return entry | {name: getattr(self, name) for name in names}
+        return about_series(self.key) | {name: getattr(self, name) for name in names}
 
 
 def faults_of(answer: Answer) -> list[str]:

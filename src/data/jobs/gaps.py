@@ -11,6 +11,7 @@ from glob import escape
 from typing import TYPE_CHECKING, Any
 
 from ..bars.client import BarsClient
+from ..cache.format.documents import about_series
 from ..errors import CacheError, DataError, QueryError
 from ..members import NOTHING_STORED, series_of_symbols
 from ..model.coverage import VendorDay
@@ -61,9 +62,7 @@ class SeriesGaps:
     def as_dict(self) -> dict[str, Any]:
         """Return the gaps as a JSON-serializable dictionary."""
         return {
-            "symbol": self.series.symbol,
-            "timeframe": self.series.timeframe.label,
-            "lane": self.series.lane_label,
+            **about_series(self.series),
             "counts": self.counts,
             "bars": self.bars,
             "gaps": [gap.as_dict() for gap in self.listed],
@@ -332,16 +331,17 @@ def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[Vend
     """
     counted = VendorDays(services.clock.now_ms())
     for key in services.client.answering(keys):
-        try:
-            _count(services, counted, key, services.client.outline(key))
-        except DataError as error:
-            log.debug("%s was not counted: %s", key, error)
+        _count(services, counted, key)
     return _record_days(services, counted)
 
 
-def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: SeriesOutline) -> None:
+def _count(
+    services: Services, counted: VendorDays, key: SeriesKey, outline: SeriesOutline | None = None
+) -> None:
+    """Count a series' sessions, unless it cannot be read."""
     try:
-        counted.add(key, outline, partial(services.client.commits, key))
+        found = outline or services.client.outline(key)
+        counted.add(key, found, partial(services.client.commits, key))
     except DataError as error:
         log.debug("%s was not counted: %s", key, error)
 

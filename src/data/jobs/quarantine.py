@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from ..cache.format.documents import about_series
 from ..cache.store import Commit, CommitPiece
 from ..errors import KindMismatchError
 from ..model.bars import NAN, Bar, BarTable, among
@@ -51,9 +52,7 @@ class QuarantineReport:
     def to_json(self, *, details: bool = False) -> dict[str, Any]:
         """Return JSON-serializable values; with ``details``, include every row and file."""
         entry: dict[str, Any] = {
-            "symbol": self.key.symbol,
-            "timeframe": self.key.timeframe.label,
-            "lane": self.key.lane_label,
+            **about_series(self.key),
             "rows": len(self.rows),
             "files": len(self.files),
             "reasons": self.reasons,
