@@ -6,7 +6,8 @@ class and timeframe on this account stop, but no others; an answer allows them a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
@@ -137,17 +138,10 @@ def _ask(
         grid = BarGrid(calendar_for(instrument), timeframe, anchor)
         stamp = grid.back(now_ms - _AGE_MS, 1)
         span = Span(stamp, stamp + (timeframe.step_ms or DAY_MS))
-        try:
-            query = FetchQuery(instrument, timeframe, span, now_ms, insist=True)
-            fetch_bars(downloader, query, downloader.name)
-        except NoDataError:
-            return None
-        except (SymbolNotFoundError, CapabilityError) as exc:
-            error = exc
-        except DataError as exc:
-            return exc
-        else:
-            return None
+        query = FetchQuery(instrument, timeframe, span, now_ms, insist=True)
+        error = _refusal(partial(fetch_bars, downloader, query, downloader.name))
+        if not isinstance(error, SymbolNotFoundError | CapabilityError):
+            break
     return error
 
 
@@ -156,13 +150,18 @@ def _ask_actions(
 ) -> DataError | None:
     share = selector.instrument(_EXAMPLES["stock"][0])
     downloader.session.reopen(ACTIONS_ENDPOINT)
+    span = Span(now_ms - _ACTIONS_MS, now_ms)
+    return _refusal(partial(fetch_actions, downloader, share, span, now_ms, downloader.name))
+
+
+def _refusal(query: Callable[[], object]) -> DataError | None:
+    """Send a query; return the error, or None if the vendor answered, even without data."""
     try:
-        span = Span(now_ms - _ACTIONS_MS, now_ms)
-        fetch_actions(downloader, share, span, now_ms, downloader.name)
+        query()
     except NoDataError:
-        return None
-    except DataError as exc:
-        return exc
+        pass
+    except DataError as error:
+        return error
     return None
 
 

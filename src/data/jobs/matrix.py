@@ -11,7 +11,7 @@ from ..model.instrument import AssetClass, Instrument
 from ..model.kind import Kind
 from ..model.timeframe import Timeframe
 from ..provider_selector import ProviderSelector
-from ..vendors.base import is_ours
+from ..vendors.base import BaseDataDownloader, is_ours
 from ..vendors.factory import names, usable_class
 
 # Any stock, with the hours before the open and after the close.
@@ -53,15 +53,16 @@ def matrix(selector: ProviderSelector) -> list[ServedRow]:
 
     If a vendor cannot be queried here, its rows are taken from its declaration.
     """
-    rows: list[ServedRow] = []
-    for name in names():
-        downloader = selector._initialize_downloader(name)
-        cls = usable_class(name)
-        if downloader is not None and is_ours(downloader):
-            rows += served(name, downloader.capabilities)
-        elif cls is not None:
-            rows += served(name, cls.capabilities)
-    return rows
+    return [row for name in names() for row in served(name, capabilities_of(selector, name))]
+
+
+def capabilities_of(selector: ProviderSelector, name: str) -> Capabilities:
+    """Return what a vendor serves here or, if it cannot be queried, what it declares."""
+    source: BaseDataDownloader | type[BaseDataDownloader] = usable_class(name) or BaseDataDownloader
+    downloader = selector._initialize_downloader(name)
+    if downloader is not None and is_ours(downloader):
+        source = downloader
+    return source.capabilities
 
 
 def served(vendor: str, caps: Capabilities) -> list[ServedRow]:

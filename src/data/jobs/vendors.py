@@ -9,10 +9,9 @@ from urllib.parse import urlsplit
 from ..clock import Clock, SystemClock
 from ..config.credentials import vendor_credentials
 from ..config.offered import PROVIDERS, offer_of, unknown_provider
-from ..config.rules import Rule
 from ..config.rules_file import load_rules
 from ..errors import DataError, MissingCredentialsError, QueryError, UnknownProviderError
-from ..model.health import Quota
+from ..model.health import Health, Quota
 from ..model.settings import Settings
 from ..model.timeframe import Timeframe
 from ..net.reach import ReachResult
@@ -33,7 +32,7 @@ from ..vendors.stream_protocol import stream_of
 from ..wiring import network_of
 from .checks import Check, fault, note, ok
 from .extras import EXTRAS, extra_state
-from .matrix import served
+from .matrix import capabilities_of, served
 
 T = TypeVar("T")
 _ANY_DAYS = Timeframe.parse("1d")
@@ -115,12 +114,7 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
     cls, obstacle = usable_class(name) or BaseDataDownloader, obstacle_of(selector, name)
     parts = () if offer_of(PROVIDERS, name) is None else _PARTS
     downloader = selector._initialize_downloader(name)
-    caps = (
-        downloader.capabilities
-        if downloader is not None and is_ours(downloader)
-        else cls.capabilities
-    )
-    rules = selector.parsed_rules.provider(name)
+    caps, rules = capabilities_of(selector, name), selector.parsed_rules.provider(name)
     limit = rules.rate_limits.get("requests_per_minute") or cls.limits.per_minute
     address = getattr(downloader, "base_url", cls.default_base_url)
     return {
@@ -288,9 +282,6 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
     described, row = describe_vendor(selector, name), row_of(name)
     table, no_table = vendor_part(table_of, name)
     stream, no_stream = vendor_part(stream_of, name)
-    downloader = selector._initialize_downloader(name)
-    ours = downloader if downloader is not None and is_ours(downloader) else None
-    capabilities = ours.capabilities if ours else cls.capabilities
     limits = network.limiter(name).limits
     return {
         **described,
@@ -307,43 +298,39 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
             "day": limits.per_day,
             "month": limits.per_month,
         },
-        "health": _health(ours, clock.now_ms()),
-        "serves": served(name, capabilities),
+        "health": str(_health(selector, name, clock.now_ms()) or ""),
+        "serves": served(name, capabilities_of(selector, name)),
         "rules": [
             {
-                "rule": way["rule"],
-                "place": way["vendors"].index(name) + 1,
-                "of": len(way["vendors"]),
+                "rule": rule.name,
+                "place": rule.vendors.index(name) + 1,
+                "of": len(rule.vendors),
             }
-            for way in routes(selector)
-            if name in way["vendors"]
+            for rule in selector.parsed_rules.rules.values()
+            if name in rule.vendors
         ],
     }
 
 
-def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
-    """Describe the remaining limits and the pauses for a vendor's first class of bars.
+def _health(selector: ProviderSelector, name: str, now_ms: int) -> Health | None:
+    """Return the remaining limits and the pauses for a vendor's first class of bars.
 
-    The result is empty if the vendor cannot be used.
+    The result is None if the vendor cannot be used. No request is sent.
     """
-    if downloader is None or not downloader.capabilities.timeframes:
-        return ""
-    capabilities = downloader.capabilities
-    timeframe = Timeframe.parse(next(iter(capabilities.timeframes)))
-    status = status_for(downloader, min(capabilities.asset_classes), timeframe)
-    return str(status.health(now_ms)) if status else ""
+    downloader = selector.downloaders.get(name)
+    if downloader is None or not is_ours(downloader) or not downloader.capabilities.asset_classes:
+        return None
+    try:
+        status = status_for(downloader, min(downloader.capabilities.asset_classes), _ANY_DAYS)
+    except DataError:
+        return None  # its key was removed meanwhile; the next check reports it as missing
+    return status.health(now_ms) if status else None
 
 
 def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota, ...]:
     """Return the remaining limits for a vendor's first class of bars; no request is sent."""
-    downloader = selector.downloaders.get(name)
-    if downloader is None or not is_ours(downloader) or not downloader.capabilities.asset_classes:
-        return ()
-    try:
-        status = status_for(downloader, min(downloader.capabilities.asset_classes), _ANY_DAYS)
-    except DataError:
-        return ()  # its key was removed meanwhile; the next check reports it as missing
-    return status.health(now_ms).quotas if status else ()
+    health = _health(selector, name, now_ms)
+    return health.quotas if health else ()
 
 
 # --- the vendors for a series -------------------------------------------------------------------
@@ -351,15 +338,13 @@ def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota
 
 def routes(selector: ProviderSelector) -> list[dict[str, Any]]:
     """Return each rule as a dictionary: name, timeframes, vendors in order, and usable vendors."""
-    return [_route(selector, rule) for rule in selector.parsed_rules.rules.values()]
-
-
-def _route(selector: ProviderSelector, rule: Rule) -> dict[str, Any]:
-    ready = [name for name in rule.vendors if not obstacle_of(selector, name).reason]
-    return {
-        "rule": rule.name,
-        "timeframes": list(rule.timeframes),
-        "vendors": list(rule.vendors),
-        "ready": ready,
-        "description": rule.description,
-    }
+    return [
+        {
+            "rule": rule.name,
+            "timeframes": list(rule.timeframes),
+            "vendors": list(rule.vendors),
+            "ready": [name for name in rule.vendors if not obstacle_of(selector, name).reason],
+            "description": rule.description,
+        }
+        for rule in selector.parsed_rules.rules.values()
+    ]
