@@ -372,7 +372,7 @@ def test_a_vendor_is_queried_for_splits_and_dividends_up_to_today(
     clock.set(ms("2024-06-12T15:00"))
     query = services.client.query("MSFT", "1d", "2024-06-03", "2024-06-07")
     grid = BarGrid(calendar_for(query.instrument), query.timeframe)
-    refetcher = Refetcher(services.selector, clock, query, grid)
+    refetcher = Refetcher(services, query, grid)
     reported = refetcher.actions("yahoo", query.span.start) or ()
     assert {(action.ex_date.isoformat(), action.type) for action in reported} == {
         ("2024-06-11", "dividend"), ("2024-06-12", "split"),

@@ -320,10 +320,15 @@ def _add_vendor(
     from .verify import Refetcher
 
     grid = grid_for(query.instrument, query.timeframe)
-    refetcher = Refetcher(services.selector, services.clock, query, grid)
-    others = refetcher.action_requests(vendor)
+    others = Refetcher(services, query, grid).action_requests(vendor)
     units = sum(step.requests * step.cost for step in bars) + others
     cost_at(costs, vendor, plan).add(requests + others, units)
+
+
+def key_of(report: QualityReport) -> SeriesKey:
+    """Return the series that a report is about."""
+    lane = tuple(filter(None, report.lane.split("@")))
+    return SeriesKey(report.symbol, Timeframe.parse(report.timeframe), lane)
 
 
 def _record(services: Services, report: QualityReport) -> QualityReport:
@@ -340,11 +345,7 @@ def _record(services: Services, report: QualityReport) -> QualityReport:
     if is_low:
         worst = tuple(f"{f.check}: {f.evidence}" for f in open_findings)
         with running(subject_of(report.symbol, report.timeframe)):
-            key = SeriesKey(
-                report.symbol,
-                Timeframe.parse(report.timeframe),
-                tuple(filter(None, report.lane.split("@"))),
-            )
+            key = key_of(report)
             generation = services.client.columns(key, Span(0, 1)).generation
             if services.observer.quality_low(key, generation, score, least, worst):
                 log.warning("quality %.2f is below %.2f: %s", score, least, "; ".join(worst))
@@ -398,7 +399,7 @@ def _beside_vendors(
 
 def _verified(services: Services, key: SeriesKey, question: VerifyQuestion) -> Verification:
     """Compare the stored bars of one lane with the vendor that supplied them, or with ``against``."""
-    from .verify import CACHE, StoredBars, Verification, VerifiedSeries
+    from .verify import CACHE, StoredBars, Verification
 
     bounds, vendor = (question.start, question.end, None), question.against
     supplier = question.provider if vendor is None else None
@@ -411,7 +412,7 @@ def _verified(services: Services, key: SeriesKey, question: VerifyQuestion) -> V
         parts = [part for part in services.client.coverage(key) if part.span.overlaps(query.span)]
         names = dict.fromkeys(part.vendor for part in parts if part.state in WITH_BARS)
         compared = (replace(beside, ours=f"{CACHE} ({', '.join(filter(None, names))})"),)
-    return Verification(VerifiedSeries(query.instrument, query.timeframe), compared)
+    return Verification(query, compared)
 
 
 def _comparisons(

@@ -14,7 +14,7 @@ from typing import Any
 from ..bars.answer.reader import FetchOutcome, Reader
 from ..bars.client import Wishes
 from ..bars.ingest.commit import basis_of
-from ..bars.selection.candidates import Candidate, Selector, candidates_of
+from ..bars.selection.candidates import Candidate, candidates_of
 from ..cache.actions import ActionBook, by_date
 from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import SeriesView
@@ -25,7 +25,6 @@ from ..calendars.calendar import (
 )
 from ..calendars.grid import BarGrid, grid_for
 from ..calendars.written_times import FIRST_DAY
-from ..clock import Clock
 from ..errors import (
     BadRangeError,
     CacheError,
@@ -44,13 +43,11 @@ from ..model.bars import BarTable, concat
 from ..model.capabilities import Fetched, FetchQuery
 from ..model.coverage import WITH_BARS, Coverage, Covered
 from ..model.instant import DAY_MS, date_of, day_ms, from_ms, iso
-from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS, Adjustment, Basis, Kind
 from ..model.query import BarsQuery
 from ..model.reasons import CLOSED
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
-from ..model.timeframe import Timeframe
 from ..net.deadline import recorded_call, run_call, seconds_of
 from ..prices.adjustment import BasisPart, rebase
 from ..prices.differences import (
@@ -84,21 +81,6 @@ UNTOLD = "later splits and dividends are not confirmed: {} does not report any"
 NO_VOLUMES = "volumes are not compared: they count different trades"
 _NO_QUESTION = "nothing: under the current rules, no request returns these bars"
 _KEPT = "nothing: the cache keeps bars that the vendor no longer has"
-
-
-@dataclass(frozen=True)
-class VerifiedSeries:
-    """The symbol and timeframe whose bars are verified."""
-
-    instrument: Instrument
-    timeframe: Timeframe
-
-    def __str__(self) -> str:
-        return f"{self.instrument.symbol} {self.timeframe}"
-
-    def moment(self, ms: int) -> str:
-        """Format a timestamp as the start or end of a range on the command line."""
-        return iso(ms)[:-1] if self.timeframe.is_intraday else str(date_of(ms))
 
 
 @dataclass(frozen=True)
@@ -159,9 +141,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verification:
-    """All comparisons for one series."""
+    """All comparisons for one series; ``subject`` is the query for its bars."""
 
-    subject: VerifiedSeries
+    subject: BarsQuery
     comparisons: tuple[Comparison, ...]
 
     @property
@@ -180,12 +162,16 @@ class Verification:
         series, last = f"onetape fetch {self.subject}", difference.last_ms
         if comparison.provider:
             series += f" --provider {comparison.provider}"
-        start = f"--start {self.subject.moment(difference.first_ms)}"
+        start = f"--start {self._moment(difference.first_ms)}"
         if difference.cause == "stale":
             return f"{series} {start}"
         if self.subject.timeframe.is_intraday:  # two equal instants are not a range
             last += self.subject.timeframe.step_ms or 0
-        return f"{series} {start} --end {self.subject.moment(last)} --refresh"
+        return f"{series} {start} --end {self._moment(last)} --refresh"
+
+    def _moment(self, ms: int) -> str:
+        """Format a timestamp as the start or end of a range on the command line."""
+        return iso(ms)[:-1] if self.subject.timeframe.is_intraday else str(date_of(ms))
 
     def to_json(self) -> dict[str, Any]:
         """Return the verification as a JSON-serializable dictionary."""
@@ -295,7 +281,7 @@ def verify_with(services: Services, question: VerifyQuestion) -> Verification:
             symbol=query.instrument.symbol,
             hint="fetch them first, or name two vendors: provider and against",
         )
-    return Verification(VerifiedSeries(query.instrument, query.timeframe), comparisons)
+    return Verification(query, comparisons)
 
 
 def _query(
@@ -323,22 +309,21 @@ def _compare_vendors(services: Services, question: VerifyQuestion) -> Verificati
             f"cannot compare {name} with itself; name two different vendors", symbol=question.symbol
         )
     grid = grid_for(first.instrument, first.timeframe)
-    refetcher = Refetcher(services.selector, services.clock, first, grid)
-    subject = VerifiedSeries(first.instrument, first.timeframe)
+    refetcher = Refetcher(services, first, grid)
     try:
         goal = Basis("split", refetcher.today())
         ours = refetcher.ask(name, first.span, goal)
         theirs = refetcher.ask(rival, first.span, goal, ours.actions)
     except DataError as error:
         comparison = Comparison(name, rival, "", first.span, error=str(error))
-        return Verification(subject, (comparison,))
+        return Verification(first, (comparison,))
     span, actions = ours.span.clip(theirs.span), [*ours.actions, *theirs.actions]
     terms = terms_between(ours.kind, theirs.kind, actions, adj_close=goal.as_of is not None)
     days = span if ours.tells_actions and theirs.tells_actions else None
     comparison = compare_sides((name, rival), (ours, theirs), terms, [span], goal, days)
     start = max(ours.span.start, theirs.span.start)
     is_partial = len(grid.opens(Span(first.span.start, start))) > 0
-    return Verification(subject, (replace(comparison, is_partial=is_partial),))
+    return Verification(first, (replace(comparison, is_partial=is_partial),))
 
 
 # --- one span fetched again from a vendor, and converted to a basis ----------------------------
@@ -372,15 +357,14 @@ class Refetcher:
     """Queries vendors for one series again. Thread-safe, because it has no mutable state.
 
     Args:
-        selector: Selector of the vendors.
-        clock: Source of the current time.
+        services: Services of the installation.
         query: Series to fetch.
         grid: Time grid of the bars.
     """
 
-    def __init__(self, selector: Selector, clock: Clock, query: BarsQuery, grid: BarGrid) -> None:
-        self._selector = selector
-        self._clock = clock
+    def __init__(self, services: Services, query: BarsQuery, grid: BarGrid) -> None:
+        self._selector = services.selector
+        self._clock = services.clock
         self._query = query
         self._grid = grid
 
@@ -645,7 +629,7 @@ class StoredBars:
         query, stored, goal = self._stored(key, span, view.coverage.within(span).opened())
         book = self._book()
         actions = book.for_bars_of(key.action_key).actions
-        refetcher = self._refetcher(query, self.grid_of(view))
+        refetcher = Refetcher(self._services, query, self.grid_of(view))
         today = refetcher.today()
         # An action on the first day does not affect these bars; today's may be reported later.
         end = 0 if today is None else day_ms(today)
@@ -714,9 +698,6 @@ class StoredBars:
         actions = tuple(self._book().actions)
         return query, Side(span, stored.table, stored.kind, actions), goal
 
-    def _refetcher(self, query: BarsQuery, grid: BarGrid) -> Refetcher:
-        return Refetcher(self._services.selector, self._services.clock, query, grid)
-
     def grid_of(self, view: SeriesView) -> BarGrid:
         """Return the time grid of a lane's bars."""
         return grid_for(self._query.instrument, view.key.timeframe, view.kind)
@@ -749,7 +730,13 @@ class StoredBars:
         start = self._start(Span(stored[0].span.start, stored[-1].span.end), grid)
         reach = Span(start, covered[-1].span.end)
         for vendor in dict.fromkeys(entry.vendor for entry in stored if entry.span.overlaps(reach)):
-            yield self._compare_vendor(key, view, grid, (vendor, reach))
+            mine = _parts_of(view.coverage.within(reach), vendor)
+            newer = self._newer_span(view, vendor)
+            span = Span(mine[0].span.start, max(mine[-1].span.end, newer.end))
+            try:
+                yield self._compare_stored(key, grid, vendor, span, mine, newer)
+            except DataError as error:
+                yield Comparison(CACHE, vendor, key.folder, span, error=str(error))
 
     def _start(self, span: Span, grid: BarGrid) -> int:
         """Return the time from which the stored bars in ``span`` are compared."""
@@ -759,19 +746,6 @@ class StoredBars:
             return max(span.start, grid.back(span.end, self._most))
         except BadRangeError:  # fewer bars exist since 1900
             return span.start
-
-    def _compare_vendor(
-        self, key: SeriesKey, view: SeriesView, grid: BarGrid, origin: tuple[str, Span]
-    ) -> Comparison:
-        """Compare the bars that one vendor supplied to one lane with the bars that it sends now."""
-        vendor, reach = origin
-        mine = _parts_of(view.coverage.within(reach), vendor)
-        newer = self._newer_span(view, vendor)
-        span = Span(mine[0].span.start, max(mine[-1].span.end, newer.end))
-        try:
-            return self._compare_stored(key, grid, (vendor, span), mine, newer)
-        except DataError as error:
-            return Comparison(CACHE, vendor, key.folder, span, error=str(error))
 
     def _newer_span(self, view: SeriesView, vendor: str) -> Span:
         """Return the span after the stored bars in which the vendor may have newer bars.
@@ -790,13 +764,14 @@ class StoredBars:
         self,
         key: SeriesKey,
         grid: BarGrid,
-        origin: tuple[str, Span],
+        vendor: str,
+        span: Span,
         mine: Sequence[Covered],
         newer: Span,
     ) -> Comparison:
-        vendor, span = origin
+        """Compare the bars that one vendor supplied to one lane with the bars that it sends now."""
         query, stored, goal = self._stored(key, span, mine)
-        refetcher = self._refetcher(query, grid)
+        refetcher = Refetcher(self._services, query, grid)
         answer = refetcher.ask(vendor, span, goal, stored.actions)
         spans = [s.clip(answer.span) for s in coalesce([*(entry.span for entry in mine), newer])]
         spans = [s for s in spans if not s.is_empty] or [answer.span]
