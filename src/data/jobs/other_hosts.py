@@ -41,7 +41,7 @@ def pull_elsewhere(store: BarStore, pattern: str = "*") -> None:
         pattern: Shell pattern for series, as in ``BarsClient.series``.
     """
     series, problem = series_elsewhere(store)
-    pairs = [(key.symbol, key.timeframe) for key in series if _is_match(key, pattern)]
+    pairs = [(key.symbol, key.timeframe) for key in series if is_match(key, pattern)]
     if pairs:
         log.info("copying %s series of other hosts to this folder", len(pairs))
         try:
@@ -52,7 +52,8 @@ def pull_elsewhere(store: BarStore, pattern: str = "*") -> None:
         log.warning("series that only other hosts have may be missing: %s", problem)
 
 
-def _is_match(key: SeriesKey, pattern: str) -> bool:
+def is_match(key: SeriesKey, pattern: str) -> bool:
+    """Return whether a pattern for symbols, or for symbol and timeframe, matches a series."""
     texts = (f"{key.symbol} {key.timeframe}", str(key)) if " " in pattern else (key.symbol,)
     return any(fnmatchcase(text, pattern) for text in texts)
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +39,8 @@ from .fill_job import Job, SeriesToFill, When
 from .gaps import find_vendor_days
 from .job_report import JobReport, with_quotas
 from .nights import record_night, recording
-from .other_hosts import pull_elsewhere
-from .perishable import PerishableSeries, perishable
+from .other_hosts import is_match, pull_elsewhere
+from .perishable import perishable
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
 from .work_list import WorkItem, read_work_list
@@ -223,7 +222,7 @@ def sync_cache(
         for key, entry in services.cache.maintenance.listing()
         if entry is None or entry.first is not None
     }
-    matches = {one: [key for key in stored if _is_match(key, one)] for one in patterns}
+    matches = {one: [key for key in stored if is_match(key, one)] for one in patterns}
     absent = [one for one, keys in matches.items() if not keys and len(patterns) > 1]
     entries = {key: stored[key] for keys in matches.values() for key in keys}
     if symbols is not None:
@@ -241,11 +240,6 @@ def sync_cache(
     report = _done(services, job, progress, "sync", dry_run=dry_run)
     report["samples"] = [str(key) for key in entries if key.is_sample]
     return report
-
-
-def _is_match(key: SeriesKey, pattern: str) -> bool:
-    name = f"{key.symbol} {key.timeframe}" if " " in pattern else key.symbol
-    return fnmatchcase(name, pattern)
 
 
 def job_services(
@@ -319,7 +313,14 @@ def _filled(services: Services, job: Job, progress: Listener | None) -> JobRepor
         answering, selector = services.client.answering, services.selector
         soon = perishable(listing, answering, selector, job.now_ms, store.preview())
         for history in soon:
-            _tell_of(services, history)
+            with running(subject_of(history.key.symbol, history.key.timeframe.label)):
+                services.observer.tell(
+                    HistoryPerishes,
+                    vendor=history.vendor,
+                    depth_days=history.depth_days,
+                    lost=iso(history.lost_ms),
+                    what=history.what,
+                )
         fresh = [key for key, _ in listing if key.symbol in report.symbols]
         timing = {
             "marked": mark_series(services, sorted(stored, key=str), lambda: signals.is_noted),
@@ -341,17 +342,6 @@ def _noting_accepted(
             if is_known(services, services.client.series_of(query), *bounds):
                 return replace(result, complete=True, note=f"{ACCEPTED}{result.why}")
     return result
-
-
-def _tell_of(services: Services, history: PerishableSeries) -> None:
-    with running(subject_of(history.key.symbol, history.key.timeframe.label)):
-        services.observer.tell(
-            HistoryPerishes,
-            vendor=history.vendor,
-            depth_days=history.depth_days,
-            lost=iso(history.lost_ms),
-            what=history.what,
-        )
 
 
 def checked_job(
@@ -554,9 +544,8 @@ class _PopulateRun:
 
     def _after_end(self, task: _SeriesTask, result: SeriesResult) -> SeriesResult:
         """Return the result after looking at all parts again, as the end explains earlier gaps."""
-        parts = self._parts[task.index]
         again = SeriesResult(result.symbol, result.timeframe)
-        for bounds in parts:
+        for bounds in self._parts[task.index]:
             query = self._query(self._job.series[task.index], bounds)
             again = again.plus(self._client.get_provenance(replace(query, refresh=False)))
         return replace(again, fetched=result.fetched, note=result.note, score=result.score)

@@ -249,8 +249,11 @@ class Runner(Generic[K, R]):
 
     def _run_queue(self, vendor: str) -> None:
         """Run a vendor's queued tasks in this thread, one after another, until none are left."""
+        is_over = False
         with self._vendor_calls.shared():
-            self._take_all(vendor)
+            while not is_over:
+                with computing(self._vendor_calls.slots):
+                    is_over = self._take_next(vendor)
         self._calls.put(None)
 
     def _post(self, function: Callable[..., object], *arguments: object) -> None:
@@ -263,12 +266,6 @@ class Runner(Generic[K, R]):
             series, text = task.result, self._progress.text_of(wait)
             self._log.info("%s %s %s", series.symbol, series.timeframe, text)
         self._post(self._keep_wait, task, wait)
-
-    def _take_all(self, vendor: str) -> None:
-        is_over = False
-        while not is_over:
-            with computing(self._vendor_calls.slots):
-                is_over = self._take_next(vendor)
 
     def _take_next(self, vendor: str) -> bool:
         """Run the vendor's next task, if any; return whether this thread must end."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from ..model.series import SeriesKey
 from ..wiring import Services
@@ -16,23 +17,6 @@ from .workers import described, run_on, services_of
 Work = Literal["check", "compact"]
 # The results, and the series that could not be processed.
 _Outcome = tuple[list[Any], list[tuple[SeriesKey, str]]]
-
-
-class UpkeepTask(NamedTuple):
-    """A maintenance task on the series of one symbol.
-
-    Attributes:
-        folder, rules: Paths of the cache folder and the rules file.
-        work: Name of the method of ``UnifiedCache.maintenance`` to call.
-        keys: Series to process.
-        options: Options for that method.
-    """
-
-    folder: Path
-    rules: Path | None
-    work: Work
-    keys: list[SeriesKey]
-    options: dict[str, Any]
 
 
 def run_upkeep(
@@ -59,21 +43,23 @@ def run_upkeep(
     if executor is None:
         return _run(services, work, keys, options)
     folder, rules = services.settings.cache_dir, services.settings.rules_path
-    grouped = groupby(keys, attrgetter("symbol"))
-    tasks = [UpkeepTask(folder, rules, work, list(group), options) for _, group in grouped]
+    tasks = [list(group) for _, group in groupby(keys, attrgetter("symbol"))]
+    run_task = partial(run_upkeep_task, folder, rules, work, options)
     results: list[Any] = []
     problems: list[tuple[SeriesKey, str]] = []
-    for task, result in run_on(executor, run_upkeep_task, tasks):
+    for task, result in run_on(executor, run_task, tasks):
         if isinstance(result, Exception):
-            result = [], [(key, described(result)) for key in task.keys]
+            result = [], [(key, described(result)) for key in task]
         results += result[0]
         problems += result[1]
     return results, problems
 
 
-def run_upkeep_task(task: UpkeepTask) -> _Outcome:
+def run_upkeep_task(
+    folder: Path, rules: Path | None, work: Work, options: dict[str, Any], keys: list[SeriesKey]
+) -> _Outcome:
     """Do the work for one symbol; can be called in any process that has access to the folder."""
-    return _run(services_of(task.folder, task.rules), task.work, task.keys, task.options)
+    return _run(services_of(folder, rules), work, keys, options)
 
 
 def _run(
