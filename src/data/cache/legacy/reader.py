@@ -211,22 +211,10 @@ def _named(name: str) -> str:
 
 def is_plain(name: str) -> bool:
     """Return whether ``name`` can be a symbol's folder that an older tool has named."""
-    return (
-        bool(name)
-        and name[0] not in "._"
-        and _NO_SEPARATOR.isdisjoint(name)
-        and name == name.strip()
-        and _is_symbol(symbol_of(name))
-    )
-
-
-def _is_symbol(text: str) -> bool:
-    """Return whether a text can be stored as a symbol; no other folder is one of bars."""
-    try:
-        encode_symbol(text)
-    except BadSymbolError:
-        return False
-    return True
+    is_safe = name[:1] not in ("", ".", "_") and _NO_SEPARATOR.isdisjoint(name)
+    with suppress(BadSymbolError):  # a text that cannot be stored as a symbol is no folder of bars
+        return is_safe and name == name.strip() and bool(encode_symbol(symbol_of(name)))
+    return False
 
 
 def _names(folder: str | Path) -> list[str]:
