@@ -152,12 +152,8 @@ def _one_of(*values: str) -> Callable[[Any], bool]:
     return lambda value: type(value) is str and value in values
 
 
-def _tuple_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: type(value) is tuple and all(map(fits, value))
-
-
-def _each_fits(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: type(value) in (frozenset, set, list, tuple) and all(map(fits, value))
+def _each_fits(fits: Callable[[Any], bool], *types: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) in types and all(map(fits, value))
 
 
 def _mapping_of(key: Callable[[Any], bool], fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -183,7 +179,7 @@ _OF_ANSWER: _Checks = {
     "dense": _is(bool),
     "dated": _is(bool),
     "way": _is_remark,
-    "seams": _tuple_of(lambda value: type(value) is Span and all(map(_is_instant, value))),
+    "seams": _each_fits(_each_fits(_is_instant, Span), tuple),
 }
 _OF_KIND: _Checks = {
     **dict.fromkeys(("venue", "unit", "volume", "feed"), _is_word),
@@ -197,7 +193,7 @@ _OF_BASIS: _Checks = {
 _OF_LIST: _Checks = {
     "since": _fits_or_none(_is_instant),
     "until": _fits_or_none(_is_instant),
-    "unapplied": _tuple_of(_is_remark),
+    "unapplied": _each_fits(_is_remark, tuple),
 }
 _OF_ACTION: _Checks = {
     "ex_date": _is_day,
@@ -207,9 +203,9 @@ _OF_ACTION: _Checks = {
     "as_paid": _is(bool),
     "source": _is(str),
     **dict.fromkeys(("pay_date", "currency"), _is_word),
-    "parts": _tuple_of(_is_number),
+    "parts": _each_fits(_is_number, tuple),
 }
-_labels = _each_fits(_is_word)
+_labels = _each_fits(_is_word, frozenset, set, list, tuple)
 _OF_CAPABILITIES: _Checks = {
     **dict.fromkeys(("asset_classes", "actions_only", "extended"), _labels),
     "timeframes": _mapping_of(_is_word, _is_remark),

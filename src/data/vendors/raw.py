@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -45,20 +46,14 @@ def raw_span(start: Any, end: Any) -> Span:
 def _bound(value: Any, which: str) -> tuple[int, int]:
     """Return the first timestamp that a bound includes, and the first timestamp after the bound."""
     if isinstance(value, str):
-        value = _parse_date(value, which)
+        with suppress(ValueError):
+            value = (date if len(value) == 10 else datetime).fromisoformat(value)
     if isinstance(value, datetime):
         stamp = to_ms(value)
         return stamp, stamp + 1
     if isinstance(value, date):
         return day_ms(value), day_ms(value) + DAY_MS
     raise BadRangeError(f"{which} is not a date: {value!r}", hint=_HINT)
-
-
-def _parse_date(text: str, which: str) -> date:
-    try:
-        return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
-    except ValueError as exc:
-        raise BadRangeError(f"{which} is not a date: {text!r}", hint=_HINT) from exc
 
 
 @dataclass(frozen=True)
