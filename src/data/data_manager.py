@@ -577,8 +577,7 @@ class DataManager:
             days = _start("features", start, options.get("period")), end
             bar = Timeframe.parse(timeframe)
             symbols, members = members_by_day(self.universes, name, now_ms, days, strict, bar)
-        options["closed_by"] = closed_by
-        request = Request(self, bounds, options, members, store or None)
+        request = Request(self, bounds, options | {"closed_by": closed_by}, members, store or None)
         seconds = seconds_of(options.get("timeout"), "features")
         own = (request, symbols, timeframe, recipes, anchor, layout)
         found: pd.DataFrame = run_call(client.clock, seconds, features, *own)
