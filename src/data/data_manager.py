@@ -577,9 +577,9 @@ class DataManager:
             days = _start("features", start, options.get("period")), end
             bar = Timeframe.parse(timeframe)
             symbols, members = members_by_day(self.universes, name, now_ms, days, strict, bar)
-        request = Request(self, bounds, options | {"closed_by": closed_by}, members)
+        request = Request(self, bounds, options | {"closed_by": closed_by}, members, store or None)
         seconds = seconds_of(options.get("timeout"), "features")
-        own = (request, symbols, timeframe, recipes, anchor, store or None, layout)
+        own = (request, symbols, timeframe, recipes, anchor, layout)
         found: pd.DataFrame = run_call(client.clock, seconds, features, *own)
         return found
 
@@ -787,8 +787,8 @@ class DataManager:
                 if recipes:
                     from .indicators.features import Request, reads_before
 
-                    request = Request(self, (start, end_date), common | more)
-                    asked = name, timeframe, recipes, anchor, store
+                    request = Request(self, (start, end_date), common | more, store=store)
+                    asked = name, timeframe, recipes, anchor
                     for what, other, own in reads_before(request, *asked):
                         plans[f"{name} {what}"] = self.plan(name, other.label, **common | own)
             if not plans:

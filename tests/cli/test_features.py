@@ -30,3 +30,11 @@ def test_features_exit_with_2_for_an_invalid_recipe_and_1_for_missing_bars(run: 
     assert run("features", *WHAT, "-r", "kama:10").code == 2
     assert run("features", *WHAT, "-r", "vwap").code == 2
     assert run("features", *WHAT, "-r", "sma:3", "--offline").code == 1
+
+
+def test_a_range_without_sessions_is_named_and_forming_bars_are_not_offered(run: Run) -> None:
+    weekend = ("AAPL", "1d", "--start", "2024-06-01", "--end", "2024-06-02")
+    shown = run("features", *weekend, "-r", "sma:3")
+    assert (shown.code, shown.out) == (0, "AAPL: no bars in this range\n")
+    assert "--forming" not in run("features", "--help").out
+    assert "--forming" in run("fetch", "--help").out

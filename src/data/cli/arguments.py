@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 
 # What `add_question` adds, but for the symbols.
-QUESTION = (
-    "timeframe start end bars period provider adjustment session closed_by include_forming offline "
-    "refresh"
-)
+QUESTION = "timeframe start end bars period provider adjustment session closed_by offline refresh"
 
 
 def command(
@@ -97,9 +94,13 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     option(parser, "timeframe", "such as 1m, 1h, 1d, 1w, 1M; applies to all symbols")
     usual(parser, "range provider adjustment session")
     option(parser, "--closed-by TIME", "only bars that had closed by this UTC time or date")
+    add_freshness(parser)
+
+
+def add_forming(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the bar that has not closed yet."""
     text = "include the bar that has not closed yet"
     option(parser, "--forming", text, dest="include_forming")
-    add_freshness(parser)
 
 
 def add_recipes(parser: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
@@ -402,6 +403,7 @@ def every(text: str) -> float:
 
 _USUAL: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "adjustment": add_adjustment,
+    "forming": add_forming,
     "freshness": add_freshness,
     "processes": add_processes,
     "provider": add_provider,

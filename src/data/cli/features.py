@@ -68,13 +68,13 @@ def _export(manager: DataManager, frame: pd.DataFrame, args: argparse.Namespace)
 
 
 def _shown(frame: pd.DataFrame, rows: int, written: list[str]) -> Iterator[Any]:
-    columns = list(frame.columns[2:-1])
-    for symbol, own in frame.groupby("symbol", observed=True):
+    columns = ["time", *(f"{name}#" for name in frame.columns[2:-1])]
+    for symbol, own in frame.groupby("symbol", observed=False):
         cells = [
             [str(row[1])[:16], *(f"{value:.6g}" for value in row[2:-1])]
             for row in own.tail(rows).itertuples(index=False)
         ]
-        title = f"{symbol} · {counted(len(own), 'row')}"
-        yield TextTable(["time", *(f"{name}#" for name in columns)], cells, title)
+        shown = TextTable(columns, cells, f"{symbol} · {counted(len(own), 'row')}")
+        yield shown if cells else Line(f"{symbol}: no bars in this range", "dim")
     for path in written:
         yield Line(f"written: {path}")

@@ -34,7 +34,7 @@ _WRONG = ("question", "no_vendor")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    usual(parser, "question timeout version")
+    usual(parser, "question forming timeout version")
     option(
         parser,
         "--columns A,B",
@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> Report:
     started = time.perf_counter()
     with asking(args) as notes:
         frame = manager.get_ohlcv(
-            args.symbols[0], **given(args, f"{QUESTION} strict columns version timeout")
+            args.symbols[0],
+            **given(args, f"{QUESTION} include_forming strict columns version timeout"),
         )
     seconds = time.perf_counter() - started
     written = _export(frame, args)
@@ -88,7 +89,7 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
     with asking(args, progress=True) as notes:
         frames = manager.get_ohlcv_batch(
             args.symbols,
-            **given(args, f"{QUESTION} strict columns timeout"),
+            **given(args, f"{QUESTION} include_forming strict columns timeout"),
             progress=(lambda _: None) if is_quiet() else None,
         )
     attrs: dict[str, Provenance] = {name: f.attrs["onetape"] for name, f in frames.items()}

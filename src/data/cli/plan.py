@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .arguments import QUESTION, add_question, add_recipes, command, given
+from .arguments import QUESTION, add_recipes, command, given, usual
 from .cached import manager_of
 from .output import busy
 from .report import Report, Shown
@@ -23,7 +23,7 @@ _STYLES = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    add_question(parser)
+    usual(parser, "question forming")
     add_recipes(parser, "plan the features of these recipes, with the bars before the range")
     command(parser, run, "For one symbol, the vendors are explained as well.")
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> Report:
     symbol, *others = args.symbols
     with busy(args, "planning; sends no request"):
         if others or args.recipes:
-            names = f"{QUESTION} recipes anchor store"
+            names = f"{QUESTION} include_forming recipes anchor store"
             plans = manager.plan([*args.symbols], **given(args, names))
             return Report(plans.to_json, _plans_shown(plans), ok=plans.is_possible)
         names = "timeframe start end provider adjustment session"
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> Report:
         if not (explanation.is_served or explanation.stored):
             lines: list[Any] = [titled(explanation.title, ""), facts(explanation.lines(), _STYLES)]
             return Report({"explanation": explanation}, lines, ok=False)
-        plan = manager.plan(symbol, **given(args, QUESTION))
+        plan = manager.plan(symbol, **given(args, f"{QUESTION} include_forming"))
 
     def shown() -> Shown:
         """Yield the plan, then the vendors and what is cached."""

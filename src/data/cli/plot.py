@@ -21,7 +21,7 @@ _MOST_LINES = 5
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    usual(parser, "question timeout version")
+    usual(parser, "question forming timeout version")
     option(
         parser,
         "-o --out FILE",
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> Report:
 
     manager = manager_of(args, makes_folder=True)
     with asking(args) as notes:
-        options = given(args, f"{QUESTION} strict version timeout")
+        options = given(args, f"{QUESTION} include_forming strict version timeout")
         picture = manager.plot(args.symbols, **options)
     assert isinstance(picture, ChartPicture)
     chart = picture.chart

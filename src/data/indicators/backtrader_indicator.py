@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import MissingExtraError, install_line
-
 
 def is_indicator(function: object) -> bool:
     """Return whether an object is a Backtrader indicator class; does not import Backtrader."""
-    bases = function.__mro__ if isinstance(function, type) else ()
-    return any(
-        (base.__module__, base.__name__) == ("backtrader.indicator", "Indicator") for base in bases
-    )
+    backtrader: Any = sys.modules.get("backtrader")  # the module of such a class has imported it
+    if backtrader is None or not isinstance(function, type):
+        return False
+    return issubclass(function, backtrader.Indicator)
 
 
 def indicator_function(indicator: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """Return a function that computes an indicator's lines, one column each, for a frame of bars.
-
-    Raises:
-        MissingExtraError: Backtrader is not installed.
-    """
-    try:
-        import backtrader as bt
-    except ImportError as missing:
-        raise MissingExtraError(
-            "Backtrader indicators need the `backtrader` extra", hint=install_line("backtrader")
-        ) from missing
+    """Return a function that computes an indicator's lines, one column each, for a frame of bars."""
+    import backtrader as bt
 
     class Holder(bt.Strategy):  # type: ignore[misc] # Backtrader has no types
         def __init__(self) -> None:
@@ -44,12 +34,8 @@ def indicator_function(indicator: Any) -> Callable[[pd.DataFrame], pd.DataFrame]
         cerebro.addstrategy(Holder)
         (strategy,) = cerebro.run(maxcpus=1)
         lines = strategy.computed.lines
-        columns = {}
-        for place, name in enumerate(lines.getlinealiases()):
-            values = np.full(len(bars), np.nan)
-            line = np.asarray(lines[place].array, dtype=np.float64)[: len(bars)]
-            values[: len(line)] = line
-            columns[name] = values
-        return pd.DataFrame(columns, index=bars.index)
+        arrays = [np.asarray(line.array, dtype=np.float64) for line in lines]
+        columns = dict(zip(lines.getlinealiases(), map(pd.Series, arrays), strict=False))
+        return pd.DataFrame(columns, index=range(len(bars))).set_axis(bars.index)
 
     return compute

@@ -49,8 +49,6 @@ class Tape:
         holes: Maps the position of each bar behind a hole to the end of the hole, UTC milliseconds.
         lacks_lead: Whether bars exist before the first one that are missing here.
         first: Position of the first bar of the answer; those before it are the lead.
-        openings: Maps the date of an anchor to the first timestamp that counts, both UTC
-            milliseconds; for other dates, it is midnight.
         finite: Results of :meth:`finite_in`.
     """
 
@@ -60,16 +58,10 @@ class Tape:
     holes: Mapping[int, int] = field(default_factory=dict)
     lacks_lead: bool = False
     first: int = 0
-    openings: Mapping[int, int] = field(default_factory=dict)
     finite: dict[tuple[str, ...], NDArray[np.bool_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.stamps)
-
-    def opening(self, use: RecipeUse) -> int | None:
-        """Return the timestamp since which bars count; None without a date or ``listing``."""
-        since = use.anchor_ms
-        return None if since is None else self.openings.get(since, since)
 
     def finite_in(self, names: Sequence[str]) -> NDArray[np.bool_]:
         """Return for each bar whether its values in some columns are finite."""
@@ -117,8 +109,8 @@ def compute(use: RecipeUse, tape: Tape, block: range) -> tuple[Values, ...]:
 
 def first_of(use: RecipeUse, tape: Tape, block: range) -> int:
     """Return the position of the first bar that the values of a block depend on."""
-    if (opening := tape.opening(use)) is not None:
-        return int(tape.stamps.searchsorted(opening))
+    if use.anchor_ms is not None:
+        return int(tape.stamps.searchsorted(use.anchor_ms))
     return max(0, block.start - use.lead_in(tape.timeframe))
 
 
@@ -142,8 +134,8 @@ def _rows_to_mask(use: RecipeUse, tape: Tape, start: int, first: int, block: ran
         first: Position of the first bar that the values depend on.
     """
     is_cut = tape.lacks_lead and start == 0
-    if (opening := tape.opening(use)) is not None:
-        is_lost = start > first or (first > 0 and tape.holes.get(first, 0) > opening)
+    if use.anchor_ms is not None:
+        is_lost = start > first or (first > 0 and tape.holes.get(first, 0) > use.anchor_ms)
         return len(tape) if is_lost or is_cut else 0
     if use.anchor:
         opens = tape.columns["opens"][start:]

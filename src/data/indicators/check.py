@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -137,7 +138,6 @@ def check_features(
 
     Raises:
         QueryError: An argument is not valid.
-        MissingExtraError: The function is a Backtrader indicator, and Backtrader is not installed.
 
     Calls of the function run one at a time, each in a thread of its own. Several checks may run at
     the same time if their functions allow it.
@@ -194,15 +194,15 @@ class _Check:
 
     def _call(self, frame: pd.DataFrame, what: str, *, is_base: bool = False) -> _Values:
         """Return the function's values for a frame; ``what`` describes it in findings."""
-        given, result = frame.copy(), _Result()
+        given, future = frame.copy(), Future[Any]()
 
         def work() -> None:
             """Call the function, and keep its result or its error."""
             try:
                 with np.errstate(all="ignore"):
-                    result.value = self._function(given)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's function
-                result.error = error
+                    future.set_result(self._function(given))
+            except BaseException as error:  # noqa: BLE001 - the user's function
+                future.set_exception(error)
 
         self.calls += 1
         thread = threading.Thread(target=work, name="onetape-check", daemon=True)
@@ -215,15 +215,15 @@ class _Check:
             self._add(
                 "mutated_input", "the function changes the bars that it is given; work on a copy"
             )
-        if result.error is not None:
-            text = f"the function raises {_described(result.error, self._function)}{where}"
+        if (error := future.exception()) is not None:
+            text = f"the function raises {_described(error, self._function)}{where}"
             if is_base:
                 self._stop("raises", text)
             raise _PartError(text)
-        fault = _fault(result.value, frame)
+        fault = _fault(future.result(), frame)
         if fault:
             self._stop(fault[0], f"{fault[1]}{where}")
-        values = _numbers(result.value)
+        values = _numbers(future.result())
         if not is_base and values.columns != self._base.columns:
             self._stop("wrong_columns", f"the columns differ: {', '.join(values.columns)}{where}")
         return values
@@ -253,7 +253,7 @@ class _Check:
     def _compare_runs(self, text: str) -> None:
         again = self._call(self._bars, "the same bars").numbers
         bad = differs(self._base.numbers, again)
-        if bad.any() and not any(f.kind == "not_reproducible" for f in self.findings):
+        if bad.any():
             row = int(bad.any(axis=0).argmax())
             column = self._base.columns[int(bad[:, row].argmax())]
             where = f"column {column!r}, first at {self._time(row)}"
@@ -425,11 +425,6 @@ class _Check:
         time = self._time(row)
         whole = f"{text} ({time})"
         self.warnings.append(Finding(kind, whole, self._base.columns[column], time, count))
-
-
-class _Result:
-    value: Any = None
-    error: BaseException | None = None
 
 
 class _PartError(Exception):

@@ -30,8 +30,8 @@ from ..model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, UNASKED
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .blocks import Tape, block_at
-from .joins import ReportUse, are_members, values_of_reports
-from .kept import BlockStore, values_of
+from .joins import ReportUse, values_of_report
+from .kept import values_of
 from .recipes import RecipeUse, parse_recipes
 from .rolling import Values
 
@@ -53,12 +53,14 @@ class _Series(NamedTuple):
 
     Attributes:
         tape: Bars, with those of the lead.
+        uses: Recipes, with the openings of their anchors.
         closes: Closing time of each bar of the answer, UTC milliseconds.
         missing: Closing times of missing bars, UTC milliseconds, ascending.
         lacks: Reason why bars of the lead are missing; empty if none is.
     """
 
     tape: Tape
+    uses: Sequence[RecipeUse]
     closes: Stamps
     missing: Stamps
     lacks: str
@@ -67,11 +69,6 @@ class _Series(NamedTuple):
     def stamps(self) -> Stamps:
         """Opening times of the bars of the answer."""
         return self.tape.stamps[self.tape.first :]
-
-    def only(self, rows: NDArray[np.bool_]) -> _Series:
-        """Return the series with some rows of the answer, without the values of its bars."""
-        tape = Tape(self.tape.timeframe, self.stamps[rows], {})
-        return self._replace(tape=tape, closes=self.closes[rows])
 
 
 class Request(NamedTuple):
@@ -83,49 +80,48 @@ class Request(NamedTuple):
         options: Other options of ``get_ohlcv_batch``.
         members: Function that returns the members of a universe on a date, if rows are limited to
             these; else None.
+        store: Store in which blocks are kept, if they are; else None or False.
     """
 
     manager: Any
     bounds: tuple[Any, Any]
     options: Mapping[str, Any]
     members: Callable[[date], Collection[str]] | None = None
+    store: Any = None
 
     def session_of(self, timeframe: Timeframe) -> Any:
         """Return the session of bars: that of the request, or for days and longer the regular one."""
         return self.options.get("session", "regular") if timeframe.is_intraday else "regular"
 
-    def query(self, symbol: str, timeframe: Timeframe, start: Any = None) -> BarsQuery:
-        """Return a query in the session of bars of a timeframe."""
-        wishes = Wishes(session=self.session_of(timeframe))
-        query: BarsQuery = self.manager.client.query(symbol, timeframe, start, wishes=wishes)
+    def query(self, symbol: str, timeframe: Timeframe, *bounds: Any) -> BarsQuery:
+        """Return a query in the session of bars of a timeframe; its bounds are start, end and bars."""
+        closed_by = self.options.get("closed_by")
+        wishes = Wishes(session=self.session_of(timeframe), closed_by=closed_by)
+        query: BarsQuery = self.manager.client.query(symbol, timeframe, *bounds, wishes=wishes)
         return query
 
     def calendar_of(self, symbol: str, timeframe: Timeframe) -> MarketCalendar:
         """Return the calendar of a symbol in the session of bars of a timeframe."""
         return calendar_for(self.query(symbol, timeframe).instrument)
 
-    def openings(
-        self, symbol: str, timeframe: Timeframe, uses: Sequence[RecipeUse]
-    ) -> dict[int, int]:
-        """Return the first timestamp of a range that starts on the date of each anchor, by that date."""
-        found = {ms: ms for use in uses if (ms := use.anchor_ms) is not None}
-        for since in filter(None, found if timeframe.is_intraday else ()):
-            with suppress(BadRangeError):  # a date before 1900 or after now
-                found[since] = self.query(symbol, timeframe, date_of(since)).span.start
-        return found
+    def opened(
+        self, uses: Sequence[RecipeUse], symbol: str, timeframe: Timeframe
+    ) -> Iterator[RecipeUse]:
+        """Yield recipes whose dated anchors begin where a range that starts on their date does."""
+        for use in uses:
+            opening = use.anchor_ms
+            if opening and timeframe.is_intraday:
+                with suppress(BadRangeError):  # a date before 1900 or after now
+                    opening = self.query(symbol, timeframe, date_of(opening)).span.start
+            yield replace(use, anchor_ms=opening)
 
     def read_quietly(self, symbols: Sequence[str], timeframe: Timeframe, **bounds: Any) -> Any:
         """Return bars outside of the request, whose gaps are reported as gaps of the lead."""
         options = {name: v for name, v in self.options.items() if name not in _OF_THE_REQUEST}
-        options["session"] = self.session_of(timeframe)
+        options |= {"session": self.session_of(timeframe), "progress": lambda _: None}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            own = options | bounds | {"progress": _ignore}
-            return self.manager.get_ohlcv_batch(symbols, timeframe.label, **own)
-
-
-def _ignore(_: object) -> None:
-    """Ignore a progress report."""
+            return self.manager.get_ohlcv_batch(symbols, timeframe.label, **options | bounds)
 
 
 def features(
@@ -134,7 +130,6 @@ def features(
     timeframe: str,
     recipes: Any,
     anchor: Any,
-    store: BlockStore | None,
     layout: str,
 ) -> pd.DataFrame:
     """Return the features of many symbols as one frame; see ``DataManager.features``.
@@ -142,58 +137,66 @@ def features(
     Raises:
         QueryError: An argument is invalid; nothing is requested.
     """
-    base, given = Timeframe.parse(timeframe), parse_recipes(recipes, anchor)
+    base, given, store = Timeframe.parse(timeframe), parse_recipes(recipes, anchor), request.store
+    if store is not None and not (hasattr(store, "get") and hasattr(store, "put")):
+        raise QueryError(
+            f"not a store: {store!r:.80}", hint="use True, or FrameStore(folder, max_bytes)"
+        )
     uses = [use for use in given if isinstance(use, RecipeUse)]
     of_reports = [use for use in given if isinstance(use, ReportUse)]
-    _check(base, uses, of_reports, layout, request.options, store)
-    start, end = request.bounds
-    frames = request.manager.get_ohlcv_batch(symbols, base.label, start, end, **request.options)
-    failed = {
-        n: f.attrs[ATTRS_KEY]["error"] for n, f in frames.items() if "error" in f.attrs[ATTRS_KEY]
-    }
-    own = [use for use in uses if use.timeframe is None]
+    _check(base, uses, of_reports, layout, request.options)
+    frames = request.manager.get_ohlcv_batch(
+        symbols, base.label, *request.bounds, **request.options
+    )
+    facts = {name: frame.attrs[ATTRS_KEY] for name, frame in frames.items()}
+    failed = {name: own["error"]["message"] for name, own in facts.items() if "error" in own}
     answered = {name: frame for name, frame in frames.items() if name not in failed}
-    tapes = _series(request, base, answered, own, store is not None)
+    tapes = _series(request, base, answered, [use for use in uses if use.timeframe is None])
     series = {name: tapes[name] for name in answered if name in tapes}
     columns = [name for use in given for name in use.names]
     # Of all symbols, so that no value is copied once more.
-    table = np.empty((len(columns), sum(len(one.closes) for one in series.values())))
-    found = _parts(columns, table, series)
+    ends = np.cumsum([0, *(len(one.closes) for one in series.values())])
+    table = np.empty((len(columns), ends[-1]))
+    found = {
+        name: dict(zip(columns, part, strict=True))
+        for name, part in zip(series, np.split(table, ends[1:], axis=1), strict=False)
+    }
+    lacks, unreported, reports = dict[str, str](), dict[str, str](), dict[str, Any]()
     for name, one in series.items():
-        values_of(own, one.tape, store, found[name])
-    lacks = {name: one.lacks for name, one in series.items() if one.lacks}
+        values_of(one.uses, one.tape, store, found[name])
+        if one.lacks:
+            lacks[name] = one.lacks
     for longer in dict.fromkeys(use.timeframe for use in uses if use.timeframe):
         theirs = [use for use in uses if use.timeframe == longer]
-        others = _longer(request, longer, series, theirs, store is not None)
+        others = _longer(request, longer, series, theirs)
         for name, one in series.items():
             other = others.get(name)
-            longs = {} if other is None else values_of(theirs, other.tape, store)
+            longs = {} if other is None else values_of(other.uses, other.tape, store)
             for output in (n for use in theirs for n in use.names):
                 found[name][output][:] = _as_of(one.closes, other, longs.get(output))
             if other is None or other.lacks:
                 lacks[name] = f"{longer}: {other.lacks if other else 'no bars'}"
-    unreported: dict[str, str] = {}
-    reports: dict[str, Any] = {}
     for name, one in series.items() if of_reports else ():
-        values, reasons, reports[name] = _of_reports(request, name, of_reports, one.closes)
-        for column, numbers in values.items():
-            found[name][column][:] = numbers
-        unreported |= {name: "; ".join(reasons)} if reasons else {}
-    not_members: dict[str, int] = {}
+        why, reports[name] = _of_reports(request, name, of_reports, one.closes, found[name])
+        unreported |= {name: why} if why else {}
+    frame = _long(list(frames), series, dict(zip(columns, table, strict=True)))
+    not_members: dict[Any, int] = {}
     if request.members is not None:
-        rows = _rows_of_members(request, base, series)
-        not_members = {name: n for name, own in rows.items() if (n := int((~own).sum()))}
-        table = table[:, np.concatenate([np.empty(0, bool), *rows.values()])]
-        series = {name: one.only(rows[name]) for name, one in series.items()}
-        found = _parts(columns, table, series)
-    if layout == "wide":
-        frame = _wide(list(frames), series, found, columns)
-    else:
-        frame = _long(list(frames), series, dict(zip(columns, table, strict=True)))
+        is_member = _are_members(request.members, request, base, series)
+        left_out = frame["symbol"][~is_member].value_counts(sort=False)
+        not_members = left_out[left_out > 0].to_dict()
+        frame = frame[is_member].reset_index(drop=True)
+    counts = frame[columns].isna().groupby(frame["symbol"], observed=True).sum()
+    nan = {name: own[own > 0].to_dict() for name, own in counts.iterrows() if own.any()}
     lacking = {"failed": list(failed), "lead_missing": lacks, "reports_missing": unreported}
-    more = {"not_members": not_members, "reports": reports}
-    frame.attrs[ATTRS_KEY] = freeze(_facts(frames, lacking, found) | more)
-    _warn(failed, lacks, unreported, len(frames))
+    is_complete = not any(lacking.values()) and all(own["complete"] for own in facts.values())
+    more = {"nan": nan, "not_members": not_members, "reports": reports, "complete": is_complete}
+    frame = _wide(frame, columns) if layout == "wide" else frame
+    frame.attrs[ATTRS_KEY] = freeze({"symbols": facts, **lacking, **more})
+    _warn(
+        {"no bars": failed, "no bars before the range": lacks, "missing reports": unreported},
+        len(frames),
+    )
     return frame
 
 
@@ -203,18 +206,13 @@ def _check(
     of_reports: Sequence[ReportUse],
     layout: str,
     options: Mapping[str, Any],
-    store: Any = None,
 ) -> None:
     """Check what needs no bars.
 
     Raises:
-        QueryError: The layout is unknown, the store is not one, an option is not served, or a
-            recipe needs another timeframe.
+        QueryError: The layout is unknown, an option is not served, or a recipe needs another
+            timeframe.
     """
-    if store is not None and not (hasattr(store, "get") and hasattr(store, "put")):
-        raise QueryError(
-            f"not a store: {store!r:.80}", hint="use True, or FrameStore(folder, max_bytes)"
-        )
     if layout not in LAYOUTS:
         raise QueryError(f"unknown layout {layout!r:.80}; use one of {', '.join(LAYOUTS)}")
     if refused := [name for name in _REFUSED if options.get(name)]:
@@ -239,12 +237,10 @@ def _series(
     timeframe: Timeframe,
     frames: Mapping[str, pd.DataFrame],
     uses: Sequence[RecipeUse],
-    has_store: bool,
 ) -> dict[str, _Series]:
     """Return the bars of each symbol that has any, with the lead of some recipes.
 
-    Symbols with the same first bar and calendar are read together. If only windowed recipes are
-    computed, the lead begins at the first bar, else at the start of its block.
+    Symbols with the same first bar and calendar are read together.
     """
     groups: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for name, frame in frames.items():
@@ -255,113 +251,118 @@ def _series(
             groups[first_ms, calendar, anchor].append(name)
     found = {}
     for (first_ms, calendar, anchor), names in groups.items():
-        openings = request.openings(names[0], timeframe, uses)
-        bounds = _bounds_before(timeframe, first_ms, calendar, anchor, uses, has_store, openings)
+        opened = [*request.opened(uses, names[0], timeframe)]
+        market = _Market(calendar, timeframe, anchor, opened, bool(request.store))
+        bounds = market.bounds_before(first_ms)
         parts = [request.read_quietly(names, timeframe, **own) for own in bounds]
         for name in names:
             before = [part[name] for part in parts if name in part]
-            found[name] = _joined(timeframe, calendar, anchor, before, frames[name], uses, openings)
+            found[name] = market.joined(before, frames[name])
     return found
 
 
-def _bounds_before(
-    timeframe: Timeframe,
-    first_ms: int,
-    calendar: MarketCalendar,
-    anchor: str,
-    uses: Sequence[RecipeUse],
-    has_store: bool,
-    openings: Mapping[int, int],
-) -> Iterator[dict[str, Any]]:
-    """Yield the bounds of the requests for the bars before the first one: the lead, then the anchor's."""
-    lead = max((use.lead_in(timeframe) for use in uses), default=0)
-    since = min(openings, default=None)
-    is_free = all(use.is_free for use in uses) and not has_store
-    start = first_ms if is_free else block_at(timeframe, first_ms).start
-    count = lead + len(calendar.opens(timeframe, Span(start, first_ms), anchor))
-    last = _bound(timeframe, first_ms - 1)
-    if count and since != 0:  # with a number of bars, an instant is that by which they had closed
-        yield {"end": from_ms(first_ms) if timeframe.is_intraday else last, "bars": count}
-    if since is not None and openings[since] < first_ms:
-        yield {"end": last} | ({"start": date_of(since)} if since else {"period": "max"})
+class _Market(NamedTuple):
+    """A market whose bars are read in one timeframe.
+
+    Attributes:
+        calendar: Calendar, for the session of the bars.
+        timeframe: Timeframe.
+        anchor: Where bars begin in a session, as in the kind of the bars.
+        uses: Recipes, with the openings of their anchors.
+        has_store: Whether blocks are kept.
+    """
+
+    calendar: MarketCalendar
+    timeframe: Timeframe
+    anchor: str
+    uses: Sequence[RecipeUse]
+    has_store: bool
+
+    def bounds_before(self, first_ms: int) -> Iterator[dict[str, Any]]:
+        """Yield the bounds of the requests for the bars before the first one: the lead, then the anchor's.
+
+        If only windowed recipes are computed, the lead begins at the first bar, else at the start of
+        its block.
+        """
+        lead = max((use.lead_in(self.timeframe) for use in self.uses), default=0)
+        since = min((ms for use in self.uses if (ms := use.anchor_ms) is not None), default=None)
+        is_free = all(use.is_free for use in self.uses) and not self.has_store
+        start = first_ms if is_free else block_at(self.timeframe, first_ms).start
+        count = lead + len(self.calendar.opens(self.timeframe, Span(start, first_ms), self.anchor))
+        last = _bound(self.timeframe, first_ms - 1)
+        # With a number of bars, an instant is that by which they had closed.
+        end = from_ms(first_ms) if self.timeframe.is_intraday else last
+        if count and since != 0:
+            yield {"end": end, "bars": count}
+        if since is not None and since < first_ms:
+            begin = {"start": _bound(self.timeframe, since)} if since else {"period": "max"}
+            yield {"end": last} | begin
+
+    def joined(self, before: Sequence[pd.DataFrame], frame: pd.DataFrame) -> _Series:
+        """Return the bars of an answer behind those of its lead; bars of another kind are not joined."""
+        facts, lacks = frame.attrs[ATTRS_KEY], ""
+        parts = [frame]
+        for part in before:
+            own = part.attrs[ATTRS_KEY]
+            if "error" in own or own["unanswered"]:
+                lacks = own["error"]["message"] if "error" in own else own["unanswered"]
+            if len(part) and own["kind"] != facts["kind"]:
+                lacks = "the bars before are of another kind"
+            elif len(part) and part.index[0] < parts[0].index[0]:
+                parts = [part, frame]  # both end before the frame, and one contains the other
+        stamps = np.concatenate([part.index.to_numpy().view(np.int64) for part in parts])
+        stamps //= NS_IN_MS
+        holes = [hole for part in parts for hole in self._holes(part, stamps)]
+        # Every frame begins with these columns, which are read at once.
+        numbers = np.concatenate([part.to_numpy()[:, : len(REQUIRED_COLUMNS)] for part in parts])
+        columns = dict(zip(REQUIRED_COLUMNS, np.ascontiguousarray(numbers.T), strict=True))
+        first = len(stamps) - len(frame)
+        used = {name for use in self.uses for name in use.recipe.columns}
+        if used & {"stamp", "opens", "day"} or any(use.anchor == "session" for use in self.uses):
+            columns |= _session_columns(self.calendar, self.timeframe, stamps)
+        lacks = lacks if self._is_short(stamps, first) else ""
+        positions = {int(stamps.searchsorted(hole.start)): hole.end for hole in holes}
+        tape = Tape(self.timeframe, stamps, columns, positions, bool(lacks), first)
+        late = [hole for hole in holes if hole.end > stamps[first]]
+        missing = [self.calendar.opens(self.timeframe, hole, self.anchor) for hole in late]
+        lost = np.concatenate([np.empty(0, np.int64), *missing])
+        lost = lost[~np.isin(lost, stamps)] if len(lost) else lost
+        closes, ends = (
+            self.calendar.closes(self.timeframe, opens, self.anchor)
+            for opens in (stamps[first:], lost)
+        )
+        return _Series(tape, self.uses, closes, ends, lacks)
+
+    def _is_short(self, stamps: Stamps, first: int) -> bool:
+        """Return whether bars of a lead are missing, or bars since an anchor."""
+        before = int(stamps.searchsorted(block_at(self.timeframe, int(stamps[first])).start))
+        return any(
+            (first if use.is_free else before) < use.lead_in(self.timeframe)
+            if use.anchor_ms is None
+            else use.anchor_ms < stamps[0]
+            for use in self.uses
+        )
+
+    def _holes(self, part: pd.DataFrame, stamps: Stamps) -> Iterator[Span]:
+        """Yield the spans in which a part of the bars lacks some that the market had."""
+        facts, start = part.attrs[ATTRS_KEY], 0
+        for gap in facts["gaps"]:
+            span = Span(parse_iso(gap["start"]), parse_iso(gap["end"]))
+            start = span.end
+            if gap["reason"] not in _NOT_HOLES:
+                yield span
+        if facts["gaps_total"] > len(facts["gaps"]):
+            # Only the first gaps are listed: after them, and up to the next part, every expected bar
+            # that is missing counts as a hole.
+            last = int(stamps.searchsorted(part.index[-1].value // NS_IN_MS))
+            rest = Span(start, max(start, int(stamps[last : last + 2][-1])))
+            expected = self.calendar.required(self.timeframe, rest, self.anchor)
+            yield from (Span(ms, ms + 1) for ms in np.setdiff1d(expected, stamps).tolist())
 
 
 def _bound(timeframe: Timeframe, stamp_ms: int) -> Any:
     """Return a timestamp as a bound of a request: an instant, or the date of a session."""
     return from_ms(stamp_ms) if timeframe.is_intraday else date_of(stamp_ms)
-
-
-def _joined(
-    timeframe: Timeframe,
-    calendar: MarketCalendar,
-    anchor: str,
-    before: Sequence[pd.DataFrame],
-    frame: pd.DataFrame,
-    uses: Sequence[RecipeUse],
-    openings: Mapping[int, int],
-) -> _Series:
-    """Return the bars of an answer behind those of its lead; bars of another kind are not joined."""
-    facts, lacks = frame.attrs[ATTRS_KEY], ""
-    parts = [frame]
-    for part in before:
-        own = part.attrs[ATTRS_KEY]
-        if "error" in own or own["unanswered"]:
-            lacks = own["error"]["message"] if "error" in own else own["unanswered"]
-        if len(part) and own["kind"] != facts["kind"]:
-            lacks = "the bars before are of another kind"
-        elif len(part) and part.index[0] < parts[0].index[0]:
-            parts = [part, frame]  # both end before the frame, and one contains the other
-    stamps = np.concatenate([part.index.to_numpy().view(np.int64) for part in parts]) // NS_IN_MS
-    holes = [hole for part in parts for hole in _holes(calendar, timeframe, anchor, part, stamps)]
-    # Every frame begins with these columns, which are read at once.
-    own_columns = np.concatenate([part.to_numpy()[:, : len(REQUIRED_COLUMNS)] for part in parts])
-    columns = dict(zip(REQUIRED_COLUMNS, np.ascontiguousarray(own_columns.T), strict=True))
-    first = len(stamps) - len(frame)
-    used = {name for use in uses for name in use.recipe.columns}
-    if used & {"stamp", "opens", "day"} or any(use.anchor == "session" for use in uses):
-        columns |= _session_columns(calendar, timeframe, stamps)
-    positions = {int(stamps.searchsorted(hole.start)): hole.end for hole in holes}
-    tape = Tape(timeframe, stamps, columns, positions, bool(lacks), first, openings)
-    if lacks and not _is_short(tape, uses):
-        tape, lacks = replace(tape, lacks_lead=False), ""
-    missing = [
-        calendar.opens(timeframe, hole, anchor) for hole in holes if hole.end > stamps[first]
-    ]
-    lost = np.concatenate([np.empty(0, np.int64), *missing])
-    lost = lost[~np.isin(lost, stamps)] if len(lost) else lost
-    closes = calendar.closes(timeframe, stamps[first:], anchor)
-    return _Series(tape, closes, calendar.closes(timeframe, lost, anchor), lacks)
-
-
-def _is_short(tape: Tape, uses: Sequence[RecipeUse]) -> bool:
-    """Return whether bars of a lead are missing, or bars since an anchor."""
-    block = block_at(tape.timeframe, int(tape.stamps[tape.first]))
-    before = int(tape.stamps.searchsorted(block.start))
-    return any(
-        (tape.first if use.is_free else before) < use.lead_in(tape.timeframe)
-        if (opening := tape.opening(use)) is None
-        else opening < tape.stamps[0]
-        for use in uses
-    )
-
-
-def _holes(
-    calendar: MarketCalendar, timeframe: Timeframe, anchor: str, part: pd.DataFrame, stamps: Stamps
-) -> Iterator[Span]:
-    """Yield the spans in which a part of the bars lacks some that the market had."""
-    facts, start = part.attrs[ATTRS_KEY], 0
-    for gap in facts["gaps"]:
-        span = Span(parse_iso(gap["start"]), parse_iso(gap["end"]))
-        start = span.end
-        if gap["reason"] not in _NOT_HOLES:
-            yield span
-    if facts["gaps_total"] > len(facts["gaps"]):
-        # Only the first gaps are listed: after them, and up to the next part, every expected bar
-        # that is missing counts as a hole.
-        last = int(stamps.searchsorted(part.index[-1].value // NS_IN_MS))
-        end = int(stamps[last : last + 2][-1])
-        expected = calendar.required(timeframe, Span(start, max(start, end)), anchor)
-        yield from (Span(stamp, stamp + 1) for stamp in np.setdiff1d(expected, stamps).tolist())
 
 
 def _session_columns(
@@ -393,7 +394,6 @@ def _longer(
     timeframe: Timeframe,
     series: Mapping[str, _Series],
     uses: Sequence[RecipeUse],
-    has_store: bool,
 ) -> dict[str, _Series]:
     """Return the longer bars that had closed by the bars of each symbol's answer."""
     groups: dict[int, list[str]] = defaultdict(list)
@@ -405,7 +405,7 @@ def _longer(
         bounds = {"start": _bound(timeframe, start_ms), "end": request.bounds[1]}
         frames = request.read_quietly(names, timeframe, **bounds)
         answered = {n: f for n, f in frames.items() if "error" not in f.attrs[ATTRS_KEY]}
-        found |= _series(request, timeframe, answered, uses, has_store)
+        found |= _series(request, timeframe, answered, uses)
     return found
 
 
@@ -424,7 +424,7 @@ def _as_of(closes: Stamps, other: _Series | None, values: Values | None) -> Valu
 
 
 def reads_before(
-    request: Request, symbol: str, timeframe: str, recipes: Any, anchor: Any, has_store: bool
+    request: Request, symbol: str, timeframe: str, recipes: Any, anchor: Any
 ) -> Iterator[tuple[str, Timeframe, dict[str, Any]]]:
     """Yield the requests that features need in addition to that for the range, for a plan.
 
@@ -440,9 +440,7 @@ def reads_before(
     base = Timeframe.parse(timeframe)
     uses = [use for use in parse_recipes(recipes, anchor) if isinstance(use, RecipeUse)]
     _check(base, uses, (), LAYOUTS[0], request.options)
-    session = Wishes(session=request.options["session"], closed_by=request.options["closed_by"])
-    bars = request.options.get("bars")
-    query = request.manager.client.query(symbol, base, *request.bounds, bars, session)
+    query = request.query(symbol, base, *request.bounds, request.options.get("bars"))
     first_ms = request.calendar_of(symbol, base).next_open(base, query.span.start)
     for longer in dict.fromkeys([None, *(use.timeframe for use in uses)]):
         own = [use for use in uses if use.timeframe == longer]
@@ -452,12 +450,11 @@ def reads_before(
             since_ms = calendar.back(longer, first_ms, _LONGER_BEFORE)
             bounds = {"start": _bound(longer, since_ms), "end": request.bounds[1]}
             yield f"{longer} bars", longer, bounds | hours
-        openings = request.openings(symbol, name, own)
+        opened = [*request.opened(own, symbol, name)]
+        market = _Market(calendar, name, "session", opened, bool(request.store))
         spans = {
-            request.manager.client.query(
-                symbol, name, b.get("start"), b["end"], b.get("bars")
-            ).span.start: b
-            for b in _bounds_before(name, since_ms, calendar, "session", own, has_store, openings)
+            request.query(symbol, name, b.get("start"), b["end"], b.get("bars")).span.start: b
+            for b in market.bounds_before(since_ms)
         }
         if spans:  # one of them contains the others
             yield f"{name} bars before", name, spans[min(spans)] | hours
@@ -467,49 +464,50 @@ def reads_before(
 
 
 def _of_reports(
-    request: Request, symbol: str, uses: Sequence[ReportUse], closes: Stamps
-) -> tuple[dict[str, Values], list[str], dict[str, Any]]:
-    """Return the values of reports that had been filed, why some are missing, vendors and currencies."""
+    request: Request,
+    symbol: str,
+    uses: Sequence[ReportUse],
+    closes: Stamps,
+    into: Mapping[str, Values],
+) -> tuple[str, dict[str, Any]]:
+    """Fill in the values of reports that had been filed; return why some are missing, and their sources."""
     wish = Wish(data_type="statements", needs_filing_days=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         record = request.manager._services.fundamentals.get(symbol, wish)
     reports, facts = record.get("statements", ()), record.get(METADATA, {})
-    values, lacks, currencies = values_of_reports(uses, reports, closes)
     failures = [str(one.message) for one in caught if one.category is IncompleteDataWarning]
     names = ("providers_not_asked", "providers_failed")
-    vendors = {"vendor": reports[0]["vendor"] if reports else None} | {
-        n: facts.get(n, {}) for n in names
-    }
-    vendors["currencies"] = currencies
-    return values, failures[:1] or lacks, vendors
+    sources = {"vendor": reports[0]["vendor"] if reports else None}
+    sources |= {name: facts.get(name, {}) for name in names}
+    lacks, amounts = list[str](), dict[str, list[str]]()
+    for use in uses:
+        into[use.text][:], reasons, currencies = values_of_report(use, reports, closes)
+        lacks += reasons
+        amounts |= {use.text: currencies} if use.is_amount else {}
+    return "; ".join(failures[:1] or lacks), sources | {"currencies": amounts}
 
 
-def _rows_of_members(
-    request: Request, timeframe: Timeframe, series: Mapping[str, _Series]
-) -> dict[str, NDArray[np.bool_]]:
-    """Return which rows of each symbol are of a day on which it was a member."""
-    assert request.members is not None
-    members, found = cache(request.members), {}
+def _are_members(
+    members: Callable[[date], Collection[str]],
+    request: Request,
+    timeframe: Timeframe,
+    series: Mapping[str, _Series],
+) -> NDArray[np.bool_]:
+    """Return for each row whether its symbol was a member on the bar's day."""
+    members_on, found = cache(members), [np.empty(0, bool)]
     for name, one in series.items():
         days = ((one.closes - 1) // DAY_MS).astype(np.float64)
         if timeframe.is_intraday:
             calendar = request.calendar_of(name, timeframe)
             days = _session_columns(calendar, timeframe, one.stamps)["day"]
-        found[name] = are_members(name, days, members)
-    return found
+        distinct, rows = np.unique(days, return_inverse=True)
+        are = [name in members_on(date_of(int(day) * DAY_MS)) for day in distinct]
+        found.append(np.array(are, bool)[rows])
+    return np.concatenate(found)
 
 
 # --- frames ----------------------------------------------------------------------------------
-
-
-def _parts(
-    columns: Sequence[str], table: Values, series: Mapping[str, _Series]
-) -> dict[str, dict[str, Values]]:
-    """Return the part of a table that each symbol has, by symbol and column; the rows are columns."""
-    ends = np.cumsum([len(one.closes) for one in series.values()])
-    parts = np.split(table, ends[:-1], axis=1)
-    return {n: dict(zip(columns, own, strict=True)) for n, own in zip(series, parts, strict=False)}
 
 
 def _long(
@@ -517,8 +515,8 @@ def _long(
 ) -> pd.DataFrame:
     """Return one row for each bar of each symbol."""
     lengths = [len(one.closes) for one in series.values()]
-    numbers = {name: number for number, name in enumerate(symbols)}
-    codes = np.repeat(np.array([numbers[name] for name in series], np.int32), lengths)
+    numbers = [number for number, name in enumerate(symbols) if name in series]
+    codes = np.repeat(np.array(numbers, np.int32), lengths)
     body: dict[str, Any] = {
         "symbol": pd.Categorical.from_codes(
             codes, categories=pd.Index(list(map(str, symbols)), dtype=str)
@@ -536,58 +534,25 @@ def _times(parts: Sequence[Stamps]) -> NDArray[np.datetime64]:
     return stamps.view("M8[ns]")
 
 
-def _wide(
-    symbols: Sequence[str],
-    series: Mapping[str, _Series],
-    found: Mapping[str, Mapping[str, Values]],
-    columns: Sequence[str],
-) -> pd.DataFrame:
+def _wide(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Return one row for each timestamp of any symbol, and a column for each recipe and symbol."""
-    own = {name: one.stamps for name, one in series.items()}
-    distinct = {stamps.tobytes(): stamps for stamps in own.values()}
-    stamps = np.unique(np.concatenate([np.empty(0, np.int64), *distinct.values()]))
-    values = np.full((len(columns), len(symbols), len(stamps)), np.nan)
-    for number, name in enumerate(symbols):
-        if name in own:
-            rows = stamps.searchsorted(own[name])
-            for row, column in enumerate(columns):
-                values[row, number, rows] = found[name][column]
-    levels = pd.MultiIndex.from_product([columns, list(map(str, symbols))], names=LEVELS)
-    index = pd.DatetimeIndex(_times([stamps]), name="timestamp")
+    symbols = frame["symbol"].cat
+    stamps, rows = np.unique(frame["timestamp"].to_numpy(), return_inverse=True)
+    values = np.full((len(columns), len(symbols.categories), len(stamps)), np.nan)
+    for number, column in enumerate(columns):
+        values[number, symbols.codes, rows] = frame[column]
+    levels = pd.MultiIndex.from_product([columns, symbols.categories], names=LEVELS)
+    index = pd.DatetimeIndex(stamps, name="timestamp")
     return pd.DataFrame(
         values.reshape(len(levels), len(stamps)).T, index=index, columns=levels, copy=False
     )
 
 
-def _facts(
-    frames: Mapping[str, pd.DataFrame],
-    lacking: Mapping[str, Any],
-    found: Mapping[str, Mapping[str, Values]],
-) -> dict[str, Any]:
-    """Return the provenance of a frame of features; ``lacking`` has what is missing, by reason."""
-    facts = {name: frame.attrs[ATTRS_KEY] for name, frame in frames.items()}
-    nan = {
-        name: {c: int(n) for c, v in own.items() if (n := np.isnan(v).sum())}
-        for name, own in found.items()
-    }
-    is_complete = not any(lacking.values()) and all(own["complete"] for own in facts.values())
-    nan = {name: own for name, own in nan.items() if own}
-    return {"symbols": facts, **lacking, "nan": nan, "complete": is_complete}
-
-
-def _warn(
-    failed: Mapping[str, Any], lacks: Mapping[str, str], unreported: Mapping[str, str], total: int
-) -> None:
-    """Issue a warning about symbols without bars, one about missing leads, one about reports."""
-    for names, what in (
-        (failed, "no bars"),
-        (lacks, "no bars before the range"),
-        (unreported, "missing reports"),
-    ):
+def _warn(lacking: Mapping[str, Mapping[str, str]], total: int) -> None:
+    """Issue a warning for each thing that symbols lack, with the reason for the first one."""
+    for what, names in lacking.items():
         if names:
-            first = next(iter(names))
-            own: Any = names[first]
-            reason = own if isinstance(own, str) else own["message"]
+            first, reason = next(iter(names.items()))
             shown = ", ".join(map(str, list(names)[:20])) + (", ..." if len(names) > 20 else "")
             text = f"{len(names)} of {total} symbols have {what}: {shown}; {first}: {reason}"
             warn_user(text, IncompleteDataWarning)

@@ -1,24 +1,23 @@
-"""Values of companies' reports as of their filing days, and rows of the members of a universe. Pure."""
+"""Values of companies' reports as of their filing days. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import QueryError
 from ..model.bars import Stamps
 from ..model.fundamentals import FIELDS, WITH_CURRENCY, canonical_field
-from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.instant import DAY_MS, day_ms
 from ..model.suggestion import did_you_mean
 from ..model.texts import counted
 from .rolling import Values
 
-__all__ = ["ReportUse", "ReportValues", "are_members", "parse_report", "values_of_reports"]
+__all__ = ["ReportUse", "parse_report", "values_of_report"]
 
 _PERIODS = ("FY", "Q")
 
@@ -39,6 +38,11 @@ class ReportUse:
     def text(self) -> str:
         """The recipe as it is written; annual reports are not named."""
         return f"fund:{self.field}" + (f",{self.period}" if self.period != "FY" else "")
+
+    @property
+    def is_amount(self) -> bool:
+        """Whether the field is an amount of a currency."""
+        return FIELDS[self.field] in WITH_CURRENCY
 
     @property
     def names(self) -> list[str]:
@@ -63,24 +67,9 @@ def parse_report(text: str, words: Sequence[str]) -> ReportUse:
     return ReportUse(field, period)
 
 
-class ReportValues(NamedTuple):
-    """Values of reports for the bars of one symbol.
-
-    Attributes:
-        values: Value for each bar, by column name.
-        lacks: Reasons why reports are missing.
-        currencies: Currencies of the values in each column of amounts, in the order of their use;
-            empty for one that the vendor does not give.
-    """
-
-    values: dict[str, Values]
-    lacks: list[str]
-    currencies: dict[str, list[str]]
-
-
-def values_of_reports(
-    uses: Iterable[ReportUse], reports: Sequence[Mapping[str, Any]], closes: Stamps
-) -> ReportValues:
+def values_of_report(
+    use: ReportUse, reports: Sequence[Mapping[str, Any]], closes: Stamps
+) -> tuple[Values, list[str], list[str]]:
     """Return the values of the latest period that had been filed by each bar's close.
 
     Only the day of a filing is known, so a report counts from the end of that day, in UTC. A report
@@ -88,34 +77,31 @@ def values_of_reports(
     none of them has the field, the value is missing, even if earlier periods have one.
 
     Args:
-        uses: Fields.
+        use: Field.
         reports: Statements of a record of fundamentals, an amended one before the original.
         closes: Closing times of bars, ascending, UTC milliseconds.
+
+    Returns:
+        The value for each bar; reasons why some are missing; and the currencies of the values, in
+        the order of their use, empty for one that the vendor does not give.
     """
-    found = ReportValues({}, [], {})
-    for use in uses:
-        theirs = [r for r in reports if r["period"].startswith(use.period)]
-        own = [r for r in theirs if use.field in r]
-        kinds = {r["kind"] for r in own}
-        filed = [r for r in theirs[::-1] if r["filed_at"] and r["kind"] in kinds]
-        steps = list(_latest(sorted(filed, key=lambda r: r["filed_at"]), use.field))
-        since = np.array([since for since, _ in steps], np.int64)
-        values = np.array([np.nan, *(report.get(use.field, np.nan) for _, report in steps)])
-        rows = since.searchsorted(closes, "right")
-        found.values[use.text] = values[rows]
-        used = [steps[row - 1][1] for row in np.unique(rows).tolist() if row]
-        if FIELDS[use.field] in WITH_CURRENCY:
-            amounts = [r["currency"] for r in used if use.field in r]
-            found.currencies[use.text] = list(dict.fromkeys(amounts))
-        without = [r["period_end"] for r in used if use.field not in r]
-        undated = counted(sum(not r["filed_at"] for r in own), "report")
-        if not own:
-            found.lacks.append(f"no report has {use.text}")
-        elif not all(r["filed_at"] for r in own):
-            found.lacks.append(f"{undated} with {use.text} withheld: no filing day")
-        if without:
-            found.lacks.append(f"the report for {without[-1]} has no {use.text}")
-    return found
+    theirs = [r for r in reports if r["period"].startswith(use.period)]
+    own = [r for r in theirs if use.field in r]
+    kinds = {r["kind"] for r in own}
+    filed = [r for r in theirs[::-1] if r["filed_at"] and r["kind"] in kinds]
+    steps = list(_latest(sorted(filed, key=lambda r: r["filed_at"]), use.field))
+    rows = np.array([since for since, _ in steps], np.int64).searchsorted(closes, "right")
+    values = np.array([np.nan, *(report.get(use.field, np.nan) for _, report in steps)])
+    used = [steps[row - 1][1] for row in np.unique(rows).tolist() if row]
+    lacks = [
+        f"the report for {r['period_end']} has no {use.text}" for r in used if use.field not in r
+    ]
+    reasons, undated = lacks[-1:], sum(not r["filed_at"] for r in own)
+    if undated:
+        withheld = f"{counted(undated, 'report')} with {use.text} withheld: no filing day"
+        reasons.insert(0, withheld)
+    currencies = dict.fromkeys(r["currency"] for r in used if use.field in r)
+    return values[rows], reasons if own else [f"no report has {use.text}"], list(currencies)
 
 
 def _latest(
@@ -131,17 +117,3 @@ def _latest(
         if is_newer or (report["period_end"] == newest["period_end"] and field in report):
             newest = report
             yield day_ms(date.fromisoformat(report["filed_at"][:10])) + DAY_MS, report
-
-
-def are_members(
-    symbol: str, days: Values, members: Callable[[date], Collection[str]]
-) -> NDArray[np.bool_]:
-    """Return for each bar whether a symbol was a member on the bar's day.
-
-    Args:
-        symbol: Symbol.
-        days: Session dates of the bars, in days since 1970-01-01.
-        members: Function that returns the members on a date.
-    """
-    distinct, rows = np.unique(days, return_inverse=True)
-    return np.array([symbol in members(date_of(int(d) * DAY_MS)) for d in distinct], bool)[rows]

@@ -64,19 +64,16 @@ def values_of(
     values = into or {name: np.empty(len(tape) - tape.first) for name in names}
     for block in blocks(tape):
         found = _kept(store, kept, tape, block) if store is not None and kept else {}
+        # Values of packaged windowed recipes depend on their window alone.
+        part = range(max(block.start, tape.first), block.stop)
         for use in uses:
             if use not in kept:
-                found |= _computed([use], tape, _part_of(use, tape, block))
-        end = row + block.stop - max(block.start, tape.first)
+                found |= _computed([use], tape, part if use.is_free else block)
+        end = row + len(part)
         for name, own in found.items():
             values[name][row:end] = own[len(own) - (end - row) :]
         row = end
     return values
-
-
-def _part_of(use: RecipeUse, tape: Tape, block: range) -> range:
-    """Return the bars to compute: values of packaged windowed recipes depend on their window alone."""
-    return range(max(block.start, tape.first), block.stop) if use.is_free else block
 
 
 def _computed(uses: Sequence[RecipeUse], tape: Tape, block: range) -> dict[str, Values]:
@@ -91,27 +88,26 @@ def _kept(
     store: BlockStore, uses: Sequence[RecipeUse], tape: Tape, block: range
 ) -> dict[str, Values]:
     """Return the values of a block from the store; compute and store them if they are not there."""
-    key, polars = _digest(uses, tape, block), library("polars")
+    key = _digest(uses, tape, block)
+    found: dict[str, Values] = {}
     try:
-        stored = store.get(key)
-    except StorageError as error:
-        warn_user(f"kept features cannot be read: {error}")
-        stored = None
-    if stored is not None:
-        return {name: stored.frame[name].to_numpy() for name in stored.frame.columns}
-    found = _computed(uses, tape, block)
-    try:
-        store.put(key, polars.DataFrame(found), {"recipes": [use.text for use in uses]})
+        if (stored := store.get(key)) is not None:
+            return {name: stored.frame[name].to_numpy() for name in stored.frame.columns}
+        found = _computed(uses, tape, block)
+        frame = library("polars").DataFrame(found)
+        store.put(key, frame, {"recipes": [use.text for use in uses]})
     except StorageError as error:
         warn_user(f"features were not kept: {error}")
-    return found
+    return found or _computed(uses, tape, block)
 
 
 def _digest(uses: Sequence[RecipeUse], tape: Tape, block: range) -> str:
     """Return the digest of the bars and lead of a block, of its holes, and of the recipes and libraries."""
     first = min(first_of(use, tape, block) for use in uses)
     holes = [(p - block.start, end) for p, end in tape.holes.items() if first <= p < block.stop]
-    names = sorted({name for use in uses for name in use.recipe.columns} | _opens(tape))
+    names = sorted(
+        {name for use in uses for name in use.recipe.columns} | {"opens"} & tape.columns.keys()
+    )
     facts = [
         _EDITION, versions(), tape.timeframe.label, sorted((use.text, use.lead) for use in uses),
         block.start - first, len(block), holes, tape.lacks_lead and first == 0, names,
@@ -121,7 +117,3 @@ def _digest(uses: Sequence[RecipeUse], tape: Tape, block: range) -> str:
     for name in names:
         digest.update(tape.columns[name][first : block.stop].tobytes())
     return digest.hexdigest()
-
-
-def _opens(tape: Tape) -> set[str]:
-    return {"opens"} & tape.columns.keys()

@@ -18,7 +18,7 @@ from .rolling import Values
 if TYPE_CHECKING:
     from .recipes import RecipeUse
 
-__all__ = ["call_own", "call_function", "differing"]
+__all__ = ["call_own"]
 
 # Two values that differ by less than this fraction count as equal: sums in another order differ in
 # their last digits.
@@ -37,25 +37,27 @@ def call_own(use: RecipeUse, columns: Mapping[str, Values], stamps: Stamps) -> t
     """
     index = pd.DatetimeIndex(stamps * NS_IN_MS, name="timestamp")
     frame = pd.DataFrame(dict(columns), index=index)
-    name, function = f"recipe {use.text}", partial(_with_parameters, use)
+    name = f"recipe {use.text}"
+
+    def function(frame: pd.DataFrame) -> Any:
+        """Call the function with the parameters of the recipe."""
+        return use.recipe.function(frame, *use.parameters)
+
     found = call_function(function, frame, name)
     if found.shape[1] != len(use.names):
         raise FeatureError(
             f"{name} returned {found.shape[1]} outputs, and is registered with {len(use.names)}"
         )
-    half = len(frame) // 2
-    if half:
-        row = differing(found[:half], call_function(function, frame.iloc[:half], name))
-        if row is not None:
+    if half := len(frame) // 2:
+        again = call_function(function, frame.iloc[:half], name)
+        far = ~np.isclose(found[:half], again, rtol=_NEAR, atol=0, equal_nan=True)
+        if far.any():
+            time = index[int(far.any(axis=1).argmax())]
             raise FeatureError(
-                f"{name} looks ahead: its value for {index[row]} changes if later bars are left out",
+                f"{name} looks ahead: its value for {time} changes if later bars are left out",
                 hint="use only that bar and those before it: no shift(-1), no mean() of the whole column",
             )
     return tuple(np.ascontiguousarray(column) for column in found.T)
-
-
-def _with_parameters(use: RecipeUse, frame: pd.DataFrame) -> Any:
-    return use.recipe.function(frame, *use.parameters)
 
 
 def call_function(function: Any, frame: pd.DataFrame, name: str) -> Values:
@@ -81,27 +83,17 @@ def call_function(function: Any, frame: pd.DataFrame, name: str) -> Values:
         raise FeatureError(
             f"{name} changed its frame", hint="copy the frame before you add columns"
         )
-    if isinstance(result, pd.Series | pd.DataFrame) and not result.index.equals(frame.index):
-        raise FeatureError(
-            f"{name} returned {len(result)} rows with another index than its {len(frame)} bars",
-            hint="return one row for each bar, with NaN where there is no value",
-        )
+    is_framed = isinstance(result, pd.Series | pd.DataFrame)
+    other = "" if not is_framed or result.index.equals(frame.index) else " with another index"
     try:
         if np.iscomplexobj(result):
             raise TypeError("complex numbers")
         values = np.asarray(result, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise FeatureError(f"{name} returned {type(result).__name__}, not numbers") from error
-    if values.ndim not in (1, 2) or len(values) != len(frame):
+    if other or values.ndim not in (1, 2) or len(values) != len(frame):
         raise FeatureError(
-            f"{name} returned an array of shape {values.shape} for {len(frame)} bars",
+            f"{name} returned values of shape {values.shape}{other} for {len(frame)} bars",
             hint="return one row for each bar, with NaN where there is no value",
         )
     return values.reshape(len(frame), -1)
-
-
-def differing(values: Values, others: Values) -> int | None:
-    """Return the first row in which two outputs of a function differ; None if they do not."""
-    far = ~np.isclose(values, others, rtol=_NEAR, atol=0, equal_nan=True)
-    rows = np.flatnonzero(far.any(axis=1))
-    return int(rows[0]) if len(rows) else None

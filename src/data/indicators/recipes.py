@@ -39,6 +39,7 @@ _REST = 1e-9
 _PERIODS_BEHIND_HOLES = 3
 _SHAPE = re.compile(r"([a-z][a-z0-9_]{0,31})(?::([^@:]*))?(?:@([^@:]*))?")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_AHEAD = "; a negative one would look ahead"
 _LISTING, _SESSION = "listing", "session"
 _PRICES = ("high", "low", "close")
 _ALL = ("open", *_PRICES, "volume")
@@ -82,12 +83,14 @@ class RecipeUse:
         parameters: Values of the parameters, in the order of the recipe.
         anchor: ``session``, ``listing`` or an ISO date; empty unless the recipe is anchored.
         timeframe: Longer timeframe whose bars are used; None means that of the request.
+        anchor_ms: Time since which bars count, UTC milliseconds; None without a date or ``listing``.
     """
 
     recipe: Recipe
     parameters: tuple[float, ...] = ()
     anchor: str = ""
     timeframe: Timeframe | None = None
+    anchor_ms: int | None = None
 
     @cached_property
     def text(self) -> str:
@@ -111,13 +114,6 @@ class RecipeUse:
     def is_free(self) -> bool:
         """Whether the bits of a value depend on its window alone, and not on the block."""
         return self.recipe.kind == "windowed" and not self.recipe.is_own
-
-    @property
-    def anchor_ms(self) -> int | None:
-        """The time since which bars count, in UTC milliseconds; None without a date or ``listing``."""
-        if self.anchor in ("", _SESSION):
-            return None
-        return 0 if self.anchor == _LISTING else day_ms(date.fromisoformat(self.anchor))
 
     @property
     def rows_behind_holes(self) -> int:
@@ -241,33 +237,9 @@ def register_recipe(
         raise QueryError(f"invalid name of a recipe: {name!r:.80}", hint=hint)
     if not callable(function):
         raise QueryError(f"the function of {name} cannot be called: {function!r:.80}")
-    if not callable(lead):
-        _check_bars(f"the lead of {name}", lead, MOST_LEAD)
-    _check_names(name, defaults, outputs)
-    bars_before = lead if callable(lead) else lambda *parameters: lead
-    RECIPES[name] = Recipe(
-        name,
-        "windowed",
-        function,
-        dict(defaults or {}),
-        bars_before,
-        _ALL,
-        tuple(outputs),
-        is_own=True,
-    )
-
-
-def _check_names(name: str, defaults: Any, outputs: Any) -> None:
-    """Check the parameters and outputs of a recipe that is registered.
-
-    Raises:
-        QueryError: A default is not a number above 0, or the outputs are not distinct names.
-    """
-    numbers = [*defaults.values()] if isinstance(defaults, Mapping) else [defaults]
-    is_valid = all(
-        type(n) is not bool and isinstance(n, int | float) and 0 < n < math.inf for n in numbers
-    )
-    if defaults is not None and (not is_valid or not isinstance(defaults, Mapping)):
+    defaults = {} if defaults is None else defaults
+    is_mapped = isinstance(defaults, Mapping) and all(map(_is_above_0, defaults.values()))
+    if not is_mapped:
         hint = "map each parameter to a number above 0, such as {'period': 10}"
         raise QueryError(f"invalid defaults of {name}: {defaults!r:.80}", hint=hint)
     is_list = isinstance(outputs, Sequence) and not isinstance(outputs, str)
@@ -275,21 +247,17 @@ def _check_names(name: str, defaults: Any, outputs: Any) -> None:
     if not is_named or len(set(outputs)) < len(outputs):
         hint = "list different names, such as ['upper', 'lower']"
         raise QueryError(f"invalid outputs of {name}: {outputs!r:.80}", hint=hint)
+    bars_before = lead if callable(lead) else lambda *parameters: lead
+    own = Recipe(
+        name, "windowed", function, dict(defaults), bars_before, _ALL, tuple(outputs), is_own=True
+    )
+    if not callable(lead):
+        _check_lead(RecipeUse(own))
+    RECIPES[name] = own
 
 
-def _check_bars(what: str, lead: Any, most: float) -> None:
-    """Check that the lead of a registered recipe is a number of bars, at most ``most``.
-
-    Raises:
-        QueryError: It is not a whole number, is negative, or is too large.
-    """
-    is_whole = isinstance(lead, Integral) and not isinstance(lead, bool)
-    if not is_whole or not 0 <= lead <= most:
-        hint = "; a negative one would look ahead" if is_whole and lead < 0 else ""
-        raise QueryError(
-            f"{what} is not a number of bars: {lead!r:.80}",
-            hint=f"it must be a whole number from 0 to {MOST_LEAD:,}{hint}",
-        )
+def _is_above_0(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and 0 < value < math.inf
 
 
 def parse_recipes(given: Any, anchor: Any = None) -> list[RecipeUse | ReportUse]:
@@ -346,7 +314,10 @@ def parse_recipe(text: Any, anchor: Any = None) -> RecipeUse | ReportUse:
     recipe = _recipe(match[1], text)
     use = RecipeUse(recipe, timeframe=Timeframe.parse(match[3]) if match[3] is not None else None)
     if recipe.kind == "anchored":
-        return replace(use, anchor=_anchor(text, words, anchor))
+        name = _anchor(text, words, anchor)
+        dates = {_SESSION: None, _LISTING: 0}
+        since = dates[name] if name in dates else day_ms(date.fromisoformat(name))
+        return replace(use, anchor=name, anchor_ms=since)
     if len(words) > len(recipe.defaults):
         known = ", ".join(recipe.defaults) or "none"
         raise QueryError(
@@ -392,29 +363,30 @@ def _number(text: str, name: str, word: str | None, usual: float) -> float:
         value = int(word) if is_whole else float(word)
     except ValueError:
         value = math.nan
-    if not 0 < value < (_LARGEST if is_whole else math.inf):
-        sort = (
-            f"a whole number of at least 1, below {_LARGEST:,}" if is_whole else "a number above 0"
-        )
-        hint = "; a negative one would look ahead" if word.startswith("-") else ""
-        raise QueryError(
-            f"invalid {name} {word!r:.40} in {text!r:.80}", hint=f"it must be {sort}{hint}"
-        )
+    if not 0 < value < _LARGEST:
+        sort = "a whole number of at least 1" if is_whole else "a number above 0"
+        ahead = _AHEAD if word.startswith("-") else ""
+        hint = f"it must be {sort}, below {_LARGEST:,}{ahead}"
+        raise QueryError(f"invalid {name} {word!r:.40} in {text!r:.80}", hint=hint)
     return value
 
 
 def _check_lead(use: RecipeUse) -> None:
-    """Check that the lead of a recipe is short enough.
+    """Check that the lead of a recipe is a number of bars, and short enough.
 
     Raises:
-        QueryError: It is longer than 5,000 bars; the message gives the longest period that is
-            served.
+        QueryError: It is not a whole number, or is negative; or it is longer than 5,000 bars: the
+            message gives the longest period that is served, if there is one.
     """
-    if use.recipe.is_own:
-        # The longest period is named below, if there is one.
-        most = math.inf if use.parameters else MOST_LEAD
-        _check_bars(f"the lead of {use.text!r:.80}", use.lead, most)
-    if use.lead <= MOST_LEAD:
+    lead: Any = use.lead
+    is_whole = isinstance(lead, Integral) and not isinstance(lead, bool)
+    if not is_whole or lead < 0 or (lead > MOST_LEAD and not use.parameters):
+        ahead = _AHEAD if is_whole and lead < 0 else ""
+        raise QueryError(
+            f"the lead of {use.text!r:.80} is not a number of bars: {lead!r:.80}",
+            hint=f"it must be a whole number from 0 to {MOST_LEAD:,}{ahead}",
+        )
+    if lead <= MOST_LEAD:
         return
     values = list(use.parameters)
     largest = values.index(max(values))

@@ -52,7 +52,6 @@ _SALT_BYTES = 32
 BUSY_S = 5.0
 _LEAST_WAIT_S = 0.05  # the end of a call is written even after its time has run out
 _RETRY_S = 60.0
-_LOST = "used quotas and active pauses are lost"
 _log = logging.getLogger(__name__)
 
 
@@ -325,7 +324,7 @@ class State:
         file_id = int(db.execute("PRAGMA application_id").fetchone()[0])
         is_news = self._seen not in (0, file_id) and read_fact(db, "lost_s", float) is None
         if has_salt != has_tables or is_news:
-            self._start_carefully(db, _LOST)
+            self._start_carefully(db, "used quotas and active pauses are lost")
         db.execute("COMMIT")
         self._salt, self._seen = salt, file_id
 
