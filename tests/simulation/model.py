@@ -643,11 +643,12 @@ class Model:
         lane = self.acknowledged[self._series(question, seen)]
         lane |= {s for s, state in seen.state.items() if state == "final"}
         names = self.same.get(question.symbol, (question.symbol,))
-        # An answer that was refused as a whole, for it lacks too much of what is stored, told nothing.
+        # An answer that was refused as a whole, for it lacks too much of what is stored, or is in
+        # another unit, told nothing.
         refused = [
             Span(parse_iso(one["start"]), parse_iso(one["end"]))
             for one in seen.facts["attempts"]
-            if one["outcome"] == "QualityError"
+            if one["outcome"] in ("QualityError", "SpliceConflictError")
         ]
         # Bars before the last N were sent to be compared: their vendor may lack them when they are wanted.
         first = min(seen.rows, default=span.end) if question.bars is not None else span.start
