@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from ..errors import QueryError
 from ..model.instant import DAY_MS, day_ms
@@ -243,38 +245,44 @@ def register_recipe(
         raise QueryError(f"the function of {name} cannot be called: {function!r:.80}")
     if not callable(lead):
         _check_bars(f"the lead of {name}", lead, MOST_LEAD)
-    _check_names(name, defaults, outputs)
     bars_before = lead if callable(lead) else lambda *parameters: lead
     RECIPES[name] = Recipe(
         name,
         "windowed",
         function,
-        dict(defaults or {}),
+        _defaults(name, {} if defaults is None else defaults),
         bars_before,
         _ALL,
-        tuple(outputs),
+        _outputs(name, outputs),
         is_own=True,
     )
 
 
-def _check_names(name: str, defaults: Any, outputs: Any) -> None:
-    """Check the parameters and outputs of a recipe that is registered.
+def _defaults(name: str, given: Any) -> dict[str, float]:
+    """Return the defaults of a recipe that is registered; numbers of NumPy become those of Python.
 
     Raises:
-        QueryError: A default is not a number above 0, or the outputs are not distinct names.
+        QueryError: They are not a mapping, or one of them is not a number above 0.
     """
-    numbers = [*defaults.values()] if isinstance(defaults, Mapping) else [defaults]
-    is_valid = all(
-        type(n) is not bool and isinstance(n, int | float) and 0 < n < math.inf for n in numbers
-    )
-    if defaults is not None and (not is_valid or not isinstance(defaults, Mapping)):
-        hint = "map each parameter to a number above 0, such as {'period': 10}"
-        raise QueryError(f"invalid defaults of {name}: {defaults!r:.80}", hint=hint)
-    is_list = isinstance(outputs, Sequence) and not isinstance(outputs, str)
-    is_named = is_list and all(isinstance(output, str) and output for output in outputs)
-    if not is_named or len(set(outputs)) < len(outputs):
-        hint = "list different names, such as ['upper', 'lower']"
-        raise QueryError(f"invalid outputs of {name}: {outputs!r:.80}", hint=hint)
+    if isinstance(given, Mapping):
+        plain = {k: n.item() if isinstance(n, np.generic) else n for k, n in given.items()}
+        if all(type(n) in (int, float) and 0 < n < math.inf for n in plain.values()):
+            return plain
+    hint = "map each parameter to a number above 0, such as {'period': 10}"
+    raise QueryError(f"invalid defaults of {name}: {given!r:.80}", hint=hint)
+
+
+def _outputs(name: str, given: Any) -> tuple[str, ...]:
+    """Return the names of the outputs of a recipe that is registered.
+
+    Raises:
+        QueryError: They are not distinct names.
+    """
+    outputs = (*given,) if isinstance(given, Iterable) and not isinstance(given, str) else (None,)
+    if len({o for o in outputs if o and isinstance(o, str)}) == len(outputs):
+        return outputs
+    hint = "list different names, such as ['upper', 'lower']"
+    raise QueryError(f"invalid outputs of {name}: {given!r:.80}", hint=hint)
 
 
 def _check_bars(what: str, lead: Any, most: float) -> None:
