@@ -27,6 +27,7 @@ from src.data.errors import (
 from src.data.model.fundamentals import Snapshot, Statement
 from src.data.model.instant import DAY_MS, from_ms, iso
 from tests.cache.counts import FULL
+from tests.simulation.simulation import shares, simulated
 from tests.universe_doubles import DatedUniverse
 from tests.vendor_server import VendorServer
 from tests.vendor_server.keyed import KEY
@@ -239,6 +240,29 @@ def test_an_earlier_end_of_a_number_of_bars_does_not_change_their_adjustment(
     before = then.get_ohlcv("AAPL", "1d", "2020-08-10", days[1], adjustment=adjustment)["close"]
     assert frame["ret:5"].tolist() == pytest.approx((before.pct_change(5)).iloc[-5:].tolist())
     assert frame["ret:5"].abs().max() < 0.5
+
+
+@pytest.mark.parametrize("bounds", [{"start": "2024-06-05"}, {"bars": 4, "end": "2024-06-10"}])
+def test_during_a_session_whose_splits_are_published_later_prices_are_as_of_the_one_before(
+    bounds: dict[str, Any],
+) -> None:
+    with simulated(shares("tiingo"), "2024-06-11T22:30") as sim:
+        sim.split("NVDA", 2)  # on 2024-06-12
+        sim.advance(17 * 3600)
+
+        def then() -> tuple[str, float]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                frame = sim.manager.at("2024-06-12T14:00").get_ohlcv("NVDA", "1d", **bounds)
+            return provenance(frame)["as_of"], frame["close"].iloc[0]
+
+        as_of, close = then()
+        assert as_of == "2024-06-11"
+        sent = sim.vendors.sent.total()
+        assert then() == (as_of, close)
+        assert sim.vendors.sent.total() == sent
+        sim.advance(9 * 3600)
+        assert then() == ("2024-06-12", pytest.approx(close / 2))
 
 
 def test_no_database_is_opened_before_members_are_asked_for(

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -522,6 +523,24 @@ def test_a_recipe_with_invalid_arguments_is_refused(
         register_and_ask()
     assert words in str(caught.value)
     assert vendor.asked == []
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("default", "text"),
+    [(np.int64(3), "mine:3"), (np.float64(2.5), "mine:2.5"), (np.float32(0.5), "mine:0.5")],
+)
+def test_the_parameters_and_outputs_of_a_recipe_can_come_from_numpy_and_pandas(
+    manager: DataManager, default: Any, text: str
+) -> None:
+    outputs: Any = pd.Index(["high", "low"])
+    register_recipe(
+        "mine", lambda bars, n: bars[["high", "low"]] * n, lead=0,
+        defaults=MappingProxyType({"n": default}), outputs=outputs,
+    )  # fmt: skip
+    names = [f"{text}.high", f"{text}.low"]
+    assert ask(manager, "mine").columns.tolist()[2:4] == names
+    assert ask(manager, text).columns.tolist()[2:4] == names
 
 
 def _ahead(bars: pd.DataFrame) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from numbers import Integral
@@ -237,27 +237,39 @@ def register_recipe(
         raise QueryError(f"invalid name of a recipe: {name!r:.80}", hint=hint)
     if not callable(function):
         raise QueryError(f"the function of {name} cannot be called: {function!r:.80}")
-    defaults = {} if defaults is None else defaults
-    is_mapped = isinstance(defaults, Mapping) and all(map(_is_above_0, defaults.values()))
-    if not is_mapped:
-        hint = "map each parameter to a number above 0, such as {'period': 10}"
-        raise QueryError(f"invalid defaults of {name}: {defaults!r:.80}", hint=hint)
-    is_list = isinstance(outputs, Sequence) and not isinstance(outputs, str)
-    is_named = is_list and all(isinstance(output, str) and output for output in outputs)
-    if not is_named or len(set(outputs)) < len(outputs):
-        hint = "list different names, such as ['upper', 'lower']"
-        raise QueryError(f"invalid outputs of {name}: {outputs!r:.80}", hint=hint)
+    plain, names = _defaults(name, {} if defaults is None else defaults), _outputs(name, outputs)
     bars_before = lead if callable(lead) else lambda *parameters: lead
-    own = Recipe(
-        name, "windowed", function, dict(defaults), bars_before, _ALL, tuple(outputs), is_own=True
-    )
+    own = Recipe(name, "windowed", function, plain, bars_before, _ALL, names, is_own=True)
     if not callable(lead):
         _check_lead(RecipeUse(own))
     RECIPES[name] = own
 
 
-def _is_above_0(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int | float) and 0 < value < math.inf
+def _defaults(name: str, given: Any) -> dict[str, float]:
+    """Return the defaults of a recipe that is registered; numbers of NumPy become those of Python.
+
+    Raises:
+        QueryError: They are not a mapping, or one of them is not a number above 0.
+    """
+    if isinstance(given, Mapping):
+        plain = {k: n.item() if hasattr(n, "item") else n for k, n in given.items()}
+        if all(type(n) in (int, float) and 0 < n < math.inf for n in plain.values()):
+            return plain
+    hint = "map each parameter to a number above 0, such as {'period': 10}"
+    raise QueryError(f"invalid defaults of {name}: {given!r:.80}", hint=hint)
+
+
+def _outputs(name: str, given: Any) -> tuple[str, ...]:
+    """Return the names of the outputs of a recipe that is registered.
+
+    Raises:
+        QueryError: They are not distinct names.
+    """
+    outputs = (*given,) if isinstance(given, Iterable) and not isinstance(given, str) else (None,)
+    if len({o for o in outputs if o and isinstance(o, str)}) == len(outputs):
+        return outputs
+    hint = "list different names, such as ['upper', 'lower']"
+    raise QueryError(f"invalid outputs of {name}: {given!r:.80}", hint=hint)
 
 
 def parse_recipes(given: Any, anchor: Any = None) -> list[RecipeUse | ReportUse]:

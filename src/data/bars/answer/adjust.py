@@ -234,7 +234,8 @@ class BookConversion:
         ====================================== ============================ ======================
         Case                                   Date to try                  Actions must be known
         ====================================== ============================ ======================
-        1. The answer is as of a past time.    last ex-date by that time    up to the date
+        1. The answer is as of a past time,    last ex-date by that time    up to the date
+           and needs no awaited actions.
         2. No actions are awaited.             latest date with known bars  up to today; up to the
                                                or known actions             date if
                                                                             ``accepts_older``
@@ -242,17 +243,19 @@ class BookConversion:
            all before it.
         4. Otherwise.                          session before the awaited   up to the date
                                                ones
-        2 and 4, next, if ``accepts_older``.   latest date of the bars'     up to the date
-                                               own prices
+        2 and 4, next, if ``accepts_older``,   latest date of the bars'     up to the date
+        as of now.                             own prices
         ====================================== ============================ ======================
 
         Only actions since the bars' own basis count (:meth:`_action_spans`). They are awaited if
         they will be published only along with bars (:meth:`_awaited_from`).
         """
         bars, book, today, past = self.bars, self.book, self.bars.today, self._past_day
-        if past is not None:
+        awaited = self._awaited_from()
+        is_known = past is not None and all(map(book.covers, self._action_spans(past)))
+        if past is not None and (is_known or awaited is None or past < awaited):
             return _Dates([past])  # 1
-        awaited, older = self._awaited_from(), [bars.newest] if self.accepts_older else []
+        older = [bars.newest] if self.accepts_older and past is None else []
         if awaited is None or today is None:
             return _Dates([self._latest_day, *older])  # 2
         before = today.previous if awaited == today.day else awaited - _A_DAY
