@@ -943,28 +943,39 @@ def test_bars_of_shares_are_cached_until_the_next_session(
     assert given.until_ms == parse_iso(f"{opening}T04:00:00Z")
 
 
-def test_an_answer_with_bars_from_before_the_open_is_as_of_that_day_once_the_session_opens(
-    tmp_path: Path, vendors: VendorServer, clock: ManualClock
-) -> None:
+BEFORE_OPEN = ("2024-06-11T15:00", "2024-06-12T09:15")
+# The last bars begin on Saturday in UTC.
+AFTER_CLOSE = ("2024-01-19T15:00", "2024-01-19T20:00")
+
+
+@pytest.mark.parametrize(
+    ("span", "asked_at", "is_kept", "opened_at", "dates"),
+    [
+        (BEFORE_OPEN, "2024-06-12T12:00", False, "2024-06-12T14:00", ("2024-06-11", "2024-06-12")),
+        (AFTER_CLOSE, "2024-01-20T02:00", True, "2024-01-22T15:00", ("2024-01-19", "2024-01-19")),
+    ],
+)
+def test_an_answer_in_extended_hours_is_kept_until_the_next_session_may_open(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, span: tuple[str, str],
+    asked_at: str, is_kept: bool, opened_at: str, dates: tuple[str, str],
+) -> None:  # fmt: skip
     vendors.truth.change("AAPL", extended=True)
     rules = tmp_path / "rules.yaml"
     rules.write_text(
         f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
     )
-    clock.set(parse_iso("2024-06-12T12:00:00Z"))
+    clock.set(parse_iso(f"{asked_at}:00Z"))
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
 
     def as_of() -> str:
-        frame = manager.get_ohlcv(
-            "AAPL", "15m", "2024-06-11T15:00", "2024-06-12T09:15", adjustment="raw",
-            session="extended",
-        )  # fmt: skip
+        frame = manager.get_ohlcv("AAPL", "15m", *span, adjustment="raw", session="extended")
         return str(frame.attrs["onetape"]["as_of"])
 
-    assert as_of() == "2024-06-11"
+    assert as_of() == dates[0]
     settle(tmp_path)
-    assert [as_of() for _ in range(3)] == ["2024-06-11"] * 3
-    clock.set(parse_iso("2024-06-12T14:00:00Z"))
-    assert as_of() == "2024-06-12"
-    assert [as_of() for _ in range(2)] == ["2024-06-12"] * 2
+    assert [as_of() for _ in range(3)] == [dates[0]] * 3
+    assert bool(givens(manager)) == is_kept
+    clock.set(parse_iso(f"{opened_at}:00Z"))
+    assert as_of() == dates[1]
+    assert [as_of() for _ in range(2)] == [dates[1]] * 2
     assert givens(manager)

@@ -362,14 +362,17 @@ class AnswerCache:
         depends_on = answer.depends_on
         if until_ms is not None or depends_on is None:
             return until_ms or query.now_ms
+        due_ms = min(depends_on.until_ms, self._actions_due(query, answer))
         last, as_of = depends_on.view.last, answer.as_of
         if query.instrument.is_extended and last is not None and as_of and as_of < date_of(last):
-            return query.now_ms  # as of a new day as soon as that day's session opens
-        return min(depends_on.until_ms, self._actions_due(query, answer))
+            # It is as of a new day from the next open on.
+            coming = self._days.current(query.instrument).coming
+            return min(due_ms, day_span(query.instrument, coming).start)
+        return due_ms
 
     def _actions_due(self, query: BarsQuery, answer: Answer) -> int:
         """Return the time (UTC ms) from which a session with unknown splits and dividends may begin."""
-        book = _book_of(answer)
+        book = answer.used.book
         if book is None or answer.as_of is None or query.adjustment == "raw":
             return NEVER_MS
         last_day = book.known_until(answer.as_of)
@@ -448,9 +451,3 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
     if answer.used.closes and query.timeframe.label != "1d":
         return False
     return all(e.state != "suspect" for e in answer.coverage if e.state in WITH_BARS)
-
-
-def _book_of(answer: Answer) -> ActionBook | None:
-    """Return the stored splits and dividends if any bar was adjusted with them, even one before the range."""
-    depends_on = answer.depends_on
-    return depends_on.book if depends_on and answer.used.book is not None else None
