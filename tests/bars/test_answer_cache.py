@@ -328,6 +328,15 @@ def small(manager: DataManager, most_bytes: int) -> LruCache:
     return memory
 
 
+def rules_of_yahoo(folder: Path, vendors: VendorServer) -> Path:
+    """Return rules whose Yahoo is the local server."""
+    rules = folder / "rules.yaml"
+    rules.write_text(
+        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
+    )
+    return rules
+
+
 def givens(manager: DataManager) -> dict[Any, Any]:
     """Return the answers that are kept."""
     memory = memory_of(manager)
@@ -741,10 +750,7 @@ def test_derived_bars_up_to_now_are_cached_only_until_the_next_bar_if_the_market
     tmp_path: Path, vendors: VendorServer, clock: ManualClock
 ) -> None:
     """On a weekend, the first bar that has not closed has not opened yet, either."""
-    rules = tmp_path / "rules.yaml"
-    rules.write_text(
-        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
-    )
+    rules = rules_of_yahoo(tmp_path, vendors)
     clock.set(parse_iso("2024-06-08T12:00:00"))
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     manager.get_ohlcv("AAPL", "30m", "2024-06-07", "2024-06-07")
@@ -930,10 +936,7 @@ def test_bars_of_shares_are_cached_until_the_next_session(
 ) -> None:
     """The same on a weekend, when no session has opened since the actions were requested."""
     clock.set(parse_iso(now))
-    rules = tmp_path / "rules.yaml"
-    rules.write_text(
-        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
-    )
+    rules = rules_of_yahoo(tmp_path, vendors)
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     for _ in range(3):
         manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-31")
@@ -960,10 +963,7 @@ def test_an_answer_in_extended_hours_is_kept_until_the_next_session_may_open(
     asked_at: str, is_kept: bool, opened_at: str, dates: tuple[str, str],
 ) -> None:  # fmt: skip
     vendors.truth.change("AAPL", extended=True)
-    rules = tmp_path / "rules.yaml"
-    rules.write_text(
-        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
-    )
+    rules = rules_of_yahoo(tmp_path, vendors)
     clock.set(parse_iso(f"{asked_at}:00Z"))
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
 

@@ -211,19 +211,24 @@ def test_holes_beyond_those_that_an_answer_lists(market: Market) -> None:
     assert whole["sma:2"].isna().sum() == len(lost)
 
 
+def by_timeframe(vendor: FixedVendor, minutes: list[int], days: list[int]) -> FixedVendor:
+    """Let a vendor send other timestamps for days and longer than for shorter timeframes."""
+    fetch = vendor.fetch
+
+    def fetch_those(query: Any) -> Any:
+        vendor.stamps = minutes if query.timeframe.is_intraday else days
+        return fetch(query)
+
+    vendor.fetch = fetch_those  # type: ignore[method-assign]
+    return vendor
+
+
 def test_daily_values_follow_the_close_over_summer_time_and_early_closes(
     market: Market,
 ) -> None:
     days = every("1d", "2022-01-01T00:00:00Z", "2024-05-31T00:00:00Z")
     minutes = every("30m", "2023-11-20T14:30:00Z", "2023-11-28T21:00:00Z")
-    vendor = FixedVendor(market.clock, [], "yahoo")
-    fetch = vendor.fetch
-
-    def by_timeframe(query: Any) -> Any:
-        vendor.stamps = minutes if query.timeframe.is_intraday else days
-        return fetch(query)
-
-    vendor.fetch = by_timeframe  # type: ignore[method-assign]
+    vendor = by_timeframe(FixedVendor(market.clock, [], "yahoo"), minutes, days)
     manager = market.manager(vendor)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -243,14 +248,7 @@ def test_days_beside_extended_hours_are_those_of_regular_hours(market: Market) -
     minutes = _opening("AAPL", "30m", span, "extended")
     days = [stamp for stamp in every("1d", "2024-01-01T00:00:00Z", "2024-03-20T00:00:00Z")
             if date_of(stamp).weekday() < 5]  # fmt: skip
-    vendor = FixedVendor(market.clock, [], "alpaca")
-    fetch = vendor.fetch
-
-    def by_timeframe(query: Any) -> Any:
-        vendor.stamps = minutes if query.timeframe.is_intraday else days
-        return fetch(query)
-
-    vendor.fetch = by_timeframe  # type: ignore[method-assign]
+    vendor = by_timeframe(FixedVendor(market.clock, [], "alpaca"), minutes, days)
     manager = market.manager(vendor)
     asked = (["AAPL"], "1h", "2024-03-08", "2024-03-11", ["dow@1d", "sma:2@1w", "sma:2@2h"])
     with warnings.catch_warnings():

@@ -237,8 +237,8 @@ class BarStore:
             state = self._documents.settled_state(path)
             # Checked before loading, so that the book either belongs to this state or is another
             # object. Without a file, each load returns a new, empty one.
-            known = self.actions(view.key.symbol)
-            if state is None or (known is not book and (state, known) != (NO_FILE, book)):
+            latest = self.actions(view.key.symbol)
+            if state is None or (latest is not book and (state, latest) != (NO_FILE, book)):
                 return None
             files[path] = None if state == NO_FILE else state
         if absent is not None:

@@ -64,7 +64,7 @@ def values_of(
     values = into or {name: np.empty(len(tape) - tape.first) for name in names}
     for block in blocks(tape):
         found = _kept(store, kept, tape, block) if store is not None and kept else {}
-        # Values of packaged windowed recipes depend on their window alone.
+        # Values of packaged windowed recipes depend only on their window.
         part = range(max(block.start, tape.first), block.stop)
         for use in uses:
             if use not in kept:

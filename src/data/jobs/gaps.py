@@ -340,8 +340,8 @@ def _count(
 ) -> None:
     """Count a series' sessions, unless it cannot be read."""
     try:
-        found = outline or services.client.outline(key)
-        counted.add(key, found, partial(services.client.commits, key))
+        outline = outline or services.client.outline(key)
+        counted.add(key, outline, partial(services.client.commits, key))
     except DataError as error:
         log.debug("%s was not counted: %s", key, error)
 

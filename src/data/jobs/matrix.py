@@ -57,7 +57,7 @@ def matrix(selector: ProviderSelector) -> list[ServedRow]:
 
 
 def capabilities_of(selector: ProviderSelector, name: str) -> Capabilities:
-    """Return what a vendor serves here or, if it cannot be queried, what it declares."""
+    """Return the capabilities of a vendor here or, if it cannot be queried, those that it declares."""
     source: BaseDataDownloader | type[BaseDataDownloader] = usable_class(name) or BaseDataDownloader
     downloader = selector._initialize_downloader(name)
     if downloader is not None and is_ours(downloader):

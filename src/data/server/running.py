@@ -33,8 +33,8 @@ class Door:
         certificate, key: Files for TLS, in PEM format; None for none.
 
     Raises:
-        QueryError: The address is not one of this machine alone, and a token or TLS is missing; the
-            port is too large; or a key is given without a certificate.
+        QueryError: Other machines can reach the address, and a token or TLS is missing; the port is too
+            large; or a key is given without a certificate.
     """
 
     host: str = "127.0.0.1"

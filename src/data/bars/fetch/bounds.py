@@ -64,9 +64,9 @@ def prove_bounds(
     elif segments and not any(entry.state in WITH_BARS for entry in coverage.sources):
         end = _end_of_files(request, series, segments[0].start)
     if end is not None:
-        life, known = Lifetime(delisted=end), series.lifetime().delisted
+        life, before = Lifetime(delisted=end), series.lifetime().delisted
         # Reported once, and not each time that the end is checked.
-        if end.proof != DATA and (known is None or known.at != end.at):
+        if end.proof != DATA and (before is None or before.at != end.at):
             journal.problems += life.ends(request.grid.timeframe)
         series.commit(Commit(lifetime=life))
 

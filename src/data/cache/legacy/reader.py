@@ -212,7 +212,7 @@ def _named(name: str) -> str:
 def is_plain(name: str) -> bool:
     """Return whether ``name`` can be a symbol's folder that an older tool has named."""
     is_safe = name[:1] not in ("", ".", "_") and _NO_SEPARATOR.isdisjoint(name)
-    with suppress(BadSymbolError):  # a text that cannot be stored as a symbol is no folder of bars
+    with suppress(BadSymbolError):  # it cannot be stored as a symbol
         return is_safe and name == name.strip() and bool(encode_symbol(symbol_of(name)))
     return False
 
