@@ -3,8 +3,8 @@
 ``python -m tests.contract.way`` asks each question against a local server and prints what it enters:
 as a miss (nothing of the symbol is cached), as a hit from disk (another process on the same folder),
 and again (the same question, once its answer is held in memory). The question for the running hour
-queries its vendor each time: a refresh. The weight of each package follows; only that is held by
-a test (``weight.json``).
+queries its vendor each time: a refresh. The weight of each folder follows; only its sums by ring are
+held by a test (``weight.json``).
 
 Counted in every thread are own files (``model/`` is one), own functions (no comprehensions, no
 bodies of modules), the code lines of these functions, and own frames between caller and transport,
@@ -30,7 +30,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from tests.contract.source import PACKAGE, Module, modules, targets
+from tests.contract.source import PACKAGE, ROOT, Module, modules, targets
 
 if TYPE_CHECKING:
     from src.data.data_manager import DataManager
@@ -182,12 +182,15 @@ CORE = ("bars", "cache", "calendars", "config", "model", "net", "prices", "symbo
 
 @cache
 def weight() -> Figures:
-    """Return the code lines of each package; vendors' own folders and the root's modules count apart."""
+    """Return the code lines of each folder; modules of the root count apart, as do vendors' own folders."""
     lines = Counter[str]()
     for module in modules():
-        is_root = not module.name or (not module.is_package and "." not in module.name)
-        name = "root modules" if is_root else module.top
-        lines["vendors' folders" if _is_of_a_vendor(module) else name] += len(code_lines(module))
+        is_root = not module.is_package and "." not in module.name
+        folder = f"{module.name}.py" if is_root else module.top
+        lines["vendors' folders" if _is_of_a_vendor(module) else folder] += len(code_lines(module))
+    door = ROOT / "onetape"
+    for path in (*door.glob("*.py"), *(door / "_linked").rglob("*.py")):
+        lines["onetape"] += len(code_lines(Module(path.stem, path.read_text("utf-8"))))
     return dict(sorted(lines.items()))
 
 
