@@ -62,6 +62,7 @@ def test_a_rounded_factor_is_a_ratio_that_chance_does_not_explain(
     "written",
     [0, -1.5, math.nan, math.inf, "", "2:1", "1-for-15", "1/15", True, None,
      "0.0067", "0.0330", 0.017, 10**400, "1." + "0" * 5000 + "1"],
+    ids=lambda written: repr(written)[:12],
 )  # fmt: skip
 def test_a_factor_that_is_not_a_positive_number_or_too_coarse_is_refused(written: object) -> None:
     with pytest.raises((ValueError, TypeError)):

@@ -840,6 +840,12 @@ def test_rows_are_wrong_where_prices_and_adj_close_jump_by_an_unreported_split(
     assert {finding.severity for finding in findings} <= {"error"}
 
 
+@pytest.mark.parametrize(("ratio", "terms"), [(2.0, "2:1"), (1.25, "1.25:1"), (0.1, "1:10")])
+def test_an_unreported_split_has_the_terms_of_its_adjusted_close(ratio: float, terms: str) -> None:
+    (finding,) = found(adjusted_walk(((60, ratio),)), "adjusted close")
+    assert f"adj_close follows a split of {terms} there" in finding.evidence
+
+
 def test_an_adjusted_close_that_lacks_rows_or_means_nothing_proves_no_split() -> None:
     series = adjusted_walk(((60, 2.0),))
     adj = np.array(series.table.adj_close)
