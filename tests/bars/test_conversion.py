@@ -499,9 +499,7 @@ def test_bars_of_unknown_adjustment_are_never_joined_unconverted_to_those_of_a_v
     tmp_path: Path, tape: Tape
 ) -> None:
     """A split after both was applied to neither; the vendor's bars can be converted, the others not."""
-    routed = RoutedVendors(
-        tmp_path, NEW_YORK, NOW, TapeVendor("yahoo", tape, NEW_YORK, OPEN, "1d")
-    )
+    routed = RoutedVendors(tmp_path, NEW_YORK, NOW, TapeVendor("yahoo", tape, NEW_YORK, OPEN, "1d"))
     key = SeriesKey("AAPL", Timeframe.parse("1d"))
 
     def piece(first: str, end: str, price: float, basis: Basis) -> CommitPiece:

@@ -342,7 +342,13 @@ def test_only_a_vendor_of_real_markets_that_has_bars_proves_that_the_symbol_ende
 
 @pytest.mark.parametrize(
     ("names", "asked"),
-    [(["local"], [1]), (["demo"], [1]), (["local", VENUE], [0, 0]), (["mine"], [0]), ([VENUE], [0])],
+    [
+        (["local"], [1]),
+        (["demo"], [1]),
+        (["local", VENUE], [0, 0]),
+        (["mine"], [0]),
+        ([VENUE], [0]),
+    ],
     ids=["files", "samples", "files and a vendor", "own", "a vendor"],
 )
 def test_only_a_lane_of_files_alone_is_read_for_later_bars(

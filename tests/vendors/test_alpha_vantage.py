@@ -277,7 +277,9 @@ def test_a_split_factor_of_many_digits_is_refused() -> None:
     splits = {"symbol": "AAPL", "data": [{"effective_date": "2020-08-31", "split_factor": text}]}
     vendor, _ = av(answer(splits), answer({"symbol": "AAPL", "data": []}))
     span = Span(parse_iso("2020-01-01"), parse_iso("2021-01-01"))
-    with pytest.raises(ResponseFormatError, match="a split factor has at most 30 characters") as caught:
+    with pytest.raises(
+        ResponseFormatError, match="a split factor has at most 30 characters"
+    ) as caught:
         vendor.fetch_actions(AAPL, span, NOW_MS)
     assert len(str(caught.value)) < 300
 

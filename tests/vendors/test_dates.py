@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from src.data.errors import ResponseFormatError
 from src.data.vendors.dates import list_of
-from tests.net.scripted import answer
 from tests.vendors.acme import query
 from tests.vendors.test_bad_splits import AAPL, vendor_of
 

@@ -74,7 +74,9 @@ def split_terms(value: Any) -> tuple[float, float]:
     """
     text = str(value).strip()
     if len(text) > _MOST_CHARACTERS:
-        raise ValueError(f"a split factor has at most 30 characters, not {len(text)}: {text[:9]}...")
+        raise ValueError(
+            f"a split factor has at most 30 characters, not {len(text)}: {text[:9]}..."
+        )
     if not 0 < amount(value) < math.inf:
         raise ValueError(f"a split factor must be a number above 0, not {value}")
     written = Decimal(text)
