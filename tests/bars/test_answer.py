@@ -6,15 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.data.bars.answer.answer import Answer, Gap, UnfilledSpan, list_gaps, provenance
-from src.data.bars.answer.reader import FetchOutcome, Reader
+from src.data.bars.answer.reader import FetchOutcome, Reader, _doubts
 from src.data.bars.fetch.lane import real_gaps
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.model.coverage import Coverage, Covered
-from src.data.model.instant import HOUR_MS
+from src.data.model.instant import HOUR_MS, iso
 from src.data.model.lifetime import Lifetime
 from src.data.model.query import BarsQuery
-from src.data.model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, GRAVE, NO_BAR, UNASKED
+from src.data.model.reasons import (
+    AFTER_LAST,
+    BEFORE_FIRST,
+    CLOSED,
+    GRAVE,
+    NO_BAR,
+    UNASKED,
+    UNEXPECTED,
+)
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 
@@ -172,6 +180,15 @@ def test_merged_spans_keep_grave_bars_separate_from_other_suspect_bars() -> None
         ("final", None, 8, True), ("suspect", f"{GRAVE}unit", 7, True),
         ("suspect", "off_grid", 7, True),
     ]  # fmt: skip
+
+
+def test_only_bars_of_a_share_outside_its_sessions_are_a_reason_for_doubt() -> None:
+    outside = replace(final(hours(3, 5)), state="suspect", reason=UNEXPECTED)
+    coverage, rows = Coverage([final(hours(0, 3)), outside]), table(bar(n) for n in range(5))
+    text = f"2 bars {UNEXPECTED}, first {iso(hour(3))}"
+    assert _doubts(coverage, rows, "stock") == [text]
+    assert _doubts(coverage, rows, "forex") == []
+    assert _doubts(coverage, rows.within(hours(0, 3)), "stock") == []
 
 
 def test_an_answer_without_bars_names_a_gap_in_which_bars_are_missing() -> None:

@@ -384,6 +384,20 @@ def test_subscribers_are_notified_of_each_commit_from_any_writer(
     assert len(heard) == 2
 
 
+def test_a_symbol_that_no_rule_recognizes_is_answered_from_its_default_lane(
+    client: BarsClient, store: BarStore
+) -> None:
+    """Bars of a symbol whose rule was removed hide no other series from jobs over the whole cache."""
+    odd = SeriesKey("ODDLONGNAME", HOURS.timeframe)
+    beside = replace(odd, lane=("split",))
+    with pytest.raises(QueryError):
+        client.query(odd.symbol, odd.timeframe)
+    for key in (odd, beside):
+        store.commit(key, Commit((piece(DAY),), kind=KIND))
+    assert client.answering([odd, beside, HOURS]) == [odd, HOURS]
+    assert client.answering([beside, HOURS]) == [HOURS]
+
+
 def test_a_subscriber_that_raises_affects_neither_commits_nor_other_subscribers(
     client: BarsClient, store: BarStore, caplog: pytest.LogCaptureFixture
 ) -> None:

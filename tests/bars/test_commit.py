@@ -7,7 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from src.data.bars.ingest.commit import basis_of, build_commit, suspects_table
+from src.data.bars.ingest.commit import (
+    basis_of,
+    build_commit,
+    suspects_table,
+    without_overruled,
+)
 from src.data.bars.ingest.draft import StoredRange
 from src.data.bars.validity import LONGEST_MS, Hole, Suspicion, next_due
 from src.data.calendars.calendar import calendar_for
@@ -176,6 +181,26 @@ def test_an_answer_that_lacks_half_of_the_stored_bars_is_rejected() -> None:
 
 
 # --- empty spans, bad rows, doubts ---------------------------------------------------------
+
+
+def test_an_unsettled_bar_after_a_gap_makes_nothing_before_it_final() -> None:
+    answer = fetched([bar(3)], hour(4) + MINUTE_MS)
+    commit = build_commit(draft_of(answer, classified(answer, hours(0, 24)), NOTHING))
+    assert [(p.state, stamps(p.table)) for p in commit.pieces] == [("provisional", [3])]
+    assert {(m.state, m.span) for m in commit.marks} == {("empty", hours(0, 3))}
+
+
+def test_rows_for_which_bars_of_another_vendor_are_kept_are_left_out() -> None:
+    answer = fetched([bar(n) for n in range(5)])
+    grave = replace(final(hours(1, 3)), state="suspect", reason="grave: far off")
+    verdicts = (
+        replace(grave, span=hours(1, 2), vendor="other"),
+        replace(grave, span=hours(2, 3)),  # its own bar is stored, with the doubt
+        replace(grave, span=hours(3, 4), vendor="", state="provisional", reason=""),  # due again
+    )
+    judged = replace(classified(answer, hours(0, 5)), verdicts=verdicts)
+    assert stamps(without_overruled(judged, "acme").closed) == [0, 2, 3, 4]
+    assert stamps(without_overruled(judged, "other").closed) == [0, 1, 3, 4]
 
 
 def test_holes_are_empty_and_listed_in_the_piece() -> None:

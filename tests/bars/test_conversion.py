@@ -19,6 +19,7 @@ from src.data.bars.selection.candidates import Candidate
 from src.data.bars.selection.conversion import conversion_for
 from src.data.bars.selection.offers import AnsweringLane
 from src.data.bars.selection.route import find_route
+from src.data.cache.store import Commit, CommitPiece
 from src.data.errors import (
     AllProvidersFailedError,
     IncompleteDataError,
@@ -27,11 +28,14 @@ from src.data.errors import (
     NoProviderError,
     UnavailableError,
 )
+from src.data.model.actions import Action
+from src.data.model.bars import BarTable
 from src.data.model.capabilities import Capabilities, FetchQuery
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, day_ms, parse_iso
 from src.data.model.instrument import Instrument
-from src.data.model.kind import Kind
+from src.data.model.kind import Basis, Kind
 from src.data.model.query import BarsQuery
+from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from tests.cache.counts import examples
@@ -486,6 +490,36 @@ def test_bars_converted_from_any_incomplete_source_equal_those_of_the_trades(
     assert (found.kind.anchor, found.kind.session, found.dense) == (anchor, "regular", True)
     running = [b for b in _bars(found.table) if b not in made]
     assert running in ([], plain(tape.bars(target, now, anchor=anchor))[-1:])
+
+
+# --- bars of another tool beside those of a vendor -------------------------------------------------
+
+
+def test_bars_of_unknown_adjustment_are_never_joined_unconverted_to_those_of_a_vendor(
+    tmp_path: Path, tape: Tape
+) -> None:
+    """A split after both was applied to neither; the vendor's bars can be converted, the others not."""
+    routed = RoutedVendors(tmp_path, NEW_YORK, NOW, TapeVendor("yahoo", tape, NEW_YORK, OPEN, "1d"))
+    key = SeriesKey("AAPL", Timeframe.parse("1d"))
+
+    def piece(first: str, end: str, price: float, basis: Basis) -> CommitPiece:
+        span = Span(parse_iso(first), parse_iso(end))
+        stamps = np.arange(*span, DAY_MS, dtype=np.int64)
+        table = BarTable.of_columns(stamps, [np.full(len(stamps), price)] * 5)
+        return CommitPiece(table, span, "yahoo", parse_iso("2024-06-29"), OPEN, basis, "final")
+
+    older = piece("2024-06-24", "2024-06-26", 100.0, Basis("unknown"))
+    known = piece("2024-06-26", "2024-06-29", 104.0, Basis("split", date(2024, 6, 28)))
+    routed.store.commit(key, Commit((older, known), kind=OPEN))
+    split = Action(date(2024, 7, 2), "split", parse_iso("2024-07-02T13:30:00"), 4.0)
+    ever = Span(parse_iso("2024-06-01"), parse_iso("2024-07-11"))
+    routed.store.add_actions("AAPL", [split], ever, "yahoo", routed.clock.now_ms())
+    closes = routed.ask("1d", "2024-06-24", "2024-06-26", offline=True)["close"]
+    assert closes.tolist() == [100.0, 100.0], "alone, they are what they are"
+    closes = routed.ask("1d", "2024-06-26", "2024-06-29", offline=True)["close"]
+    assert closes.tolist() == [26.0, 26.0, 26.0]
+    with pytest.raises(AllProvidersFailedError, match="unknown whether prices from 2024-06-24"):
+        routed.ask("1d", "2024-06-24", "2024-06-29", offline=True)
 
 
 def _bars(table: Any) -> list[tuple[float, ...]]:

@@ -128,6 +128,29 @@ def test_a_failed_download_of_the_source_bars_is_the_reason_for_the_failure(
         routed.ask("2h", "2024-06-11", "2024-06-12")
 
 
+@pytest.mark.parametrize("lacks", [0, 1])
+def test_a_part_cut_off_by_an_outage_is_replaced_only_by_complete_bars_of_shorter_ones(
+    tmp_path: Path, lacks: int
+) -> None:
+    tape = Tape(COIN, "2024-06-01", "2024-06-12")
+    vendor = TapeVendor("acme", tape, COIN, PAIR, "4h")
+    other = TapeVendor("other", tape, COIN, replace(PAIR, venue="other"), "1h")
+    other.spoil["1h"] = lambda bars: bars[: len(bars) - lacks]
+    routed = RoutedVendors(tmp_path, COIN, NOW, vendor, other)
+    first = routed.ask("4h", "2024-06-01", "2024-06-03", strict=True)
+    vendor.errors["4h"] = UnavailableError("down")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame = routed.ask("4h", "2024-06-01", "2024-06-06")
+    if lacks:
+        assert rows(frame) == rows(first)
+        assert lacking(frame)[0][:2] == ("2024-06-03T00:00", "2024-06-06T00:00")
+        return
+    assert rows(frame) == plain(tape.closed("4h", routed.clock.now_ms()), end="2024-06-06")
+    assert provenance(frame)["derived_from"]["timeframe"] == "1h"
+    assert lacking(frame) == []
+
+
 def test_days_of_a_coin_are_built_from_hours_and_keep_the_anchor(tmp_path: Path) -> None:
     tape = Tape(COIN, "2024-06-01", "2024-06-12")
     vendor = TapeVendor("acme", tape, COIN, PAIR, "1h")

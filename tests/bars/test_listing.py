@@ -340,6 +340,32 @@ def test_only_a_vendor_of_real_markets_that_has_bars_proves_that_the_symbol_ende
         assert learned.reason_after() == f"the data ends on {iso(at)[:10]}"
 
 
+@pytest.mark.parametrize(
+    ("names", "asked"),
+    [
+        (["local"], [1]),
+        (["demo"], [1]),
+        (["local", VENUE], [0, 0]),
+        (["mine"], [0]),
+        ([VENUE], [0]),
+    ],
+    ids=["files", "samples", "files and a vendor", "own", "a vendor"],
+)
+def test_only_a_lane_of_files_alone_is_read_for_later_bars(
+    names: list[str], asked: list[int]
+) -> None:
+    """The answer does not reach up to now: a file is read on, and nobody is sent a request for that."""
+    vendors = tuple(Vendor(name, NoDataError("none")) for name in names)
+    first, end = LAST - 3 * HALT, LAST - HALT
+    bars = final(hours(first - 9, first), vendor="local")
+    case = Case(bars, empty(first, end, vendor="local"), vendors=vendors)
+    learned = case.sought()
+    assert [len(vendor.asked) for vendor in vendors] == asked
+    assert (learned is not None) is (asked == [1])
+    if learned is not None and learned.delisted is not None:
+        assert (learned.delisted.proof, vendors[0].asked[0].span) == (DATA, hours(end, LAST))
+
+
 def test_the_own_class_of_a_program_proves_no_end_under_the_name_of_a_vendor() -> None:
     own = Vendor(VENUE)
     own.capabilities = None

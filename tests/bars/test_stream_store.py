@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.bars.stream_store import Origin, StreamKeeper
+from src.data.bars.stream_store import Origin, StreamKeeper, objection
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
@@ -18,6 +18,7 @@ from src.data.errors import StorageError
 from src.data.model.bars import Bar, BarTable
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.kind import Basis, Kind
+from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -140,6 +141,18 @@ def test_streamed_bars_are_not_stored_next_to_bars_of_another_vendor_or_kind(
     put(store, [0, 1], vendor, kind)
     assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(2)) == 0
     assert stored(store) == [0, 1]
+
+
+def test_streamed_bars_of_another_kind_cannot_answer_for_a_series(
+    store: BarStore, clock: ManualClock
+) -> None:
+    put(store, [0, 1])
+    span = Span(NOON, NOON + MINUTE_MS)
+    query = BarsQuery(BITCOIN, GRID.timeframe, span, clock.now_ms())
+    other = replace(KIND, venue="kraken")
+    assert objection(NoRules(), store, query, "kraken", other) == (
+        "its bars are of kraken, the series has bars of binance"
+    )
 
 
 def test_a_full_disk_is_logged_and_streamed_bars_are_not_stored(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.actions import Asked
+from src.data.cache.actions import ActionBook, Asked
 from src.data.cache.format.json_document import dump, load
 from src.data.errors import CorruptEntryError, FormatVersionError
 from src.data.model.actions import Action
@@ -200,6 +200,45 @@ def test_joining_two_answered_spans_keeps_the_earlier_query_time(tmp_path: Path)
     book = store.add_actions("AAPL", [], YEAR, "other", YEAR.end + 31 * DAY_MS)
     assert [event.silent for event in book.disputed] == [("other",)]
     assert [tuple(a)[:2] for a in book.answers if a.source == "other"] == [(YEAR, "other")]
+
+
+def test_of_dates_whose_actions_come_with_the_bars_each_vendors_latest_query_counts() -> None:
+    book = ActionBook()
+
+    def days(first: int, end: int) -> Span:
+        return Span(YEAR.start + first * DAY_MS, YEAR.start + end * DAY_MS)
+
+    def awaited(source: str, span: Span, until: int | None, at: int) -> list[tuple[str, Span, int]]:
+        nonlocal book
+        end = None if until is None else YEAR.start + until * DAY_MS
+        book = book.with_answer([], Asked(span, source, at, end))
+        assert all(one.until is None for one in (*book.awaited, *book.answers))
+        return sorted((one.source, one.span, one.fetched_at) for one in book.awaited)
+
+    first, other = ("acme", days(8, 10), 5), ("zenith", days(8, 10), 6)
+    assert awaited("acme", days(0, 10), 8, 5) == [first]
+    assert book.covers(days(0, 8)) and not book.covers(days(0, 9))
+    assert awaited("zenith", days(0, 10), 8, 6) == [first, other]
+    apart = ("acme", days(25, 30), 7)
+    assert awaited("acme", days(20, 30), 25, 7) == [first, apart, other]
+    assert awaited("acme", days(5, 12), 9, 8) == [("acme", days(9, 12), 8), apart, other]
+    assert awaited("acme", days(30, 35), 40, 9)[1:] == [apart, other]
+    assert book.covers(days(30, 35)) and not book.covers(days(30, 36))
+    assert awaited("zenith", days(0, 40), None, 10) == []
+
+
+def test_actions_of_samples_are_kept_apart_for_each_of_them() -> None:
+    assert ActionBook().only("demo") == ActionBook()
+    book = ActionBook().with_answer([split()], Asked(YEAR, "demo", 5))
+    book = book.with_answer([split(2.0)], Asked(YEAR, "replay:x", 6))
+    assert (book.reports, book.answers) == ((), ())
+    for vendor, ratio in (("demo", 4), ("replay:x", 2)):
+        (only,) = book.only(vendor).reports
+        assert (only.source, only.ratio) == (vendor, ratio)
+    left = book.without("demo").samples
+    assert left is not None
+    assert [one.source for one in (*left.reports, *left.answers)] == ["replay:x", "replay:x"]
+    assert ActionBook().without("demo") == ActionBook()
 
 
 def test_adding_a_known_action_does_not_change_the_file(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ SPOILT: dict[str, Change] = {
     "negative low": lambda r: r._replace(low=-0.01),
     "zero": lambda r: r._replace(open=0.0, high=0.0, low=0.0, close=0.0),
     "1e300": lambda r: r._replace(high=1e300, close=1e300),
+    "a high of 1e17": lambda r: r._replace(high=1e17),
     "NaN": lambda r: r._replace(close=math.nan),
     "negative volume": lambda r: r._replace(volume=-1.0),
     "ahead": lambda r: r._replace(stamp_ms=r.stamp_ms + AHEAD_MS),

@@ -14,6 +14,8 @@ from src.data.model.stream import LiveBar, Trade
 from src.data.prices.bar_rule import (
     HIGHEST_PRICE,
     HIGHEST_VOLUME,
+    LARGEST_FALL,
+    LARGEST_RISE,
     LOWEST_PRICE,
     PRICE_TOLERANCE,
     are_bars,
@@ -31,7 +33,7 @@ INF = math.inf
 EDGES = (
     0.0, -0.0, 5e-324, LOWEST_PRICE, 1.0, 1 - PRICE_TOLERANCE, 1 + PRICE_TOLERANCE, 1 - 2e-6, 1 + 2e-6,
     HIGHEST_PRICE, HIGHEST_PRICE * (1 + 1e-6), 2.0**63, HIGHEST_VOLUME, 2e30, 1e300, 1.8e308, INF, -INF,
-    NAN, -1.0,
+    NAN, -1.0, LARGEST_RISE, 1 / LARGEST_FALL,
 )  # fmt: skip
 NEAR = [float(np.nextafter(edge, to)) for edge in EDGES for to in (INF, -INF)]
 VALUES = st.sampled_from([*EDGES, *NEAR]) | st.floats()
@@ -75,6 +77,8 @@ def test_a_valid_trade_is_one_that_makes_a_valid_bar(price: float, size: float) 
         (Bar(0, 1, 1, 2, 1, 1), "high below low"),
         (Bar(0, 3, 2, 1, 1, 1), "high below open or close"),
         (Bar(0, 1, 3, 2, 2, 1), "low above open or close"),
+        (Bar(0, 100, 1e17, 99, 101, 1), "high or low too far from open and close"),
+        (Bar(0, 100, 101, 1e-17, 99, 1), "high or low too far from open and close"),
         (Bar(0, 1, 1, 1, 1, -1), "volume negative"),
         (Bar(0, 1, 1, 1, 1, 1e300), "volume beyond any market's"),
     ],
@@ -91,3 +95,20 @@ def test_the_fault_of_an_invalid_bar_is_named(bar: Bar, why: str) -> None:
 )
 def test_prices_that_there_are_can_be_some(price: float) -> None:
     assert is_bar(Bar(0, price, price, price, price, NAN))
+
+
+@pytest.mark.parametrize(
+    "bar",
+    [
+        Bar(0, 0.01, 2_861, 0.001, 0.003, NAN),
+        Bar(0, 34, 99_999.99, 33, 34, NAN),
+        Bar(0, 1.06e11, 1.06e11, 1, 1.05e11, NAN),
+        Bar(0, 1e-9, 0.9, 1e-9, 1e-9, NAN),
+        Bar(0, 1e-9, 100, 1e-9, 99, NAN),
+        Bar(0, 4, 4, 1e-8, 4, NAN),
+    ],
+    ids=["a coin up and back", "an empty book", "a bitcoin at a rial", "nearly the rise allowed",
+         "a listing", "a satoshi"],
+)  # fmt: skip
+def test_prices_that_there_have_been_are_near_enough(bar: Bar) -> None:
+    assert is_bar(bar)

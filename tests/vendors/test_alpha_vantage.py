@@ -272,6 +272,18 @@ def test_a_split_factor_that_was_rounded_too_much_is_refused(text: str) -> None:
         vendor.fetch_actions(AAPL, span, NOW_MS)
 
 
+def test_a_split_factor_of_many_digits_is_refused() -> None:
+    text = "1." + "3" * 100_000
+    splits = {"symbol": "AAPL", "data": [{"effective_date": "2020-08-31", "split_factor": text}]}
+    vendor, _ = av(answer(splits), answer({"symbol": "AAPL", "data": []}))
+    span = Span(parse_iso("2020-01-01"), parse_iso("2021-01-01"))
+    with pytest.raises(
+        ResponseFormatError, match="a split factor has at most 30 characters"
+    ) as caught:
+        vendor.fetch_actions(AAPL, span, NOW_MS)
+    assert len(str(caught.value)) < 300
+
+
 TRUTH = {
     at: 100.0 + n
     for n, at in enumerate(range(parse_iso("2024-01-25T14:30:00"), parse_iso("2024-04-10"), 5 * HOUR_MS))

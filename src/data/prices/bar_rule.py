@@ -28,6 +28,11 @@ from ..model.timeframe import Timeframe
 # are 1e-17 bitcoins. Numbers beyond these mean "none" or result from a fault: 2**63, 3.4e38,
 # 1.8e308, 5e-324.
 LOWEST_PRICE, HIGHEST_PRICE = 1e-30, 1e18
+# No high is further above both the open and the close than by the first factor, and no low further
+# below them than by the second. The Squid coin of 2021 rose to 3e5 times its price and fell back
+# within a week; a share of 34 dollars traded at 99,999.99 on 2010-05-06 (3e3). A fall ends at the
+# smallest unit: 1 rial for a bitcoin (1e11), 1e-8 bitcoins for a coin worth a few (1e9).
+LARGEST_RISE, LARGEST_FALL = 1e9, 1e12
 # Even the daily turnover of a coin with a supply of 1e15, counted in units of 1e-9, is far below
 # this.
 HIGHEST_VOLUME = 1e30
@@ -84,6 +89,8 @@ def is_bar(bar: Bar | LiveBar) -> bool:
         and (high >= first or high >= first * _BELOW)
         and (high >= last or high >= last * _BELOW)
         and high <= HIGHEST_PRICE
+        and (high <= first * LARGEST_RISE or high <= last * LARGEST_RISE)
+        and (low * LARGEST_FALL >= first or low * LARGEST_FALL >= last)
         and not (volume < 0 or volume > HIGHEST_VOLUME)
     )
 
@@ -105,14 +112,21 @@ def ordered(table: BarTable) -> Mask:
     """Return a mask of the rows whose prices are all possible and in order.
 
     Prices are in order if, within ``PRICE_TOLERANCE``, ``high`` is not below ``open`` or ``close``,
-    and ``low`` is not above them. A row with a missing price is not in order.
+    and ``low`` is not above them. Neither is too far from both (``LARGEST_RISE``, ``LARGEST_FALL``).
+    A row with a missing price is not in order.
     """
     with np.errstate(over="ignore"):  # values that overflow are out of bounds anyway
+        top, bottom = np.maximum(table.open, table.close), np.minimum(table.open, table.close)
         ok = table.low >= LOWEST_PRICE
-        ok &= table.low <= np.minimum(table.open, table.close) * _ABOVE
-        ok &= table.high >= np.maximum(table.open, table.close) * _BELOW
+        ok &= table.low <= bottom * _ABOVE
+        ok &= table.high >= top * _BELOW
         ok &= table.high <= HIGHEST_PRICE
-    return ok
+        return ok & ~_are_far(table, top, bottom)
+
+
+def _are_far(table: BarTable, top: Floats, bottom: Floats) -> Mask:
+    """Return a mask of the rows whose high or low is too far from both the open and the close."""
+    return (table.high > top * LARGEST_RISE) | (table.low * LARGEST_FALL < bottom)
 
 
 def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
@@ -132,9 +146,9 @@ def faults_of(table: BarTable, latest_ms: float = np.inf) -> Sequence[str]:
     """Return the first fault of each row; all rows must be invalid."""
     prices = np.stack(table.values()[:4])
     with np.errstate(over="ignore"):
-        top = np.maximum(table.open, table.close) * _BELOW
-        bottom = np.minimum(table.open, table.close) * _ABOVE
-        least = table.low * _BELOW
+        top, bottom = np.maximum(table.open, table.close), np.minimum(table.open, table.close)
+        least, far = table.low * _BELOW, _are_far(table, top, bottom)
+        top, bottom = top * _BELOW, bottom * _ABOVE
     reasons = {
         AHEAD: table.stamps > latest_ms,
         "price missing": np.isnan(prices).any(axis=0),
@@ -144,6 +158,7 @@ def faults_of(table: BarTable, latest_ms: float = np.inf) -> Sequence[str]:
         "high below low": table.high < least,
         "high below open or close": table.high < top,
         "low above open or close": table.low > bottom,
+        "high or low too far from open and close": far,
         "volume negative": table.volume < 0,
         "volume infinite": np.isinf(table.volume),
         "volume beyond any market's": table.volume > HIGHEST_VOLUME,

@@ -27,6 +27,8 @@ _NOTHING = frozenset({None, "", "-", "None", "NaN", "NA"})
 # recognized in a rounded factor do not exceed the second; terms with more digits than the third has
 # are not shown as integers.
 _SIMPLE, _MOST_TERM, _MOST_WRITTEN = 100, 5000, 10**6
+# A float prints at most 24 characters. Exact arithmetic with a factor of a million would take a minute.
+_MOST_CHARACTERS = 30
 # Largest distance of a float from the fraction that it prints. Of all numbers with n decimals, one
 # in twenty rounds some fraction with a denominator up to 0.4 * 10 ** (n / 2): up to a denominator q
 # there are 0.3 * q ** 2 fractions in an interval of length 1.
@@ -66,13 +68,18 @@ def split_terms(value: Any) -> tuple[float, float]:
     Terms are integers if the written number has six decimals at most, or is such a fraction.
 
     Raises:
-        ValueError: The value is not a number above zero, or it is so small that rounding has
-            changed it by more than 0.1 %: 0.0067 may be 1/149 or 1/150.
+        ValueError: The value is not a number above zero, or has more than 30 characters, or it is so
+            small that rounding has changed it by more than 0.1 %: 0.0067 may be 1/149 or 1/150.
         TypeError, ArithmeticError: The value is not a number, or is too large for a float.
     """
+    text = str(value).strip()
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(
+            f"a split factor has at most 30 characters, not {len(text)}: {text[:9]}..."
+        )
     if not 0 < amount(value) < math.inf:
         raise ValueError(f"a split factor must be a number above 0, not {value}")
-    written = Decimal(str(value).strip())
+    written = Decimal(text)
     exact, places = Fraction(written), _decimals(written)
     if exact.denominator <= _SIMPLE:
         return exact.numerator, exact.denominator

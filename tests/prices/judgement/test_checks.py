@@ -748,6 +748,29 @@ def test_very_short_series_break_no_check(rows: int) -> None:
     assert len(ran) + len(skipped) == sum(check.find is not None for check in CHECKS)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "fault", "severity"),
+    [
+        ("high", 1e17, "high or low too far from open and close", "error"),
+        ("low", 1e-17, "high or low too far from open and close", "error"),
+        ("volume", -1.0, "volume negative", "error"),
+        ("high", 10.0, "high below low", "error"),
+        ("high", 99.0, "high below low", "warning"),
+    ],
+)
+def test_a_row_that_cannot_be_a_bar_is_an_error_with_its_fault(
+    column: str, value: float, fault: str, severity: str
+) -> None:
+    table = walk(wavy(100)).table
+    cells = getattr(table, column).copy()
+    cells[50] = value
+    series = replace(walk(wavy(100)), table=replace(table, **{column: cells}))
+    (one,) = found(series, "order")
+    assert (one.severity, one.stamps.tolist()) == (severity, [50 * DAY_MS])
+    assert one.evidence.startswith("1 row cannot be bars; the first: ")
+    assert one.evidence.endswith(f"(o/h/l/c), {fault}")
+
+
 def test_rows_without_a_price_break_no_check() -> None:
     series = walk(wavy(50), dividends=(ShareEvent(20 * DAY_MS, 0.5),), splits=())
     close = series.table.close.copy()
@@ -815,6 +838,12 @@ def test_rows_are_wrong_where_prices_and_adj_close_jump_by_an_unreported_split(
     if wrong:
         assert table.close == pytest.approx(wavy(120))
     assert {finding.severity for finding in findings} <= {"error"}
+
+
+@pytest.mark.parametrize(("ratio", "terms"), [(2.0, "2:1"), (1.25, "1.25:1"), (0.1, "1:10")])
+def test_an_unreported_split_has_the_terms_of_its_adjusted_close(ratio: float, terms: str) -> None:
+    (finding,) = found(adjusted_walk(((60, ratio),)), "adjusted close")
+    assert f"adj_close follows a split of {terms} there" in finding.evidence
 
 
 def test_an_adjusted_close_that_lacks_rows_or_means_nothing_proves_no_split() -> None:

@@ -10,7 +10,7 @@ from ...calendars.buckets import next_stamps
 from ...model.bars import NAN, Floats, Stamps
 from ...model.instant import DAY_MS, MINUTE_MS, iso
 from ...model.texts import counted
-from ..bar_rule import are_bars
+from ..bar_rule import PRICE_TOLERANCE, are_bars, faults_of
 from .findings import Severity
 from .levels import Defect, price_text
 from .series import CheckedSeries, Mask, beyond, by_section, local_noise, runs, typical
@@ -57,13 +57,14 @@ def order_errors(series: CheckedSeries) -> list[Defect] | str:
         return []
     table, at = series.table, int(rows[0])
     prices = "/".join(price_text(column[at]) for column in series.prices)
-    rule = "0 < low <= open, close <= high"
-    text = f"{counted(len(rows), 'row')} without {rule}; the first: {prices} (o/h/l/c)"
+    fault = faults_of(table.take(rows[:1]))[0]
+    text = f"{counted(len(rows), 'row')} cannot be bars; the first: {prices} (o/h/l/c), {fault}"
     # A low slightly above the close is harmless; it is due to auctions and rounding.
     with np.errstate(all="ignore"):
         top, bottom = np.fmax(table.open, table.close), np.fmin(table.open, table.close)
         far = np.fmax(top / table.high, table.low / bottom)[rows] - 1
-    grave = ~(far <= 0.05)
+    # A row whose prices are in order is wrong for another reason.
+    grave = ~((far > PRICE_TOLERANCE) & (far <= 0.05))
     if grave.any():
         return [Defect(table.stamps[rows], text)]
     return [Defect(table.stamps[rows], text, "warning", cause="order by little")]
