@@ -330,6 +330,8 @@ def adj_closes(manager: DataManager, bounds: tuple[date, date], **more: Any) -> 
         frame = manager.get_ohlcv("AAPL", "1d", *bounds, **more)
     facts = provenance(frame)
     assert frame[["close", "volume"]].notna().all().all() and facts["complete"]
+    outcomes = {attempt["outcome"] for attempt in facts["attempts"]}
+    assert "DividendError" not in outcomes, "no other vendor is queried for the prices"
     sentences = [text for text in facts["problems"] if text.startswith("adj_close is missing")]
     assert bool(sentences) == bool(frame["adj_close"].isna().any()), facts["problems"]
     return [float(value) for value in frame["adj_close"]]
@@ -417,6 +419,46 @@ def test_raw_prices_ask_for_no_dividends_so_their_adjusted_close_is_missing(
     adj_closes(manager, days_of(share, 0, 15), adjustment="all")
     again = adj_closes(manager, days_of(share, 0, 15), adjustment="raw")
     assert again == pytest.approx(truth, rel=1e-9), "what is known by now is applied"
+
+
+def test_raw_prices_of_a_vendor_without_actions_have_no_adjusted_close_of_an_earlier_date(
+    market: Market,
+) -> None:
+    share = made(1.0)
+    vendor = AsOfToday(market.clock, share, "tiingo")
+    vendor.capabilities = replace(vendor.capabilities, actions=False, actions_apart=False)
+    for night, last in ((19, 15), (100, 100)):
+        market.clock.set(share.stamps[night] + 3 * DAY_MS // 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            frame = market.manager(vendor).get_ohlcv(
+                "AAPL", "1d", *days_of(share, 0, last), provider="tiingo"
+            )
+    facts = provenance(frame)
+    assert facts["adjustment"] == "raw" and "without" not in facts["substitute"]
+    adjusted = frame["adj_close"]
+    assert adjusted.iloc[:16].isna().all() and adjusted.iloc[-1] == frame["close"].iloc[-1]
+    assert any(text.startswith("adj_close is missing") for text in facts["problems"])
+
+
+@pytest.mark.parametrize("is_doubted", [True, False])
+def test_a_doubtful_close_before_a_dividend_adjusts_no_adjusted_close(
+    market: Market, is_doubted: bool
+) -> None:
+    share = made(1.0)
+    vendor = AsOfToday(market.clock, share, "yahoo")
+    early = days_of(share, 0, 15)
+    market.clock.set(share.stamps[19] + 3 * DAY_MS // 2)
+    adj_closes(market.manager(vendor), early)
+    market.clock.set(share.stamps[100] + 3 * DAY_MS // 2)
+    if is_doubted:  # the bars of some sessions are a hundred times too high
+        wrong = set(share.stamps[79:83])
+        vendor.spoil = lambda rows: [
+            Bar(row[0], *(value * 100 for value in row[1:5]), *row[5:]) if row[0] in wrong else row
+            for row in rows
+        ]
+    found = adj_closes(market.manager(vendor), early)
+    assert np.isnan(found).all() == is_doubted
 
 
 @pytest.mark.parametrize("timeframe", ["1w", "1M"])
