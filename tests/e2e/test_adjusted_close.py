@@ -1,4 +1,7 @@
-"""Splits that a vendor leaves out or reports wrongly are doubted if its own adjusted close shows them."""
+"""Adjusted closes of vendors are as of the answer's date, and show splits that the vendor leaves out.
+
+A split that a vendor leaves out or reports wrongly is doubted if its own adjusted close shows it.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from src.data.calendars.calendar import calendar_for
 from src.data.clock import ManualClock
-from src.data.errors import IncompleteDataError
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataError, UnavailableError
 from src.data.model.actions import Action
 from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import DAY_MS, date_of, day_ms
+from src.data.model.instant import DAY_MS, HOUR_MS, date_of, day_ms, from_ms
 from src.data.model.reasons import GRAVE
 from tests.prices.judgement.market import load, needs_market
 
@@ -293,3 +298,213 @@ def test_later_dividends_neither_hide_nor_make_a_finding_about_an_adjusted_close
         assert [(one.check, one.stamps.tolist()) for one in found] == (
             [("dividend", [stamps[row]])] if is_wrong else []
         )
+
+
+# --- as of the answer's date -------------------------------------------------------------------
+
+
+class AsOfToday(Vendor):
+    """Sends the bars of a share whose adjusted close is as of today, as all vendors do."""
+
+    def bar(self, stamp: int) -> Bar:
+        """Return the bar with its adjusted close as of today."""
+        return super().bar(stamp)._replace(adj_close=self.adj_close(stamp, self.clock.now_ms()))
+
+    def adj_close(self, stamp: int, now_ms: int) -> float:
+        """Return the adjusted close of a bar as of the last session that had opened by a time."""
+        share, opened = self.share, bisect_left(self.stamps, now_ms - 14 * HOUR_MS) - 1
+        ratio = float(share.split.ratio) if opened < share.row else 1.0
+        adjusted = share.adjusted[bisect_left(self.stamps, stamp)]
+        return float(adjusted * share.close[opened] / share.adjusted[opened] * ratio)
+
+
+def days_of(share: Share, first: int, last: int) -> tuple[date, date]:
+    """Return the dates of two sessions."""
+    return date_of(share.stamps[first]), date_of(share.stamps[last])
+
+
+def adj_closes(manager: DataManager, bounds: tuple[date, date], **more: Any) -> list[float]:
+    """Return the adjusted closes of an answer, which has no other fault, or a sentence for each NaN."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame = manager.get_ohlcv("AAPL", "1d", *bounds, **more)
+    facts = provenance(frame)
+    assert frame[["close", "volume"]].notna().all().all() and facts["complete"]
+    outcomes = {attempt["outcome"] for attempt in facts["attempts"]}
+    assert "DividendError" not in outcomes, "no other vendor is queried for the prices"
+    sentences = [text for text in facts["problems"] if text.startswith("adj_close is missing")]
+    assert bool(sentences) == bool(frame["adj_close"].isna().any()), facts["problems"]
+    return [float(value) for value in frame["adj_close"]]
+
+
+@pytest.mark.parametrize("adjustment", ["split", "all"])
+@pytest.mark.parametrize("like", ["yahoo", "fmp", "tiingo", "eodhd"])
+def test_a_stored_adjusted_close_is_as_of_the_answer_after_later_dividends_and_a_split(
+    market: Market, like: str, adjustment: str
+) -> None:
+    share = made(2.0)
+    vendor = AsOfToday(market.clock, share, like)
+    early, between = days_of(share, 0, 15), days_of(share, 90, 100)
+    for night in (19, 60, 100, AT + 5, 300):
+        market.clock.set(share.stamps[night] + 3 * DAY_MS // 2)
+        vendor.splits = (share.split,) if night >= AT else ()
+        # A new manager each time: the process is restarted.
+        found = adj_closes(market.manager(vendor), early, adjustment=adjustment)
+        truth = [vendor.adj_close(stamp, market.clock.now_ms()) for stamp in share.stamps[:16]]
+        assert found == pytest.approx(truth, rel=1e-9), night
+        if night >= 100:
+            adj_closes(market.manager(vendor), between, adjustment=adjustment)
+    vendor.asked.clear()
+    longer = adj_closes(market.manager(vendor), days_of(share, 0, 300), adjustment=adjustment)
+    assert longer[:16] == pytest.approx(truth, rel=1e-9)
+    assert adj_closes(market.manager(vendor), early, adjustment=adjustment) == longer[:16]
+
+
+def test_the_close_before_a_later_dividend_is_fetched_once(market: Market) -> None:
+    share = made(1.0)
+    vendor = AsOfToday(market.clock, share, "yahoo")
+    early, counts = days_of(share, 0, 15), []
+    for night in (19, 100, 100, 101, 140):
+        market.clock.set(share.stamps[night] + 3 * DAY_MS // 2)
+        manager = market.manager(vendor)
+        vendor.asked.clear()
+        adj_closes(manager, early)
+        counts.append(len(vendor.asked))
+    # There are dividends on sessions 20, 83 and 146; the clock is a night later.
+    assert counts == [1, 1, 0, 0, 0]
+    market.clock.set(share.stamps[160] + 3 * DAY_MS // 2)
+    adj_closes(market.manager(vendor), early)
+    (span,) = vendor.asked
+    assert share.stamps[70] < span.start and span.end < share.stamps[148]
+
+
+@pytest.mark.parametrize("how", ["offline", "down"])
+def test_an_adjusted_close_that_cannot_be_adjusted_is_missing_with_the_reason(
+    market: Market, how: str
+) -> None:
+    share = made(1.0)
+    vendor, more = AsOfToday(market.clock, share, "yahoo"), {"offline": how == "offline"}
+    manager, early = market.manager(vendor), days_of(share, 0, 15)
+    market.clock.set(share.stamps[19] + 3 * DAY_MS // 2)
+    assert not np.isnan(adj_closes(manager, early)).any()
+    market.clock.set(share.stamps[100] + 3 * DAY_MS // 2)
+    manager.get_actions("AAPL", start=early[0])
+    if how == "down":
+        vendor.errors += [UnavailableError("down", provider="yahoo")] * 3
+    assert np.isnan(adj_closes(manager, early, **more, strict=True)).all()
+    vendor.errors.clear()
+    market.clock.advance(3600)
+    truth = [vendor.adj_close(stamp, market.clock.now_ms()) for stamp in share.stamps[:16]]
+    assert adj_closes(manager, early) == pytest.approx(truth, rel=1e-9)
+    assert adj_closes(manager, early, **more) == pytest.approx(truth, rel=1e-9)
+
+
+@pytest.mark.parametrize("like", ["eodhd", "tiingo"])
+def test_raw_prices_ask_for_no_dividends_so_their_adjusted_close_is_missing(
+    market: Market, like: str
+) -> None:
+    share = made(1.0)
+    vendor = AsOfToday(market.clock, share, like)
+    for night, last in ((19, 15), (100, 100)):
+        market.clock.set(share.stamps[night] + 3 * DAY_MS // 2)
+        manager = market.manager(vendor)
+        for first in (0, 95):
+            if first < last:
+                found = adj_closes(
+                    manager, days_of(share, first, min(last, first + 15)), adjustment="raw"
+                )
+    early = adj_closes(manager, days_of(share, 0, 15), adjustment="raw")
+    assert np.isnan(early).all() and not np.isnan(found).any()
+    truth = [vendor.adj_close(stamp, market.clock.now_ms()) for stamp in share.stamps[:16]]
+    adj_closes(manager, days_of(share, 0, 15), adjustment="all")
+    again = adj_closes(manager, days_of(share, 0, 15), adjustment="raw")
+    assert again == pytest.approx(truth, rel=1e-9), "what is known by now is applied"
+
+
+def test_raw_prices_of_a_vendor_without_actions_have_no_adjusted_close_of_an_earlier_date(
+    market: Market,
+) -> None:
+    share = made(1.0)
+    vendor = AsOfToday(market.clock, share, "tiingo")
+    vendor.capabilities = replace(vendor.capabilities, actions=False, actions_apart=False)
+    for night, last in ((19, 15), (100, 100)):
+        market.clock.set(share.stamps[night] + 3 * DAY_MS // 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            frame = market.manager(vendor).get_ohlcv(
+                "AAPL", "1d", *days_of(share, 0, last), provider="tiingo"
+            )
+    facts = provenance(frame)
+    assert facts["adjustment"] == "raw" and "without" not in facts["substitute"]
+    adjusted = frame["adj_close"]
+    assert adjusted.iloc[:16].isna().all() and adjusted.iloc[-1] == frame["close"].iloc[-1]
+    assert any(text.startswith("adj_close is missing") for text in facts["problems"])
+
+
+@pytest.mark.parametrize("is_doubted", [True, False])
+def test_a_doubtful_close_before_a_dividend_adjusts_no_adjusted_close(
+    market: Market, is_doubted: bool
+) -> None:
+    share = made(1.0)
+    vendor = AsOfToday(market.clock, share, "yahoo")
+    early = days_of(share, 0, 15)
+    market.clock.set(share.stamps[19] + 3 * DAY_MS // 2)
+    adj_closes(market.manager(vendor), early)
+    market.clock.set(share.stamps[100] + 3 * DAY_MS // 2)
+    if is_doubted:  # the bars of some sessions are a hundred times too high
+        wrong = set(share.stamps[79:83])
+        vendor.spoil = lambda rows: [
+            Bar(row[0], *(value * 100 for value in row[1:5]), *row[5:]) if row[0] in wrong else row
+            for row in rows
+        ]
+    found = adj_closes(market.manager(vendor), early)
+    assert np.isnan(found).all() == is_doubted
+
+
+@pytest.mark.parametrize("timeframe", ["1w", "1M"])
+def test_adjusted_closes_of_weeks_and_months_are_as_of_the_answer(
+    market: Market, timeframe: str
+) -> None:
+    share = made(2.0)
+    vendor = AsOfToday(market.clock, share, "yahoo")
+    bounds = date(2021, 2, 1), date(2021, 2, 28)
+    for night in (45, 100, 300):
+        market.clock.set(share.stamps[night] + 3 * DAY_MS // 2)
+        vendor.splits = (share.split,) if night >= AT else ()
+        frame = market.manager(vendor).get_ohlcv("AAPL", timeframe, *bounds)
+    days = adj_closes(market.manager(vendor), bounds)
+    fresh = market.manager(vendor, folder="fresh").get_ohlcv("AAPL", timeframe, *bounds)
+    assert frame["adj_close"].tolist() == pytest.approx(fresh["adj_close"].tolist(), rel=1e-9)
+    assert frame["adj_close"].iloc[-1] == days[-1]
+
+
+@pytest.mark.parametrize("like", ["yahoo", "tiingo", "eodhd"])
+def test_adjusted_closes_as_of_a_past_time_contain_nothing_later(market: Market, like: str) -> None:
+    share = made(2.0)
+    vendor = AsOfToday(market.clock, share, like, share.split)
+    market.clock.set(share.stamps[300] + 3 * DAY_MS // 2)
+    moment, early = share.stamps[100] + 3 * DAY_MS // 2, days_of(share, 60, 99)
+    truth = [vendor.adj_close(stamp, moment) for stamp in share.stamps[60:100]]
+    then = market.manager(vendor).at(from_ms(moment))
+    assert adj_closes(then, early) == pytest.approx(truth, rel=1e-9)
+    market.manager(vendor).get_ohlcv("AAPL", "1d", early[0], adjustment="all")
+    then = market.manager(vendor).at(from_ms(moment))
+    assert adj_closes(then, early) == pytest.approx(truth, rel=1e-9)
+
+
+@pytest.mark.parametrize("like", ["yahoo", "tiingo"])
+def test_a_dividend_on_the_day_of_a_split_is_undone_by_its_amount_per_old_share(
+    market: Market, like: str
+) -> None:
+    share = made(4.0, pays=False)
+    row, before = AT, float(share.close[AT - 1])
+    share.paid.append(dividend(date_of(share.stamps[row]), 1.0))  # per share after the split
+    share.adjusted[:row] *= 1 - 1.0 / before
+    vendor = AsOfToday(market.clock, share, like, share.split)
+    market.clock.set(share.stamps[AT + 30] + 3 * DAY_MS // 2)
+    manager, bounds = market.manager(vendor), days_of(share, AT - 30, AT - 10)
+    manager.get_ohlcv("AAPL", "1d", bounds[0], adjustment="all")
+    moment = share.stamps[AT - 5] + 3 * DAY_MS // 2
+    found = adj_closes(manager.at(from_ms(moment)), bounds)
+    # Before the split, the price was four times as high, and nothing had been paid yet.
+    assert found == pytest.approx((share.close[AT - 30 : AT - 9] * 4).tolist(), rel=1e-9)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.errors import KindMismatchError
-from src.data.model.actions import Action
+from src.data.model.actions import Action, amount_on
 from src.data.model.bars import NAN, Bar, BarTable
 from src.data.model.instant import DAY_MS, HOUR_MS, date_of, day_ms
 from src.data.model.kind import Adjustment, Basis
@@ -339,6 +339,22 @@ class TestDividends:
         for paid in (as_paid, told_before, never_told, told_after):
             assert self._all(paid, 50.0, later).close[0] == 96.0
 
+    def test_an_amount_of_the_day_of_a_split_is_per_share_of_after_the_split(self) -> None:
+        same_day = split(self.EX, 4)
+        for paid in (dividend(self.EX, 2.0, as_paid=True), dividend(self.EX, 2.0)):
+            amounts = {
+                day: float(amount_on(paid, [same_day], day))
+                for day in (None, self.EX, TODAY, date(2021, 2, 4))
+            }
+            assert amounts == {None: 2.0, self.EX: 2.0, TODAY: 2.0, date(2021, 2, 4): 8.0}
+            assert self._all(paid, 50.0, same_day).close[0] == 96.0
+            # Undone as of the eve, whose close of 200 is per old share.
+            back = rebase(
+                daily(date(2021, 1, 4), [24.0]), [part("all", TODAY)], [paid, same_day], "all",
+                as_of=date(2021, 2, 4), intraday=False, close_before=lambda _: 200.0,
+            )  # fmt: skip
+            assert back.close[0] == 100.0
+
     @pytest.mark.parametrize("close", [None, 0.0, NAN, 1.0, 0.5])
     def test_a_dividend_without_a_usable_close_is_refused_by_name(
         self, close: float | None
@@ -380,10 +396,8 @@ class TestAdjClose:
         close: float | None = None,
         **more: Any,
     ) -> list[float]:
-        done = rebase(
-            table, parts, actions, "split",
-            as_of=TODAY, intraday=False, close_before=lambda _: close, **more,
-        )  # fmt: skip
+        options = {"close_before": lambda _: close} | more
+        done = rebase(table, parts, actions, "split", as_of=TODAY, intraday=False, **options)
         assert done.adj_close is not None
         return [float(value) for value in done.adj_close]
 
@@ -397,14 +411,44 @@ class TestAdjClose:
         held = [part("split", date(2021, 2, 2))]
         assert self._adj(self._table(90.0, 91.0), held, [self.PAID], 100.0) == [85.5, 86.45]
 
-    def test_one_older_basis_is_kept_where_they_do_not(self) -> None:
+    def test_one_older_basis_is_missing_where_they_do_not(self) -> None:
+        held, lost = [part("split", date(2021, 2, 2))], list[KindMismatchError]()
+        table = daily(date(2021, 2, 3), [100.0] * 4).with_adj_close(np.arange(90.0, 94.0))
+        adj = self._adj(table, held, [self.PAID], lost=lost)
+        assert np.isnan(adj[:2]).all() and adj[2:] == [92.0, 93.0]
+        assert ["cannot adjust for the dividend of 5.0 on 2021-02-05" in str(e) for e in lost] == [
+            True
+        ]
+
+    def test_one_older_basis_is_kept_for_a_caller_without_closes(self) -> None:
         held = [part("split", date(2021, 2, 2))]
-        assert self._adj(self._table(90.0, 91.0), held, [self.PAID]) == [90.0, 91.0]
+        assert self._adj(self._table(90.0, 91.0), held, [self.PAID], close_before=None) == [
+            90.0,
+            91.0,
+        ]
 
     def test_its_splits_are_applied_all_the_same(self) -> None:
         held = [part("split", date(2021, 2, 2))]
         actions = [self.PAID, split(date(2022, 1, 3), 2)]
-        assert self._adj(self._table(90.0, 91.0), held, actions) == [45.0, 45.5]
+        table = self._table(90.0, 91.0)
+        assert self._adj(table, held, actions, close_before=None) == [45.0, 45.5]
+
+    @pytest.mark.parametrize("asked_until", [date(2021, 3, 1), date(2030, 1, 1)])
+    def test_its_actions_must_have_been_asked_for_even_if_those_of_prices_need_not(
+        self, asked_until: date
+    ) -> None:
+        dates, lost = [days(date(2021, 2, 2), asked_until)], list[KindMismatchError]()
+        done = rebase(
+            self._table(90.0, 91.0), [part("raw", date(2021, 2, 2))], [], "raw",
+            as_of=TODAY, intraday=False, close_before=lambda _: None,
+            adj_close_dates=dates, lost=lost,
+        )  # fmt: skip
+        assert done.adj_close is not None and done.close.tolist() == [100.0] * 2
+        if asked_until > TODAY:
+            assert done.adj_close.tolist() == [90.0, 91.0] and not lost
+        else:
+            assert np.isnan(done.adj_close).all()
+            assert "2021-03-02 to 2024-06-03 were never requested" in str(lost[0])
 
     def test_of_two_bases_the_one_that_is_not_bridged_is_missing(self) -> None:
         old = part("split", date(2021, 2, 2), days(date(2021, 2, 1), date(2021, 2, 2)))

@@ -16,13 +16,16 @@ from src.data.bars.answer.answer import Rows
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
-from src.data.model.instant import day_ms
+from src.data.model.instant import DAY_MS, day_ms, parse_iso
 from src.data.wiring import MANAGER
 from tests.cache.counts import FULL, crossed
 from tests.e2e.scripted_vendor import route_to
 from tests.e2e.share_vendors import DIVIDENDS, SPLIT, ShareVendor, Truth
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Page
+from tests.vendor_server.listings import dividend
+
+from .conftest import manager_on
 
 MAY = {"start": "2024-05-01", "end": "2024-06-01", "progress": False}
 
@@ -162,6 +165,94 @@ def test_a_vendor_without_adjusted_closes_is_helped_by_the_dividends(
     pd.testing.assert_frame_equal(yf.download("AAPL", auto_adjust=False, **MAY), wanted)
     pd.testing.assert_frame_equal(yf.download("AAPL", **MAY), adjusted)
     assert (wanted["Adj Close"] < wanted["Close"]).any().any(), "a dividend is in the range"
+
+
+@pytest.mark.parametrize("interval", ["1d", "1wk", "1mo"])
+def test_closes_of_stored_bars_are_adjusted_for_dividends_since_then(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path, interval: str
+) -> None:
+    january = {"start": "2024-01-01", "end": "2024-02-01", "interval": interval}
+
+    def closes() -> tuple[list[float], list[float], list[float]]:
+        bars = yf.Ticker("AAPL").history(**january)
+        plain = yf.download("AAPL", auto_adjust=False, progress=False, **january)
+        both = (plain[name]["AAPL"].tolist() for name in ("Close", "Adj Close"))
+        return (bars["Close"].tolist(), *both)  # type: ignore[return-value] # three
+
+    clock.set(parse_iso("2024-02-07T15:00:30"))
+    assert closes()[0] == pytest.approx(closes()[1])
+    vendors.truth.act("AAPL", dividend("2024-05-22", 9.0))
+    clock.set(parse_iso("2024-06-12T15:00:30"))
+    vendors.clear_log()
+    adjusted, plain, beside = closes()
+    factor, paid = 1.0, vendors.truth.actions("AAPL", clock.now_ms())
+    for one in (a for a in paid if a.type == "dividend" and a.ex_date > date(2024, 2, 1)):
+        ex = day_ms(one.ex_date)
+        eve = vendors.truth.expected("AAPL", "1d", ex - 7 * DAY_MS, ex, "split", clock.now_ms())
+        factor *= 1 - one.amount / eve[-1][4]
+    assert factor < 0.97
+    assert adjusted == beside == pytest.approx([close * factor for close in plain], rel=1e-6)
+    vendors.clear_log()
+    assert closes() == (adjusted, plain, beside) and not vendors.count()
+    # A cache that never had January before.
+    MANAGER.forget()
+    (tmp_path / "fresh").mkdir()
+    MANAGER.get(lambda: manager_on(vendors, clock, tmp_path / "fresh"))
+    for ours, fresh in zip((adjusted, plain, beside), closes(), strict=True):
+        assert ours == pytest.approx(fresh, rel=1e-9)
+
+
+def test_closes_are_those_of_all_dividends_whatever_the_vendors_adjusted_closes_are(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {how: yf.download("AAPL", auto_adjust=how, **MAY) for how in (True, False)}
+    real = manager.client.get_rows_by_symbol
+
+    def spoilt(rows: Rows) -> Rows:
+        frame = rows.owned()
+        return Rows(frame.assign(adj_close=frame["adj_close"] / 2), rows.facts)
+
+    def answers(*args, **kwargs):  # type: ignore[no-untyped-def] # any
+        return {name: spoilt(rows) for name, rows in real(*args, **kwargs).items()}
+
+    monkeypatch.setattr(manager.client, "get_rows_by_symbol", answers)
+    for how, frame in wanted.items():
+        pd.testing.assert_frame_equal(yf.download("AAPL", auto_adjust=how, **MAY), frame)
+
+
+def test_the_running_bar_is_requested_once_and_no_dividend_follows_it(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = manager.client.get_rows_by_symbol
+
+    def without(*args, **kwargs):  # type: ignore[no-untyped-def] # any
+        found = real(*args, **kwargs)
+        return {n: _unadjusted(r) if len(r.frame) else r for n, r in found.items()}
+
+    monkeypatch.setattr(manager.client, "get_rows_by_symbol", without)
+    yf.Ticker("AAPL").history(period="1mo")
+    vendors.clear_log()
+    month = yf.Ticker("AAPL").history(period="1mo")
+    assert vendors.count() == 1 and month["Close"].notna().all()
+    day = yf.Ticker("AAPL").history(period="1d")
+    assert vendors.count() == 2 and day["Close"].tolist() == month["Close"].tolist()[-1:]
+    assert day.attrs["onetape"]["adjustment"] == "all"
+
+
+def test_a_vendors_own_adjusted_closes_are_used_where_dividends_cannot_be_applied(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {how: yf.download("AAPL", auto_adjust=how, **MAY) for how in (True, False)}
+    real = manager.client.get_rows_by_symbol
+
+    def without(names, timeframe, bounds, wishes, *more):  # type: ignore[no-untyped-def] # any
+        if wishes.adjustment == "all":
+            return {n: real(["NOPE"], timeframe, bounds, wishes, *more)["NOPE"] for n in names}
+        return real(names, timeframe, bounds, wishes, *more)
+
+    monkeypatch.setattr(manager.client, "get_rows_by_symbol", without)
+    for how, frame in wanted.items():
+        pd.testing.assert_frame_equal(yf.download("AAPL", auto_adjust=how, **MAY), frame)
 
 
 def test_repair_warns_and_changes_no_bar(manager: DataManager, vendors: VendorServer) -> None:

@@ -181,15 +181,16 @@ def amount_on(dividend: Action, splits: Iterable[Action], day: date | None) -> F
 
     Args:
         dividend: Dividend as reported, before or after later splits; see :attr:`Action.as_paid`.
-        splits: Valid splits, in any order; those up to the dividend's ex-date are already reflected
-            in its amount.
+        splits: Valid splits, in any order; those up to the dividend's ex-date, including that date,
+            are already reflected in its amount.
         day: Day whose shares the amount refers to; None for the dividend's ex-date.
     """
     told_at = 0 if dividend.as_paid else dividend.fetched_at
     amount = Fraction(str(dividend.amount))
     for split in splits:
-        if split.ex_date > dividend.ex_date:
-            in_amount = split.ex_at <= told_at
-            in_goal = day is not None and split.ex_date <= day
+        if split.ex_date >= dividend.ex_date:
+            is_same = split.ex_date == dividend.ex_date
+            in_amount = is_same or split.ex_at <= told_at
+            in_goal = is_same if day is None else split.ex_date <= day
             amount *= split.ratio ** (in_amount - in_goal)
     return amount

@@ -78,14 +78,17 @@ def rebase(
     fetched_dates: Sequence[Span] | None = None,
     timeframe: Timeframe | None = None,
     own: OwnActions | None = None,
+    adj_close_dates: Sequence[Span] | None = None,
+    lost: list[KindMismatchError] | None = None,
 ) -> BarTable:
     """Convert every row to the adjustment ``target`` as of ``as_of``.
 
     The input itself is returned if nothing has to be converted. ``adj_close`` is converted to
-    ``all`` as of ``as_of`` if the actions allow it, kept if all rows have the same basis, and
-    otherwise NaN; it never makes the call fail. Rows whose basis is ``unknown``, or that do not
-    belong to any part, are left unchanged if no action follows them, because all bases are equal in
-    that case.
+    ``all`` as of ``as_of`` if the actions and closes allow it, and is otherwise NaN; it never makes
+    the call fail. Without ``close_before``, the ``adj_close`` of rows that share one basis is
+    adjusted for splits only, so that these rows stay comparable with each other. Rows whose basis is
+    ``unknown``, or that do not belong to any part, are left unchanged if no action follows them,
+    because all bases are equal in that case.
 
     Args:
         table: Ascending bars.
@@ -105,6 +108,9 @@ def rebase(
         timeframe: If given, bars that span several days and contain an ex-date are rejected.
         own: Function that returns the actions to apply to a vendor's bars instead of ``actions``,
             if vendors disagree.
+        adj_close_dates: Same as ``fetched_dates``, for the conversion of ``adj_close``; None for
+            ``fetched_dates``.
+        lost: List to which the reasons are added why rows lose their ``adj_close``.
 
     Raises:
         KindMismatchError: A basis that is needed is unknown, actions were not fetched, a close is
@@ -127,7 +133,11 @@ def rebase(
     factors = [(piece.rows, piece.price) for piece in pieces]
     first, high, low, close = (scaled(column, factors) for column in table.values()[:4])
     volume = scaled(table.volume, [(piece.rows, 1 / piece.splits) for piece in pieces])
-    adj = None if table.adj_close is None else _adj_close(table.adj_close, jobs)
+    adj = (
+        None
+        if table.adj_close is None
+        else _adj_close(table.adj_close, jobs, adj_close_dates, lost)
+    )
     done = BarTable(table.stamps, first, high, low, close, volume, adj)
     same = all(new is old for new, old in zip(done.values(), table.values(), strict=True))
     return table if same else done
@@ -187,25 +197,37 @@ def _groups(table: BarTable, parts: Sequence[BasisPart], *, by_vendor: bool) -> 
     return [Group(slice(a, b), *sources[owner[a]]) for a, b in pairwise(borders)]
 
 
-def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
+def _adj_close(
+    adj: Floats,
+    jobs: Sequence[_Job],
+    fetched_dates: Sequence[Span] | None,
+    lost: list[KindMismatchError] | None,
+) -> Floats:
     """Convert ``adj_close`` (adjustment ``all``) from each group's date to the target's date."""
     with_values = [job for job in jobs if not np.isnan(adj[job.group.rows]).all()]
-    only = with_values[0].group if len(with_values) == 1 else None
-    alone = only is not None and only.basis.as_of is not None
     factors: list[tuple[slice, Fraction | None]] = []
     for group, work in with_values:
         bridge = replace(work, goal=Basis("all", work.goal.as_of))
+        if fetched_dates is not None:
+            bridge = replace(bridge, fetched_dates=fetched_dates)
+        # If all rows have one basis, they stay comparable with each other, so applying splits is
+        # enough for a caller without closes.
+        alone = len(with_values) == 1 and group.basis.as_of is not None and not work.close_before
+        if alone:
+            bridge = replace(bridge, actions=tuple(a for a in work.actions if a.type == "split"))
         basis = group.basis
         if basis.adjustment != "unknown":
             basis = Basis("all", basis.as_of)
+        pieces, end = list[tuple[slice, Fraction | None]](), group.rows.stop
         try:
-            pieces = list(bridge.pieces(group._replace(basis=basis), lenient=True))
-        except KindMismatchError:
-            factors.append((group.rows, _ONE if alone else None))
-            continue
-        # If all rows have one basis, they stay comparable with each other, so applying splits is
-        # enough.
-        factors += [(p.rows, p.splits if p.price is None and alone else p.price) for p in pieces]
+            for piece in bridge.pieces(group._replace(basis=basis)):
+                pieces.append((piece.rows, piece.price))
+                end = piece.rows.start
+        except KindMismatchError as error:
+            pieces = [] if alone else [*pieces, (slice(group.rows.start, end), None)]
+            if lost is not None:
+                lost.append(error)
+        factors += pieces
     return scaled(adj, factors)
 
 
@@ -227,13 +249,10 @@ class Group(NamedTuple):
 
 
 class BasisPiece(NamedTuple):
-    """Rows to which the same factors apply.
-
-    ``price`` is None if the close before a dividend is unknown.
-    """
+    """Rows to which the same factors apply."""
 
     rows: slice
-    price: Fraction | None
+    price: Fraction
     splits: Fraction
 
 
@@ -269,15 +288,11 @@ class BasisConversion:
     fetched_dates: Sequence[Span] | None
     timeframe: Timeframe | None
 
-    def pieces(self, group: Group, *, lenient: bool = False) -> Iterator[BasisPiece]:
-        """Yield pieces of ``group`` with their factors, latest first.
-
-        If ``lenient``, a piece may lack its price factor.
-        """
+    def pieces(self, group: Group) -> Iterator[BasisPiece]:
+        """Yield pieces of ``group`` with their factors, latest first."""
         first = int(self.stamps[group.rows.start])
         self._check_requested(first, group.basis)
-        price: Fraction | None = _ONE
-        splits, end = _ONE, group.rows.stop
+        price, splits, end = _ONE, _ONE, group.rows.stop
         for action, power in self._moves(first, group.basis):
             border = int(np.searchsorted(self.stamps, self._valid_from(action)))
             if border <= group.rows.stop:
@@ -287,8 +302,7 @@ class BasisConversion:
                 end = border
             if action.type == "split":
                 splits *= self._ratio(action) ** -power
-            factor = self._factor(action, lenient)
-            price = None if price is None or factor is None else price * factor**power
+            price *= self._factor(action) ** power
         yield BasisPiece(slice(group.rows.start, end), price, splits)
 
     def _check_requested(self, first_ms: int, source: Basis) -> None:
@@ -298,7 +312,8 @@ class BasisConversion:
         missing = subtract([needed(first, source, self.goal)], self.fetched_dates)
         if missing:
             days = f"{date_of(missing[0].start)} to {date_of(missing[-1].end - 1)}"
-            way = f"{source.adjustment} prices to {self.goal.adjustment}"
+            goal = self.goal.adjustment
+            way = f"{source.adjustment} prices to {'another date' if source.adjustment == goal else goal}"
             raise KindMismatchError(
                 f"cannot convert {way}: splits and dividends from {days} were never requested"
             )
@@ -338,11 +353,8 @@ class BasisConversion:
                 raise KindMismatchError(f"the {split} seems to be the same as the {other}")
         return sorted(moves, key=lambda move: self._valid_from(move[0]), reverse=True)
 
-    def _factor(self, action: Action, lenient: bool) -> Fraction | None:
-        """Return the factor for prices before an action.
-
-        If the factor is unknown, return None if ``lenient``; otherwise raise an error.
-        """
+    def _factor(self, action: Action) -> Fraction:
+        """Return the factor for prices before an action."""
         if action.type == "split":
             return 1 / self._ratio(action)
         close = self.close_before(action.ex_date) if self.close_before else None
@@ -350,8 +362,6 @@ class BasisConversion:
             factor = 1 - self._amount(action) / Fraction(str(close))
             if factor > 0:
                 return factor
-        if lenient:
-            return None
         raise DividendError(
             f"cannot adjust for the {action}: the close before it is {close or 'not known'}",
             action.ex_date,
@@ -364,7 +374,7 @@ class BasisConversion:
 
     def _amount(self, dividend: Action) -> Fraction:
         """Return a dividend's amount in terms of shares on the target's date."""
-        later = [a for a in self.actions if a.type == "split" and a.ex_date > dividend.ex_date]
+        later = [a for a in self.actions if a.type == "split" and a.ex_date >= dividend.ex_date]
         for action in (dividend, *later):
             _check_sound(action)
         return amount_on(dividend, later, self.goal.as_of)

@@ -20,6 +20,7 @@ from ..model.caller import collecting_warnings, warn_user
 from ..model.instant import DAY_MS, date_of, day_ms, parse_iso
 from ..model.instrument import Instrument
 from ..model.provenance import freeze
+from ..model.reasons import FORMING
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..progress.bar import listening
@@ -216,35 +217,29 @@ def _fetch(
     def ask(names: list[str], **more: Any) -> dict[str, Rows]:
         """Request the bars for some of the tickers."""
         timeout = None if asked.timeout is None else asked.timeout * len(names)
-        wishes = Wishes(
-            provider=bounds.provider,
-            session=bounds.session,
-            include_forming=bounds.may_be_forming,
-            timeout=timeout,
-            **more,
-        )
+        wishes = Wishes(provider=bounds.provider, session=bounds.session, timeout=timeout, **more)
         ends = (bounds.start, bounds.end, None)
         with listening(None) if is_shown else nullcontext() as reporter:
             listener = None if reporter is None else BatchProgress(client, reporter)
             return client.get_rows_by_symbol(names, asked.timeframe, ends, wishes, listener)
 
     kept: dict[str, Rows] = {}
-    rows = ask(list(members), columns=("dividend", "split") if asked.actions else ())
+    columns = ("dividend", "split") if asked.actions else ()
+    rows = ask(list(members), include_forming=bounds.may_be_forming, columns=columns)
     for ticker, answer in rows.items():
         facts = answer.facts
         if not len(answer.arrays().stamps):
             _fail(bars, ticker, _reason(facts), facts)
             continue
         kept[ticker] = _noted(answer, members[ticker], asked, bounds)
-    shares = {ticker for ticker in kept if members[ticker].asset_class == "stock"}
-    unadjusted = [] if asked.is_intraday else [t for t in kept if t in shares and _lacks(kept[t])]
-    whole = ask(unadjusted, adjustment="all") if unadjusted else {}
+    shares = [t for t in kept if members[t].asset_class == "stock" and not _is_forming(kept[t])]
+    whole = {} if asked.is_intraday or not shares else ask(shares, adjustment="all")
     times: dict[tuple[bytes, str], pd.DatetimeIndex] = {}
     for ticker, answer in kept.items():
         adjusted = whole.get(ticker)
         if adjusted is not None:
             answer, adjusted, reason = _adjusted(answer, adjusted, asked)
-            if adjusted is None:
+            if reason and adjusted is None:
                 _fail(bars, ticker, reason, whole[ticker].facts)
                 continue
         facts = answer.facts
@@ -283,6 +278,11 @@ def _incomplete(facts: Mapping[str, Any], problem: str) -> Mapping[str, Any]:
     return noted
 
 
+def _is_forming(rows: Rows) -> bool:
+    """Return whether the only bar has not closed, so that no dividend follows it."""
+    return len(rows.arrays().stamps) == 1 and rows.facts["spans"][-1].get("reason") == FORMING
+
+
 def _lacks(rows: Rows) -> bool:
     """Return whether dividend-adjusted closes are missing, which some vendors do not supply."""
     names, _, values = rows.arrays()
@@ -301,14 +301,17 @@ def _adjusted(rows: Rows, whole: Rows, asked: Arguments) -> tuple[Rows, Rows | N
         asked: Arguments of the call.
 
     Returns:
-        The bars; the bars whose closes are adjusted for dividends, or None if the ticker fails; and
-        the reason for that. Without such closes, the user's own files keep their prices, and other
-        tickers fail if the call adjusts for dividends.
+        The bars; the bars whose closes are adjusted for dividends, or None; and the reason if there
+        are none, in which case the ticker fails. Without such closes, the vendor's own adjusted
+        closes are used if no row lacks one. Otherwise, the user's own files keep their prices, and
+        other tickers fail if the call adjusts for dividends.
     """
     facts, adjusted = rows.facts, whole.facts
     is_empty, vendors = not len(whole.frame), facts["vendors"]
     is_own = asked.auto_adjust and is_empty and bool(vendors) and all(map(is_free, vendors))
     gaps = [gap for gap in adjusted["gaps"] if gap not in facts["gaps"]]
+    if (gaps or is_empty) and not _lacks(rows):
+        return rows, None, ""
     if gaps or is_empty:
         reason = gaps[0]["reason"] if gaps else _reason(adjusted)
         noted = _incomplete(facts, f"{_UNADJUSTED} for all rows: {reason}")

@@ -63,8 +63,8 @@ def shown_columns(
 
     Args:
         rows: Bars adjusted for splits; their arrays are only read.
-        whole: The same bars, adjusted for dividends; None if ``rows`` contain adjusted closes, or
-            if there are no such closes.
+        whole: The same bars, adjusted for dividends, without a last one that is forming; None if
+            the adjusted closes in ``rows`` are to be used, or no dividend follows any bar.
         auto_adjust: Whether to adjust prices for dividends as well.
         digits: Number of decimals to round to; None means no rounding.
     """
@@ -73,7 +73,9 @@ def shown_columns(
     columns = {name: given[name.lower()] for name in _PRICES}
     adjusted = given.get("adj_close", given["close"])
     if whole is not None:
-        adjusted = whole.frame["close"].reindex(rows.frame.index).to_numpy()
+        index, closes = rows.frame.index, whole.frame["close"]
+        is_forming = index > closes.index.max()  # no dividend follows it
+        adjusted = np.where(is_forming, given["close"], closes.reindex(index).to_numpy())
     if auto_adjust:
         ratio = adjusted / given["close"]
         columns = {name: column * ratio for name, column in columns.items()}

@@ -16,7 +16,7 @@ from ...errors import CorruptEntryError, KindMismatchError
 from ...model.actions import Action, vendor_currency
 from ...model.bars import BarTable
 from ...model.coverage import Coverage
-from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.instant import DAY_MS, NEVER_MS, date_of, day_ms
 from ...model.kind import ADJUSTMENTS, HUNDREDTHS, Basis
 from ...model.query import BarsQuery
 from ...model.reasons import CLOSED, sentence
@@ -225,7 +225,10 @@ class BookConversion:
             if not unknown:
                 return self._apply(as_of, needed, answer)
         if len(dates.to_try) > 1 and self._is_substitute:
-            return answer._replace(own=bars.parts[0].basis.adjustment)
+            answer = answer._replace(own=bars.parts[0].basis.adjustment)
+            # Raw prices of several dates are the same prices, but their ``adj_close`` is not.
+            is_one = len({part.basis for part in bars.parts}) == 1
+            return answer if is_one else self._apply(bars.newest, (), answer)
         return self._actions_missing(unknown[0])
 
     def _dates(self) -> _Dates:
@@ -345,15 +348,20 @@ class BookConversion:
         last_day = self.book.known_until(as_of)
         return last_day + _A_DAY if last_day < today.day else None
 
-    def _action_spans(self, as_of: date) -> list[Span]:
-        """Return the ex-dates for which a conversion as of ``as_of`` needs actions."""
+    def _action_spans(self, as_of: date, *, of_adj_close: bool = False) -> list[Span]:
+        """Return the ex-dates for which a conversion as of ``as_of`` needs actions.
+
+        With ``of_adj_close``, the conversion is that of ``adj_close`` alone.
+        """
         query, kind, stamps = self.bars.query, self.bars.view.kind, self.bars.table.stamps
+        parts, adjustment = self.bars.parts, query.adjustment
+        if of_adj_close:
+            adjustment = "all"
+            parts = [replace(part, basis=Basis("all", part.basis.as_of)) for part in parts]
         reach, intraday = Span(int(stamps[0]), int(stamps[-1]) + 1), self._is_intraday
         has_sessions = intraday and kind is not None and kind.session == "regular"
         day_of = (lambda stamp: session_date(query.instrument, stamp)) if has_sessions else None
-        return needed_actions(
-            reach, self.bars.parts, query.adjustment, as_of, intraday=intraday, session_of=day_of
-        )
+        return needed_actions(reach, parts, adjustment, as_of, intraday=intraday, session_of=day_of)
 
     def _actions_missing(self, unknown: Span) -> Missing:
         """Return the span of all ex-dates to request, with an error that names the unknown ones."""
@@ -373,7 +381,8 @@ class BookConversion:
     def _apply(self, as_of: date, needed: Sequence[Span], answer: Rebased) -> Rebased | Missing:
         """Return ``answer`` with its rows adjusted as of ``as_of``.
 
-        ``needed`` are the ex-dates of the actions that count.
+        ``needed`` are the ex-dates of the actions that count. An ``adj_close`` that cannot be
+        brought to that date is left out, but the closes that this takes are fetched first.
         """
         bars, query, book = self.bars, self.bars.query, self.book
         if not self._is_intraday:  # like `rebase`, because the closes must be as of the same date
@@ -381,22 +390,42 @@ class BookConversion:
         applied = book.by_date(query.instrument.in_session(bars.key.session))
         actions_of = applied.of if book.disputed else None
         closes = ClosesBefore(book.actions, as_of, self._session_before, actions_of)
+        lost: list[KindMismatchError] = []
         try:
             rows = rebase(
                 bars.table,
                 bars.parts,
                 applied.actions,
-                query.adjustment,
+                answer.own or query.adjustment,
                 as_of=as_of,
                 own=actions_of,
+                adj_close_dates=self._known_ex_dates,
+                lost=lost,
                 intraday=self._is_intraday,
                 timeframe=query.timeframe,
                 close_before=closes,
             )
         except DividendError as error:
-            return Missing(error, days=self._days_needed(error.ex_date, as_of))
+            return Missing(error, days=self._days_needed(error.ex_date, needed))
         used = Used(book, closes.closes, doubts=(*sorted(closes.doubts.items()),))
-        return answer._replace(table=rows, disputed=self._disputed(needed), used=used)
+        done = answer._replace(table=rows, disputed=self._disputed(needed), used=used)
+        if not lost:
+            return done
+        ex_dates = [error.ex_date for error in lost if isinstance(error, DividendError)]
+        if ex_dates and self.to == "latest":
+            spans = self._action_spans(as_of, of_adj_close=True)
+            days = self._days_needed(max(ex_dates), spans)
+            if not days.is_empty:
+                return Missing(lost[0], days=days)
+        return done._replace(without_adj_close=str(lost[0]))
+
+    @property
+    def _known_ex_dates(self) -> list[Span]:
+        """The ex-dates that were requested, with those whose actions no vendor has published yet."""
+        book, today = self.book, self.bars.today
+        news_ms = NEVER_MS if today is None else today.news_ms
+        awaited = (asked for asked in book.awaited if asked.fetched_at >= news_ms)
+        return [asked.span for asked in (*book.answers, *awaited)]
 
     def _disputed(self, needed: Sequence[Span]) -> list[ActionEvent]:
         """Return the disputed splits and, if prices depend on them, dividends.
@@ -421,21 +450,19 @@ class BookConversion:
         return "all" in (self.bars.query.adjustment, *(part.basis.adjustment for part in parts))
 
     def _session_before(self, day: date) -> LastSession | None:
-        """Return the session before an ex-date; None if it is not stored, and no price needs it.
+        """Return the session before an ex-date.
 
-        A session whose close is in doubt is fetched again once it is due, but used if it cannot be.
-        If a vendor reports a dividend in a currency other than that of the prices, the result is
-        also None, as if that session were not stored.
+        A session whose close is in doubt is fetched again once it is due, but used if it cannot be;
+        not for an adjusted close alone, which is then left out.
 
         Raises:
-            DividendError: The prices need a session that cannot be used.
+            DividendError: The session is not stored or cannot be used, or a vendor reports the
+                dividend in a currency other than that of the prices.
         """
-        foreign, symbol = self._foreign_dividends.get(day), self.bars.key.symbol
-        session = None if foreign else self._prior_sessions.before(day)
-        if not self._takes_dividends:  # an adjusted close is not worth a request or a doubt
-            return session and session._replace(doubt="")
-        if foreign:
+        symbol = self.bars.key.symbol
+        if foreign := self._foreign_dividends.get(day):
             raise DividendError(foreign, day, symbol=symbol)
+        session = self._prior_sessions.before(day)
         if fault := self._fault_of(session):
             raise DividendError(f"the close for {symbol} before {day} {fault}", day, symbol=symbol)
         return session
@@ -444,8 +471,10 @@ class BookConversion:
         """Return the reason to fetch a session before it is used; empty if it can be used."""
         if session is None:
             return "is not stored"
-        is_due = session.is_due and self.to != "part"
-        return f"is in doubt ({sentence(session.doubt)})" if is_due else ""
+        is_unusable = session.is_due and self.to != "part"
+        if not self._takes_dividends:
+            is_unusable = bool(session.doubt)
+        return f"is in doubt ({sentence(session.doubt)})" if is_unusable else ""
 
     @cached_property
     def _prior_sessions(self) -> PriorSessions:
@@ -468,18 +497,18 @@ class BookConversion:
             if unit and a.currency and _amount_unit(a.currency) != _amount_unit(unit)
         }
 
-    def _days_needed(self, day: date, as_of: date) -> Span:
+    def _days_needed(self, day: date, spans: Sequence[Span]) -> Span:
         """Return the days to fetch for the closes before ``day`` and before each dividend.
 
-        The dividends are those after the start of the range, up to ``as_of``. Days that a request
-        for daily bars has already fetched are not requested again. The span is empty if the session
-        before ``day`` is stored, or would not help.
+        The dividends are those with an ex-date in ``spans``. Days that a request for daily bars has
+        already fetched are not requested again. The span is empty if the session before ``day`` is
+        stored, or would not help.
         """
         query = self.bars.query
         if day in self._foreign_dividends or not self._fault_of(self._prior_sessions.before(day)):
             return Span(0, 0)
-        first = date_of(query.span.start)
-        later = [day, *(a.ex_date for a in self.book.dividends if first < a.ex_date <= as_of)]
+        ex_dates = (action.ex_date for action in self.book.dividends)
+        later = [day, *(ex for ex in ex_dates if any(day_ms(ex) in span for span in spans))]
         days = Span(day_ms(min(later) - LOOKBACK), day_ms(max(later)) + 1)
         if query.timeframe != Timeframe.parse("1d"):
             return days

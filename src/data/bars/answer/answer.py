@@ -146,6 +146,8 @@ class Rebased(NamedTuple):
             missing.
         used: Splits, dividends and closes used to convert the rows.
         begins: Timestamp before which rows are left out, and the reason; None if none are.
+        without_adj_close: Reason why rows lack the ``adj_close`` that is stored for them; empty if
+            none does.
     """
 
     table: BarTable
@@ -157,6 +159,7 @@ class Rebased(NamedTuple):
     borrowed: tuple[str, ...] = ()
     used: Used = Used()
     begins: tuple[int, str] | None = None
+    without_adj_close: str = ""
 
 
 # Results of a conversion that a caller accepts:

@@ -536,6 +536,9 @@ def _sentences(entry: Covered) -> Iterator[str]:
 def with_disputes(facts: dict[str, Any], rebased: Rebased, coverage: Coverage) -> dict[str, Any]:
     """Return provenance entries, adding disputed actions, each with a sentence in ``problems``.
 
+    Further sentences name the vendors whose actions were borrowed, and the reason why an adjusted
+    close is missing.
+
     ``actions_disputed`` is present only if there are disputes. Each of its entries has ``action``
     (the one that was used), ``type``, ``ex_date``, ``source``, ``used`` (False if left out),
     ``settled`` (False if at least as many vendors disagree as agree) and ``others`` (maps each
@@ -550,6 +553,11 @@ def with_disputes(facts: dict[str, Any], rebased: Rebased, coverage: Coverage) -
     notes = []
     if rebased.borrowed:
         notes.append(f"splits and dividends were taken from {', '.join(rebased.borrowed)}")
+    if rebased.without_adj_close:
+        notes.append(
+            f"adj_close is missing where it is not as of {rebased.as_of}: "
+            f"{rebased.without_adj_close}"
+        )
     if not rebased.disputed:
         return facts | {"problems": [*notes, *facts["problems"]]}
     entries = [e for event in rebased.disputed for e in _entries(event, coverage)][:_MOST_DISPUTED]

@@ -96,21 +96,24 @@ class LaneRun:
         self.journal = journal = Journal(excluded=dict(excluded))
         store, clock = services.store, services.clock
         self.series = SeriesStore(store, clock, request.key, request.query, request.log)
+        self._has_closes = request.query.offline
         self._action_fetcher = ActionFetcher(clock, request, self.series, journal)
         self._fetcher = Fetcher(request, self.series, journal, self._action_fetcher)
 
-    def answer(self) -> Answer | Missing:
+    def answer(self, *, has_closes: bool = False) -> Answer | Missing:
         """Fill the missing parts of the requested span and return the answer.
 
         If a number of bars is requested and the span has too few, earlier spans are also filled.
-        The result is :class:`.Missing` if prices cannot be adjusted for a dividend; its ``days``
-        are those to fetch before the next call.
+        The result is :class:`.Missing` if prices or their ``adj_close`` cannot be adjusted for a
+        dividend; its ``days`` are those to fetch before the next call. With ``has_closes``, that
+        has been tried, so an ``adj_close`` that cannot be adjusted is left out.
 
         Raises:
             KindMismatchError: The lane's bars cannot be converted to the requested basis.
             StorageError: One of the paths of the series' files is not a regular file.
         """
         request, query = self.request, self.request.query
+        self._has_closes = has_closes or query.offline
         wanted = wanted_span(request, self.series)
         answer = self._answer_for(wanted)
         if query.bars is None or isinstance(answer, Missing):
@@ -317,10 +320,10 @@ class LaneRun:
         last: Span | None = None
         for _ in range(2):
             answer = self._read_stored(plan)
-            if isinstance(answer, Answer) or answer.ex_dates.is_empty:
+            if isinstance(answer, Answer) or (answer.ex_dates.is_empty and not self._has_closes):
                 return answer
             # According to the vendor's own time, no vendor can know more.
-            if self.request.query.offline or answer.ex_dates == last:
+            if self.request.query.offline or answer.ex_dates in (last, Span(0, 0)):
                 break
             last = answer.ex_dates
             # Some are reported days late; checking the last days again costs nothing.

@@ -372,7 +372,7 @@ class MissRun:
                 # Dividends need daily close prices that are not stored; these are fetched first.
                 journal.side_attempts += self._fetch_closes(query, answer.days)
                 with handler.locks.hold(key, services.clock):
-                    answer = run.answer()
+                    answer = run.answer(has_closes=True)
             if isinstance(answer, Missing):
                 raise answer.error
         except KindMismatchError as error:

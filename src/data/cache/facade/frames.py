@@ -327,6 +327,7 @@ def _on_one_basis(
             intraday=key.timeframe.is_intraday,
             timeframe=key.timeframe,
             close_before=ClosesBefore(book.actions, as_of, prior.before, actions_of),
+            adj_close_dates=[asked.span for asked in book.answers],
         )
     except KindMismatchError as exc:
         log.warning("%s: prices are returned as stored: %s", key, exc)
