@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -13,13 +15,15 @@ import pytest
 from src.data.cache.actions import ActionBook
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
 from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, iso
-from tests.vendor_server import VendorServer, dividend
+from tests.vendor_server import Fault, VendorServer, dividend
+from tests.vendor_server.face import Reply
 
 from .oracle import ms
-from .scripted_vendor import provenance, states
+from .scripted_vendor import provenance, route_to, states
+from .share_vendors import DIVIDENDS, SPLIT, ShareVendor, Truth, split
 
 Make = Callable[..., DataManager]
 
@@ -111,3 +115,224 @@ def test_a_corrected_dividend_is_right_after_two_nights_and_in_doubt_until_then(
     (left_out,) = manager.get_actions("AAPL").attrs["onetape"]["left_out"]
     assert (left_out["ex_date"], left_out["source"]) == (TOLD, vendor)
     assert left_out["dispute"] == f"{vendor}: withdrawn"
+
+
+# --- a split that is taken back --------------------------------------------------------------
+
+SPLIT_DAY = "2024-05-21"
+
+
+def with_split(vendor: str, *, rescales: bool = False) -> Fault:
+    """Return a fault that reports a reverse split of 1:10; ``rescales`` multiplies earlier prices."""
+
+    def told(reply: Reply) -> Reply:
+        body = json.loads(reply.body)
+        if vendor == "fmp":
+            body.insert(0, {"symbol": "AAPL", "date": SPLIT_DAY, "numerator": 1, "denominator": 10})
+        elif vendor == "tiingo":
+            for row in body:
+                if row["date"].startswith(SPLIT_DAY):
+                    row["splitFactor"] = 0.1
+        else:
+            (result,) = body["chart"]["result"]
+            at = ms(f"{SPLIT_DAY}T13:30:00") // 1000
+            terms = {"date": at, "numerator": 1, "denominator": 10, "splitRatio": "1:10"}
+            result.setdefault("events", {})["splits"] = {str(at): terms}
+            before = sum(stamp < at for stamp in result["timestamp"]) if rescales else 0
+            for columns in (result["indicators"]["quote"][0], result["indicators"]["adjclose"][0]):
+                for name in set(columns) - {"volume"}:
+                    values = columns[name]
+                    values[:before] = [value * 10 for value in values[:before]]
+        return replace(reply, body=json.dumps(body).encode())
+
+    return Fault("a split that is a mistake", reply=told)
+
+
+PATHS = {"fmp": "/stable/splits", "tiingo": "/prices", "yahoo": "/chart/"}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "rescales"), [("fmp", False), ("tiingo", False), ("yahoo", False), ("yahoo", True)]
+)
+def test_a_reverse_split_that_is_taken_back_after_three_days_is_not_applied_any_more(
+    alone: Make, vendors: VendorServer, clock: ManualClock, fresh: Callable[..., pd.DataFrame],
+    vendor: str, rescales: bool,
+) -> None:  # fmt: skip
+    manager, wrong = alone(vendor), []
+    for day in nights(clock, "2024-05-14", "2024-06-07"):
+        if day == SPLIT_DAY:
+            fault = with_split(vendor, rescales=rescales)
+            vendors.fault(vendor, fault, path=PATHS[vendor])
+        if day == "2024-05-24":
+            vendors.heal(vendor)
+        frame = asked(manager, adjustment="split")
+        if day >= "2024-05-24" and differs(frame, fresh(vendor, adjustment="split")):
+            wrong.append(day)
+            with pytest.raises(IncompleteDataError):
+                asked(manager, adjustment="split", strict=True)
+    assert wrong in ([], ["2024-05-24"])
+    strict = asked(alone(vendor), adjustment="split", strict=True)
+    assert "suspect" not in states(strict).values()
+    assert not differs(strict, fresh(vendor, adjustment="split"))
+    assert [lack.action.ex_date.isoformat() for lack in book_of(manager).withdrawn] == [SPLIT_DAY]
+
+
+# --- refresh ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_refresh_withdraws_a_recent_dividend_at_once_and_an_offline_refresh_nothing(
+    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
+    fresh: Callable[..., pd.DataFrame], vendor: str,
+) -> None:  # fmt: skip
+    manager = alone(vendor)
+    clock.set(ms("2024-05-28T22:30:00"))
+    asked(manager, strict=True)
+    vendors.truth.change("AAPL", actions=told)
+    asked(manager, refresh=True, offline=True)
+    assert not book_of(manager).lacks
+    frame = asked(manager, refresh=True, strict=True)
+    assert not differs(frame, fresh(vendor))
+    assert not differs(asked(manager, strict=True), frame)
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "yahoo"])
+def test_two_refreshes_a_day_apart_withdraw_an_action_first_reported_long_ago(
+    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
+    fresh: Callable[..., pd.DataFrame], vendor: str,
+) -> None:  # fmt: skip
+    manager = alone(vendor)
+    clock.set(ms("2024-05-28T22:30:00"))
+    asked(manager, strict=True)
+    clock.set(ms("2024-09-30T22:30:00"))
+    asked(manager, strict=True)
+    vendors.truth.change("AAPL", actions=told)
+    frame = asked(manager, refresh=True)
+    assert differs(frame, fresh(vendor)) and not provenance(frame)["complete"]
+    clock.advance(86_400)
+    frame = asked(manager, refresh=True, strict=True)
+    assert not differs(frame, fresh(vendor))
+
+
+# --- answers that prove nothing --------------------------------------------------------------
+
+
+def without_actions(vendor: str) -> Fault:
+    """Return a fault that empties every list of actions, with status 200."""
+
+    def emptied(reply: Reply) -> Reply:
+        body = json.loads(reply.body)
+        if vendor == "yahoo":
+            body["chart"]["result"][0].pop("events", None)
+        else:
+            body = []
+        return replace(reply, body=json.dumps(body).encode())
+
+    return Fault("no actions", reply=emptied)
+
+
+@pytest.mark.parametrize(("vendor", "path"), [("fmp", "/stable/dividends"), ("yahoo", "/chart/")])
+def test_answers_without_any_action_withdraw_nothing_and_end_when_it_is_reported_again(
+    alone: Make, vendors: VendorServer, clock: ManualClock, vendor: str, path: str
+) -> None:
+    manager = alone(vendor)
+    clock.set(ms("2024-05-14T22:30:00"))
+    before = asked(manager)
+    vendors.fault(vendor, without_actions(vendor), path=path)
+    for _ in nights(clock, "2024-05-15", "2024-05-23"):
+        frame = asked(manager)
+    assert not differs(frame[: len(before)], before)
+    with pytest.raises(IncompleteDataError, match="no longer reports the dividend of"):
+        asked(manager, strict=True)
+    assert not book_of(manager).withdrawn
+    vendors.heal(vendor)
+    clock.set(ms("2024-05-24T22:30:00"))
+    frame = asked(manager, strict=True)
+    assert not differs(frame[: len(before)], before)
+    assert not book_of(manager).lacks
+
+
+def test_an_endpoint_that_fails_withdraws_nothing(
+    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...]
+) -> None:
+    manager = alone("fmp")
+    clock.set(ms("2024-05-22T22:30:00"))
+    asked(manager)
+    vendors.fault("fmp", Fault.status(503), path="/stable/splits")
+    vendors.truth.change("AAPL", actions=told)
+    for _ in nights(clock, "2024-05-23", "2024-05-31"):
+        with pytest.raises(AllProvidersFailedError, match="splits and dividends: "):
+            asked(manager)
+    assert not book_of(manager).lacks
+
+
+# --- corrections, several vendors, and reports that come back --------------------------------
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_corrected_amount_counts_at_once(
+    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
+    fresh: Callable[..., pd.DataFrame], vendor: str,
+) -> None:  # fmt: skip
+    manager = alone(vendor)
+    clock.set(ms("2024-05-22T22:30:00"))
+    asked(manager)
+    vendors.truth.change("AAPL", actions=(*told, dividend(TOLD, 0.7)))
+    for _ in nights(clock, "2024-05-23", "2024-05-24"):
+        assert not differs(asked(manager, strict=True), fresh(vendor))
+    assert not book_of(manager).lacks
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_withdrawn_dividend_that_is_reported_again_counts_again(
+    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
+    fresh: Callable[..., pd.DataFrame], vendor: str,
+) -> None:  # fmt: skip
+    manager = alone(vendor)
+    clock.set(ms("2024-05-22T22:30:00"))
+    asked(manager)
+    vendors.truth.change("AAPL", actions=told)
+    for _ in nights(clock, "2024-05-23", "2024-05-24"):
+        asked(manager)
+    assert book_of(manager).withdrawn
+    vendors.truth.change("AAPL", actions=(*told, MISTAKE))
+    clock.set(ms("2024-05-28T22:30:00"))
+    manager = alone(vendor)
+    assert not differs(asked(manager, strict=True), fresh(vendor))
+    assert not book_of(manager).lacks
+
+
+def test_nights_on_which_recent_actions_are_checked_cost_no_further_request(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager = alone("yahoo")
+    for day in nights(clock, "2024-05-14", "2024-06-12"):
+        vendors.clear_log()
+        asked(manager, strict=True)
+        assert vendors.count() == 1, day
+
+
+# --- splits that are supported ---------------------------------------------------------------
+
+
+@pytest.fixture
+def share(clock: ManualClock) -> ShareVendor:
+    """Return a vendor of raw bars with their actions."""
+    return ShareVendor("r", "raw", Truth(), clock, actions=True)
+
+
+def test_a_split_that_stored_bars_show_is_never_withdrawn(
+    share: ShareVendor, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = DataManager(tmp_path / "cache", clock=clock)
+    route_to(monkeypatch, manager, r=share)
+    clock.set(ms("2020-09-04T21:00:00"))
+    share.tells = [SPLIT, *DIVIDENDS, split(date(2020, 8, 25), 2.0)]
+    asked(manager, start="2020-01-02", adjustment="split")
+    share.tells = DIVIDENDS
+    for _ in range(2):
+        clock.advance(86_400)
+        asked(manager, start="2020-01-02", adjustment="split", refresh=True)
+    book = book_of(manager)
+    assert [a.ex_date for a in book.splits] == [SPLIT.ex_date]
+    assert [lack.action.ex_date for lack in book.lacks] == [date(2020, 8, 25)]

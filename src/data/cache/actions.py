@@ -49,6 +49,8 @@ _DATE_TOLERANCE_MS = 4 * DAY_MS
 # Time since the ex-date for which a report is checked again together with newer ones, and time since
 # the first report for which a refresh needs only one answer without it.
 _YOUNG_MS = 90 * DAY_MS
+# Time before a doubted action in which there usually is another one of its type.
+_LONG_AGO_MS = 3653 * DAY_MS
 # Time before an ex-date that always contains a session.
 _LEAD_MS = 7 * DAY_MS
 # An answer that lacks more than two of the known actions, and more than a tenth, withdraws nothing.
@@ -75,17 +77,15 @@ class Asked(NamedTuple):
 
 
 class WholeAnswer(NamedTuple):
-    """The ex-dates for which an answer would contain every action, so that a missing one matters.
+    """Evidence that reports are really missing from a vendor's answer, which was not cut off there.
 
     Attributes:
-        ex_dates: Ex-dates with bars before and after them, for which the answer was not cut off.
-        kept: Types and ex-dates of reports to keep although the answer lacks them.
+        missing: Types and ex-dates of these reports.
         is_by_type: Whether splits and dividends come from different endpoints.
         is_refresh: Whether the answer is part of a refresh.
     """
 
-    ex_dates: Span
-    kept: frozenset[tuple[str, date]] = frozenset()
+    missing: frozenset[tuple[str, date]]
     is_by_type: bool = False
     is_refresh: bool = False
 
@@ -104,10 +104,6 @@ class Lack(NamedTuple):
     since: int
     last: int
     is_withdrawn: bool = False
-
-    def is_due(self, now_ms: int) -> bool:
-        """Return whether to query the vendor again: after a day, and then at growing intervals."""
-        return now_ms - self.last >= max(DAY_MS, self.last - self.since)
 
 
 def by_date(actions: Iterable[Action], instrument: Instrument) -> tuple[Action, ...]:
@@ -218,13 +214,7 @@ class ActionBook:
         """Return the book reduced to the reports from ``vendor`` and the queries to that vendor."""
         if is_sample(vendor) and self.samples is not None:
             return self.samples.only(vendor)
-        lacking = [lack.action for lack in self.lacks]
-        entries: tuple[Action | Asked, ...] = (
-            *self.reports,
-            *self.answers,
-            *self.awaited,
-            *lacking,
-        )
+        entries: tuple[Action | Asked, ...] = (*self.reports, *self.answers, *self.awaited)
         if {action.source for action in entries} <= {vendor}:
             return self
         # One object for each vendor, so that anything cached for the object, such as its sorted
@@ -298,28 +288,17 @@ class ActionBook:
         """Return the book without the queries that were recorded as sent after ``now_ms``.
 
         Such queries were recorded while the clock was ahead, so the actions between their actual
-        and their recorded time have not been requested. Reports that were withdrawn then count
-        again.
+        and their recorded time have not been requested.
         """
         valid = tuple(a for a in self.answers if a.fetched_at <= now_ms + HOUR_MS)
         awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
-        lacks = tuple(lack for lack in self.lacks if lack.last <= now_ms + HOUR_MS)
         samples = self.samples and self.samples.up_to(now_ms)
-        if samples is self.samples and (len(valid), len(awaited), len(lacks)) == (
+        if samples is self.samples and (len(valid), len(awaited)) == (
             len(self.answers),
             len(self.awaited),
-            len(self.lacks),
         ):
             return self
-        restored = [lack.action for lack in self.withdrawn if lack not in lacks]
-        return replace(
-            self,
-            reports=tuple(sorted([*self.reports, *restored])),
-            answers=valid,
-            awaited=awaited,
-            samples=samples,
-            lacks=lacks,
-        )
+        return replace(self, answers=valid, awaited=awaited, samples=samples)
 
     def known_until(self, day: date) -> date:
         """Return the last ex-date up to which every date from ``day`` on was requested."""
@@ -339,22 +318,22 @@ class ActionBook:
             return day  # the usual case, in which the counting actions need not be computed
         return max((a.ex_date for a in self.actions if day < a.ex_date <= until), default=day)
 
-    def recheck_from(self, vendor: str, now_ms: int, *, is_by_type: bool) -> int | None:
+    def recheck_from(self, vendor: str, now_ms: int) -> int | None:
         """Return the start of a request to ``vendor`` that also covers its recent and doubted reports.
 
         The result is a timestamp, or None if there is nothing to check. A report is recent for 90
         days after its ex-date. To decide about one in doubt, the answer must contain another
-        action, so the request starts before the previous one; ``is_by_type`` means that this must
-        be of the same type.
+        action, so the request starts before the previous one of its type or, if none is known, ten
+        years earlier. This is not repeated as long as the answers that follow do not help.
         """
         own = [report for report in self.reports if report.source == vendor]
-        recent = [a for a in own if 0 <= now_ms - day_ms(a.ex_date) < _YOUNG_MS]
-        for lack in self.doubted:
-            action = lack.action
-            if action.source == vendor and lack.is_due(now_ms):
-                same = [a for a in own if not is_by_type or a.type == action.type]
-                recent += [action, *[a for a in same if a.ex_date < action.ex_date][-1:]]
-        return min((day_ms(action.ex_date) - _LEAD_MS for action in recent), default=None)
+        starts = [day for a in own if 0 <= now_ms - (day := day_ms(a.ex_date)) < _YOUNG_MS]
+        for action, since, last, _ in self.doubted:
+            if action.source == vendor and now_ms - last >= max(DAY_MS, last - since):
+                same = (a.ex_date for a in own if a.type == action.type)
+                before = [day_ms(day) for day in same if day < action.ex_date]
+                starts.append(before[-1] if before else day_ms(action.ex_date) - _LONG_AGO_MS)
+        return min(starts) - _LEAD_MS if starts else None
 
     def with_answer(
         self, actions: Sequence[Action], answer: Asked, whole: WholeAnswer | None = None
@@ -431,12 +410,13 @@ class ActionBook:
             lack.action: lack
             for lack in self.lacks
             if (lack.is_withdrawn or lack.action in reports)
+            and (lack.is_withdrawn or not has_support(lack.action, reports))
             and (lack.action.source != answer.source or _key(lack.action) not in repeated)
         }
         # An answer of a refresh is enough for actions first reported after this time.
         young_ms = now_ms - _YOUNG_MS if whole and whole.is_refresh else now_ms
         for action, is_decisive in self._lacking(actions, answer, whole) if whole else ():
-            since = lacks[action].since if action in lacks else now_ms
+            since = min(lacks[action].since, now_ms) if action in lacks else now_ms
             is_enough = now_ms - since >= DAY_MS or action.fetched_at > young_ms
             lacks[action] = Lack(action, since, now_ms, is_decisive and is_enough)
         withdrawn = {action for action, lack in lacks.items() if lack.is_withdrawn}
@@ -451,14 +431,13 @@ class ActionBook:
         No bars show where the answer of an endpoint for splits or dividends alone begins, so
         reports before its first action are not missing from it.
         """
-        present = {*map(_key, actions), *whole.kept}
         known = [a for a in self.reports if a.source == answer.source]
-        known = [a for a in known if day_ms(a.ex_date) in whole.ex_dates]
+        known = [a for a in known if day_ms(a.ex_date) in answer.span]
         for types in [["split"], ["dividend"]] if whole.is_by_type else [["split", "dividend"]]:
             sent = [action.ex_date for action in actions if action.type in types]
             first = min(sent) if sent and whole.is_by_type else date.min
             own = [action for action in known if action.type in types]
-            missing = [a for a in own if a.ex_date > first and _key(a) not in present]
+            missing = [a for a in own if a.ex_date > first and _key(a) in whole.missing]
             missing = [a for a in missing if not has_support(a, self.reports)]
             are_many = len(missing) > _MOST_LACKING and len(missing) * _LARGEST_SHARE > len(own)
             yield from ((action, bool(sent) and not are_many) for action in missing)

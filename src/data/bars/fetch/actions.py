@@ -115,9 +115,7 @@ class ActionFetcher:
 
     def _with_recent(self, candidate: Candidate, span: Span) -> Span:
         """Return ``span``, extended to the vendor's recent and doubted reports before it."""
-        caps, book = candidate.capabilities, self._series.book()
-        is_by_type = caps is not None and not caps.actions
-        first = book.recheck_from(candidate.name, self.clock.now_ms(), is_by_type=is_by_type)
+        first = self._series.book().recheck_from(candidate.name, self.clock.now_ms())
         return span if first is None else Span(min(span.start, first), span.end)
 
     def _knowable(self, span: Span) -> Span:

@@ -167,7 +167,7 @@ def _actions_from(
     caps, now_ms = candidate.capabilities, series.now_ms()
     if caps is None or not caps.actions or request.grid.timeframe.label != "1d":
         return None
-    first = series.book().recheck_from(candidate.name, now_ms, is_by_type=False)
+    first = series.book().recheck_from(candidate.name, now_ms)
     if first is None or not _is_end(series, span):
         return None
     reach = candidate.servable(Span(first, span.end), request.grid.timeframe, now_ms)

@@ -191,12 +191,8 @@ class _Judge:
 
     def _has_doubted_action(self, span: Span) -> bool:
         """Return whether an action that this vendor no longer reports may cause findings in ``span``."""
-        ex_days = [
-            day_ms(lack.action.ex_date)
-            for lack in self.draft.book.doubted
-            if lack.action.source == self.draft.vendor
-        ]
-        return any(span.start < day + DAY_MS for day in ex_days)
+        doubted = self.draft.book.only(self.draft.vendor).doubted
+        return any(span.start <= day_ms(lack.action.ex_date) for lack in doubted)
 
     def _rejoined_marks(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
         """Yield coverage that clears stored bars of suspected unit changes if they match new neighbors.

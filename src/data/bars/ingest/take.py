@@ -203,10 +203,7 @@ def _store_actions(draft: AnswerDraft, series: SeriesStore) -> None:
         reported = series.reported_ex_dates(ex_dates.span, first, grid.calendar)
         ex_dates = ex_dates._replace(span=reported)
     bars = draft.sent.take(np.argsort(draft.sent.stamps, kind="stable"))
-    is_raw = draft.fetched.basis.adjustment == "raw"
-    whole = whole_answer(
-        draft.request, series, draft.candidate, actions, ex_dates, bars, is_raw=is_raw
-    )
+    whole = whole_answer(draft.request, series, draft.candidate, actions, ex_dates, bars)
     series.add_actions(actions, ex_dates, whole)
 
 
