@@ -18,6 +18,8 @@ from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
 from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, iso
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
 from tests.vendor_server import Fault, VendorServer, dividend
 from tests.vendor_server.face import Reply
 
@@ -336,3 +338,75 @@ def test_a_split_that_stored_bars_show_is_never_withdrawn(
     book = book_of(manager)
     assert [a.ex_date for a in book.splits] == [SPLIT.ex_date]
     assert [lack.action.ex_date for lack in book.lacks] == [date(2020, 8, 25)]
+
+
+def test_a_vendor_that_repeats_bars_does_not_settle_findings_of_a_split_it_no_longer_reports(
+    share: ShareVendor, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reports no action any more, so the split is never withdrawn."""
+    manager = DataManager(tmp_path / "cache", clock=clock)
+    route_to(monkeypatch, manager, r=share)
+    since = {"start": "2024-01-02", "adjustment": "split"}
+    share.tells = [split(date(2024, 2, 20), 0.1)]
+    clock.set(ms("2024-02-20T21:30:00"))
+    asked(manager, **since)
+    share.tells = []
+    for week in range(16):
+        clock.set(ms("2024-02-21T21:30:00") + week * 7 * DAY_MS)
+        asked(manager, **since)
+        coverage = manager.cache.store.view(SeriesKey("AAPL", Timeframe.parse("1d"))).coverage
+        assert not any(entry.reason.startswith("settled") for entry in coverage.opened()), week
+        with pytest.raises(IncompleteDataError, match="10 times too high"):
+            asked(manager, strict=True, **since)
+    assert [lack.is_withdrawn for lack in book_of(manager).lacks] == [False]
+
+
+def test_an_answer_as_of_a_time_before_a_doubted_action_is_not_in_doubt(
+    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...]
+) -> None:
+    manager = alone("fmp")
+    clock.set(ms("2024-05-22T22:30:00"))
+    asked(manager)
+    vendors.truth.change("AAPL", actions=told)
+    clock.set(ms("2024-05-23T22:30:00"))
+    asked(manager)
+    assert book_of(manager).doubted
+    days = {"adjustment": "all", "strict": True}
+    before = manager.at("2024-05-20").get_ohlcv("AAPL", "1d", "2024-04-15", **days)
+    assert "suspect" not in states(before).values()
+    with pytest.raises(IncompleteDataError, match="no longer reports"):
+        manager.at("2024-05-22").get_ohlcv("AAPL", "1d", "2024-04-15", **days)
+    raw = asked(manager, adjustment="raw", strict=True)
+    assert "suspect" not in states(raw).values()
+
+
+def test_weeks_and_a_query_answered_from_memory_carry_the_doubt_and_lose_it(
+    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
+    fresh: Callable[..., pd.DataFrame],
+) -> None:  # fmt: skip
+    manager = alone("yahoo")
+    weeks = {"timeframe": "1w", "adjustment": "all"}
+
+    def weekly(manager: DataManager, **more: object) -> pd.DataFrame:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IncompleteDataWarning)
+            return manager.get_ohlcv(
+                "AAPL", start_date="2024-04-15", end_date="2024-05-18", **weeks, **more
+            )
+
+    april = {"end_date": "2024-04-30", "strict": True}
+    clock.set(ms("2024-05-22T22:30:00"))
+    asked(manager)
+    for _ in range(3):
+        wrong, wrong_weeks = asked(manager, **april), weekly(manager, strict=True)
+    vendors.truth.change("AAPL", actions=told)
+    clock.set(ms("2024-05-23T22:30:00"))
+    asked(manager)
+    for question in (lambda: asked(manager, **april), lambda: weekly(manager, strict=True)):
+        with pytest.raises(IncompleteDataError, match="no longer reports"):
+            question()
+    clock.set(ms("2024-05-24T22:30:00"))
+    asked(manager)
+    right, right_weeks = asked(manager, **april), weekly(manager, strict=True)
+    assert differs(wrong, right) and differs(wrong_weeks, right_weeks)
+    assert not differs(right, fresh("yahoo", **april))

@@ -15,8 +15,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from ..calendars.calendar import day_span
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
@@ -679,7 +677,8 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
         raise json_document.DamagedError(f"they are for {document.symbol!r}")
     samples = None if document.samples is None else _book_of(document.samples)
     changes = tuple(sorted(document.changes))
-    lacks = tuple([Lack(*msgspec.structs.astuple(entry)) for entry in document.lacking])
+    entries = document.lacking
+    lacks = tuple([Lack(e.action, e.since, e.last, e.is_withdrawn) for e in entries])
     return _book_of(document, samples=samples, changes=changes, lacks=lacks, extra=extra)
 
 
