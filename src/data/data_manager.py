@@ -899,9 +899,9 @@ class DataManager:
         trusted vendor); ``dispute`` (the differing reports of other vendors; empty if they agree).
         ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates for which
         no vendor answered), ``awaited`` (ex-dates whose actions will be known once that day's bar
-        is available) and ``left_out`` (actions reported by too few vendors to count). For crypto,
-        currencies, indices and futures, which have no actions, the frame is empty, and no vendor is
-        queried.
+        is available) and ``left_out`` (actions that are reported by too few vendors to count, or that
+        their vendor has withdrawn). For crypto, currencies, indices and futures, which have no
+        actions, the frame is empty, and no vendor is queried.
 
         Fetched actions are stored next to the bars, and are due to be fetched again at the market's
         next session. Thread-safe.

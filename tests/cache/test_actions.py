@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.actions import ActionBook, Asked
+from src.data.cache.actions import ActionBook, Asked, WholeAnswer, dump_book, load_book
 from src.data.cache.format.json_document import dump, load
 from src.data.errors import CorruptEntryError, FormatVersionError
 from src.data.model.actions import Action
@@ -319,3 +319,136 @@ def test_clearing_a_symbol_clears_its_actions_and_clearing_a_timeframe_does_not(
     assert store.actions("AAPL").splits
     store.clear("AAPL")
     assert not store.actions("AAPL").splits
+
+
+# --- reports that later answers lack ---------------------------------------------------------
+
+PAID = [dividend(0.2, day=date(2020, month, 7)) for month in range(1, 8)]
+MISTAKE = dividend(0.9, day=date(2020, 8, 10))
+NOW = YEAR.end
+
+
+def missing(*actions: Action, **more: bool) -> WholeAnswer:
+    return WholeAnswer(frozenset((a.type, a.ex_date) for a in actions), **more)
+
+
+def answered(
+    book: ActionBook, actions: list[Action], at: int, *lacking: Action, source: str = "acme",
+    **more: bool,
+) -> ActionBook:  # fmt: skip
+    return book.with_answer(actions, Asked(YEAR, source, at), missing(*lacking, **more))
+
+
+@pytest.fixture
+def told() -> ActionBook:
+    """Return a book with seven dividends and one that is a mistake."""
+    return ActionBook().with_answer([*PAID, MISTAKE], Asked(YEAR, "acme", NOW))
+
+
+def test_two_whole_answers_a_day_apart_withdraw_a_report_and_it_is_kept_as_a_record(
+    told: ActionBook,
+) -> None:
+    once = answered(told, PAID, NOW + 5, MISTAKE)
+    assert (len(once.actions), len(once.doubted), len(once.withdrawn)) == (8, 1, 0)
+    soon = answered(once, PAID, NOW + 4 + DAY_MS, MISTAKE)
+    assert (len(soon.actions), len(soon.doubted)) == (8, 1)
+    twice = answered(soon, PAID, NOW + 5 + DAY_MS, MISTAKE)
+    assert (len(twice.actions), len(twice.doubted), len(twice.withdrawn)) == (7, 0, 1)
+    assert len({book.digest for book in (told, once, twice)}) == 3
+    assert twice.only("acme").withdrawn == twice.withdrawn
+    again = twice.with_answer([*PAID, MISTAKE], Asked(YEAR, "acme", NOW + 3 * DAY_MS))
+    assert (len(again.actions), again.lacks) == (8, ())
+    part = told.with_answer(PAID, Asked(YEAR, "acme", NOW + 9 * DAY_MS))
+    assert (part.reports, part.lacks) == (told.reports, ()), "not whole"
+
+
+def test_doubts_and_withdrawals_are_stored_and_older_books_are_read(told: ActionBook) -> None:
+    once = answered(told, PAID, NOW, MISTAKE)
+    twice = answered(once, PAID, NOW + DAY_MS, MISTAKE)
+    for book in (once, twice):
+        stored = load_book(dump_book("AAPL", book), "AAPL")
+        assert (stored.reports, stored.lacks) == (book.reports, book.lacks)
+        assert stored.digest == book.digest
+    document = load(dump_book("AAPL", twice))
+    assert [entry["is_withdrawn"] for entry in document.pop("lacking")] == [True]
+    assert load_book(dump(document), "AAPL").lacks == ()
+    assert b"lacking" not in dump_book("AAPL", told)
+
+
+@pytest.mark.parametrize(
+    ("sent", "lacking"), [([], [MISTAKE]), (PAID[3:], [*PAID[:3], MISTAKE])], ids=["none", "many"]
+)
+def test_an_answer_without_actions_or_without_many_withdraws_nothing_and_is_a_doubt(
+    told: ActionBook, sent: list[Action], lacking: list[Action]
+) -> None:
+    book = told
+    for day in range(4):
+        book = answered(book, sent, NOW + day * DAY_MS, *lacking, is_refresh=True)
+    assert (len(book.doubted), len(book.withdrawn)) == (len(lacking), 0)
+    assert len(book.actions) == 8
+    book = answered(book, PAID, NOW + 4 * DAY_MS, MISTAKE)
+    assert (len(book.doubted), len(book.withdrawn)) == (0, 1), "a second answer decides"
+
+
+def test_one_answer_of_a_refresh_is_enough_for_an_action_first_reported_under_90_days_ago(
+    told: ActionBook,
+) -> None:
+    young = answered(told, PAID, NOW + 90 * DAY_MS - 1, MISTAKE, is_refresh=True)
+    assert [lack.is_withdrawn for lack in young.lacks] == [True]
+    old = answered(told, PAID, NOW + 90 * DAY_MS, MISTAKE, is_refresh=True)
+    assert [lack.is_withdrawn for lack in old.lacks] == [False]
+
+
+def test_splits_and_dividends_from_two_endpoints_are_compared_separately() -> None:
+    early = split(2.0, day=date(2020, 2, 3))
+    mistake = split(day=date(2020, 8, 10))
+    told = ActionBook().with_answer([early, mistake, *PAID], Asked(YEAR, "acme", NOW))
+
+    def later(sent: list[Action], *lacking: Action, by_type: bool = True) -> ActionBook:
+        book = told
+        for day in range(2):
+            book = answered(book, sent, NOW + day * DAY_MS, *lacking, is_by_type=by_type)
+        return book
+
+    assert len(later(PAID, early, mistake).doubted) == 2, "no split at all"
+    assert len(later(PAID, early, mistake, by_type=False).withdrawn) == 2
+    assert len(later([early, *PAID], mistake).withdrawn) == 1
+    # A plan with a short history: the list begins after the actions that are missing.
+    assert later([mistake, *PAID[2:]], early, *PAID[:2]).lacks == ()
+
+
+def test_a_split_that_another_vendor_reports_is_never_withdrawn_and_a_dividend_only_for_its_vendor(
+    told: ActionBook,
+) -> None:
+    book = told.with_answer([split()], Asked(YEAR, "acme", NOW))
+    other = [split(source="other"), replace(MISTAKE, source="other")]
+    book = answered(book, PAID, NOW, split(), MISTAKE)
+    assert len(book.doubted) == 2
+    book = book.with_answer(other, Asked(YEAR, "other", NOW))
+    for day in range(1, 3):
+        book = answered(book, PAID, NOW + day * DAY_MS, split(), MISTAKE)
+    assert [lack.action.type for lack in book.lacks] == ["dividend"]
+    assert {a.source for a in book.reports if a.type == "split"} == {"acme", "other"}
+    (event,) = (e for e in book.events if e.action().ex_date == MISTAKE.ex_date)
+    assert (event.action().source, event.counts) == ("other", True)
+
+
+def test_a_split_moved_over_a_weekend_replaces_its_report_at_once(told: ActionBook) -> None:
+    friday, monday = split(0.1, day=date(2020, 8, 28)), split(0.1, day=date(2020, 8, 31))
+    book = told.with_answer([friday], Asked(YEAR, "acme", NOW))
+    book = answered(book, PAID, NOW + 1, friday)
+    book = answered(book, [*PAID, MISTAKE, monday], NOW + 2, friday)
+    assert ([a.ex_date for a in book.splits], book.lacks) == ([monday.ex_date], ())
+
+
+def test_a_request_reaches_back_to_recent_reports_and_before_doubted_ones(told: ActionBook) -> None:
+    week, now = 7 * DAY_MS, day_ms(date(2020, 9, 20))
+    assert told.recheck_from("acme", now) == day_ms(date(2020, 7, 7)) - week
+    assert told.recheck_from("other", now) is None
+    assert told.recheck_from("acme", now + 200 * DAY_MS) is None
+    book = answered(told, [], now, MISTAKE)
+    assert book.recheck_from("acme", now + 200 * DAY_MS) == day_ms(date(2020, 7, 7)) - week
+    book = answered(book, [], now + 5 * DAY_MS, MISTAKE)
+    assert book.recheck_from("acme", now + 9 * DAY_MS) == day_ms(date(2020, 7, 7)) - week
+    far = answered(told, [], now, PAID[0]).recheck_from("acme", now + DAY_MS)
+    assert far is not None and far < day_ms(date(2010, 2, 1))

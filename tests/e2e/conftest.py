@@ -10,9 +10,11 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk
+from tests.conformance.sheet import sheet_of
 from tests.vendor_server import VendorServer
 
 from .fixed_vendor import Market
+from .oracle import ms
 
 
 @pytest.fixture
@@ -43,6 +45,29 @@ def make(tmp_path: Path, rules: Path, clock: ManualClock) -> Callable[[], DataMa
 def manager(make: Callable[[], DataManager]) -> DataManager:
     """Return a manager on an empty cache."""
     return make()
+
+
+@pytest.fixture
+def alone(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., DataManager]:
+    """Return a maker of managers whose rules know these vendors only, over one cache."""
+
+    def make(*names: str) -> DataManager:
+        lines = [f"stock_daily: {{primary: {names[0]}, backup: [{', '.join(names[1:])}]}}"]
+        lines.append("providers:")
+        for name in names:
+            for key, value in sheet_of(name).keys.items():
+                monkeypatch.setenv(key, value)
+            fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
+            where = f"base_url: '{vendors.base_url(name)}', rate_limits: {fast}"
+            lines.append(f"  {name}: {{{where}{', transport: http' * (name == 'yahoo')}}}")
+        rules = tmp_path / f"{'-'.join(names)}.yaml"
+        rules.write_text("\n".join(lines) + "\n")
+        return DataManager(tmp_path / "cache", rules, clock=clock)
+
+    clock.set(ms("2024-06-13T22:30:00"))
+    return make
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,7 +20,6 @@ from src.data.model.instant import day_ms
 from src.data.vendors.tiingo.bars import TiingoDataDownloader
 from src.data.wiring import build
 from tests.cache.counts import crossed
-from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import dividend
 
@@ -37,29 +35,6 @@ SYMBOLS = ("NVDA", "AAPL", "YOUNG")
 START, EX = "2024-05-20", date(2024, 6, 10)
 
 Make = Callable[..., DataManager]
-
-
-@pytest.fixture
-def alone(
-    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> Make:
-    """Return a maker of managers whose rules know these vendors only, over one cache."""
-
-    def make(*names: str) -> DataManager:
-        lines = [f"stock_daily: {{primary: {names[0]}, backup: [{', '.join(names[1:])}]}}"]
-        lines.append("providers:")
-        for name in names:
-            for key, value in sheet_of(name).keys.items():
-                monkeypatch.setenv(key, value)
-            fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
-            where = f"base_url: '{vendors.base_url(name)}', rate_limits: {fast}"
-            lines.append(f"  {name}: {{{where}{', transport: http' * (name == 'yahoo')}}}")
-        rules = tmp_path / f"{'-'.join(names)}.yaml"
-        rules.write_text("\n".join(lines) + "\n")
-        return DataManager(tmp_path / "cache", rules, clock=clock)
-
-    clock.set(ms("2024-06-13T22:30:00"))
-    return make
 
 
 def verified(asking: DataManager, question: VerifyQuestion, clock: ManualClock) -> Verification:

@@ -266,7 +266,12 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
             pay_date=next((report.pay_date for report in agreeing if report.pay_date), ""),
         )
 
-    return tuple(entry(event.action(), event) for event in book.events)
+    withdrawn = [
+        KnownAction(lack.action, counts=False, others={lack.action.source: "withdrawn"})
+        for lack in book.withdrawn
+    ]
+    events = [entry(event.action(), event) for event in book.events]
+    return tuple(sorted([*events, *withdrawn], key=lambda known: known.action.ex_date))
 
 
 def _lacking(

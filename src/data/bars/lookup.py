@@ -201,8 +201,8 @@ class CacheLookup:
         try:
             stock = query.instrument.asset_class == "stock"
             book = self._store.actions(view.key.symbol) if stock else None
-            splits = () if book is None else book.splits
-            if splits and split_marks(view.coverage.opened(), splits):
+            found = () if book is None else (book.splits, book.withdrawn)
+            if any(found) and split_marks(view.coverage.opened(), *found):
                 return MISS  # these bars have to be marked first
             outcome = FetchOutcome(book=book, view=view, until_ms=due_ms)
             answer = self._reader.read(query, view.key, wanted, outcome)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache.actions import ActionBook, Asked
+from ..cache.actions import ActionBook, Asked, WholeAnswer
 from ..cache.store import BarStore, Commit, SeriesView
 from ..cache.values import no_check
 from ..cache.write.coverage_update import after_marks, after_pieces
@@ -136,6 +136,8 @@ class VendorQuestion(NamedTuple):
             stored. Empty if all of ``span`` is missing.
         until_ms: End of the range after ``span`` in which nothing else is missing.
         ends_fetching: Whether nothing else is fetched during the turn afterwards.
+        actions_from: Start of the earlier bars that are requested only for the splits and dividends
+            that come with them; None if none are.
     """
 
     span: Span
@@ -144,6 +146,7 @@ class VendorQuestion(NamedTuple):
     missing_parts: tuple[Span, ...] = ()
     until_ms: int = 0
     ends_fetching: bool = False
+    actions_from: int | None = None
 
     @property
     def span_to_store(self) -> Span:
@@ -151,9 +154,15 @@ class VendorQuestion(NamedTuple):
         return self.span if self.with_own_bars_before.is_empty else self.with_own_bars_before
 
     @property
-    def reach(self) -> Span:
-        """The span for which the vendor is queried, including adjacent bars to compare."""
+    def span_of_actions(self) -> Span:
+        """The span for which splits and dividends in the answer are stored."""
         span = self.span_to_store
+        return span if self.actions_from is None else Span(self.actions_from, span.end)
+
+    @property
+    def reach(self) -> Span:
+        """The span for which the vendor is queried, including bars that are not stored again."""
+        span = self.span_of_actions
         return Span(
             min([span.start, *(s.span.start for s in self.sides)]),
             max([span.end, *(s.span.end for s in self.sides)]),
@@ -294,6 +303,7 @@ class SeriesStore:
         snapshot: Snapshot of the request's current phase.
         stored_spans: Spans with bars, and empty spans, that the request has stored.
         unstored, unstored_actions: Commits and actions that could not be stored.
+        action_answers: Answers about splits and dividends that the request has received.
         problems: Sentences for the provenance about storage failures.
         source: State of the files that the lane's bars come from, before any of them was read.
         overtaken: How many times another host has committed before this request was able to.
@@ -313,6 +323,7 @@ class SeriesStore:
         self.stored_spans: list[Span] = []
         self.unstored: list[Commit] = []
         self.unstored_actions: list[tuple[Sequence[Action], Asked]] = []
+        self.action_answers: list[Asked] = []
         self.problems: list[str] = []
         self.source: SourceState | None = None
         self.overtaken = 0
@@ -379,18 +390,23 @@ class SeriesStore:
         except _STORAGE_FAILURES as error:
             self._note(error)
 
-    def add_actions(self, actions: Sequence[Action], answer: Asked) -> None:
+    def add_actions(
+        self, actions: Sequence[Action], answer: Asked, whole: WholeAnswer | None = None
+    ) -> None:
         """Store the splits and dividends from a vendor; if that fails, use them only for this query.
+
+        Earlier reports that the answer lacks matter only if it is ``whole``.
 
         Raises:
             CacheError: The query requires storage, and the answer cannot be stored.
         """
+        self.action_answers.append(answer)
         action_key = self._query.action_key
         if action_key is not None and answer.source == self._query.provider != action_key:
             answer = answer._replace(source=action_key)
             actions = [replace(action, source=action_key) for action in actions]
         try:
-            self._store.add_actions(self._key.symbol, actions, *answer, wait_s=_wait_s())
+            self._store.add_actions(self._key.symbol, actions, *answer, _wait_s(), whole)
         except _STORAGE_FAILURES as error:
             if self._query.must_store:
                 raise

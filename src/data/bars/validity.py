@@ -35,7 +35,7 @@ from ..model.span import Span
 from ..vendors.registry import is_free
 
 if TYPE_CHECKING:
-    from ..cache.actions import ActionBook
+    from ..cache.actions import ActionBook, Lack
     from ..cache.store import SeriesView
     from ..calendars.grid import BarGrid
 
@@ -320,13 +320,31 @@ def split_suspicion(splits: Iterable[Action], fetched_at: int) -> Suspicion | No
     return Suspicion(f"fetched within a week of the {last}", day_ms(last.ex_date) + _NEAR_SPLIT_MS)
 
 
-def split_marks(coverage: Iterable[Covered], splits: Iterable[Action]) -> list[Covered]:
-    """Return marks that make bars suspect that were fetched close to a split."""
+def split_marks(
+    coverage: Iterable[Covered], splits: Iterable[Action], withdrawn: Iterable[Lack] = ()
+) -> list[Covered]:
+    """Return marks that make bars suspect that were fetched close to a split.
+
+    Bars whose prices may reflect a ``withdrawn`` action are suspect, too, and due.
+    """
     return [
         replace(entry, state="suspect", reason=found.reason, expires=found.expires_ms)
         for entry in coverage
-        if _is_trusted(entry) and (found := split_suspicion(splits, entry.fetched_at))
+        if _is_trusted(entry)
+        and (
+            found := _withdrawn_since(entry, withdrawn) or split_suspicion(splits, entry.fetched_at)
+        )
     ]
+
+
+def _withdrawn_since(entry: Covered, withdrawn: Iterable[Lack]) -> Suspicion | None:
+    """Return why bars are suspect that were fetched while an action before them was reported, or None."""
+    for action, _, last, _ in withdrawn:
+        was_reported = action.fetched_at - _NEAR_SPLIT_MS <= entry.fetched_at < last
+        is_before = entry.span.start < day_ms(action.ex_date)
+        if was_reported and is_before and action.is_in(entry.basis.adjustment, entry.basis.as_of):
+            return Suspicion(f"fetched before {action.source} withdrew the {action}", last)
+    return None
 
 
 def _is_trusted(entry: Covered) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -27,6 +27,7 @@ from ..model.symbol_changes import SymbolChange
 from ..prices.disputes import (
     ActionEvent,
     events_of,
+    has_support,
     is_correction,
     is_repeated,
     split_events,
@@ -43,6 +44,15 @@ from .read.document_cache import DocumentCache
 _SETTLED_MS = 7 * DAY_MS
 # Vendors' dates for one action differ by up to this much.
 _DATE_TOLERANCE_MS = 4 * DAY_MS
+# Time since the ex-date for which a report is checked again together with newer ones, and time since
+# the first report for which a refresh needs only one answer without it.
+_YOUNG_MS = 90 * DAY_MS
+# Time before a doubted action in which there usually is another one of its type.
+_LONG_AGO_MS = 3653 * DAY_MS
+# Time before an ex-date that always contains a session.
+_LEAD_MS = 7 * DAY_MS
+# An answer that lacks more than two of the known actions, and more than a tenth, withdraws nothing.
+_MOST_LACKING, _LARGEST_SHARE = 2, 10
 
 
 class Asked(NamedTuple):
@@ -62,6 +72,36 @@ class Asked(NamedTuple):
     def settled(self) -> Span:
         """The ex-dates at least seven days before the query, for which the vendor knew all actions."""
         return self.span.clip(Span(self.span.start, self.fetched_at - _SETTLED_MS))
+
+
+class WholeAnswer(NamedTuple):
+    """Evidence that reports are really missing from a vendor's answer, which was not cut off there.
+
+    Attributes:
+        missing: Types and ex-dates of these reports.
+        is_by_type: Whether splits and dividends come from different endpoints.
+        is_refresh: Whether the answer is part of a refresh.
+    """
+
+    missing: frozenset[tuple[str, date]]
+    is_by_type: bool = False
+    is_refresh: bool = False
+
+
+class Lack(NamedTuple):
+    """A report that later answers from its vendor lack.
+
+    Attributes:
+        action: The report.
+        since: Time of the first whole answer without it, in UTC milliseconds.
+        last: Time of the latest one.
+        is_withdrawn: Whether the report no longer counts; otherwise it is in doubt.
+    """
+
+    action: Action
+    since: int
+    last: int
+    is_withdrawn: bool = False
 
 
 def by_date(actions: Iterable[Action], instrument: Instrument) -> tuple[Action, ...]:
@@ -93,6 +133,8 @@ class ActionBook:
             own bars (:meth:`only`).
         changes: Renames and other events after which the symbol means a different instrument or
             none at all, in order of date.
+        lacks: Reports that are in doubt or withdrawn, because their vendor's later answers lack
+            them. Only those in doubt are among the reports.
         extra: Keys written by other versions of this library, preserved unchanged.
     """
 
@@ -101,6 +143,7 @@ class ActionBook:
     awaited: tuple[Asked, ...] = ()
     samples: ActionBook | None = None
     changes: tuple[SymbolChange, ...] = ()
+    lacks: tuple[Lack, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -140,10 +183,21 @@ class ActionBook:
         return tuple(event for event in self.events if event.is_disputed)
 
     @cached_property
+    def doubted(self) -> tuple[Lack, ...]:
+        """The reports in doubt, in order of ex-date."""
+        return tuple(lack for lack in self.lacks if not lack.is_withdrawn)
+
+    @cached_property
+    def withdrawn(self) -> tuple[Lack, ...]:
+        """The reports that their vendors have withdrawn, in order of ex-date."""
+        return tuple(lack for lack in self.lacks if lack.is_withdrawn)
+
+    @cached_property
     def digest(self) -> str:
-        """Digest of the reports and queries, the same in every process."""
+        """Digest of the reports, queries and doubts, the same in every process."""
         # It contains the names ``Action`` and ``Asked``, which therefore stay: bundles store the digest.
-        return hashlib.sha256(repr((self.reports, self.answers)).encode()).hexdigest()
+        parts = (self.reports, self.answers, *self.lacks)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def of(self, vendor: str) -> tuple[Action, ...]:
         """Return the actions that apply to bars from ``vendor``.
@@ -169,7 +223,9 @@ class ActionBook:
         answers, awaited = (
             tuple(a for a in spans if a.source == vendor) for spans in (self.answers, self.awaited)
         )
-        return self._book_by_vendor.setdefault(vendor, ActionBook(reports, answers, awaited))
+        lacks = tuple(lack for lack in self.lacks if lack.action.source == vendor)
+        book = ActionBook(reports, answers, awaited, lacks=lacks)
+        return self._book_by_vendor.setdefault(vendor, book)
 
     @cached_property
     def _book_by_vendor(self) -> dict[str, ActionBook]:
@@ -260,16 +316,36 @@ class ActionBook:
             return day  # the usual case, in which the counting actions need not be computed
         return max((a.ex_date for a in self.actions if day < a.ex_date <= until), default=day)
 
-    def with_answer(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
+    def recheck_from(self, vendor: str, now_ms: int) -> int | None:
+        """Return the start of a request to ``vendor`` that also covers its recent and doubted reports.
+
+        The result is a timestamp, or None if there is nothing to check. A report is recent for 90
+        days after its ex-date. To decide about one in doubt, the answer must contain another
+        action, so the request starts before the previous one of its type or, if none is known, ten
+        years earlier. This is not repeated as long as the answers that follow do not help.
+        """
+        own = [report for report in self.reports if report.source == vendor]
+        starts = [day for a in own if 0 <= now_ms - (day := day_ms(a.ex_date)) < _YOUNG_MS]
+        for action, since, last, _ in self.doubted:
+            if action.source == vendor and now_ms - last >= max(DAY_MS, last - since):
+                same = (a.ex_date for a in own if a.type == action.type)
+                before = [day_ms(day) for day in same if day < action.ex_date]
+                starts.append(before[-1] if before else day_ms(action.ex_date) - _LONG_AGO_MS)
+        return min(starts) - _LEAD_MS if starts else None
+
+    def with_answer(
+        self, actions: Sequence[Action], answer: Asked, whole: WholeAnswer | None = None
+    ) -> ActionBook:
         """Return the book with a vendor's answer added.
 
-        A vendor's corrections of its own reports are accepted. An action that is missing from a new
-        answer is kept, because vendors omit actions more often than companies cancel them. Several
-        dividends on one day count as one.
+        A vendor's corrections of its own reports are accepted. Several dividends on one day count
+        as one. An action that is missing from an answer is kept unless the answer is ``whole``; then
+        it is in doubt or withdrawn, see :meth:`_without_lacking`.
         """
         if is_sample(answer.source):
             return replace(self, samples=(self.samples or ActionBook())._append(actions, answer))
-        return self._append(actions, answer)
+        book = self._append(actions, answer)
+        return book._without_lacking(actions, answer, whole)
 
     def without(self, source: str) -> ActionBook:
         """Return the book without reports from, and queries to, the sample-data vendor ``source``."""
@@ -315,6 +391,55 @@ class ActionBook:
             self, reports=tuple(sorted(reports)), answers=answers, awaited=tuple(sorted(awaited))
         )
 
+    def _without_lacking(
+        self, actions: Sequence[Action], answer: Asked, whole: WholeAnswer | None
+    ) -> ActionBook:
+        """Return the book after comparing a vendor's earlier reports with its new answer.
+
+        A report that the answer lacks is withdrawn if another whole answer, at least a day earlier,
+        also lacked it, or if the answer is part of a refresh and the action was first reported
+        under 90 days ago. Otherwise it is in doubt. An answer without any action, or one that lacks
+        too many, withdraws nothing. A split that another vendor reports, too, is always kept. A
+        report that is repeated is not in doubt any more.
+        """
+        now_ms, reports = answer.fetched_at, set(self.reports)
+        repeated = {_key(action) for action in actions}
+        lacks = {
+            lack.action: lack
+            for lack in self.lacks
+            if (lack.is_withdrawn or lack.action in reports)
+            and (lack.is_withdrawn or not has_support(lack.action, reports))
+            and (lack.action.source != answer.source or _key(lack.action) not in repeated)
+        }
+        # An answer of a refresh is enough for actions first reported after this time.
+        young_ms = now_ms - _YOUNG_MS if whole and whole.is_refresh else now_ms
+        for action, is_decisive in self._lacking(actions, answer, whole) if whole else ():
+            since = min(lacks[action].since, now_ms) if action in lacks else now_ms
+            is_enough = now_ms - since >= DAY_MS or action.fetched_at > young_ms
+            lacks[action] = Lack(action, since, now_ms, is_decisive and is_enough)
+        withdrawn = {action for action, lack in lacks.items() if lack.is_withdrawn}
+        left = tuple(report for report in self.reports if report not in withdrawn)
+        return replace(self, reports=left, lacks=tuple(sorted(lacks.values())))
+
+    def _lacking(
+        self, actions: Sequence[Action], answer: Asked, whole: WholeAnswer
+    ) -> Iterator[tuple[Action, bool]]:
+        """Yield the reports that a vendor's whole answer lacks, and whether it can withdraw them.
+
+        No bars show where the answer of an endpoint for splits or dividends alone begins, so
+        reports before its first action are not missing from it.
+        """
+        known = [a for a in self.reports if a.source == answer.source]
+        known = [a for a in known if day_ms(a.ex_date) in answer.span]
+        for types in [["split"], ["dividend"]] if whole.is_by_type else [["split", "dividend"]]:
+            sent = [action.ex_date for action in actions if action.type in types]
+            first = min(sent) if sent and whole.is_by_type else date.min
+            own = [action for action in known if action.type in types]
+            missing = [a for a in own if a.ex_date > first and _key(a) in whole.missing]
+            missing = [a for a in missing if not has_support(a, self.reports)]
+            are_many = len(missing) > _MOST_LACKING and len(missing) * _LARGEST_SHARE > len(own)
+            yield from ((action, bool(sent) and not are_many) for action in missing)
+
     def _vendors_at(self, day: date) -> set[str]:
         """Return the vendors whose settled answers cover ``day`` and the four days before and after it.
 
@@ -327,6 +452,10 @@ class ActionBook:
             for source in {a.source for a in self.answers}
             if not uncovered(around, [a.settled for a in self.answers if a.source == source])
         }
+
+
+def _key(action: Action) -> tuple[str, date]:
+    return action.type, action.ex_date
 
 
 def _answers_with(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
@@ -404,7 +533,12 @@ class ActionStore:
             ) from exc
 
     def add(
-        self, symbol: str, actions: Sequence[Action], answer: Asked, wait_s: float = math.inf
+        self,
+        symbol: str,
+        actions: Sequence[Action],
+        answer: Asked,
+        wait_s: float = math.inf,
+        whole: WholeAnswer | None = None,
     ) -> ActionBook:
         """Add an answer durably and return the book; a damaged book is set aside and restarted.
 
@@ -413,9 +547,12 @@ class ActionStore:
         Raises:
             LockTimeoutError, StorageError, FormatVersionError: Nothing was changed.
         """
-        return self._change(
-            symbol, lambda old: old.up_to(answer.fetched_at).with_answer(actions, answer), wait_s
-        )
+
+        def added(old: ActionBook) -> ActionBook:
+            """Return the book with the answer added."""
+            return old.up_to(answer.fetched_at).with_answer(actions, answer, whole)
+
+        return self._change(symbol, added, wait_s)
 
     def forget(self, symbol: str, source: str, wait_s: float = math.inf) -> ActionBook:
         """Remove a sample vendor's reports durably and return the book; waits like :meth:`add`.
@@ -501,6 +638,7 @@ def dump_book(symbol: str, book: ActionBook) -> bytes:
         | {"format": json_document.FORMAT, "symbol": symbol}
         | _entries(book)
         | ({"changes": [change.to_json() for change in book.changes]} if book.changes else {})
+        | ({"lacking": [_lack_json(lack) for lack in book.lacks]} if book.lacks else {})
         | ({"samples": _entries(book.samples)} if book.samples is not None else {})
     )
 
@@ -523,6 +661,10 @@ def _answer_json(answer: Asked) -> dict[str, Any]:
     return {"span": list(answer.span), "source": answer.source, "fetched_at": answer.fetched_at}
 
 
+def _lack_json(lack: Lack) -> dict[str, Any]:
+    return lack._asdict() | {"action": lack.action.to_json()}
+
+
 def load_book(data: bytes, symbol: str) -> ActionBook:
     """Parse the bytes of the document ``actions.json`` for ``symbol``.
 
@@ -535,7 +677,9 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
         raise json_document.DamagedError(f"they are for {document.symbol!r}")
     samples = None if document.samples is None else _book_of(document.samples)
     changes = tuple(sorted(document.changes))
-    return _book_of(document, samples=samples, changes=changes, extra=extra)
+    entries = document.lacking
+    lacks = tuple([Lack(e.action, e.since, e.last, e.is_withdrawn) for e in entries])
+    return _book_of(document, samples=samples, changes=changes, lacks=lacks, extra=extra)
 
 
 def _book_of(entries: BookEntries, **others: Any) -> ActionBook:

@@ -32,7 +32,7 @@ from ..model.stored import CommitNotice
 from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
 from ..runtime.lru_cache import LruCache
-from .actions import ActionBook, ActionStore, Asked
+from .actions import ActionBook, ActionStore, Asked, WholeAnswer
 from .confirmations import Comparisons
 from .confirmations import drop as drop_confirmations
 from .lane_files import LaneFiles
@@ -423,11 +423,13 @@ class BarStore:
         fetched_at: int,
         until: int | None = None,
         wait_s: float = math.inf,
+        whole: WholeAnswer | None = None,
     ) -> ActionBook:
         """Add the answer of ``source`` for the ex-dates in ``dates``, durably.
 
-        From ``until`` on, the vendor can report actions only together with bars. The call waits for
-        another writer for ``wait_s`` seconds, at most ``lock_timeout_s``.
+        From ``until`` on, the vendor can report actions only together with bars. Earlier reports
+        that the answer lacks matter only if it is ``whole``. The call waits for another writer for
+        ``wait_s`` seconds, at most ``lock_timeout_s``.
 
         Raises:
             LockTimeoutError, StorageError: Nothing was changed.
@@ -435,8 +437,8 @@ class BarStore:
         with self._guard.writing(self._layout.symbol(symbol)):
             answered = Asked(dates, source, fetched_at, until)
             book = self._book(symbol)
-            self._drop_confirmations(symbol, book, book.with_answer(actions, answered))
-            return self._actions.add(symbol, actions, answered, wait_s)
+            self._drop_confirmations(symbol, book, book.with_answer(actions, answered, whole))
+            return self._actions.add(symbol, actions, answered, wait_s, whole)
 
     def _book(self, symbol: str) -> ActionBook:
         """Return the splits and dividends for ``symbol``; empty if they are damaged."""

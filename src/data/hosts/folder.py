@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cache.actions import ActionBook, ActionStore, Asked, load_book
+from ..cache.actions import ActionBook, ActionStore, Asked, WholeAnswer, load_book
 from ..cache.format.json_document import DamagedError
 from ..cache.layout import ACTIONS, QUARANTINE, Layout
 from ..cache.retention.clear import clear_lane, clear_symbol
@@ -758,6 +758,7 @@ class SharedFolder(BarStore):
         fetched_at: int,
         until: int | None = None,
         wait_s: float = math.inf,
+        whole: WholeAnswer | None = None,
     ) -> ActionBook:
         """Add a vendor's answer on all hosts; see :meth:`.BarStore.add_actions`.
 
@@ -767,7 +768,8 @@ class SharedFolder(BarStore):
             self._samples.add(symbol, actions, Asked(dates, source, fetched_at, until), wait_s)
             return self.actions(symbol)
         with self._changing(book_of(symbol), wait_s):
-            return super().add_actions(symbol, actions, dates, source, fetched_at, until, wait_s)
+            sent = dates, source, fetched_at, until
+            return super().add_actions(symbol, actions, *sent, wait_s, whole)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
         """Remove a sample vendor's reports; see :meth:`.BarStore.forget_actions`."""

@@ -179,6 +179,13 @@ def is_correction(old: Action, new: Action) -> bool:
     return old.type == "split" and _is_one(_Word(old), _Word(new))
 
 
+def has_support(split: Action, reports: Iterable[Action]) -> bool:
+    """Return whether another vendor reports the same split; for a dividend, return False."""
+    word = _Word(split)
+    others = (a for a in reports if a.type == split.type == "split" and a.source != split.source)
+    return any(_is_one(word, other) and word.is_value(other) for other in map(_Word, others))
+
+
 def is_repeated(old: Action, new: Action) -> bool:
     """Return whether two reports are equal; amounts are first rounded to their significant digits."""
     if (old.ex_date, old.type, old.as_paid) != (new.ex_date, new.type, new.as_paid):

@@ -17,8 +17,8 @@ from ...errors import Attempt
 from ...model.actions import Action
 from ...model.bars import BadRow, BarTable, among, inside, merge
 from ...model.coverage import WITH_BARS, Coverage, Covered, Splice, Stretches
-from ...model.instant import day_ms, iso, parse_iso
-from ...model.kind import Kind
+from ...model.instant import NEVER_MS, day_ms, iso, parse_iso
+from ...model.kind import Basis, Kind
 from ...model.lifetime import Lifetime
 from ...model.query import BarsQuery
 from ...model.reasons import (
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .answer import UnfilledSpan
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
+_DOUBTS = Cause.DOUBTFUL | Cause.GRAVE
 # Reasons for doubting stored bars, besides those that are a cause; all others concern rejected rows.
 _REASONS_OF_STORED_BARS = (UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
 
@@ -226,6 +227,7 @@ class Reader:
             if isinstance(converted, Missing):
                 return converted
             rebased = converted
+        coverage = with_doubted_actions(coverage, rebased, query)
         # 4. The time in which the series was traded, and the faults before its end.
         life = reduce(Lifetime.updated, (c.lifetime for c in outcome.unstored), lifetime_of(view))
         traded = life.for_gaps(now)
@@ -353,7 +355,7 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
     One such reason is stock bars outside the sessions. For other asset classes, such bars are not a
     reason: currencies and futures do trade at hours that are not in their calendars.
     """
-    texts = reasons(coverage, Cause.DOUBTFUL | Cause.GRAVE)
+    texts = reasons(coverage, _DOUBTS)
     if any(source.reason == UNEXPECTED for source in coverage.sources):
         spans = coverage.where(lambda entry: entry.reason == UNEXPECTED)
         stamps = table.stamps[inside(table.stamps, spans)].tolist()
@@ -530,7 +532,25 @@ def _sentences(entry: Covered) -> Iterator[str]:
             )
 
 
-# --- splits and dividends that vendors disagree about
+# --- splits and dividends that vendors disagree about, or do not report any more
+
+
+def with_doubted_actions(coverage: Coverage, rebased: Rebased, query: BarsQuery) -> Coverage:
+    """Return the coverage in which bars are suspect if their prices depend on an action in doubt.
+
+    These are bars before the ex-date of an action that its vendor does not report any more.
+    """
+    book, marks = rebased.used.book, []
+    for lack in book.doubted if book is not None else ():
+        action = lack.action
+        ex_ms = action.ex_at if query.timeframe.is_intraday else day_ms(action.ex_date)
+        reason = f"{DOUBTFUL}{action.source} no longer reports the {action}"
+        for entry in coverage.within(Span(-NEVER_MS, ex_ms)):
+            bases = Basis(query.adjustment, rebased.as_of), entry.basis
+            is_concerned = any(action.is_in(b.adjustment, b.as_of) for b in bases)
+            if entry.state in WITH_BARS and is_concerned and not entry.cause & _DOUBTS:
+                marks.append(replace(entry, state="suspect", reason=reason))
+    return coverage.overlaid(marks) if marks else coverage
 
 
 def with_disputes(facts: dict[str, Any], rebased: Rebased, coverage: Coverage) -> dict[str, Any]:

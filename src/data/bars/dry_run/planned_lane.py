@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cache.actions import Asked
+from ...cache.actions import Asked, WholeAnswer
 from ...cache.prior_sessions import LOOKBACK
 from ...cache.store import Commit, CommitPiece, SeriesView
 from ...cache.values import no_check
@@ -288,7 +288,9 @@ class _PlannedSeries(SeriesStore):
         """Return the view of the stored series, with the facts of the commits in memory."""
         return reduce(SeriesView.updated, self.unstored, super().view())
 
-    def add_actions(self, actions: Sequence[Action], answer: Asked) -> None:
+    def add_actions(
+        self, actions: Sequence[Action], answer: Asked, whole: WholeAnswer | None = None
+    ) -> None:
         """Keep an answer about splits and dividends in memory."""
         self.unstored_actions.append((actions, answer))
 
@@ -359,11 +361,11 @@ class _ActionCounter(ActionFetcher):
         super().__init__(*parts)
         self._count = count
 
-    def fetch(self, span: Span) -> bool:
+    def fetch(self, span: Span, vendors: Sequence[Candidate] | None = None) -> bool:
         """Count the requests for the actions with an ex-date in ``span``; False if no vendor can answer."""
-        wanted = self._knowable(span)
-        for candidate in () if wanted.is_empty else self._reporters():
-            name = candidate.name
+        known = self._knowable(span)
+        for candidate in () if known.is_empty else vendors or self._reporters():
+            name, wanted = candidate.name, self._with_recent(candidate, known)
             if candidate.downloader.is_circuit_open(ACTIONS_ENDPOINT):
                 error = CircuitOpenError(f"{name} is not queried for {_ACTIONS} now")
                 self._journal.without_actions[name] = error

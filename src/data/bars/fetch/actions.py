@@ -22,10 +22,11 @@ from ...model.actions import Action
 from ...model.coverage import WITH_BARS
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Adjustment, Basis
-from ...model.span import Span
+from ...model.span import Span, coalesce, intersect, subtract
 from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
 from ...prices.splice import COMPARED
+from ..ingest.lacking import whole_answer
 from ..selection.candidates import Candidate
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
@@ -49,10 +50,13 @@ class ActionFetcher:
         self._request, self._series, self._journal = request, series, journal
         self._days = TradingDays(clock)
 
-    def fetch(self, span: Span) -> bool:
+    def fetch(self, span: Span, vendors: Sequence[Candidate] | None = None) -> bool:
         """Fetch and store the actions with an ex-date in ``span``; return False if no vendor can.
 
-        1. Limit the span to ex-dates about which something can be known.
+        The vendors to query are ``vendors`` or, if that is None, all that report actions.
+
+        1. Limit the span to ex-dates about which something can be known, and extend it to the
+           vendor's recent and doubted reports, which are checked again.
         2. Query the vendors in order until one answers.
         3. Determine the ex-dates for which the answer counts: a vendor that has not published the
            latest ones, or that cut off the beginning, has not reported on these.
@@ -62,8 +66,9 @@ class ActionFetcher:
         that has just rejected the account or timed out.
         """
         request, journal, now_ms = self._request, self._journal, self.clock.now_ms()
-        latest, wanted = max(now_ms, self._newest_basis()), self._knowable(span)
-        for candidate in () if wanted.is_empty else self._reporters():
+        latest, known = max(now_ms, self._newest_basis()), self._knowable(span)
+        for candidate in () if known.is_empty else vendors or self._reporters():
+            wanted = self._with_recent(candidate, known)
             current_call().answered_ms = None
             lead = with_lead(candidate, wanted)
             call = self.clock, True, candidate.fetch_actions, request.query.instrument
@@ -94,9 +99,24 @@ class ActionFetcher:
             whole = Span(lead.start, dates.end)
             dates = self._series.reported_ex_dates(whole, since, self._request.grid.calendar)
             answer = Asked(dates, candidate.name, min(answered_ms, now_ms), until)
-            self._series.add_actions(actions, answer)
+            proof = whole_answer(request, self._series, candidate, actions, answer)
+            self._series.add_actions(actions, answer, proof)
             return True
         return False
+
+    def fetch_again(self, span: Span) -> None:
+        """Query each vendor again for its known actions in ``span``, unless this request has done so."""
+        for candidate in list(self._reporters()):
+            heard = [a.span for a in self._series.action_answers if a.source == candidate.name]
+            reports = (a for a in self._series.book().reports if a.source == candidate.name)
+            days = coalesce(Span(day_ms(a.ex_date), day_ms(a.ex_date) + 1) for a in reports)
+            if subtract(intersect(days, [span]), coalesce(heard)):
+                self.fetch(span, [candidate])
+
+    def _with_recent(self, candidate: Candidate, span: Span) -> Span:
+        """Return ``span``, extended to the vendor's recent and doubted reports before it."""
+        first = self._series.book().recheck_from(candidate.name, self.clock.now_ms())
+        return span if first is None else Span(min(span.start, first), span.end)
 
     def _knowable(self, span: Span) -> Span:
         """Return the ex-dates in ``span`` about which something can be known; it may be empty.

@@ -17,7 +17,7 @@ from ...errors import Attempt, BadRangeError, DataError
 from ...model.capabilities import Derivative
 from ...model.coverage import WITH_BARS, Coverage, Covered, Stretches
 from ...model.edges import difference, edges_of, spans_of
-from ...model.instant import MINUTE_MS
+from ...model.instant import MINUTE_MS, date_of, day_ms
 from ...model.kind import Kind
 from ...model.reasons import CLOSED, DELETED, UNASKED, UNPUBLISHED, sentence
 from ...model.span import Span, clipped, coalesce, intersect, subtract
@@ -312,12 +312,18 @@ class LaneRun:
     def _read_with_actions(self, plan: FetchPlan) -> Answer | Missing:
         """Read the answer, after fetching the splits and dividends that its adjustment needs.
 
-        If they cannot be fetched, prices adjusted as of an earlier date are accepted.
+        If they cannot be fetched, prices adjusted as of an earlier date are accepted. A refresh
+        fetches them again even if they are known.
 
         Raises:
             KindMismatchError: The bars cannot be converted to the requested basis.
         """
         last: Span | None = None
+        query = self.request.query
+        if query.refresh and not query.offline and query.adjustment != "raw":
+            start = date_of(min(plan.wanted.start, query.now_ms))
+            self._action_fetcher.fetch_again(Span(day_ms(start), query.now_ms + 1))
+            self._fill_due(plan.wanted)
         for _ in range(2):
             answer = self._read_stored(plan)
             if isinstance(answer, Answer) or (answer.ex_dates.is_empty and not self._has_closes):

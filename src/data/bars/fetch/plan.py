@@ -168,11 +168,11 @@ def _mark_ahead(series: SeriesStore) -> None:
 
 def mark_near_splits(series: SeriesStore, journal: Journal) -> None:
     """Mark bars that were fetched close to a split as suspect, even if it was reported later."""
-    splits = series.book().splits
-    if not splits:
+    book = series.book()
+    if not (book.splits or book.withdrawn):
         return
     coverage = series.view().coverage.opened()
-    marks, now_ms = split_marks(coverage, splits), series.now_ms()
+    marks, now_ms = split_marks(coverage, book.splits, book.withdrawn), series.now_ms()
     if marks:
         series.commit(Commit(marks=tuple(marks)))
         journal.due_now += [mark.span for mark in marks if not mark.is_valid(now_ms)]

@@ -59,7 +59,13 @@ def question_for(
         )
     start = span.start if sides else _compared_from(request, series, candidate, span)
     compared = Span(start, span.end) if start < span.start else Span(0, 0)
-    return VendorQuestion(span, sides, with_own_bars_before=compared, ends_fetching=ends_fetching)
+    return VendorQuestion(
+        span,
+        sides,
+        with_own_bars_before=compared,
+        ends_fetching=ends_fetching,
+        actions_from=None if sides else _actions_from(request, series, candidate, span, start),
+    )
 
 
 # --- bars from other vendors next to a span
@@ -142,13 +148,39 @@ def _compared_from(
     caps, compared_at = candidate.capabilities, series.view().compared_at
     if caps is None or request.query.refresh or not _is_due(request, series, compared_at):
         return span.start
-    entries = series.coverage()
-    if any(entry.state in WITH_BARS and entry.span.end > span.end for entry in entries):
-        return span.start  # this is not the end of the series
+    if not _is_end(series, span):
+        return span.start
     now_ms = series.now_ms()
-    earlier = _own_bars_before(entries, candidate, span.start)
+    earlier = _own_bars_before(series.coverage(), candidate, span.start)
     earlier = candidate.servable(earlier, request.grid.timeframe, now_ms)
     return request_start(earlier, span, compared_at, caps, request.grid, now_ms)
+
+
+def _actions_from(
+    request: LaneRequest, series: SeriesStore, candidate: Candidate, span: Span, start: int
+) -> int | None:
+    """Return the start of the bars to request again for the recent and doubted actions among them.
+
+    The result is None if there are none after ``start``, if bars after ``span`` are stored, or if
+    this would cost an additional request.
+    """
+    caps, now_ms = candidate.capabilities, series.now_ms()
+    if caps is None or not caps.actions or request.grid.timeframe.label != "1d":
+        return None
+    first = series.book().recheck_from(candidate.name, now_ms)
+    if first is None or not _is_end(series, span):
+        return None
+    reach = candidate.servable(Span(first, span.end), request.grid.timeframe, now_ms)
+    requests = [
+        requests_for(caps, each, request.grid, now_ms) for each in (reach, Span(start, span.end))
+    ]
+    return reach.start if reach.start < start and requests[0] <= requests[1] else None
+
+
+def _is_end(series: SeriesStore, span: Span) -> bool:
+    """Return whether no bars after ``span`` are stored, so that it is the end of the series."""
+    stored = (entry for entry in series.coverage() if entry.state in WITH_BARS)
+    return not any(entry.span.end > span.end for entry in stored)
 
 
 def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) -> bool:

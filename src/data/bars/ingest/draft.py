@@ -109,6 +109,7 @@ class AnswerDraft:
             were requested only for the comparison, or between missing parts.
         local_ms: Time of the answer by the local clock.
         sessions: (1) Last session that had opened at the time of the answer, and the next one.
+        sent: (1) Bars as received, including those requested only for their splits and dividends.
         actions: (1) Ex-dates for which the answer reports splits and dividends; None if it reports
             no actions.
         clock_suspicion: (1) Reason why the date of the price adjustment is unknown; None if that date
@@ -142,6 +143,7 @@ class AnswerDraft:
     fetched: Fetched
     local_ms: int
     sessions: Sessions = field(init=False)
+    sent: BarTable = field(init=False)
     actions: Asked | None = None
     clock_suspicion: Suspicion | None = None
     splices: tuple[Splice, ...] = ()

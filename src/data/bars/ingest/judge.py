@@ -5,7 +5,8 @@ reason that begins with ``grave:``. The next vendor is queried in the same call;
 the bar if it differs and is not grave itself. The doubt ends in one of three ways: a second vendor
 has the same row, a split or dividend explains the bar (then the bar is not grave any more), or its
 vendor has repeated the row so often that it would next be requested after more than a week, unless
-its own adjusted close contradicts the row. In the last case the bar is final, its reason begins with
+its own adjusted close contradicts the row, or the vendor no longer reports an action on or after that
+day. In the last case the bar is final, its reason begins with
 ``settled:``, and it is not judged again.
 """
 
@@ -176,14 +177,22 @@ class _Judge:
                 )
             elif entry.is_valid(now) or entry.vendor != self.draft.vendor:
                 yield postponed(replace(entry, span=overlap, splices=(), parts=()), now)
-            elif (due := next_due(Hole.of(entry, now), now)) <= longest or (
-                overlap.end > self._answer.finality.settled_before or Cause.ADJ_CLOSE in entry.cause
+            elif (
+                (due := next_due(Hole.of(entry, now), now)) <= longest
+                or overlap.end > self._answer.finality.settled_before
+                or Cause.ADJ_CLOSE in entry.cause
+                or self._has_doubted_action(overlap)
             ):
                 due = min(due, longest)
                 yield Covered(overlap, "suspect", *_origin(entry), now, entry.reason, due)
             else:
                 why = f"{self.draft.vendor} sent the same again for more than a week: {cause}"
                 yield _final_again(entry, overlap, why, now)
+
+    def _has_doubted_action(self, span: Span) -> bool:
+        """Return whether an action that this vendor no longer reports may cause findings in ``span``."""
+        doubted = self.draft.book.only(self.draft.vendor).doubted
+        return any(span.start <= day_ms(lack.action.ex_date) for lack in doubted)
 
     def _rejoined_marks(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
         """Yield coverage that clears stored bars of suspected unit changes if they match new neighbors.

@@ -65,7 +65,14 @@ def receive(draft: AnswerDraft, series: SeriesStore) -> None:
         draft.fetched = fetched = replace(fetched, basis=Basis("unknown"))
     _narrow_question(draft, series)
     draft.sessions = sessions_around(draft.request, fetched)
-    draft.actions = ex_dates(draft.request, draft.candidate, fetched, draft.span, draft.sessions)
+    reported = draft.question.span_of_actions
+    draft.actions = ex_dates(draft.request, draft.candidate, fetched, reported, draft.sessions)
+    draft.sent = fetched.table
+    if reported != draft.span:
+        wanted = fetched.table.take(fetched.table.stamps >= draft.span.start)
+        if not len(wanted):
+            raise _no_data(draft, draft.span)
+        draft.fetched = replace(fetched, table=wanted)
 
 
 def _no_data(draft: AnswerDraft, span: Span) -> NoDataError:

@@ -34,6 +34,7 @@ from .commit import ahead_marks, basis_of, build_commit, without_overruled
 from .compare import compare
 from .draft import AnswerDraft
 from .judge import judge
+from .lacking import whole_answer
 from .receive import CommonBasis, check_kind, fit, receive, sessions_around, with_splices
 from .sorted_answer import faults_of, sorted_answer
 
@@ -196,12 +197,14 @@ def _store_actions(draft: AnswerDraft, series: SeriesStore) -> None:
         return
     actions = [a for a in draft.fetched.actions or () if day_ms(a.ex_date) in ex_dates.span]
     if caps is not None and caps.actions_by_bar and not grid.timeframe.is_intraday:
-        stamps = draft.fetched.table.stamps
+        stamps = draft.sent.stamps
         rows = stamps[inside(stamps, [ex_dates.span])]
         first = int(rows.min()) if len(rows) else None
         reported = series.reported_ex_dates(ex_dates.span, first, grid.calendar)
         ex_dates = ex_dates._replace(span=reported)
-    series.add_actions(actions, ex_dates)
+    bars = draft.sent.take(np.argsort(draft.sent.stamps, kind="stable"))
+    whole = whole_answer(draft.request, series, draft.candidate, actions, ex_dates, bars)
+    series.add_actions(actions, ex_dates, whole)
 
 
 # --- 7: bars that are almost certainly wrong
@@ -250,8 +253,8 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     others: list[Covered] = []
     draft.suspicion, splits = draft.clock_suspicion, draft.book.splits
     coverage = draft.coverage.opened()
-    if splits and draft.fetched.basis.adjustment in ("split", "all"):
-        others = split_marks(coverage, splits)
+    if draft.fetched.basis.adjustment in ("split", "all"):
+        others = split_marks(coverage, splits, draft.book.withdrawn)
         draft.suspicion = draft.suspicion or split_suspicion(splits, draft.fetched.adjusted_at_ms)
     commit = build_commit(draft)
     # Trust in bars fetched earlier is withdrawn before this answer can be joined to them.

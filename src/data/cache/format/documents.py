@@ -601,6 +601,15 @@ class AskedDocument(msgspec.Struct):
     fetched_at: int
 
 
+class LackDocument(msgspec.Struct):
+    """An entry in ``lacking``; see :class:`~..actions.Lack`."""
+
+    action: Action
+    since: int
+    last: int
+    is_withdrawn: bool = False
+
+
 class BookEntries(msgspec.Struct, kw_only=True):
     """Vendors' reports of a symbol's actions, and the queries sent to them."""
 
@@ -618,6 +627,7 @@ class BookDocument(BookEntries, kw_only=True, forbid_unknown_fields=True):
     symbol: str
     samples: BookEntries | None = None
     changes: list[SymbolChange] = []
+    lacking: list[LackDocument] = []
 
 
 _decode_book = msgspec.json.Decoder(BookDocument).decode
