@@ -440,6 +440,19 @@ def test_a_file_that_an_older_tool_writes_over_a_converted_one_is_converted(
     assert content in {p.read_bytes() for p in (lane_folder(tmp_path) / "_legacy").iterdir()}
 
 
+def test_a_check_reports_bars_that_an_older_tool_has_overwritten(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 7),)))
+    (lane_folder(tmp_path) / "2024.csv.gz").write_bytes(gzip.compress(OLDER_CSV.encode()))
+    (found,) = check_series(store_in(tmp_path).parts, DAILY)
+    assert (found.where, found.what) == (
+        "2024", "another tool has replaced the data file, and 7 bars with it",
+    )  # fmt: skip
+    assert found.remedy.startswith("its file is converted: 5 bars;")
+    assert numbers(repaired(store, DAILY) and store.read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+    assert check_series(store_in(tmp_path).parts, DAILY) == []
+
+
 def test_bars_that_overlap_are_converted_once(old: Path, tmp_path: Path) -> None:
     hours = SeriesKey("AAPL", Timeframe(1, "h"))
     folder = old.with_name("1h")
