@@ -91,8 +91,7 @@ class Diagnosis:
         members: Members of the year's file after a repair.
         fresh: Members after the recorded state, if they are accepted.
         scan: Data file, if this library wrote it; otherwise empty.
-        older: Other tools' files that a conversion sets aside, the last of which has the bars, if any
-            has.
+        older: Other tools' files that a conversion sets aside, the best one first.
     """
 
     case: Case
@@ -409,19 +408,19 @@ def examine(lane: LaneFiles, year: int) -> Diagnosis:
 
 
 def _diagnose_older(lane: LaneFiles, year: int, best: Path) -> Diagnosis:
-    """Return the diagnosis of a year with other tools' files, converted in memory.
+    """Return the diagnosis of a year with other tools' files, converted in memory, ``best`` first.
 
-    The first file with bars to import counts, ``best`` first.
+    After the first file with bars to import, others count only if they have bars.
     """
-    without_bars: list[OldYear] = []
+    used: list[OldYear] = []
     for path in dict.fromkeys((best, *(p for y, p in files_elsewhere(lane) if y == year))):
         older = read_older(lane, path)
-        file = converted(lane, year, older, _next_generation(lane, None, ()))
-        if file is not None:
-            used = (*without_bars, older)
-            return Diagnosis("older", state=file.state, members=file.members, older=used)
-        without_bars.append(older)
-    return Diagnosis("older", older=without_bars)
+        if len(older.table) or not any(len(better.table) for better in used):
+            used.append(older)
+    file = converted(lane, year, used, _next_generation(lane, None, ()))
+    if file is None:
+        return Diagnosis("older", older=used)
+    return Diagnosis("older", state=file.state, members=file.members, older=used)
 
 
 def _diagnose_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:
