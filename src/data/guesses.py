@@ -209,7 +209,7 @@ ARGUMENTS: Mapping[str, str] = MappingProxyType(
 _REASONS = {
     **dict.fromkeys(("tz", "timezone", "ignore_tz"), "times are naive UTC"),
     **dict.fromkeys(("api_key", "apikey", "key", "token"), _NO_KEYS),
-    "version": "a version needs exactly one symbol: it is an argument of get_ohlcv and plot",
+    "version": "a version needs exactly one symbol, in get_ohlcv or plot",
 }
 # Values of required arguments that the caller did not give.
 _EXAMPLES = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calendars.buckets import next_stamps
+from ..cache.legacy.reader import doubted
 from ..calendars.calendar import (
     MarketCalendar,
     calendar_for,
@@ -29,7 +29,7 @@ from ..clock import Clock
 from ..model.actions import Action
 from ..model.bars import BarTable, Stamps, among, inside
 from ..model.coverage import WITH_BARS, Coverage, Covered
-from ..model.edges import Edges, distinct, holds, merged, spans_of
+from ..model.edges import Edges, distinct, holds
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
@@ -321,9 +321,7 @@ def with_strays(
     for anchor in ("session", "clock") if timeframe.is_intraday else ("session",):
         grid = BarGrid(calendar_for(instrument), timeframe, anchor)
         strays = strays[~among(strays, grid.opens(reach))]
-    edges = np.column_stack([strays, next_stamps(strays, timeframe)])
-    entries = [entry for span in spans_of(merged(edges)) for entry in coverage.within(span)]
-    return coverage.overlaid(e.having(state="suspect", reason=UNEXPECTED) for e in entries)
+    return doubted(coverage, strays, timeframe, reason=UNEXPECTED)
 
 
 # --- bars fetched close to a split: the vendor may have applied it a day or two early or late.

@@ -33,7 +33,7 @@ from ..values import Commit, CommitPiece
 from ..write.coverage_update import by_year
 from ..write.segments import with_pieces
 from ..write.year_writer import Target, columns_for, compose, state_of
-from .reader import SHARED, describe_legacy, doubted, legacy_coverage, legacy_rows
+from .reader import CONTRADICTED, SHARED, describe_legacy, doubted, legacy_coverage, legacy_rows
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_older(lane: LaneFiles, path: Path) -> OldYear:
         damage = f"{len(table):,} bars of {lane.key.timeframe} in a year are not possible"
         return OldYear(path, described.is_sample, damage=damage, state=state)
     coverage = legacy_coverage(table, lane.key.timeframe, described)
-    coverage = doubted(coverage, contradicted, lane.key.timeframe)
+    coverage = doubted(coverage, contradicted, lane.key.timeframe, **CONTRADICTED)
     bars = concat(table.within(entry.span) for entry in coverage)
     return OldYear(path, described.is_sample, len(table), bars, coverage, state=state)
 
@@ -86,7 +86,8 @@ def merged(files: Sequence[OldYear], timeframe: Timeframe) -> tuple[BarTable, Co
         rows, _, differing = unique_rows(both, np.ones(len(both), dtype=bool))
         is_added = ~inside(rows.stamps, [entry.span for entry in coverage])
         table = rows.take(is_added | among(rows.stamps, table.stamps))
-        coverage = doubted(older.coverage.overlaid(coverage), differing, timeframe)
+        coverage = older.coverage.overlaid(coverage)
+        coverage = doubted(coverage, differing, timeframe, **CONTRADICTED)
     return table, coverage
 
 

@@ -59,7 +59,8 @@ _FRAME_FOLDER = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo|M)")
 _NO_SEPARATOR = frozenset("/\\:\0")
 # Longest name of a vendor; a longer text is not a name.
 _LONGEST_VENDOR = 64
-_CONTRADICTION = f"{DOUBTFUL}rows of older tools contradict each other"
+# Bars that are fetched again with the next request for them.
+CONTRADICTED = {"reason": f"{DOUBTFUL}rows of older tools contradict each other", "expires": 0}
 _ANY_KIND = Kind(session="", anchor="")
 _UNKNOWN_BASIS = Basis("unknown")
 
@@ -393,7 +394,7 @@ def _parse(text: bytes) -> BarTable:
     adj_close = table.adj_close
     if adj_close is not None:  # a value that cannot be stored is unknown; the prices are valid
         table = replace(table, adj_close=np.where(np.isinf(adj_close), np.nan, adj_close))
-    return table.take(~np.isnan(table.values()[:4]).all(axis=0))
+    return table.take(~np.logical_and.reduce([np.isnan(prices) for prices in table.values()[:4]]))
 
 
 def _fits(stamps: Stamps, timeframe: Timeframe) -> bool:
@@ -436,16 +437,11 @@ def legacy_coverage(table: BarTable, timeframe: Timeframe, legacy: LegacyYear) -
     )
 
 
-def doubted(coverage: Coverage, contradicted: Stamps, timeframe: Timeframe) -> Coverage:
-    """Return the coverage with suspect bars at the timestamps whose rows contradict each other.
-
-    The bars are fetched again with the next request for them.
-    """
-    edges = np.column_stack([contradicted, next_stamps(contradicted, timeframe)])
+def doubted(coverage: Coverage, stamps: Stamps, timeframe: Timeframe, **changes: Any) -> Coverage:
+    """Return the coverage, in which the bars at some timestamps are suspect, with further changes."""
+    edges = np.column_stack([stamps, next_stamps(stamps, timeframe)])
     entries = [entry for span in spans_of(merged(edges)) for entry in coverage.within(span)]
-    return coverage.overlaid(
-        entry.having(state="suspect", reason=_CONTRADICTION, expires=0) for entry in entries
-    )
+    return coverage.overlaid(entry.having(state="suspect", **changes) for entry in entries)
 
 
 # --- stamps ------------------------------------------------------------------------------
