@@ -362,6 +362,29 @@ def test_a_year_in_both_older_layouts_has_the_bars_of_both(
     )
 
 
+def test_a_damaged_file_that_another_layout_hides_stays_in_its_place(tmp_path: Path) -> None:
+    write_older_year(lane_folder(tmp_path))
+    hidden = tmp_path / "AAPL/1d/2024.csv.gz"
+    write_older_year(hidden.parent)
+    hidden.write_bytes(b"an older tool may still be writing this")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ReadOnlyCacheWarning)
+        assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+    assert hidden.exists()
+    assert (lane_folder(tmp_path) / "_legacy/2024.csv.gz").exists()
+
+
+def test_hours_of_two_layouts_that_begin_at_other_minutes_are_not_mixed(tmp_path: Path) -> None:
+    hours = SeriesKey("AAPL", Timeframe(1, "h"))
+    for folder, minute in ((lane_folder(tmp_path, hours), "00"), (tmp_path / "AAPL/1h", "30")):
+        rows = [f"2024-01-02 {hour:02d}:{minute}:00,1,1,1,1,{minute}\n" for hour in range(9, 14)]
+        write_older_year(folder, "timestamp,open,high,low,close,volume\n" + "".join(rows))
+    for store in (store_in(tmp_path).preview(), store_in(tmp_path), store_in(tmp_path)):
+        rows_read, coverage = store.read(hours, EVER)
+        assert rows_read.volume.tolist() == [0, 0, 0, 0]
+        assert len(rows_read.within(coverage[0].span)) == 4
+
+
 def test_a_killed_conversion_of_both_older_layouts_loses_no_bar(tmp_path: Path) -> None:
     for n in range(1, 120, 1 if FULL else 5):
         root = tmp_path / str(n)

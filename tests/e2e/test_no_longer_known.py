@@ -282,3 +282,15 @@ def test_processes_do_not_remember_a_known_symbol_as_unknown(
     vendors.heal()
     clock.advance(60)
     assert len(make().get_ohlcv(*later, provider="binance", strict=True)) == 96
+
+
+def test_a_report_about_bars_that_a_vendor_never_had_is_no_answer_about_those_that_it_had(
+    make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    make().get_ohlcv("BTCUSDT", "1h", "2024-06-03", "2024-06-04", provider="binance", strict=True)
+    vendors.fault("binance", Fault.unknown_symbol())
+    with pytest.raises(UnknownSymbolError):
+        make().get_ohlcv("BTCUSDT", "1w", "2024-01-01", "2024-02-01", provider="binance")
+    vendors.heal()
+    later = ("BTCUSDT", "1h", "2024-06-03", "2024-06-06")
+    assert len(make().get_ohlcv(*later, provider="binance", strict=True)) == 96
