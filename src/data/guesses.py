@@ -201,7 +201,7 @@ ARGUMENTS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(
             "threads group_by proxy rounding keepna ignore_tz multi_level_index repair tz "
             "timezone api_key apikey key token feed sort page params as_df pandas output_format "
-            "actions multiplier".split(),
+            "actions multiplier version".split(),
             _LEFT_OUT,
         ),
     }
@@ -209,6 +209,7 @@ ARGUMENTS: Mapping[str, str] = MappingProxyType(
 _REASONS = {
     **dict.fromkeys(("tz", "timezone", "ignore_tz"), "times are naive UTC"),
     **dict.fromkeys(("api_key", "apikey", "key", "token"), _NO_KEYS),
+    "version": "a version needs exactly one symbol, in get_ohlcv or plot",
 }
 # Values of required arguments that the caller did not give.
 _EXAMPLES = {

@@ -19,7 +19,7 @@ import pytest
 
 from src.data.cache.format import json_document
 from src.data.cache.format.gzip_member import is_ours
-from src.data.cache.legacy.migrate import migrate_series
+from src.data.cache.legacy.migrate import migrate_series, prune_series
 from src.data.cache.read.columnar_cache import Columnar
 from src.data.cache.read.series_reader import _reported_unconverted
 from src.data.cache.recovery.check import check_series
@@ -330,6 +330,134 @@ def test_a_plan_and_a_conversion_use_the_first_file_with_bars(
     assert len(list((lane_folder(tmp_path) / "_legacy").glob("*.csv.gz"))) == 2
 
 
+def older_rows(first: int, end: int, price: float = 100.0) -> str:
+    """Return the bars ``first`` to ``end`` - 1 as an older tool writes them."""
+    rows = [f"2024-01-{n + 1:02d} 00:00:00,{price},101,99,{price},{n}\n" for n in range(first, end)]
+    return "".join([OLDER_CSV.partition("\n")[0], "\n", *rows])
+
+
+@pytest.mark.parametrize("is_whole_second", [False, True], ids=["apart", "overlapping"])
+def test_a_year_in_both_older_layouts_has_the_bars_of_both(
+    tmp_path: Path, is_whole_second: bool
+) -> None:
+    one, two = lane_folder(tmp_path), tmp_path / "AAPL/1d"
+    write_older_year(one, older_rows(0, 6))
+    other = OLDER_DESCRIPTION | {"data_source": "other"}
+    write_older_year(two, older_rows(0 if is_whole_second else 6, 12), other)
+    originals = {path.read_bytes() for path in (*one.glob("2024.*"), *two.iterdir())}
+    planned = migrate_series(store_in(tmp_path).parts, DAILY, dry_run=True)
+    assert [file.taken for file in planned] == [5, 6 if is_whole_second else 5]
+    assert {file.said for file in planned} == {"taken over"}
+    kept = [0, 1, 2, 3, 4, *([5] if is_whole_second else []), 6, 7, 8, 9, 10]
+    for store in (store_in(tmp_path).preview(), store_in(tmp_path), store_in(tmp_path)):
+        rows, coverage = store.read(DAILY, EVER)
+        assert numbers(rows) == kept
+        assert [c.vendor for c in coverage] == ["tool", "other"]
+        assert {c.state for c in coverage} == {"final"}
+    assert check_series(store_in(tmp_path).parts, DAILY) == []
+    assert {path.read_bytes() for path in (one / "_legacy").iterdir()} == originals
+    assert list(two.iterdir()) == []
+    assert {file.rows - file.held for file in prune_series(store.parts, DAILY, dry_run=True)} == (
+        {0, 1} if is_whole_second else {1}
+    )
+
+
+def test_a_damaged_file_that_another_layout_hides_stays_in_its_place(tmp_path: Path) -> None:
+    write_older_year(lane_folder(tmp_path))
+    hidden = tmp_path / "AAPL/1d/2024.csv.gz"
+    write_older_year(hidden.parent)
+    hidden.write_bytes(b"an older tool may still be writing this")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ReadOnlyCacheWarning)
+        assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+    assert hidden.exists()
+    assert (lane_folder(tmp_path) / "_legacy/2024.csv.gz").exists()
+
+
+def test_hours_of_two_layouts_that_begin_at_other_minutes_are_not_mixed(tmp_path: Path) -> None:
+    hours = SeriesKey("AAPL", Timeframe(1, "h"))
+    for folder, minute in ((lane_folder(tmp_path, hours), "00"), (tmp_path / "AAPL/1h", "30")):
+        rows = [f"2024-01-02 {hour:02d}:{minute}:00,1,1,1,1,{minute}\n" for hour in range(9, 14)]
+        write_older_year(folder, "timestamp,open,high,low,close,volume\n" + "".join(rows))
+    for store in (store_in(tmp_path).preview(), store_in(tmp_path), store_in(tmp_path)):
+        rows_read, coverage = store.read(hours, EVER)
+        assert rows_read.volume.tolist() == [0, 0, 0, 0]
+        assert len(rows_read.within(coverage[0].span)) == 4
+
+
+def test_a_killed_conversion_of_both_older_layouts_loses_no_bar(tmp_path: Path) -> None:
+    for n in range(1, 120, 1 if FULL else 5):
+        root = tmp_path / str(n)
+        write_older_year(lane_folder(root), older_rows(0, 6))
+        write_older_year(root / "AAPL/1d", older_rows(6, 12))
+        try:
+            store_in(root, DyingDisk(n)).read(DAILY, EVER)
+        except Killed:
+            for _ in range(2):
+                rows = store_in(root).read(DAILY, EVER)[0]
+                assert numbers(rows) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
+        else:
+            return
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("where", ["one file", "two files"])
+def test_rows_of_older_tools_that_contradict_each_other_are_suspect(
+    tmp_path: Path, where: str
+) -> None:
+    twice = older_rows(3, 4, 100.5).partition("\n")[2]
+    again = older_rows(2, 3).partition("\n")[2]  # equal rows are no contradiction
+    if where == "one file":
+        write_older_year(
+            lane_folder(tmp_path),
+            older_rows(0, 4) + twice + again + older_rows(4, 7).partition("\n")[2],
+        )
+    else:
+        write_older_year(
+            lane_folder(tmp_path), older_rows(0, 3) + twice + older_rows(4, 7).partition("\n")[2]
+        )
+        write_older_year(tmp_path / "AAPL/1d", older_rows(0, 7))
+    for store in (store_in(tmp_path).preview(), store_in(tmp_path), store_in(tmp_path)):
+        rows, coverage = store.read(DAILY, EVER)
+        assert numbers(rows) == [0, 1, 2, 3, 4, 5]
+        assert rows.open.tolist()[3] == 100.5
+        (doubted,) = [c for c in coverage if c.state != "final"]
+        assert (doubted.span, doubted.state) == (days(3, 4), "suspect")
+        assert doubted.reason == "doubtful: rows of older tools contradict each other"
+        assert not doubted.is_valid(0), "fetched again with the next request"
+    assert any(file.problem for file in prune_series(store.parts, DAILY, dry_run=True))
+    (lane_folder(tmp_path) / "2024.metadata.json").write_bytes(b"{}")
+    repaired(store_in(tmp_path), DAILY)
+    found = {(c.span, c.state) for c in store_in(tmp_path).view(DAILY).coverage}
+    assert (days(3, 4), "provisional") in found, "not trusted even if its document is lost"
+
+
+@pytest.mark.parametrize(
+    "named, vendor",
+    [
+        ("x" * 4000, "unknown"), ("x" * 64, "x" * 64), ("one,two", "unknown"), ("a\nb", "unknown"),
+        ("\ud800", "unknown"), (" yahoo ", "yahoo"), ("  ", "unknown"), (7, "unknown"),
+    ],
+)  # fmt: skip
+def test_an_impossible_name_of_a_source_counts_as_unknown(
+    tmp_path: Path, named: object, vendor: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_older_year(lane_folder(tmp_path), about=OLDER_DESCRIPTION | {"data_source": named})
+    for store in (store_in(tmp_path), store_in(tmp_path)):
+        assert store.view(DAILY).rows == 5
+        assert {c.vendor for c in store.view(DAILY).coverage} == {vendor}
+    is_odd = isinstance(named, str) and bool(named.strip()) and vendor == "unknown"
+    assert ("not the name of a vendor" in caplog.text) is is_odd
+
+
+@pytest.mark.parametrize(
+    "named", ["Mock", " mock ", "mock,yahoo", "sample data", "mock" + " x" * 999]
+)
+def test_a_source_named_after_samples_is_sample_data(tmp_path: Path, named: str) -> None:
+    write_older_year(lane_folder(tmp_path), about=OLDER_DESCRIPTION | {"data_source": named})
+    assert store_in(tmp_path).view(DAILY).coverage == ()
+
+
 def test_metadata_of_one_folder_do_not_describe_the_files_of_another(tmp_path: Path) -> None:
     real, sample = tmp_path / "ohlcv/AAPL/1d", tmp_path / "AAPL/1d"
     for folder, year, vendor in ((real, 2023, "tool"), (sample, 2024, "mock")):
@@ -438,6 +566,19 @@ def test_a_file_that_an_older_tool_writes_over_a_converted_one_is_converted(
     (lane_folder(tmp_path) / "2024.csv.gz").write_bytes(content)
     assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == list(range(7))
     assert content in {p.read_bytes() for p in (lane_folder(tmp_path) / "_legacy").iterdir()}
+
+
+def test_a_check_reports_bars_that_an_older_tool_has_overwritten(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 7),)))
+    (lane_folder(tmp_path) / "2024.csv.gz").write_bytes(gzip.compress(OLDER_CSV.encode()))
+    (found,) = check_series(store_in(tmp_path).parts, DAILY)
+    assert (found.where, found.what) == (
+        "2024", "another tool has replaced the data file, and 7 bars with it",
+    )  # fmt: skip
+    assert found.remedy.startswith("its file is converted: 5 bars;")
+    assert numbers(repaired(store, DAILY) and store.read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4]
+    assert check_series(store_in(tmp_path).parts, DAILY) == []
 
 
 def test_bars_that_overlap_are_converted_once(old: Path, tmp_path: Path) -> None:

@@ -252,7 +252,8 @@ def taken_over(tmp_path: Path) -> Path:
 def test_a_legacy_file_with_a_bar_cached_nowhere_else_is_kept(taken_over: Path) -> None:
     (one,) = pruned(taken_over)
     assert (one.rows, one.held, one.superseded) == (6, 5, {})
-    assert one.to_json()["lacking"] == ["2024-01-06T00:00:00Z"]
+    entry = one.to_json()
+    assert (entry["lacking"], entry["deleted"]) == (["2024-01-06T00:00:00Z"], False)
     assert "one of its bars is cached nowhere else, first 2024-01-06" in one.problem
     assert (lane_folder(taken_over) / "_legacy" / DATA).exists()
 
@@ -264,7 +265,7 @@ def test_a_legacy_file_whose_bars_are_all_cached_is_deleted(taken_over: Path) ->
     assert contents(taken_over) == before
     (one,) = pruned(taken_over)
     assert [one] == planned
-    assert (one.held, one.problem) == (6, "")
+    assert (one.held, one.problem, one.to_json()["deleted"]) == (6, "", True)
     assert list((lane_folder(taken_over) / "_legacy").iterdir()) == []
     assert same(store_in(taken_over).read(DAILY, EVER)[0], table(range(7)))
     assert pruned(taken_over) == []

@@ -250,7 +250,8 @@ def test_a_symbol_that_its_vendor_no_longer_recognizes_has_ended_after_45_days(
     manager = Market(tmp_path, clock, monkeypatch).manager(vendor)
     question = "OLDUSDT", "1d", "2024-03-01"
     assert len(manager.get_ohlcv(*question)) == 104
-    for days, is_over in ((40, False), (8, True), (1, True)):
+    # The first day counts as an outage.
+    for days, is_over in ((40, False), (1, False), (8, True), (1, True)):
         clock.advance(days * DAY_S)
         vendor.errors = [SymbolNotFoundError("unknown", provider="binance") for _ in range(9)]
         facts = provenance(manager.get_ohlcv(*question))
@@ -269,6 +270,8 @@ def test_weeks_of_a_symbol_that_its_vendor_no_longer_recognizes_end_too(
     manager.get_ohlcv(*question)
     clock.advance(60 * DAY_S)
     vendor.errors = [SymbolNotFoundError("unknown", provider="binance") for _ in range(9)]
+    assert not provenance(manager.get_ohlcv(*question))["complete"], "it counts as an outage"
+    clock.advance(DAY_S)
     facts = provenance(manager.get_ohlcv(*question))
     assert (facts["complete"], facts.get("ended")) == (True, "2024-06-10T00:00:00Z")
 

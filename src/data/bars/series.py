@@ -58,7 +58,7 @@ from .answer.adjust import with_answers
 from .answer.answer import UnfilledSpan
 from .selection.candidates import Candidate
 from .selection.route import LaneRoute
-from .validity import Expiry, first_session
+from .validity import Expiry, first_session, with_strays
 
 # Days that are requested again because vendors report some splits and dividends late.
 LATE_BY_MS = 14 * DAY_MS
@@ -449,7 +449,8 @@ class SeriesStore:
         self._note_position()
         stored = self._store.stored_span(self._key, span, since, is_use=is_use, bad_rows=False)
         self.snapshot.view = stored.view
-        return stored.table, stored.coverage
+        series = self._query.instrument, self._key.timeframe
+        return stored.table, with_strays(stored.coverage, stored.table, *series)
 
     def read_with_unstored(self, span: Span) -> tuple[BarTable, Coverage]:
         """Return the result of :meth:`read` combined with the data that could not be stored."""

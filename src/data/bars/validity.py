@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cache.legacy.reader import doubted
 from ..calendars.calendar import (
     MarketCalendar,
+    calendar_for,
     day_span,
     opened_and_coming,
     price_calendar,
     session_date,
 )
+from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..model.actions import Action
-from ..model.bars import Stamps
+from ..model.bars import BarTable, Stamps, among, inside
 from ..model.coverage import WITH_BARS, Coverage, Covered
 from ..model.edges import Edges, distinct, holds
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, date_of, day_ms
@@ -32,12 +35,12 @@ from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
 from ..model.reasons import BEFORE_FIRST, BEHIND, CHANGED, CLOSED, UNEXPECTED
 from ..model.span import Span
+from ..model.timeframe import Timeframe
 from ..vendors.registry import is_free
 
 if TYPE_CHECKING:
     from ..cache.actions import ActionBook, Lack
     from ..cache.store import SeriesView
-    from ..calendars.grid import BarGrid
 
 # --- how long an answer is valid
 
@@ -300,6 +303,25 @@ def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Cove
 def is_older(entry: Covered) -> bool:
     """Return whether ``entry`` contains bars from older tools, whose properties are unknown."""
     return entry.state == "final" and entry.basis.adjustment == "unknown"
+
+
+def with_strays(
+    coverage: Coverage, table: BarTable, instrument: Instrument, timeframe: Timeframe
+) -> Coverage:
+    """Return the coverage, in which bars of older tools outside the sessions are suspect.
+
+    They count as such bars in a vendor's answer do. They are not marked in the store, because the
+    files were converted without a calendar. Intraday bars may begin on the hour, or be counted from
+    the open.
+    """
+    strays = table.stamps[inside(table.stamps, coverage.where(is_older))]
+    if not len(strays):
+        return coverage
+    reach = Span(int(strays[0]), int(strays[-1]) + 1)
+    for anchor in ("session", "clock") if timeframe.is_intraday else ("session",):
+        grid = BarGrid(calendar_for(instrument), timeframe, anchor)
+        strays = strays[~among(strays, grid.opens(reach))]
+    return doubted(coverage, strays, timeframe, reason=UNEXPECTED)
 
 
 # --- bars fetched close to a split: the vendor may have applied it a day or two early or late.

@@ -208,6 +208,8 @@ class FetchQuery:
         now_ms: Time of the request, UTC milliseconds, needed by vendors that take a range "up to
             now".
         insist: Whether to query the vendor even if it recently did not recognize the symbol.
+        is_known: Whether the vendor has supplied bars of the instrument, so that no report that it does
+            not recognize the symbol is remembered.
         adjustment: Price adjustment to request, set only by code that calls a vendor directly; None
             for the adjustment that the vendor declares.
     """
@@ -217,6 +219,7 @@ class FetchQuery:
     span: Span
     now_ms: int
     insist: bool = False
+    is_known: bool = False
     adjustment: Adjustment | None = None
 
 

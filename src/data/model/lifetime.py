@@ -52,10 +52,14 @@ class Lifetime:
         listed: Nothing traded before this bound; None if unknown.
         delisted: Nothing traded at or after this bound, or its vendors' data end here (``data``);
             None if unknown.
+        unknown: Report by vendors that had bars that they do not know the symbol: ``at`` is the
+            time of the first report, ``learned_at`` that of the latest one until it is accepted.
+            None if there was none; without vendors if they have answered since.
     """
 
     listed: Bound | None = None
     delisted: Bound | None = None
+    unknown: Bound | None = None
 
     def traded(self, now_ms: int) -> Span:
         """Return the span in which bars are possible, according to the bounds valid at ``now_ms``."""
@@ -83,7 +87,7 @@ class Lifetime:
         """Return the lifetime with its bounds replaced by those in ``learned``, if any."""
         if learned is None:
             return self
-        return Lifetime(learned.listed or self.listed, learned.delisted or self.delisted)
+        return replace(self, **{name: bound for name, bound in vars(learned).items() if bound})
 
     def without_disproved(self, first: int | None, last: int | None) -> Lifetime:
         """Return the lifetime without bounds that are disproved by bars from ``first`` to ``last``."""
@@ -127,8 +131,8 @@ class Lifetime:
             yield self.reason_after()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the known ends, ``listing`` and ``delisting``, as a JSON-compatible dictionary."""
-        bounds = {"listing": self.listed, "delisting": self.delisted}
+        """Return the stored form of the bounds that are known, as a JSON-compatible dictionary."""
+        bounds = {"listing": self.listed, "delisting": self.delisted, "unknown": self.unknown}
         return {name: _bound_to_json(bound) for name, bound in bounds.items() if bound is not None}
 
 

@@ -205,7 +205,7 @@ class GuardedCall:
             return None
         name = self._account.named(tables.salt)
         self._unknown = unknown = tables.unknown(name, symbol.address, symbol.symbol)
-        if unknown is None or symbol.insist or not unknown.holds(now_s):
+        if unknown is None or symbol.insist or symbol.is_trusted or not unknown.holds(now_s):
             return None
         return unknown.error(vendor, symbol.symbol, now_s, self._state.clock.now_ms())
 

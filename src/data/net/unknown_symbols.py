@@ -28,8 +28,7 @@ class SymbolCheck(NamedTuple):
         address: Host and path that are queried; a mirror may know a symbol that the vendor's own
             host does not.
         insist: Whether to query the vendor even if it recently did not know the symbol.
-        is_trusted: Whether the vendor has served the symbol recently, so that a rejection now is
-            not remembered.
+        is_trusted: Whether the vendor has served the symbol, so that rejections are not remembered.
     """
 
     symbol: str

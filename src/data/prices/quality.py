@@ -126,7 +126,7 @@ def check(
         nulls = int((~has_price).sum())
         rows, ok = rows.take(has_price), ok[has_price]
     total = len(rows)
-    rows, ok, contradicting = _unique(rows, ok)
+    rows, ok, contradicting = unique_rows(rows, ok)
     duplicates = total - len(rows)
     stray, unexpected = rows.take(slice(0)), no_stamps()
     if grid is not None:
@@ -167,7 +167,7 @@ def check(
     )
 
 
-def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
+def unique_rows(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
     """Return one row per timestamp, ascending: the last good row, or else the last row.
 
     The second value is a mask of the good rows; the third contains the timestamps whose rows

@@ -236,6 +236,8 @@ class BaseDataDownloader:
         symbol, asset_class = query.instrument.spelling(self.name), query.instrument.asset_class
         endpoint = endpoint_of(self.capabilities, asset_class, query.timeframe)
         self._accounts.last = None
+        if query.is_known:
+            self._accounts.note_served(self.base_url, symbol)
         with self._accounts.call(endpoint, self.base_url, symbol, insist=query.insist) as call:
             if is_packaged(self):
                 fetched = fetch_pages(self, query)
@@ -530,6 +532,6 @@ def unknown_symbol_error(
     downloader: BaseDataDownloader, query: FetchQuery
 ) -> SymbolNotFoundError | None:
     """Return the remembered error if the vendor did not know the symbol, or None."""
-    if query.insist:
+    if query.insist or query.is_known:
         return None
     return downloader.session.unknown_symbol(query.instrument.spelling(downloader.name))

@@ -184,9 +184,16 @@ class VendorAccounts:
         finally:
             self._thread.session = outer
         if symbol is not None:
-            if len(self._served) >= _MOST_SERVED:
-                self._served = set()
-            self._served.add(served)
+            self.note_served(*served)
+
+    def note_served(self, url: str, symbol: str) -> None:
+        """Note that the vendor has served a symbol, even if in another process.
+
+        If the vendor does not know it later, that is not remembered.
+        """
+        if len(self._served) >= _MOST_SERVED:
+            self._served = set()
+        self._served.add((url, symbol))
 
     @property
     def last(self) -> object:

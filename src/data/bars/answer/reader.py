@@ -37,7 +37,7 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.texts import counted
 from ...vendors.registry import is_sample
-from ..validity import TradingDays, lifetime_of
+from ..validity import TradingDays, lifetime_of, with_strays
 from .answer import (
     Allowed,
     Answer,
@@ -164,8 +164,9 @@ class Reader:
         """Read ``wanted`` from the store in the requested basis, including data that could not be stored.
 
         1. Read the stored bars and their coverage, and add the data that could not be stored. Drop
-           comparisons that are no longer at the border of two vendors (:func:`at_borders`), and
-           count the bars whose volume is missing.
+           comparisons that are no longer at the border of two vendors (:func:`at_borders`), mark
+           older tools' bars that the calendar does not expect (:func:`with_strays`), and count the
+           bars whose volume is missing.
         2. Add the rejected rows, which the answer flags; drop bars that have not closed; add the
            forming bar if it was requested. Leave out the volume of vendors that do not count it as
            the series does (:func:`own_volume`).
@@ -194,7 +195,7 @@ class Reader:
             table, coverage, suspects = _with_unstored(table, coverage, suspects, outcome.unstored)
             table, coverage = table.within(span), coverage.within(span)
             view = replace(view, kind=view.kind or outcome.kind)
-        coverage = at_borders(coverage)
+        coverage = with_strays(at_borders(coverage), table, query.instrument, key.timeframe)
         volume_doubts = _without_volume(
             table, coverage, view.kind or outcome.kind, query.instrument.asset_class
         )

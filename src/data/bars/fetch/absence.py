@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import replace
 
 from ...cache.store import Commit
@@ -13,12 +14,15 @@ from ...errors import (
     NoDataError,
     SpliceConflictError,
     SymbolNotFoundError,
+    UnavailableError,
     UnsupportedError,
     by_vendor,
 )
+from ...model.capabilities import FetchQuery
 from ...model.coverage import WITH_BARS, Coverage, Covered
 from ...model.edges import edges_of, spans_of
 from ...model.instant import DAY_MS, MINUTE_MS
+from ...model.lifetime import Bound, Lifetime
 from ...model.reasons import CLOSED, LOST, NO_BAR
 from ...model.span import Span, subtract, touching, uncovered
 from ...model.texts import stamp
@@ -87,9 +91,78 @@ def _is_gone(series: SeriesStore, unfilled: Sequence[Span], errors: Sequence[Dat
     if last is None or unfilled[0].start <= last or series.now_ms() - last < LONGEST_HALT_MS:
         return False
     unknown = {e.provider for e in errors if isinstance(e, SymbolNotFoundError)}
-    suppliers = {e.vendor for e in series.coverage().sources if e.state in WITH_BARS}
     has_failed = any(not isinstance(e, (NoDataError, UnsupportedError)) for e in errors)
-    return bool(unknown & suppliers) and not has_failed
+    return bool(unknown & suppliers(series)) and not has_failed
+
+
+# --- symbols that vendors no longer know
+
+# Longest wait before the next query, as after other outages.
+_LONGEST_PAUSE_MS = 5 * MINUTE_MS
+
+
+def suppliers(series: SeriesStore) -> set[str]:
+    """Return the vendors that have supplied stored bars of a series."""
+    return {e.vendor for e in series.coverage().sources if e.state in WITH_BARS}
+
+
+@contextmanager
+def missing_symbol_as_outage(series: SeriesStore, vendor: str, query: FetchQuery) -> Iterator[None]:
+    """Raise an outage instead if a vendor in the block does not know a symbol of which it had bars.
+
+    A moved path or a proxy looks like a delisting. Therefore, only a second report, at least a day
+    after the first, is accepted, and raised as it is. Until then, the vendor is queried again after
+    as long as the outage has lasted, at most 5 minutes, or for a refresh. Any other answer of the
+    vendor ends the count. The reports are stored with the series.
+
+    Raises:
+        UnavailableError: The vendor does not know the symbol, or did not know it a short time ago.
+    """
+    now, first = series.now_ms(), series.lifetime().unknown
+    if first is None or now < first.at:
+        first = Bound(now, "", now, now)
+    names = {*first.source.split(",")} - {""}
+    lost = UnavailableError(
+        f"{vendor} no longer knows {query.instrument.symbol!r}, of which it had bars; this counts as "
+        "an outage until it reports the same again, a day later or more",
+        provider=vendor,
+    )
+    is_free = _is_accepted(first) or query.insist
+    if vendor in names and now < first.expires and not is_free:
+        raise lost
+    answer: DataError | None = None
+    try:
+        yield
+    except (NoDataError, SymbolNotFoundError) as error:
+        answer = error
+    if not isinstance(answer, SymbolNotFoundError):
+        if vendor in names:
+            forgotten = first._replace(source=",".join(sorted(names - {vendor})))
+            series.commit(Commit(lifetime=Lifetime(unknown=forgotten)))
+    elif vendor in suppliers(series):
+        report = _repeated(first, vendor, now)
+        if report != first:
+            series.commit(Commit(lifetime=Lifetime(unknown=report)))
+        if not _is_accepted(report):
+            raise lost from answer
+    if answer is not None:
+        raise answer
+
+
+def _repeated(report: Bound, vendor: str, now: int) -> Bound:
+    """Return the stored report that a symbol is unknown after ``vendor`` has reported it, too."""
+    names = {*report.source.split(","), vendor} - {""}
+    if vendor not in report.source.split(","):
+        report = Bound(now, ",".join(sorted(names)), now, now)
+    if _is_accepted(report):
+        return report
+    pause = min(now - report.at, _LONGEST_PAUSE_MS)
+    return report._replace(learned_at=now, expires=now + pause)
+
+
+def _is_accepted(report: Bound) -> bool:
+    """Return whether vendors have reported an unknown symbol again at least a day after the first time."""
+    return report.learned_at - report.at >= DAY_MS
 
 
 # --- 1. spans about which nothing is known

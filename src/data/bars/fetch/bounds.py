@@ -129,7 +129,7 @@ def _proved_end(
     Costs the queries of :func:`_has_ended`; none in the second case.
     """
     now_ms, agreeing = series.now_ms(), _agreeing_vendors(coverage, empty)
-    is_long = now_ms - empty.start >= LONGEST_HALT_MS
+    is_long = now_ms - empty.start - _outage_ms(series) >= LONGEST_HALT_MS
     if not is_long or not agreeing or any(u.span.overlaps(empty) for u in journal.unfilled):
         return None
     following = request.grid.next_open(empty.end)
@@ -174,7 +174,8 @@ def _has_ended(
     Costs one to three queries for each vendor in these two cases; otherwise none.
     """
     at, now_ms = empty.start, series.now_ms()
-    if not proving or empty.end - at < LONGEST_HALT_MS or _have_stopped(proving, series, at):
+    is_short = empty.end - at - _outage_ms(series) < LONGEST_HALT_MS
+    if not proving or is_short or _have_stopped(proving, series, at):
         return False
     may_be_cut_off = any(segment.start < at < segment.end for segment in segments)
     is_vague = may_be_cut_off or request.grid.timeframe.longest_ms > DAY_MS
@@ -185,6 +186,15 @@ def _has_ended(
     # This machine's clock may be behind.
     latest = Span(now_ms - LONGEST_HALT_MS, now_ms + LONGEST_HALT_MS)
     return bool(_vendors_without_bars(request, series, near, [days, latest], names))
+
+
+def _outage_ms(series: SeriesStore) -> int:
+    """Return how long it counted as an outage that vendors do not know the symbol.
+
+    These days do not count as days without bars.
+    """
+    unknown = series.lifetime().unknown
+    return unknown.learned_at - unknown.at if unknown and unknown.source else 0
 
 
 def _have_stopped(vendors: Set[str], series: SeriesStore, since_ms: int) -> bool:

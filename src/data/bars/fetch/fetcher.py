@@ -32,7 +32,7 @@ from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import process_answer, take_forming
 from ..selection.candidates import Candidate
 from ..series import Journal, LaneRequest, SeriesStore, VendorQuestion
-from .absence import record_absence
+from .absence import missing_symbol_as_outage, record_absence, suppliers
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
 from .plan import in_few_requests
@@ -204,7 +204,8 @@ class Fetcher:
         query, timeframe = self._request.query, self._request.grid.timeframe
         now_ms = self._series.now_ms()
         reach = candidate.servable(question.reach, timeframe, now_ms)
-        return FetchQuery(query.instrument, timeframe, reach, now_ms, insist=query.refresh)
+        is_known = candidate.name in suppliers(self._series)
+        return FetchQuery(query.instrument, timeframe, reach, now_ms, query.refresh, is_known)
 
     def _fetch(self, candidate: Candidate, query: FetchQuery) -> Fetched:
         """Query one of this library's vendors, or another downloader through its ``get_ohlcv``.
@@ -215,7 +216,8 @@ class Fetcher:
         self._action_fetcher.check(candidate, query.span)
         has_others = self._request.has_others(candidate, self._journal.excluded)
         try:
-            fetched = run_part(self._clock, has_others, candidate.fetch, query)
+            with missing_symbol_as_outage(self._series, candidate.name, query):
+                fetched = run_part(self._clock, has_others, candidate.fetch, query)
             self._action_fetcher.fetch_beside(candidate, query.span)
             return fetched
         finally:

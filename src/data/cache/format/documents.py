@@ -493,7 +493,7 @@ def about_series(key: SeriesKey) -> dict[str, Any]:
 
 
 class _Bound(msgspec.Struct):
-    """A ``listing`` or ``delisting`` in ``series.json``; see :class:`~..model.lifetime.Bound`."""
+    """A bound of a lifetime in ``series.json``; see :class:`~..model.lifetime.Bound`."""
 
     at: int
     source: str
@@ -537,18 +537,18 @@ class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     lane: str
     listing: _Bound | None = None
     delisting: _Bound | None = None
+    unknown: _Bound | None = None
 
     @property
     def lifetime(self) -> Lifetime:
-        """First and last time at which bars can exist, from ``listing`` and ``delisting``."""
-        if self.listing is None and self.delisting is None:
-            return _UNKNOWN_LIFETIME
-        listed = self.listing.value() if self.listing else None
-        return Lifetime(listed, self.delisting.value() if self.delisting else None)
+        """First and last time at which bars can exist, from ``listing``, ``delisting`` and ``unknown``."""
+        bounds = (self.listing, self.delisting, self.unknown)
+        values = [bound.value() if bound else None for bound in bounds]
+        return Lifetime(*values) if any(bounds) else _UNKNOWN_LIFETIME
 
 
 _UNKNOWN_LIFETIME = Lifetime()
-# `next_due` is always present, and a lifetime has two keys.
+# `next_due` is always present, and a lifetime has three keys.
 _OPTIONAL_FACTS = [fact for fact in fields(SeriesFacts) if not hasattr(_SeriesDocument, fact.name)]
 _WholeSeries: Any = msgspec.defstruct(
     "_WholeSeries",

@@ -7,16 +7,23 @@ only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from ...disk.atomic import link_or_copy
 from ...disk.files import FileState
 from ...errors import CorruptEntryError
-from ...model.bars import BarTable, concat
-from ...model.coverage import Coverage
+from ...model.bars import BarTable, among, concat, inside
+from ...model.coverage import Coverage, Covered
 from ...model.span import Span, uncovered
+from ...model.timeframe import Timeframe
+from ...prices.quality import unique_rows
 from ..format.documents import YearState
 from ..format.gzip_member import file_id
 from ..lane_files import LaneFiles
@@ -26,7 +33,7 @@ from ..values import Commit, CommitPiece
 from ..write.coverage_update import by_year
 from ..write.segments import with_pieces
 from ..write.year_writer import Target, columns_for, compose, state_of
-from .reader import SHARED, describe_legacy, legacy_coverage, read_legacy
+from .reader import CONTRADICTED, SHARED, describe_legacy, doubted, legacy_coverage, legacy_rows
 
 
 @dataclass(frozen=True)
@@ -56,44 +63,72 @@ def read_older(lane: LaneFiles, path: Path) -> OldYear:
     """Read an older tool's file; a damaged one has no bars."""
     state, described = lane.disk.stat(path), describe_legacy(lane.disk, path)
     try:
-        table = read_legacy(lane.disk, path, lane.key.timeframe)
+        table, contradicted = legacy_rows(lane.disk, path, lane.key.timeframe)
     except CorruptEntryError as exc:
         return OldYear(path, described.is_sample, damage=str(exc), state=state)
     if len(table) > lane.most_rows():
         damage = f"{len(table):,} bars of {lane.key.timeframe} in a year are not possible"
         return OldYear(path, described.is_sample, damage=damage, state=state)
     coverage = legacy_coverage(table, lane.key.timeframe, described)
+    coverage = doubted(coverage, contradicted, lane.key.timeframe, **CONTRADICTED)
     bars = concat(table.within(entry.span) for entry in coverage)
     return OldYear(path, described.is_sample, len(table), bars, coverage, state=state)
 
 
-def converted(lane: LaneFiles, year: int, older: OldYear, generation: int) -> YearFile | None:
-    """Return a year file with the bars of an older tool's file; None if it has no bars to import.
+def merged(files: Sequence[OldYear], timeframe: Timeframe) -> tuple[BarTable, Coverage]:
+    """Return the bars and the coverage of older tools' files for one year, the best file first.
+
+    A file adds the bars that the better ones lack. A bar that differs between two files is suspect.
+    """
+    table, coverage = BarTable.empty(), Coverage()
+    for older in files:
+        both = concat([older.table, table])
+        rows, _, differing = unique_rows(both, np.ones(len(both), dtype=bool))
+        is_added = ~inside(rows.stamps, [entry.span for entry in coverage])
+        table = rows.take(is_added | among(rows.stamps, table.stamps))
+        coverage = older.coverage.overlaid(coverage)
+        coverage = doubted(coverage, differing, timeframe, **CONTRADICTED)
+    return table, coverage
+
+
+def converted(
+    lane: LaneFiles, year: int, files: Sequence[OldYear], generation: int
+) -> YearFile | None:
+    """Return a year file with the bars of older tools' files; None if they have no bars to import.
 
     Raises:
         CorruptEntryError: The bars read back differ from the originals in at least one bit.
     """
-    if not len(older.table):
+    table, coverage = merged(files, lane.key.timeframe)
+    if not len(table):
         return None
-    one, end = older.coverage[0], older.coverage[-1].span.end
-    whole = Span(one.span.start, end)
-    holes = tuple(uncovered(whole, [entry.span for entry in older.coverage]))
-    piece = CommitPiece(
-        older.table, whole, one.vendor, one.fetched_at, one.kind, one.basis, "final", holes
-    )
-    pieces = by_year(Commit(pieces=(piece,)))[year].pieces
+    runs = groupby(coverage, lambda entry: (entry.vendor, entry.fetched_at, entry.state))
+    answers = tuple(_piece(table, list(entries)) for _, entries in runs)
+    pieces = by_year(Commit(pieces=answers))[year].pieces
     segments, _ = with_pieces([], pieces, file_id(lane.key, year), generation)
     target = Target(lane.key, year, columns_for(segments), generation)
     members = compose(segments, [], target)
-    state = state_of(members, 0, YearState(), target, older.coverage)
+    state = state_of(members, 0, YearState(), target, coverage)
     file = YearFile(state, tuple(members))
-    if not same_bits(older.table, file.table()):
+    if not same_bits(table, file.table()):
         raise CorruptEntryError(
             f"the bars of {lane.key} {year} are not the same as those of the other tool after being "
-            f"written and read back; {older.path} was not moved",
+            f"written and read back; {files[0].path} was not moved",
             symbol=lane.key.symbol,
         )
     return file
+
+
+def _piece(table: BarTable, entries: Sequence[Covered]) -> CommitPiece:
+    """Return the piece of consecutive entries from one source.
+
+    As in a piece of a vendor's answer, only bars that are trusted are final.
+    """
+    one, whole = entries[0], Span(entries[0].span.start, entries[-1].span.end)
+    state: Literal["final", "provisional"] = "final" if one.state == "final" else "provisional"
+    holes = tuple(uncovered(whole, [entry.span for entry in entries]))
+    source = one.vendor, one.fetched_at, one.kind, one.basis
+    return CommitPiece(table.within(whole), whole, *source, state, holes)
 
 
 def set_aside(lane: LaneFiles, year: int, path: Path) -> None:

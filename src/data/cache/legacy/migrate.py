@@ -22,7 +22,7 @@ from ..lane_files import LaneFiles
 from ..read.year_file import MismatchError, open_year
 from ..recovery.recover import sound_meta
 from ..store import StoreParts
-from .adopt import read_older, remove_original, set_aside
+from .adopt import OldYear, merged, read_older, remove_original, set_aside
 from .reader import (
     describe_legacy,
     files_elsewhere,
@@ -76,8 +76,11 @@ def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[
     look_elsewhere(lane)
     paths = {year: path for year in lane.years() if (path := older_path(lane, year)) is not None}
     hidden = [file for file in files_elsewhere(lane) if file[1] not in paths.values()]
-    files = [_describe(store, lane, year, path) for year, path in paths.items()]
-    files += [_as_hidden(_describe(store, lane, year, path)) for year, path in hidden]
+    read: dict[int, list[OldYear]] = {year: [] for year in paths}
+    files = [
+        _describe(store, lane, year, path, read.get(year))
+        for year, path in (*paths.items(), *hidden)
+    ]
     if dry_run or not files:
         return files
     store.disk.make_folders(lane.paths.folder)
@@ -92,21 +95,28 @@ def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[
     return files
 
 
-def _describe(store: StoreParts, lane: LaneFiles, year: int, path: Path) -> OldFile:
+def _describe(
+    store: StoreParts, lane: LaneFiles, year: int, path: Path, better: list[OldYear] | None
+) -> OldFile:
+    """Describe a file, and add it to the ``better`` ones for its year; None if own bars hide them."""
     file = OldFile(lane.key, year, path.relative_to(store.layout.root).as_posix())
     older = read_older(lane, path)
+    rows, known, taken = older.rows, 0, 0
+    if better is not None:
+        known = len(merged(better, lane.key.timeframe)[0])
+        better.append(older)
+        taken = len(merged(better, lane.key.timeframe)[0]) - known
+    file = replace(file, rows=rows, taken=taken, problem=older.damage)
+    if taken:
+        return replace(file, said="taken over")
+    if better is None or known:
+        return replace(file, said="set aside: other bars for that year are already stored")
     if older.is_sample:
-        return replace(file, said="sample data: set aside, and never part of an answer")
+        return replace(file, rows=0, said="sample data: set aside, and never part of an answer")
     if older.damage:
-        return replace(file, said="set aside, and a copy kept in quarantine", problem=older.damage)
-    rows, taken = older.rows, len(older.table)
+        return replace(file, said="set aside, and a copy kept in quarantine")
     none = "none of its bars is known to have closed" if rows else f"it has no valid bars in {year}"
-    outcome = "taken over" if taken else f"set aside: {none}"
-    return replace(file, rows=rows, taken=taken, said=outcome)
-
-
-def _as_hidden(file: OldFile) -> OldFile:
-    return replace(file, taken=0, said="set aside: other bars for that year are already stored")
+    return replace(file, said=f"set aside: {none}")
 
 
 # --- deletion of originals ---------------------------------------------------------------

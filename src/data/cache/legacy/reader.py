@@ -30,10 +30,12 @@ from numpy.typing import NDArray
 
 from ...calendars.buckets import next_stamps
 from ...errors import BadSymbolError, CorruptEntryError, ResponseFormatError, StorageError
-from ...model.bars import BarTable, Stamps, merge
+from ...model.bars import BarTable, Stamps
 from ...model.coverage import Coverage, Covered
+from ...model.edges import distinct, merged, spans_of
 from ...model.instant import DAY_MS, MINUTE_MS, WEEK_MS, parse_iso
 from ...model.kind import Basis, Kind
+from ...model.reasons import DOUBTFUL
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
@@ -55,6 +57,10 @@ SAMPLE_VENDORS = frozenset({"mock", "sample"})
 SAMPLE_LANE = ("mock",)
 _FRAME_FOLDER = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo|M)")
 _NO_SEPARATOR = frozenset("/\\:\0")
+# Longest name of a vendor; a longer text is not a name.
+_LONGEST_VENDOR = 64
+# Bars that are fetched again with the next request for them.
+CONTRADICTED = {"reason": f"{DOUBTFUL}rows of older tools contradict each other", "expires": 0}
 _ANY_KIND = Kind(session="", anchor="")
 _UNKNOWN_BASIS = Basis("unknown")
 
@@ -289,9 +295,16 @@ def describe_legacy(disk: Reads, path: Path) -> LegacyYear:
 
 
 def _vendor(document: Mapping[str, Any]) -> str:
+    """Return the vendor in a document: ``mock`` for any sample, ``unknown`` for an impossible name."""
     for name in ("data_source", "provider"):
-        if isinstance(document.get(name), str) and document[name]:
-            return str(document[name])
+        if isinstance(document.get(name), str) and (vendor := document[name].strip()):
+            if SAMPLE_VENDORS.intersection(re.findall("[a-z]+", vendor.lower())):
+                return SAMPLE_LANE[0]
+            if len(vendor) <= _LONGEST_VENDOR and vendor.isprintable() and "," not in vendor:
+                return str(vendor)
+            log.warning(
+                "not the name of a vendor: %.40r; bars of an older tool count as unknown's", vendor
+            )
     return "unknown"
 
 
@@ -310,7 +323,16 @@ def _file_time(path: Path) -> int:
 
 
 def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None = None) -> BarTable:
+    """Read one year file from an older tool, and return its bars; see :func:`legacy_rows`."""
+    return legacy_rows(disk, path, timeframe, year)[0]
+
+
+def legacy_rows(
+    disk: Reads, path: Path, timeframe: Timeframe, year: int | None = None
+) -> tuple[BarTable, Stamps]:
     """Read one year file from an older tool; return its ``timeframe`` bars, ascending and unique.
+
+    The second value contains the timestamps whose rows contradict each other, as in a vendor's answer.
 
     The time column is ``timestamp``, ``datetime`` or else the first; naive times mean UTC. Rows
     that are not valid bars, belong to another year, or have an uncertain timestamp are omitted, so
@@ -320,14 +342,20 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None 
         CorruptEntryError: The file is damaged, is not a table of bars, or has another timeframe.
         StorageError: The file cannot be read at all.
     """
+    # Only old caches need the slow, tolerant parser, so it is imported here.
+    from ...prices.bar_rule import are_bars
+    from ...prices.quality import unique_rows
+
     raw = disk.read(path)
     try:
         table = _parse(inflated(raw))
     except (ResponseFormatError, ValueError, zlib.error) as exc:
         raise CorruptEntryError(f"{path}: not a readable year file: {exc}") from exc
-    if not _fits(table.stamps, timeframe):
+    if not _fits(distinct(table.stamps[are_bars(table)]), timeframe):
         raise CorruptEntryError(f"{path} does not contain {timeframe} bars")
-    return _own_stamps(table, timeframe, int(path.name[:4]) if year is None else year)
+    rows = _own_stamps(table, timeframe, int(path.name[:4]) if year is None else year)
+    rows, are_valid, contradicted = unique_rows(rows, are_bars(rows))
+    return rows.take(are_valid), contradicted
 
 
 def unread_rows(disk: Reads, path: Path, table: BarTable) -> int:
@@ -357,10 +385,8 @@ def _pop_times(frame: pd.DataFrame) -> pd.DatetimeIndex:
 
 
 def _parse(text: bytes) -> BarTable:
-    """Parse CSV text with a header into rows with possible prices, ascending and unique."""
-    # Only old caches need the slow, tolerant parser, so it is imported here.
+    """Parse CSV text with a header into rows with times and prices, in the order of the file."""
     from ...model.frame import table_of
-    from ...prices.bar_rule import are_bars
 
     frame = read_csv(text)
     stamps = _pop_times(frame)
@@ -368,7 +394,7 @@ def _parse(text: bytes) -> BarTable:
     adj_close = table.adj_close
     if adj_close is not None:  # a value that cannot be stored is unknown; the prices are valid
         table = replace(table, adj_close=np.where(np.isinf(adj_close), np.nan, adj_close))
-    return merge(BarTable.empty(), table.take(are_bars(table)))
+    return table.take(~np.logical_and.reduce([np.isnan(prices) for prices in table.values()[:4]]))
 
 
 def _fits(stamps: Stamps, timeframe: Timeframe) -> bool:
@@ -388,8 +414,7 @@ def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
     """Return the rows in ``year`` whose timestamps can be converted to this library's with certainty."""
     stamps, are_certain = session_stamps(table.stamps, timeframe)
     years = stamps.astype("M8[ms]").astype("M8[Y]").astype(np.int64) + 1970
-    stamped = replace(table, stamps=stamps).take(are_certain & (years == year))
-    return merge(BarTable.empty(), stamped)
+    return replace(table, stamps=stamps).take(are_certain & (years == year))
 
 
 # --- coverage ------------------------------------------------------------------------------
@@ -410,6 +435,13 @@ def legacy_coverage(table: BarTable, timeframe: Timeframe, legacy: LegacyYear) -
         Covered(span, "final", legacy.vendor, _ANY_KIND, _UNKNOWN_BASIS, legacy.fetched_at)
         for span in spans
     )
+
+
+def doubted(coverage: Coverage, stamps: Stamps, timeframe: Timeframe, **changes: Any) -> Coverage:
+    """Return the coverage, in which the bars at some timestamps are suspect, with further changes."""
+    edges = np.column_stack([stamps, next_stamps(stamps, timeframe)])
+    entries = [entry for span in spans_of(merged(edges)) for entry in coverage.within(span)]
+    return coverage.overlaid(entry.having(state="suspect", **changes) for entry in entries)
 
 
 # --- stamps ------------------------------------------------------------------------------

@@ -342,6 +342,10 @@ IN_FLIGHT_MS = 10 * SECOND_MS
 _MOST_EXAMINATIONS = 3
 # Maps each case of a diagnosis to descriptions of the defect and of the repair.
 _CASE_TEXTS = {
+    "overwritten": (
+        "another tool has replaced the data file, and {recorded} with it",
+        "its file is converted: {left}; what it lacks counts as missing and is fetched again",
+    ),
     "half_adopted": (
         "the conversion of another tool's file was not finished",
         "its own metadata are restored",

@@ -2,8 +2,9 @@
 
 :func:`examine` decides what is wrong with the year and what can be kept of it; it changes nothing
 and needs no lock. Checks report its decision, previews read according to it, and :func:`recover`
-carries it out, only under the lane's lock. An older tool's file is converted (``older``). For data
-written by this library, in this order:
+carries it out, only under the lane's lock. An older tool's file is converted (``older``, or
+``overwritten`` if bars are recorded that it has replaced). For data written by this library, in this
+order:
 
 1. the data begins with a recorded state (committed or pending), and no valid member follows a torn
 one: members after that state that are valid, chained and of this file are accepted (``behind``); a
@@ -29,7 +30,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Literal
@@ -68,7 +69,7 @@ log = logging.getLogger(__name__)
 UNFINISHED_NS = 10 * 10**9
 
 Case = Literal[
-    "sound", "older", "half_adopted", "lost", "gone",
+    "sound", "older", "overwritten", "half_adopted", "lost", "gone",
     "behind", "torn", "forward", "back", "rebuild", "replace",
 ]  # fmt: skip
 
@@ -79,8 +80,9 @@ class Diagnosis:
 
     Attributes:
         case: Name of the case. ``sound``: nothing is wrong. ``older``: another tool wrote the
-            data, which is to be converted. ``half_adopted``: another tool wrote the data, but this
-            library wrote the document. Without data: ``lost`` (the document is damaged) or ``gone``
+            data, which is to be converted; ``overwritten``: the same, in place of recorded bars.
+            ``half_adopted``: another tool wrote the data, but this library wrote the document,
+            which has no bars. Without data: ``lost`` (the document is damaged) or ``gone``
             (there was a file). The other cases concern data written by this library; the text at
             the top of the module lists them.
         meta: Document; None if it is missing or damaged.
@@ -89,8 +91,7 @@ class Diagnosis:
         members: Members of the year's file after a repair.
         fresh: Members after the recorded state, if they are accepted.
         scan: Data file, if this library wrote it; otherwise empty.
-        older: Other tools' files that a conversion sets aside, the last of which has the bars, if any
-            has.
+        older: Other tools' files that a conversion sets aside, the best one first.
     """
 
     case: Case
@@ -399,7 +400,7 @@ def examine(lane: LaneFiles, year: int) -> Diagnosis:
             # Another size is no flipped bit: an older tool has replaced the file.
             replaced = _diagnose_older(lane, year, lane.paths.data(year))
             if replaced.state is not None:
-                return replaced
+                return replace(replaced, case="overwritten", meta=meta)
     try:
         return _diagnose_data(lane, year, meta, flaw, scan_file(content, file_id(lane.key, year)))
     except FormatVersionError as exc:
@@ -407,19 +408,19 @@ def examine(lane: LaneFiles, year: int) -> Diagnosis:
 
 
 def _diagnose_older(lane: LaneFiles, year: int, best: Path) -> Diagnosis:
-    """Return the diagnosis of a year with other tools' files, converted in memory.
+    """Return the diagnosis of a year with other tools' files, converted in memory, ``best`` first.
 
-    The first file with bars to import counts, ``best`` first.
+    After the first file with bars to import, others count only if they have bars.
     """
-    without_bars: list[OldYear] = []
+    used: list[OldYear] = []
     for path in dict.fromkeys((best, *(p for y, p in files_elsewhere(lane) if y == year))):
         older = read_older(lane, path)
-        file = converted(lane, year, older, _next_generation(lane, None, ()))
-        if file is not None:
-            used = (*without_bars, older)
-            return Diagnosis("older", state=file.state, members=file.members, older=used)
-        without_bars.append(older)
-    return Diagnosis("older", older=without_bars)
+        if len(older.table) or not any(len(better.table) for better in used):
+            used.append(older)
+    file = converted(lane, year, used, _next_generation(lane, None, ()))
+    if file is None:
+        return Diagnosis("older", older=used)
+    return Diagnosis("older", state=file.state, members=file.members, older=used)
 
 
 def _diagnose_document(lane: LaneFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:
