@@ -341,6 +341,55 @@ def test_unpublished_actions_are_fetched_once_a_session_and_once_after_its_close
         assert vendors.count() == requests
 
 
+# --- answers whose beginning was cut off ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "probe"),
+    [
+        (("1d", "2024-04-01", "2024-04-10"), None),
+        (("5m", "2024-04-08", "2024-04-10"), ("1d", "2024-05-20", "2024-06-13")),
+        (("1w", "2024-03-04", "2024-04-05"), None),
+    ],
+)
+def test_a_split_before_a_late_first_row_stays_unknown_however_old_the_stored_bars_are(
+    alone: Make, vendors: VendorServer, clock: ManualClock, known: tuple[str, str, str],
+    probe: tuple[str, str, str] | None,
+) -> None:  # fmt: skip
+    pin: dict[str, Any] = {"provider": "tiingo"} if known[0] == "5m" else {}
+    clock.set(ms("2024-05-20T22:30:00"))
+    before = alone("tiingo").get_ohlcv("NVDA", *known, **pin, strict=True)
+    clock.set(ms("2024-06-13T22:30:00"))
+    vendors.fault("tiingo", Fault.cap_newest(3), path="/tiingo/daily")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if probe is not None:
+            alone("tiingo").get_ohlcv("NVDA", *probe)
+        for _ in range(2):
+            cut = alone("tiingo").get_ohlcv("NVDA", *known, **pin)
+            facts = provenance(cut)
+            assert not facts["complete"]
+            assert "splits and dividends from 2024-05-21 on are not known" in facts["problems"][0]
+            assert cut["close"].tolist() == before["close"].tolist(), "as of the day before"
+    with pytest.raises(IncompleteDataError, match="are not known"):
+        alone("tiingo").get_ohlcv("NVDA", *known, **pin, strict=True)
+    vendors.heal()
+    whole = alone("tiingo").get_ohlcv("NVDA", *known, **pin, strict=True)
+    assert whole["close"].tolist() == pytest.approx((before["close"] / 10).tolist())
+    assert provenance(whole)["as_of"] == "2024-06-11", "the latest action"
+
+
+def test_dates_before_a_listing_count_as_reported(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    """No bar is stored from before the first row, so nothing shows that the answer begins late."""
+    vendors.truth.change("NVDA", listed="2024-06-03T13:30")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        asked(alone("tiingo"))
+    assert alone("tiingo").get_actions("NVDA").attrs["onetape"]["complete"]
+
+
 # --- all of them at once --------------------------------------------------------------------
 
 
