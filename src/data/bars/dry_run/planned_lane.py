@@ -362,7 +362,7 @@ class _ActionCounter(ActionFetcher):
     def fetch(self, span: Span) -> bool:
         """Count the requests for the actions with an ex-date in ``span``; False if no vendor can answer."""
         wanted = self._knowable(span)
-        for candidate in () if wanted.is_empty else self._reporters():
+        for candidate in () if wanted.is_empty else self._reporters(wanted):
             name = candidate.name
             if candidate.downloader.is_circuit_open(ACTIONS_ENDPOINT):
                 error = CircuitOpenError(f"{name} is not queried for {_ACTIONS} now")
