@@ -316,6 +316,130 @@ def test_unpublished_actions_are_fetched_once_a_session_and_once_after_its_close
         assert vendors.count() == requests
 
 
+def _true(vendors: VendorServer, frame: pd.DataFrame, now_ms: int) -> bool:
+    """Return whether the closes are those that are true, adjusted for splits."""
+    first, last = (int(stamp.value) // 1_000_000 for stamp in (frame.index[0], frame.index[-1]))
+    rows = vendors.truth.rows("NVDA", "1d", first, last + 1, "split", now_ms)
+    closes = [row.close for row in rows]
+    return frame["close"].tolist() == pytest.approx(closes, rel=1e-5)
+
+
+@pytest.mark.parametrize("at", ["2024-06-13T14:00:00", "2024-08-06T14:00:00"])
+@pytest.mark.parametrize("second", ["yahoo", "fmp", "finnhub"])
+def test_after_a_failover_to_adjusted_bars_there_is_an_answer_while_the_market_is_open(
+    alone: Make, vendors: VendorServer, clock: ManualClock, second: str, at: str
+) -> None:
+    """The first vendor publishes the day's actions with its bar, so the next one is asked."""
+    stored, longer = ("2024-05-20", "2024-06-11"), ("2024-05-20", at[:10])
+    clock.set(ms("2024-06-12T22:30:00"))
+    vendors.fault("tiingo", Fault.status(503))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone("tiingo", second).get_ohlcv("NVDA", "1d", *stored)
+    vendors.heal()
+    clock.set(ms(at))
+    for dates in (longer, stored):
+        for more in ({}, {"force_refresh": True}, {"offline": True}, {}):
+            frame = alone("tiingo", second).get_ohlcv("NVDA", "1d", *dates, strict=True, **more)
+            assert _true(vendors, frame, clock.now_ms())
+            assert "published together" not in str(provenance(frame)["problems"])
+
+
+@pytest.mark.parametrize("second", ["yahoo", "fmp"])
+def test_after_a_failover_prices_are_as_of_the_session_before_if_nobody_reports_the_days_actions(
+    alone: Make, vendors: VendorServer, clock: ManualClock, second: str
+) -> None:
+    clock.set(ms("2024-06-12T22:30:00"))
+    vendors.fault("tiingo", Fault.status(503))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone("tiingo", second).get_ohlcv("NVDA", "1d", "2024-05-20", "2024-06-11")
+    vendors.heal()
+    clock.set(ms("2024-06-13T14:00:00"))
+    vendors.fault(second, Fault.status(403))
+    question = ("NVDA", "1d", "2024-05-20", "2024-06-13")
+    for more in ({}, {"offline": True}, {}):
+        frame = alone("tiingo", second).get_ohlcv(*question, strict=True, **more)
+        facts = provenance(frame)
+        assert facts["as_of"] == "2024-06-12"
+        assert "from 2024-06-13 on are published together with the bars" in facts["problems"][0]
+        assert _true(vendors, frame, clock.now_ms())
+    vendors.clear_log()
+    alone("tiingo", second).get_ohlcv(*question, strict=True)
+    assert vendors.count() == 0, "neither vendor is queried again in this session"
+
+
+def test_bars_as_of_two_days_are_fetched_again_if_nobody_reports_the_split_between_them(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    """Bars that are as of the day of the split cannot be converted back to the day before."""
+    clock.set(ms("2024-06-07T22:30:00"))
+    alone("fmp", "tiingo").get_ohlcv("NVDA", "1d", "2024-05-20", "2024-05-24", strict=True)
+    clock.set(ms("2024-06-10T14:00:00"))
+    for path in ("/splits", "/dividends"):
+        vendors.fault("fmp", Fault.status(403), path=path)
+    early = alone("fmp", "tiingo").get_ohlcv("NVDA", "1d", "2024-05-20", "2024-05-24", strict=True)
+    assert provenance(early)["as_of"] == "2024-06-07"
+    assert "published together with the bars" in provenance(early)["problems"][0]
+    for _ in range(2):
+        frame = alone("fmp", "tiingo").get_ohlcv(
+            "NVDA", "1d", "2024-05-20", "2024-06-07", strict=True
+        )
+        assert _true(vendors, frame, clock.now_ms())
+        assert provenance(frame)["as_of"] == "2024-06-10"
+        vendors.clear_log()
+    assert vendors.count() == 0
+
+
+# --- answers whose beginning was cut off ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "probe"),
+    [
+        (("1d", "2024-04-01", "2024-04-10"), None),
+        (("5m", "2024-04-08", "2024-04-10"), ("1d", "2024-05-20", "2024-06-13")),
+        (("1w", "2024-03-04", "2024-04-05"), None),
+    ],
+)
+def test_a_split_before_a_late_first_row_stays_unknown_however_old_the_stored_bars_are(
+    alone: Make, vendors: VendorServer, clock: ManualClock, known: tuple[str, str, str],
+    probe: tuple[str, str, str] | None,
+) -> None:  # fmt: skip
+    pin: dict[str, Any] = {"provider": "tiingo"} if known[0] == "5m" else {}
+    clock.set(ms("2024-05-20T22:30:00"))
+    before = alone("tiingo").get_ohlcv("NVDA", *known, **pin, strict=True)
+    clock.set(ms("2024-06-13T22:30:00"))
+    vendors.fault("tiingo", Fault.cap_newest(3), path="/tiingo/daily")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if probe is not None:
+            alone("tiingo").get_ohlcv("NVDA", *probe)
+        for _ in range(2):
+            cut = alone("tiingo").get_ohlcv("NVDA", *known, **pin)
+            facts = provenance(cut)
+            assert not facts["complete"]
+            assert "splits and dividends from 2024-05-21 on are not known" in facts["problems"][0]
+            assert cut["close"].tolist() == before["close"].tolist(), "as of the day before"
+    with pytest.raises(IncompleteDataError, match="are not known"):
+        alone("tiingo").get_ohlcv("NVDA", *known, **pin, strict=True)
+    vendors.heal()
+    whole = alone("tiingo").get_ohlcv("NVDA", *known, **pin, strict=True)
+    assert whole["close"].tolist() == pytest.approx((before["close"] / 10).tolist())
+    assert provenance(whole)["as_of"] == "2024-06-11", "the latest action"
+
+
+def test_dates_before_a_listing_count_as_reported(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    """No bar is stored from before the first row, so nothing shows that the answer begins late."""
+    vendors.truth.change("NVDA", listed="2024-06-03T13:30")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        asked(alone("tiingo"))
+    assert alone("tiingo").get_actions("NVDA").attrs["onetape"]["complete"]
+
+
 # --- all of them at once --------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
 from src.data.jobs.populate import populate_cache
 from src.data.model.instant import HOUR_MS, date_of, day_ms
+from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 
 from .fresh import Fresh
@@ -70,6 +71,54 @@ def test_weeks_and_months_over_a_split_and_dividends_equal_the_true_ones(
     for mine, theirs in zip(plain(frame), expected, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-9)
     assert all(request.params["interval"] == "1d" for request in vendors.log("yahoo", "/v8/"))
+
+
+@pytest.mark.parametrize("label, stamp_of", [("1w", monday), ("1M", first)])
+@pytest.mark.parametrize(
+    ("daily", "weekly", "is_built"),
+    [
+        ("fmp, tiingo", "fmp, tiingo", True),
+        ("tiingo, fmp", "fmp, tiingo", True),
+        ("tiingo, fmp", "tiingo, fmp", True),
+        ("fmp, tiingo", "tiingo, fmp", False),
+        ("fmp", "tiingo", False),
+    ],
+)
+def test_a_second_vendor_does_not_replace_weeks_built_from_the_days_of_the_first(
+    vendors: VendorServer, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    daily: str, weekly: str, is_built: bool, label: str, stamp_of: Callable[[int], int],
+) -> None:  # fmt: skip
+    """The first vendor has no weeks; those of the second one have a gap at every split."""
+    fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
+    lines = []
+    for rule, names in (("stock_daily", daily), ("stock_weekly_monthly", weekly)):
+        first_one, _, others = names.partition(", ")
+        lines.append(f"{rule}: {{primary: {first_one}, backup: [{others}]}}")
+    lines.append("providers:")
+    for name in ("fmp", "tiingo"):
+        for key, value in sheet_of(name).keys.items():
+            monkeypatch.setenv(key, value)
+        lines.append(f"  {name}: {{base_url: '{vendors.base_url(name)}', rate_limits: {fast}}}")
+    rules = tmp_path / "two.yaml"
+    rules.write_text("\n".join(lines) + "\n")
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    start, end = "2024-05-01", "2024-06-30"
+    clock.set(ms("2024-07-12T22:30"))
+    if not is_built:
+        with pytest.warns(IncompleteDataWarning):
+            frame = manager.get_ohlcv("NVDA", label, start, end)
+        assert gaps(frame)
+        return
+    frame = manager.get_ohlcv("NVDA", label, start, end, strict=True)
+    reach = ms(start), ms(end) + 7 * 24 * HOUR_MS
+    days = vendors.truth.expected("NVDA", "1d", *reach, "split", clock.now_ms())
+    expected = [row for row in folded(days, stamp_of) if ms(start) <= row[0] <= ms(end)]
+    for mine, theirs in zip(plain(frame), expected, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4)
+    sent = vendors.count()
+    again = manager.get_ohlcv("NVDA", label, start, end, strict=True, offline=True)
+    pd.testing.assert_frame_equal(again, frame)
+    assert vendors.count() == sent
 
 
 def test_derived_weeks_are_adjusted_as_soon_as_a_split_is_reported(

@@ -546,6 +546,23 @@ def test_a_split_behind_days_of_which_no_vendor_reported_is_not_applied_alone() 
     assert seen.facts["as_of"] == "2024-06-04" and not seen.is_complete
 
 
+def test_a_split_that_a_cut_history_hides_is_not_ruled_out_by_bars_that_end_weeks_before_it() -> (
+    None
+):
+    weeks = Question("AAPL", "1w", "2022-08-18", "2023-08-03")
+    with simulated(long_of_shares("tiingo"), "2024-07-21T20:30") as sim:
+        sim.ask(Question("AAPL", "1M", "2020-03-31", "2024-06-28"))
+        sim.split("AAPL", 2)
+        sim.advance(5 * 86_400)
+        sim.shorten("tiingo", "2024-07-23")
+        seen = sim.ask(weeks)
+        assert seen is not None and not seen.is_complete
+        assert seen.facts["as_of"] == "2024-07-19"
+        sim.heal()
+        whole = sim.ask(weeks)
+    assert whole is not None and whole.is_complete and whole.facts["as_of"] == "2024-07-22"
+
+
 def test_gaps_before_the_last_bars_of_a_substitute_are_not_reported_the_second_time() -> None:
     with simulated(FILES) as sim:
         sim.advance(40 * 86_400)

@@ -43,7 +43,7 @@ from ..errors import (
     UnsupportedError,
 )
 from ..model.actions import Action
-from ..model.bars import BarTable, inside, merge
+from ..model.bars import BarTable, merge
 from ..model.coverage import Coverage, stretches
 from ..model.edges import Edges, edges_of, merged, spans_of
 from ..model.instant import DAY_MS, MINUTE_MS, date_of
@@ -485,23 +485,28 @@ class SeriesStore:
     ) -> Span:
         """Return the ex-dates that an answer covers: from its first row on if its beginning was cut off.
 
-        An answer was cut off if a session has no row although bars of this or the daily series from
-        these days, or from the two weeks before the first row, are known. A split on a day without a
-        row would not be reported.
+        An answer was cut off if a session has no row although any bar from before the first row is
+        known, however old it is. A split on a day without a row would not be reported.
         """
         if first_row_ms is None or first_row_ms <= days.start:
             return days
         if first_session(calendar, days.start, date_of(first_row_ms - 1)) is None:
             return days
-        missing = Span(min(days.start, first_row_ms - LATE_BY_MS), first_row_ms)
-        pieces = [piece.table.stamps for commit in self.unstored for piece in commit.pieces]
-        for key in {self._key, self._key.days}:
-            try:
-                pieces.append(self.other_series(key).read(missing, is_use=False)[0].stamps)
-            except CorruptEntryError as error:
-                self._log.debug("%s: %s", key, error)
-        is_cut = any(inside(stamps, [missing]).any() for stamps in pieces)
+        is_cut = any(first < first_row_ms for first in self._first_stamps())
         return Span(min(first_row_ms, days.end), days.end) if is_cut else days
+
+    def _first_stamps(self) -> Iterator[int]:
+        """Yield the timestamp of the first bar of each readable series of the symbol, and of unstored bars.
+
+        Sample bars of other series prove nothing.
+        """
+        yield from (p.table.stamps[0] for c in self.unstored for p in c.pieces if len(p.table))
+        own = {self._key, self._key.days}
+        others = {key for key in self._store.keys_of(self._key.symbol) if not key.is_sample}
+        for key in own | others:
+            with suppress(CacheError):
+                if (first := self._store.view(key).first) is not None:
+                    yield first
 
     def book(self) -> ActionBook:
         """Return the known splits and dividends of a stock; empty if the book is damaged."""

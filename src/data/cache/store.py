@@ -510,10 +510,14 @@ class BarStore:
 
         The folders are not examined and may be empty.
         """
-        names = self._disk.list(self._layout.symbol(symbol))
-        keys = (decode_lane(symbol, name) for name in names)
-        lanes = {key for key in keys if key is not None and key.timeframe == timeframe and key.lane}
+        keys = self.keys_of(symbol)
+        lanes = {key for key in keys if key.timeframe == timeframe and key.lane}
         return sorted(lanes, key=lambda key: key.lane)
+
+    def keys_of(self, symbol: str) -> list[SeriesKey]:
+        """Return the series of a symbol that have a folder, which is not examined and may be empty."""
+        names = self._disk.list(self._layout.symbol(symbol))
+        return [key for name in names if (key := decode_lane(symbol, name)) is not None]
 
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years for which bars are stored, in ascending order; for errors, see :meth:`view`."""

@@ -319,13 +319,13 @@ class BookConversion:
         """Return the first date whose actions the vendor will publish only along with that day's bar.
 
         The result is None if no such date is known. If this machine's clock is behind, the bars may
-        be later than its current date. Only raw prices can be adjusted as of a date before they
-        were fetched.
+        be later than its current date. Prices that are not raw are adjusted as of an earlier date
+        only if no other vendor reports the awaited actions.
         """
         bars, book, today = self.bars, self.book, self.bars.today
         if today is None or bars.query.adjustment == "raw" or not book.awaited:
             return None
-        if any(part.basis.adjustment != "raw" for part in bars.parts):
+        if not self.accepts_older and any(p.basis.adjustment != "raw" for p in bars.parts):
             return None
         awaited = book.awaited_from(max(today.day, bars.newest), today.news_ms)
         if awaited is not None or not self.accepts_older:

@@ -69,9 +69,9 @@ class SourceTimeframes:
         """Return 1d if a stock's weekly or monthly bars are better built from daily ones, else None.
 
         A vendor's own weekly or monthly bars have a break at every split, and the timestamp of
-        their forming bar is different; daily bars have neither problem. If the rules name different
-        vendors for weekly and daily bars, the result is None, so that the vendor for weekly bars is
-        queried. No calendar is needed to decide this.
+        their forming bar is different; daily bars have neither problem. If the rule for weekly bars
+        names a vendor that has some before it names the vendor for daily bars, if at all, the result
+        is None, so that the vendor for weekly bars is queried. No calendar is needed to decide this.
 
         Raises:
             UnknownProviderError: The pinned vendor does not exist.
@@ -81,7 +81,8 @@ class SourceTimeframes:
         whole, days = (self._servers(query, timeframe) for timeframe in (query.timeframe, _DAILY))
         if not whole or not days or whole[0].capabilities is None:
             return None
-        return _DAILY if whole[0].name == days[0].name else None
+        names = [candidate.name for candidate in candidates_of(self._selector, query)]
+        return _DAILY if days[0].name in names[: names.index(whole[0].name) + 1] else None
 
     def best(self, query: BarsQuery) -> ShorterBars | None:
         """Return the first of :meth:`ranked`, or None."""

@@ -364,7 +364,7 @@ class _ActionCounter(ActionFetcher):
     def fetch(self, span: Span, vendors: Sequence[Candidate] | None = None) -> bool:
         """Count the requests for the actions with an ex-date in ``span``; False if no vendor can answer."""
         known = self._knowable(span)
-        for candidate in () if known.is_empty else vendors or self._reporters():
+        for candidate in () if known.is_empty else vendors or self._reporters(known):
             name, wanted = candidate.name, self._with_recent(candidate, known)
             if candidate.downloader.is_circuit_open(ACTIONS_ENDPOINT):
                 error = CircuitOpenError(f"{name} is not queried for {_ACTIONS} now")

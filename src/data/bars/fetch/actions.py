@@ -22,7 +22,7 @@ from ...model.actions import Action
 from ...model.coverage import WITH_BARS
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Adjustment, Basis
-from ...model.span import Span, coalesce, intersect, subtract
+from ...model.span import Span, coalesce, intersect, subtract, uncovered
 from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
 from ...prices.splice import COMPARED
@@ -63,11 +63,12 @@ class ActionFetcher:
         4. Store the actions, together with these ex-dates.
 
         A vendor that failed is not queried again by the same request. The same applies to a vendor
-        that has just rejected the account or timed out.
+        that has just rejected the account or timed out, and to one that publishes all missing
+        actions only with the bars.
         """
         request, journal, now_ms = self._request, self._journal, self.clock.now_ms()
         latest, known = max(now_ms, self._newest_basis()), self._knowable(span)
-        for candidate in () if known.is_empty else vendors or self._reporters():
+        for candidate in () if known.is_empty else vendors or self._reporters(known):
             wanted = self._with_recent(candidate, known)
             current_call().answered_ms = None
             lead = with_lead(candidate, wanted)
@@ -106,7 +107,7 @@ class ActionFetcher:
 
     def fetch_again(self, span: Span) -> None:
         """Query each vendor again for its known actions in ``span``, unless this request has done so."""
-        for candidate in list(self._reporters()):
+        for candidate in list(self._reporters(span)):
             heard = [a.span for a in self._series.action_answers if a.source == candidate.name]
             reports = (a for a in self._series.book().reports if a.source == candidate.name)
             days = coalesce(Span(day_ms(a.ex_date), day_ms(a.ex_date) + 1) for a in reports)
@@ -127,11 +128,24 @@ class ActionFetcher:
         end = max(self._days.current(self._request.query.instrument).end, newest + DAY_MS)
         return Span(span.start, min(span.end, end))
 
-    def _reporters(self) -> Iterator[Candidate]:
-        """Yield the vendors that can still be queried for actions, in order."""
+    def is_awaited(self, ex_dates: Span, vendor: str | None = None) -> bool:
+        """Return whether all missing actions in ``ex_dates`` are awaited, from ``vendor`` if one is given.
+
+        They are awaited if a vendor that publishes them only with the bars was queried for them
+        since the latest news.
+        """
+        day, book = self._days.current(self._request.query.instrument), self._series.book()
+        missing = book.missing(ex_dates)
+        asked = [a for a in book.awaited if vendor in (None, a.source)]
+        spans = [a.span for a in asked if a.fetched_at >= day.news_ms]
+        return bool(missing) and not any(uncovered(span, spans) for span in missing)
+
+    def _reporters(self, wanted: Span) -> Iterator[Candidate]:
+        """Yield the vendors that can still be queried for the actions in ``wanted``, in order."""
         for candidate in self._request.route.reporters:
             failed = candidate.name in self._journal.without_actions
-            if not failed and not self._is_shut_out(candidate):
+            is_out = failed or self._is_shut_out(candidate)
+            if not is_out and not self.is_awaited(wanted, candidate.name):
                 yield candidate
 
     def _dates_known_at(self, span: Span, answered_ms: int) -> Span:

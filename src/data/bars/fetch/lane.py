@@ -318,26 +318,31 @@ class LaneRun:
         Raises:
             KindMismatchError: The bars cannot be converted to the requested basis.
         """
-        last: Span | None = None
+        last, is_refetched = Span(0, 0), False
         query = self.request.query
         if query.refresh and not query.offline and query.adjustment != "raw":
             start = date_of(min(plan.wanted.start, query.now_ms))
             self._action_fetcher.fetch_again(Span(day_ms(start), query.now_ms + 1))
             self._fill_due(plan.wanted)
-        for _ in range(2):
+        for _ in range(2 + len(self.request.route.reporters)):
             answer = self._read_stored(plan)
             if isinstance(answer, Answer) or (answer.ex_dates.is_empty and not self._has_closes):
                 return answer
+            is_awaited = self._action_fetcher.is_awaited(answer.ex_dates)
             # According to the vendor's own time, no vendor can know more.
-            if self.request.query.offline or answer.ex_dates in (last, Span(0, 0)):
+            is_known = answer.ex_dates in (last, Span(0, 0)) and not is_awaited
+            if query.offline or is_refetched or is_known:
                 break
             last = answer.ex_dates
             # Some are reported days late; checking the last days again costs nothing.
             span = Span(min(last.start, last.end - LATE_BY_MS), last.end)
             if self._action_fetcher.fetch(span):
                 self._fill_due(plan.wanted)
-            elif not self._fetch_in_one_basis(plan.wanted):
+                continue
+            older = self._read_stored(plan, "older") if is_awaited else answer
+            if isinstance(older, Answer) or not self._fetch_in_one_basis(plan.wanted):
                 break
+            is_refetched = True
         return self._read_stored(plan, "older")
 
     def _read_stored(self, plan: FetchPlan, to: Allowed = "latest") -> Answer | Missing:
