@@ -263,6 +263,13 @@ def test_data_of_a_user_end_only_after_a_halt(vendor: str) -> None:
     assert ended(HALT, vendor).sought() is not None
 
 
+def test_files_with_recent_bars_are_not_read_again_for_their_end() -> None:
+    files = Vendor("local")
+    bars = final(hours(LAST - 9, LAST - 5), vendor="local")
+    case = Case(bars, empty(LAST - 5, LAST + 1, vendor="local"), vendors=(files,))
+    assert (case.sought(), files.asked) == (None, [])
+
+
 def test_a_delisting_expires_at_the_latest_after_the_expiry_of_old_spans() -> None:
     learned = ended(60 * HALT).sought()
     assert learned is not None

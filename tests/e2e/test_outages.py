@@ -278,6 +278,30 @@ def test_a_plan_names_the_substitute_during_an_outage(
     ]  # fmt: skip
 
 
+def test_a_plan_counts_the_request_for_what_is_not_stored_of_a_substitute(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    """The venue has reported that it has no bars, and the substitute was down for two of the days."""
+    vendors.fault("binance", Fault.empty())
+    assert len(make().get_ohlcv(*DAYS[:3], "2024-05-03")) == 3
+    vendors.fault("yahoo", Fault.status(401))
+    assert make().get_ohlcv(*DAYS).empty
+    for _ in range(2):
+        plan = make().plan(*DAYS)
+        vendors.clear_log()
+        assert make().get_ohlcv(*DAYS).empty
+        assert plan.requests == vendors.count() == 0, "its circuit is open"
+    vendors.heal()
+    clock.advance(2 * 3600)
+    for requests in (1, 0):
+        plan = make().plan(*DAYS)
+        vendors.clear_log()
+        frame = make().get_ohlcv(*DAYS)
+        assert (len(frame), provenance(frame)["vendors"]) == (5, ["yahoo"])
+        assert plan.requests == vendors.count() == requests
+        assert [step.vendor for step in plan.steps] == ["yahoo"] * requests
+
+
 @pytest.mark.parametrize("cached", [False, True])
 def test_populate_cache_reports_a_substitute_as_a_failure(
     rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from src.data.clock import ManualClock
@@ -16,8 +18,10 @@ from src.data.errors import (
     IncompleteDataWarning,
     UnknownSymbolError,
 )
+from tests.vendor_server import VendorServer
 
 from .oracle import ms
+from .scripted_vendor import gaps
 
 HEADER = "timestamp,open,high,low,close,volume\n"
 # Two sessions of a share at New York; the second one is short and ends at 13:00.
@@ -156,7 +160,7 @@ def test_bars_between_two_requested_ranges_of_a_file_are_not_after_its_end(
     (tmp_path / "BTCUSDT_1d.csv").write_text(HEADER + rows)
     one, options = manager(tmp_path, "unit: USDT"), {"provider": "local"}
     assert len(one.get_ohlcv("BTCUSDT", "1d", "2023-10-10", "2023-10-19", **options)) == 10
-    with pytest.warns(IncompleteDataWarning, match="the vendor has no bar"):
+    with pytest.warns(IncompleteDataWarning, match="the data ends on 2023-11-29"):
         assert one.get_ohlcv("BTCUSDT", "1d", "2024-01-01", last, **options).empty
     assert len(one.get_ohlcv("BTCUSDT", "1d", "2023-11-10", "2023-11-29", **options)) == 20
     with pytest.warns(IncompleteDataWarning, match="the data ends on 2023-11-29"):
@@ -194,3 +198,110 @@ def test_files_that_end_report_the_day_and_not_a_delisting(
     with pytest.warns(IncompleteDataWarning, match="the data ends on 2024-01-02"):
         frame = one.get_ohlcv("AAPL", "1d", "2023-12-01", last, **options)
     assert str(frame.index[-1].date()) == "2024-01-02"
+
+
+# --- files that have ended, and a vendor beside them -------------------------------------------
+
+# What has been requested before, as ranges and numbers of bars.
+BEFORE: dict[str, list[dict[str, Any]]] = {
+    "nothing": [],
+    "the first bars": [{"start_date": "2024-04-01", "end_date": "2024-04-05"}],
+    "the last bars": [{"start_date": "2024-04-10", "end_date": "2024-04-20"}],
+    "all bars": [{"start_date": "2024-04-01", "end_date": "2024-04-25"}],
+    "the time since": [{"start_date": "2024-04-16", "end_date": "2024-06-12"}],
+    "the vendor's last bars": [{"start_date": "2024-06-07"}],
+    "bars of both": [{"start_date": "2024-04-01", "end_date": "2024-04-05"}, {"start_date": "2024-06-07"}],
+    "the same number": [{"bars": 5, "end_date": "2024-06-10"}],
+}  # fmt: skip
+
+
+class EndedFiles:
+    """Files of a coin's days up to 15 April in another unit, and Binance after them in the rules."""
+
+    def __init__(self, folder: Path, vendors: VendorServer, clock: ManualClock) -> None:
+        self.folder, self.clock = folder, clock
+        self.write(15)
+        (folder / "rules.yaml").write_text(
+            "crypto: {primary: local, backup: [binance]}\n"
+            "providers:\n"
+            f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http}}\n"
+            f"  local: {{folder: '{folder}', dense: true, unit: EUR}}\n"
+        )
+
+    def write(self, last: int) -> None:
+        rows = "".join(
+            f"2024-04-{day:02d},{day},{day + 2},{day},{day + 1},3\n" for day in range(1, last + 1)
+        )
+        (self.folder / "BTCUSDT_1d.csv").write_text(HEADER + rows)
+
+    def manager(self, cache: str) -> DataManager:
+        return DataManager(self.folder / cache, self.folder / "rules.yaml", clock=self.clock)
+
+    def ask(self, cache: str, **question: Any) -> pd.DataFrame:
+        return self.manager(cache).get_ohlcv("BTCUSDT", "1d", **question)
+
+
+def days_of(frame: pd.DataFrame) -> list[str]:
+    return [str(day.date()) for day in frame.index]
+
+
+@pytest.fixture
+def ended(tmp_path: Path, vendors: VendorServer, clock: ManualClock) -> EndedFiles:
+    return EndedFiles(tmp_path, vendors, clock)
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+@pytest.mark.parametrize("before", BEFORE)
+def test_a_number_of_bars_is_counted_back_from_the_end_of_files_whatever_was_requested_before(
+    ended: EndedFiles, before: str
+) -> None:
+    for question in BEFORE[before]:
+        ended.ask("cache", **question)
+    last = [f"2024-04-{day}" for day in range(11, 16)]
+    for later in (0, 5, 40):
+        ended.clock.advance(later * 86_400)
+        for question in (
+            {},
+            {"end_date": "2024-06-10"},
+            {"force_refresh": True},
+            {"offline": True},
+        ):
+            frame = ended.ask("cache", bars=5, **question)
+            assert (days_of(frame), frame.attrs["onetape"]["vendors"]) == (last, ["local"])
+            assert frame.attrs["onetape"]["substitute"] is None
+            (gap,) = gaps(frame)
+            assert gap[2] == "the data ends on 2024-04-15"
+    ended.clock.advance(40 * 86_400)
+    frame = ended.ask("cache", bars=5, offline=True)  # when its end is to be checked again
+    assert (days_of(frame), frame.attrs["onetape"]["vendors"]) == (last, ["local"])
+    ended.write(20)
+    frame = ended.ask("cache", bars=5)
+    assert days_of(frame) == [f"2024-04-{day}" for day in range(16, 21)]
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+@pytest.mark.parametrize("before", ["nothing", "the first bars", "all bars", "the time since"])
+def test_the_end_of_files_is_the_reason_whatever_was_requested_before(
+    ended: EndedFiles, before: str
+) -> None:
+    for question in BEFORE[before]:
+        ended.ask("cache", **question)
+    frame = ended.ask("cache", start_date="2024-06-01", end_date="2024-06-05", provider="local")
+    assert [gap[2] for gap in gaps(frame)] == ["the data ends on 2024-04-15"]
+    frame = ended.ask("cache", start_date="2024-06-01", end_date="2024-06-05")
+    assert frame.attrs["onetape"]["vendors"] == ["binance"], "a range names its bars"
+    assert len(frame) == 5
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+def test_a_number_of_bars_is_counted_back_from_the_end_of_files_while_no_bar_is_due(
+    ended: EndedFiles,
+) -> None:
+    """That there are no bars after the end is remembered for longer than the end itself."""
+    for later in (20, 1, 2, 4, 8):
+        ended.clock.advance(later * 86_400)
+        frame = ended.ask("cache", start_date="2024-04-01", end_date="2024-06-10")
+        assert frame.attrs["onetape"]["vendors"] == ["local"]
+    ended.clock.advance(5 * 86_400)
+    frame = ended.ask("cache", bars=5, end_date="2024-06-10")
+    assert (days_of(frame)[-1], frame.attrs["onetape"]["vendors"]) == ("2024-04-15", ["local"])

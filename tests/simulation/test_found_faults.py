@@ -868,3 +868,18 @@ def test_an_answer_whose_beginning_is_cut_off_does_not_hide_a_split_from_monthly
         sim.advance(2 * 86_400)
         seen = sim.ask(question)
     assert seen is not None and len(seen.rows) == 25
+
+
+@pytest.mark.parametrize(
+    "before", [None, ("2024-02-24", "2024-03-01"), ("2024-02-24", "2024-03-20")]
+)
+def test_a_number_of_bars_is_counted_back_from_the_end_of_files_of_which_a_part_is_stored(
+    before: tuple[str, str] | None,
+) -> None:
+    with simulated(FILES, "2024-03-10T06:30") as sim:
+        sim.advance(10 * 86_400 + 1000)
+        if before is not None:
+            sim.ask(Question("BTCUSDT", "1d", *before))
+        sim.advance(40 * 86_400)
+        seen = sim.ask(Question("BTCUSDT", "1d", None, None, 5))
+    assert seen is not None and max(seen.rows) == parse_iso("2024-03-09")

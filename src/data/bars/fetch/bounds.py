@@ -40,7 +40,8 @@ def prove_bounds(
 
     1. Nothing was traded before the first bar (:func:`_proved_listing`).
     2. After the last bar, the series has ended, or only the data has (:func:`_proved_end`).
-    3. If no bar is stored, the user's files end before the requested spans (:func:`_end_of_files`).
+    3. If no bar is stored in or after the requested spans, the user's files end before them
+       (:func:`_end_of_files`).
 
     Each function states what it costs. A query is one request, unless the vendor sends such bars in
     several pages. If no empty span follows from the request, there are none.
@@ -61,8 +62,9 @@ def prove_bounds(
             series.commit(Commit(marks=(mark,), lifetime=Lifetime(listed=listed)))
     if after_last is not None and any(after_last.overlaps(s) for s in segments):
         end = _proved_end(request, series, journal, after_last, coverage, segments)
-    elif segments and not any(entry.state in WITH_BARS for entry in coverage.sources):
-        end = _end_of_files(request, series, segments[0].start)
+    last = series.view().last
+    if end is None and segments and (last is None or last < segments[-1].start):
+        end = _end_of_files(request, series)
     if end is not None:
         life, before = Lifetime(delisted=end), series.lifetime().delisted
         # Reported once, and not each time that the end is checked.
@@ -231,28 +233,43 @@ def _files_have_none(request: LaneRequest, series: SeriesStore, later: Span) -> 
         series.end_phase()
 
 
-# --- 3. files whose bars are not stored
+# --- 3. the end of the user's files
 
 
-def _end_of_files(request: LaneRequest, series: SeriesStore, before_ms: int) -> Bound | None:
-    """Return the end of the bars in the user's files if all of them are before ``before_ms``.
+def note_end_of_files(request: LaneRequest, series: SeriesStore) -> None:
+    """Record the end of the user's files, from which a number of bars is counted back.
+
+    What was requested before must not matter, so the files are read unless their end is known. This
+    costs no request.
+    """
+    end = series.lifetime().delisted
+    if request.query.offline or (end is not None and end.is_valid(series.now_ms())):
+        return
+    if (end := _end_of_files(request, series)) is not None:
+        series.commit(Commit(lifetime=Lifetime(delisted=end)))
+
+
+def _end_of_files(request: LaneRequest, series: SeriesStore) -> Bound | None:
+    """Return the end of the bars in the user's files if the lane is only for these; otherwise None.
 
     The last bar must be older than the longest halt; otherwise the result is None. Reading the files
     costs no request.
     """
-    candidate, now_ms = next(iter(request.route.candidates), None), series.now_ms()
-    if candidate is None or not is_free(candidate.name):
+    candidates, now_ms, stored = request.route.candidates, series.now_ms(), series.view().last
+    is_live = stored is not None and now_ms - stored < LONGEST_HALT_MS
+    if is_live or len(candidates) != 1 or not is_free(candidates[0].name):
         return None
-    span = Span(day_ms(_EARLIEST), before_ms)
+    span = Span(day_ms(_EARLIEST), now_ms)
     try:
         query = FetchQuery(request.query.instrument, request.grid.timeframe, span, now_ms)
-        last = int(candidate.fetch(query).table.within(span).stamps[-1])
+        last = int(candidates[0].fetch(query).table.within(span).stamps[-1])
     except (*FAILOVER_ERRORS, IndexError):
         return None
-    later = Span(last + 1, now_ms)
-    if now_ms - last < LONGEST_HALT_MS or not _files_have_none(request, series, later):
+    finally:
+        series.end_phase()
+    if now_ms - last < LONGEST_HALT_MS:
         return None
-    return Bound(last + 1, candidate.name, now_ms, end_due(last, now_ms), DATA)
+    return Bound(last + 1, candidates[0].name, now_ms, end_due(last, now_ms), DATA)
 
 
 # --- what vendors reported, and what they report when they are queried again

@@ -163,14 +163,24 @@ class _TriedLane(NamedTuple):
         return self.answer is not None and bool(len(self.answer.table))
 
     @property
+    def is_part(self) -> bool:
+        """Whether there is an answer with bars, and all vendors that serve those of a gap are down.
+
+        That of a substitute is also a part if all its vendors refuse the rest, such as an unknown
+        symbol: without stored bars, there would be none.
+        """
+        if self.answer is None or not self.has_rows:
+            return False
+        if any(gap.is_outage for gap in stretches(self.answer.gaps).sources):
+            return True
+        journal, route = self.journal, self.run.request.route
+        is_refused = all(candidate.name in journal.excluded for candidate in route.candidates)
+        return route.is_substitute and is_refused and bool(journal.unfilled)
+
+    @property
     def confirmed(self) -> Answer | None:
         """The answer, even an empty one, if vendors have fully confirmed it."""
         return None if self.journal.unfilled else self.answer
-
-    @property
-    def known_empty(self) -> Answer | None:
-        """The empty answer, if vendors have confirmed it earlier, so that none was queried now."""
-        return None if self.has_rows or self.journal.attempts else self.confirmed
 
 
 class MissRun:
@@ -205,9 +215,9 @@ class MissRun:
         # The lanes of the route that are still to be tried, and those that have been tried.
         self._route: Route
         self._left, self._tried = list[LaneRoute](), list[_TriedLane]()
-        # Answer that an outage has cut off, and the number of lanes that had been tried by then.
-        self._part: Answer | None = None
-        self._tried_for_part = 0
+        # The first part of the "requested" kind, and of a "substitute": each with the number of lanes
+        # that had been tried by then.
+        self._parts = dict[str, tuple[Answer, int]]()
         # Why no lane has answered, and what was built from shorter bars for that reason.
         self._error: DataError | None = None
         self._built: FallbackBars | None = None
@@ -234,11 +244,12 @@ class MissRun:
 
         If all vendors of the requested kind are down, and part of the range is stored, the answer is
         the first of these: the whole range from the vendors of another kind, as a substitute; the
-        whole range built from shorter bars; the part, with gaps. Shorter bars are tried only if the
-        part is the only lane's answer with rows, and substitutes only if the query is not strict. If
+        whole range built from shorter bars; the part, with gaps. Shorter bars are tried only if no
+        other vendor has answered with rows, and substitutes only if the query is not strict. If
         nothing is stored, substitutes need not be whole, nor need shorter bars, which are then
-        compared with what is stored of another kind (:meth:`_answer_from_store`). In all other
-        respects, the answer does not depend on what happens to be cached.
+        compared with what is stored of another kind (:meth:`_answer_from_store`). What is stored of a
+        substitute whose vendors fail for the rest is the answer only if there is no other. In all
+        other respects, the answer does not depend on what happens to be cached.
 
         ========================= =========================================================
         State                     Set by; read by
@@ -246,12 +257,11 @@ class MissRun:
         ``_unusable``             constructor, ``_find_route``; ``_excluded``, ``_with_facts``
         ``_earlier``              ``_find_route``; ``_attempts``
         ``_route``                ``_find_route``; ``_try_lanes`` and what it calls, errors
-        ``_left``                 ``_find_route``, ``_try_lanes``; ``_ways``, ``_read_stored_substitute``
+        ``_left``                 ``_find_route``, ``_try_lanes``; ``_try_lanes``, this list
         ``_tried``                ``_try_lanes``; this list, and all that collects attempts
-        ``_part``                 ``_try_lanes`` (outage); this list, ``_build_from_shorter``
-        ``_tried_for_part``       ``_try_lanes``; ``_return_part``
+        ``_parts``                ``_try_lanes`` (failures); this list, ``_build_from_shorter``
         ``_error``                ``_find_route``, ``_failure``; ``_failure``, ``_as_fallback``
-        ``_built``                ``_build_from_shorter``; ``_answer_from_store``
+        ``_built``                ``_build_from_shorter``; this list, ``_answer_from_store``
         ========================= =========================================================
         """
         query = self._query
@@ -262,27 +272,30 @@ class MissRun:
         # The requested kind, from the vendors that the rules name.
         if self._find_route():
             yield self._try_lanes
-        # Vendors have reported earlier that there are no bars; substitutes were queried then. The last
-        # lane shows it, because the lanes of the requested kind are tried until one is known empty.
-        if self._part is None and self._tried and (empty := self._tried[-1].known_empty):
-            yield partial(self._read_stored_substitute, empty)
         # A strict query would reject a substitute, and not report the part that is there.
         if self._left and not (self._part is not None and query.strict):
             yield self._try_lanes
-        # The vendors of the requested kind have just reported that there are no bars. The first lane
-        # counts, because the last ones are now substitutes.
+        # The vendors of the requested kind have reported, now or earlier, that there are no bars. The
+        # first lane counts, because the last ones are now substitutes.
         if self._part is None and self._tried and (empty := self._tried[0].confirmed):
-            yield partial(self._with_facts, empty)
+            yield partial(self._with_later_attempts, empty, 1)
         # Bars from which others are built are not built themselves.
-        is_part_alone = sum(lane.has_rows for lane in self._tried) == 1
-        if self._purpose == "caller" and (self._part is None or is_part_alone):
+        has_answered = any(lane.has_rows and not lane.is_part for lane in self._tried)
+        if self._purpose == "caller" and not has_answered:
             yield self._build_from_shorter
         if self._part is not None:
-            yield partial(self._return_part, self._part)
+            yield partial(self._with_later_attempts, *self._parts["requested"])
+        elif "substitute" in self._parts and not (self._built and self._built.is_answer):
+            yield partial(self._with_later_attempts, *self._parts["substitute"])
         elif self._purpose != "closes":
             yield self._answer_from_store
 
     # --- lanes -----------------------------------------------------------------------------
+
+    @property
+    def _part(self) -> Answer | None:
+        """The part of the requested kind that is available in an outage, or None."""
+        return self._parts["requested"][0] if "requested" in self._parts else None
 
     def _find_route(self) -> bool:
         """Find the lanes to try and their vendors; return False if no vendor serves such bars.
@@ -308,9 +321,9 @@ class MissRun:
 
         The result of a lane decides what happens next:
 
-        - An answer with rows, or one without gaps, is returned unless an outage cut it off. The first
-          answer that was cut off is kept; only a complete one of a later lane replaces it.
-        - If the requested kind is known to have no bars, no further lane is tried.
+        - An answer with rows, or one without gaps, is returned unless it is a part. The first part of
+          the requested kind, and of a substitute, is kept; only a complete answer of a later lane
+          replaces the former.
         - If the symbol is unknown to its own exchange, no further lane is tried, either.
         - Otherwise the next lane is tried.
         """
@@ -326,16 +339,11 @@ class MissRun:
                 # change that.
                 unfilled, namesakes = tried.journal.unfilled, self._route.vendors.namesakes
                 answer = _with_namesakes(answer, unfilled, namesakes)
-                # All vendors that serve the bars of a gap are down.
-                is_cut_off = any(gap.is_outage for gap in stretches(answer.gaps).sources)
-                if self._part is None and is_cut_off:
-                    self._part, self._tried_for_part = answer, len(self._tried)
+                if tried.is_part:
+                    kind = "substitute" if are_substitutes else "requested"
+                    self._parts.setdefault(kind, (answer, len(self._tried)))
                 elif self._part is None or _can_replace(answer, self._part):
                     return self._with_facts(answer)
-            elif tried.known_empty is not None:
-                # A substitute without bars does not show anything about the requested kind.
-                if self._part is None and not are_substitutes:
-                    return None
             elif self._is_unknown_to_owner():
                 self._left.clear()
         return None
@@ -385,20 +393,11 @@ class MissRun:
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
         return _TriedLane(answer, run)
 
-    def _read_stored_substitute(self, empty: Answer) -> Answer:
-        """Answer with the first substitute's stored bars or, if there are none, with ``empty``."""
-        query = replace(self._query, offline=True)
-        for lane in self._left:
-            answer = self._answer_from_lane(query, lane, {}, ()).answer
-            if answer is not None and len(answer.table):
-                return self._with_facts(replace(answer, query=self._query))
-        return self._with_facts(empty)
-
-    def _return_part(self, part: Answer) -> Answer:
-        """Answer with the part that was available in an outage, and the attempts of the lanes tried since."""
-        later = attempt_entries(self._attempts(self._tried_for_part, with_side=True))
-        attempts = [*part.facts["attempts"], *later]
-        return self._with_facts(replace(part, facts=part.facts | {"attempts": attempts}))
+    def _with_later_attempts(self, answer: Answer, tried: int) -> Answer:
+        """Return an answer from the first ``tried`` lanes, with the attempts of the lanes tried since."""
+        later = attempt_entries(self._attempts(tried, with_side=True))
+        attempts = [*answer.facts["attempts"], *later]
+        return self._with_facts(replace(answer, facts=answer.facts | {"attempts": attempts}))
 
     def _with_facts(self, answer: Answer) -> Answer:
         """Add to a lane's answer why other vendors did not contribute."""

@@ -67,13 +67,16 @@ class FetchPlan:
 def wanted_span(request: LaneRequest, series: SeriesStore, bars: int | None = None) -> Span:
     """Return the requested span; a number of bars is counted back from the last closed bar.
 
-    If the series has ended, they are counted back from its end. ``bars`` replaces the query's own number.
+    If the series has ended, they are counted back from its end, offline even if that was to be
+    checked again by now. ``bars`` replaces the query's own number.
     """
     query = request.query
     if query.bars is None:
         return query.span
     end, count = min(query.span.end, cap_of(request, series)), bars or query.bars
-    end = min(end, lifetime_of(series.view()).for_gaps(series.now_ms()).end)
+    bound = series.lifetime().delisted
+    if bound is not None and (query.offline or bound.is_valid(series.now_ms())):
+        end = min(end, bound.at)
     return Span(back(request.grid, end, count, request.route.kind), query.span.end)
 
 
