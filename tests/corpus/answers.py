@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
@@ -24,8 +24,9 @@ from src.data.errors import DataError
 from src.data.model.actions import Action
 from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import DAY_MS, date_of
+from src.data.model.instant import DAY_MS, date_of, day_ms
 from src.data.model.reasons import sentence
+from src.data.model.span import Span
 from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 from tests.e2e.fixed_vendor import FixedVendor
 from tests.e2e.scripted_vendor import provenance, route_to
@@ -86,6 +87,10 @@ class Recorded(FixedVendor):
         fetched = super().fetch(query)
         is_share = query.instrument.asset_class == "stock"
         return replace(fetched, actions=self.actions) if is_share else fetched
+
+    def fetch_actions(self, _: Any, span: Span, __: int) -> Any:
+        """Answer with the splits and dividends in a span."""
+        return [action for action in self.actions if day_ms(action.ex_date) in span]
 
 
 class Answer(NamedTuple):

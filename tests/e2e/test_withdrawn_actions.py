@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,12 +18,16 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
 from src.data.model.actions import Action
+from src.data.model.bars import Bar
+from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.instant import DAY_MS, iso
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
+from src.data.vendors.base import BaseDataDownloader
 from tests.vendor_server import Fault, VendorServer, dividend
 from tests.vendor_server.face import Reply
 
+from .fixed_vendor import FixedVendor
 from .oracle import ms
 from .scripted_vendor import provenance, route_to, states
 from .share_vendors import DIVIDENDS, SPLIT, ShareVendor, Truth, split
@@ -423,3 +428,40 @@ def test_weeks_and_a_query_answered_from_memory_carry_the_doubt_and_lose_it(
     right, right_weeks = asked(manager, **april), weekly(manager, strict=True)
     assert differs(wrong, right) and differs(wrong_weeks, right_weeks)
     assert not differs(right, fresh("yahoo", **april))
+
+
+class WithoutRequest(FixedVendor):
+    """A program's own class: splits come with the bars, and ``actions_of`` is not defined."""
+
+    fetch_actions = BaseDataDownloader.fetch_actions
+    _actions_call = staticmethod(lambda _: nullcontext())  # type: ignore[assignment]
+
+    def bar(self, stamp: int) -> Bar:
+        """Return a bar whose price is adjusted for the split."""
+        price = 10.0 + stamp // DAY_MS % 7 / 8
+        return Bar(stamp, price, price + 1, price - 1, price, 7.0)
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Answer with a split of 2:1 on 6 May, if the bars reach that day."""
+        day = ms("2024-05-06")
+        told = (Action(date(2024, 5, 6), "split", day, 2.0, 1.0, source=self.name),)
+        return replace(super().fetch(query), actions=told if day in query.span else ())
+
+
+def test_a_downloader_without_requests_for_actions_withdraws_none(
+    clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps = [ms(str(day.date())) for day in pd.bdate_range("2024-04-01", "2024-05-31")]
+    vendor = WithoutRequest(clock, stamps, actions_by_bar=False)
+    manager = DataManager(tmp_path / "own", clock=clock)
+    route_to(monkeypatch, manager, yahoo=vendor)
+    for night in ("2024-05-10", "2024-05-14", "2024-05-20", "2024-08-30"):
+        clock.set(ms(f"{night}T22:30:00"))
+        for refresh in (False, True):
+            frame = manager.get_ohlcv(
+                "NVDA", "1d", "2024-04-01", "2024-05-09",
+                adjustment="raw", force_refresh=refresh, strict=True,
+            )  # fmt: skip
+            assert frame["close"][:"2024-05-03"].min() == 20 and frame["close"].iloc[-1] < 11
+    book = manager.cache.store.actions("NVDA")
+    assert [len(book.splits), len(book.lacks)] == [1, 0]

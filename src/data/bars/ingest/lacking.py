@@ -15,8 +15,11 @@ from ...model.bars import BarTable, Floats, inside
 from ...model.coverage import Coverage
 from ...model.instant import date_of, day_ms
 from ...model.span import Span
+from ...vendors.base import BaseDataDownloader
 from ..selection.candidates import Candidate
 from ..series import LATE_BY_MS, LaneRequest, SeriesStore
+
+_DEFAULT = BaseDataDownloader.actions_of
 
 
 def whole_answer(
@@ -30,7 +33,8 @@ def whole_answer(
     """Return the vendor's reports that an answer lacks although it would contain them; None if none.
 
     It would contain them if the share was traded before and after the ex-date, and no price shows
-    that there was a split.
+    that there was a split. A downloader without ``actions_of`` answers a request for actions alone
+    with none at all.
 
     Args:
         request: Request to the lane.
@@ -51,7 +55,8 @@ def whole_answer(
         and (report.type, report.ex_date) not in repeated
         and answer.span.start <= day_ms(report.ex_date) < until
     ]
-    if not missing or caps is None:
+    is_default = getattr(type(candidate.downloader), "actions_of", None) is _DEFAULT
+    if not missing or caps is None or (rows is None and is_default):
         return None
     around = Span(missing[0][0] - LATE_BY_MS, missing[-1][0] + LATE_BY_MS)
     try:
