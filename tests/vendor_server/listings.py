@@ -34,6 +34,7 @@ class Listing:
         outages: ISO texts (from, until) between which the venue printed nothing.
         quiet: of 1000 minutes so many have no trade; bars wholly quiet are not there.
         actions: splits and dividends; ``ex_at`` in them is not read.
+        told: those that a vendor tells, and adjusts its prices for; None if they are the true ones.
         spellings: vendor to its spelling, where the vendor's face cannot tell.
         extended: whether it trades before the open and after the close, too: vendors that send
             such minutes, always or when asked, have them.
@@ -55,6 +56,7 @@ class Listing:
     outages: tuple[tuple[str, str], ...] = ()
     quiet: int = 0
     actions: tuple[Action, ...] = ()
+    told: tuple[Action, ...] | None = None
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
     extended: bool = False
 
