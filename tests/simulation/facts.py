@@ -31,7 +31,10 @@ OPERATIONS = (
 
 # The cell is drawn by the walks of test_walks.py.
 WALK = "walk"
-_DOOR = "tests/e2e/test_facts_of_other_doors.py::"
+# Facts behind other doors than bars, each with its six operations in one test.
+_FILING = "tests/fundamentals/test_filings_that_change.py::test_a_filing"
+_MEMBER = "tests/db/test_members_that_change.py::test_a_member"
+_VINTAGE = "tests/macro/test_vintages_that_change.py::test_a_vintage"
 _TIMELESS = "ruled out: vendors report it as of now, without a history whose front could be cut"
 
 TABLE: Mapping[str, Mapping[str, str]] = {
@@ -41,8 +44,13 @@ TABLE: Mapping[str, Mapping[str, str]] = {
     "listing": dict.fromkeys(OPERATIONS, WALK),
     "end": dict.fromkeys(OPERATIONS, WALK)
     | {"cut at the front": "ruled out: the front of a history does not touch its end"},
+    "identity": dict.fromkeys(OPERATIONS, WALK) | {"cut at the front": _TIMELESS},
     "unit": dict.fromkeys(OPERATIONS, WALK) | {"cut at the front": _TIMELESS},
     "zone": dict.fromkeys(OPERATIONS, WALK) | {"cut at the front": _TIMELESS},
+    "filing": dict.fromkeys(OPERATIONS, _FILING),
+    "member": dict.fromkeys(OPERATIONS, _MEMBER),
+    "vintage": dict.fromkeys(OPERATIONS, _VINTAGE)
+    | {"told by another": "ruled out: only one vendor publishes macro series with vintages"},
 }
 
 
@@ -197,7 +205,20 @@ def _zone(telling: Telling, change: Change) -> Telling:
     return replace(telling, listing=replace(telling.listing, timezone=zone))
 
 
+def other_company(listing: Listing) -> Listing:
+    """Return the company that a vendor takes a symbol for by mistake."""
+    made = replace(listing, seed="OTHER", base=37.0, name="Other plc", actions=())
+    return made if listing.told is None else replace(made, told=())
+
+
+def _identity(telling: Telling, change: Change) -> Telling:
+    if telling.listing is None or change.operation == "told by another":
+        return replace(telling, listing=None)
+    return replace(telling, listing=other_company(telling.listing))
+
+
 _APPLY = {
+    "identity": _identity,
     "bar": _bars, "split": _actions, "dividend": _actions, "listing": _listing, "end": _end,
     "unit": _unit, "zone": _zone,
 }  # fmt: skip
@@ -333,13 +354,14 @@ def _unit_made(history: History, operation: str, now_ms: int, size: int) -> dict
     return {"size": 1.0 if operation in ("withdrawn", "told late") else 0.01}
 
 
-def _zone_made(history: History, operation: str, now_ms: int, size: int) -> dict[str, Any] | None:
+def _plain_made(history: History, operation: str, now_ms: int, size: int) -> dict[str, Any] | None:
     return {"vendor": ""} if operation == "told" else {}
 
 
 _MAKE = {
     "bar": _bar_made, "split": _action_made("split"), "dividend": _action_made("dividend"),
-    "listing": _listing_made, "end": _end_made, "unit": _unit_made, "zone": _zone_made,
+    "listing": _listing_made, "end": _end_made, "unit": _unit_made, "zone": _plain_made,
+    "identity": _plain_made,
 }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from tests.vendor_server import Fault, Listing
 from tests.vendor_server.ground_truth import Row, Truth
 
 from .facts import NEVER, TABLE, WALK, History, Telling, change_of
+from .facts import other_company as namesake
 from .fakes import times
 from .model import STEPS
 from .simulation import Profile, Simulation, coin, listings, share, simulated
@@ -108,7 +109,7 @@ class Difference:
     """A difference that the cached answer does not name.
 
     Attributes:
-        kind: `error`, `row`, `missing`, or the column that differs.
+        kind: `error`, `row`, `missing`, `substitute`, `mixed`, or the column that differs.
         asked, text: where, and what.
     """
 
@@ -294,7 +295,8 @@ class World:
           is true: an answer that was not requested offline is not incomplete because it is;
         - a row or a column that is truly so, although the vendors now tell otherwise: the cache
           remembers more than a fresh one can know. What is true, the tape says and not the library;
-        - a final row as its vendor told it, before it told otherwise: only `refresh` asks again;
+        - a final row as its vendor told it, before it told otherwise: only `refresh` asks again; but
+          rows of two companies in one complete answer are a fault;
         - an adjusted close, a split or a dividend that is NaN: unknown;
         - an error that says that the vendor now lacks bars that are stored.
 
@@ -307,17 +309,26 @@ class World:
         found: Differing = []
         if cached.substitute and fresh.rows and cached.substitute != fresh.substitute:
             found.append(("substitute", f"{cached.substitute}, a fresh cache: {fresh.substitute}"))
-        truth = self._true_rows(asked, cached)
+        truth = self._true_rows(asked, cached, self.history.truth())
+        has_namesake = any(c.fact == "identity" for c in self.history.changes)
+        told_before = self._true_rows(asked, cached, namesake(self.history.base))
+        mixed = set()
         for stamp, row in cached.rows.items():
             other = fresh.rows.get(stamp)
+            is_namesake = has_namesake and self._is_right(asked, row, told_before.get(stamp))
+            is_doubted = cached.state[stamp] == "suspect" and not self.is_settled
+            if not is_doubted:
+                mixed.add(is_namesake)
             if other is not None and _alike(row, other):
                 found += self._unlike(asked, stamp, truth.get(stamp), cached, fresh)
                 continue
-            is_doubted = cached.state[stamp] == "suspect" and not self.is_settled
-            if is_doubted or self._is_right(asked, row, truth.get(stamp)):
+            is_kept = is_namesake and not asked.refresh and not self.is_settled
+            if is_doubted or is_kept or self._is_right(asked, row, truth.get(stamp)):
                 continue
             told = f"{iso(stamp)[:16]} {cached.state[stamp]} {row[:4]}"
             found.append(("row", f"{told}, a fresh cache has {other}"))
+        if len(mixed) > 1 and cached.facts["complete"]:
+            found.append(("mixed", "bars of two companies in one answer"))
         if asked.bars is not None and len(cached.rows) >= len(fresh.rows):
             return found
         lost = [s for s in fresh.rows if s not in cached.rows]
@@ -362,13 +373,13 @@ class World:
                 paid += action.amount / (1.0 if asked.adjustment == "raw" else later)
         return ratio if any(a.type == "split" for a in own) else 0.0, paid
 
-    def _true_rows(self, asked: Asked, cached: Answer) -> dict[int, Row]:
+    def _true_rows(self, asked: Asked, cached: Answer, listing: Listing) -> dict[int, Row]:
         """Return what truly traded, by stamp, in the units of each row's vendor."""
         found: dict[int, Row] = {}
         if not cached.rows:
             return found
         stamps, known = list(cached.rows), self._as_of(cached)
-        truth = Truth([self.history.truth(), _DOLLARS])
+        truth = Truth([listing, _DOLLARS])
         for vendor in set(cached.source.values()):
             is_dollars = asked.symbol == "BTCUSDT" and vendor == "yahoo"
             rows = truth.rows(
@@ -505,7 +516,7 @@ _FRAMES = ("1d", "1d", "1d", "1w", "1M")
 _FRAMES_OF = {"BTCUSDT": ("1h", "1d")}
 # Facts that may change; one that is there twice changes more often.
 _FACTS_OF = {
-    "AAPL": ("bar", "split", "dividend", "split", "dividend", "end"),
+    "AAPL": ("bar", "split", "dividend", "split", "dividend", "end", "identity"),
     "YNG": ("bar", "listing", "listing", "split"),
     "VOD.L": ("unit", "zone", "bar", "dividend"),
     "BTCUSDT": ("bar",),

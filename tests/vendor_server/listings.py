@@ -36,6 +36,7 @@ class Listing:
         actions: splits and dividends; ``ex_at`` in them is not read.
         told: those that a vendor tells, and adjusts its prices for; None if they are the true ones.
         spellings: vendor to its spelling, where the vendor's face cannot tell.
+        seed: what its prices follow from, if not from its symbol.
         extended: whether it trades before the open and after the close, too: vendors that send
             such minutes, always or when asked, have them.
     """
@@ -58,6 +59,7 @@ class Listing:
     actions: tuple[Action, ...] = ()
     told: tuple[Action, ...] | None = None
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    seed: str = ""
     extended: bool = False
 
     @cached_property
@@ -69,7 +71,7 @@ class Listing:
     def tape(self) -> Tape:
         """The minutes it trades; actions are not in them."""
         return Tape(
-            seed=self.symbol,
+            seed=self.seed or self.symbol,
             base=round(self.base * 10**self.decimals),
             lot=self.lot,
             calendar=self.calendar,
