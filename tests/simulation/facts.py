@@ -281,7 +281,8 @@ def _action_made(fact: str) -> Any:
         if operation == "withdrawn" and size % 2 and known:  # there, then gone, then there again
             return {"hides": known[-1]}
         day = date_of(_day_of(history, now_ms, 0))
-        if not _is_free(history, fact, day):
+        shifted = date_of(_day_of(history, now_ms, _SHIFTS[size]))
+        if not _is_free(history, fact, *((day, shifted) if operation == "moved" else (day,))):
             return None
         action = _action(history, fact, day, size)
         if operation == "told":
@@ -289,7 +290,6 @@ def _action_made(fact: str) -> Any:
         if operation == "withdrawn":
             return {"tells": action}
         if operation == "moved":
-            shifted = date_of(_day_of(history, now_ms, _SHIFTS[size]))
             other = replace(action, ex_date=shifted)
             return {"happens": action, "hides": action, "tells": other}
         return {"happens": action, "hides": action}  # told by another, or late
@@ -297,11 +297,15 @@ def _action_made(fact: str) -> Any:
     return make
 
 
-def _is_free(history: History, fact: str, day: date) -> bool:
-    """Return whether no action is near a date: two near each other are a dispute about one."""
-    known = [a for c in history.changes for a in (c.happens, c.tells) if a is not None]
-    near = [a for a in known if abs((a.ex_date - day).days) <= 60]
-    return not any(a.type == fact for a in near) and not any(a.ex_date == day for a in near)
+def _is_free(history: History, fact: str, *days: date) -> bool:
+    """Return whether no action is near these dates: two near each other are a dispute about one."""
+    made = [a for c in history.changes for a in (c.happens, c.tells) if a is not None]
+    for day in days:
+        if any(a.type == fact and abs((a.ex_date - day).days) <= 60 for a in made):
+            return False
+        if any(abs((a.ex_date - day).days) <= 6 for a in (*made, *history.base.actions)):
+            return False
+    return True
 
 
 def _action(history: History, fact: str, day: date, size: int) -> Action:
