@@ -337,7 +337,7 @@ def _listing_made(
         return {"vendor": ""}
     if operation in ("told by another", "told late"):
         return {}
-    first = _open_of(history, now_ms, -12 * (1 + size))
+    first = max(_open_of(history, now_ms, -12 * (1 + size)), history.base.tape.listed_ms)
     if operation == "withdrawn":  # a date long before the first bar
         return {"first_ms": history.base.tape.listed_ms - 2000 * 86_400_000,
                 "span": Span(0, history.base.tape.listed_ms)}  # fmt: skip

@@ -19,7 +19,7 @@ from tests.cache.counts import FULL
 
 from . import simulation
 from .facts import FACTS, OPERATIONS, TABLE, WALK, cells
-from .walks import MORE_KEYS, Walk, play, shrunk, take, walk_of, world_of
+from .walks import MORE_KEYS, Step, Walk, play, shrunk, take, walk_of, world_of
 
 RUNS = int(os.environ.get("ONETAPE_RUNS", 500 if FULL else 6))
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
@@ -120,3 +120,36 @@ def test_a_walk_that_found_a_fault_finds_none(name: str) -> None:
             take(world, step)
     assert not world.refused, "a change did not happen: the walk checks nothing"
     assert not world.found, "\n".join(map(str, world.found[:3]))
+
+
+# --- by hand -------------------------------------------------------------------------------------
+
+# The share's closes of 1 April and 14 May 2024 as traded, copied from the tape.
+APRIL, EVE = 217.35, 221.67
+
+
+@pytest.mark.parametrize(
+    "vendor, step, april",
+    [
+        # A reverse split that never happened; one that is told three days late; a dividend, 2 % of
+        # 180, that goes ex on 15 May and was told for the 16th.
+        ("tiingo", ("change", "split", "withdrawn", 0, 3, 3), APRIL),
+        ("fmp", ("change", "split", "told late", 0, 3, 0), APRIL / 2),
+        ("yahoo", ("change", "dividend", "moved", 0, 3, 0), APRIL * (1 - 3.6 / EVE)),
+    ],
+)
+def test_a_price_is_the_one_computed_by_hand_after_the_vendor_tells_the_truth(
+    vendor: str, step: Step, april: float
+) -> None:
+    question = ("ask", "1d", 0, 70, "all", "")
+    steps = (step, ("wait", 2, 21), question, ("wait", 3, 21), question, ("wait", 2, 21), question)
+    with world_of(Walk((vendor,), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        frame = world.sim.manager.get_ohlcv(
+            "AAPL", "1d", "2024-04-01", "2024-05-20", adjustment="all"
+        )
+        facts = frame.attrs["onetape"]
+    # The dividends of 0.1 in April and May are of shares before a split on 15 May.
+    known = april * (1 - 0.1 / 215.66) * (1 - 0.1 / 232.57)
+    assert frame["close"].iloc[0] == pytest.approx(known, rel=1e-3) or not facts["complete"]
