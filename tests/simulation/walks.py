@@ -560,7 +560,7 @@ class Walk:
 # Ex-dates of a dividend of each month: a vendor that takes back the only action that it ever told is not
 # believed, and a share without any other would show nothing but that.
 _EX_DATES = (
-    "2023-12-05", "2024-01-05", "2024-02-05", "2024-03-05", "2024-04-05", "2024-05-06",
+    "2023-12-05", "2024-01-05", "2024-02-05", "2024-03-05", "2024-04-05", "2024-05-07",
     "2024-06-05", "2024-07-05", "2024-08-05", "2024-09-05", "2024-10-07", "2024-11-05",
 )  # fmt: skip
 _MONTHLY = tuple(dividend(day, 0.1) for day in _EX_DATES)
