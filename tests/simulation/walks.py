@@ -316,8 +316,9 @@ class World:
         - a row that is adjusted for true actions that a vendor has forgotten, as far back as the
           cache knows them;
         - a final row as its vendor told it, before it told otherwise: only `refresh` asks again. A
-          week built from such days and from others is no better and no worse than these days, and
-          is not compared if a vendor took the symbol for another company;
+          week built from such days and from others, or a dividend's part of such a close, is no
+          better and no worse than these days, and is not compared if a vendor took the symbol for
+          another company;
         - an adjusted close, a split or a dividend that is NaN: unknown;
         - an error that says that the vendor now lacks bars that are stored.
 
@@ -329,7 +330,8 @@ class World:
             return [] if is_named else [("error", f"a fresh cache answers: {cached.error[:200]}")]
         found: Differing = []
         has_namesake = any(c.fact == "identity" for c in self.history.changes)
-        if has_namesake and asked.timeframe != "1d":
+        is_built = asked.timeframe != "1d" or asked.adjustment == "all"
+        if has_namesake and is_built and not self.is_settled:
             return found
         if cached.substitute and fresh.rows and cached.substitute != fresh.substitute:
             found.append(("substitute", f"{cached.substitute}, a fresh cache: {fresh.substitute}"))
