@@ -395,7 +395,8 @@ class World:
         ratio, paid = 1.0, 0.0
         # What happened where bars are missing belongs to the next row.
         before = [s for s in cached.rows if s < stamp]
-        begin = _end_of(before[-1], asked.timeframe) if before else stamp
+        begin = parse_iso(asked.start) if asked.start else stamp
+        begin = _end_of(before[-1], asked.timeframe) if before else begin
         own = [a for a in known if begin <= day_ms(a.ex_date) < _end_of(stamp, asked.timeframe)]
         for action in own:
             later = prod(float(a.ratio) for a in known if a.type == "split" and a > action)
