@@ -243,6 +243,10 @@ def change_of(
     if made is None:
         return None
     is_cut = operation == "cut at the front"
+    # The days that an action is told otherwise are counted from its own day.
+    action = made.get("happens") or made.get("tells")
+    if action is not None:
+        until_ms += max(0, day_ms(action.ex_date) - now_ms)
     plain = Change(fact, operation, vendor, now_ms, NEVER if is_cut else until_ms)
     return replace(plain, **made)
 
@@ -280,9 +284,13 @@ def _action_made(fact: str) -> Any:
         known = [a for a in history.truth().actions if a.type == fact]
         if operation == "withdrawn" and size % 2 and known:  # there, then gone, then there again
             return {"hides": known[-1]}
-        day = date_of(_day_of(history, now_ms, 0))
-        shifted = date_of(_day_of(history, now_ms, _SHIFTS[size]))
-        if not _is_free(history, fact, *((day, shifted) if operation == "moved" else (day,))):
+        for ahead in range(10):  # the first of the next sessions that is far from other actions
+            day, other_day = (
+                date_of(_day_of(history, now_ms, n)) for n in (ahead, ahead + _SHIFTS[size])
+            )
+            if _is_free(history, fact, *((day, other_day) if operation == "moved" else (day,))):
+                break
+        else:
             return None
         action = _action(history, fact, day, size)
         if operation == "told":
@@ -290,7 +298,7 @@ def _action_made(fact: str) -> Any:
         if operation == "withdrawn":
             return {"tells": action}
         if operation == "moved":
-            other = replace(action, ex_date=shifted)
+            other = replace(action, ex_date=other_day)
             return {"happens": action, "hides": action, "tells": other}
         return {"happens": action, "hides": action}  # told by another, or late
 

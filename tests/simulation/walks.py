@@ -167,6 +167,7 @@ class World:
         found: differences that were not named.
         changed_ms: when a vendor told something else the last time.
         sent: requests of the cached manager since then.
+        known_since: the first bar that was stored before a vendor forgot some.
         is_settled: whether vendors have told the truth for days.
         refused: changes that could not happen, such as a second split within days.
     """
@@ -176,12 +177,14 @@ class World:
     found: list[Difference] = field(default_factory=list)
     changed_ms: int = 0
     sent: int = 0
+    known_since: int = NEVER
     made: int = 0
     is_settled: bool = False
     refused: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.vendors = self.sim.profile.vendors
+        self.known_since = self.now_ms
         self._tell()
 
     # --- time and tellings
@@ -258,6 +261,8 @@ class World:
         sent = self.sim.vendors.sent.total()
         cached = self._answer(self.sim.manager, asked, refresh=asked.refresh)
         self.sent += self.sim.vendors.sent.total() - sent
+        if not self.history.is_cut:
+            self.known_since = min([self.known_since, *cached.rows])
         with self.fresh() as manager:
             fresh = self._answer(manager, asked)
         found = self.unnamed(asked, cached, fresh)
@@ -428,8 +433,10 @@ class World:
         """Return the bars as a vendor may have told them before it told otherwise, by stamp."""
         found: dict[int, list[Row]] = defaultdict(list)
         true = self.history.truth()
-        # Of actions that a vendor has forgotten, the cache knows those from some day on.
-        for first in {a.ex_date for a in true.actions} if self.history.is_cut else ():
+        # Of actions that a vendor has forgotten, the cache knows all since it first asked, or more.
+        since = date_of(self.known_since)
+        firsts = {since, *(a.ex_date for a in true.actions if a.ex_date <= since)}
+        for first in firsts if self.history.is_cut else ():
             told = tuple(a for a in true.actions if a.ex_date >= first)
             for stamp, row in self._true_rows(asked, cached, replace(true, told=told)).items():
                 found[stamp].append(row)
