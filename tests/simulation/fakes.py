@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -29,6 +29,7 @@ from tests.vendor_server.face import Context, Face, Page, Request
 from tests.vendor_server.limits import Meter
 from tests.vendor_server.listings import Listing
 
+from .facts import Telling
 from .model import Memory, Quote, label_of
 
 T = TypeVar("T")
@@ -131,6 +132,13 @@ class Heard(Context):
         first = self.server.first_ms.get(self.vendor)
         if first is not None:
             found = [row for row in found if row.stamp_ms >= first]
+        told = self.server.tellings.get((self.vendor, listing.symbol))
+        if told is not None:
+            found = [
+                times(row, told.factor(row.opens_ms, row.closes_ms))
+                for row in found
+                if told.has(row.opens_ms, row.closes_ms)
+            ]
         is_extended = extended and listing.extended and frame.is_intraday
         label = label_of(frame.label, is_extended=is_extended)
         if not self.asked or self.asked[0][1] == frame:  # the days of a week that runs come with it
@@ -146,6 +154,7 @@ class Vendors(VendorServer):
         first_ms: vendor to the stamp of the first bar that it has, where it has cut its history.
         sent: requests by vendor.
         wrong_ms: how far ahead of the true time the machine is that asks.
+        tellings: vendor and symbol to what it tells, where that is not the truth.
     """
 
     def __init__(self, clock: ManualClock, truth: Truth, memory: Memory) -> None:
@@ -154,6 +163,7 @@ class Vendors(VendorServer):
         self.first_ms: dict[str, int] = {}
         self.sent: Counter[str] = Counter()
         self.wrong_ms = 0
+        self.tellings: dict[tuple[str, str], Telling] = {}
         self._until_ms = 1 << 53
 
     def add(self, face: Face) -> None:
@@ -228,9 +238,25 @@ class Vendors(VendorServer):
             )
             return sent
 
+        truth = told_truth(plain.truth, face.name, self.tellings) if self.tellings else plain.truth
         return Heard(
-            plain.vendor, plain.truth, now_ms, used, plain.revised, spoil, server=self, asked=asked
+            plain.vendor, truth, now_ms, used, plain.revised, spoil, server=self, asked=asked
         )
+
+
+def told_truth(truth: Truth, vendor: str, tellings: Mapping[tuple[str, str], Telling]) -> Truth:
+    """Return the truth as a vendor tells it."""
+    told = {s: t.listing for (name, s), t in tellings.items() if name == vendor}
+    listings = [told.get(one.symbol, one) for one in truth.listings()]
+    return Truth([one for one in listings if one is not None])
+
+
+def times(row: Row, factor: float) -> Row:
+    """Return a row with prices multiplied by a factor."""
+    if factor == 1.0:
+        return row
+    names = ("open", "high", "low", "close", "adj_close")
+    return row._replace(**{name: (getattr(row, name) or 0.0) * factor for name in names})
 
 
 def is_whole(body: bytes) -> bool:

@@ -173,7 +173,8 @@ _truly_again = lru_cache(maxsize=128)(_truly)
 
 def _known(listing: Listing, as_of_ms: int) -> list[Action]:
     sessions = sessions_of(listing.calendar)
-    known = [replace(a, ex_at=sessions.open_of(day_ms(a.ex_date))) for a in listing.actions]
+    told = listing.actions if listing.told is None else listing.told
+    known = [replace(a, ex_at=sessions.open_of(day_ms(a.ex_date))) for a in told]
     return sorted(a for a in known if a.ex_at <= as_of_ms)
 
 

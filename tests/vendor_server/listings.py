@@ -34,7 +34,9 @@ class Listing:
         outages: ISO texts (from, until) between which the venue printed nothing.
         quiet: of 1000 minutes so many have no trade; bars wholly quiet are not there.
         actions: splits and dividends; ``ex_at`` in them is not read.
+        told: those that a vendor tells, and adjusts its prices for; None if they are the true ones.
         spellings: vendor to its spelling, where the vendor's face cannot tell.
+        seed: what its prices follow from, if not from its symbol.
         extended: whether it trades before the open and after the close, too: vendors that send
             such minutes, always or when asked, have them.
     """
@@ -55,7 +57,9 @@ class Listing:
     outages: tuple[tuple[str, str], ...] = ()
     quiet: int = 0
     actions: tuple[Action, ...] = ()
+    told: tuple[Action, ...] | None = None
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    seed: str = ""
     extended: bool = False
 
     @cached_property
@@ -67,7 +71,7 @@ class Listing:
     def tape(self) -> Tape:
         """The minutes it trades; actions are not in them."""
         return Tape(
-            seed=self.symbol,
+            seed=self.seed or self.symbol,
             base=round(self.base * 10**self.decimals),
             lot=self.lot,
             calendar=self.calendar,

@@ -69,6 +69,8 @@ class TwelveData(Keyed):
         if listing.asset_class == "crypto":
             return "/".join(pair_of(listing))
         plain, dot, venue = listing.symbol.partition(".")
+        if dot and dot + venue not in _MICS:
+            return None
         return f"{plain}:{_MICS[dot + venue]}" if dot else plain.replace("-", ".")
 
     def symbol_in(self, request: Request) -> str | None:

@@ -1,0 +1,156 @@
+"""Walks over what vendors tell: a cached answer is that of a fresh cache, or names the difference.
+
+`facts.py` has the table of eleven facts and six operations; `walks.py` says what is compared, and which
+differences count as named. ``ONETAPE_SEED`` looks elsewhere, ``ONETAPE_RUNS`` and ``ONETAPE_FULL`` longer.
+A failure prints the shortest walk that was found, which runs as it stands: ``play(Walk(...))``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cache.counts import FULL
+
+from . import simulation
+from .facts import FACTS, OPERATIONS, TABLE, WALK, cells
+from .walks import MORE_KEYS, Step, Walk, play, shrunk, take, walk_of, world_of
+
+RUNS = int(os.environ.get("ONETAPE_RUNS", 500 if FULL else 4))
+SEED = int(os.environ.get("ONETAPE_SEED", "0"))
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(simulation, "KEYS", simulation.KEYS | MORE_KEYS)
+    logging.disable(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.disable(logging.NOTSET)
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_each_cell_of_the_table_is_run_or_ruled_out_with_a_reason(fact: str) -> None:
+    assert list(TABLE[fact]) == list(OPERATIONS)
+    for held in TABLE[fact].values():
+        path, _, name = held.partition("::")
+        is_test = bool(name) and f"def {name}(" in (ROOT / path).read_text()
+        assert held == WALK or held.startswith("ruled out: ") or is_test, held
+
+
+def test_walks_draw_each_of_their_cells() -> None:
+    steps = [step for seed in range(500) for step in walk_of(seed).steps]
+    assert {step[1:3] for step in steps if step[0] == "change"} == set(cells())
+
+
+# --- walks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(SEED, SEED + RUNS))
+def test_a_cached_answer_is_that_of_a_fresh_cache_or_names_the_difference(seed: int) -> None:
+    walk = walk_of(seed)
+    if found := play(walk):
+        shortest = shrunk(walk, found[0].kind)
+        told = "\n".join(map(str, play(shortest)))
+        raise AssertionError(f"seed {seed}\n{shortest}\n{told}")
+
+
+# Walks that found faults. The first vendor is at place 0.
+STORIES = {
+    "a dividend is moved by a session": Walk(
+        ("yahoo",), "AAPL",
+        (("change", "dividend", "moved", 0, 3, 0), ("wait", 2, 21), ("ask", "1d", 0, 70, "all", ""),
+         ("wait", 5, 21), ("ask", "1d", 0, 70, "all", "refresh"), ("settle",)),
+    ),
+    "a reverse split is withdrawn": Walk(
+        ("tiingo",), "AAPL",
+        (("change", "split", "withdrawn", 0, 3, 3), ("wait", 2, 21),
+         ("ask", "1d", 0, 70, "split", ""), ("wait", 5, 21), ("ask", "1d", 0, 70, "split", ""),
+         ("settle",)),
+    ),
+    "a dividend comes after bars with an adjusted close": Walk(
+        ("yahoo",), "AAPL",
+        (("ask", "1d", 30, 20, "split", ""), ("change", "dividend", "told", 0, 9, 0),
+         ("wait", 12, 21), ("ask", "1d", 42, 20, "split", "")),
+    ),
+    "a history is cut after a split": Walk(
+        ("tiingo",), "AAPL",
+        (("ask", "1d", 30, 20, "split", ""), ("change", "split", "told", 0, 9, 0), ("wait", 12, 21),
+         ("change", "bar", "cut at the front", 0, 9, 0), ("last", "1d", 5, "split"),
+         ("ask", "1d", 45, 12, "split", "")),
+    ),
+    **{
+        f"after an outage of tiingo {other} answers in the session": Walk(
+            ("tiingo", other), "AAPL",
+            (("change", "bar", "told by another", 0, 3, 0), ("ask", "1d", 0, 20, "split", ""),
+             ("wait", 6, 15), ("ask", "1d", 0, 20, "split", ""),
+             ("ask", "1d", 10, 20, "split", "refresh")),
+        )
+        for other in ("yahoo", "fmp", "finnhub")
+    },
+    "own files end, and another vendor has the last bars": Walk(
+        ("local:a", "binance"), "BTCUSDT",
+        (("ask", "1d", 0, 20, "split", ""), ("change", "bar", "told late", 0, 90, 0),
+         ("wait", 80, 15), ("last", "1d", 5, "split"), ("last", "1d", 5, "split")),
+    ),
+    "half of a range is stored of a substitute": Walk(
+        ("binance", "yahoo"), "BTCUSDT",
+        (("change", "bar", "cut at the front", 0, 9, 0), ("ask", "1d", 20, 10, "split", ""),
+         ("change", "bar", "told by another", 1, 0.1, 0), ("ask", "1d", 20, 20, "split", ""),
+         ("wait", 0, 21), ("ask", "1d", 20, 20, "split", "")),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_walk_that_found_a_fault_finds_none(name: str) -> None:
+    walk = STORIES[name]
+    with world_of(walk) as world:
+        for step in walk.steps:
+            take(world, step)
+    assert not world.refused, "a change did not happen: the walk checks nothing"
+    assert not world.found, "\n".join(map(str, world.found[:3]))
+
+
+# --- by hand -------------------------------------------------------------------------------------
+
+# The share's closes of 1 April and 14 May 2024 as traded, copied from the tape.
+APRIL, EVE = 217.35, 221.67
+
+
+@pytest.mark.parametrize(
+    "vendor, step, april",
+    [
+        # A reverse split that never happened; one that is told three days late; a dividend, 2 % of
+        # 180, that goes ex on 15 May and was told for the 16th.
+        ("tiingo", ("change", "split", "withdrawn", 0, 3, 3), APRIL),
+        ("fmp", ("change", "split", "told late", 0, 3, 0), APRIL / 2),
+        ("yahoo", ("change", "dividend", "moved", 0, 3, 0), APRIL * (1 - 3.6 / EVE)),
+    ],
+)
+def test_a_price_is_the_one_computed_by_hand_after_the_vendor_tells_the_truth(
+    vendor: str, step: Step, april: float
+) -> None:
+    question = ("ask", "1d", 0, 70, "all", "")
+    # Bars fetched within a week of a split are fetched again after that.
+    steps = (step, *(one for days in (2, 3, 12) for one in (("wait", days, 21), question)))
+    with world_of(Walk((vendor,), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        frame = world.sim.manager.get_ohlcv(
+            "AAPL", "1d", "2024-04-01", "2024-05-20", adjustment="all"
+        )
+        facts = frame.attrs["onetape"]
+    # The dividends of 0.1 in April and May are of shares before a split on 15 May.
+    known = april * (1 - 0.1 / 215.66) * (1 - 0.1 / 232.57)
+    assert frame["close"].iloc[0] == pytest.approx(known, rel=1e-3) or not facts["complete"]

@@ -1,0 +1,641 @@
+"""Random walks over what vendors tell, each answer compared with that of a fresh cache.
+
+A walk is a list of plain steps. `play` plays them in a `World` and returns every difference that the cached
+answer does not name; `shrunk` makes a walk shorter while a difference remains.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from math import isclose, isnan, prod
+from typing import Any
+
+import pandas as pd
+
+from src.data.data_manager import DataManager
+from src.data.errors import DataError
+from src.data.model.instant import DAY_MS, HOUR_MS, date_of, day_ms, iso, parse_iso
+from src.data.model.kind import Adjustment
+from tests.vendor_server import Fault, Listing
+from tests.vendor_server.ground_truth import Row, Truth
+from tests.vendor_server.listings import dividend
+
+from .facts import NEVER, TABLE, WALK, History, Telling, change_of, other_company
+from .fakes import times
+from .model import STEPS
+from .simulation import Profile, Simulation, coin, listings, share, simulated
+from .sources import Folder
+
+VENDORS = (
+    "yahoo", "fmp", "eodhd", "polygon", "alpaca", "tiingo", "twelvedata", "finnhub",
+)  # fmt: skip
+MORE_KEYS = {"TWELVE_DATA_API_KEY": "vendor-server-key", "FINNHUB_API_KEY": "vendor-server-key"}
+_RULES = ("stock_daily", "stock_intraday", "stock_weekly_monthly")
+_PRICES = ("open", "high", "low", "close")
+START = "2024-05-14T15:00"
+
+# Hours (UTC) of a question: before the open, in the session, after the close, and late after it.
+HOURS = (12, 15, 21, 23)
+# A user's own files have prices in another unit, so that they are of another kind.
+FILE_FACTOR = 1.1
+# What an error says about a vendor that has forgotten bars.
+_FORGOT = "now lacks"
+_LONDONERS = ("yahoo", "fmp", "eodhd", "twelvedata")
+
+Step = tuple[Any, ...]
+# The kind of a difference, and its text.
+Differing = list[tuple[str, str]]
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer in plain values.
+
+    Attributes:
+        rows: maps stamps to open, high, low, close, volume.
+        more: maps stamps to adjusted close, split and dividend.
+        state: maps stamps to `final`, `provisional` or `suspect`.
+        source: maps stamps to the vendor.
+        facts: the provenance.
+        error: the error in place of an answer; empty if there is none.
+    """
+
+    rows: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    more: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    state: dict[int, str] = field(default_factory=dict)
+    source: dict[int, str] = field(default_factory=dict)
+    facts: Any = None
+    error: str = ""
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> Answer:
+        stamps = frame.index.to_numpy().astype("datetime64[ms]").astype("int64").tolist()
+
+        def columns(*names: str) -> dict[int, tuple[Any, ...]]:
+            held = [frame[n].tolist() for n in names if n in frame]
+            return dict(zip(stamps, zip(*held, strict=True), strict=True)) if held else {}
+
+        rows, more = columns(*_PRICES, "volume"), columns("adj_close", "split", "dividend")
+        if "adj_close" not in frame:
+            more = {stamp: (float("nan"), *values) for stamp, values in more.items()}
+        states, sources = ({s: v[0] for s, v in columns(n).items()} for n in ("state", "source"))
+        return cls(rows, more, states, sources, frame.attrs["onetape"])  # type: ignore[arg-type]
+
+    @property
+    def substitute(self) -> str | None:
+        """The other kind with which the question was answered."""
+        return None if self.error else self.facts["substitute"]
+
+    def doubts(self, stamp: int) -> bool:
+        """Return whether a row is not to be trusted, and the answer says so: `strict` raises."""
+        return self.state[stamp] == "suspect" and not self.facts["complete"]
+
+    def names_gap(self, stamp: int) -> bool:
+        """Return whether a bar is listed as missing, with a reason that is true."""
+        gaps = self.facts["gaps"]
+        inside = [g for g in gaps if parse_iso(g["start"]) <= stamp < parse_iso(g["end"])]
+        is_listed = bool(inside) or self.facts["gaps_total"] > len(gaps)
+        is_offline = any("offline" in g["reason"] for g in inside)
+        return not self.facts["complete"] and is_listed and not is_offline
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference that the cached answer does not name.
+
+    Attributes:
+        kind: `error`, `row`, `missing`, `substitute`, or the column that differs.
+        asked, text: where, and what.
+    """
+
+    kind: str
+    asked: Asked
+    text: str
+
+    def __str__(self) -> str:
+        q = self.asked
+        span = f"bars={q.bars}" if q.bars else f"{q.start} to {q.end}"
+        more = ", refresh" * q.refresh + f", {q.provider} alone" * bool(q.provider)
+        return f"{self.kind}: {q.symbol} {q.timeframe} {span} {q.adjustment}{more}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question."""
+
+    symbol: str
+    timeframe: str
+    start: str | None
+    end: str | None
+    bars: int | None
+    adjustment: Adjustment
+    refresh: bool = False
+    provider: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        bounds = {
+            "start_date": self.start, "end_date": self.end, "bars": self.bars,
+            "provider": self.provider,
+        }  # fmt: skip
+        return {n: v for n, v in bounds.items() if v} | {
+            "adjustment": self.adjustment,
+            "columns": ("source", "state", "split", "dividend"),
+        }
+
+
+# --- the world -----------------------------------------------------------------------------------
+
+
+@dataclass
+class World:
+    """One installation with its cache, and the vendors whose tellings change.
+
+    Attributes:
+        sim: the processes, the cache, the clock, the vendors.
+        history: what happened, and what vendors make of it.
+        found: differences that were not named.
+        changed_ms: when a vendor told something else the last time.
+        sent: requests of the cached manager since then.
+        known_since: the first bar that was stored before a vendor forgot some.
+        is_settled: whether vendors have told the truth for days.
+        refused: changes that could not happen, such as a second split within days.
+    """
+
+    sim: Simulation
+    history: History
+    found: list[Difference] = field(default_factory=list)
+    changed_ms: int = 0
+    sent: int = 0
+    known_since: int = NEVER
+    made: int = 0
+    is_settled: bool = False
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.vendors = self.sim.profile.vendors
+        self.known_since = self.now_ms
+        self._tell()
+
+    # --- time and tellings
+
+    @property
+    def now_ms(self) -> int:
+        return self.sim.true.now_ms()
+
+    def wait_until(self, ms: int) -> None:
+        """Let time pass, with all that vendors tell otherwise on the way."""
+        while (edge := self.history.next_ms(self.now_ms)) <= ms:
+            self.sim.true.advance((edge - self.now_ms) / 1000)
+            self._tell()
+        if ms > self.now_ms:
+            self.sim.true.advance((ms - self.now_ms) / 1000)
+        self._tell()
+
+    def wait(self, days: int, hour: int) -> None:
+        """Wait for an hour of a day, at least so many days from now."""
+        ms = self.now_ms // DAY_MS * DAY_MS + days * DAY_MS + hour * HOUR_MS
+        self.wait_until(ms if ms > self.now_ms else ms + DAY_MS)
+
+    def change(self, fact: str, operation: str, place: int, days: float, size: int) -> None:
+        """Let one cell of the table happen; the vendor tells the truth again after some days."""
+        vendor = self.vendors[place % len(self.vendors)]
+        until = self.now_ms + round(days * DAY_MS)
+        made = change_of(self.history, fact, operation, vendor, self.now_ms, until, size)
+        if made is None:
+            self.refused.append((fact, operation))
+            return
+        self.history.changes.append(made)
+        self._tell()
+
+    def _tell(self) -> None:
+        symbol, now = self.history.base.symbol, self.now_ms
+        self.sim.truth.add(self.history.truth())
+        tellings = self.sim.vendors.tellings
+        for vendor in self.vendors:
+            told = self.history.telling(vendor, now)
+            before = tellings.get((vendor, symbol))
+            if vendor in self.sim.folders:
+                self._write(self.sim.folders[vendor], told)
+            if told == before:
+                continue
+            self.changed_ms, self.sent = now, 0
+            tellings[vendor, symbol] = told
+            if vendor in self.sim.folders:
+                continue
+            self.sim.vendors.heal(vendor)
+            if told.is_down:
+                self.sim.vendors.fault(vendor, Fault.status(503))
+
+    def _write(self, folder: Folder, told: Telling) -> None:
+        """Write a folder's files anew: all closed bars that its owner has now."""
+        for frame in self.sim.profile.timeframes:
+            path = folder.path / f"{self.history.base.symbol}_{frame}.csv"
+            if told.listing is None or told.is_down:
+                path.unlink(missing_ok=True)
+                continue
+            truth, now = Truth([told.listing]), self.now_ms
+            rows = truth.rows(told.listing.symbol, frame, now - 100 * DAY_MS, now + 1, "raw", now)
+            lines = ["timestamp,open,high,low,close,volume"]
+            for row in rows:
+                if row.closes_ms <= now and told.has(row.opens_ms, row.closes_ms):
+                    factor = FILE_FACTOR * told.factor(row.opens_ms, row.closes_ms)
+                    prices = [f"{(v or 0.0) * factor:.4f}" for v in row[1:5]]
+                    lines.append(",".join([iso(row.stamp_ms), *prices, str(row.volume)]))
+            path.write_text("\n".join(lines) + "\n")
+
+    # --- questions
+
+    def ask(self, asked: Asked) -> None:
+        """Put a question to the cache and to a fresh one, and note what differs in silence."""
+        sent = self.sim.vendors.sent.total()
+        cached = self._answer(self.sim.manager, asked, refresh=asked.refresh)
+        self.sent += self.sim.vendors.sent.total() - sent
+        if not self.history.is_cut:
+            self.known_since = min([self.known_since, *cached.rows])
+        with self.fresh() as manager:
+            fresh = self._answer(manager, asked)
+        found = self.unnamed(asked, cached, fresh)
+        if not self.sent and self.now_ms - self.changed_ms < DAY_MS:
+            # Nobody has been asked since vendors tell something else, less than a day ago.
+            found = [(kind, text) for kind, text in found if kind in ("missing", "substitute")]
+        self.found += [Difference(kind, asked, text) for kind, text in found]
+
+    def _answer(self, manager: DataManager, asked: Asked, *, refresh: bool = False) -> Answer:
+        more = {"refresh": True} if refresh else {}
+        try:
+            return Answer.of(
+                manager.get_ohlcv(asked.symbol, asked.timeframe, **asked.arguments, **more)
+            )
+        except DataError as error:
+            return Answer(error=f"{type(error).__name__}: {error}")
+
+    @contextmanager
+    def fresh(self) -> Iterator[DataManager]:
+        """Yield a manager with an empty cache, and nothing known about vendors."""
+        self.made += 1
+        folder = self.sim.folder / f"fresh-{self.made}"
+        before = os.environ["ONETAPE_STATE_DIR"]
+        os.environ["ONETAPE_STATE_DIR"] = str(folder / "state")
+        try:
+            yield DataManager(folder / "cache", self.sim.rules, clock=self.sim.clock)
+        finally:
+            os.environ["ONETAPE_STATE_DIR"] = before
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def settle(self) -> None:
+        """Let all vendors tell the truth, and time pass: then no difference may remain, named or not."""
+        edges = [c.until_ms for c in self.history.changes if c.until_ms != NEVER]
+        self.wait_until(max([self.now_ms, *edges]))
+        end = iso(self.now_ms)[:10]
+        start = iso(self.now_ms - LONG * DAY_MS)[:10]
+        for refresh in (False, False, True, True):
+            self.wait(2, 21)
+            self.ask(Asked(self.history.base.symbol, "1d", start, end, None, "all", refresh))
+        self.is_settled = True
+        for adjustment in _ADJUSTMENTS:
+            self.ask(Asked(self.history.base.symbol, "1d", start, end, None, adjustment))
+
+    # --- the comparison
+
+    def unnamed(self, asked: Asked, cached: Answer, fresh: Answer) -> Differing:
+        """Return the differences between two answers that the cached one does not name.
+
+        These are named, or no fault, and nothing else is:
+
+        - a row that is `suspect` in an answer that is not complete, so that `strict` raises;
+        - a row that is missing in a listed gap of an answer that is not complete, with a reason that
+          is true: an answer that was not requested offline is not incomplete because it is;
+        - a row or a column that is truly so, although the vendors now tell otherwise: the cache
+          remembers more than a fresh one can know. What is true, the tape says and not the library;
+        - a row that is adjusted for true actions that a vendor has forgotten, as far back as the
+          cache knows them;
+        - a final row as its vendor told it, before it told otherwise: only `refresh` asks again. A
+          week built from such days and from others, or a dividend's part of such a close, is no
+          better and no worse than these days, and is not compared if a vendor took the symbol for
+          another company;
+        - an adjusted close, a split or a dividend that is NaN: unknown;
+        - an error that says that the vendor now lacks bars that are stored.
+
+        After vendors have told the truth for days, and the caller has refreshed, doubts and gaps are
+        over, too.
+        """
+        if cached.error:
+            is_named = bool(fresh.error) or _FORGOT in cached.error
+            return [] if is_named else [("error", f"a fresh cache answers: {cached.error[:200]}")]
+        found: Differing = []
+        has_namesake = any(c.fact == "identity" for c in self.history.changes)
+        is_built = asked.timeframe != "1d" or asked.adjustment == "all"
+        if has_namesake and is_built and not self.is_settled:
+            return found
+        if cached.substitute and fresh.rows and cached.substitute != fresh.substitute:
+            found.append(("substitute", f"{cached.substitute}, a fresh cache: {fresh.substitute}"))
+        truth = self._true_rows(asked, cached, self.history.truth())
+        told_before = self._told_before(asked, cached)
+        for stamp, row in cached.rows.items():
+            other = fresh.rows.get(stamp)
+            if other is not None and _alike(row, other):
+                found += self._unlike(asked, stamp, truth.get(stamp), cached, fresh)
+                continue
+            is_doubted = cached.doubts(stamp) and not self._is_over()
+            # Another company's bars are adjusted for dividends of the right one.
+            within = 0.02 if has_namesake else 1e-4
+            is_kept = _is_among(row, told_before.get(stamp, ()), within)
+            if is_doubted or is_kept or (stamp in truth and _is_among(row, (truth[stamp],))):
+                continue
+            told = f"{iso(stamp)[:16]} {cached.state[stamp]} {row[:4]}"
+            found.append(("row", f"{told}, a fresh cache has {other}"))
+        if asked.bars is not None and len(cached.rows) >= len(fresh.rows):
+            return found
+        lost = [s for s in fresh.rows if s not in cached.rows]
+        silent = [s for s in lost if self.is_settled or not cached.names_gap(s)]
+        return found + [("missing", f"{iso(s)[:16]}, in silence") for s in silent]
+
+    def _unlike(
+        self, asked: Asked, stamp: int, true: Row | None, cached: Answer, fresh: Answer
+    ) -> Differing:
+        """Return the differences in the columns beside the prices."""
+        if cached.doubts(stamp) or fresh.doubts(stamp):
+            return []
+        # The rows before an action carry the doubt about it.
+        is_doubted = any(map(cached.doubts, cached.rows)) and not self._is_over()
+        names = ("adj_close", "split", "dividend")
+        truths = (true.adj_close if true else None, *self._true_actions(asked, stamp, cached))
+        pairs = zip(names, cached.more[stamp], fresh.more[stamp], truths, strict=True)
+        return [
+            (name, f"{iso(stamp)[:10]} {a}, a fresh cache has {b}")
+            for name, a, b, true_value in pairs
+            if not (isnan(a) or isnan(b) or _near(a, b))
+            and not (is_doubted and name != "adj_close")
+            and (true_value is None or not _near(a, true_value))
+        ]
+
+    def _is_over(self) -> bool:
+        """Return whether no doubt may remain.
+
+        One remains about an action if its vendor now tells none of its type, or has forgotten those of
+        long ago: an answer without any action, or one that lacks many, withdraws nothing.
+        """
+        known = {a.type for a in self.history.truth().actions}
+        taken_back = {c.fact for c in self.history.changes if c.tells is not None and not c.happens}
+        return self.is_settled and not self.history.is_cut and taken_back <= known
+
+    def _as_of(self, cached: Answer) -> int:
+        day = cached.facts["as_of"]
+        return parse_iso(day) + DAY_MS if day else self.now_ms
+
+    def _true_actions(self, asked: Asked, stamp: int, cached: Answer) -> tuple[float, float]:
+        """Return the split and the dividend that truly belong to a row."""
+        known = [a for a in self.history.truth().actions if day_ms(a.ex_date) < self._as_of(cached)]
+        ratio, paid = 1.0, 0.0
+        # What happened where bars are missing belongs to the next row.
+        before = [s for s in cached.rows if s < stamp]
+        begin = parse_iso(asked.start) if asked.start else stamp
+        begin = _end_of(before[-1], asked.timeframe) if before else begin
+        own = [a for a in known if begin <= day_ms(a.ex_date) < _end_of(stamp, asked.timeframe)]
+        for action in own:
+            later = prod(float(a.ratio) for a in known if a.type == "split" and a > action)
+            if action.type == "split":
+                ratio *= float(action.ratio)
+            else:
+                paid += action.amount / (1.0 if asked.adjustment == "raw" else later)
+        return ratio if any(a.type == "split" for a in own) else 0.0, paid
+
+    def _true_rows(self, asked: Asked, cached: Answer, listing: Listing) -> dict[int, Row]:
+        """Return what truly traded, by stamp, in the units of each row's vendor."""
+        found: dict[int, Row] = {}
+        if not cached.rows:
+            return found
+        stamps, known = list(cached.rows), self._as_of(cached)
+        truth = Truth([listing, _DOLLARS])
+        for vendor in set(cached.source.values()):
+            is_dollars = asked.symbol == "BTCUSDT" and vendor == "yahoo"
+            rows = truth.rows(
+                "BTC-USD" if is_dollars else asked.symbol, asked.timeframe, stamps[0],
+                stamps[-1] + 1, asked.adjustment, known,
+            )  # fmt: skip
+            factor = FILE_FACTOR if vendor == "local" else 1.0
+            here = {row.stamp_ms: times(row, factor) for row in rows}
+            found |= {s: here[s] for s in stamps if cached.source[s] == vendor and s in here}
+        return found
+
+    def _told_before(self, asked: Asked, cached: Answer) -> dict[int, list[Row]]:
+        """Return the bars as a vendor may have told them before it told otherwise, by stamp."""
+        found: dict[int, list[Row]] = defaultdict(list)
+        true = self.history.truth()
+        # Of actions that a vendor has forgotten, the cache knows all since it first asked, or more.
+        since = date_of(self.known_since)
+        firsts = {since, *(a.ex_date for a in true.actions if a.ex_date <= since)}
+        for first in firsts if self.history.is_cut else ():
+            told = tuple(a for a in true.actions if a.ex_date >= first)
+            for stamp, row in self._true_rows(asked, cached, replace(true, told=told)).items():
+                found[stamp].append(row)
+        if asked.refresh or self.is_settled:
+            return found
+        changes = self.history.changes
+        sizes = {c.size for c in changes if (c.fact, c.operation) == ("bar", "moved")}
+        for stamp, row in self._true_rows(asked, cached, true).items():
+            found[stamp] += [times(row, size) for size in sizes]
+        if any(c.fact == "identity" for c in changes):
+            for stamp, row in self._true_rows(asked, cached, other_company(true)).items():
+                found[stamp].append(row)
+        return found
+
+
+def _is_among(row: Sequence[float], bars: Sequence[Row], within: float = 1e-4) -> bool:
+    """Return whether the prices of a row are those of one of these bars."""
+    return any(
+        all(isclose(a, b or 0.0, rel_tol=within) for a, b in zip(row[:4], bar[1:5], strict=True))
+        for bar in bars
+    )
+
+
+def _end_of(stamp: int, timeframe: str) -> int:
+    if timeframe == "1M":
+        return day_ms((date_of(stamp) + timedelta(31)).replace(day=1))
+    return stamp + STEPS[timeframe]
+
+
+def _near(one: float, other: float) -> bool:
+    return isclose(one, other, rel_tol=1e-4)
+
+
+def _alike(one: Sequence[float], other: Sequence[float]) -> bool:
+    pairs = zip(one, other, strict=True)
+    return all(_near(a, b) or (isnan(a) and isnan(b)) for a, b in pairs)
+
+
+# --- steps ---------------------------------------------------------------------------------------
+
+LONG, SHORT = 70, 20
+_ADJUSTMENTS: tuple[Adjustment, ...] = ("split", "all", "raw")
+
+
+def _change(chance: random.Random, facts: Sequence[str]) -> Step:
+    """Return one cell of the table: at which vendor, for how many days, how far off."""
+    cells = [(f, o) for f in facts for o, held in TABLE[f].items() if held == WALK]
+    fact, operation = chance.choice(cells)
+    days = chance.choice((0.1, 1, 3, 9, 30))
+    # What the first vendor tells decides most.
+    return "change", fact, operation, chance.choice((0, 0, 1, 2)), days, chance.randrange(4)
+
+
+def _question(chance: random.Random, frames: Sequence[str]) -> Step:
+    """Return a question: whole, in pieces and in another order, or the last bars."""
+    frame, adjustment = chance.choice(frames), chance.choice(_ADJUSTMENTS)
+    name = chance.choices(("ask", "pieces", "last"), (5, 1, 2))[0]
+    if name == "pieces":
+        return "pieces", frame, tuple(chance.sample(range(4), 4)), adjustment
+    if name == "last":
+        return "last", frame, chance.choice((5, 30)), adjustment
+    back, length = chance.choice((0, 0, 5, 30)), chance.choice((LONG, SHORT, 6))
+    return (
+        "ask",
+        frame,
+        back,
+        length,
+        adjustment,
+        chance.choices(("", "refresh", "pinned"), (8, 1, 1))[0],
+    )
+
+
+def _steps(chance: random.Random, symbol: str, rounds: int) -> Iterator[Step]:
+    """Yield the steps of a walk: in each round something changes, time passes, a question is put."""
+    facts, frames = _FACTS_OF[symbol], _FRAMES_OF.get(symbol, _FRAMES)
+    for number in range(rounds):
+        if number and chance.random() < 0.75:
+            yield _change(chance, facts)
+        if number:
+            yield "wait", chance.choice((0, 1, 1, 2, 5, 12, 40)), chance.choice(HOURS)
+        if chance.random() < 0.2:
+            yield ("restart",)
+        yield _question(chance, frames)
+    yield ("settle",)
+
+
+def take(world: World, step: Step) -> None:
+    """Take one step."""
+    name, *how = step
+    today = world.now_ms // DAY_MS * DAY_MS
+    symbol = world.history.base.symbol
+
+    def ask(frame: str, back: int, length: int, adjustment: Adjustment, how: str = "") -> None:
+        unit = {"1h": HOUR_MS, "1d": DAY_MS, "1w": 2 * DAY_MS, "1M": 3 * DAY_MS}[frame]
+        now = world.now_ms // HOUR_MS * HOUR_MS if frame == "1h" else today
+        end = now - back * min(unit, DAY_MS)
+        cut = 16 if frame == "1h" else 10
+        bounds = iso(end - length * unit)[:cut], iso(end)[:cut]
+        vendor = world.vendors[0] if how == "pinned" else None
+        world.ask(Asked(symbol, frame, *bounds, None, adjustment, how == "refresh", vendor))
+
+    if name == "wait":
+        world.wait(*how)
+    elif name == "change":
+        world.change(*how)
+    elif name == "ask":
+        ask(*how)
+    elif name == "pieces":
+        frame, order, adjustment = how
+        for part in order:
+            ask(frame, 15 * part, 15, adjustment)
+        ask(frame, 0, 60, adjustment)
+    elif name == "last":
+        frame, bars, adjustment = how
+        world.ask(Asked(symbol, frame, None, None, bars, adjustment))
+    elif name == "settle":
+        world.settle()
+    else:
+        world.sim.restart()
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A walk: who is asked about what, and the steps."""
+
+    vendors: tuple[str, ...]
+    symbol: str
+    steps: tuple[Step, ...]
+
+
+# Ex-dates of a dividend of each month: a vendor that takes back the only action that it ever told is not
+# believed, and a share without any other would show nothing but that.
+_EX_DATES = (
+    "2023-12-05", "2024-01-05", "2024-02-05", "2024-03-05", "2024-04-05", "2024-05-07",
+    "2024-06-05", "2024-07-05", "2024-08-05", "2024-09-05", "2024-10-07", "2024-11-05",
+)  # fmt: skip
+_MONTHLY = tuple(dividend(day, 0.1) for day in _EX_DATES)
+_LISTINGS: dict[str, Listing] = {
+    "AAPL": share("AAPL", 180.0, actions=_MONTHLY),
+    "YNG": share("YNG", 35.0, listed="2024-04-03T13:30", actions=_MONTHLY[5:]),
+    "VOD.L": share(
+        "VOD.L", 80.0, calendar="XLON", timezone="Europe/London", currency="GBp", exchange="LSE",
+        actions=_MONTHLY,
+    ),
+}  # fmt: skip
+_LISTINGS["BTCUSDT"] = coin("BTCUSDT", 30_000.0)
+_DOLLARS = next(one for one in listings() if one.symbol == "BTC-USD")
+_FRAMES = ("1d", "1d", "1d", "1w", "1M")
+_FRAMES_OF = {"BTCUSDT": ("1h", "1d")}
+# Facts that may change; one that is there twice changes more often.
+_FACTS_OF = {
+    "AAPL": ("bar", "split", "dividend", "split", "dividend", "end", "identity"),
+    "YNG": ("bar", "listing", "listing", "split"),
+    "VOD.L": ("unit", "zone", "bar", "dividend"),
+    "BTCUSDT": ("bar",),
+}
+_OF_COINS = (("binance", "yahoo"), ("local:a", "binance"), ("binance", "local:a"))
+
+
+def walk_of(seed: int, rounds: int = 6) -> Walk:
+    """Return the walk of a seed: of shares, even ones ask one vendor, odd ones three."""
+    chance = random.Random(seed)
+    symbol = chance.choices(list(_LISTINGS), (12, 4, 2, 3))[0]
+    some = _LONDONERS if symbol == "VOD.L" else VENDORS
+    vendors = (some[seed // 2 % len(some)],) if seed % 2 == 0 else tuple(chance.sample(some, 3))
+    if symbol == "BTCUSDT":
+        vendors = chance.choice(_OF_COINS)
+    return Walk(vendors, symbol, tuple(_steps(chance, symbol, rounds)))
+
+
+@contextmanager
+def world_of(walk: Walk) -> Iterator[World]:
+    """Yield the world in which a walk is played."""
+    is_coin = walk.symbol == "BTCUSDT"
+    profile = Profile(
+        "walk", walk.vendors, (walk.symbol,), ("1h", "1d") if is_coin else ("1d", "1w", "1M"),
+        ("crypto",) if is_coin else _RULES,
+        projects=(walk.vendors,) if any(":" in vendor for vendor in walk.vendors) else (),
+    )  # fmt: skip
+    with simulated(profile, START) as sim:
+        yield World(sim, History(_LISTINGS[walk.symbol]))
+
+
+def play(walk: Walk, most: int = 1) -> list[Difference]:
+    """Play a walk until so many steps had differences that are not named; return these."""
+    with world_of(walk) as world:
+        for step in walk.steps:
+            take(world, step)
+            if len(world.found) >= most:
+                break
+        return world.found
+
+
+def shrunk(walk: Walk, kind: str) -> Walk:
+    """Return a shorter walk in which a difference of a kind remains."""
+    steps = list(walk.steps)
+    for place in reversed(range(len(steps))):
+        fewer = steps[:place] + steps[place + 1 :]
+        found = play(replace(walk, steps=tuple(fewer)))
+        if found and found[0].kind == kind:
+            steps = fewer
+    return replace(walk, steps=tuple(steps))
