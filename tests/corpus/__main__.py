@@ -23,6 +23,7 @@ from .labels import Half, entries
 from .measure import Measured, clean_series, measure
 from .page import part, write, write_table
 from .planting import KINDS
+from .splits import put_in
 
 
 def measured_halves(halves: tuple[Half, ...] = ("first", "held out")) -> dict[Half, Measured]:
@@ -83,7 +84,8 @@ def main(argv: list[str] | None = None) -> int:
         importlib.reload(precision)
         checks.allowed = precision.allowed
     answers = Answered() if options.half else answered(takes=1)
-    print(part(halves, answers))
+    puts = {} if options.half else put_in()
+    print(part(halves, answers, puts))
     for half, measured in halves.items():
         for counts in (measured.alarms, measured.found):
             for name, count in counts.items():
@@ -92,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     for text in answers.doubted:
         print(f"doubted: {text}")
     if options.write:
-        write(halves, answers)
+        write(halves, answers, puts)
     return 0
 
 

@@ -13,6 +13,7 @@ from .answers import Answered, Reported
 from .labels import Half, digest
 from .measure import Count, Measured
 from .planting import KINDS, Kind
+from .splits import Puts, lines
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "precision.md"
@@ -46,9 +47,9 @@ def row_of(cause: str, one: Precision, first: Count, held_out: Count) -> str:
     return f"| `{cause}` | {one.right} of {one.raised} | {one.series} | {halves} | {one.lower:.1%} | {most} |"
 
 
-def part(halves: Halves, answers: Answered) -> str:
+def part(halves: Halves, answers: Answered, puts: Puts) -> str:
     """Return the part of the page, without its markers."""
-    return "\n".join(_lines(halves, answers)) + "\n"
+    return "\n".join([*_lines(halves, answers), "", *lines(puts)]) + "\n"
 
 
 def seen_alarms(count: Count, table: Mapping[str, Precision]) -> int:
@@ -106,11 +107,11 @@ def written() -> str:
     return PAGE.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip() + "\n"
 
 
-def write(halves: Halves, answers: Answered) -> None:
+def write(halves: Halves, answers: Answered, puts: Puts) -> None:
     """Write the part of the page."""
     before, rest = PAGE.read_text("utf-8").split(BEGIN)
     after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{part(halves, answers)}\n{END}{after}", "utf-8")
+    PAGE.write_text(f"{before}{BEGIN}\n\n{part(halves, answers, puts)}\n{END}{after}", "utf-8")
 
 
 def write_table(halves: Halves) -> None:

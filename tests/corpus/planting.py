@@ -52,6 +52,18 @@ def told_and_ignored(series: CheckedSeries, random: Random) -> Planted:
     return Planted(_telling(found, at, ratio), ("split",), _rows(series, 0, at + 1))
 
 
+def _small_ratio(random: Random) -> float:
+    ratio = float(random.choice([1.03, 1.05, 1.1, 1.2, 1.25]))
+    return ratio if random.random() < 0.8 else 1 / ratio
+
+
+def small_and_ignored(series: CheckedSeries, random: Random) -> Planted:
+    """The answer reports a split of 11:10 to 4:3, and its rows before are not adjusted for it."""
+    at, ratio = _middle(series, random), float(random.choice([1.1, 1.2, 1.25, 4 / 3]))
+    found = scaled(series, slice(0, at), ratio, ALL, 1 / ratio)
+    return Planted(_telling(found, at, ratio), ("split",), _rows(series, 0, at + 1))
+
+
 def half_applied(series: CheckedSeries, random: Random) -> Planted:
     """The split is told, and some rows before it are not adjusted, or twice."""
     at, ratio = _middle(series, random), float(random.choice([2.0, 3.0, 4.0, 20.0]))
@@ -290,6 +302,20 @@ def _moved(series: CheckedSeries, at: int, length: int) -> Planted:
 def small_hundred(series: CheckedSeries, random: Random) -> Planted:
     """A dividend of 0.1 to 0.3 % is reported a hundredfold, all others as they are: all of one amount."""
     return _hundredfold(series, random, is_all=False)
+
+
+def in_pounds(series: CheckedSeries, random: Random) -> Planted:
+    """One dividend, or all, are in pounds for prices in pence; ``adj_close`` and the price follow them."""
+    dividends = list(series.dividends or ())
+    wrong = int(random.integers(0, len(dividends)))
+    is_all = random.random() < 0.5
+    told = [
+        one._replace(value=one.value / (100 if is_all or place == wrong else 1))
+        for place, one in enumerate(dividends)
+    ]
+    stamps = np.array([one.at_ms for one in dividends], dtype=np.int64)
+    found = replace(series, dividends=tuple(told))
+    return Planted(found, ("dividend",), stamps if is_all else stamps[wrong : wrong + 1])
 
 
 def all_hundred(series: CheckedSeries, random: Random) -> Planted:
@@ -536,6 +562,20 @@ def split_told_and_applied(series: CheckedSeries, random: Random) -> Planted:
     return Planted(_telling(series, at, ratio), (), _rows(series, at, at + 1))
 
 
+def small_and_applied(series: CheckedSeries, random: Random) -> Planted:
+    """A split of 103:100 to 5:4 is reported, and the rows before it are adjusted."""
+    at = _middle(series, random)
+    return Planted(_telling(series, at, _small_ratio(random)), (), _rows(series, at, at + 1))
+
+
+def small_near_move(series: CheckedSeries, random: Random) -> Planted:
+    """As :func:`small_and_applied`, some days before or after the move that is most like the split."""
+    ratio, inside = _small_ratio(random), slice(11, len(series) - 12)
+    away = np.abs(np.abs(series.gaps[inside]) - abs(np.log(ratio)))
+    at = 12 + int(np.argmin(away)) + int(random.choice([-1, 1]) * random.integers(1, 11))
+    return Planted(_telling(series, at, ratio), (), _rows(series, at, at + 1))
+
+
 def split_and_crash(series: CheckedSeries, random: Random) -> Planted:
     """A split is told and applied, and on its ex-date the price moves by a tenth."""
     one = split_told_and_applied(series, random)
@@ -744,6 +784,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("untold split 20:1, price moves, too", untold_and_moved(20.0), _is_share),
     Kind("large untold split, of prices alone", prices_alone, _is_share, takes=4),
     Kind("split told, rows before ignore it", told_and_ignored, _is_share, takes=4),
+    Kind("small split told, rows before ignore it", small_and_ignored, _is_share, takes=4),
     Kind("split told and ignored, price moves, too", told_and_moved, _is_share),
     Kind("split told of 50:1 to 1:10000, ignored", told_large, _is_share),
     Kind("split told, applied to a part", half_applied, _is_share, takes=4),
@@ -769,6 +810,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("dividend x100", simple.dividend_hundred, _pays, takes=16),
     Kind("small dividend x100", small_hundred, _pays, takes=6),
     Kind("all dividends x100, small ones", all_hundred, _pays, takes=2),
+    Kind("dividend in pounds for pence, in adj_close", in_pounds, _pays_beside_adj, takes=8),
     Kind("dividend reported twice", dividend_twice, _pays, takes=12),
     Kind("dividend not in adj_close", simple.dividend_unadjusted, _pays_beside_adj, takes=24),
     Kind("dividend untold, in adj_close", simple.dividend_untold, _pays_beside_adj, takes=24),
@@ -798,6 +840,14 @@ KINDS: tuple[Kind, ...] = (
     Kind("a bar of one trade", one_flat_bar, _is_long, is_right=True),
     Kind("special dividend, told", special_dividend, _pays, is_right=True, takes=6),
     Kind("split told and applied", split_told_and_applied, _is_share, is_right=True),
+    Kind("small split told and applied", small_and_applied, _is_share, is_right=True, takes=4),
+    Kind(
+        "small split told, applied, days from a move like it",
+        small_near_move,
+        _is_share,
+        is_right=True,
+        takes=4,
+    ),
     Kind("split applied, price moves with it", split_and_crash, _is_share, is_right=True),
     Kind("consolidation with a special dividend", consolidation, _is_share, is_right=True, takes=4),
     Kind("a bank fails", failure, _is_traded_share, is_right=True, takes=4),

@@ -54,7 +54,7 @@ def series_of(entry: Entry) -> CheckedSeries:
         _, vendor, recording = name.removesuffix(".json").split("/")
         return _recorded(vendor, recording)
     if group == "demo":
-        return _demo(name)
+        return demo_series(name)
     return _golden(name)
 
 
@@ -148,7 +148,8 @@ def _demo_text(symbol: str) -> bytes:
     return SampleCarrier().send(HttpRequest(f"file:///{symbol}")).body
 
 
-def _demo(symbol: str) -> CheckedSeries:
+def demo_series(symbol: str) -> CheckedSeries:
+    """Return the sample bars of a share as its vendor sends them: raw."""
     rows = list(csv.DictReader(_demo_text(symbol).decode().splitlines()))
     return _series(_table(rows, "date"), Instrument(symbol, "stock", "XNYS"), Timeframe(1, "d"))
 

@@ -28,6 +28,16 @@ from .labels import digest, entries
 from .measure import clean_series, measure
 from .page import part, precisions, title_of, total, written
 from .planting import KINDS
+from .splits import (
+    IGNORED_EVERY,
+    MOST_REFUSED,
+    RATIOS,
+    is_found,
+    is_refused,
+    put_in,
+    rows_of,
+    sample,
+)
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))
 # One of each: a share with dividends, a coin without many trades, splits and units that are wrong.
@@ -107,6 +117,31 @@ def test_the_page_lists_reports_for_each_kind_of_defect_and_none_for_clean_serie
             assert not reported or not kind.is_right, kind.name
 
 
+def test_the_page_lists_hardly_any_right_split_that_is_refused() -> None:
+    rows = re.findall(
+        r"^\| (\d+):(\d+) \| (\d+) of ([\d,]+) \| (\d+) of (\d+) \|$", written(), re.M
+    )
+    assert [(int(row[0]), int(row[1])) for row in rows] == list(RATIOS)
+    for row in rows:
+        assert row[3] == "2,328" and int(row[2]) <= MOST_REFUSED * 2328
+    # Splits smaller than this are as small as a day's usual moves.
+    assert all(int(row[4]) >= 0.94 * int(row[5]) for row in rows[2:])
+
+
+@pytest.mark.parametrize(("symbol", "ratio"), [("IBM", 1.05), ("GOOG", 1.1), ("AAPL", 1.2)])
+def test_right_small_splits_are_not_refused_near_moves_of_their_size(
+    symbol: str, ratio: float
+) -> None:
+    series = sample(symbol)
+    rows = rows_of(series)
+    refused = [row for row in rows if is_refused(series, row, ratio)]
+    # Three on their ex-date, on which the share moved by as much.
+    assert len(refused) <= 4
+    of = rows_of(series, 4 * IGNORED_EVERY)
+    found = [row for row in of if is_found(series, row, ratio)]
+    assert len(found) >= (0.9 if ratio > 1.05 else 0.5) * len(of)
+
+
 @needs_reference
 def test_part_of_the_corpus_has_no_false_alarm_and_every_planted_defect_is_found() -> None:
     some = [one for one in entries() if any(name in one.file for name in SOME)]
@@ -130,4 +165,4 @@ def test_part_of_the_corpus_has_no_false_alarm_and_every_planted_defect_is_found
 def test_the_page_and_the_table_equal_the_measured_precision() -> None:
     halves = measured_halves()
     assert precisions(total(halves)) == dict(MEASURED)
-    assert part(halves, answered()) == written()
+    assert part(halves, answered(), put_in()) == written()

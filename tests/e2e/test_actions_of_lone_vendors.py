@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,12 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import DataError, IncompleteDataError, IncompleteDataWarning
+from src.data.errors import (
+    AllProvidersFailedError,
+    DataError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+)
 from src.data.jobs.key_probe import probe
 from src.data.jobs.verify import Verification, VerifyQuestion, verify_with
 from src.data.model.instant import day_ms
@@ -21,6 +27,7 @@ from src.data.vendors.tiingo.bars import TiingoDataDownloader
 from src.data.wiring import build
 from tests.cache.counts import crossed
 from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.face import Reply
 from tests.vendor_server.listings import dividend
 
 from .oracle import ms
@@ -466,3 +473,22 @@ def test_more_than_a_century_of_days_is_fetched_from_yahoo_in_two_requests(
         frame = alone("yahoo").get_ohlcv(*question)
     assert vendors.count() == planned == 2
     assert 0.5 < jump(frame) < 2
+
+
+def test_a_split_factor_that_is_rounded_too_much_stops_only_adjusted_prices(
+    alone: Make, vendors: VendorServer
+) -> None:
+    def rounded(reply: Reply) -> Reply:
+        rows = json.loads(reply.body)
+        rows[3]["splitFactor"] = 0.471
+        return replace(reply, body=json.dumps(rows).encode())
+
+    vendors.fault("tiingo", Fault("rounded factor", reply=rounded))
+    asked = ("AAPL", "1d", "2024-05-20", "2024-06-07")
+    with pytest.raises(AllProvidersFailedError, match=r"0\.471 is rounded too much"):
+        alone("tiingo").get_ohlcv(*asked, adjustment="split")
+    frame = alone("tiingo").get_ohlcv(*asked, adjustment="raw", strict=True)
+    assert len(frame) == 14 and provenance(frame)["complete"]
+    vendors.heal()
+    pd.testing.assert_frame_equal(alone("tiingo").get_ohlcv(*asked, adjustment="raw"), frame)
+    assert len(alone("tiingo").get_ohlcv(*asked, adjustment="split", strict=True)) == 14

@@ -396,6 +396,32 @@ def test_bars_are_judged_with_the_dividends_of_the_book_in_the_shares_of_their_p
     assert [event.value for event in series.splits] == pytest.approx([33 / 70, 2.0])
 
 
+@pytest.mark.parametrize("day", [15, 31])
+def test_a_dividend_late_in_the_last_month_explains_the_step_of_its_adjusted_close(
+    market: Market, clock: ManualClock, day: int
+) -> None:
+    months = [day_ms(date(2023 + n // 12, n % 12 + 1, 1)) for n in range(17)]
+    vendor = Walker(clock, months, "yahoo")
+    vendor.capabilities = replace(vendor.capabilities, timeframes={"1M": "1mo"})
+
+    def paying(rows: list[Bar]) -> list[Bar]:
+        last = rows[-1]._replace(low=75.0, close=80.0, adj_close=80.0)
+        return [*(r._replace(adj_close=0.8 * r.close) for r in rows[:-1]), last]
+
+    vendor.spoil = paying
+    ex = date(2024, 5, day)
+    opens, before = day_ms(ex) + 13 * HOUR * 1000, vendor.bar(months[-2]).close
+    paid = Action(ex, "dividend", opens, amount=0.2 * before, source="yahoo",
+                  fetched_at=clock.now_ms(), as_paid=True)  # fmt: skip
+    months_of = ("AAPL", "1M", "2023-01", "2024-05")
+    vendor.actions = (paid,)
+    frame = market.manager(vendor).get_ohlcv(*months_of, strict=True)
+    assert len(frame) == 17 and grave_spans(frame) == []
+    vendor.actions = ()
+    with pytest.raises(IncompleteDataError, match=r"adj_close follows a split of 1\.25:1"):
+        market.manager(vendor, folder="other").get_ohlcv(*months_of, strict=True)
+
+
 def test_a_newly_appended_bar_is_judged_against_the_stored_ones(
     market: Market, clock: ManualClock
 ) -> None:

@@ -23,10 +23,13 @@ from ..model.timeframe import Timeframe
 
 NEW_YORK = "America/New_York"
 _NOTHING = frozenset({None, "", "-", "None", "NaN", "NA"})
-# A factor with a denominator up to the first is exact as it is written. Terms of a fraction that is
-# recognized in a rounded factor do not exceed the second; terms with more digits than the third has
-# are not shown as integers.
-_SIMPLE, _MOST_TERM, _MOST_WRITTEN = 100, 5000, 10**6
+# A factor with a denominator up to the first is exact as it is written; with two decimals below 1,
+# up to the second, because 0.33 is 1/3 rather than 33/100. Up to the third, it is exact unless it
+# may be rounded.
+_SIMPLE, _SIMPLE_BELOW, _PLAUSIBLE = 100, 20, 50
+# Terms of a fraction that is recognized in a rounded factor do not exceed the first; terms with
+# more digits than the second has are not shown as integers.
+_MOST_TERM, _MOST_WRITTEN = 5000, 10**6
 # A float prints at most 24 characters. Exact arithmetic with a factor of a million would take a minute.
 _MOST_CHARACTERS = 30
 # Largest distance of a float from the fraction that it prints. Of all numbers with n decimals, one
@@ -61,15 +64,17 @@ def split_terms(value: Any) -> tuple[float, float]:
     The written number is exact, unless it must be the rounding of a fraction:
 
     - It has as many digits as a float, and is within 1e-12 of a fraction with small terms.
-    - It has four decimals or more (three if below 1), and rounds a fraction with a denominator so
+    - It has four decimals or more (two if below 1), and rounds a fraction with a denominator so
       small that one number in twenty would match such a fraction by chance.
-    - It is below 1, and rounds one over an integer: 0.0333 is 1/30, while 1.0439 is 10439/10000.
+    - It is below 1, and rounds one over an integer: 0.0333 is 1/30 and 0.33 is 1/3, while 0.35 is
+      7/20 and 1.0439 is 10439/10000.
 
     Terms are integers if the written number has six decimals at most, or is such a fraction.
 
     Raises:
         ValueError: The value is not a number above zero, or has more than 30 characters, or it is so
-            small that rounding has changed it by more than 0.1 %: 0.0067 may be 1/149 or 1/150.
+            small that rounding has changed it by more than 0.1 %: 0.0067 may be 1/149 or 1/150, and
+            0.47 is not a simple ratio.
         TypeError, ArithmeticError: The value is not a number, or is too large for a float.
     """
     text = str(value).strip()
@@ -81,7 +86,7 @@ def split_terms(value: Any) -> tuple[float, float]:
         raise ValueError(f"a split factor must be a number above 0, not {value}")
     written = Decimal(text)
     exact, places = Fraction(written), _decimals(written)
-    if exact.denominator <= _SIMPLE:
+    if exact.denominator <= (_SIMPLE_BELOW if exact < 1 and places == 2 else _SIMPLE):
         return exact.numerator, exact.denominator
     if len(written.normalize().as_tuple().digits) >= sys.float_info.dig:
         near = exact.limit_denominator(max(1, int(_MOST_TERM / max(1.0, float(exact)))))
@@ -91,8 +96,9 @@ def split_terms(value: Any) -> tuple[float, float]:
         if exact < 1 and round(near, places) != exact:
             near = 1 / Fraction(round(1 / exact))
         decimals = _decimals(written.normalize())
-        is_near = decimals >= (4 if exact > 1 else 3) and round(near, places) == exact
+        is_near = decimals >= (4 if exact > 1 else 2) and round(near, places) == exact
         is_coarse = exact.numerator > 1 and 2 * exact * 10**places < 1000
+        is_coarse &= is_near or exact.denominator > _PLAUSIBLE
         if is_coarse and (not is_near or _is_ambiguous(near, places)):
             raise ValueError(f"the split factor {value} is rounded too much")
     if is_near:

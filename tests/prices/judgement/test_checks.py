@@ -13,6 +13,7 @@ from src.data.model.bars import BarTable, merge
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from src.data.model.timeframe import Timeframe
 from src.data.prices.judgement.checks import CHECKS, run_checks
+from src.data.prices.judgement.dividends import dividend_errors
 from src.data.prices.judgement.findings import QualityFinding, ranked, score_of
 from src.data.prices.judgement.levels import repaired_prices, unit_jumps
 from src.data.prices.judgement.series import CheckedSeries, ShareEvent, typical
@@ -1021,3 +1022,22 @@ def test_minutes_are_fast_enough_to_be_looked_at_as_a_whole() -> None:
     series = clean(replace(KINDS[11], rows=3000), np.random.default_rng(8))
     assert series.timeframe.longest_ms == MINUTE_MS
     assert run_checks(series)[1]
+
+
+def test_dividends_in_pounds_for_prices_in_pence_are_wrong_if_adj_close_and_the_price_follow_pence() -> (
+    None
+):
+    kind = next(kind for kind in KINDS if kind.name == "share in pence")
+    series = clean(kind, np.random.default_rng(7))
+    assert dividend_errors(series) == []
+    paid = series.dividends or ()
+    pounds = [one._replace(value=one.value / 100) for one in paid]
+    defects = dividend_errors(replace(series, dividends=tuple(pounds)))
+    assert [(d.severity, d.cause) for d in defects] == [("error", "dividend beside adj_close")]
+    assert defects[0].stamps.tolist() == [one.at_ms for one in paid]
+    assert "the price fell by more" in defects[0].evidence
+    assert {repair.factor for repair in defects[0].repairs} == {100.0}
+    one = max(range(len(paid)), key=lambda place: paid[place].value)
+    told = (*paid[:one], pounds[one], *paid[one + 1 :])
+    (defect,) = dividend_errors(replace(series, dividends=told))
+    assert (defect.severity, defect.stamps.tolist()) == ("error", [paid[one].at_ms])

@@ -27,7 +27,7 @@ from ...net.send_records import reporting
 from ...observability.logs import level_of
 from ...vendors.archives import chunk_end
 from ..ingest.draft import AnswerDraft
-from ..ingest.receive import check_kind, drop_outdated
+from ..ingest.receive import check_kind, drop_outdated, in_stored_unit
 from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import process_answer, take_forming
 from ..selection.candidates import Candidate
@@ -190,7 +190,8 @@ class Fetcher:
         """
         query = self._fetch_query(candidate, question)
         with reporting(candidate.account_name):
-            draft = self._draft(candidate, question, self._fetch(candidate, query))
+            fetched = in_stored_unit(self._fetch(candidate, query), self._series)
+            draft = self._draft(candidate, question, fetched)
             take_forming(draft, self._series)
             return draft
 
@@ -391,6 +392,7 @@ class Fetcher:
             fetched = self._fetch(candidate, query)
             if drop_outdated(request, series, fetched):
                 kind = series.view().kind
+            fetched = in_stored_unit(fetched, series)
             try:
                 check_kind(kind, request, fetched)
                 draft = self._take_until_current(candidate, question, fetched)

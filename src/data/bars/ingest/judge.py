@@ -362,7 +362,8 @@ def _dividends(
     Only these dividends are grouped into events, because grouping decades of dividends would take
     longer than judging the bars.
     """
-    span = Span(int(stamps[0]) - _DATE_TOLERANCE_MS, int(stamps[-1]) + _DATE_TOLERANCE_MS)
+    end = int(stamps[-1]) + timeframe.longest_ms + _DATE_TOLERANCE_MS
+    span = Span(int(stamps[0]) - _DATE_TOLERANCE_MS, end)
     reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in span)
     if not any(report.type == "dividend" for report in reports):
         return ()

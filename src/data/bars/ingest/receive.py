@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -20,11 +21,11 @@ from ...model.bars import BarTable, among, distinct, inside, merge
 from ...model.capabilities import Fetched
 from ...model.coverage import WITH_BARS, Coverage, Splice
 from ...model.instant import DAY_MS, date_of, day_ms, iso
-from ...model.kind import Adjustment, Basis, Kind
+from ...model.kind import HUNDREDTHS, Adjustment, Basis, Kind
 from ...model.reasons import BEHIND, CHANGED, RELAID
 from ...model.span import Span, subtract
 from ...model.timeframe import Timeframe
-from ...prices.adjustment import BasisPart, rebase
+from ...prices.adjustment import BasisPart, rebase, times
 from ...prices.bar_rule import ordered
 from ...prices.splice import (
     AGGREGATES,
@@ -387,6 +388,26 @@ def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -
     kind = fetched.kind if is_whole else None
     series.commit(Commit(pieces, kind=kind))
     return True
+
+
+def in_stored_unit(fetched: Fetched, series: SeriesStore) -> Fetched:
+    """Return an answer in the unit of the vendor's stored bars, if one unit is a hundredth of the other.
+
+    A vendor may change a share from pence to pounds, and names the unit in both cases. If only the
+    name has changed, the prices are then off by 100 beside the stored ones, and are rejected.
+    """
+    kind = series.view().kind
+    stored, sent = kind.unit if kind else "", fetched.kind.unit
+    if stored == sent or HUNDREDTHS.get(stored, stored) != HUNDREDTHS.get(sent, sent):
+        return fetched
+    if fetched.vendor not in {e.vendor for e in series.coverage().opened() if e.state in WITH_BARS}:
+        return fetched
+    factor = Fraction(100) ** ((stored in HUNDREDTHS) - (sent in HUNDREDTHS))
+    table = fetched.table
+    adj = None if table.adj_close is None else times(table.adj_close, factor)
+    prices = [times(column, factor) for column in table.values()[:4]]
+    table = BarTable.of_columns(table.stamps, [*prices, table.volume], adj)
+    return replace(fetched, table=table, kind=replace(fetched.kind, unit=stored))
 
 
 def check_kind(kind: Kind | None, request: LaneRequest, fetched: Fetched) -> None:

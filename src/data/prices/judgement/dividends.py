@@ -150,7 +150,7 @@ def _adj_close_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> I
         p
         for p in payments
         if np.isfinite(p.implied)
-        and p.paid > 2 * _ROUNDING
+        and max(p.paid, p.implied) > 2 * _ROUNDING
         and abs(p.paid - p.implied) > max((_SLACK + p.drift) * max(p.paid, p.implied), _ROUNDING)
     ]
     missing = [p for p in odd if p.implied < _ROUNDING / 2 and p.paid / max(p.implied, 1e-9) > 1000]
@@ -158,15 +158,18 @@ def _adj_close_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> I
     # A series may have both: amounts that are too large, and steps that are too small.
     large = [p for p in hundred if p.paid >= _LARGE_YIELD]
     small = [p for p in hundred if p.paid < _LARGE_YIELD]
+    # Amounts in pounds for prices in pence.
+    pounds = [p for p in odd if _is_hundred(p.implied / p.paid)]
     for group, name in (
         (large, "a hundredth of"),
         (small, "a hundredth of"),
+        (pounds, "a hundred times"),
         (missing, "nothing of"),
     ):
         if group:
             yield from _judge(series, group, name)
     for payment in odd:
-        if payment not in hundred and payment not in missing:
+        if payment not in (*hundred, *pounds, *missing):
             yield from _judge(series, [payment], f"{payment.implied / payment.paid:.3g} times")
 
 
@@ -203,13 +206,11 @@ def _judge(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Itera
             stamps, f"{text}, which the price confirms", "error", tuple(repairs), "adj_close"
         )
     elif odds < -_DECIDED or all(p.paid >= 1 or _is_of_split(series, p) for p in group):
-        repairs = [
-            _scaled([p], 1 / _HUNDRED if _is_hundred(p.paid / p.implied) else p.implied / p.paid)
-            for p in group
-        ]
+        repairs = [_scaled([p], _correction(p)) for p in group]
+        fell = "fell by more" if group[0].implied > group[0].paid else "did not fall by that much"
         yield Defect(
             stamps,
-            f"{text}, and the price did not fall by that much: the amount is wrong",
+            f"{text}, and the price {fell}: the amount is wrong",
             "error",
             tuple(repairs),
             "dividend beside adj_close",
@@ -221,6 +222,14 @@ def _judge(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Itera
             "warning",
             cause="dividend or adj_close",
         )
+
+
+def _correction(payment: _Payment) -> float:
+    """Return the factor by which an amount becomes the one that ``adj_close`` follows."""
+    factor = payment.implied / payment.paid
+    if _is_hundred(factor):
+        return _HUNDRED
+    return 1 / _HUNDRED if _is_hundred(1 / factor) else factor
 
 
 def _is_of_split(series: CheckedSeries, payment: _Payment) -> bool:

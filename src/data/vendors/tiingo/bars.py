@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, timedelta
 from typing import Any, Unpack
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from ...model.timeframe import Timeframe
 from ...net.status import error_of
 from ..base import BaseDataDownloader
 from ..dates import amount, list_of, number, split_terms
-from ..paging import rows_about
+from ..paging import UNREADABLE, rows_about
 from ..registry import VENDORS
 from ..session import Wired
 from ..us_equities import ask_actions, days_of, dividend, share, split, stamped
@@ -141,9 +142,10 @@ class TiingoDataDownloader(BaseDataDownloader):
         if query.instrument.asset_class == "stock" and query.timeframe.unit == "d":
             # Weekly and monthly bars contain no ex-dates, and minute bars come from another
             # address.
-            actions = (
-                stamped(read_actions(body), self.name, query.now_ms) if has_actions(body) else None
-            )
+            actions: Sequence[Action] | None = None  # prices as traded do not need them
+            if has_actions(body):
+                with suppress(*UNREADABLE):
+                    actions = stamped(read_actions(body), self.name, query.now_ms)
             return BarPage(read_bars(body, query), actions)
         if query.instrument.asset_class == "crypto":
             series = rows_about(self.name, self.spelled(query.instrument), body, "ticker")
