@@ -528,7 +528,7 @@ def test_bars_are_read_and_not_stored_while_the_server_is_unreachable(
     assert host_state(cut_off).state == "cut off"
 
 
-def test_bars_of_a_push_that_failed_are_replaced_by_those_of_the_store(
+def test_bars_of_a_push_that_failed_are_not_in_the_folder(
     host: Host, shared: PostgresFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = host("a")
@@ -537,8 +537,8 @@ def test_bars_of_a_push_that_failed_are_replaced_by_those_of_the_store(
         patch.setattr(shared, "push", Mock(side_effect=LogUnreachableError("gone")))
         with pytest.raises(LogUnreachableError):
             a.commit(DAILY, bars(3, 5))
-    assert host_state(a).state == "astray"
-    assert a.pull([PAIR]) and shown(a) == [0, 1, 2]
+    assert host_state(a).state == "in step" and shown(a) == [0, 1, 2]
+    assert not a.pull([PAIR]) and shown(a) == [0, 1, 2]
     a.commit(DAILY, bars(3, 5))
     assert shown(a) == [0, 1, 2, 3, 4] and host_state(a).state == "in step"
 
