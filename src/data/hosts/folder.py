@@ -424,7 +424,7 @@ class SharedFolder(BarStore):
     def _files(self, part: _Part) -> dict[str, FileState]:
         """Return the states of a part's files by their paths."""
         names = self._disk.list(part.folder)
-        if QUARANTINE in names and not part.is_book:
+        if QUARANTINE in names:
             inner = self._disk.list(part.folder / QUARANTINE)
             names = [*names, *(f"{QUARANTINE}/{name}" for name in inner)]
         return {
