@@ -24,10 +24,25 @@ from src.data.errors import (
 )
 from src.data.hosts.folder import SharedFolder
 from src.data.hosts.postgres import PostgresFiles
-from src.data.hosts.state import host_state, verify
+from src.data.hosts.state import attach, host_state, verify
+from src.data.model.instant import date_of
+from src.data.model.kind import Basis
 from src.data.model.retention import Retention
 from src.data.model.span import Span
-from tests.cache.bars import DAILY, EVER, NOW, at, days, mark, piece, same
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    NOW,
+    at,
+    days,
+    lane_folder,
+    make_older,
+    mark,
+    piece,
+    same,
+    store_in,
+    write_older_year,
+)
 from tests.cache.counts import FULL
 from tests.e2e.conftest import rules as rules
 from tests.hosts.test_hosts import DAY, Host
@@ -308,6 +323,23 @@ def test_replaced_versions_stay_on_the_host_and_a_push_that_failed_takes_none(
     assert sorted(path.name for path in folder.iterdir()) == ["2024.2.csv.gz", "2024.3.csv.gz"]
 
 
+def test_a_pinned_version_is_not_changed_by_bars_that_follow_it(
+    log_url: str, tmp_path: Path
+) -> None:
+    a = new(log_url, tmp_path / "a")
+    a.commit(DAILY, bars(0, 3))
+    a.pin(DAILY, 1)
+    a.commit(
+        DAILY, Commit((piece(3, 5), piece(4, 6)))
+    )  # written anew, but begins with the same bytes
+    for store in (a, new(log_url, tmp_path / "a")):
+        assert same(store.read_version(DAILY, EVER, 1)[0], piece(0, 3).table)
+    a.commit(DAILY, bars(0, 3, shift=8.0))
+    for store in (a, new(log_url, tmp_path / "a")):
+        assert same(store.read_version(DAILY, EVER, 1)[0], piece(0, 3).table)
+        assert shown(store) == [*range(6)]
+
+
 def test_what_a_repair_during_a_commit_has_set_aside_stays_on_the_host(
     log_url: str, tmp_path: Path
 ) -> None:
@@ -339,6 +371,35 @@ def test_bars_of_older_tools_are_sent_before_the_first_commit(log_url: str, tmp_
     a.commit(DAILY, bars(100, 103))
     b.pull([PAIR])
     assert shown(a) == shown(b) == [1, 2, 3, 4, 5, 6, 100, 101, 102]
+
+
+def test_the_original_of_an_older_tools_file_stays_on_the_host(
+    log_url: str, tmp_path: Path
+) -> None:
+    folder = lane_folder(tmp_path / "a")
+    write_older_year(folder)
+    make_older(folder)
+    original = (folder / "2024.csv.gz").read_bytes()
+    a, b = new(log_url, tmp_path / "a"), new(log_url, tmp_path / "b")
+    assert dict(attach(a)) == {"AAPL": 1}
+    with full(log_url), pytest.raises(StorageError):
+        a.commit(DAILY, bars(20, 22))
+    assert (folder / "2024.csv.gz").read_bytes() == original
+    a.commit(DAILY, bars(20, 22))
+    assert (folder / "_legacy" / "2024.csv.gz").read_bytes() == original
+    b.pull([PAIR])
+    assert shown(a) == shown(b) == [*range(5), 20, 21]
+
+
+def test_a_commit_has_the_bytes_of_a_cache_of_one_machine(log_url: str, tmp_path: Path) -> None:
+    """Also a compaction, which joins bars between whose dates there were no splits."""
+    stores = store_in(tmp_path / "plain"), new(log_url, tmp_path / "a")
+    for store in stores:
+        store.add_actions("AAPL", [], Span(at(-400), at(60)), "acme", at(60))
+        for n in range(12):
+            basis = Basis("split", as_of=date_of(at(n + 3)))
+            store.commit(DAILY, bars(n, n + 1, basis=basis))
+    assert contents(stores[0]) == contents(stores[1]) != {}
 
 
 # --- the whole -----------------------------------------------------------------------------------

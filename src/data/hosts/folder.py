@@ -71,10 +71,17 @@ _offered: ContextVar[frozenset[Path]] = ContextVar("offered", default=frozenset(
 
 
 class _Part(NamedTuple):
-    """The files that are shared together: a series, or a symbol's splits and dividends."""
+    """The files that are shared together: a series, or a symbol's splits and dividends.
+
+    Attributes:
+        name: Name in the shared store.
+        folder: Folder of the files.
+        copies: Disk for copies of the files; None for the files themselves.
+    """
 
     name: str
     folder: Path
+    copies: _CopyDisk | None = None
 
     @property
     def is_book(self) -> bool:
@@ -101,27 +108,27 @@ class _CopyPaths(LanePaths):
 
 
 class _CopyDisk(Disk):
-    """The disk for copies, which are links until they are written to; nothing is made durable.
+    """The disk for one change of copies, which are links until they are written to. Nothing is durable.
 
     Attributes:
-        grown: Maps each copy that was written to in place to its inode.
+        grown: Maps each copy that was written to in place to the inodes of the file and of the copy.
     """
 
     def __init__(self, disk: Disk) -> None:
         super().__init__()
         vars(self).update(vars(disk))  # its root, modes and locks
         self.perform = disk.perform  # type: ignore[method-assign]
-        self.grown: dict[str, int] = {}
+        self.grown: dict[str, tuple[int, int]] = {}
 
     def open_write(self, path: Path | str) -> Handle:
         """Open a file for writing, after its link has been replaced by a copy."""
-        name = os.fspath(path)
-        state = self.stat(path)
-        if state is None or self.grown.get(name) != state.inode:
-            write_atomically(self, Path(path), self.read(Path(path)), durable=False)
-        handle = super().open_write(path)
-        self.grown[name] = self.fstat(handle).inode
-        return handle
+        name, state = os.fspath(path), self.stat(path)
+        if state is not None and self.grown.get(name, (0, 0))[1] != state.inode:
+            write_atomically(self, Path(path), self.read(Path(path)))
+            copied = self.stat(path)
+            assert copied is not None
+            self.grown[name] = state.inode, copied.inode
+        return super().open_write(path)
 
     def sync(self, handle: Handle) -> None:
         """Do nothing."""
@@ -164,8 +171,6 @@ class SharedFolder(BarStore):
             self._documents,
             lock_timeout_s=self._lock_timeout_s,
         )
-        self._copies = _CopyDisk(self._disk)
-        self._copied_documents = DocumentCache(self._copies, self.memory)
         self._has_joined = False
         # The hashes of growing files by their digests, so that an append need not read the whole file.
         self._hashes = LruCache(256)
@@ -539,7 +544,8 @@ class SharedFolder(BarStore):
     def _copied(self, part: _Part, note: Note) -> Iterator[_Part]:
         """Yield a copy of a part, with links to its files, in the folder of another cache."""
         root = self.notes.path(part.name, "changing").with_suffix("")
-        changed = part._replace(folder=root / part.folder.relative_to(self.root))
+        folder = root / part.folder.relative_to(self.root)
+        changed = part._replace(folder=folder, copies=_CopyDisk(self._disk))
         self._disk.remove_whole(root)  # of a process that was killed
         book = part.folder.parent / ACTIONS
         try:
@@ -557,21 +563,23 @@ class SharedFolder(BarStore):
 
     def _copied_lane(self, lane: LaneFiles, changed: _Part) -> LaneFiles:
         """Return the files of a series as a commit changes them."""
+        assert changed.copies is not None
         return replace(
             lane,
             paths=_CopyPaths(changed.folder, lane.paths),
-            disk=self._copies,
-            document_cache=self._copied_documents,
+            disk=changed.copies,
+            document_cache=DocumentCache(changed.copies, self.memory),
             tainted=set(),
             elsewhere={},
         )
 
     def _copied_books(self, changed: _Part) -> ActionStore:
         """Return the splits and dividends of a symbol as a commit changes them."""
+        assert changed.copies is not None
         return ActionStore(
             Layout(changed.folder.parents[1]),
-            self._copies,
-            self._copied_documents,
+            changed.copies,
+            DocumentCache(changed.copies, self.memory),
             lock_timeout_s=self._lock_timeout_s,
         )
 
@@ -600,7 +608,7 @@ class SharedFolder(BarStore):
         if gone == [] and not changes:
             return
         # The lease is needed for what comes after bars that are offered, or files sent as a whole.
-        is_last = changed is not part and not _offered.get()
+        is_last = changed.copies is not None and not _offered.get()
         frees = is_last and (ends_fetching.get() or lease.is_brief)
         head = self.shared.push(part.name, note.head, changes, gone, lease.owner, frees=frees)
         if head is None:
@@ -610,7 +618,7 @@ class SharedFolder(BarStore):
                 hint="ask again",
             )
         lease.heads[part.name], lease.is_freed = (head, 0), lease.is_freed or frees
-        if changed is part:
+        if changed.copies is None:
             self.notes.keep(part.name, Note(head, files))
             return
         for name in self._disk.list(changed.folder / QUARANTINE):  # what a repair has kept
@@ -631,8 +639,8 @@ class SharedFolder(BarStore):
         """Return what is new in a file, and the file as it is now."""
         file, start, cached = changed.folder / path, 0, None
         if known is not None and state.size >= known.state.size:
-            is_grown = self._copies.grown.get(os.fspath(file)) == state.inode
-            start = known.state.size if is_grown else 0
+            grown = changed.copies.grown.get(os.fspath(file)) if changed.copies else None
+            start = known.state.size if grown == (known.state.inode, state.inode) else 0
             cached = self._hashes.get(known.digest)
         if start and cached is not None:  # appended in place
             handle = self._disk.open_read(file)
@@ -656,7 +664,7 @@ class SharedFolder(BarStore):
         self, part: _Part, changed: _Part, path: str, known: NotedFile, data: bytes
     ) -> int:
         """Return the number of bytes at the start of a file that are as before."""
-        if changed is not part:
+        if changed.copies is not None:
             return _first_difference(self._disk.read(part.folder / path), data)
         head = data[: known.state.size]
         return len(head) if hashlib.sha256(head).hexdigest() == known.digest else 0
