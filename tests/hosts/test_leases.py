@@ -24,7 +24,7 @@ from src.data.net.deadline import Deadline, ends_fetching
 from src.data.net.leases import Leases
 from src.data.net.state import State
 from tests.cache.bars import DAILY, NOW
-from tests.hosts.test_store import PAIR, bars, shown, sql, without
+from tests.hosts.test_store import OTHER, PAIR, bars, shown, sql, without
 from tests.processes import Talker
 
 T = TypeVar("T")
@@ -99,6 +99,17 @@ def test_bars_of_a_holder_whose_lease_was_taken_over_are_rejected(host: Hosts) -
     assert shown(a.store) == [5, 6, 20], "what was not acknowledged is not served"
     a.store.commit(DAILY, bars(0, 2))
     assert shown(a.store) == [0, 1, 5, 6, 20]
+
+
+def test_a_change_of_another_series_in_a_fetch_takes_a_lease_of_its_own(host: Hosts) -> None:
+    a, b = host("a"), host("b")
+    call = a.call()
+    call.run(a.store.commit, OTHER, bars(0, 3))
+    call.run(a.store.commit, DAILY, bars(5, 7))
+    assert not b.call().lease.is_held, "the fetch goes on"
+    call.end()
+    b.store.pull([PAIR, (OTHER.symbol, OTHER.timeframe)])
+    assert shown(b.store) == [5, 6] and shown(b.store, OTHER) == [0, 1, 2]
 
 
 def test_without_the_lease_check_a_paused_holder_stores_its_old_answer(

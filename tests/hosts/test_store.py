@@ -528,7 +528,7 @@ def test_bars_are_read_and_not_stored_while_the_server_is_unreachable(
     assert host_state(cut_off).state == "cut off"
 
 
-def test_bars_of_a_push_that_failed_are_replaced_by_those_of_the_store(
+def test_bars_of_a_push_that_failed_are_not_in_the_folder(
     host: Host, shared: PostgresFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = host("a")
@@ -537,8 +537,8 @@ def test_bars_of_a_push_that_failed_are_replaced_by_those_of_the_store(
         patch.setattr(shared, "push", Mock(side_effect=LogUnreachableError("gone")))
         with pytest.raises(LogUnreachableError):
             a.commit(DAILY, bars(3, 5))
-    assert host_state(a).state == "astray"
-    assert a.pull([PAIR]) and shown(a) == [0, 1, 2]
+    assert host_state(a).state == "in step" and shown(a) == [0, 1, 2]
+    assert not a.pull([PAIR]) and shown(a) == [0, 1, 2]
     a.commit(DAILY, bars(3, 5))
     assert shown(a) == [0, 1, 2, 3, 4] and host_state(a).state == "in step"
 
@@ -1052,6 +1052,31 @@ def test_a_store_of_a_newer_version_is_refused_and_stored_bars_are_served(
     assert shown(a) == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update onetape.store set format = format - 1",
+        "update onetape.store set format = 0",
+        "delete from onetape.store",
+        "alter table onetape.store alter column format type text",
+        "alter table onetape.store alter column format drop not null; "
+        "update onetape.store set format = null",
+    ],
+)
+def test_a_store_of_an_unknown_format_is_refused_and_not_changed(
+    log_url: str, tmp_path: Path, statement: str
+) -> None:
+    new(log_url, tmp_path / "a").commit(DAILY, bars(0, 3))
+    sql(log_url, statement)
+    rows = "select format::text from onetape.store"
+    before, a = sql(log_url, rows), new(log_url, tmp_path / "a")
+    for act in (lambda: a.pull([PAIR]), lambda: a.commit(DAILY, bars(3, 4))):
+        with pytest.raises(StorageError, match="the table store is of another program"):
+            act()
+    assert shown(a) == [0, 1, 2] and sql(log_url, rows) == before
+    assert sql(log_url, "select gen from onetape.series") == [(1,)]
+
+
 def test_a_schema_of_another_program_and_a_user_without_rights_get_a_clear_error(
     log_url: str, tmp_path: Path
 ) -> None:
@@ -1244,6 +1269,34 @@ def test_a_detach_after_an_interrupted_attach_leaves_all_bars_in_the_folder(
     assert not (tmp_path / "a" / "_hosts" / "aside").exists()
     plain.commit(SeriesKey("ZM", DAILY.timeframe), bars(5, 6))
     assert 5 in shown(store_in(tmp_path / "a"), SeriesKey("ZM", DAILY.timeframe))
+
+
+def test_lost_bars_and_splits_of_a_symbol_wait_and_are_kept_side_by_side(
+    host: Host, log_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 1))
+    with restored(log_url):
+        a.commit(DAILY, bars(1, 3))
+        a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
+    host("c").add_actions("AAPL", [], Span(at(0), at(20)), "acme", at(30))
+    folder, left = tmp_path / "a" / "_hosts", ("2024.csv.gz", "actions.json")
+    with monkeypatch.context() as patch:
+        for name in ("_offer_bars", "_offer_book"):
+            patch.setattr(SharedFolder, name, Mock(side_effect=StorageError("too many open files")))
+        for _ in range(2):
+            with pytest.raises(StorageError, match="too many open files"):
+                a.pull([PAIR])
+    waiting = sorted(p for p in (folder / "aside").rglob("*") if p.name in left)
+    lane, book = Path("ohlcv/AAPL/1d/2024.csv.gz"), Path("ohlcv/AAPL/actions.json")
+    assert waiting == [folder / "aside" / lane, folder / "aside" / book]
+    shutil.copytree(tmp_path / "a", tmp_path / "plain")
+    detach(tmp_path / "plain")
+    plain = store_in(tmp_path / "plain")
+    assert shown(plain) == [0, 1, 2] and plain.actions("AAPL").splits == (SPLIT,)
+    a.pull([PAIR])
+    assert shown(a) == [0, 1, 2] and a.actions("AAPL").splits == (SPLIT,)
+    assert (folder / "before" / lane).is_file() and (folder / "before" / book).is_file()
 
 
 @pytest.mark.parametrize("calls", range(1, 90, 2) if FULL else (3, 17, 33, 41))

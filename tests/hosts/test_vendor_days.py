@@ -22,6 +22,7 @@ from src.data.model.coverage import VendorDay
 from src.data.model.instant import DAY_MS, HOUR_MS
 from src.data.model.span import Span
 from src.data.net.sender_pool import Senders
+from src.data.net.state_tables import DAY_STANDS_S
 from src.data.vendors.network import Network
 from tests.cache.bars import DAILY
 from tests.e2e.fixed_vendor import FixedVendor, at
@@ -129,6 +130,24 @@ def test_missing_days_found_by_one_host_are_known_to_others_with_their_next_leas
     assert b.miss() == by_vendor(FOUND)
     assert b.log.trips - trips == 2, "the lease, which brings them, and its end"
     assert b.network.vendor_days() == b.miss() == host("c").miss() == by_vendor(FOUND)
+
+
+def test_a_missing_day_stands_no_longer_on_other_hosts_than_where_it_was_found(
+    host: Callable[..., Host], server: Server
+) -> None:
+    a = host("a")
+    a.find(FOUND)
+    passed_s = DAY_STANDS_S - 100
+    server.advance(passed_s)
+    a.clock.advance(passed_s)
+    a.find([lacked("acme", "1d", "2023-11-10")])  # so that the others are sent again
+    b = host("b", off_s=passed_s)
+    assert len(a.network.vendor_days()) == len(b.miss()) == len(FOUND) + 1
+    server.advance(101)
+    for one in (a, b):
+        one.clock.advance(101)
+    assert [day.day for day in a.network.vendor_days()] == ["2023-11-10"]
+    assert [day.day for day in b.network.vendor_days()] == ["2023-11-10"]
 
 
 def test_a_day_that_a_vendor_has_again_is_forgotten_by_all_hosts(

@@ -14,6 +14,7 @@ _OURS = (
     "notes",
     "aside",
     "moving",
+    "changing",
     "replaced",
     "samples",
 )

@@ -1,8 +1,8 @@
 """A store whose files other hosts have, too; its folder is a copy that can be deleted at any time.
 
-A commit changes the files of this host first, under the lease of the series, and is then pushed: new
-bytes at the end of a file, or all bytes from the first changed one on. It is acknowledged only after
-that. Other hosts pull these bytes, so their files are identical.
+A commit changes copies of the files, under the lease of the series, and is then pushed: new bytes at the
+end of a file, or all bytes from the first changed one on. Only after that do they reach this host's files,
+as by a pull. Other hosts pull these bytes, so their files are identical.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
@@ -22,14 +23,16 @@ import numpy as np
 
 from ..cache.actions import ActionBook, ActionStore, Asked, WholeAnswer, load_book
 from ..cache.format.json_document import DamagedError
-from ..cache.layout import ACTIONS, QUARANTINE, Layout
+from ..cache.lane_files import LaneFiles
+from ..cache.layout import ACTIONS, QUARANTINE, LanePaths, Layout
+from ..cache.read.document_cache import DocumentCache
 from ..cache.retention.clear import clear_lane, clear_symbol
 from ..cache.store import BarStore
 from ..cache.values import Commit, no_check
-from ..cache.write.coverage_update import by_year, year_span, years_of
+from ..cache.write.coverage_update import year_span, years_of
 from ..disk.atomic import link_or_copy, write_atomically
 from ..disk.calls import FileState
-from ..disk.files import Handle
+from ..disk.files import Disk, Handle
 from ..errors import (
     CacheError,
     CorruptEntryError,
@@ -68,15 +71,73 @@ _offered: ContextVar[frozenset[Path]] = ContextVar("offered", default=frozenset(
 
 
 class _Part(NamedTuple):
-    """The files that are shared together: a series, or a symbol's splits and dividends."""
+    """The files that are shared together: a series, or a symbol's splits and dividends.
+
+    Attributes:
+        name: Name in the shared store.
+        folder: Folder of the files.
+        copies: Disk for copies of the files; None for the files themselves.
+    """
 
     name: str
     folder: Path
+    copies: _CopyDisk | None = None
 
     @property
     def is_book(self) -> bool:
         """Whether this is a symbol's splits and dividends."""
         return self.name.endswith("/")
+
+
+class _CopyPaths(LanePaths):
+    """The paths of a series' copies; the replaced versions stay with the series itself."""
+
+    def __init__(self, folder: Path, real: LanePaths) -> None:
+        super().__init__(os.fspath(folder), is_there=False)
+        self._real = real
+
+    @property
+    def versions(self) -> Path:
+        """The folder for year files that a rewrite has replaced."""
+        return self._real.versions
+
+    @property
+    def legacy(self) -> Path:
+        """The folder for older tools' files whose bars have been imported."""
+        return self._real.legacy
+
+
+class _CopyDisk(Disk):
+    """The disk for one change of copies, which are links until they are written to. Nothing is durable.
+
+    Attributes:
+        grown: Maps each copy that was written to in place to the inodes of the file and of the copy.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__()
+        vars(self).update(vars(disk))  # its root, modes and locks
+        self.perform = disk.perform  # type: ignore[method-assign]
+        self.grown: dict[str, tuple[int, int]] = {}
+
+    def open_write(self, path: Path | str) -> Handle:
+        """Open a file for writing, after its link has been replaced by a copy."""
+        name, state = os.fspath(path), self.stat(path)
+        if state is not None and self.grown.get(name, (0, 0))[1] != state.inode:
+            write_atomically(self, Path(path), self.read(Path(path)))
+            copied = self.stat(path)
+            assert copied is not None
+            self.grown[name] = state.inode, copied.inode
+        return super().open_write(path)
+
+    def sync(self, handle: Handle) -> None:
+        """Do nothing."""
+
+    def sync_data(self, handle: Handle) -> None:
+        """Do nothing."""
+
+    def sync_folder(self, folder: Path) -> None:
+        """Do nothing."""
 
 
 class SharedFolder(BarStore):
@@ -281,10 +342,12 @@ class SharedFolder(BarStore):
         key = key_of(part.name)
         return nullcontext() if key is None else self.listener.committing(self._lane(key), Commit())
 
-    def _apply(self, part: _Part, note: Note, stored: StoredSeries) -> None:
+    def _apply(
+        self, part: _Part, note: Note, stored: StoredSeries, *, is_own: bool = False
+    ) -> None:
         """Write files, after all of them have been checked; those of ``note`` are as it says.
 
-        Documents come after what they describe.
+        Documents come after what they describe. ``is_own`` is whether this host has just pushed them.
         """
         files: dict[str, NotedFile] = {}
         changed = list[tuple[Path, int, bytes, Any]]()
@@ -303,7 +366,7 @@ class SharedFolder(BarStore):
                 files[file.path] = known
         there = self._files(part)
         for folder, group in groupby(changed, key=lambda change: change[0].parent):
-            self._write(folder, list(group), is_new=not there)
+            self._write(folder, list(group), is_new=not (there or is_own))
         for path, _, _, hashed in changed:
             name = path.relative_to(part.folder).as_posix()
             files[name] = self._noted(path, self._state(path), hashed)
@@ -366,7 +429,7 @@ class SharedFolder(BarStore):
     def _files(self, part: _Part) -> dict[str, FileState]:
         """Return the states of a part's files by their paths."""
         names = self._disk.list(part.folder)
-        if QUARANTINE in names and not part.is_book:
+        if QUARANTINE in names:
             inner = self._disk.list(part.folder / QUARANTINE)
             names = [*names, *(f"{QUARANTINE}/{name}" for name in inner)]
         return {
@@ -430,17 +493,22 @@ class SharedFolder(BarStore):
         name: str,
         wait_s: float = math.inf,
         based_on: int | None = None,
-        years: Iterable[int] = (),
+        *,
+        is_removal: bool = False,
         is_clear: bool = False,
-    ) -> Iterator[None]:
-        """Change a part's files in the block, and push them; the files are up to date before.
+    ) -> Iterator[_Part]:
+        """Change copies of a part's files in the block, and push them; the files are up to date before.
+
+        The files themselves are changed only once the server has the change. Whatever happens before
+        that, they show a state that the server has acknowledged.
 
         Args:
             name: Part.
             wait_s: Maximum wait for another writer.
             based_on: State that the change is based on; None for any.
-            years: Years whose bars may change.
-            is_clear: Whether all files are removed; files on the server that cannot be used are, too.
+            is_removal: Whether the block removes bars from the files themselves: what is gone can only
+                be missing.
+            is_clear: Whether it removes all files; files on the server that cannot be used are, too.
 
         Raises:
             OvertakenError: The part is in another state, or another host has taken the lease over.
@@ -461,9 +529,11 @@ class SharedFolder(BarStore):
                     if is_clear or is_current:
                         if based_on not in (None, head.gen):
                             break
-                        with self._opened(part, note, years) as old:
-                            yield
-                            self._push(part, note, old, lease, is_current=is_current)
+                        with (
+                            nullcontext(part) if is_removal else self._copied(part, note) as changed
+                        ):
+                            yield changed
+                            self._push(part, note, changed, lease, is_current=is_current)
                         return
                 self._update({name: (head, size)})
         raise OvertakenError(
@@ -471,44 +541,75 @@ class SharedFolder(BarStore):
         )
 
     @contextmanager
-    def _opened(self, part: _Part, note: Note, years: Iterable[int]) -> Iterator[dict[str, Handle]]:
-        """Keep the bars of years open, so that their bytes can be compared after a rewrite."""
-        handles: dict[str, Handle] = {}
+    def _copied(self, part: _Part, note: Note) -> Iterator[_Part]:
+        """Yield a copy of a part, with links to its files, in the folder of another cache."""
+        root = self.notes.path(part.name, "changing").with_suffix("")
+        folder = root / part.folder.relative_to(self.root)
+        changed = part._replace(folder=folder, copies=_CopyDisk(self._disk))
+        self._disk.remove_whole(root)  # of a process that was killed
+        book = part.folder.parent / ACTIONS
         try:
-            for path in (f"{year:04d}.csv.gz" for year in years):
-                if path in note.files and (handle := self._disk.open_read(part.folder / path)):
-                    handles[path] = handle
-            yield handles
+            self._disk.make_folders(changed.folder, durable=False)
+            for path in note.files:
+                target = changed.folder / path
+                self._disk.make_folders(target.parent, durable=False)
+                link_or_copy(self._disk, part.folder / path, target)
+            if not part.is_book and self._disk.stat(book) is not None:
+                link_or_copy(self._disk, book, changed.folder.parent / ACTIONS)
+            yield changed
         finally:
-            for handle in handles.values():
-                self._disk.close(handle)
+            with suppress(StorageError):
+                self._disk.remove_whole(root)
+
+    def _copied_lane(self, lane: LaneFiles, changed: _Part) -> LaneFiles:
+        """Return the files of a series as a commit changes them."""
+        assert changed.copies is not None
+        return replace(
+            lane,
+            paths=_CopyPaths(changed.folder, lane.paths),
+            disk=changed.copies,
+            document_cache=DocumentCache(changed.copies, self.memory),
+            tainted=set(),
+            elsewhere={},
+        )
+
+    def _copied_books(self, changed: _Part) -> ActionStore:
+        """Return the splits and dividends of a symbol as a commit changes them."""
+        assert changed.copies is not None
+        return ActionStore(
+            Layout(changed.folder.parents[1]),
+            changed.copies,
+            DocumentCache(changed.copies, self.memory),
+            lock_timeout_s=self._lock_timeout_s,
+        )
 
     def _push(
         self,
         part: _Part,
         note: Note,
-        old: Mapping[str, Handle],
+        changed: _Part,
         lease: HeldLease,
         *,
         is_current: bool = True,
     ) -> None:
-        """Push the files that differ from ``note``, and write their note.
+        """Push the files of ``changed`` that differ from ``note``, write them to the part, and note them.
 
         Unless the note is current, all other files on the server are removed.
         """
-        now, changes = self._files(part), list[FileBytes]()
+        now, changes = self._files(changed), list[FileBytes]()
         files = {path: file for path, file in note.files.items() if path in now}
         for path, state in now.items():
             known = files.get(path)
             if known is None or known.state != state:
-                change, files[path] = self._change(part, path, state, known, old.get(path))
+                change, files[path] = self._change(part, changed, path, state, known)
                 if known is None or known.digest != files[path].digest:
                     changes.append(change)
         gone = [path for path in note.files if path not in now] if is_current else None
         if gone == [] and not changes:
             return
-        # The lease is needed for what comes after the bars that are offered.
-        frees = (ends_fetching.get() or lease.is_brief) and not _offered.get()
+        # The lease is needed for what comes after bars that are offered, or files sent as a whole.
+        is_last = changed.copies is not None and not _offered.get()
+        frees = is_last and (ends_fetching.get() or lease.is_brief)
         head = self.shared.push(part.name, note.head, changes, gone, lease.owner, frees=frees)
         if head is None:
             raise OvertakenError(
@@ -517,21 +618,30 @@ class SharedFolder(BarStore):
                 hint="ask again",
             )
         lease.heads[part.name], lease.is_freed = (head, 0), lease.is_freed or frees
-        self.notes.keep(part.name, Note(head, files))
+        if changed.copies is None:
+            self.notes.keep(part.name, Note(head, files))
+            return
+        for name in self._disk.list(changed.folder / QUARANTINE):  # what a repair has kept
+            if f"{QUARANTINE}/{name}" not in now:
+                self._disk.make_folders(part.folder / QUARANTINE)
+                kept = changed.folder / QUARANTINE / name
+                self._disk.replace(kept, part.folder / QUARANTINE / name)
+        new = {change.path: change for change in changes}
+        stored = [
+            new.get(path) or FileBytes(path, file.state.size, bytes.fromhex(file.digest))
+            for path, file in sorted(files.items(), key=lambda file: file[0].endswith(".json"))
+        ]
+        self._apply(part, note, StoredSeries(head, True, stored), is_own=True)
 
     def _change(
-        self,
-        part: _Part,
-        path: str,
-        state: FileState,
-        known: NotedFile | None,
-        old: Handle | None,
+        self, part: _Part, changed: _Part, path: str, state: FileState, known: NotedFile | None
     ) -> tuple[FileBytes, NotedFile]:
         """Return what is new in a file, and the file as it is now."""
-        file, start = part.folder / path, 0
-        if known is not None and old is not None and state.size >= known.state.size:
-            start = known.state.size if self._disk.fstat(old).inode == state.inode else 0
-        cached = None if known is None else self._hashes.get(known.digest)
+        file, start, cached = changed.folder / path, 0, None
+        if known is not None and state.size >= known.state.size:
+            grown = changed.copies.grown.get(os.fspath(file)) if changed.copies else None
+            start = known.state.size if grown == (known.state.inode, state.inode) else 0
+            cached = self._hashes.get(known.digest)
         if start and cached is not None:  # appended in place
             handle = self._disk.open_read(file)
             assert handle is not None
@@ -544,15 +654,20 @@ class SharedFolder(BarStore):
         else:
             data = self._disk.read(file)
             hashed = hashlib.sha256(data)
-            if not start and known is not None and old is not None:
-                start = _first_difference(self._disk.read_at(old, 0, known.state.size), data)
-            elif not start and known is not None and path.endswith(_GROWING):
-                head = data[: known.state.size]
-                is_same = hashlib.sha256(head).hexdigest() == known.digest
-                start = len(head) if is_same else 0
+            if not start and known is not None and path.endswith(_GROWING):
+                start = self._same_bytes(part, changed, path, known, data)
             body = data[start:]
         noted = self._noted(file, state, hashed)
         return FileBytes(path, state.size, hashed.digest(), start, body), noted
+
+    def _same_bytes(
+        self, part: _Part, changed: _Part, path: str, known: NotedFile, data: bytes
+    ) -> int:
+        """Return the number of bytes at the start of a file that are as before."""
+        if changed.copies is not None:
+            return _first_difference(self._disk.read(part.folder / path), data)
+        head = data[: known.state.size]
+        return len(head) if hashlib.sha256(head).hexdigest() == known.digest else 0
 
     # --- files that the store does not have ---------------------------------------------------
 
@@ -568,7 +683,7 @@ class SharedFolder(BarStore):
                     )
                 self.notes.forget(part.name)
                 if self._files(part):
-                    self._push(part, Note(), {}, lease)
+                    self._push(part, Note(), part, lease)
         return False
 
     def _keep_aside(self, part: _Part) -> None:
@@ -690,13 +805,16 @@ class SharedFolder(BarStore):
         # The state of local files means nothing elsewhere.
         commit = replace(commit, source=None)
         lane = self._lane(key)
+        if lane.elsewhere:  # files of older tools become files of the series first
+            self.check_joined()
+            self.view(key)
         # Room is made before the files are compared, because that may evict years of this series.
         with (
             self._guard.writing(lane.paths.folder),
             self.listener.committing(lane, commit),
-            self._changing(name_of(key), wait_s, based_on, by_year(commit)),
+            self._changing(name_of(key), wait_s, based_on) as changed,
         ):
-            generation = self._write_commit(lane, commit, wait_s, check)
+            generation = self._write_commit(self._copied_lane(lane, changed), commit, wait_s, check)
         self.commit_feed.announce(key, commit, generation, self._clock.now_ms())
 
     def clear(
@@ -715,7 +833,7 @@ class SharedFolder(BarStore):
                 if self.is_shared(key):
                     with suppress(CorruptEntryError):  # to clear it is the remedy
                         self.pull([(key.symbol, key.timeframe)])
-                    with self._changing(name_of(key), is_clear=True):
+                    with self._changing(name_of(key), is_removal=True, is_clear=True):
                         clear_lane(self._lane(key), self._lock_timeout_s, by)
                 else:
                     clear_lane(self._lane(key), self._lock_timeout_s, by)
@@ -723,7 +841,7 @@ class SharedFolder(BarStore):
         books = {found for name in names if (found := symbol_of(name))} | {k.symbol for k in keys}
         for book in sorted(books if timeframe is None else ()):
             if symbol in (None, book):
-                with self._changing(book_of(book), is_clear=True):
+                with self._changing(book_of(book), is_removal=True, is_clear=True):
                     clear_symbol(self._disk, self._layout.symbol(book), self._lock_timeout_s)
 
     def clear_years(
@@ -739,7 +857,7 @@ class SharedFolder(BarStore):
         wanted = list(years)
         if not self.is_shared(key):
             return super().clear_years(key, wanted, by=by, closed_by=closed_by, wait_s=wait_s)
-        with self._changing(name_of(key), math.inf if wait_s is None else wait_s):
+        with self._changing(name_of(key), math.inf if wait_s is None else wait_s, is_removal=True):
             return super().clear_years(key, wanted, by=by, closed_by=closed_by, wait_s=wait_s)
 
     # --- splits, dividends, names ----------------------------------------------------------------
@@ -767,9 +885,11 @@ class SharedFolder(BarStore):
         if is_sample(source):
             self._samples.add(symbol, actions, Asked(dates, source, fetched_at, until), wait_s)
             return self.actions(symbol)
-        with self._changing(book_of(symbol), wait_s):
-            sent = dates, source, fetched_at, until
-            return super().add_actions(symbol, actions, *sent, wait_s, whole)
+        answered, folder = Asked(dates, source, fetched_at, until), self._layout.symbol(symbol)
+        with self._guard.writing(folder), self._changing(book_of(symbol), wait_s) as changed:
+            book = self._book(symbol)
+            self._drop_confirmations(symbol, book, book.with_answer(actions, answered, whole))
+            return self._copied_books(changed).add(symbol, actions, answered, wait_s, whole)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
         """Remove a sample vendor's reports; see :meth:`.BarStore.forget_actions`."""
@@ -777,8 +897,9 @@ class SharedFolder(BarStore):
 
     def record_changes(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
         """Replace the recorded changes on all hosts; see :meth:`.BarStore.record_changes`."""
-        with self._changing(book_of(symbol)):
-            return super().record_changes(symbol, changes)
+        folder = self._layout.symbol(symbol)
+        with self._guard.writing(folder), self._changing(book_of(symbol)) as changed:
+            return self._copied_books(changed).record(symbol, changes)
 
     @contextmanager
     def _telling_of_splits(self, part: _Part) -> Iterator[None]:

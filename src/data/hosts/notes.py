@@ -54,10 +54,10 @@ class Notes:
         self.folder, self._root, self._disk = root / FOLDER, root, disk
         self._renewed_s = -float("inf")
 
-    def path(self, name: str) -> Path:
-        """Return the path of the note of a series."""
+    def path(self, name: str, kind: str = "notes") -> Path:
+        """Return the path of the note of a series, or of another file about it."""
         symbol, _, lane = name.partition("/")
-        return self.folder / "notes" / symbol / f"{lane or BOOK}.json"
+        return self.folder / kind / symbol / f"{lane or BOOK}.json"
 
     def read(self, name: str) -> Note | None:
         """Return a note; None if it does not exist, cannot be read, or is of another store."""
