@@ -87,6 +87,17 @@ def test_files_of_a_folder_are_read_together(made: type[Disk], tmp_path: Path) -
 
 
 @pytest.mark.parametrize("made", [Scripted, Disk], ids=["watched", "alone"])
+def test_a_bare_name_is_a_file_of_the_working_directory(
+    made: type[Disk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").write_bytes(b"hello")
+    for name in ("a", "./a"):
+        assert made().read(Path(name)) == b"hello"
+    assert made().read_if_exists(Path("b")) is None
+
+
+@pytest.mark.parametrize("made", [Scripted, Disk], ids=["watched", "alone"])
 def test_what_cannot_be_looked_at_is_not_taken_for_absent(made: type[Disk], tmp_path: Path) -> None:
     disk, path = made(), tmp_path / ("n" * 300)
     looks: list[Callable[[Path], object]] = [

@@ -393,12 +393,15 @@ def test_the_date_of_an_anchor_is_that_of_a_session(
             np.testing.assert_allclose(own, expected[own.index], rtol=1e-12)
 
 
-def test_recipes_of_a_file(manager: DataManager, tmp_path: Path) -> None:
+def test_recipes_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "recipes.yaml"
     path.write_text("recipes:\n  - sma:3\n  - macd:12,30@4h\n  - vwap:session\n")
     found = [use.text for use in parse_recipes(path)]
     assert found == ["sma:3", "macd:12,30,9@4h", "vwap:session"]
     assert [use.text for use in parse_recipes(str(path))] == found
+    monkeypatch.chdir(tmp_path)
+    for given in ("recipes.yaml", "./recipes.yaml", Path("recipes.yaml")):
+        assert [use.text for use in parse_recipes(given)] == found
     assert [use.text for use in parse_recipes("rsi rsi:14 rsi:14@1d")] == ["rsi:14", "rsi:14@1d"]
     path.write_text("- sma:3\n")
     with pytest.raises(RulesError):

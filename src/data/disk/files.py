@@ -166,8 +166,8 @@ class Disk:
 
     def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
         """Return the whole file and its state when it was opened; None if it does not exist."""
-        folder, _, name = os.fspath(path).rpartition(os.sep)
-        return self.read_all(folder, (name,))[0]
+        folder, separator, name = os.fspath(path).rpartition(os.sep)
+        return self.read_all(folder if separator else os.curdir, (name,))[0]
 
     def read_all(
         self, folder: str, names: Iterable[str]

@@ -111,7 +111,7 @@ class BundleFiles:
 
         Raises:
             BundleNotFoundError: The bundle does not exist.
-            BundleError: The records are lost, and a file of an only copy is damaged; it is set aside.
+            BundleError: ``metadata.parquet`` lists a path that is not one of a bundle's files.
             FormatVersionError: The bundle was written by a newer version of this library.
         """
         if self.disk.stat(self.path / _UNFINISHED) is not None:
@@ -186,7 +186,7 @@ class BundleFiles:
             sha256 = records.files[path.relative_to(self.path).as_posix()].sha256
             key = path, self.disk.stat(path), sha256
             if _checked.get(key) is None:
-                if digest_of(self.disk.read_if_exists(path) or b"") != sha256:
+                if sha256 and digest_of(self.disk.read_if_exists(path) or b"") != sha256:
                     raise ValueError("a file does not have its recorded SHA256")
                 _checked.put(key, True, 1)
         return paths
@@ -207,18 +207,18 @@ class BundleFiles:
     def _rebuilt(self) -> Records:
         """Return the records, made from the files alone; the facts of the latest change count.
 
-        A damaged file of a view is recorded without its digest, and found when it is read.
+        A damaged file is recorded without a digest, and found when it is read.
         """
         found: list[BundleOrigin] = []
         frames: dict[str, pl.DataFrame] = {}
         files: dict[str, bytes] = {}
-        faults: dict[str, str] = {}
+        damaged: list[str] = []
         for place in partitions(self.disk, self.path):
             name, data = f"{self.path.name}/{place}", self.disk.read(self.path / place)
             try:
                 frames[place] = parsed(data, name)
-            except BundleError as exc:
-                faults[place] = str(exc).removeprefix(f"{name} ")
+            except BundleError:
+                damaged.append(place)
                 continue
             files[place] = data
             found += [one] if (one := origin_of(data, name)) is not None else []
@@ -233,12 +233,9 @@ class BundleFiles:
         )
         is_wide = any(frame.schema["volume"] == WIDE_VOLUME for frame in frames.values())
         origin = replace(last, symbols=symbols, wide_volume=last.wide_volume or is_wide)
-        if origin.request is None:
-            for place, what in faults.items():
-                raise self.reject(place, what)
         table = measured(frames, files)
         lost = pl.DataFrame(
-            [{"file_path": place, "sha256": ""} for place in faults], schema=table.schema
+            [{"file_path": place, "sha256": ""} for place in damaged], schema=table.schema
         )
         return Records(origin, pl.concat([table, lost.with_columns(pl.col(pl.Int64).fill_null(0))]))
 

@@ -146,9 +146,8 @@ class ParquetReader:
 
         def read(records: Records, paths: list[Path]) -> pl.DataFrame:
             """Return the result of the query on the files at these paths."""
-            frame = self._scanned(
-                self._files.check(records, paths), self._schema(records, paths, fields)
-            )
+            schema = self._schema(records, paths, fields)
+            frame = self._scanned(records, self._files.check(records, paths), schema)
             return query(records, frame.filter(*bounds) if bounds else frame).collect()
 
         return self._read(read, low, high)
@@ -193,14 +192,28 @@ class ParquetReader:
 
         return self.collect([*schema][2:], low, high, whole)
 
-    def _scanned(self, paths: list[Path], schema: dict[str, pl.DataType]) -> pl.LazyFrame:
+    def _scanned(
+        self, records: Records, paths: list[Path], schema: dict[str, pl.DataType]
+    ) -> pl.LazyFrame:
         """Return some columns of files as a lazy frame, sorted by sid and time."""
         if not paths:
             return pl.LazyFrame(schema=schema)
+        if not records.origin.commit:
+            rows = [pl.LazyFrame(schema=schema), *(self._file(records, path) for path in paths)]
+            return pl.concat(rows, how="diagonal").select(*schema).sort("sid", self._time)
         frame = pl.scan_parquet(
             paths, schema=schema, extra_columns="ignore", missing_columns="insert", glob=False
         )
         return frame.sort("sid", self._time) if len(paths) > 1 else frame  # each file is sorted
+
+    def _file(self, records: Records, path: Path) -> pl.LazyFrame:
+        """Return one file as a lazy frame; prices in another program's file may be floats."""
+        frame = pl.scan_parquet(path, glob=False)
+        if records.origin.commit:
+            return frame
+        types, present = get_schema_for_frequency(self.frequency), frame.collect_schema()
+        types["volume"] = WIDE_VOLUME if records.origin.wide_volume else PRICE
+        return frame.cast({name: dtype for name, dtype in types.items() if name in present})
 
     def _daily(self, sids: Sequence[int], start: Any, end: Any) -> pl.DataFrame:
         """Return a daily bar for each series and file of minute bars; a file contains one day."""
@@ -366,7 +379,7 @@ class ParquetReader:
             rows: pl.DataFrame | None = None if self._cache is None else self._cache.get(key)
             if rows is None:
                 self._files.check(records, [path])
-                rows = pl.scan_parquet(path, glob=False).filter(pl.col("sid") == sid).collect()
+                rows = self._file(records, path).filter(pl.col("sid") == sid).collect()
                 if self._cache is not None:
                     self._cache.put(key, rows, 1)
             return rows

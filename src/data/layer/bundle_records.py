@@ -26,6 +26,7 @@ from ..model.instant import iso, parse_iso
 from ..runtime.once import cached_property
 from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow, make, request_key
 from .frames import FIELDS, SCHEMA_VERSION, pl
+from .partitions import frequency_of
 from .request import instant_of
 from .seal import BLANK, MARK, check_seal, sealed
 
@@ -36,6 +37,7 @@ _KEY, _VERSION_KEY, _SEAL_KEY = "onetape", "schema_version", "seal"
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 # The fingerprint that earlier versions recorded for a symbol whose bars user code had overwritten.
 _REWRITTEN = "rewritten"
+_LONGEST_PATH = 120
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def parsed(data: bytes, name: str, record: FileRecord | None = None) -> pl.DataF
         FormatVersionError: A newer version of this library wrote the bytes.
     """
     try:
-        if record is not None and record.sha256 != digest_of(data):
+        if record is not None and record.sha256 and record.sha256 != digest_of(data):
             raise ValueError("it does not have its recorded SHA256")
         origin_of(data, name)
         frame = pl.read_parquet(io.BytesIO(data))
@@ -181,7 +183,8 @@ class FileRecord(NamedTuple):
 
     Attributes:
         place: Path relative to the bundle, separated by ``/``.
-        sha256, size_bytes: Digest and size of the file.
+        sha256, size_bytes: Digest and size of the file. The digest is empty, and the size 0, if the
+            file was damaged when the records were made from the files.
         row_count, violations: Number of rows, and number of invalid rows (such as high below low).
         validated_ms: Time at which ``validate`` last read the file and found this digest, in UTC
             milliseconds; None if it never has.
@@ -259,6 +262,8 @@ class Records:
         nowhere else, so the bundle is an only copy.
 
         Raises:
+            BundleError: The records list a path that is not one of a bundle's files. Nothing at such
+                a path may be opened or removed.
             FormatVersionError: A newer version of this library wrote the file.
         """
         try:
@@ -268,6 +273,13 @@ class Records:
             return None
         if origin is None:
             return None
+        for place in table["file_path"]:
+            if place is None or frequency_of(place) is None:
+                raise BundleError(
+                    f"{name} is damaged: it lists {str(place)[:_LONGEST_PATH]!r}, which is not a path "
+                    "of a bundle's file",
+                    hint=f"remove {name}: it is made again from the bundle's own files",
+                )
         if origin.request is not None:
             ours = [s.sid for s in origin.symbols.values() if s.fingerprint != _REWRITTEN]
             if not table["sid"].explode().drop_nulls().is_in(ours).all():

@@ -22,7 +22,8 @@ __all__ = ["FOLDERS", "chosen", "frequency_of", "last_day", "main_of", "partitio
 FOLDERS: dict[str, str] = {"daily": "daily_bars", "minute": "minute_bars"}
 _FILE = "data.parquet"
 _PATH = re.compile(
-    r"(daily_bars|minute_bars)/year=(\d{4})/month=(\d\d)(?:/day=(\d\d))?(?:/[1-9]\d{0,5})?/data\.parquet"
+    r"(daily_bars|minute_bars)/year=(\d{4})/month=(\d\d)(?:/day=(\d\d))?(?:/[1-9]\d{0,5})?/data\.parquet",
+    re.ASCII,
 )
 _FOLDER = re.compile(r"(year|month|day)=\d+|[1-9]\d{0,5}")
 
