@@ -312,6 +312,14 @@ class _Market(NamedTuple):
                 parts = [part, frame]  # both end before the frame, and one contains the other
         stamps = np.concatenate([part.index.to_numpy().view(np.int64) for part in parts])
         stamps //= NS_IN_MS
+        # Bars that may exist before the first one, even if no vendor reaches back to them.
+        fronts = [
+            gap["reason"]
+            for part in before
+            for gap in part.attrs[ATTRS_KEY]["gaps"]
+            if gap["reason"] not in _NOT_HOLES and parse_iso(gap["start"]) < stamps[0]
+        ]
+        lacks = lacks or next(iter(fronts), "")
         holes = [hole for part in parts for hole in self._holes(part, stamps)]
         # Every frame begins with these columns, which are read at once.
         numbers = np.concatenate([part.to_numpy()[:, : len(REQUIRED_COLUMNS)] for part in parts])
