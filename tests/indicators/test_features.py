@@ -884,13 +884,14 @@ def test_a_date_whose_bars_are_missing_up_to_the_first_block_is_no_anchor(market
     assert frame[f"drawdown:{date_of(first)}"].notna().all()
 
 
-def test_a_listing_that_a_vendor_reports_is_one(market: Market) -> None:
+@pytest.mark.parametrize("timeframe", ["15m", "45m"])
+def test_a_listing_that_a_vendor_reports_is_one(market: Market, timeframe: str) -> None:
     vendor = FixedVendor(market.clock, _QUARTERS, "binance")
     vendor.listed_ms = _QUARTERS[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         frame = ask(
-            market.manager(vendor), "drawdown:listing", "ema:2", timeframe="15m",
+            market.manager(vendor), "drawdown:listing", "ema:2", timeframe=timeframe,
             start="2023-06-02", end="2023-06-03",
         )  # fmt: skip
     assert frame.notna().all(axis=None)
