@@ -231,6 +231,7 @@ def later_days(found: Any, at: int, name: str = "") -> list[str]:
     ]
 
 
+@pytest.mark.timeout(3000)
 def test_no_answer_names_a_later_day(
     manager: DataManager, vendors: VendorServer, tmp_path: Path
 ) -> None:
@@ -272,6 +273,7 @@ def test_no_answer_names_a_later_day(
                 )
                 found["features of then"] = provenance(features)
                 found["record"] = then.get_fundamentals(symbol, data_type="statements")
+                assert not found["features of then"]["lead_missing"], "the listing is proved"
                 value = features["fund:net_income"].max()
                 is_filed = then.known_ms > ms(filed) + DAY_MS
                 assert np.isnan(value) or is_filed, moment
@@ -484,6 +486,7 @@ def test_a_split_of_the_day_after_a_date_does_not_count_where_the_next_session_o
         bars = then.get_ohlcv("BHP.AX", "1d", start="2023-07-03")
         assert bars["close"].to_dict()[pd.Timestamp("2023-07-04")] == pytest.approx(before / ratio)
         assert len(then.get_actions("BHP.AX", start="2023-01-01")) == (ratio == 5)
+        assert len(Facts(manager, moment=moment).actions("BHP.AX").rows) == (ratio == 5)
 
 
 def test_rates_sessions_and_members_end_with_the_time(manager: DataManager) -> None:
