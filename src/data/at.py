@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from .calendars.calendar import opened_and_coming, price_calendar
+from .calendars.calendar import opened_day
 from .calendars.ranges import closing_time, resolve_moment
 from .calendars.written_times import relative
 from .data_manager import DataManager
@@ -118,9 +118,8 @@ class ManagerAt(DataManager):
         frame = super().get_actions(symbol, *bounds, timeout=timeout)
         facts = dict(frame.attrs[ATTRS_KEY], left_out=[], awaited=[])
         if len(frame):
-            calendar = price_calendar(self._services.selector.instrument(symbol))
-            opened, _ = opened_and_coming(calendar, self._services.opened_ms)
-            day = opened[-1].day if opened else date_of(self.known_ms)
+            instrument = self._services.selector.instrument(symbol)
+            day = opened_day(instrument, self._services.opened_ms)
             frame = frame[frame.index <= np.datetime64(day)].copy()
             # Amounts are in terms of the shares of that day, not of today's.
             ratios = frame["ratio"].fillna(1.0).groupby(level=0).prod()

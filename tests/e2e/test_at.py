@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import random
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -26,12 +28,16 @@ from src.data.errors import (
 )
 from src.data.model.fundamentals import Snapshot, Statement
 from src.data.model.instant import DAY_MS, from_ms, iso
+from src.data.model.symbol_changes import SymbolChange
+from src.data.server.agents import TOOLS, call
+from src.data.server.brief import brief_of
+from src.data.server.facts import Facts
 from tests.cache.counts import FULL
 from tests.simulation.simulation import shares, simulated
 from tests.universe_doubles import DatedUniverse
 from tests.vendor_server import VendorServer
 from tests.vendor_server.keyed import KEY
-from tests.vendor_server.listings import dividend, split
+from tests.vendor_server.listings import Listing, dividend, split
 
 from .oracle import ms
 from .scripted_vendor import provenance
@@ -199,6 +205,110 @@ def test_nothing_in_any_answer_is_later_than_a_random_time(
         value = max(seen)[2] if seen else np.nan
         np.testing.assert_equal(frame["fund:net_income"].iloc[-1], value)
     assert not vendors.count()
+
+
+_WHEN = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?")
+# About the request, about what is stored today, and about what is left out.
+_OF_NOW = (
+    "asked_at", "attempts", "fetched_at", "basis", "last_updated", "combination_timestamp", "withheld",
+)  # fmt: skip
+_OF_LIFE = ("listed", "delisted", "ended")
+
+
+def later_days(found: Any, at: int, name: str = "") -> list[str]:
+    """Return the times in an answer that are later than its own; a date is its beginning."""
+    if isinstance(found, Mapping):
+        own = {
+            k: v for k, v in found.items() if k not in _OF_NOW and found.get("field") not in _OF_NOW
+        }
+        return [text for k, v in own.items() for text in later_days(v, at, k)]
+    if isinstance(found, list | tuple):
+        return [text for value in found for text in later_days(value, at, name)]
+    times = [(ms(text.replace(" ", "T")), text) for text in _WHEN.findall(str(found))]
+    # The end of a date is the beginning of the next one.
+    return [
+        text for t, text in times if t > at or (t == at and (name in _OF_LIFE or len(text) < 11))
+    ]
+
+
+@pytest.mark.timeout(3000)
+def test_no_answer_names_a_later_day(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path
+) -> None:
+    """Actions, a filing, a listing, an end and a rename are planted; ``ONETAPE_FULL=1``: 1,000 dates."""
+    chance, name = random.Random(5), "GONE"
+    (tmp_path / "fundamentals.json").write_text('{"provider_sequences": {"statements": ["fmp"]}}')
+    share = {"calendar": "XNYS", "timezone": "America/New_York", "exchange": "NYQ"}
+    listed, paid, halved, filed, ended = events = (
+        "2022-08-01", "2022-09-09", "2022-12-23", "2023-01-17", "2023-03-13",
+    )  # fmt: skip
+    vendors.truth.add(Listing(name, "stock", 50, listed=listed, delisted=ended, **share))  # type: ignore[arg-type]
+    vendors.truth.act(name, dividend(paid, 0.5), split(halved, 2))
+    manager.client.record_symbol_changes(
+        {name: [SymbolChange(date.fromisoformat(ended), "rename", name, "NEWER", "notice")]}
+    )
+    report = Statement("income", "FY", "2022-09-30", filed, "USD", {"net_income": 2.0})
+    kept = Snapshot("fmp", name, ms("2024-06-12T12:00"), {}, (report,), data_types=("statements",))
+    manager._services.fundamentals.cache.keep(kept)
+    manager.get_ohlcv(name, "1d", "2022-06-01")
+    manager.get_actions(name)
+    manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10")
+    vendors.clear_log()
+    asked = {"timeframe": "1d", "recipes": "sma:2 ret:1", "data_type": "statements", "text": name}
+
+    def answered(moment: Any, symbol: str = name, timeframe: str = "1d") -> tuple[Any, list[Any]]:
+        """Return the provenance of bars, and the dates of actions; no answer names a later day."""
+        then, facts = manager.at(moment), Facts(manager, moment=moment)
+        bars = then.get_ohlcv(symbol, timeframe, "2022-05-01", offline=True)
+        found = {"answer": provenance(bars), "brief": brief_of(facts, symbol).to_json()}
+        own = asked | {"symbol": symbol, "timeframe": timeframe}
+        for tool in TOOLS:
+            options = {key: value for key, value in own.items() if key in TOOLS[tool].options}
+            found[tool] = json.loads(call(facts, tool, options)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IncompleteDataWarning)
+            if symbol == name:
+                features = then.features(
+                    [symbol], timeframe, "2022-06-01", None, "fund:eps ret:1 fund:net_income"
+                )
+                found["features of then"] = provenance(features)
+                found["record"] = then.get_fundamentals(symbol, data_type="statements")
+                assert not found["features of then"]["lead_missing"], "the listing is proved"
+                value = features["fund:net_income"].max()
+                is_filed = then.known_ms > ms(filed) + DAY_MS
+                assert np.isnan(value) or is_filed, moment
+                actions = [str(day.date()) for day in then.get_actions(symbol).index]
+                for part in (found["actions"], found["brief"]["actions"]):
+                    assert [row["ex_date"] for row in part.get("rows", ())] == actions, moment
+        later = {
+            part: days for part, own in found.items() if (days := later_days(own, then.known_ms))
+        }
+        assert not later, moment
+        return found["answer"], [row["ex_date"] for row in found["actions"].get("rows", ())]
+
+    before = [str(date.fromisoformat(day) - timedelta(days=1)) for day in events]
+    hours = [f"{day}T{hour}" for day in events for hour in ("00:00:00", "13:29:59", "15:00:00")]
+    holidays = ["2022-09-05", "2022-12-24", "2022-12-26", "2023-03-11", "2023-04-07"]
+    for moment in [*before, *events, *hours, *holidays]:
+        facts, actions = answered(moment)
+        at, own = manager.at(moment).known_ms, (paid, halved)
+        assert actions == [
+            day
+            for day in own
+            if ms(f"{day}T14:30") <= at or ms(f"{day}T13:30") <= at < ms(f"{day}T14:00")
+        ]
+        assert ("delisted" in facts) == (at >= ms(f"{ended}T20:00")), moment
+        assert ("listed" in facts) == (at > ms(listed)), moment
+        assert ("symbol_changes" in facts) == (at >= ms(f"{ended}T04:00")), moment
+    first, last = ms("2022-06-02"), ms("2023-05-01")
+    for number in range(1_000 if FULL else 8):
+        at = chance.randrange(first, last)
+        answered(from_ms(at) if number % 2 else iso(at)[:10])
+    # The first bar that is missing opens at 01:00.
+    for moment in ("2022-05-12", "2022-05-13T01:00:00", "2022-05-13T01:59:59"):
+        assert not {"delisted", "ended"} & answered(moment, "OLDUSDT", "1h")[0].keys()
+    for moment in ("2022-05-13T02:00:00", "2022-05-13", "2022-05-14T00:00:00"):
+        assert answered(moment, "OLDUSDT", "1h")[0]["delisted"] == "2022-05-13T01:00:00Z"
 
 
 def test_an_answer_names_what_is_withheld(manager: DataManager) -> None:
@@ -376,6 +486,7 @@ def test_a_split_of_the_day_after_a_date_does_not_count_where_the_next_session_o
         bars = then.get_ohlcv("BHP.AX", "1d", start="2023-07-03")
         assert bars["close"].to_dict()[pd.Timestamp("2023-07-04")] == pytest.approx(before / ratio)
         assert len(then.get_actions("BHP.AX", start="2023-01-01")) == (ratio == 5)
+        assert len(Facts(manager, moment=moment).actions("BHP.AX").rows) == (ratio == 5)
 
 
 def test_rates_sessions_and_members_end_with_the_time(manager: DataManager) -> None:
@@ -390,6 +501,9 @@ def test_rates_sessions_and_members_end_with_the_time(manager: DataManager) -> N
     before, after = manager.at("2023-03-07"), manager.at("2023-03-14")
     assert set(before.universes.members("mine")) == {"AAPL", "GONE"}
     assert set(before.universes.members("mine", "2024-01-01")) == {"AAPL", "GONE"}
+    for day in ("2023-03-07", date(2023, 3, 7), "2023-03-07T12:00", "2023-03-08T00:00:00"):
+        assert set(after.universes.members("mine", day)) == {"AAPL", "GONE"}
+    assert set(after.universes.members("mine", "2023-03-13")) == {"AAPL", "MSFT"}
     batch = after.get_ohlcv_batch(
         None, "1d", "2023-03-06", "2023-03-17", universe="mine", as_of="2024-01-01"
     )

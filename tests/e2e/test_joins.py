@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,10 @@ import pytest
 
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, QueryError, SurvivorshipWarning, UniverseError
-from src.data.model.fundamentals import Snapshot, Statement
+from src.data.indicators.joins import ReportUse, values_of_report
+from src.data.model.fundamentals import Snapshot, Statement, plain_statement
+from src.data.model.instant import DAY_MS
+from tests.cache.counts import FULL
 from tests.universe_doubles import DatedUniverse
 from tests.vendor_server import VendorServer
 
@@ -160,6 +165,38 @@ def test_a_latest_report_without_the_field_has_no_value(manager: DataManager) ->
     currencies = facts["reports"]["AAPL"]["currencies"]
     assert currencies["fund:net_income"] == ["EUR"]
     assert currencies["fund:free_cash_flow"] == ["USD"]
+
+
+def drawn(chance: random.Random) -> list[dict[str, Any]]:
+    """Return the statements of a record: few filing days, amendments, and fields that come and go."""
+    found: list[dict[str, Any]] = []
+    for year in range(2017, 2023):
+        for kind in chance.sample(["income", "balance", "cash_flow"], chance.randrange(1, 4)):
+            for _ in range(chance.randrange(1, 3)):
+                filed = f"{year + chance.randrange(1, 3)}-0{chance.randrange(1, 4)}-15"
+                one = report(kind, "FY", f"{year}-12-31", chance.choice([filed, filed, filed, ""]))
+                values = {"net_income": chance.random()} if chance.random() < 0.6 else {}
+                found.append(plain_statement(one) | values)
+    return sorted(found, key=lambda r: (r["period_end"], r["filed_at"]), reverse=True)
+
+
+def test_no_value_depends_on_a_report_that_was_filed_later() -> None:
+    chance, use = random.Random(3), ReportUse("net_income")
+    days = pd.date_range("2018-01-01", "2024-12-31", freq="5D").to_numpy("M8[ms]").astype(np.int64)
+    known = 0
+    for _ in range(4_000 if FULL else 400):
+        record = drawn(chance)
+        values, _, _ = values_of_report(use, record, days)
+        cut = chance.randrange(len(days))
+        filed = [r for r in record if r["filed_at"] and ms(r["filed_at"]) + DAY_MS <= days[cut]]
+        then, _, _ = values_of_report(use, filed, days[: cut + 1])
+        np.testing.assert_array_equal(then, values[: cut + 1])
+        known += np.isfinite(then).any()
+        # The order of reports for different periods, filed on the same day, does not matter.
+        periods = sorted({r["period_end"] for r in record}, key=lambda _: chance.random())
+        mixed = [r for period in periods for r in record if r["period_end"] == period]
+        np.testing.assert_array_equal(values_of_report(use, mixed, days)[0], values)
+    assert known > 100
 
 
 def test_a_symbol_without_reports_is_reported_once(manager: DataManager) -> None:

@@ -71,6 +71,9 @@ def test_the_error_of_a_renamed_symbol_names_its_successor(renamed: DataManager)
         )
         assert (error.hint, error.candidates) == ("use META", ("META",))
         assert error.brief == "FB may be META."
+    with pytest.raises(AllProvidersFailedError) as caught:
+        renamed.at("2022-06-08").get_ohlcv("FB", "1d", "2022-06-01")
+    assert "META" not in f"{caught.value} {caught.value.hint} {caught.value.brief}"
 
 
 def test_a_delisted_symbol_is_not_proposed_for_itself(manager: DataManager) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -812,3 +813,89 @@ def test_a_vendor_that_fails_before_the_range_is_reported(
         frame = ask(manager, "sma:5")
     assert frame["sma:5"].isna().sum() == 4
     assert "BTCUSDT" in frame.attrs["onetape"]["lead_missing"]
+
+
+_QUARTERS = every("15m", "2023-06-01T00:00:00Z", "2024-06-02T23:45:00Z")
+
+
+def short_history(market: Market) -> FixedVendor:
+    """Return a vendor whose bars of 15 minutes reach back 59 days."""
+    vendor = FixedVendor(market.clock, _QUARTERS, "binance")
+    vendor.capabilities = replace(vendor.capabilities, depth_days={"15m": 59})
+    return vendor
+
+
+@pytest.mark.parametrize("moves", [False, True], ids=["still", "a-day-later-at-each-request"])
+def test_a_history_that_begins_in_the_lead_is_not_a_listing(market: Market, moves: bool) -> None:
+    other = FixedVendor(market.clock, _QUARTERS, "binance")
+    other.listed_ms = _QUARTERS[0]
+    whole = market.manager(other, folder="whole")
+    wanted = ("ema:200", "macd", "sma:96", "drawdown:listing", "obv:2024-03-01", "vwap:2024-05-20")
+    true = ask(whole, *wanted, timeframe="15m", start="2024-04-04", end="2024-06-01")
+    assert true["drawdown:listing"].notna().all()
+    vendor, found = short_history(market), dict[str, pd.DataFrame]()
+    manager, fetch = market.manager(vendor), vendor.fetch
+
+    def fetch_later(query: Any) -> Any:
+        days = vendor.capabilities.depth_days["15m"] - moves
+        vendor.capabilities = replace(vendor.capabilities, depth_days={"15m": days})
+        return fetch(query)
+
+    vendor.fetch = fetch_later  # type: ignore[method-assign]
+    for start in ("2024-05-20", "2024-04-20", "2024-05-01", "2024-04-01"):
+        with pytest.warns(IncompleteDataWarning):
+            frame = ask(manager, *wanted, timeframe="15m", start=start, end="2024-06-01")
+        facts = frame.attrs["onetape"]
+        assert "15m bars" in facts["lead_missing"]["BTCUSDT"]
+        assert not facts["complete"]
+        assert facts["nan"]["BTCUSDT"]["drawdown:listing"] == len(frame)
+        assert facts["nan"]["BTCUSDT"]["obv:2024-03-01"] == len(frame)
+        found[start] = frame.set_index("timestamp")
+        known = true.set_index("timestamp").reindex(found[start].index)
+        for name in frame.columns[2:-1]:
+            has_value = found[start][name].notna()
+            np.testing.assert_allclose(
+                found[start][name][has_value], known[name][has_value], rtol=1e-8, err_msg=name
+            )
+        assert found[start].loc["2024-05-20":, ["ema:200", "sma:96"]].notna().all(axis=None)
+    for one in found.values():
+        for name in ("ema:200", "macd:12,26,9.line", "sma:96", "vwap:2024-05-20"):
+            same = found["2024-04-20"][name].reindex(one.index)
+            both = one[name].notna() & same.notna()
+            assert both.sum() > 500
+            assert one[name][both].to_numpy().tobytes() == same[both].to_numpy().tobytes()
+
+
+def test_a_lead_that_begins_a_little_before_the_history_is_a_lack(market: Market) -> None:
+    manager = market.manager(short_history(market))
+    asked = {"timeframe": "15m", "start": "2024-04-06", "end": "2024-04-08"}
+    with pytest.warns(IncompleteDataWarning, match="no bars before the range"):
+        facts = ask(manager, "sma:150", **asked).attrs["onetape"]
+    assert facts["symbols"]["BTCUSDT"]["complete"]
+    assert facts["lead_missing"]["BTCUSDT"] == "binance serves 15m bars only 59 days back"
+    assert facts["nan"]["BTCUSDT"]["sma:150"] == 149 - 96
+    assert not facts["complete"]
+
+
+def test_a_date_whose_bars_are_missing_up_to_the_first_block_is_no_anchor(market: Market) -> None:
+    first = at("2024-05-10T00:00:00Z") // (512 * 24 * 3_600_000) * 512 * 24 * 3_600_000
+    missing = Span(at("2023-03-01T00:00:00Z"), first)
+    manager = market.manager(_Hours(market.clock, [s for s in _HOURS if s not in missing]))
+    with pytest.warns(IncompleteDataWarning, match="BTCUSDT: the vendor has no bar"):
+        frame = ask(manager, "obv:2023-03-01", f"drawdown:{date_of(first)}")
+    assert frame["obv:2023-03-01"].isna().all()
+    assert frame[f"drawdown:{date_of(first)}"].notna().all()
+
+
+@pytest.mark.parametrize("timeframe", ["15m", "45m"])
+def test_a_listing_that_a_vendor_reports_is_one(market: Market, timeframe: str) -> None:
+    vendor = FixedVendor(market.clock, _QUARTERS, "binance")
+    vendor.listed_ms = _QUARTERS[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame = ask(
+            market.manager(vendor), "drawdown:listing", "ema:2", timeframe=timeframe,
+            start="2023-06-02", end="2023-06-03",
+        )  # fmt: skip
+    assert frame.notna().all(axis=None)
+    assert frame.attrs["onetape"]["complete"]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import date
 from typing import Any
 
 import pytest
@@ -13,8 +14,11 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
+from src.data.model.coverage import VendorDay
 from src.data.model.fundamentals import Fact, Snapshot
+from src.data.model.instant import day_ms
 from src.data.model.listings import Listing
+from src.data.model.span import Span
 from src.data.server.agents import TOOLS, call
 from src.data.server.facts import MOST_BYTES, Facts
 
@@ -229,7 +233,11 @@ def test_an_explanation_as_of_a_date_says_nothing_about_what_is_stored_today(
     manager: DataManager,
 ) -> None:
     asked = {"symbol": "AAPL", "timeframe": "1d"}
+    span = Span(day_ms(date(2024, 6, 10)), day_ms(date(2024, 6, 11)))
+    lacking = VendorDay("yahoo", "XNYS", "1d", "2024-06-10", span, "missing", 8, 6)
+    manager._services.network.keep_vendor_days([lacking], lambda _: False)
     assert "2024-06-11" in call(Facts(manager), "explain", asked)[0]
+    assert "yahoo 2024-06-10" in call(Facts(manager), "explain", asked)[0]
     text, is_refusal = call(Facts(manager, moment="2024-03-10"), "explain", asked)
     assert not is_refusal
     assert "2024-06" not in text

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from src.data.cli import main
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import BadRangeError, QueryError
+from src.data.server.agents import call
 from src.data.server.brief import brief_of
 from src.data.server.facts import Facts
 from tests.e2e.fixed_vendor import Market
@@ -82,6 +84,59 @@ def test_vendors_are_queried_only_if_that_is_allowed(
 ) -> None:
     brief_of(Facts(manager, may_fetch=True), "AAPL")
     assert share.asked != []
+
+
+def test_daily_bars_are_fetched_for_a_symbol_without_any_if_that_is_allowed(
+    manager: DataManager, share: ShareVendor
+) -> None:
+    for may_fetch, labels in ((False, []), (True, ["1d"])):
+        facts = Facts(manager, may_fetch=may_fetch)
+        assert facts.timeframes("MSFT") == labels
+        assert facts.timeframes("AAPL") == ["1d"]
+        assert brief_of(facts, "MSFT").is_known == may_fetch
+    assert share.asked != []
+
+
+def test_bars_that_are_missing_after_the_last_one_are_gaps_of_a_range_that_is_given(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    clock.advance(5 * 24 * 3600)  # nothing is stored since
+    facts, series = Facts(manager), ("AAPL", "1d")
+    for own in ({"start": "2024-06-03"}, {"start": "2024-06-03", "end": "2024-06-14"}):
+        for answer in (facts.bars(*series, **own), facts.features(*series, "ret:1", **own)):
+            assert not answer.facts["complete"], own
+            assert answer.facts["gaps"][-1]["start"].startswith("2024-06-12")
+    for answer in (facts.bars(*series, bars=3), facts.features(*series, "ret:1", bars=3)):
+        assert answer.facts["gaps_total"] == 0
+        assert answer.rows[-1][0] == "2024-06-11"
+
+
+def test_the_actions_of_the_day_after_a_date_are_not_known(manager: DataManager) -> None:
+    facts = {
+        moment: Facts(manager, moment=moment)
+        for moment in ("2024-05-09", "2024-05-10T13:29:59", "2024-05-10T13:30:00", "2024-06-09",
+                       "2024-06-10T00:00:00", "2024-06-10", "2024-05-27")
+    }  # fmt: skip
+    found = {
+        at: [row["ex_date"] for row in each.actions("AAPL").rows] for at, each in facts.items()
+    }
+    paid, halved = "2024-05-10", "2024-06-10"
+    assert found == {
+        "2024-05-09": [], "2024-05-10T13:29:59": [], "2024-05-10T13:30:00": [paid],
+        "2024-05-27": [paid], "2024-06-09": [paid], "2024-06-10T00:00:00": [paid],
+        "2024-06-10": [paid, halved],
+    }  # fmt: skip
+    for moment, each in facts.items():
+        shown = json.loads(call(each, "quote", {"symbol": "AAPL"})[0])["brief"]
+        actions = [
+            line.split()[0]
+            for line in shown.splitlines()
+            if ", from yahoo" in line and line[:2] == "20"
+        ]
+        assert actions == found[moment]
+        days = manager.at(moment).get_actions("AAPL").index
+        assert [str(day.date()) for day in days] == found[moment]
+    assert Facts(manager, moment="2024-06-09").actions("BTCUSDT").rows == []
 
 
 def test_the_command_prints_the_same_facts(

@@ -8,7 +8,7 @@ from ..config.common_names import common_listings
 from ..errors import CacheError, DataError, UnknownSymbolError
 from ..model.listings import Listing
 from ..model.query import BarsQuery
-from ..model.symbol_changes import concerning
+from ..model.symbol_changes import concerning, known_by
 from ..symbols.name_search import merged, nearest, propose
 
 
@@ -19,9 +19,9 @@ def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
     """
     symbol = query.instrument.symbol
     try:
-        changes = store.actions(symbol).changes
+        changes = known_by(store.actions(symbol).changes, query.opened_by_ms)
     except CacheError:
-        changes = ()
+        changes = []
     relevant = concerning(changes, symbol, query.span, intraday=query.timeframe.is_intraday)
     if relevant:
         sentences = "; ".join(change.sentence(symbol) for change in relevant)

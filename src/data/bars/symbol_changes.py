@@ -9,7 +9,7 @@ from ..calendars.calendar import day_span
 from ..errors import QueryError
 from ..model.instrument import Instrument
 from ..model.reasons import AFTER_LAST, BEFORE_FIRST
-from ..model.symbol_changes import CHANGE_TYPES, SymbolChange, concerning
+from ..model.symbol_changes import CHANGE_TYPES, SymbolChange, concerning, known_by
 from .answer.answer import Answer, Gap
 
 FACT = "symbol_changes"
@@ -21,6 +21,7 @@ def with_changes(answer: Answer, changes: Sequence[SymbolChange]) -> Answer:
     The changes are listed in the answer's facts only for stocks. Bars and gaps stay the same, but
     the reason for a gap begins with the symbol under which the bars are listed.
     """
+    changes = known_by(changes, answer.query.opened_by_ms)
     if not changes:
         return answer
     query, facts = answer.query, answer.facts

@@ -45,6 +45,7 @@ __all__ = [
     "first_unclosed",
     "named_calendar",
     "opened_and_coming",
+    "opened_day",
     "price_calendar",
     "session_date",
 ]
@@ -283,6 +284,18 @@ def opened_and_coming(
     near = calendar.sessions(date_of(time_ms) - _NEAR, date_of(time_ms) + _NEAR)
     count = sum(session.open_ms <= time_ms for session in near)
     return near[:count], near[count:]
+
+
+def opened_day(instrument: Instrument, time_ms: int) -> date:
+    """Return the latest session date that had opened by a time, which is the last ex-date to have come.
+
+    If no session opened in the 15 days before, the result is the date at the venue.
+
+    Raises:
+        ConfigError: The instrument's calendar does not exist.
+    """
+    opened, _ = opened_and_coming(price_calendar(instrument), time_ms)
+    return opened[-1].day if opened else session_date(instrument, time_ms)
 
 
 def closes_early(instrument: Instrument, session: Session) -> bool:

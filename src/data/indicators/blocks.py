@@ -136,6 +136,7 @@ def _rows_to_mask(use: RecipeUse, tape: Tape, start: int, first: int, block: ran
     is_cut = tape.lacks_lead and start == 0
     if use.anchor_ms is not None:
         is_lost = start > first or (first > 0 and tape.holes.get(first, 0) > use.anchor_ms)
+        is_cut = is_cut and use.anchor_ms < tape.stamps[0]
         return len(tape) if is_lost or is_cut else 0
     if use.anchor:
         opens = tape.columns["opens"][start:]

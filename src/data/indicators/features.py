@@ -40,7 +40,7 @@ __all__ = ["LAYOUTS", "FeatureLayout", "features"]
 FeatureLayout = Literal["long", "wide"]
 LAYOUTS: tuple[FeatureLayout, ...] = ("long", "wide")
 LEVELS = ("recipe", "symbol")
-_NOT_HOLES = {BEFORE_FIRST, CLOSED, UNASKED, AFTER_LAST}
+_NOT_HOLES = (BEFORE_FIRST, CLOSED, UNASKED, AFTER_LAST)
 _REFUSED = ("include_forming", "columns")
 # Options of the request that do not apply when bars before its start are read.
 _OF_THE_REQUEST = ("bars", "period", "refresh", "strict", "universe", "as_of")
@@ -312,6 +312,15 @@ class _Market(NamedTuple):
                 parts = [part, frame]  # both end before the frame, and one contains the other
         stamps = np.concatenate([part.index.to_numpy().view(np.int64) for part in parts])
         stamps //= NS_IN_MS
+        # Bars may exist before the first one, even if no vendor reaches back to them. New names of the
+        # symbol, and the number of shorter bars, are in front of a reason.
+        fronts = [
+            gap["reason"]
+            for part in before
+            for gap in part.attrs[ATTRS_KEY]["gaps"]
+            if not gap["reason"].endswith(_NOT_HOLES) and parse_iso(gap["start"]) < stamps[0]
+        ]
+        lacks = lacks or next(iter(fronts), "")
         holes = [hole for part in parts for hole in self._holes(part, stamps)]
         # Every frame begins with these columns, which are read at once.
         numbers = np.concatenate([part.to_numpy()[:, : len(REQUIRED_COLUMNS)] for part in parts])

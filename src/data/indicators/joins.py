@@ -87,9 +87,9 @@ def values_of_report(
     """
     theirs = [r for r in reports if r["period"].startswith(use.period)]
     own = [r for r in theirs if use.field in r]
-    kinds = {r["kind"] for r in own}
-    filed = [r for r in theirs[::-1] if r["filed_at"] and r["kind"] in kinds]
-    steps = list(_latest(sorted(filed, key=lambda r: r["filed_at"]), use.field))
+    filed = [r for r in theirs[::-1] if r["filed_at"]]
+    filed.sort(key=lambda r: (r["filed_at"], r["period_end"]))
+    steps = list(_latest(filed, use.field))
     rows = np.array([since for since, _ in steps], np.int64).searchsorted(closes, "right")
     values = np.array([np.nan, *(report.get(use.field, np.nan) for _, report in steps)])
     used = [steps[row - 1][1] for row in np.unique(rows).tolist() if row]
@@ -109,11 +109,14 @@ def _latest(
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield the time from which each report counts; amendments of earlier periods never do.
 
-    A report without the field does not replace one for the same period that has it.
+    A report without the field does not replace one for the same period that has it. It does not
+    count at all before one of its kind, such as the balance sheet, has been filed with the field.
     """
     newest: Mapping[str, Any] = {"period_end": ""}
+    kinds = set[str]()
     for report in filed:
-        is_newer = report["period_end"] > newest["period_end"]
+        kinds |= {report["kind"]} if field in report else set()
+        is_newer = report["period_end"] > newest["period_end"] and report["kind"] in kinds
         if is_newer or (report["period_end"] == newest["period_end"] and field in report):
             newest = report
             yield day_ms(date.fromisoformat(report["filed_at"][:10])) + DAY_MS, report

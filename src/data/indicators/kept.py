@@ -18,7 +18,7 @@ from .rolling import Values, library, versions
 __all__ = ["BlockStore", "values_of"]
 
 # Part of every digest; raised when the values of a recipe change.
-_EDITION = 1
+_EDITION = 2
 
 
 class BlockStore(Protocol):

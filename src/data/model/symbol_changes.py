@@ -89,6 +89,11 @@ class SymbolChange:
         return entry | {name: value for name, value in optional.items() if value}
 
 
+def known_by(changes: Iterable[SymbolChange], opened_ms: int | None) -> list[SymbolChange]:
+    """Return the changes whose date had begun by a time; None means no limit."""
+    return [change for change in changes if opened_ms is None or change.ex_at <= opened_ms]
+
+
 def concerning(
     changes: Iterable[SymbolChange], symbol: str, span: Span, *, intraday: bool
 ) -> list[SymbolChange]:

@@ -10,6 +10,7 @@ from glob import escape
 from typing import TYPE_CHECKING, Any
 
 from ..bars.client import Wishes
+from ..calendars.calendar import opened_day
 from ..errors import DataError
 from ..jobs.freshness import market_age_ms
 from ..model.fundamentals import canonical_type
@@ -347,7 +348,8 @@ class Facts:
     def explain(self, symbol: str, timeframe: str) -> Answer:
         """Return the vendors that a request would query, those it would not, and what is stored.
 
-        As of a past time, what is stored is omitted, because it is what the cache has today.
+        As of a past time, what is stored and which days vendors lack is omitted, because it is what
+        the cache has today.
         """
         found = self.manager.explain(symbol, timeframe)
         plain = found.to_json()
@@ -355,7 +357,11 @@ class Facts:
         facts = self._facts(found.named, symbol=plain["symbol"], timeframe=timeframe)
         facts |= {name: plain[name] for name in names}
         facts |= {"unit": plain["instrument"]["quote"], "currency": plain["instrument"]["quote"]}
-        lines = [line for line in found.lines() if not (self.is_past and line[0] == "cached")]
+        lines = [
+            line
+            for line in found.lines()
+            if not (self.is_past and line[0] in ("cached", "incident"))
+        ]
         rows = [untrusted(f"{name}: {text}") for name, text in lines]
         return Answer(facts, rows, "No vendor serves these bars.")
 
@@ -370,7 +376,8 @@ class Facts:
         """Return the known splits and dividends whose ex-date has come, with amounts as paid."""
         if self.may_fetch:
             self.manager.get_actions(symbol)
-        day = date_of(self.now_ms)
+        opened_ms = getattr(self.manager._services, "opened_ms", self.now_ms)
+        day = opened_day(self.manager.client.query(symbol, "1d").instrument, opened_ms)
         known = self.manager.client.actions(symbol)
         rows = []
         for one in (action.to_json() for action in known if action.action.ex_date <= day):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ...cache.actions import ActionBook, Asked, first_ms
 from ...cache.prior_sessions import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
-from ...calendars.calendar import opened_and_coming, price_calendar, session_date
+from ...calendars.calendar import opened_day, session_date
 from ...errors import CorruptEntryError, KindMismatchError
 from ...model.actions import Action, vendor_currency
 from ...model.bars import BarTable
@@ -302,10 +302,7 @@ class BookConversion:
     def _past_day(self) -> date | None:
         """The last ex-date that had come by the time of the answer; None if that time is now."""
         instrument, opened_by_ms = self.bars.query.instrument, self.bars.query.opened_by_ms
-        if opened_by_ms is None:
-            return None
-        opened, _ = opened_and_coming(price_calendar(instrument), opened_by_ms)
-        return opened[-1].day if opened else session_date(instrument, opened_by_ms)
+        return None if opened_by_ms is None else opened_day(instrument, opened_by_ms)
 
     @property
     def _latest_day(self) -> date:

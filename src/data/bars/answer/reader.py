@@ -12,6 +12,7 @@ import numpy as np
 
 from ...cache.faults import MISSING_VOLUME, faults_within, sentences
 from ...cache.store import BarStore, Commit, SeriesView
+from ...calendars.grid import grid_for
 from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action
@@ -249,7 +250,9 @@ class Reader:
         facts = _facts(view, outcome, coverage, now, problems)
         facts = with_disputes(facts, rebased, coverage)
         action_warnings = _action_warnings(rebased, query)
-        facts |= {"problems": [*action_warnings, *facts["problems"]]} | life.dates(span.end, now)
+        facts |= {"problems": [*action_warnings, *facts["problems"]]} | _dates(
+            life, query, kind, span.end, now
+        )
         if rebased.is_awaited and not _holds(rebased.table, rebased.unknown_since):
             # The basis that the answer names is correct, and is the latest: the problems keep the
             # sentence, but it is not a doubt.
@@ -275,6 +278,24 @@ class Reader:
             used=rebased.used,
             facts=facts | ({"adjustment": rebased.own} if rebased.own else {}),
         )
+
+
+def _dates(
+    life: Lifetime, query: BarsQuery, kind: Kind, until_ms: int, now_ms: int
+) -> dict[str, str]:
+    """Return the dates of a lifetime; as of a past time, only those that could be known then.
+
+    A listing is known once it has come; an end, once the first bar that did not come would have
+    closed.
+    """
+    if query.opened_by_ms is not None:
+        grid, end = grid_for(query.instrument, query.timeframe, kind), life.delisted
+        missed = [] if end is None else [grid.next_open(end.at)]
+        if (grid.closes(np.array(missed, dtype=np.int64)) > query.opened_by_ms).any():
+            life = replace(life, delisted=None)
+        if life.listed is not None and life.listed.at >= query.opened_by_ms:
+            life = replace(life, listed=None)
+    return life.dates(until_ms, now_ms)
 
 
 def with_unadjusted(
