@@ -241,7 +241,7 @@ def test_two_refreshes_a_day_apart_withdraw_an_action_first_reported_long_ago(
 )
 def test_stored_hours_prove_that_a_dividend_was_withdrawn(
     tmp_path: Path, alone: Make, vendors: VendorServer, clock: ManualClock,
-    told: tuple[Action, ...], vendor: str, refresh: bool,
+    told: tuple[Action, ...], vendor: str,
 ) -> None:  # fmt: skip
     """No daily bar is stored."""
     alone(vendor)
@@ -255,12 +255,11 @@ def test_stored_hours_prove_that_a_dividend_was_withdrawn(
     clock.set(ms("2024-05-22T22:30:00"))
     hourly("hours")
     vendors.truth.change("AAPL", actions=told)
-    if not refresh:
-        clock.set(ms("2024-05-23T22:30:00"))
-        with pytest.raises(IncompleteDataError, match="no longer reports the dividend of"):
-            hourly("hours", strict=True)
+    clock.set(ms("2024-05-23T22:30:00"))
+    with pytest.raises(IncompleteDataError, match="no longer reports the dividend of"):
+        hourly("hours", strict=True)
     clock.set(ms("2024-05-24T22:30:00"))
-    assert not differs(hourly("hours", strict=True, refresh=refresh), hourly("fresh"))
+    assert not differs(hourly("hours", strict=True), hourly("fresh"))
 
 
 def test_a_read_only_cache_carries_the_doubt_and_a_refresh_ends_it(
