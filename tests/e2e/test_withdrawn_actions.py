@@ -236,9 +236,7 @@ def test_two_refreshes_a_day_apart_withdraw_an_action_first_reported_long_ago(
 # --- hours alone, a read-only cache, and adjusted closes ---
 
 
-@pytest.mark.parametrize(
-    ("vendor", "refresh"), [("fmp", False), ("tiingo", False), ("yahoo", True)]
-)
+@pytest.mark.parametrize("vendor", ["fmp", "tiingo"])
 def test_stored_hours_prove_that_a_dividend_was_withdrawn(
     tmp_path: Path, alone: Make, vendors: VendorServer, clock: ManualClock,
     told: tuple[Action, ...], vendor: str,
