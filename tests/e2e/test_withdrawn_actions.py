@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,7 +19,13 @@ import pytest
 from src.data.cache.actions import ActionBook
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
+from src.data.disk.files import DiskStep
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    ReadOnlyCacheWarning,
+)
 from src.data.model.actions import Action
 from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
@@ -24,6 +33,7 @@ from src.data.model.instant import DAY_MS, iso
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from src.data.vendors.base import BaseDataDownloader
+from tests.cache.disks import CHANGING
 from tests.vendor_server import Fault, VendorServer, dividend
 from tests.vendor_server.face import Reply
 
@@ -58,8 +68,8 @@ def asked(manager: DataManager, **more: object) -> pd.DataFrame:
     """Return the bars of spring with all dividends applied, without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)
-        start = more.pop("start", "2024-04-15")
-        return manager.get_ohlcv("AAPL", "1d", start, **{"adjustment": "all", **more})
+        start, timeframe = more.pop("start", "2024-04-15"), more.pop("timeframe", "1d")
+        return manager.get_ohlcv("AAPL", timeframe, start, **{"adjustment": "all", **more})
 
 
 def differs(frame: pd.DataFrame, other: pd.DataFrame) -> bool:
@@ -226,6 +236,83 @@ def test_two_refreshes_a_day_apart_withdraw_an_action_first_reported_long_ago(
     clock.advance(86_400)
     frame = asked(manager, refresh=True, strict=True)
     assert not differs(frame, fresh(vendor))
+
+
+# --- hours alone, a read-only cache, and adjusted closes ---
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "tiingo"])
+def test_stored_hours_prove_that_a_dividend_was_withdrawn(
+    tmp_path: Path, alone: Make, vendors: VendorServer, clock: ManualClock,
+    told: tuple[Action, ...], vendor: str,
+) -> None:  # fmt: skip
+    """No daily bar is stored."""
+    alone(vendor)
+    rules = tmp_path / f"{vendor}.yaml"
+    rules.write_text(rules.read_text().replace("stock_daily", "stock_intraday"))
+
+    def hourly(folder: str, **more: object) -> pd.DataFrame:
+        manager = DataManager(tmp_path / folder, rules, clock=clock)
+        return asked(manager, timeframe="1h", start="2024-05-10", **more)
+
+    clock.set(ms("2024-05-22T22:30:00"))
+    hourly("hours")
+    vendors.truth.change("AAPL", actions=told)
+    clock.set(ms("2024-05-23T22:30:00"))
+    with pytest.raises(IncompleteDataError, match="no longer reports the dividend of"):
+        hourly("hours", strict=True)
+    clock.set(ms("2024-05-24T22:30:00"))
+    assert not differs(hourly("hours", strict=True), hourly("fresh"))
+
+
+def test_a_read_only_cache_carries_the_doubt_and_a_refresh_ends_it(
+    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
+    fresh: Callable[..., pd.DataFrame], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    manager = alone("fmp")
+    clock.set(ms("2024-05-22T22:30:00"))
+    asked(manager)
+    disk, perform = manager.cache.store.parts.disk, manager.cache.store.parts.disk.perform
+
+    def refusing(step: DiskStep, call: Any) -> Any:
+        opens_to_write = step.name == "open" and call.args[-1] & os.O_RDWR
+        if step.name in CHANGING or opens_to_write:
+            raise OSError(errno.EROFS, "read-only file system")
+        return perform(step, call)
+
+    monkeypatch.setattr(disk, "perform", refusing)
+    vendors.truth.change("AAPL", actions=told)
+    clock.set(ms("2024-05-23T22:30:00"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ReadOnlyCacheWarning)
+        with pytest.raises(IncompleteDataError, match="no longer reports the dividend of"):
+            asked(manager, strict=True)
+        assert not differs(asked(manager, strict=True, refresh=True), fresh("fmp"))
+    assert not book_of(manager).lacks
+
+
+@pytest.mark.parametrize("adjustment", ["raw", "all"])
+@pytest.mark.parametrize("vendor", ["tiingo", "yahoo"])
+def test_an_adjusted_close_that_reflects_a_withdrawn_dividend_is_left_out_until_a_refresh(
+    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
+    fresh: Callable[..., pd.DataFrame], vendor: str, adjustment: str,
+) -> None:  # fmt: skip
+    """All bars were fetched while it was reported."""
+    manager, basis = alone(vendor), {"adjustment": adjustment}
+    clock.set(ms("2024-05-22T22:30:00"))
+    asked(manager, **basis)
+    vendors.truth.change("AAPL", actions=told)
+    for _ in nights(clock, "2024-05-23", "2024-05-24"):
+        frame = asked(manager, **basis)
+    right = fresh(vendor, **basis)
+    is_missing = frame["adj_close"].isna()
+    assert list(frame.index[is_missing]) == list(frame.index[frame.index < TOLD])
+    said = f"{vendor} has since withdrawn the dividend of 0.9 on {TOLD}"
+    assert any(said in problem for problem in provenance(frame)["problems"])
+    assert (frame["adj_close"] / right["adj_close"] - 1).abs().max() < 1e-6
+    frame = asked(manager, strict=True, refresh=True, **basis)
+    assert (frame["adj_close"] / right["adj_close"] - 1).abs().max() < 1e-6
+    assert not frame["adj_close"].isna().any()
 
 
 # --- answers that prove nothing --------------------------------------------------------------

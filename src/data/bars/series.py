@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache.actions import ActionBook, Asked, WholeAnswer
+from ..cache.actions import ActionBook, Asked, VendorActions, WholeAnswer
 from ..cache.store import BarStore, Commit, SeriesView
 from ..cache.values import no_check
 from ..cache.write.coverage_update import after_marks, after_pieces
@@ -322,7 +322,7 @@ class SeriesStore:
         self.snapshot = PhaseSnapshot()
         self.stored_spans: list[Span] = []
         self.unstored: list[Commit] = []
-        self.unstored_actions: list[tuple[Sequence[Action], Asked]] = []
+        self.unstored_actions: list[VendorActions] = []
         self.action_answers: list[Asked] = []
         self.problems: list[str] = []
         self.source: SourceState | None = None
@@ -410,7 +410,7 @@ class SeriesStore:
         except _STORAGE_FAILURES as error:
             if self._query.must_store:
                 raise
-            self.unstored_actions.append((tuple(actions), answer))
+            self.unstored_actions.append((tuple(actions), answer, whole))
             self._note(error)
         finally:
             self.snapshot.book = None

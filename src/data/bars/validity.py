@@ -361,12 +361,19 @@ def split_marks(
 
 def _withdrawn_since(entry: Covered, withdrawn: Iterable[Lack]) -> Suspicion | None:
     """Return why bars are suspect that were fetched while an action before them was reported, or None."""
-    for action, _, last, _ in withdrawn:
-        was_reported = action.fetched_at - _NEAR_SPLIT_MS <= entry.fetched_at < last
-        is_before = entry.span.start < day_ms(action.ex_date)
-        if was_reported and is_before and action.is_in(entry.basis.adjustment, entry.basis.as_of):
-            return Suspicion(f"fetched before {action.source} withdrew the {action}", last)
+    for lack in withdrawn:
+        if may_reflect(entry, lack, entry.basis.adjustment):
+            reason = f"fetched before {lack.action.source} withdrew the {lack.action}"
+            return Suspicion(reason, lack.last)
     return None
+
+
+def may_reflect(entry: Covered, withdrawn: Lack, adjustment: str) -> bool:
+    """Return whether values that came with this adjustment may reflect an action withdrawn since."""
+    action, _, last, _ = withdrawn
+    was_reported = action.fetched_at - _NEAR_SPLIT_MS <= entry.fetched_at < last
+    is_before = entry.span.start < day_ms(action.ex_date)
+    return was_reported and is_before and action.is_in(adjustment, entry.basis.as_of)
 
 
 def _is_trusted(entry: Covered) -> bool:

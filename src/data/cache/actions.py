@@ -88,6 +88,10 @@ class WholeAnswer(NamedTuple):
     is_refresh: bool = False
 
 
+# A vendor's answer: its actions, the query, and which earlier reports are really missing from it.
+VendorActions = tuple[Sequence[Action], Asked, WholeAnswer | None]
+
+
 class Lack(NamedTuple):
     """A report that later answers from its vendor lack.
 

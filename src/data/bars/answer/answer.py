@@ -64,9 +64,8 @@ from ..validity import is_unasked
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...cache.actions import ActionBook, Asked
+    from ...cache.actions import ActionBook, VendorActions
     from ...cache.store import SeriesView
-    from ...model.actions import Action
     from ...prices.disputes import ActionEvent
 
 log = logging.getLogger("onetape.routing")
@@ -198,7 +197,7 @@ class KnownActions:
         lacks_actions: Whether the call names a vendor that does not report splits and dividends.
     """
 
-    unstored_actions: Sequence[tuple[Sequence[Action], Asked]] = ()
+    unstored_actions: Sequence[VendorActions] = ()
     book: ActionBook | None = None
     lacks_actions: bool = False
 

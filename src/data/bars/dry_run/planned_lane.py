@@ -292,7 +292,7 @@ class _PlannedSeries(SeriesStore):
         self, actions: Sequence[Action], answer: Asked, whole: WholeAnswer | None = None
     ) -> None:
         """Keep an answer about splits and dividends in memory."""
-        self.unstored_actions.append((actions, answer))
+        self.unstored_actions.append((actions, answer, whole))
 
     def forget_actions(self) -> None:
         """Do nothing: a plan of a changed recording adjusts by what is stored."""

@@ -35,7 +35,7 @@ from ...model.reasons import (
     Cause,
 )
 from ...model.span import Span, clipped, coalesce, subtract, touching
-from ..validity import LONGEST_MS, UNVOUCHED_MS, Suspicion, due_parts, postponed
+from ..validity import LONGEST_MS, UNVOUCHED_MS, Suspicion, due_parts, may_reflect, postponed
 from .draft import AnswerDraft
 from .sorted_answer import ClassifiedAnswer
 
@@ -523,7 +523,10 @@ def _equal_marks(draft: AnswerDraft, parts: _Parts) -> list[Covered]:
 def _renewed(
     draft: AnswerDraft, old: Covered, zone: str, suspicion: Suspicion | None, readjusted: Stamps
 ) -> Covered:
-    """Return the coverage entry ``old`` after its bars were resent unchanged."""
+    """Return the coverage entry ``old`` after its bars were resent unchanged.
+
+    It keeps its fetch time if its adjusted closes reflect an action that is not reported any more.
+    """
     state: State = "final"
     reason, expires = "", None
     unvouched_until = draft.now_ms + UNVOUCHED_MS
@@ -540,7 +543,11 @@ def _renewed(
             return replace(old, expires=unvouched_until)
     # Bars that have settled stay settled as long as they are the same.
     reason = reason or (old.reason if Cause.SETTLED in old.cause else "")
-    fetched_at = max(old.fetched_at, draft.fetched.server_now_ms)
+    fetched_at, again = old.fetched_at, inside(readjusted, [old.span]).any()
+    lacks = [lack for lack in draft.book.lacks if may_reflect(old, lack, "all")]
+    # Prices that may reflect such an action have just been compared, and are not marked again.
+    if not again or all(may_reflect(old, lack, old.basis.adjustment) for lack in lacks):
+        fetched_at = max(fetched_at, draft.fetched.server_now_ms)
     basis = _later_basis(draft, old, readjusted)
     return replace(
         old, state=state, fetched_at=fetched_at, reason=reason, expires=expires, basis=basis

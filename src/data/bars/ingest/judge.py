@@ -283,7 +283,7 @@ class _Judge:
         actions = [a for a in book.splits if a.is_sound] if is_share else []
         splits: tuple[ShareEvent, ...] | None = None
         if is_share and (adjustment in ("split", "all") or self._knows_splits(table)):
-            splits = tuple(ShareEvent(_ex_ms(a, timeframe), float(a.ratio)) for a in actions)
+            splits = tuple(ShareEvent(ex_ms(a, timeframe), float(a.ratio)) for a in actions)
         if splits and adjustment == "raw" and len(table):
             table = _split_adjusted(table, actions, timeframe, day)
         if splits is not None and adjustment == "raw" and not self._knows_later_splits(table):
@@ -326,7 +326,7 @@ def _final_again(old: Covered, span: Span, why: str, now_ms: int) -> Covered:
 # --- the series that is judged
 
 
-def _ex_ms(action: Action, timeframe: Timeframe) -> int:
+def ex_ms(action: Action, timeframe: Timeframe) -> int:
     """Return the time from which bars of a timeframe reflect an action."""
     return action.ex_at if timeframe.is_intraday else day_ms(action.ex_date)
 
@@ -369,7 +369,7 @@ def _dividends(
         return ()
     splits = [action for action in book.splits if action.is_sound]
     return tuple(
-        ShareEvent(_ex_ms(action, timeframe), float(amount_on(action, splits, day)))
+        ShareEvent(ex_ms(action, timeframe), float(amount_on(action, splits, day)))
         for action in replace(book, reports=reports).dividends
         if action.is_sound
     )

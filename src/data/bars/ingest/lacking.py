@@ -11,13 +11,18 @@ from collections.abc import Sequence
 from ...cache.actions import Asked, WholeAnswer
 from ...errors import CorruptEntryError
 from ...model.actions import Action
-from ...model.bars import BarTable, Floats, inside
+from ...model.bars import BarTable, inside
 from ...model.coverage import Coverage
 from ...model.instant import date_of, day_ms
 from ...model.span import Span
+from ...model.timeframe import Timeframe
 from ...vendors.base import BaseDataDownloader
 from ..selection.candidates import Candidate
 from ..series import LATE_BY_MS, LaneRequest, SeriesStore
+from .judge import ex_ms
+
+# Bars with their timeframe; and with their coverage if they are stored.
+_Bars = tuple[Timeframe, BarTable, Coverage | None]
 
 _DEFAULT = BaseDataDownloader.actions_of
 
@@ -42,8 +47,8 @@ def whole_answer(
         candidate: Vendor that answered.
         actions: Actions in the answer.
         answer: Ex-dates that the answer covers.
-        rows: Bars in the answer, ascending; None if it has no bars. Then stored daily bars show
-            when the share was traded.
+        rows: Bars in the answer, ascending; None if it has no bars. Then stored daily bars, or
+            those of the request's own series, show when the share was traded.
     """
     book, caps = series.book(), candidate.capabilities
     repeated = {(action.type, action.ex_date) for action in actions}
@@ -59,12 +64,14 @@ def whole_answer(
     if not missing or caps is None or (rows is None and is_default):
         return None
     around = Span(missing[0][0] - LATE_BY_MS, missing[-1][0] + LATE_BY_MS)
+    keys = dict.fromkeys((request.key.days, request.key))
+    stored: list[_Bars]
     try:
-        stored, coverage = series.other_series(request.key.days).read(around, is_use=False)
+        stored = [(k.timeframe, *series.other_series(k).read(around, is_use=False)) for k in keys]
     except CorruptEntryError:
         return None
-    sent = stored if rows is None else rows
-    days = {day_ms(date_of(stamp)) for stamp in sent.stamps.tolist()}
+    sent: list[_Bars] = stored if rows is None else [(request.key.timeframe, rows, None)]
+    days = {day_ms(date_of(stamp)) for _, table, _ in sent for stamp in table.stamps.tolist()}
     proven = (
         (report.type, report.ex_date)
         for day, report in missing
@@ -72,30 +79,30 @@ def whole_answer(
         and min(days) < day < max(days)
         # Some vendors report an action only with the bar for its day.
         and (day in days or not caps.actions_by_bar)
-        and not (rows is not None and _has_step(rows, report, rows.adj_close))
-        and not _has_step(_unadjusted(stored, coverage, report), report)
+        and not any(_has_step(report, *bars) for bars in (*stored, *sent))
     )
     return WholeAnswer(frozenset(proven), not caps.actions, request.query.refresh)
 
 
-def _unadjusted(table: BarTable, coverage: Coverage, split: Action) -> BarTable:
-    """Return the stored bars whose prices do not reflect a split, and those on or after its ex-date."""
-    reflecting = coverage.where(lambda c: split.is_in(c.basis.adjustment, c.basis.as_of))
-    is_late = table.stamps >= day_ms(split.ex_date)
-    return table.take(is_late | ~inside(table.stamps, reflecting))
-
-
-def _has_step(table: BarTable, split: Action, adjusted: Floats | None = None) -> bool:
+def _has_step(
+    split: Action, timeframe: Timeframe, table: BarTable, coverage: Coverage | None
+) -> bool:
     """Return whether closes, or adjusted closes relative to them, show a split.
 
-    They show it if they change on its ex-date by a factor closer to its ratio than to 1.
+    They show it if they change on its ex-date by a factor closer to its ratio than to 1. Stored
+    bars, which have a ``coverage``, show nothing if their prices reflect the split, and their
+    adjusted closes are not used.
     """
-    at = int(table.stamps.searchsorted(day_ms(split.ex_date)))
+    ex_at = ex_ms(split, timeframe)
+    if coverage is not None:
+        reflecting = coverage.where(lambda c: split.is_in(c.basis.adjustment, c.basis.as_of))
+        table = table.take((table.stamps >= ex_at) | ~inside(table.stamps, reflecting))
+    at = int(table.stamps.searchsorted(ex_at))
     if split.type != "split" or not split.is_sound or not 0 < at < len(table):
         return False
     before, after = table.close[at - 1 : at + 1]
     factors = [before / after]
-    if adjusted is not None:
-        factors.append(adjusted[at] / after / (adjusted[at - 1] / before))
+    if coverage is None and table.adj_close is not None:
+        factors.append(table.adj_close[at] / after / (table.adj_close[at - 1] / before))
     steps = [math.log(factor) for factor in factors if math.isfinite(factor) and factor > 0]
     return any(abs(step - math.log(split.ratio)) < abs(step) for step in steps)

@@ -264,7 +264,7 @@ def _verdicts(
     """
     sides, book = draft.question.sides, series.book()
     if draft.actions is not None:
-        book = with_answers(book, [(draft.fetched.actions or (), draft.actions)])
+        book = with_answers(book, [(draft.fetched.actions or (), draft.actions, None)])
     basis = common_basis(draft, book)
     try:
         overlaps = [
