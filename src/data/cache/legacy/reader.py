@@ -61,6 +61,7 @@ _NO_SEPARATOR = frozenset("/\\:\0")
 _LONGEST_VENDOR = 64
 # Bars that are fetched again with the next request for them.
 CONTRADICTED = {"reason": f"{DOUBTFUL}rows of older tools contradict each other", "expires": 0}
+UNCLOSED = {"reason": f"{DOUBTFUL}not closed when an older tool wrote the file", "expires": 0}
 _ANY_KIND = Kind(session="", anchor="")
 _UNKNOWN_BASIS = Basis("unknown")
 
