@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 
-from ...calendars.buckets import next_stamps
 from ...disk.atomic import link_or_copy
 from ...disk.files import FileState
 from ...errors import CorruptEntryError
@@ -34,15 +33,7 @@ from ..values import Commit, CommitPiece
 from ..write.coverage_update import by_year
 from ..write.segments import with_pieces
 from ..write.year_writer import Target, columns_for, compose, state_of
-from .reader import (
-    CONTRADICTED,
-    SHARED,
-    UNCLOSED,
-    describe_legacy,
-    doubted,
-    legacy_coverage,
-    legacy_rows,
-)
+from .reader import CONTRADICTED, SHARED, describe_legacy, doubted, legacy_coverage, legacy_rows
 
 
 @dataclass(frozen=True)
@@ -78,12 +69,9 @@ def read_older(lane: LaneFiles, path: Path) -> OldYear:
     if len(table) > lane.most_rows():
         damage = f"{len(table):,} bars of {lane.key.timeframe} in a year are not possible"
         return OldYear(path, described.is_sample, damage=damage, state=state)
-    coverage = legacy_coverage(table, lane.key.timeframe, described)
+    written_ms = state.mtime_ns // 1_000_000 if state else 0
+    coverage = legacy_coverage(table, lane.key.timeframe, described, written_ms)
     coverage = doubted(coverage, contradicted, lane.key.timeframe, **CONTRADICTED)
-    # A file whose time was lost in a copy, or that is older than its description, is no proof.
-    written_ms = max(described.fetched_at, state.mtime_ns // 1_000_000 if state else 0)
-    is_ahead = next_stamps(table.stamps, lane.key.timeframe) > written_ms
-    coverage = doubted(coverage, table.stamps[is_ahead], lane.key.timeframe, **UNCLOSED)
     bars = concat(table.within(entry.span) for entry in coverage)
     return OldYear(path, described.is_sample, len(table), bars, coverage, state=state)
 
