@@ -335,3 +335,18 @@ def test_bars_up_to_the_real_end_are_fetched_once_the_vendor_knows_the_symbol_ag
     there.clock.advance(60 * DAY_S)
     frame = there.manager().get_ohlcv(*asked, strict=True)
     assert (len(frame), provenance(frame)["ended"]) == (154, "2024-08-02T00:00:00Z")
+
+
+def test_a_plan_counts_no_request_while_the_vendor_is_left_alone(
+    exchange: Callable[..., Exchange],
+) -> None:
+    there = exchange()
+    there.fail(SymbolNotFoundError)
+    asked = []
+    for seconds in (0, 10, 5, 5, 300, 100, DAY_S, 100):
+        there.clock.advance(seconds)
+        plan, before = there.manager().plan(*LATER), there.requests
+        there.manager().get_ohlcv(*LATER)
+        asked.append(there.requests - before)
+        assert plan.requests == asked[-1], seconds
+    assert asked == [1, 1, 0, 1, 1, 0, 1, 0]
