@@ -294,3 +294,59 @@ def test_a_report_about_bars_that_a_vendor_never_had_is_no_answer_about_those_th
     vendors.heal()
     later = ("BTCUSDT", "1h", "2024-06-03", "2024-06-06")
     assert len(make().get_ohlcv(*later, provider="binance", strict=True)) == 96
+
+
+@pytest.mark.parametrize("hours", ["4h", "1h"])
+def test_a_report_about_longer_bars_is_no_answer_about_those_from_which_they_are_built(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, hours: str
+) -> None:
+    """The vendor had bars of an hour until a moved path; bars of four hours were never requested."""
+    clock.set(parse_iso("2024-05-20T12:30:00"))
+    market = Market(tmp_path, clock, monkeypatch)
+    vendor = FixedVendor(clock, every("1h", "2024-03-01", "2024-08-01"), "binance")
+    market.manager(vendor).get_ohlcv("BTCUSDT", "1h", "2024-03-01", "2024-03-05T11:00", strict=True)
+    vendor.errors = [SymbolNotFoundError("HTTP 404", provider="binance") for _ in range(99)]
+    asked = ("BTCUSDT", hours, "2024-03-04T00:00")
+    frame = market.manager(vendor).get_ohlcv(*asked)
+    facts = provenance(frame)
+    assert (facts["complete"], facts.get("ended")) == (False, None)
+    assert "counts as an outage" in facts["unanswered"]
+    assert all(GONE in gap[2] for gap in gaps(frame))
+    clock.advance(DAY_S)
+    facts = provenance(market.manager(vendor).get_ohlcv(*asked))
+    assert (facts["complete"], facts["ended"]) == (True, "2024-03-05T12:00:00Z")
+    vendor.errors = []
+    clock.advance(10 * DAY_S)
+    frame = market.manager(vendor).get_ohlcv(*asked, strict=True)
+    assert provenance(frame).get("ended") is None
+
+
+def test_bars_up_to_the_real_end_are_fetched_once_the_vendor_knows_the_symbol_again(
+    exchange: Callable[..., Exchange],
+) -> None:
+    """The end is checked with the latest days only, in which there really are no bars."""
+    there = exchange(now="2024-08-20")
+    there.fail(SymbolNotFoundError)
+    asked = ("BTCUSDT", "1d", "2024-03-01")
+    assert_outage(there.manager(), *asked)
+    there.clock.advance(DAY_S)
+    assert provenance(there.manager().get_ohlcv(*asked))["ended"] == "2024-04-11T00:00:00Z"
+    there.heal()
+    there.clock.advance(60 * DAY_S)
+    frame = there.manager().get_ohlcv(*asked, strict=True)
+    assert (len(frame), provenance(frame)["ended"]) == (154, "2024-08-02T00:00:00Z")
+
+
+def test_a_plan_counts_no_request_while_the_vendor_is_left_alone(
+    exchange: Callable[..., Exchange],
+) -> None:
+    there = exchange()
+    there.fail(SymbolNotFoundError)
+    asked = []
+    for seconds in (0, 10, 5, 5, 300, 100, DAY_S, 100):
+        there.clock.advance(seconds)
+        plan, before = there.manager().plan(*LATER), there.requests
+        there.manager().get_ohlcv(*LATER)
+        asked.append(there.requests - before)
+        assert plan.requests == asked[-1], seconds
+    assert asked == [1, 1, 0, 1, 1, 0, 1, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -228,3 +229,30 @@ def test_an_impossible_name_of_a_source_is_no_error(
     for manager in (make(), make()):
         frame = manager.get_ohlcv(*SHARE, strict=True, offline=True)
         assert (len(frame), provenance(frame)["vendors"]) == (39, ["unknown"])
+
+
+@pytest.mark.parametrize("is_read_before", [True, False])
+def test_rows_of_an_older_cache_after_its_own_time_are_not_trusted(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, tmp_path: Path,
+    store_older_bars: Callable[..., None], is_read_before: bool,
+) -> None:  # fmt: skip
+    """An older tool has filled up the year with the last price that it knew."""
+    filled = dict.fromkeys(map(str, pd.date_range("2024-05-11", "2024-12-31")), 7.0)
+    store_older_bars("BTCUSDT", "1d", "2024-04-01", "2024-05-11", vendor="binance", also=filled)
+    folder = tmp_path / "cache/ohlcv/BTCUSDT/1d"
+    text = '{"data_source": "binance", "last_updated": "2024-05-11T09:00:00"}'
+    (folder / "2024.metadata.json").write_text(text)
+    os.utime(folder / "2024.csv.gz", (ms("2024-05-11T09:00:00") / 1000,) * 2)
+    if is_read_before:
+        clock.set(ms("2024-05-11T12:00:00"))
+        asked = ("BTCUSDT", "1d", "2024-04-10", "2024-05-10")
+        assert len(make().get_ohlcv(*asked, strict=True, offline=True)) == 31
+    clock.set(ms("2024-06-10T12:00:00"))
+    asked = ("BTCUSDT", "1d", "2024-04-10", "2024-06-05")
+    for _ in range(2):
+        with pytest.raises(IncompleteDataError, match="not closed when an older tool wrote"):
+            make().get_ohlcv(*asked, strict=True, offline=True)
+    assert vendors.count() == 0
+    for manager in (make(), make()):
+        frame = manager.get_ohlcv(*asked, strict=True)
+        assert_true(frame, vendors, clock, *asked[:3], "2024-06-06")

@@ -195,6 +195,23 @@ def test_a_substitute_is_used_only_during_an_outage(
     assert provenance(frame)["vendors"] == ["twin"], "the venue is back"
 
 
+@pytest.mark.parametrize("is_first_down", [True, False])
+def test_a_vendor_whose_plan_lacks_the_bars_does_not_end_an_outage_of_the_others(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
+    is_first_down: bool,
+) -> None:  # fmt: skip
+    one, two = ScriptedVendor(vendors), ScriptedVendor(vendors)
+    two.name = "second"
+    other = ScriptedVendor(vendors, YahooDataDownloader)
+    route_to(monkeypatch, manager, twin=one, second=two, yahoo=other)
+    supplied(manager, HELD["head"])
+    down, refusing = (one, two) if is_first_down else (two, one)
+    down.errors = [UnavailableError("down")]
+    refusing.errors = [EntitlementError("not in the plan")]
+    frame = manager.get_ohlcv(*DAYS)
+    assert (provenance(frame)["vendors"], len(frame)) == (["yahoo"], 5), "as with an empty cache"
+
+
 def test_a_bar_missing_at_an_available_venue_is_not_an_outage(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

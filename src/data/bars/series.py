@@ -239,9 +239,13 @@ def is_down(error: DataError) -> bool:
 
 
 def is_outage(errors: Sequence[DataError]) -> bool:
-    """Return whether, according to the errors, all vendors that serve such bars were down."""
+    """Return whether, according to the errors, all vendors that serve such bars were down.
+
+    A vendor whose plan does not include the bars does not serve them.
+    """
     serving = [error for error in errors if not isinstance(error, UnsupportedError)]
-    return bool(serving) and all(is_down(e) or isinstance(e, CircuitOpenError) for e in serving)
+    down = [error for error in serving if is_down(error) or isinstance(error, CircuitOpenError)]
+    return bool(down) and all(e in down or isinstance(e, EntitlementError) for e in serving)
 
 
 # --- the series that the request is for

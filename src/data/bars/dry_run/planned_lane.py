@@ -43,6 +43,7 @@ from ...prices.adjustment import DividendError
 from ...vendors.base import is_ours, status_for, unknown_symbol_error
 from ...vendors.session import ACTIONS_ENDPOINT
 from ..answer.answer import Allowed, Answer, Missing
+from ..fetch.absence import missing_symbol_as_outage
 from ..fetch.actions import ActionFetcher, with_lead
 from ..fetch.attempt import VendorReply
 from ..fetch.fetcher import ChunkResult, Fetcher, SpanGroup
@@ -345,7 +346,8 @@ class _BarCounter(Fetcher):
         query = self._fetch_query(candidate, question)
         try:
             self._action_fetcher.check(candidate, query.span)
-            self._count.add(candidate, query)
+            with missing_symbol_as_outage(self._series, candidate.name, query):
+                self._count.add(candidate, query)
             self._action_fetcher.fetch_beside(candidate, query.span)
         except FAILOVER_ERRORS as error:
             error.provider = error.provider or candidate.name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -106,6 +106,17 @@ def suppliers(series: SeriesStore) -> set[str]:
     return {e.vendor for e in series.coverage().sources if e.state in WITH_BARS}
 
 
+def still_excluded(series: SeriesStore, excluded: Mapping[str, DataError]) -> dict[str, DataError]:
+    """Return the excluded vendors that need not be queried for a series, either.
+
+    That a vendor does not know the symbol in a query for bars of another length or kind, which it
+    may never have had, is no report about a series of which it has supplied bars.
+    """
+    unknown = {name for name, e in excluded.items() if isinstance(e, SymbolNotFoundError)}
+    asked = unknown & suppliers(series) if unknown else set()
+    return {name: error for name, error in excluded.items() if name not in asked}
+
+
 @contextmanager
 def missing_symbol_as_outage(series: SeriesStore, vendor: str, query: FetchQuery) -> Iterator[None]:
     """Raise an outage instead if a vendor in the block does not know a symbol of which it had bars.
@@ -138,7 +149,8 @@ def missing_symbol_as_outage(series: SeriesStore, vendor: str, query: FetchQuery
     if not isinstance(answer, SymbolNotFoundError):
         if vendor in names:
             forgotten = first._replace(source=",".join(sorted(names - {vendor})))
-            series.commit(Commit(lifetime=Lifetime(unknown=forgotten)))
+            marks = tuple(_without_report(series.coverage(), vendor, first.at, now))
+            series.commit(Commit(marks=marks, lifetime=Lifetime(unknown=forgotten)))
     elif vendor in suppliers(series):
         report = _repeated(first, vendor, now)
         if report != first:
@@ -147,6 +159,19 @@ def missing_symbol_as_outage(series: SeriesStore, vendor: str, query: FetchQuery
             raise lost from answer
     if answer is not None:
         raise answer
+
+
+def _without_report(
+    coverage: Coverage, vendor: str, since_ms: int, now_ms: int
+) -> Iterator[Covered]:
+    """Yield the spans without bars since a vendor's first report, due now and without that vendor.
+
+    They prove no end, because the vendor reported an unknown symbol rather than no bars.
+    """
+    for entry in coverage:
+        names = set(entry.vendor.split(","))
+        if entry.state == "empty" and entry.fetched_at >= since_ms and vendor in names:
+            yield entry.having(vendor=",".join(sorted(names - {vendor})), expires=now_ms)
 
 
 def _repeated(report: Bound, vendor: str, now: int) -> Bound:

@@ -30,6 +30,7 @@ from ..selection.source_check import SourceCheck
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
 from ..validity import LONGEST_MS, Expiry, after_change
+from .absence import still_excluded
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
 from .bounds import note_end_of_files, prove_bounds
@@ -93,9 +94,9 @@ class LaneRun:
         self, services: LaneServices, request: LaneRequest, excluded: Mapping[str, DataError]
     ) -> None:
         self._services, self.request = services, request
-        self.journal = journal = Journal(excluded=dict(excluded))
         store, clock = services.store, services.clock
         self.series = SeriesStore(store, clock, request.key, request.query, request.log)
+        self.journal = journal = Journal(excluded=still_excluded(self.series, excluded))
         self._has_closes = request.query.offline
         self._action_fetcher = ActionFetcher(clock, request, self.series, journal)
         self._fetcher = Fetcher(request, self.series, journal, self._action_fetcher)

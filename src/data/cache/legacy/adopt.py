@@ -69,7 +69,8 @@ def read_older(lane: LaneFiles, path: Path) -> OldYear:
     if len(table) > lane.most_rows():
         damage = f"{len(table):,} bars of {lane.key.timeframe} in a year are not possible"
         return OldYear(path, described.is_sample, damage=damage, state=state)
-    coverage = legacy_coverage(table, lane.key.timeframe, described)
+    written_ms = state.mtime_ns // 1_000_000 if state else 0
+    coverage = legacy_coverage(table, lane.key.timeframe, described, written_ms)
     coverage = doubted(coverage, contradicted, lane.key.timeframe, **CONTRADICTED)
     bars = concat(table.within(entry.span) for entry in coverage)
     return OldYear(path, described.is_sample, len(table), bars, coverage, state=state)

@@ -33,7 +33,7 @@ from ...errors import BadSymbolError, CorruptEntryError, ResponseFormatError, St
 from ...model.bars import BarTable, Stamps
 from ...model.coverage import Coverage, Covered
 from ...model.edges import distinct, merged, spans_of
-from ...model.instant import DAY_MS, MINUTE_MS, WEEK_MS, parse_iso
+from ...model.instant import DAY_MS, MINUTE_MS, NEVER_MS, WEEK_MS, parse_iso
 from ...model.kind import Basis, Kind
 from ...model.reasons import DOUBTFUL
 from ...model.series import SeriesKey
@@ -61,6 +61,7 @@ _NO_SEPARATOR = frozenset("/\\:\0")
 _LONGEST_VENDOR = 64
 # Bars that are fetched again with the next request for them.
 CONTRADICTED = {"reason": f"{DOUBTFUL}rows of older tools contradict each other", "expires": 0}
+UNCLOSED = {"reason": f"{DOUBTFUL}not closed when an older tool wrote the file", "expires": 0}
 _ANY_KIND = Kind(session="", anchor="")
 _UNKNOWN_BASIS = Basis("unknown")
 
@@ -420,21 +421,27 @@ def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
 # --- coverage ------------------------------------------------------------------------------
 
 
-def legacy_coverage(table: BarTable, timeframe: Timeframe, legacy: LegacyYear) -> Coverage:
+def legacy_coverage(
+    table: BarTable, timeframe: Timeframe, legacy: LegacyYear, written_ms: int = NEVER_MS
+) -> Coverage:
     """Return the coverage of an older year file: its uninterrupted runs of bars, without the last bar.
 
     A night or a weekend ends a run, which is harmless, because the calendar does not expect bars
-    then.
+    then. Bars that had not closed when the file was written are suspect: some tools fill up a file
+    with the last price. ``written_ms`` is its time of modification, which a copy may have reset, so
+    that the time in the metadata counts as well.
     """
     if legacy.is_sample:
         return Coverage()
     spans = runs(table.stamps[:-1], timeframe)
     if spans:
         spans[-1] = spans[-1]._replace(end=min(spans[-1].end, int(table.stamps[-1])))
-    return Coverage(
+    coverage = Coverage(
         Covered(span, "final", legacy.vendor, _ANY_KIND, _UNKNOWN_BASIS, legacy.fetched_at)
         for span in spans
     )
+    is_ahead = next_stamps(table.stamps, timeframe) > max(legacy.fetched_at, written_ms)
+    return doubted(coverage, table.stamps[is_ahead], timeframe, **UNCLOSED)
 
 
 def doubted(coverage: Coverage, stamps: Stamps, timeframe: Timeframe, **changes: Any) -> Coverage:
