@@ -24,7 +24,8 @@ from .judge import ex_ms
 # Bars with their timeframe; and with their coverage if they are stored.
 _Bars = tuple[Timeframe, BarTable, Coverage | None]
 
-_DEFAULT = BaseDataDownloader.actions_of
+_NAMES = ("fetch_actions", "actions_of")
+_DEFAULTS = [getattr(BaseDataDownloader, name) for name in _NAMES]
 
 
 def whole_answer(
@@ -60,7 +61,8 @@ def whole_answer(
         and (report.type, report.ex_date) not in repeated
         and answer.span.start <= day_ms(report.ex_date) < until
     ]
-    is_default = getattr(type(candidate.downloader), "actions_of", None) is _DEFAULT
+    made = type(candidate.downloader)
+    is_default = [getattr(made, name, None) for name in _NAMES] == _DEFAULTS
     if not missing or caps is None or (rows is None and is_default):
         return None
     around = Span(missing[0][0] - LATE_BY_MS, missing[-1][0] + LATE_BY_MS)
