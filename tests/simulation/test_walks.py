@@ -78,6 +78,33 @@ STORIES = {
          ("ask", "1d", 0, 70, "split", ""), ("wait", 5, 21), ("ask", "1d", 0, 70, "split", ""),
          ("settle",)),
     ),
+    "a split is withdrawn, and no bar after its ex-date is stored": Walk(
+        ("alpaca", "fmp", "eodhd"), "AAPL",
+        (("change", "split", "withdrawn", 0, 30, 3), ("wait", 2, 23),
+         ("pieces", "1M", (2, 3, 0, 1), "all"), ("settle",)),
+    ),
+    "a split is told late, and the adjusted closes are from before": Walk(
+        ("eodhd",), "AAPL",
+        (("change", "split", "told late", 0, 3, 0), ("wait", 2, 21),
+         ("ask", "1d", 0, 70, "all", ""), ("wait", 3, 21), ("ask", "1d", 0, 70, "all", "")),
+    ),
+    "a dividend is told late, and the adjusted closes are from before": Walk(
+        ("tiingo",), "AAPL",
+        (("change", "dividend", "told late", 0, 9, 2), ("wait", 2, 21),
+         ("ask", "1d", 0, 70, "all", ""), ("wait", 20, 21), ("ask", "1d", 0, 70, "all", ""),
+         ("ask", "1d", 25, 20, "raw", "")),
+    ),
+    "a dividend is withdrawn by another than the first": Walk(
+        ("finnhub", "yahoo", "tiingo"), "AAPL",
+        (("ask", "1w", 0, 20, "split", ""), ("change", "dividend", "withdrawn", 1, 9, 2),
+         ("wait", 2, 23), ("ask", "1M", 5, 20, "split", "refresh"), ("settle",)),
+    ),
+    "a split is moved, and raw bars are refreshed": Walk(
+        ("yahoo", "fmp", "alpaca"), "AAPL",
+        (("wait", 0, 12), ("change", "split", "moved", 0, 30, 2), ("wait", 0, 15),
+         ("ask", "1d", 0, 6, "raw", ""), ("wait", 12, 21), ("ask", "1d", 0, 70, "raw", "refresh"),
+         ("settle",)),
+    ),
     "a dividend comes after bars with an adjusted close": Walk(
         ("yahoo",), "AAPL",
         (("ask", "1d", 30, 20, "split", ""), ("change", "dividend", "told", 0, 9, 0),
@@ -154,3 +181,40 @@ def test_a_price_is_the_one_computed_by_hand_after_the_vendor_tells_the_truth(
     # The dividends of 0.1 in April and May are of shares before a split on 15 May.
     known = april * (1 - 0.1 / 215.66) * (1 - 0.1 / 232.57)
     assert frame["close"].iloc[0] == pytest.approx(known, rel=1e-3) or not facts["complete"]
+
+
+@pytest.mark.parametrize(
+    "vendor, step, april",
+    [
+        # A reverse split of 1:10 that never happened; a split of 2:1, and a dividend of 2.7 on
+        # 15 May, that are told late.
+        ("tiingo", ("change", "split", "withdrawn", 0, 3, 3), APRIL),
+        ("eodhd", ("change", "split", "told late", 0, 3, 0), APRIL / 2),
+        ("tiingo", ("change", "dividend", "told late", 0, 9, 2), APRIL * (1 - 2.7 / EVE)),
+    ],
+)
+def test_an_adjusted_close_is_unknown_until_a_refresh_if_its_vendor_reported_an_action_otherwise(
+    vendor: str, step: Step, april: float
+) -> None:
+    asks = (("wait", days, 21) for days in (2, 6, 3, 12))
+    steps = (step, *(one for wait in asks for one in (wait, ("ask", "1d", 0, 70, "all", ""))))
+    question = ("AAPL", "1d", "2024-04-01", "2024-05-29")
+    with world_of(Walk((vendor,), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        known = world.sim.manager.get_ohlcv(*question, adjustment="all")
+        raw = world.sim.manager.get_ohlcv(*question, adjustment="raw")
+        exported = world.sim.manager.cache.get("AAPL", "1d", *question[2:])
+        fetched = world.sim.manager.get_ohlcv(*question, adjustment="all", refresh=True)
+    for frame in (known, raw):
+        assert frame["adj_close"][:"2024-05-14"].isna().all()
+        assert frame["adj_close"]["2024-05-16":].notna().all()
+        problems = frame.attrs["onetape"]["problems"]
+        assert any(f"that of {vendor} reflects the {step[1]}" in problem for problem in problems), (
+            problems
+        )
+        # The vendor's own adjusted close of the ex-date contradicts the dividend.
+        assert frame.attrs["onetape"]["complete"] == (step[1] == "split"), problems
+    assert exported["adj_close"]["2024-04-01":"2024-05-14"].isna().all()
+    by_hand = april * (1 - 0.1 / 215.66) * (1 - 0.1 / 232.57)
+    assert fetched["adj_close"].iloc[0] == pytest.approx(by_hand, rel=1e-3)

@@ -15,15 +15,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..calendars.calendar import day_span
+import numpy as np
+
+from ..calendars.calendar import day_span, opened_and_coming, price_calendar
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
+from ..model.bars import NAN, BarTable, inside
 from ..model.instant import DAY_MS, HOUR_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span, coalesce, uncovered
 from ..model.symbol_changes import SymbolChange
+from ..prices.adjustment import BasisPart
 from ..prices.disputes import (
     ActionEvent,
     events_of,
@@ -348,8 +352,7 @@ class ActionBook:
         """
         if is_sample(answer.source):
             return replace(self, samples=(self.samples or ActionBook())._append(actions, answer))
-        book = self._append(actions, answer)
-        return book._without_lacking(actions, answer, whole)
+        return self._append(actions, answer)._without_lacking(actions, answer, whole)
 
     def without(self, source: str) -> ActionBook:
         """Return the book without reports from, and queries to, the sample-data vendor ``source``."""
@@ -443,6 +446,38 @@ class ActionBook:
             missing = [a for a in missing if not has_support(a, self.reports)]
             are_many = len(missing) > _MOST_LACKING and len(missing) * _LARGEST_SHARE > len(own)
             yield from ((action, bool(sent) and not are_many) for action in missing)
+
+    def sure_adj_close(
+        self, table: BarTable, parts: Iterable[BasisPart], instrument: Instrument
+    ) -> tuple[BarTable, str]:
+        """Return bars without the adjusted closes that may lack an action or reflect a withdrawn one.
+
+        An adjusted close may lack an action whose ex-date was less than a week before, if its vendor
+        reported the action only after a later session had opened, and reflect one that the vendor
+        withdrew since.
+
+        Args:
+            table: Ascending bars.
+            parts: Basis and vendor of each span of bars.
+            instrument: The bars' instrument.
+
+        Returns:
+            The bars and the reason, which is empty if no adjusted close was removed.
+        """
+        adj, reason = table.adj_close, ""
+        if adj is None:
+            return table, ""
+        for part in parts:
+            own, as_of = self.only(part.vendor), part.basis.as_of or date.min
+            late = ((a, a.fetched_at) for a in own.reports if 0 <= (as_of - a.ex_date).days < 7)
+            gone = ((a, last) for a, _, last, _ in own.withdrawn if a.ex_date <= as_of)
+            for action, at in (*late, *gone):
+                rows = inside(table.stamps, [part.span]) & (table.stamps < day_ms(action.ex_date))
+                opened, _ = opened_and_coming(price_calendar(instrument), at)
+                if np.isfinite(adj[rows]).any() and opened and as_of < opened[-1].day:
+                    adj = np.where(rows, NAN, adj)
+                    reason = f"it is not known whether that of {part.vendor} reflects the {action}"
+        return (table.with_adj_close(adj), reason) if reason else (table, "")
 
     def _vendors_at(self, day: date) -> set[str]:
         """Return the vendors whose settled answers cover ``day`` and the four days before and after it.

@@ -232,10 +232,12 @@ class BookConversion:
         """
         bars, dates = self.bars, self._dates()
         needs_all = not (dates.awaited or self.accepts_older)  # those up to today, too
+        table, reason = self.book.sure_adj_close(bars.table, bars.parts, bars.query.instrument)
+        start = Rebased(table, used=Used(self.book), without_adj_close=reason)
         for as_of in dates.to_try:
             since, named = dates.awaited or self._unknown_since(as_of), dates.named or as_of
-            used, goal = Used(self.book), Basis(bars.query.adjustment, as_of)
-            answer = Rebased(bars.table, named, (), None, since, dates.is_awaited, used=used)
+            goal = Basis(bars.query.adjustment, as_of)
+            answer = start._replace(as_of=named, unknown_since=since, is_awaited=dates.is_awaited)
             later = [Span(day_ms(since), day_ms(since) + DAY_MS)] if since and needs_all else []
             if not later and all(self._is_at(part, goal) for part in bars.parts):
                 return answer  # usual for answers from the cache
@@ -409,7 +411,7 @@ class BookConversion:
         lost: list[KindMismatchError] = []
         try:
             rows = rebase(
-                bars.table,
+                answer.table,
                 bars.parts,
                 applied.actions,
                 answer.own or query.adjustment,

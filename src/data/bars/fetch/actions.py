@@ -49,6 +49,7 @@ class ActionFetcher:
         self.clock = clock
         self._request, self._series, self._journal = request, series, journal
         self._days = TradingDays(clock)
+        self._answers: list[tuple[Candidate, Sequence[Action], Asked]] = []
 
     def fetch(self, span: Span, vendors: Sequence[Candidate] | None = None) -> bool:
         """Fetch and store the actions with an ex-date in ``span``; return False if no vendor can.
@@ -100,10 +101,18 @@ class ActionFetcher:
             whole = Span(lead.start, dates.end)
             dates = self._series.reported_ex_dates(whole, since, self._request.grid.calendar)
             answer = Asked(dates, candidate.name, min(answered_ms, now_ms), until)
+            self._answers.append((candidate, actions, answer))
             proof = whole_answer(request, self._series, candidate, actions, answer)
             self._series.add_actions(actions, answer, proof)
             return True
         return False
+
+    def judge_again(self) -> None:
+        """Compare the vendors' answers with their earlier reports again, now that bars are stored."""
+        for candidate, actions, answer in self._answers:
+            proof = whole_answer(self._request, self._series, candidate, actions, answer)
+            if proof is not None and proof.missing:
+                self._series.add_actions(actions, answer, proof)
 
     def fetch_again(self, span: Span) -> None:
         """Query each vendor again for its known actions in ``span``, unless this request has done so."""

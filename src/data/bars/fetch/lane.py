@@ -322,6 +322,7 @@ class LaneRun:
         """
         last, is_refetched = Span(0, 0), False
         query = self.request.query
+        self._action_fetcher.judge_again()
         if query.refresh and not query.offline and query.adjustment != "raw":
             start = date_of(min(plan.wanted.start, query.now_ms))
             self._action_fetcher.fetch_again(Span(day_ms(start), query.now_ms + 1))
