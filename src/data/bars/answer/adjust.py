@@ -8,15 +8,13 @@ from datetime import date, timedelta
 from itertools import product
 from typing import NamedTuple
 
-import numpy as np
-
 from ...cache.actions import ActionBook, VendorActions, first_ms
 from ...cache.prior_sessions import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import opened_day, session_date
 from ...errors import CorruptEntryError, KindMismatchError
 from ...model.actions import vendor_currency
-from ...model.bars import NAN, BarTable, inside
+from ...model.bars import BarTable
 from ...model.coverage import Coverage
 from ...model.instant import DAY_MS, NEVER_MS, date_of, day_ms
 from ...model.kind import ADJUSTMENTS, HUNDREDTHS, Basis
@@ -37,7 +35,7 @@ from ...prices.adjustment import (
 from ...prices.disputes import ActionEvent
 from ...runtime.once import cached_property
 from ...vendors.registry import is_sample
-from ..validity import TradingDay, may_reflect
+from ..validity import TradingDay
 from .answer import Allowed, KnownActions, Missing, Rebased, Used
 
 _A_DAY = timedelta(days=1)
@@ -116,7 +114,7 @@ def convert(bars: StoredBars, to: Allowed) -> Rebased | Missing:
     while True:
         result = _convert_all(bars, to)
         if not isinstance(result, Missing):
-            return _without_withdrawn(bars, result._replace(begins=begins))
+            return result._replace(begins=begins)
         error, table = result.error, bars.table
         if to != "part" or not isinstance(error, DividendError):
             return result
@@ -128,23 +126,6 @@ def convert(bars: StoredBars, to: Allowed) -> Rebased | Missing:
         if len(rows) in (0, len(table)):
             return result
         bars, begins = replace(bars, table=rows), (ex_at, str(error))
-
-
-def _without_withdrawn(bars: StoredBars, done: Rebased) -> Rebased:
-    """Return an answer without each ``adj_close`` that may reflect an action withdrawn since."""
-    book, adj_close = done.used.book, done.table.adj_close
-    if book is None or adj_close is None:
-        return done
-    for lack in book.withdrawn:
-        before = bars.coverage.within(Span(-NEVER_MS, day_ms(lack.action.ex_date)))
-        spans = [entry.span for entry in before if may_reflect(entry, lack, "all")]
-        if (is_stale := inside(done.table.stamps, spans)).any():
-            adj_close = np.where(is_stale, NAN, adj_close)
-            reason = f"{lack.action.source} has since withdrawn the {lack.action}"
-            done = done._replace(
-                table=done.table.with_adj_close(adj_close), without_adj_close=reason
-            )
-    return done
 
 
 def _convert_all(bars: StoredBars, to: Allowed) -> Rebased | Missing:
