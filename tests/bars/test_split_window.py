@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -52,6 +53,27 @@ def test_bars_fetched_within_a_week_of_a_split_are_doubted(fetched: str, is_susp
 )  # fmt: skip
 def test_bars_that_no_split_can_change_are_not_doubted(stored: Covered) -> None:
     assert split_marks(Coverage([stored]), [split()]) == []
+
+
+@pytest.mark.parametrize(
+    ("as_of", "fetched", "is_due"),
+    [
+        (EX_DATE, "2024-06-12T22:00", True), (date(2024, 7, 1), "2024-07-01T22:00", True),
+        (date(2024, 6, 11), "2024-06-11T22:00", False),  # the split is not in these prices
+        (date(2024, 7, 2), "2024-07-02T22:00", False),  # fetched when it was reported
+    ],
+)  # fmt: skip
+def test_bars_fetched_before_their_vendor_reported_a_split_late_are_due(
+    as_of: date, fetched: str, is_due: bool
+) -> None:
+    late = replace(split(), source="yahoo", fetched_at=parse_iso("2024-07-02T22:00"))
+    stored = replace(part(fetched), basis=Basis("split", as_of))
+    reason = "fetched before yahoo reported the split of 4:1 on 2024-06-12"
+    marks = split_marks([stored], [late], late=[late])
+    due = [(m.state, m.expires) for m in marks if m.reason == reason]
+    assert due == [("suspect", late.fetched_at)] * is_due
+    after = replace(stored, span=Span(day_ms(EX_DATE), day_ms(date(2024, 7, 1))))
+    assert reason not in {m.reason for m in split_marks([after], [late], late=[late])}
 
 
 def test_the_doubt_of_two_splits_expires_at_the_later_of_both_times() -> None:

@@ -339,6 +339,23 @@ def answered(
     return book.with_answer(actions, Asked(YEAR, source, at), missing(*lacking, **more))
 
 
+def test_a_report_is_late_if_its_vendor_had_answered_for_its_day_without_it(
+    told: ActionBook,
+) -> None:
+    split = Action(date(2020, 8, 31), "split", day_ms(date(2020, 8, 31)), numerator=4.0)
+    later = told.with_answer([*PAID, MISTAKE, split], Asked(YEAR, "acme", NOW + DAY_MS))
+    assert [(a.ex_date, a.source, a.fetched_at) for a in later.late] == [
+        (split.ex_date, "acme", NOW + DAY_MS)
+    ]
+    again = later.with_answer([*PAID, MISTAKE, split], Asked(YEAR, "acme", NOW + 2 * DAY_MS))
+    assert again.late == later.late == later.only("acme").late
+    assert load_book(dump_book("AAPL", later), "AAPL").late == later.late
+    # The vendor had not answered for that day; that of another vendor says nothing about it.
+    assert not told.late and b'"late"' not in dump_book("AAPL", told)
+    other = told.with_answer([split], Asked(YEAR, "other", NOW + DAY_MS))
+    assert other.late == later.only("other").late == ()
+
+
 @pytest.fixture
 def told() -> ActionBook:
     """Return a book with seven dividends and one that is a mistake."""

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from src.data.errors import DataError
 from tests.cache.counts import FULL
+from tests.vendor_server import Fault
 
 from . import simulation
 from .facts import FACTS, OPERATIONS, TABLE, WALK, cells
@@ -125,6 +127,30 @@ STORIES = {
         )
         for other in ("yahoo", "fmp", "finnhub")
     },
+    **{
+        f"{vendors[0]} tells a split late, {len(vendors)} asked": Walk(
+            vendors, "AAPL",
+            (("change", "split", "told late", 0, 3, 0), ("wait", 2, 21),
+             ("ask", "1d", 0, 70, "all", ""), ("wait", 3, 21), ("ask", "1d", 30, 20, "all", ""),
+             ("ask", "1d", 0, 70, "raw", ""), ("ask", "1w", 0, 20, "split", ""), ("settle",)),
+        )
+        for vendors in (("fmp",), ("finnhub",), ("yahoo",), ("yahoo", "finnhub", "eodhd"))
+    },
+    "a split is told after half of the days were asked": Walk(
+        ("finnhub", "alpaca", "fmp"), "AAPL",
+        (("change", "split", "told late", 0, 2, 1), ("wait", 0, 15),
+         ("pieces", "1d", (1, 2, 0, 3), "all"), ("wait", 2, 23), ("ask", "1w", 0, 20, "raw", ""),
+         ("ask", "1d", 0, 20, "raw", "")),
+    ),
+    **{
+        f"a split is told {days} days late": Walk(
+            ("fmp",), "AAPL",
+            (("change", "split", "told late", 0, days, 0), ("wait", first, 21),
+             ("ask", "1d", 0, 70, "all", ""), ("wait", days - first + 4, 21),
+             ("ask", "1d", 0, 70, "all", ""), ("settle",)),
+        )
+        for days, first in ((9, 8), (30, 12))
+    },
     "own files end, and another vendor has the last bars": Walk(
         ("local:a", "binance"), "BTCUSDT",
         (("ask", "1d", 0, 20, "split", ""), ("change", "bar", "told late", 0, 90, 0),
@@ -218,3 +244,24 @@ def test_an_adjusted_close_is_unknown_until_a_refresh_if_its_vendor_reported_an_
     assert exported["adj_close"]["2024-04-01":"2024-05-14"].isna().all()
     by_hand = april * (1 - 0.1 / 215.66) * (1 - 0.1 / 232.57)
     assert fetched["adj_close"].iloc[0] == pytest.approx(by_hand, rel=1e-3)
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "finnhub"])
+def test_no_strict_price_is_twice_too_high_after_a_split_is_told_late(vendor: str) -> None:
+    steps = (("change", "split", "told late", 0, 3, 0), ("wait", 2, 21),
+             ("ask", "1d", 0, 70, "split", ""), ("wait", 3, 21))  # fmt: skip
+    question = ("AAPL", "1d", "2024-04-01", "2024-04-19")
+    with world_of(Walk((vendor,), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager, server = world.sim.manager, world.sim.vendors
+        # The vendor now tells of the split, and then answers nothing for a day.
+        frame = manager.get_ohlcv("AAPL", "1d", "2024-05-16", "2024-05-17", strict=True)
+        assert frame["close"].iloc[0] == pytest.approx(108.87)
+        server.fault(vendor, Fault.status(503))
+        with pytest.raises(DataError):
+            manager.get_ohlcv(*question, strict=True)
+        server.heal(vendor)
+        world.sim.true.advance(3600)
+        frame = manager.get_ohlcv(*question, strict=True)
+    assert frame["close"].iloc[0] == pytest.approx(APRIL / 2, rel=1e-3)

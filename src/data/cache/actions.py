@@ -143,6 +143,8 @@ class ActionBook:
             none at all, in order of date.
         lacks: Reports that are in doubt or withdrawn, because their vendor's later answers lack
             them. Only those in doubt are among the reports.
+        late: Reports that an earlier answer from their vendor lacked, although it covered their
+            ex-date; the vendor's prices did not reflect them by then, either.
         extra: Keys written by other versions of this library, preserved unchanged.
     """
 
@@ -152,6 +154,7 @@ class ActionBook:
     samples: ActionBook | None = None
     changes: tuple[SymbolChange, ...] = ()
     lacks: tuple[Lack, ...] = ()
+    late: tuple[Action, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -232,7 +235,8 @@ class ActionBook:
             tuple(a for a in spans if a.source == vendor) for spans in (self.answers, self.awaited)
         )
         lacks = tuple(lack for lack in self.lacks if lack.action.source == vendor)
-        book = ActionBook(reports, answers, awaited, lacks=lacks)
+        late = tuple(action for action in self.late if action.source == vendor)
+        book = ActionBook(reports, answers, awaited, lacks=lacks, late=late)
         return self._book_by_vendor.setdefault(vendor, book)
 
     @cached_property
@@ -366,7 +370,8 @@ class ActionBook:
         return replace(self, samples=ActionBook(reports, answers, awaited, extra=old.extra))
 
     def _append(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
-        reports = list(self.reports)
+        reports, late = list(self.reports), list(self.late)
+        covered = [asked.span for asked in self.answers if asked.source == answer.source]
         stamped = (
             replace(
                 action,
@@ -383,6 +388,8 @@ class ActionBook:
                 currency = action.currency or older[0].currency
                 parts = action.parts or older[0].parts
                 action = replace(older[0], pay_date=pay_date, currency=currency, parts=parts)
+            if not older and any(day_ms(action.ex_date) in span for span in covered):
+                late.append(action)
             reports = [*(entry for entry in reports if entry not in older), action]
         awaited = [
             a for a in self.awaited if a.source != answer.source or not a.span.overlaps(answer.span)
@@ -395,7 +402,11 @@ class ActionBook:
         answers = self.answers if entry.span.is_empty else _answers_with(self.answers, entry)
         awaited = [a for a in awaited if uncovered(a.span, [asked.span for asked in answers])]
         return replace(
-            self, reports=tuple(sorted(reports)), answers=answers, awaited=tuple(sorted(awaited))
+            self,
+            reports=tuple(sorted(reports)),
+            answers=answers,
+            awaited=tuple(sorted(awaited)),
+            late=tuple(late),
         )
 
     def _without_lacking(
@@ -678,6 +689,7 @@ def dump_book(symbol: str, book: ActionBook) -> bytes:
         | _entries(book)
         | ({"changes": [change.to_json() for change in book.changes]} if book.changes else {})
         | ({"lacking": [_lack_json(lack) for lack in book.lacks]} if book.lacks else {})
+        | ({"late": [action.to_json() for action in book.late]} if book.late else {})
         | ({"samples": _entries(book.samples)} if book.samples is not None else {})
     )
 
@@ -718,7 +730,8 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
     changes = tuple(sorted(document.changes))
     entries = document.lacking
     lacks = tuple([Lack(e.action, e.since, e.last, e.is_withdrawn) for e in entries])
-    return _book_of(document, samples=samples, changes=changes, lacks=lacks, extra=extra)
+    late = tuple(document.late)
+    return _book_of(document, samples=samples, changes=changes, lacks=lacks, late=late, extra=extra)
 
 
 def _book_of(entries: BookEntries, **others: Any) -> ActionBook:

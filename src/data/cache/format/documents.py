@@ -628,6 +628,7 @@ class BookDocument(BookEntries, kw_only=True, forbid_unknown_fields=True):
     samples: BookEntries | None = None
     changes: list[SymbolChange] = []
     lacking: list[LackDocument] = []
+    late: list[Action] = []
 
 
 _decode_book = msgspec.json.Decoder(BookDocument).decode
