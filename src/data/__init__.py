@@ -273,6 +273,10 @@ def __getattr__(name: str) -> Any:
     from .removed import NAMES, load_part, refuse_name
 
     if name in _HOMES:
+        if _HOMES[name] != "errors":
+            load_part(
+                "runtime.forks"
+            )  # first, because a fork then waits for the imports that follow
         return getattr(load_part(_HOMES[name]), name)
     if name in NAMES:
         refuse_name(name)
