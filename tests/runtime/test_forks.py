@@ -61,3 +61,40 @@ def test_a_child_forked_during_the_first_request_of_a_thread_gets_bars(
     command = [sys.executable, "-c", FORK_DURING_FIRST_USE, str(tmp_path), module]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert (result.stdout, result.stderr) == ("0 23\n", "")
+
+
+# One thread is within the import of Polars when another imports a module that needs a part of it.
+SECOND_IMPORT = """
+import importlib, sys, threading
+
+paused, finished, errors = threading.Event(), threading.Event(), []
+
+class Pause:
+    def find_spec(self, name, path=None, target=None):
+        if name == "polars.plugins":
+            paused.set()
+            finished.wait(1)  # the other thread waits for this import, or it uses half of it
+
+def load(name):
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        errors.append(f"{name}: {error}")
+
+sys.meta_path.insert(0, Pause())
+first = threading.Thread(target=load, args=("polars",))
+first.start()
+assert paused.wait(60)
+load(sys.argv[1])
+finished.set()
+first.join()
+print(*errors)
+"""
+
+
+@pytest.mark.parametrize("module", ["layer.scan", "layer.frames", "model.interchange", "catalog"])
+def test_threads_that_need_polars_at_the_same_time_get_all_of_it(module: str) -> None:
+    pytest.importorskip("polars")
+    command = [sys.executable, "-c", SECOND_IMPORT, f"onetape.data.{module}"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert (result.stdout, result.stderr) == ("\n", "")
