@@ -273,6 +273,27 @@ def test_bars_are_columns_or_an_arrow_stream(site: Site, manager: DataManager) -
     assert table.column("close").to_pylist() == frame["close"].tolist()
 
 
+def test_other_requests_are_answered_while_a_large_answer_is_made(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = {name: [n / 7 for n in range(300_000)] for name in ("open", "high", "low", "close")}
+    monkeypatch.setattr("src.data.server.app.columns_of", lambda _: large)
+    answers = list[bytes]()
+
+    def ask() -> None:
+        answers.append(site.get("/v1/bars/AAPL/1d").content)
+
+    reader = threading.Thread(target=ask)
+    begin = last = time.perf_counter()
+    reader.start()
+    longest, tick = 0.0, threading.Event()
+    while reader.is_alive():  # as /alive, this thread gets on only if no other one holds it up
+        tick.wait(0.001)
+        longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+    assert json.loads(answers[0])["columns"] == large
+    assert longest < (last - begin) / 4
+
+
 def test_the_tag_changes_with_a_commit_and_not_before(
     site: Site, manager: DataManager, share: ShareVendor, clock: ManualClock
 ) -> None:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..errors import CacheError, DataError, QueryError
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
-from .bars import EventsAfter, arrow_of, columns_of, etag_of, number_of
+from .bars import EventsAfter, arrow_of, columns_of, etag_of, json_of, number_of
 from .brief import brief_of
 from .facts import Facts
 
@@ -216,10 +216,8 @@ def _bars(facts: Facts, request: Request) -> Response:
     headers = {"etag": tag or f'"{fingerprint(frame)}-{form}"'}
     if is_arrow:
         return Response(arrow_of(frame), media_type=ARROW, headers=headers)
-    return JSONResponse(
-        {**facts.about(frame.attrs[ATTRS_KEY], query), "columns": columns_of(frame)},
-        headers=headers,
-    )
+    body = json_of(facts.about(frame.attrs[ATTRS_KEY], query), columns_of(frame))
+    return Response(body, media_type="application/json", headers=headers)
 
 
 class _Stream(StreamingResponse):
