@@ -527,7 +527,7 @@ class SharedFolder(BarStore):
         known: NotedFile | None,
         old: Handle | None,
     ) -> tuple[FileBytes, NotedFile]:
-        """Return what is new in a file, and the file as it is now."""
+        """Return the new bytes of a file, and the file as it is now."""
         file, start = part.folder / path, 0
         if known is not None and old is not None and state.size >= known.state.size:
             start = known.state.size if self._disk.fstat(old).inode == state.inode else 0

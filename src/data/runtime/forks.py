@@ -66,9 +66,9 @@ def _renew_all() -> None:
 
 def _imported_elsewhere() -> set[str]:
     """Return the names of the modules that other threads are importing."""
-    bootstrap = importlib._bootstrap  # type: ignore[attr-defined]
+    locks_by_name = importlib._bootstrap._module_locks.copy()  # type: ignore[attr-defined]
     others = sys._current_frames().keys() - {threading.get_ident()}
-    locks = {name: reference() for name, reference in bootstrap._module_locks.copy().items()}
+    locks = {name: reference() for name, reference in locks_by_name.items()}
     return {name for name, lock in locks.items() if lock and lock.owner in others}
 
 
