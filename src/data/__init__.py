@@ -274,9 +274,8 @@ def __getattr__(name: str) -> Any:
 
     if name in _HOMES:
         if _HOMES[name] != "errors":
-            load_part(
-                "runtime.forks"
-            )  # first, because a fork then waits for the imports that follow
+            # First, because a fork then waits for the imports that follow.
+            from .runtime import forks as forks
         return getattr(load_part(_HOMES[name]), name)
     if name in NAMES:
         refuse_name(name)

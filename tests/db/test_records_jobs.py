@@ -230,7 +230,7 @@ def test_a_schedule_whose_json_is_nested_too_deeply_is_refused(
     db: TelegramService, levels: int
 ) -> None:
     deep = '{"a": ' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
-    with pytest.raises(QueryError, match="a schedule (has more than 100 levels|is not valid JSON)"):
+    with pytest.raises(QueryError, match=r"a schedule (has more than 100 levels|is not valid JSON)"):
         db.add_json_schedule("7", deep)
     assert db.list_schedules("7") == []
     db.add_json_schedule("7", '{"a": ' + "[" * 99 + "]" * 99 + "}")

@@ -14,11 +14,10 @@ import importlib
 import os
 import sys
 import threading
+import time
 import weakref
 from concurrent.futures import thread  # noqa: F401 - with `logging`: see `_wait_for_imports`
 from typing import Protocol
-
-from ..clock import SystemClock
 
 
 class Forkable(Protocol):
@@ -78,15 +77,14 @@ def _wait_for_imports() -> None:
     Imports may need the locks of ``logging`` and ``concurrent.futures``, which these acquire before a
     fork. This module imports both first: what was registered earlier is called later.
     """
-    clock = SystemClock()
-    end = clock.monotonic() + _LONGEST_IMPORT_S
+    end = time.monotonic() + _LONGEST_IMPORT_S
     while True:
         # Even if there is nothing to wait for: no other thread is due in the next milliseconds then.
-        clock.sleep(0.001)
+        time.sleep(0.001)
         names = _imported_elsewhere() - _endless
         if not names:
             return
-        if clock.monotonic() > end:
+        if time.monotonic() > end:
             _endless.update(names)
 
 
