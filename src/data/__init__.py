@@ -273,6 +273,9 @@ def __getattr__(name: str) -> Any:
     from .removed import NAMES, load_part, refuse_name
 
     if name in _HOMES:
+        if _HOMES[name] != "errors":
+            # First, because a fork then waits for the imports that follow.
+            from .runtime import forks as forks
         return getattr(load_part(_HOMES[name]), name)
     if name in NAMES:
         refuse_name(name)

@@ -192,14 +192,14 @@ class _FiguresAt(_Limited):
 
 class _FundamentalsAt(_Limited):
     def get(self, symbol: Any, wish: Any) -> Any:
-        """Return what had been filed; see the service of fundamentals."""
+        """Return the facts that had been filed; see the service of fundamentals."""
         wish = replace(wish, as_of=self._mine.until(wish.as_of))
         return self._services.fundamentals.get(symbol, wish)
 
 
 class _MacroAt(_Limited):
     def get(self, series: Any, *bounds: Any, as_of: Any, **options: Any) -> Any:
-        """Return what had been published; see the service of macro series."""
+        """Return the values that had been published; see the service of macro series."""
         as_of, bounds = self._mine.until(as_of), tuple(map(self._mine.since, bounds))
         frame = self._services.macro.get(series, *bounds, as_of=as_of, **options)
         facts = frame.attrs[ATTRS_KEY]

@@ -164,6 +164,40 @@ def test_each_of_five_causes_of_a_change_is_named(
 
 
 @pytest.mark.parametrize("as_today", [False, True])
+def test_a_run_that_read_as_of_a_time_before_a_split_is_identical_until_something_changes(
+    manager: DataManager,
+    bundles: Path,
+    evening: ManualClock,
+    lineages: Lineages,
+    revise: Revise,
+    *,
+    as_today: bool,
+) -> None:
+    manager.get_ohlcv(*SPRING)
+    evening.set(ms("2024-06-14T22:00:00"))
+    _split(manager, evening, 4.0)
+    past = manager.at("2024-06-07")
+    with lineage("past", folder=bundles, manager=manager):
+        then = past.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-07")
+    today = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-07")
+    assert then["close"].iloc[0] == pytest.approx(4 * today["close"].iloc[0])
+    report = lineages.check("past", as_today=as_today)
+    assert report.is_identical and report.series[0].is_reproducible
+    _split(manager, evening, 5.0)  # the vendor corrects a split that had not come
+    assert lineages.check("past", as_today=as_today).is_identical
+    revise("2024-05-08", 1.01)
+    (one,) = lineages.check("past", as_today=as_today).series
+    assert by_day(one) == {"2024-05-08": {(check.CORRECTION,)}}
+
+
+def _split(manager: DataManager, clock: ManualClock, ratio: float) -> None:
+    """Store a split of 2024-06-13."""
+    split = Action(date(2024, 6, 13), "split", day_ms(date(2024, 6, 13)), ratio, 1.0)
+    ever = Span(0, ms("2024-06-15"))
+    manager.cache.store.add_actions("AAPL", (split,), ever, "yahoo", clock.now_ms())
+
+
+@pytest.mark.parametrize("as_today", [False, True])
 def test_a_changed_adjusted_close_is_reported_as_a_correction(
     ran: pd.DataFrame, lineages: Lineages, revise: Revise, *, as_today: bool
 ) -> None:

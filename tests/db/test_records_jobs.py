@@ -225,6 +225,19 @@ def test_a_schedule_is_made_of_json(db: TelegramService) -> None:
             db.add_json_schedule("7", wrong)
 
 
+@pytest.mark.parametrize("levels", [101, 900, 4_000])
+def test_a_schedule_whose_json_is_nested_too_deeply_is_refused(
+    db: TelegramService, levels: int
+) -> None:
+    deep = '{"a": ' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+    with pytest.raises(
+        QueryError, match=r"a schedule (has more than 100 levels|is not valid JSON)"
+    ):
+        db.add_json_schedule("7", deep)
+    assert db.list_schedules("7") == []
+    db.add_json_schedule("7", '{"a": ' + "[" * 99 + "]" * 99 + "}")
+
+
 @pytest.mark.parametrize(
     ("line", "after", "due"),
     [

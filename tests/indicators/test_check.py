@@ -454,3 +454,14 @@ def test_speed_of_a_check_of_5000_bars() -> None:
         lambda b: pd.DataFrame({"rsi": rsi(b), "sma": BASES["sma"](b)}), walk(5_000)
     )
     assert result.calls <= MOST_CALLS and time.process_time() - begun < 10
+
+
+def test_a_value_that_depends_on_its_position_in_the_last_bar_is_a_warning_and_no_error() -> None:
+    def of_the_whole(bars: pd.DataFrame) -> pd.Series:
+        values = bars["close"].pct_change()
+        if len(bars) == ROWS:
+            values.iloc[-1] = 5.0
+        return values
+
+    result = check_features(of_the_whole, BARS)
+    assert kinds(result) == [] and "start_dependence" in warned(result)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
+import duckdb
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -20,6 +25,7 @@ from src.data.model.instant import DAY_MS, parse_iso
 from src.data.polars import scan_series
 from src.data.polars.parquet_writer import ParquetWriter
 from tests.cache.crash import Quick
+from tests.contract.source import ROOT
 from tests.polars.bars import days
 from tests.polars.portal_stage import COIN, manager_on, put, table
 
@@ -186,3 +192,51 @@ def test_the_command_prints_rows_as_text_and_json(
     assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["BTCUSDT", "2024-01-01"]
     assert main(["sql", "SELECT * FROM bars('ETHUSD', '1d')", *options]) == 1
     assert "nearest: ETHUSDT 1d" in capsys.readouterr().err
+
+
+def test_a_statement_that_runs_too_long_is_stopped(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql, "_LONGEST_S", 0.05, raising=False)
+    endless = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE (a.range ^ b.range) = 3"
+    with pytest.raises(QueryError, match=r"the statement ran for 0\.05 seconds"):
+        query(endless, manager=manager)
+    assert query("SELECT 1 AS n", manager=manager).equals(query("SELECT 1 AS n", manager=manager))
+
+
+def test_a_result_that_is_too_large_is_refused_before_it_is_in_memory(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql, "_MOST_BYTES", 10_000_000)
+    wide = "SELECT repeat('x', 6000) AS text FROM range(1000000)"  # 6 GB of text
+    peak = high_water()
+    with pytest.raises(QueryError, match=r"more than 10,000,000 bytes \(select fewer"):
+        query(wide, manager=manager)
+    assert high_water() - peak < 500_000  # kB
+
+
+def high_water() -> int:
+    """Return the largest memory of this process so far, in kB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def test_parts_of_a_result_make_the_frame_of_the_whole(manager: DataManager) -> None:
+    statement = (
+        "SELECT range AS n, CASE WHEN range < 9000 THEN range END AS gap, range::VARCHAR AS text, "
+        "CASE WHEN range > 9000 THEN true END AS flag, range::DECIMAL(18, 8) / 3 AS exact, "
+        "TIMESTAMP '2024-01-01' + INTERVAL (range) MINUTE AS time FROM range(10000) ORDER BY n"
+    )
+    with duckdb.connect() as connection:
+        whole = connection.sql(statement).df()
+    pd.testing.assert_frame_equal(query(statement, manager=manager), whole)
+    assert list(query("SELECT 1 AS a, 'b' AS b LIMIT 0", manager=manager)) == ["a", "b"]
+
+
+def test_the_command_ends_with_a_sentence_if_one_value_needs_too_much_memory(
+    tmp_path: Path,
+) -> None:
+    statement = "SELECT repeat('x', 3000000000) AS text"
+    command = [sys.executable, "-m", "onetape", "sql", statement, "--cache-dir", str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "the statement needs more than it may use" in result.stderr

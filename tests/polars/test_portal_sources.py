@@ -611,6 +611,59 @@ def test_the_reader_of_a_bundle_serves_the_timeframe_of_its_bars(tmp_path: Path)
     assert on_thursday.rows() == [(date(2024, 1, 1), Decimal(str(value_of(weeks[0]))))]
 
 
+@pytest.mark.parametrize("with_days", [False, True])
+def test_longer_bars_are_built_from_the_minutes_of_a_reader(
+    tmp_path: Path, *, with_days: bool
+) -> None:
+    minute = pytest.importorskip("src.data.polars.parquet_minute_bars")
+    writer = pytest.importorskip("src.data.polars.parquet_writer").ParquetWriter(tmp_path / "b")
+    opens = [parse_iso(f"2024-01-{day}T14:30:00") for day in (11, 12, 16)]  # not on the 15th
+    stamps = [at + n * MINUTE_MS for at in opens for n in range(390)]
+    del stamps[400]  # a minute without trades
+    minutes = long_frame({"AAPL": stamps}).with_columns(sid=pl.lit(24)).drop("symbol")
+    writer.write_minute_bars(minutes)
+    days = {"daily_reader": Reader()} if with_days else {}
+    with pytest.warns(DeprecationWarning, match="readers are deprecated"):
+        portal = PolarsDataPortal(
+            minute_reader=minute.PolarsParquetMinuteReader(tmp_path / "b"), calendar="XNYS", **days
+        )
+
+    def window(end: datetime, count: int, timeframe: str, field: str) -> list[tuple[Any, float]]:
+        frame = portal.get_history_window([AAPL], end, count, timeframe, field, "minute")
+        return [(at, float(value)) for at, value in frame.rows()]
+
+    def of(field: str, begin: int, count: int) -> float:
+        rows = minutes.filter(
+            pl.col("timestamp").dt.epoch("ms").is_between(begin, begin + (count - 1) * MINUTE_MS)
+        )
+        one = rows.sort("timestamp")[field]
+        found = {
+            "open": one[0],
+            "high": one.max(),
+            "low": one.min(),
+            "close": one[-1],
+            "volume": one.sum(),
+        }
+        return float(found[field])
+
+    now = datetime(2024, 1, 16, 15, 42)  # 72 minutes after the open
+    for field in ("open", "high", "low", "close", "volume"):
+        fives = window(now, 2, "5m", field)
+        assert [at.minute for at, _ in fives] == [30, 35]  # the one of 15:40 has not closed
+        assert fives[1][1] == pytest.approx(of(field, opens[2] + 65 * MINUTE_MS, 5))
+        hours = window(now, 2, "1h", field)
+        assert [(at.day, at.hour) for at, _ in hours] == [(12, 20), (16, 14)]
+        assert [v for _, v in hours] == pytest.approx(
+            [of(field, opens[1] + 360 * MINUTE_MS, 30), of(field, opens[2], 60)]
+        )
+        if not with_days:
+            daily = window(now, 2, "1d", field)
+            assert [at for at, _ in daily] == [date(2024, 1, 11), date(2024, 1, 12)]
+            assert daily[1][1] == pytest.approx(of(field, opens[1], 390))
+            closed = window(datetime(2024, 1, 16, 21, 0), 1, "1d", field)
+            assert closed == [(date(2024, 1, 16), pytest.approx(of(field, opens[2], 390)))]
+
+
 def test_readers_that_fail_and_readers_given_twice() -> None:
     class Broken:
         def load_raw_arrays(self, *_: Any) -> Any:

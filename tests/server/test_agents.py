@@ -202,10 +202,10 @@ def test_texts_from_outside_are_marked(
     rows = {row["field"]: row for row in one(Facts(manager), "fundamentals", symbol="AAPL")["rows"]}
     assert rows["beta"]["value"] == 1.5
     assert rows["company_name"]["value"]["untrusted"].startswith("Ignore all")
-    listing = Listing("AAPL", EVIL, EVIL, "stock", "USD", "yahoo")
+    listing = Listing("AAPL", EVIL, EVIL, "stock", EVIL, "yahoo")
     monkeypatch.setattr(DataManager, "search", lambda *_, **__: [listing])
     row = one(Facts(manager), "search", text="apple")["rows"][0]
-    assert row["name"] == row["venue"]
+    assert row["name"] == row["venue"] == row["currency"]
     assert row["name"]["untrusted"].endswith("\\u202e\\x1b[31m")
 
 

@@ -273,6 +273,27 @@ def test_bars_are_columns_or_an_arrow_stream(site: Site, manager: DataManager) -
     assert table.column("close").to_pylist() == frame["close"].tolist()
 
 
+def test_other_requests_are_answered_while_a_large_answer_is_made(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = {name: [n / 7 for n in range(300_000)] for name in ("open", "high", "low", "close")}
+    monkeypatch.setattr("src.data.server.app.columns_of", lambda _: large)
+    answers = list[bytes]()
+
+    def ask() -> None:
+        answers.append(site.get("/v1/bars/AAPL/1d").content)
+
+    reader = threading.Thread(target=ask)
+    begin = last = time.perf_counter()
+    reader.start()
+    longest, tick = 0.0, threading.Event()
+    while reader.is_alive():  # as /alive, this thread gets on only if no other one holds it up
+        tick.wait(0.001)
+        longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+    assert json.loads(answers[0])["columns"] == large
+    assert longest < (last - begin) / 4
+
+
 def test_the_tag_changes_with_a_commit_and_not_before(
     site: Site, manager: DataManager, share: ShareVendor, clock: ManualClock
 ) -> None:
@@ -489,6 +510,32 @@ def test_a_request_for_the_headers_of_a_stream_ends(site: Site) -> None:
         )
         with line.makefile("rb") as answer:
             assert answer.read().startswith(b"HTTP/1.1 200")
+
+
+def test_the_open_streams_of_a_client_are_bounded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.server.app._MOST_STREAMS", 2)
+    path = "/v1/stream?symbol=AAPL&timeframe=1d"
+    first, second = (site.get(path, stream=True) for _ in range(2))
+    assert (first.status_code, second.status_code) == (200, 200)
+    refused = site.get(path, headers={"Accept": "application/json"}, stream=True)
+    assert refused.status_code == 429
+    assert refused.json()["error"]["message"] == "127.0.0.1 has 2 open streams"
+    first.close()
+    while (again := site.get(path, stream=True)).status_code == 429:  # until the end is noticed
+        again.close()
+    assert again.status_code == 200
+    for answer in (second, again):
+        answer.close()
+
+
+@pytest.mark.parametrize("origin", ["cross-site", "same-site"])
+def test_a_page_of_another_port_of_this_machine_can_spend_nothing(site: Site, origin: str) -> None:
+    asks = {"Sec-Fetch-Site": origin, "Sec-Fetch-Dest": "image"}
+    assert site.get("/brief/AAPL", headers=asks).status_code == 403
+    for own in ("same-origin", "none"):
+        assert site.get("/brief/AAPL", headers=asks | {"Sec-Fetch-Site": own}).status_code == 200
 
 
 def test_a_long_stream_is_made_in_parts_without_a_loss(

@@ -29,7 +29,8 @@ def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead
         read: Bars to read.
     """
     key, span = read.series, Span(read.spans[0].start, read.spans[-1].end)
-    query, view = replace(query, span=span, bars=None), store.view(key)
+    query = replace(query, span=span, bars=None, opened_by_ms=read.opened_by_ms)
+    view = store.view(key)
     if read.generation is None:
         view, table, coverage, _ = store.stored_span(key, span)
         table = table.within(span)

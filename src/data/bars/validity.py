@@ -403,7 +403,7 @@ def _is_trusted(entry: Covered) -> bool:
 
 
 def lifetime_of(view: SeriesView) -> Lifetime:
-    """Return what is known about when a series begins and ends.
+    """Return the known begin and end of a series.
 
     A proven listing is also recorded in the coverage, which may outlive the series' document.
     """

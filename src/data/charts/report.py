@@ -428,7 +428,7 @@ class _Entry:
         """The chart of the series; None if no query would be answered from it."""
 
         def draw() -> _Drawn | None:
-            """Return what is drawn of the answer to the series' own query."""
+            """Return the drawn part of the answer to the series' own query."""
             query = self.question
             if query is None:
                 return None

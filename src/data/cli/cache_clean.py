@@ -96,7 +96,7 @@ def _aged_shown(aged: Aged, document: dict[str, Any]) -> Shown:
 
 
 def freeable(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what can be deleted from a cache, and why the rest cannot, as names and texts."""
+    """Return the files that can be deleted from a cache, and why others cannot, as names and texts."""
     return {
         "dropped first": size(document["derived_bytes"]),
         "can be fetched again": size(document["replaceable_bytes"]),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .arguments import command, option
 from .cached import manager_of
 from .report import Report
 from .tables import TextTable
+
+# For DuckDB with its limit of 1 GB, and for the frame of the result.
+_MOST_BYTES = 2_000_000_000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +26,30 @@ def run(args: argparse.Namespace) -> Report:
     """Show the rows of the result."""
     from ..layer.sql import query
 
-    frame = query(args.statement, manager=manager_of(args), folder=args.bundles)
+    manager = manager_of(args)
+    with _limited_memory():
+        frame = query(args.statement, manager=manager, folder=args.bundles)
     columns = [
         f"{name}#" if kind.kind in "iuf" else str(name) for name, kind in frame.dtypes.items()
     ]
     rows = frame.astype(object).where(frame.notna(), None)
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows.to_numpy()]
     return Report(rows.to_dict("records"), [TextTable(columns, cells)])
+
+
+@contextmanager
+def _limited_memory() -> Iterator[None]:
+    """Limit what the process may allocate in this block, because DuckDB does not count single values."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        yield
+        return
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    most = usage + _MOST_BYTES if limits[1] < 0 else min(usage + _MOST_BYTES, limits[1])
+    resource.setrlimit(resource.RLIMIT_DATA, (most, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, limits)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -276,8 +276,12 @@ else:
     def _drop_inherited() -> None:
         for lock in _held_locks:
             lock.drop_inherited()
-        _guard.release()
+        _release()
+
+    def _release() -> None:
+        with suppress(RuntimeError):  # this module was imported while a fork waited for that
+            _guard.release()
 
     os.register_at_fork(
-        before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_drop_inherited
+        before=_guard.acquire, after_in_parent=_release, after_in_child=_drop_inherited
     )

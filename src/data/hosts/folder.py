@@ -636,7 +636,7 @@ class SharedFolder(BarStore):
     def _change(
         self, part: _Part, changed: _Part, path: str, state: FileState, known: NotedFile | None
     ) -> tuple[FileBytes, NotedFile]:
-        """Return what is new in a file, and the file as it is now."""
+        """Return the new bytes of a file, and the file as it is now."""
         file, start, cached = changed.folder / path, 0, None
         if known is not None and state.size >= known.state.size:
             grown = changed.copies.grown.get(os.fspath(file)) if changed.copies else None

@@ -278,7 +278,8 @@ class _Check:
             for row, factor in _interleaved([self._moved(), self._suspects()]):
                 if self.calls >= _MOST_CALLS - _LATER_CALLS and not self._leaks:
                     break
-                self._test(row + 1, factor)
+                if row + 1 < len(self._bars):  # no bar comes after the last one
+                    self._test(row + 1, factor)
             self._go_back()
 
     def _moved(self) -> list[tuple[int, float]]:

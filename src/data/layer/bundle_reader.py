@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
-from polars.io.plugins import register_io_source
 
 from ..disk.files import Disk
 from ..errors import BadRangeError, BundleNotFoundError, DataError, QueryError
@@ -120,7 +119,7 @@ class ParquetReader:
             """Yield the rows that the files contain when the frame is collected."""
             yield self._rows(question, lambda frame: narrowed(frame, columns, predicate, n_rows))
 
-        return register_io_source(rows, schema=question.schema)
+        return pl.io.plugins.register_io_source(rows, schema=question.schema)
 
     def collect(
         self,

@@ -111,14 +111,16 @@ def read_hdf5(path: Path, disk: Disk | None = None) -> Hdf5File:
         BundleError: The path is not a file; or the file is damaged, changes while it is being read,
             is being written, contains links or pickled objects, or has more values than its size
             allows.
-        MissingExtraError: h5py is not installed (extra ``hdf5``).
+        MissingExtraError: h5py or hdf5plugin is not installed (extra ``hdf5``).
         StorageError: The file is inaccessible.
     """
     try:
         import h5py
         import hdf5plugin  # noqa: F401 - adds the filters of PyTables
     except ImportError as missing:
-        raise MissingExtraError("HDF5 files need h5py", hint=install_line("hdf5")) from missing
+        raise MissingExtraError(
+            f"HDF5 files need {missing.name}", hint=install_line("hdf5")
+        ) from missing
     disk, skipped, frames = disk or Disk(), dict[str, str](), list[Hdf5Frame]()
     state = disk.stat(path)
     if state is None or not path.is_file():

@@ -204,7 +204,7 @@ class LineageRun:
             applied = read.book, actions, msgspec.json.encode(actions)
             self._applied[id(read.book), read.as_of] = applied
         origin = read.root, read.series, read.generation, read.is_made, read.substitute
-        key = *origin, query.adjustment, query.provider, applied[2]
+        key = *origin, query.adjustment, query.provider, query.opened_by_ms, applied[2]
         if (kept := self._kept.get(key)) is None:
             self._kept[key] = kept = _KeptReads(read, applied[1])
         kept.add(read)
@@ -441,6 +441,7 @@ class _KeptReads:
             str(read.root),
             __version__,
             self.is_pinned,
+            read.query.opened_by_ms,
         )
         if not self._made or value.generation is None or not value.pieces:
             return value

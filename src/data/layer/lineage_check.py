@@ -250,6 +250,8 @@ def _stored(client: BarsClient, read: SeriesRead) -> Answer:
 def _requested(client: BarsClient, read: SeriesRead, *, timeout: float | None) -> Answer:
     """Repeat the calls now, and return their bars; raises the errors of ``BarsClient.get``."""
     key = read.key
+    if read.opened_by_ms is not None:
+        client = client.at(read.opened_by_ms + 1, read.opened_by_ms)
     wishes = Wishes(
         read.provider,
         read.adjustment,

@@ -23,12 +23,14 @@ from ..calendars.calendar import ALWAYS_OPEN, calendar_for
 from ..calendars.grid import BarGrid
 from ..clock import SystemClock
 from ..errors import DataError, DataPortalError, QueryError
+from ..model.bars import BarTable
 from ..model.frame import NS_IN_MS
 from ..model.instant import DAY_MS, from_ms, iso
 from ..model.instrument import Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.call_threads import LoopThread
+from ..prices.resample import resample, source_span
 from ..vendors.foreign import error_text, mask_keys
 from .identity import identity_of
 from .panel import FIELDS, AssetBars, Market, end_of, start_of
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 # The time that this library's calls also wait for a vendor that sends nothing.
 PATIENCE_S = 30.0
 _NAMED = 5
+_MINUTE = Timeframe(1, "m")
 # The reason of an error that is not a failure: the asset was not listed yet.
 _NOTHING = "no_data"
 # Kinds of datasets in a catalog that are in the data manager's store.
@@ -510,7 +513,8 @@ class ReaderBars(FrameBars):
     Args:
         daily, minute: Readers of daily and minute bars, with ``load_raw_arrays(sids, fields, start,
             end)``, or else with ``load_daily_bars`` and ``load_minute_bars``; None if there is no
-            such reader. If a reader has a ``timeframe``, its bars have that one.
+            such reader. If a reader has a ``timeframe``, its bars have that one. Bars that no reader
+            has are built from minutes.
         calendar, cache, catalog, validator: See :class:`FrameBars`.
     """
 
@@ -518,19 +522,51 @@ class ReaderBars(FrameBars):
         super().__init__(*options)
         self._given = (daily, "load_daily_bars", "1d"), (minute, "load_minute_bars", "1m")
 
-    def _reader(self, timeframe: Timeframe) -> tuple[Any, str]:
-        """Return the reader that has bars of a timeframe, and its method.
+    def read(self, wanted: Wanted) -> ReadResult:
+        """Return the bars of a reader, or bars that are built from its minutes."""
+        target, readers = wanted.timeframe, self._readers()
+        if target in readers or _MINUTE not in readers:
+            return super().read(wanted)
+        ((market, span),) = wanted.spans()
+        source = source_span(span, target, market.calendar, source=_MINUTE)
+        result = super().read(wanted._replace(timeframe=_MINUTE, starts=(source.start,)))
 
-        Raises:
-            QueryError: There is no such reader.
-        """
-        readers = {}
+        def built(minutes: AssetBars | None) -> AssetBars | None:
+            """Return the bars that had closed; a minute without a bar is one without trades."""
+            if minutes is None:
+                return None
+            table = BarTable(minutes.stamps, *minutes.values)
+            made = resample(
+                table,
+                _MINUTE,
+                target,
+                market.calendar,
+                span=span,
+                now_ms=wanted.until_ms,
+                dense=False,
+            ).table
+            return AssetBars(made.stamps, np.array(made.values()[: len(FIELDS)])) if made else None
+
+        return result._replace(bars=[built(one) for one in result.bars])
+
+    def _readers(self) -> dict[Timeframe, tuple[Any, str]]:
+        """Return each reader and its method, by the timeframe of its bars."""
+        readers: dict[Timeframe, tuple[Any, str]] = {}
         for reader, method, usual in self._given:
             if reader is not None:
                 with others_code("the reader's timeframe cannot be read"):
                     label = getattr(reader, "timeframe", None)
                     own = Timeframe.parse(label if isinstance(label, str) else usual)
                 readers[own] = reader, method
+        return readers
+
+    def _reader(self, timeframe: Timeframe) -> tuple[Any, str]:
+        """Return the reader that has bars of a timeframe, and its method.
+
+        Raises:
+            QueryError: There is no such reader.
+        """
+        readers = self._readers()
         if timeframe not in readers:
             raise QueryError(
                 f"there is no reader for {timeframe} bars",

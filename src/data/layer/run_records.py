@@ -77,6 +77,8 @@ class SeriesRead:
         cache: Cache folder from which the bars were read.
         library: Version of this library that recorded the read.
         is_pinned: Whether the run keeps the generation by a pin that only runs have set.
+        opened_by_ms: For a read as of a past time: latest opening time of a session whose splits and
+            dividends had come, UTC milliseconds; None for a read as of its own time.
     """
 
     series: str
@@ -93,6 +95,7 @@ class SeriesRead:
     cache: str = ""
     library: str = ""
     is_pinned: bool = False
+    opened_by_ms: int | None = None
 
     @property
     def key(self) -> SeriesKey:
@@ -113,10 +116,16 @@ class SeriesRead:
         """Return a query that repeats the read.
 
         With ``of_then``, it reads the same generation with the actions known at that time;
-        otherwise, it reads the latest bars with the actions known today.
+        otherwise, it reads the latest bars with the actions known today; for a read as of a past
+        time, only with those that had come by then.
         """
         query = StoredRead(
-            self.key, self.spans, self.adjustment, self.provider, as_stored=bool(self.substitute)
+            self.key,
+            self.spans,
+            self.adjustment,
+            self.provider,
+            as_stored=bool(self.substitute),
+            opened_by_ms=self.opened_by_ms,
         )
         return (
             replace(query, generation=self.generation, applied=self.actions) if of_then else query

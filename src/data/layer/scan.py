@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from polars.io.plugins import register_io_source
-
 from ..errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
 from ..model.query import check_no_string
 from ..model.suggestion import did_you_mean
@@ -115,7 +113,7 @@ def scan(
 
             yield reader.collect(FIELDS, low, high, query)
 
-        return register_io_source(rows, schema=schema)
+        return pl.io.plugins.register_io_source(rows, schema=schema)
 
     return pl.concat(scanned(bundle, reader_of(bundle, frequency)) for bundle in chosen)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from functools import partial
 from os import PathLike
@@ -40,7 +41,10 @@ __all__ = ["query"]
 _TEXT = r"'((?:[^']|'')*)'\s*"
 _CALL = re.compile(rf"\b(bars|bundle)\s*\(\s*{_TEXT}(?:,\s*{_TEXT})?(?:,\s*{_TEXT})?\)", re.I)
 _MOST_ROWS = 1_000_000
+_MOST_BYTES = 500_000_000
+_LONGEST_S = 120.0
 _CONFIG = {"memory_limit": "1GB", "temp_directory": ""}
+_NARROW = "select fewer rows and columns, a shorter range or aggregates"
 # Without external access DuckDB opens no files, loads no extensions and sees no variables of Python.
 _LOCKS = "SET enable_external_access = false; SET lock_configuration = true"
 
@@ -59,7 +63,8 @@ def query(
     ``bundle('mine')`` is the table of a bundle: ``symbol``, ``date`` (or ``timestamp``), prices and
     volumes (exact ``DECIMAL``); ``bundle('mine', 'minute')`` names the frequency for a bundle that
     has two. The arguments must be texts in quotes. DuckDB cannot change anything, open any other
-    file, use the network or load extensions, and uses at most 1 GB of memory.
+    file, use the network or load extensions. Its tables, sorts and groups use at most 1 GB of memory,
+    which a single value may exceed; it is stopped after 120 seconds.
 
     Args:
         statement: One SELECT statement in DuckDB's dialect.
@@ -68,11 +73,11 @@ def query(
         folder: Bundles folder, or None for the configured one.
 
     Returns:
-        The rows of the result, at most 1,000,000. Decimals are converted to floats.
+        The rows of the result, at most 1,000,000 and 500 MB. Decimals are converted to floats.
 
     Raises:
-        QueryError: DuckDB rejects the statement, it is not a single SELECT statement, or the result
-            has too many rows.
+        QueryError: DuckDB rejects the statement, it is not a single SELECT statement, takes too
+            long or needs too much memory, or its result is too large.
         CacheError: Nothing is stored for a series; the hint contains the nearest names.
         BundleNotFoundError: A bundle does not exist; the hint contains the nearest names.
     """
@@ -102,18 +107,66 @@ def query(
             kinds = [one.type for one in connection.extract_statements(text)]
             if kinds != [duckdb.StatementType.SELECT]:
                 raise QueryError("only a single SELECT statement is accepted")
-            return connection.sql(text).limit(_MOST_ROWS + 1).df()
+            with _stopped_if_long(connection):
+                return _rows(connection.execute(text))
 
     read: Callable[[], Any] = run
     for bundle in bundles.values():  # all files of a bundle are read in one of its states
         read = partial(BundleFiles(bundle.path).whole, partial(_called, read))
     try:
         frame: pd.DataFrame = read()
-    except duckdb.Error as error:
-        raise QueryError(f"DuckDB: {str(error).splitlines()[0]}") from error
-    if len(frame) > _MOST_ROWS:
-        raise QueryError(f"the result has more than {_MOST_ROWS:,} rows", hint="add LIMIT")
+    except (duckdb.Error, MemoryError) as error:
+        raise _explained(error) from error
     return frame
+
+
+def _explained(error: BaseException) -> QueryError:
+    if isinstance(error, duckdb.InterruptException):
+        return QueryError(f"the statement ran for {_LONGEST_S:g} seconds", hint=_NARROW)
+    if isinstance(error, duckdb.OutOfMemoryException | MemoryError):
+        return QueryError("Out of Memory: the statement needs more than it may use", hint=_NARROW)
+    return QueryError(f"DuckDB: {str(error).splitlines()[0]}")
+
+
+@contextmanager
+def _stopped_if_long(connection: Any) -> Iterator[None]:
+    """Interrupt what the connection runs in this block after the longest time."""
+    done = threading.Event()
+
+    def watch() -> None:
+        wait = _LONGEST_S
+        while not done.wait(wait):
+            connection.interrupt()
+            wait = 0.1  # nothing is interrupted between two steps of the block
+
+    watcher = threading.Thread(target=watch, name="onetape-sql", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _rows(result: Any) -> pd.DataFrame:
+    """Return the rows of a result, read in parts so that one that is too large is never in memory.
+
+    Raises:
+        QueryError: The result has too many rows or bytes.
+    """
+    import pandas as pd
+
+    parts: list[pd.DataFrame] = []
+    rows = size = 0
+    while not parts or len(parts[-1]):
+        parts.append(result.fetch_df_chunk())
+        rows += len(parts[-1])
+        size += int(parts[-1].memory_usage(deep=True).sum())
+        if rows > _MOST_ROWS:
+            raise QueryError(f"the result has more than {_MOST_ROWS:,} rows", hint="add LIMIT")
+        if size > _MOST_BYTES:
+            raise QueryError(f"the result has more than {_MOST_BYTES:,} bytes", hint=_NARROW)
+    return pd.concat(parts[:-1] or parts, ignore_index=True)
 
 
 def _bars(manager: DataManager, symbol: str, timeframe: str, provider: str) -> pd.DataFrame:

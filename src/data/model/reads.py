@@ -115,6 +115,8 @@ class StoredRead:
         applied: Splits and dividends to apply; None for those known today.
         as_stored: Whether bars are returned as stored if they cannot be adjusted with today's
             actions, as happened when they were first read.
+        opened_by_ms: With the actions known today: apply only those for which a session had opened
+            by this time, UTC milliseconds; None for no limit.
     """
 
     series: SeriesKey
@@ -124,6 +126,7 @@ class StoredRead:
     generation: int | None = None
     applied: AppliedActions | None = None
     as_stored: bool = False
+    opened_by_ms: int | None = None
 
 
 class ReadAgain(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..errors import CacheError, DataError, QueryError
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
-from .bars import EventsAfter, arrow_of, columns_of, etag_of, number_of
+from .bars import EventsAfter, arrow_of, columns_of, etag_of, json_of, number_of
 from .brief import brief_of
 from .facts import Facts
 
@@ -45,7 +46,12 @@ _HINTS = {
     401: "send the header `Authorization: Bearer TOKEN`",
     403: "pages of other sites get no answers",
     421: "use the address that `onetape serve` printed",
+    429: "close one before you open another",
 }
+# How browsers mark requests of other sites' pages, and of those of other ports of this machine.
+_OTHERS = ("cross-site", "same-site")
+# Most open streams of one client.
+_MOST_STREAMS = 50
 # Seconds between two looks at the store for a reader of the stream.
 _LOOK_S = 1.0
 # Seconds after which a reader of the stream that takes nothing is dropped.
@@ -100,7 +106,7 @@ class Guard:
         if name.lower() not in self._hosts:
             return HTTPException(421, "this server does not answer under that name")
         is_followed = headers.get("sec-fetch-dest") == "document"
-        if headers.get("sec-fetch-site") == "cross-site" and not is_followed:
+        if headers.get("sec-fetch-site") in _OTHERS and not is_followed:
             return HTTPException(403, "a page of another site made this request")
         return None
 
@@ -169,7 +175,7 @@ def application(
         "/series/{symbol:path}/{timeframe}": series_page,
         "/brief/{symbol:path}": brief,
         "/v1/bars/{symbol:path}/{timeframe}": partial(_bars, facts),
-        "/v1/stream": partial(_stream, facts, look_s, slow_s),
+        "/v1/stream": partial(_stream, facts, look_s, slow_s, Counter()),
         "/metrics": metrics,
         "/static/{name}": _static,
         "/alive": _alive,
@@ -216,10 +222,8 @@ def _bars(facts: Facts, request: Request) -> Response:
     headers = {"etag": tag or f'"{fingerprint(frame)}-{form}"'}
     if is_arrow:
         return Response(arrow_of(frame), media_type=ARROW, headers=headers)
-    return JSONResponse(
-        {**facts.about(frame.attrs[ATTRS_KEY], query), "columns": columns_of(frame)},
-        headers=headers,
-    )
+    body = json_of(facts.about(frame.attrs[ATTRS_KEY], query), columns_of(frame))
+    return Response(body, media_type="application/json", headers=headers)
 
 
 class _Stream(StreamingResponse):
@@ -229,9 +233,20 @@ class _Stream(StreamingResponse):
     meanwhile. It reads what was sent before, then the end, and continues with ``Last-Event-ID``.
     """
 
-    def __init__(self, events: AsyncGenerator[str, None], slow_s: float) -> None:
+    def __init__(
+        self, events: AsyncGenerator[str, None], slow_s: float, is_open: Counter[str], client: str
+    ) -> None:
         super().__init__(events, media_type="text/event-stream")
         self._events, self._slow_s = events, slow_s
+        self._open, self._client = is_open, client
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response, which counts as an open stream of its client meanwhile."""
+        self._open[self._client] += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._open[self._client] -= 1
 
     async def stream_response(self, send: Send) -> None:
         """Send the events until the reader leaves, or takes nothing for too long."""
@@ -247,7 +262,9 @@ class _Stream(StreamingResponse):
             await self._events.aclose()
 
 
-async def _stream(facts: Facts, look_s: float, slow_s: float, request: Request) -> Response:
+async def _stream(
+    facts: Facts, look_s: float, slow_s: float, is_open: Counter[str], request: Request
+) -> Response:
     """Answer with the bars of a series as they are stored."""
     names, after = request.query_params, request.headers.get("last-event-id")
     source = await run_in_threadpool(
@@ -255,7 +272,10 @@ async def _stream(facts: Facts, look_s: float, slow_s: float, request: Request) 
     )
     if request.method == "HEAD":
         return Response(media_type="text/event-stream")
-    return _Stream(_events(source, look_s), slow_s)
+    client = request.client.host if request.client else ""
+    if is_open[client] >= _MOST_STREAMS:
+        raise HTTPException(429, f"{client} has {_MOST_STREAMS} open streams")
+    return _Stream(_events(source, look_s), slow_s, is_open, client)
 
 
 async def _events(source: EventsAfter, look_s: float) -> AsyncGenerator[str, None]:

@@ -368,7 +368,7 @@ class Facts:
     def search(self, text: str, limit: int = 20) -> Answer:
         """Return the symbols whose name or spelling matches a text."""
         found = self.manager.search(text, limit, offline=not self.may_fetch)
-        rows = [_plain(one.as_dict(), "name", "venue") for one in found]
+        rows = [_plain(one.as_dict(), "name", "venue", "currency") for one in found]
         empty = f"No symbol matches {text[:64]!r}; do not guess one."
         return Answer(self._facts(one.vendor for one in found), rows, empty, "lower limit")
 

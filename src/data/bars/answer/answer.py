@@ -626,7 +626,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
 
 
 def _withheld(answer: Answer) -> list[str]:
-    """Return what an answer as of a past time leaves out."""
+    """Return the bars that an answer as of a past time leaves out, in words."""
     then = iso(answer.query.closed_by_ms or 0)
     withheld = [f"bars that had not closed by {then}"]
     if answer.query.instrument.asset_class == "stock" and answer.query.adjustment != "raw":

@@ -607,11 +607,15 @@ def _status(value: RunStatus | str) -> str:
     return str(value)
 
 
+# Far fewer than the interpreter's limit, which a value reaches later, while it is written.
+_MOST_LEVELS = 100
+
+
 def document(value: Any, what: str) -> dict[str, Any]:
     """Return a JSON object, passed as text or as a mapping, as a dictionary of built-in types.
 
     Raises:
-        QueryError: The value is not a JSON object, or has more than 10,000 characters.
+        QueryError: The value is not a JSON object, or has more than 10,000 characters or 100 levels.
     """
     try:
         text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
@@ -620,9 +624,18 @@ def document(value: Any, what: str) -> dict[str, Any]:
         raise QueryError(f"{what} is not valid JSON: {exc!s:.200}") from exc
     if not isinstance(loaded, dict):
         raise QueryError(f"{what} must be a JSON object, not {loaded!r:.80}")
+    _check_depth(loaded, what, _MOST_LEVELS)
     if "\\u0000" in json.dumps(loaded):
         raise QueryError(f"{what} contains NUL")
     return loaded
+
+
+def _check_depth(value: Any, what: str, levels: int) -> None:
+    if not levels:
+        raise QueryError(f"{what} has more than {_MOST_LEVELS} levels")
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            _check_depth(inner, what, levels - 1)
 
 
 def _reject_number(text: str) -> float:
