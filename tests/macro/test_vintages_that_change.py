@@ -32,7 +32,7 @@ DAYS = ("2024-02-01", "2024-02-09", "2024-06-01", "2025-02-20", "2026-03-10", "2
 @pytest.mark.parametrize("is_restarted", [False, True], ids=["same process", "restarted"])
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if one in TOLD])
 def test_a_vintage(
-    make: Callable[[], DataManager], fred: Fred, vendors: VendorServer,  # noqa: F811
+    make: Callable[[], DataManager], fred: Fred, vendors: VendorServer,  # noqa: F811 - a fixture
     clock: ManualClock, tmp_path: Path, operation: str, is_restarted: bool,
 ) -> None:  # fmt: skip
     first, then = TOLD[operation]
