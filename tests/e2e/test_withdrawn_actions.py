@@ -201,6 +201,22 @@ def test_a_reverse_split_that_is_taken_back_after_three_days_is_not_applied_any_
     assert [lack.action.ex_date.isoformat() for lack in book_of(manager).withdrawn] == [SPLIT_DAY]
 
 
+def test_bars_fetched_while_a_split_was_withdrawn_are_fetched_again_once_it_is_back(
+    alone: Make, vendors: VendorServer, clock: ManualClock, fresh: Callable[..., pd.DataFrame]
+) -> None:
+    """The vendor's prices change with the report each time; strict answers are those of a fresh cache."""
+    fault, manager = with_split("yahoo", rescales=True), alone("yahoo")
+    for day in nights(clock, "2024-05-14", "2024-06-28"):
+        if day in ("2024-05-21", "2024-06-17"):
+            vendors.fault("yahoo", fault, path=PATHS["yahoo"])
+        if day == "2024-05-24":
+            vendors.heal("yahoo")
+        frame = asked(manager, adjustment="split")
+        if differs(frame, fresh("yahoo", adjustment="split")):
+            assert not provenance(frame)["complete"], day
+    assert not differs(frame, fresh("yahoo", adjustment="split"))
+
+
 # --- refresh ---------------------------------------------------------------------------------
 
 
