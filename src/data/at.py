@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from .calendars.calendar import opened_day
 from .calendars.ranges import closing_time, resolve_moment
 from .calendars.written_times import relative
 from .data_manager import DataManager
@@ -118,9 +117,8 @@ class ManagerAt(DataManager):
         frame = super().get_actions(symbol, *bounds, timeout=timeout)
         facts = dict(frame.attrs[ATTRS_KEY], left_out=[], awaited=[])
         if len(frame):
-            instrument = self._services.selector.instrument(symbol)
-            day = opened_day(instrument, self._services.opened_ms)
-            frame = frame[frame.index <= np.datetime64(day)].copy()
+            day = np.datetime64(self.client.last_ex_date(symbol))
+            frame = frame[frame.index <= day].copy()
             # Amounts are in terms of the shares of that day, not of today's.
             ratios = frame["ratio"].fillna(1.0).groupby(level=0).prod()
             later = ratios[::-1].cumprod()[::-1] / ratios
@@ -138,7 +136,6 @@ class _ServicesAt:
 
     Attributes:
         known_ms: The time, in UTC milliseconds.
-        opened_ms: Latest opening time of a session that had begun.
         client, figures, fundamentals, macro: The services with a limit; all others are unchanged.
     """
 
@@ -146,8 +143,8 @@ class _ServicesAt:
         self._services, self.known_ms = services, known_ms
         self._mine: date | datetime = day or from_ms(known_ms)
         # The end of a date is the start of the next one, at which some markets open.
-        self.opened_ms = known_ms if day is None else known_ms - 1
-        self.client = services.client.at(known_ms, self.opened_ms)
+        opened_ms = known_ms if day is None else known_ms - 1
+        self.client = services.client.at(known_ms, opened_ms)
         self.figures = _FiguresAt(self, services)
         self.fundamentals = _FundamentalsAt(self, services)
         self.macro = _MacroAt(self, services)

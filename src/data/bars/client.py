@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..cache.values import Commit, SeriesChangedError
-from ..calendars.calendar import calendar_for, closes_early
+from ..calendars.calendar import calendar_for, closes_early, opened_day
 from ..calendars.finality import settles_at
 from ..calendars.grid import BarGrid
 from ..errors import IncompleteDataWarning, UnknownProviderError
@@ -138,6 +138,8 @@ class BarsClient:
         expiry, checks: Settings of the service, which plans also need.
     """
 
+    _opened_ms: int | None = None
+
     def __init__(
         self,
         store: BarStore,
@@ -171,7 +173,7 @@ class BarsClient:
             opened_ms: Latest opening time of a session whose splits and dividends had come.
         """
         client = copy(self)
-        client._parser = self._parser.at(known_ms, opened_ms)
+        client._parser, client._opened_ms = self._parser.at(known_ms, opened_ms), opened_ms
         return client
 
     # --- queries ---------------------------------------------------------------------------
@@ -849,6 +851,15 @@ class BarsClient:
         """
         instrument = self._selector.instrument(symbol).in_session(session)
         return self._action_service.stored(instrument, vendor)
+
+    def last_ex_date(self, symbol: str) -> date:
+        """Return the latest ex-date that has come: that of the latest session that has opened.
+
+        Raises:
+            QueryError: The symbol is invalid.
+        """
+        opened_ms = self._clock.now_ms() if self._opened_ms is None else self._opened_ms
+        return opened_day(self._selector.instrument(symbol), opened_ms)
 
     def lacks_actions(self, symbol: str, dates: Span, vendor: str | None = None) -> bool:
         """Return whether a stock's actions for some of these ex-dates were never requested.

@@ -21,10 +21,10 @@ def with_changes(answer: Answer, changes: Sequence[SymbolChange]) -> Answer:
     The changes are listed in the answer's facts only for stocks. Bars and gaps stay the same, but
     the reason for a gap begins with the symbol under which the bars are listed.
     """
-    changes = known_by(changes, answer.query.opened_by_ms)
     if not changes:
         return answer
     query, facts = answer.query, answer.facts
+    changes = known_by(changes, query.opened_by_ms)
     symbol, intraday = query.instrument.symbol, query.timeframe.is_intraday
     gaps = [_explain_gap(gap, changes, symbol, intraday) for gap in answer.gaps]
     relevant = concerning(changes, symbol, query.span, intraday=intraday)

@@ -10,7 +10,6 @@ from glob import escape
 from typing import TYPE_CHECKING, Any
 
 from ..bars.client import Wishes
-from ..calendars.calendar import opened_day
 from ..errors import DataError
 from ..jobs.freshness import market_age_ms
 from ..model.fundamentals import canonical_type
@@ -376,8 +375,7 @@ class Facts:
         """Return the known splits and dividends whose ex-date has come, with amounts as paid."""
         if self.may_fetch:
             self.manager.get_actions(symbol)
-        opened_ms = getattr(self.manager._services, "opened_ms", self.now_ms)
-        day = opened_day(self.manager.client.query(symbol, "1d").instrument, opened_ms)
+        day = self.manager.client.last_ex_date(symbol)
         known = self.manager.client.actions(symbol)
         rows = []
         for one in (action.to_json() for action in known if action.action.ex_date <= day):
