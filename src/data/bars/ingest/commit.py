@@ -544,9 +544,9 @@ def _renewed(
     # Bars that have settled stay settled as long as they are the same.
     reason = reason or (old.reason if Cause.SETTLED in old.cause else "")
     fetched_at, again = old.fetched_at, inside(readjusted, [old.span]).any()
-    lacks = [lack for lack in draft.book.lacks if may_reflect(old, lack, "all")]
+    lacks = [k for k in draft.book.lacks if may_reflect(old, k, "all")] if again else []
     # Prices that may reflect such an action have just been compared, and are not marked again.
-    if not again or all(may_reflect(old, lack, old.basis.adjustment) for lack in lacks):
+    if all(may_reflect(old, lack, old.basis.adjustment) for lack in lacks):
         fetched_at = max(fetched_at, draft.fetched.server_now_ms)
     basis = _later_basis(draft, old, readjusted)
     return replace(
