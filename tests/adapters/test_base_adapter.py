@@ -55,7 +55,7 @@ NOW = int(datetime(2024, 6, 3, 12, tzinfo=UTC).timestamp() * 1000)
 QUESTION = (["AAPL", "MSFT"], date(2023, 1, 3), date(2023, 1, 12), "1d")
 
 
-PRICES = ("open", "high", "low", "close")
+_OHLC = ("open", "high", "low", "close")
 
 
 def bars(count: int = 8, symbols: Sequence[str] = ("AAPL", "MSFT"), **columns: Any) -> Any:
@@ -417,7 +417,7 @@ def test_a_refused_frame_is_neither_written_nor_registered(tmp_path: Path) -> No
     catalog = Catalog()
     late = changed(timestamp=lambda v: datetime(2030, 1, 1))
     for wrong, error in ((late, ValidationError), (bars().drop("volume"), ValidationError),
-                         (bars(**dict.fromkeys(PRICES, [2e10] * 16)), DecimalRangeError)):  # fmt: skip
+                         (bars(**dict.fromkeys(_OHLC, [2e10] * 16)), DecimalRangeError)):  # fmt: skip
         with pytest.raises(error):
             Own(wrong).ingest(*QUESTION, catalog, ParquetWriter(tmp_path / "mine"))
     assert not (tmp_path / "mine").exists() and catalog.entries == []

@@ -36,7 +36,7 @@ def test_a_plan_without_available_bars_exits_with_1(run: Run) -> None:
     assert run("plan", "AAPL", "1m", "--start", "2024-04-01").code == 1
 
 
-def test_every_wish_is_passed_on(run: Run) -> None:
+def test_every_wish_is_passed_on(run: Run, vendors: VendorServer) -> None:
     told = run("plan", "BTCUSDT", "1h", "--bars", "5", "--forming", "--provider", "binance",
                "--adjustment", "raw", "--json").json  # fmt: skip
     assert told["segments"][0]["bars"] == 5
@@ -44,7 +44,10 @@ def test_every_wish_is_passed_on(run: Run) -> None:
     assert told["adjustment"] == "raw"
     assert told["substitutes"] == {}
     run("fetch", *WHAT)
-    assert run("plan", *WHAT, "--refresh", "--json").json["requests"] == 1
+    planned = run("plan", *WHAT, "--refresh", "--json").json["requests"]
+    vendors.clear_log()
+    run("fetch", *WHAT, "--refresh")
+    assert planned == vendors.count() == 1
 
 
 def test_plan_and_explain_exit_with_2_for_an_invalid_symbol_or_timeframe(run: Run) -> None:

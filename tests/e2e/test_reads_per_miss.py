@@ -27,8 +27,8 @@ from tests.vendor_server import VendorServer
 
 # The lookup; the plan, once the series is ours in this process; before the first question, once it is
 # ours among all processes; what is stored, behind the read that an answer is compared with; what is
-# stored after the commit; behind the read of the answer.
-LOOKS = 6
+# stored after the commit; behind the read of the answer; and whose bars are stored, before a question.
+LOOKS = 7
 # The commit makes or finds the folder, and lists it under its lock.
 BESIDE = 2
 Make = Callable[[], DataManager]

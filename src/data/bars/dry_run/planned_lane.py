@@ -363,6 +363,9 @@ class _ActionCounter(ActionFetcher):
         super().__init__(*parts)
         self._count = count
 
+    def fetch_again(self, span: Span) -> None:
+        """Count nothing: bars usually come with their actions, and other checks are not counted."""
+
     def fetch(self, span: Span, vendors: Sequence[Candidate] | None = None) -> bool:
         """Count the requests for the actions with an ex-date in ``span``; False if no vendor can answer."""
         known = self._knowable(span)
