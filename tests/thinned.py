@@ -66,6 +66,15 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_a_refused_actions_request_is_not_repeated_for_every_symbol": 1,
         "test_get_actions_returns_all_actions_of_any_vendor_and_then_from_the_cache": 1,
     },
+    "tests/e2e/test_withdrawn_actions.py": {
+        "test_a_corrected_dividend_is_right_after_two_nights_and_in_doubt_until_then": 3,
+        "test_a_reverse_split_that_is_taken_back_after_three_days_is_not_applied_any_more": 3,
+        "test_an_adjusted_close_that_reflects_a_withdrawn_dividend_is_left_out_until_a_refresh": 2,
+    },
+    "tests/runtime/test_forks.py": {
+        "test_a_child_forked_during_the_first_request_of_a_thread_gets_bars": 2,
+        "test_threads_that_need_polars_at_the_same_time_get_all_of_it": 1,
+    },
     "tests/e2e/test_closed_markets.py": {
         "test_a_pinned_vendor_takes_its_bars_off_the_calendar_from_the_default_lane": 1,
         "test_a_request_during_a_closed_market_hides_no_bar_of_the_next_week": 1,

@@ -23,7 +23,7 @@ from . import simulation
 from .facts import FACTS, OPERATIONS, TABLE, WALK, cells
 from .walks import MORE_KEYS, Step, Walk, play, shrunk, take, walk_of, world_of
 
-RUNS = int(os.environ.get("ONETAPE_RUNS", 500 if FULL else 4))
+RUNS = int(os.environ.get("ONETAPE_RUNS", 500 if FULL else 2))
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
 ROOT = Path(__file__).parents[2]
 
