@@ -314,7 +314,10 @@ def with_strays(
     files were converted without a calendar. Intraday bars may begin on the hour, or be counted from
     the open.
     """
-    strays = table.stamps[inside(table.stamps, coverage.where(is_older))]
+    older = coverage.where(is_older)
+    if not len(older):
+        return coverage
+    strays = table.stamps[inside(table.stamps, older)]
     if not len(strays):
         return coverage
     reach = Span(int(strays[0]), int(strays[-1]) + 1)
