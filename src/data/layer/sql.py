@@ -134,6 +134,7 @@ def _stopped_if_long(connection: Any) -> Iterator[None]:
     done = threading.Event()
 
     def watch() -> None:
+        """Interrupt the connection once the time is over, and again until the block ends."""
         wait = _LONGEST_S
         while not done.wait(wait):
             connection.interrupt()

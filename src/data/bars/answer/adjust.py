@@ -452,7 +452,7 @@ class BookConversion:
         """Return the session before an ex-date.
 
         A session whose close is in doubt is fetched again once it is due, but used if it cannot be;
-        not for an adjusted close alone, which is then left out.
+        not only for an adjusted close, which is then left out.
 
         Raises:
             DividendError: The session is not stored or cannot be used, or a vendor reports the

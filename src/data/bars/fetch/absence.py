@@ -110,7 +110,7 @@ def still_excluded(series: SeriesStore, excluded: Mapping[str, DataError]) -> di
     """Return the excluded vendors that need not be queried for a series, either.
 
     That a vendor does not know the symbol in a query for bars of another length or kind, which it
-    may never have had, is no report about a series of which it has supplied bars.
+    may never have had, is not a report about a series of which it has supplied bars.
     """
     unknown = {name for name, e in excluded.items() if isinstance(e, SymbolNotFoundError)}
     asked = unknown & suppliers(series) if unknown else set()
