@@ -85,11 +85,16 @@ def is_refused(series: CheckedSeries, row: int, ratio: float) -> bool:
 
 def is_found(series: CheckedSeries, row: int, ratio: float) -> bool:
     """Return whether rows that ignore the split on the day of a row are refused."""
-    off = scaled(series, slice(0, row), ratio, ALL, 1 / ratio)
+    return is_lost_found(series, row, ratio, ratio)
+
+
+def is_lost_found(series: CheckedSeries, row: int, told: float, lost: float) -> bool:
+    """Return whether rows that ignore a split are refused if that day's split is told as another."""
+    off = scaled(series, slice(0, row), lost, ALL, 1 / lost)
     at = int(series.table.stamps[row])
     ends = (
         int(rows[place])
-        for finding in graves_of(telling(off, row, ratio))
+        for finding in graves_of(telling(off, row, told))
         for rows in [finding.rows]
         for place in (0, -1)
     )

@@ -33,6 +33,7 @@ from .splits import (
     MOST_REFUSED,
     RATIOS,
     is_found,
+    is_lost_found,
     is_refused,
     put_in,
     rows_of,
@@ -140,6 +141,16 @@ def test_right_small_splits_are_not_refused_near_moves_of_their_size(
     of = rows_of(series, 4 * IGNORED_EVERY)
     found = [row for row in of if is_found(series, row, ratio)]
     assert len(found) >= (0.9 if ratio > 1.05 else 0.5) * len(of)
+
+
+@pytest.mark.parametrize(("told", "lost"), [(3, 2), (2, 3), (5, 2)])
+def test_of_two_splits_of_one_day_the_one_that_the_vendor_leaves_out_is_found_by_its_jump(
+    told: float, lost: float
+) -> None:
+    series = sample("IBM")
+    of = rows_of(series, 4 * IGNORED_EVERY)
+    assert sum(is_lost_found(series, row, told, lost) for row in of) >= 0.7 * len(of)
+    assert not any(is_refused(series, row, told) for row in of)
 
 
 @needs_reference
