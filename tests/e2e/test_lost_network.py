@@ -1,4 +1,4 @@
-"""Calls without a network on this machine: no vendor is paused, and no other symbol is suggested."""
+"""Calls without a network on this machine: each host is tried once, none is paused, no symbol is suggested."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ crypto: {primary: binance, backup: []}
 """
 
 
-def test_calls_without_a_network_retry_each_time_and_suggest_no_symbol(
+def test_calls_without_a_network_fail_at_once_and_suggest_no_symbol(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rules.yaml").write_text(RULES)
-    manager = DataManager(
-        tmp_path / "cache", tmp_path / "rules.yaml", clock=ManualClock(ms("2024-06-12T12:00:00"))
-    )
+    clock = ManualClock(ms("2024-06-12T12:00:00"))
+    manager = DataManager(tmp_path / "cache", tmp_path / "rules.yaml", clock=clock)
     asked: list[Any] = []
 
     def lost(host: Any, *_: Any, **__: Any) -> Any:
@@ -33,12 +32,16 @@ def test_calls_without_a_network_retry_each_time_and_suggest_no_symbol(
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", lost)
-    for _ in range(8):
+    for number in range(8):
         asked.clear()
+        symbol, again = ("BTTCUSDT", "ETHUSDT")[number % 2], number in (0, 3, 5)
+        if number == 3:
+            clock.advance(30)
         with pytest.raises(AllProvidersFailedError, match="this machine has no network") as caught:
-            manager.get_ohlcv("BTTCUSDT", "1d", "2024-05-01", "2024-05-10")
-        assert asked
+            manager.get_ohlcv(symbol, "1d", "2024-05-01", "2024-05-10", force_refresh=number == 5)
+        assert len(asked) == again
         assert "did you mean" not in str(caught.value)
         assert caught.value.candidates == ()
         errors = [one.error for one in caught.value.attempts]
         assert not any(isinstance(error, CircuitOpenError) for error in errors)
+    assert clock.slept == []

@@ -17,6 +17,7 @@ from src.data.errors import (
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net.deadline import recorded_call, run_call
+from src.data.net.own_network import unreachable
 from src.data.net.retry import RetryPolicy
 from src.data.net.send_records import SendRecord
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
@@ -194,3 +195,28 @@ def test_requests_that_a_package_sent_before_it_failed_are_counted() -> None:
     with recorded_call() as call, pytest.raises(ProviderTimeoutError):
         sender.send(HttpRequest("https://acme.example/bars"), vendor="acme")
     assert (call.requests, sender.requests) == (3, 3)
+
+
+def test_a_host_without_a_connection_is_tried_once_in_half_a_minute_without_a_wait() -> None:
+    bars, other = HttpRequest("https://acme.example/bars"), HttpRequest("https://b.example/x")
+    transport = ScriptedTransport(unreachable(bars.url), OK, unreachable(bars.url), OK)
+    clock = ManualClock(NOW_MS)
+    sender = sender_over(transport, clock=clock)
+    splits = HttpRequest("https://acme.example/splits")
+    for request in (bars, splits):
+        with pytest.raises(UnavailableError, match=f"{request.url[8:]}: this machine") as caught:
+            sender.variant(None).send(request, vendor="acme")
+        assert (caught.value.is_own, caught.value.provider) == (True, "acme")
+    assert (transport.asked, clock.slept) == ([bars], [])
+    assert sender.send(other, vendor="acme").json() == [1]
+    clock.advance(29)
+    with pytest.raises(UnavailableError):
+        sender.send(bars, vendor="acme")
+    clock.advance(1)
+    with pytest.raises(UnavailableError):
+        sender.send(bars, vendor="acme")
+    assert transport.asked == [bars, other, bars]
+    with sender.guard("bars/1d", bars.url, "A"), pytest.raises(UnavailableError):
+        sender.send(bars, vendor="acme")
+    with sender.guard("bars/1d", bars.url, "A", insist=True):
+        assert sender.send(bars, vendor="acme").json() == [1]

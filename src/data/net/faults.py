@@ -7,7 +7,7 @@ key. Only the errors' class is used here.
 from __future__ import annotations
 
 from ..errors import ConfigError, DataError, ProviderTimeoutError, UnavailableError
-from .own_network import NO_CONNECTION, OWN, is_loopback
+from .own_network import is_loopback, unreachable
 from .redact import where
 
 
@@ -38,7 +38,5 @@ def worded_by_name(exc: Exception, url: str) -> DataError:
     if "Timeout" in name:
         return ProviderTimeoutError(f"{location} did not answer in time")
     if "DNS" in name:
-        error = UnavailableError(f"{NO_CONNECTION}{location}{OWN}")
-        error.was_sent, error.is_own = False, True
-        return error
+        return unreachable(url)
     return UnavailableError(f"no answer from {location} ({name})")

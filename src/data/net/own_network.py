@@ -5,10 +5,23 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
+from ..errors import UnavailableError
+from .redact import where
+
 # The beginning of the messages for such a failure.
 NO_CONNECTION = "no connection to "
 # The ending if the host's name cannot be resolved, or if there is no route to any host.
 OWN = ": this machine has no network, or there is no such host"
+
+# Seconds in which a host to which there was no connection is not tried again.
+NOT_TRIED_S = 30.0
+
+
+def unreachable(url: str) -> UnavailableError:
+    """Return the error for a host whose name cannot be resolved, or to which there is no route."""
+    error = UnavailableError(f"{NO_CONNECTION}{where(url)}{OWN}")
+    error.was_sent, error.is_own = False, True
+    return error
 
 
 def is_loopback(url: str) -> bool:

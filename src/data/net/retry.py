@@ -42,7 +42,8 @@ class RetryPolicy:
         """Return the seconds to wait before the next attempt; None means to give up.
 
         Args:
-            error: Error of the last attempt; only errors marked ``retry`` are retried.
+            error: Error of the last attempt; only errors marked ``retry`` are retried, and not if
+                this machine's network is down.
             attempt: Number of attempts made so far, at least 1.
             left_s: Seconds left for another attempt, including the wait before it. No attempt is
                 made if the wait would use them up.
@@ -50,6 +51,8 @@ class RetryPolicy:
                 is shortest for 0.
         """
         if not getattr(error, "retry", False) or attempt >= self.attempts:
+            return None
+        if getattr(error, "is_own", False):
             return None
         wait = max(self.backoff(attempt, jitter), getattr(error, "retry_after", None) or 0.0)
         return wait if wait < left_s else None

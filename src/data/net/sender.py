@@ -32,6 +32,7 @@ from .deadline import Deadline, current_call, current_deadline, note_wait, withi
 from .guarded_call import GuardedCall
 from .http import Transport
 from .limiter import Limiter
+from .own_network import NOT_TRIED_S, unreachable
 from .redact import address, host_port, redacted, where
 from .retry import RetryPolicy
 from .send_records import Hook, SendRecord, report
@@ -62,6 +63,8 @@ class Sender:
         retry: Number and timing of retries.
         on_attempt: Function called for every attempt; it must not raise.
         recorder: Recorder of every response; None if responses are not recorded.
+        lost_hosts: Hosts that this machine could not connect to, each with the time on the
+            monotonic clock until which it is not tried again; shared by senders.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Sender:
         retry: RetryPolicy | None = None,
         on_attempt: Hook | None = None,
         recorder: Recorder | None = None,
+        lost_hosts: dict[str, float] | None = None,
     ) -> None:
         self._transport = transport
         self._recorder = recorder
@@ -80,6 +84,7 @@ class Sender:
         self._retry = retry or RetryPolicy()
         self._on_attempt = on_attempt
         self._requests = 0
+        self._lost_hosts = {} if lost_hosts is None else lost_hosts
         # Guards the count against threads that send at the same time.
         self._lock = threading.Lock()
         renew_after_fork(self)
@@ -115,7 +120,8 @@ class Sender:
         return self._copy(self._transport, self._limiter.for_host(name, limits))
 
     def _copy(self, carrier: Transport, limiter: Limiter) -> Sender:
-        return Sender(carrier, limiter, self._clock, self._retry, self._on_attempt, self._recorder)
+        hook, hosts = self._on_attempt, self._lost_hosts
+        return Sender(carrier, limiter, self._clock, self._retry, hook, self._recorder, hosts)
 
     def guard(
         self,
@@ -143,6 +149,8 @@ class Sender:
             SymbolNotFoundError: The vendor recently did not know the symbol; raised on entry.
             CircuitOpenError: The vendor failed recently and may not be queried; raised on entry.
         """
+        if insist:
+            self._lost_hosts.pop(host_port(url), None)
         check = None if symbol is None else SymbolCheck(symbol, address(url), insist, is_trusted)
         return self._limiter.guard(f"{endpoint} at {host_port(url)}", check)
 
@@ -177,6 +185,8 @@ class Sender:
 
         Raises:
             CircuitOpenError: The vendor did not answer in time earlier in this user's call.
+            UnavailableError: This machine had no connection to the host less than half a minute
+                ago.
             DatabaseError: The call was made inside a database unit of work.
             DataError: The error of the last attempt, with its ``provider`` set.
         """
@@ -187,6 +197,10 @@ class Sender:
                 f"{vendor} did not respond in time and is not queried again in this call",
                 provider=vendor,
             )
+        if self._clock.monotonic() < self._lost_hosts.get(host[1], 0.0):
+            error = unreachable(request.url)
+            error.provider = vendor
+            raise error
         call = _Call(request, vendor, classify, current_deadline(self._clock))
         from tenacity import Retrying  # vendors are also loaded only for what they declare
 
@@ -204,6 +218,10 @@ class Sender:
         except ProviderTimeoutError:
             if call.requests:  # otherwise there was no time left to query it
                 whole.late.add(host)
+            raise
+        except TransientError as exc:
+            if exc.is_own:
+                self._lost_hosts[host[1]] = self._clock.monotonic() + NOT_TRIED_S
             raise
         finally:
             whole.requests += call.requests

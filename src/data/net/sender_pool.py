@@ -100,6 +100,7 @@ class Senders:
         self._memory = State(None, clock)
         state_here = self.state or self._memory
         self.accounts: AccountState = share(state_here) if share else state_here
+        self._lost_hosts: dict[str, float] = {}
         # Maps the name and id of a custom downloader to it and its limiter. The downloader
         # is kept alive so that no other object gets its id.
         self._own: dict[tuple[str, int], tuple[object, Limiter]] = {}
@@ -117,8 +118,8 @@ class Senders:
         mode = self._modes.get(vendor, "auto")
         transport = choose_transport(mode, declared, http=self._transport)
         limiter = self.limiter(vendor, declared)
-        recorder = self._recorder
-        return Sender(transport, limiter, self._clock, self._retry, self._on_attempt, recorder)
+        hook, recorder, hosts = self._on_attempt, self._recorder, self._lost_hosts
+        return Sender(transport, limiter, self._clock, self._retry, hook, recorder, hosts)
 
     @cached_property
     def _recorder(self) -> Recorder | None:
