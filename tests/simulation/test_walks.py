@@ -151,6 +151,11 @@ STORIES = {
         )
         for days, first in ((9, 8), (30, 12))
     },
+    "a split is told late, and the second vendor's prices reflect it": Walk(
+        ("tiingo", "yahoo", "fmp"), "AAPL",
+        (("change", "split", "told late", 0, 3, 3), ("wait", 1, 23), ("last", "1w", 5, "raw"),
+         ("last", "1d", 5, "raw")),
+    ),
     "own files end, and another vendor has the last bars": Walk(
         ("local:a", "binance"), "BTCUSDT",
         (("ask", "1d", 0, 20, "split", ""), ("change", "bar", "told late", 0, 90, 0),
@@ -244,6 +249,52 @@ def test_an_adjusted_close_is_unknown_until_a_refresh_if_its_vendor_reported_an_
     assert exported["adj_close"]["2024-04-01":"2024-05-14"].isna().all()
     by_hand = april * (1 - 0.1 / 215.66) * (1 - 0.1 / 232.57)
     assert fetched["adj_close"].iloc[0] == pytest.approx(by_hand, rel=1e-3)
+
+
+@pytest.mark.parametrize("second", ["yahoo", "fmp", "finnhub"])
+def test_raw_prices_of_a_second_vendor_are_those_traded_although_the_first_reports_a_split_late(
+    second: str,
+) -> None:
+    # A reverse split of 1:10 on 15 May.
+    steps = (("change", "split", "told late", 0, 3, 3), ("wait", 1, 23),
+             ("ask", "1d", 0, 6, "raw", ""), ("change", "bar", "told by another", 0, 1, 0))  # fmt: skip
+    question = ("AAPL", "1d", "2024-04-01", "2024-04-19")
+    with world_of(Walk(("tiingo", second), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager, sent = world.sim.manager, world.sim.vendors.sent
+        raw = manager.get_ohlcv(*question, adjustment="raw", columns=("source", "state"))
+        before = sent[second]
+        adjusted = manager.get_ohlcv(*question)
+    assert raw["close"].iloc[0] == pytest.approx(APRIL)
+    assert adjusted["close"].iloc[0] == pytest.approx(APRIL * 10)
+    assert set(raw["source"]) == {second} and set(raw["state"]) == {"suspect"}
+    assert sent[second] == before
+
+
+def test_raw_prices_are_those_traded_if_the_first_vendor_answers_again_and_reports_a_split_late() -> (
+    None
+):
+    steps = (("change", "split", "told late", 0, 5, 3), ("wait", 1, 21),
+             ("change", "bar", "told by another", 0, 0.1, 0))  # fmt: skip
+    question = ("AAPL", "1d", "2024-04-01", "2024-05-15")
+    with world_of(Walk(("tiingo", "fmp"), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        adjusted = world.sim.manager.get_ohlcv(*question)
+        world.wait(1, 23)
+        raw = world.sim.manager.get_ohlcv(*question, adjustment="raw")
+    assert adjusted["close"].iloc[0] == pytest.approx(APRIL * 10)
+    assert raw["close"].iloc[0] == pytest.approx(APRIL)
+
+
+def test_actions_that_came_with_the_bars_of_a_second_vendor_are_not_requested_again() -> None:
+    steps = (("wait", 1, 23), ("change", "bar", "told by another", 0, 1, 0))
+    with world_of(Walk(("tiingo", "yahoo"), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        world.sim.manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-15")
+        assert world.sim.vendors.sent["yahoo"] == 1
 
 
 @pytest.mark.parametrize("vendor", ["fmp", "finnhub"])

@@ -243,6 +243,25 @@ class ActionFetcher:
             end = missing[-1].end
             self.fetch(Span(min(missing[0].start, end - LATE_BY_MS), end))
 
+    def fetch_own(self, candidate: Candidate, sent: Span) -> None:
+        """Fetch the recent actions of a vendor that sent bars, if another vendor is queried before it.
+
+        Its prices may already reflect a split that the other vendor reports late. Actions that came
+        with the bars, for the ex-dates in ``sent``, are not fetched again.
+        """
+        query, caps = self._request.query, candidate.capabilities
+        later = [reporter.name for reporter in self._request.route.reporters[1:]]
+        if caps is None or candidate.name not in later or candidate.adjustment == "raw":
+            return
+        if query.instrument.asset_class == "stock":
+            day, own = (
+                self._days.current(query.instrument),
+                self._series.book().only(candidate.name),
+            )
+            recent = Span(day.end - LATE_BY_MS, day.end)
+            if subtract(own.missing(recent, day.news_ms), [sent] if caps.actions else []):
+                self.fetch(recent, [candidate])
+
     def _missing(
         self, span: Span, parts: Sequence[BasisPart], target: Adjustment, *, intraday: bool
     ) -> list[Span]:
