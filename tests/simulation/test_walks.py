@@ -96,6 +96,15 @@ STORIES = {
          ("ask", "1d", 0, 70, "all", ""), ("wait", 20, 21), ("ask", "1d", 0, 70, "all", ""),
          ("ask", "1d", 25, 20, "raw", "")),
     ),
+    **{
+        f"a {fact} is told 20 days late, and the adjusted closes are from 12 days after it": Walk(
+            (vendor,), "AAPL",
+            (("change", fact, "told late", 0, 20, size), ("wait", 12, 21),
+             ("ask", "1d", 0, 70, "all", ""), ("wait", 16, 21), ("ask", "1d", 0, 70, "all", ""),
+             ("ask", "1d", 40, 20, "raw", "")),
+        )
+        for vendor, fact, size in (("tiingo", "dividend", 2), ("eodhd", "split", 0))
+    },
     "a dividend is withdrawn by another than the first": Walk(
         ("finnhub", "yahoo", "tiingo"), "AAPL",
         (("ask", "1w", 0, 20, "split", ""), ("change", "dividend", "withdrawn", 1, 9, 2),
@@ -249,6 +258,21 @@ def test_an_adjusted_close_is_unknown_until_a_refresh_if_its_vendor_reported_an_
     assert exported["adj_close"]["2024-04-01":"2024-05-14"].isna().all()
     by_hand = april * (1 - 0.1 / 215.66) * (1 - 0.1 / 232.57)
     assert fetched["adj_close"].iloc[0] == pytest.approx(by_hand, rel=1e-3)
+
+
+@pytest.mark.parametrize("vendor", ["eodhd", "tiingo"])
+def test_an_adjusted_close_is_unknown_if_no_earlier_answer_was_about_a_split_of_that_week(
+    vendor: str,
+) -> None:
+    steps = (("change", "split", "told late", 0, 3, 0), ("wait", 2, 21))
+    question = ("AAPL", "1d", "2024-04-01", "2024-04-19")
+    with world_of(Walk((vendor,), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        world.sim.manager.get_ohlcv(*question, adjustment="raw")  # requests no actions
+        world.wait(3, 21)
+        frame = world.sim.manager.get_ohlcv(*question, adjustment="all")
+    assert frame["adj_close"].isna().all()
 
 
 @pytest.mark.parametrize("second", ["yahoo", "fmp", "finnhub"])

@@ -463,9 +463,10 @@ class ActionBook:
     ) -> tuple[BarTable, str]:
         """Return bars without the adjusted closes that may lack an action or reflect a withdrawn one.
 
-        An adjusted close may lack an action whose ex-date was less than a week before, if its vendor
-        reported the action only after a later session had opened, and reflect one that the vendor
-        withdrew since.
+        An adjusted close may lack an action that its vendor reported only after a later session had
+        opened, if an earlier answer from the vendor lacked it, too (:attr:`late`), or if the ex-date
+        was less than a week before: an answer for that day may never have been requested. It may
+        reflect an action that the vendor withdrew since.
 
         Args:
             table: Ascending bars.
@@ -480,7 +481,8 @@ class ActionBook:
             return table, ""
         for part in parts:
             own, as_of = self.only(part.vendor), part.basis.as_of or date.min
-            late = ((a, a.fetched_at) for a in own.reports if 0 <= (as_of - a.ex_date).days < 7)
+            unproven = (a for a in own.reports if (as_of - a.ex_date).days < 7)
+            late = ((a, a.fetched_at) for a in (*own.late, *unproven) if a.ex_date <= as_of)
             gone = ((a, last) for a, _, last, _ in own.withdrawn if a.ex_date <= as_of)
             for action, at in (*late, *gone):
                 rows = inside(table.stamps, [part.span]) & (table.stamps < day_ms(action.ex_date))
