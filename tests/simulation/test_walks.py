@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.errors import DataError
+from src.data.errors import DataError, IncompleteDataError
 from tests.cache.counts import FULL
 from tests.vendor_server import Fault
 
@@ -310,6 +310,37 @@ def test_raw_prices_are_those_traded_if_the_first_vendor_answers_again_and_repor
         raw = world.sim.manager.get_ohlcv(*question, adjustment="raw")
     assert adjusted["close"].iloc[0] == pytest.approx(APRIL * 10)
     assert raw["close"].iloc[0] == pytest.approx(APRIL)
+
+
+@pytest.mark.parametrize(
+    "second, operation", [("yahoo", "withdrawn"), ("yahoo", "told"), ("fmp", "told")]
+)
+def test_a_refresh_is_incomplete_if_the_only_vendor_of_a_split_is_down(
+    second: str, operation: str
+) -> None:
+    # The second vendor reports a reverse split of 1:10; only if it is told, the first one does, too.
+    steps = (("change", "split", operation, 1, 3, 3), ("wait", 2, 21),
+             ("change", "bar", "told by another", 0, 0.1, 0), ("ask", "1d", 0, 70, "split", ""),
+             ("wait", 12, 21))  # fmt: skip
+    with world_of(Walk(("tiingo", second), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+
+        def refreshed() -> float:
+            frame = world.sim.manager.get_ohlcv(
+                "AAPL", "1d", "2024-04-01", "2024-05-20", refresh=True, strict=True
+            )
+            return float(frame["close"].iloc[0])
+
+        world.sim.vendors.fault(second, Fault.status(503))
+        if operation == "withdrawn":
+            with pytest.raises(IncompleteDataError, match="1:10 on 2024-05-15 could not"):
+                refreshed()
+        else:
+            assert refreshed() == pytest.approx(APRIL * 10)
+        world.sim.vendors.heal(second)
+        world.wait(1, 21)
+        assert refreshed() == pytest.approx(APRIL if operation == "withdrawn" else APRIL * 10)
 
 
 def test_actions_that_came_with_the_bars_of_a_second_vendor_are_not_requested_again() -> None:

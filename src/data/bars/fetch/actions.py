@@ -123,6 +123,19 @@ class ActionFetcher:
             if subtract(intersect(days, [span]), coalesce(heard)):
                 self.fetch(span, [candidate])
 
+    def unchecked(self, span: Span) -> list[Action]:
+        """Return the actions in ``span`` whose vendors are to be queried, but did not answer this request."""
+        names = {reporter.name for reporter in self._request.route.reporters}
+        heard = self._series.action_answers
+        return [
+            event.action()
+            for event in self._series.book().events
+            if event.counts
+            and day_ms(event.action().ex_date) in span
+            and any(report.source in names for report in event.reports)
+            and not any(a.source == r.source for r in event.reports for a in heard)
+        ]
+
     def _with_recent(self, candidate: Candidate, span: Span) -> Span:
         """Return ``span``, extended to the vendor's recent and doubted reports before it."""
         first = self._series.book().recheck_from(candidate.name, self.clock.now_ms())
