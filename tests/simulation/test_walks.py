@@ -11,6 +11,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -341,6 +342,24 @@ def test_a_refresh_is_incomplete_if_the_only_vendor_of_a_split_is_down(
         world.sim.vendors.heal(second)
         world.wait(1, 21)
         assert refreshed() == pytest.approx(APRIL if operation == "withdrawn" else APRIL * 10)
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "polygon"])
+def test_a_first_list_of_actions_that_was_empty_by_mistake_is_requested_again(vendor: str) -> None:
+    # One dividend of March and one of April are older than what is checked again anyway.
+    question = ("AAPL", "1d", "2024-03-01", "2024-05-10")
+    with world_of(Walk((vendor,), "AAPL", ())) as world:
+        tellings = world.sim.vendors.tellings
+        true = tellings[vendor, "AAPL"]
+        assert true.listing is not None
+        tellings[vendor, "AAPL"] = replace(true, listing=replace(true.listing, told=()))
+        empty = world.sim.manager.get_ohlcv(*question, adjustment="all")
+        tellings[vendor, "AAPL"] = true
+        world.wait(1, 21)
+        frame = world.sim.manager.get_ohlcv(*question, adjustment="all")
+    assert empty["close"].iloc[0] == pytest.approx(212.98)
+    by_hand = 212.98 * (1 - 0.1 / 210.56) * (1 - 0.1 / 217.19) * (1 - 0.1 / 232.53)
+    assert frame["close"].iloc[0] == pytest.approx(by_hand, abs=0.02)
 
 
 def test_actions_that_came_with_the_bars_of_a_second_vendor_are_not_requested_again() -> None:

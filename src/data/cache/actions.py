@@ -391,6 +391,10 @@ class ActionBook:
             if not older and any(day_ms(action.ex_date) in span for span in covered):
                 late.append(action)
             reports = [*(entry for entry in reports if entry not in older), action]
+        old = self.answers
+        if len(late) > len(self.late) and all(a.source != answer.source for a in self.reports):
+            # The vendor's earlier lists, all of them empty, lacked actions that it knows.
+            old = tuple(asked for asked in old if asked.source != answer.source)
         awaited = [
             a for a in self.awaited if a.source != answer.source or not a.span.overlaps(answer.span)
         ]
@@ -399,7 +403,7 @@ class ActionBook:
             start = max(answer.until, answer.span.start)
             entry = entry._replace(span=Span(answer.span.start, start))
             awaited.append(answer._replace(span=Span(start, answer.span.end), until=None))
-        answers = self.answers if entry.span.is_empty else _answers_with(self.answers, entry)
+        answers = old if entry.span.is_empty else _answers_with(old, entry)
         awaited = [a for a in awaited if uncovered(a.span, [asked.span for asked in answers])]
         return replace(
             self,
