@@ -86,8 +86,9 @@ class Pair(RoutedVendors):
 
 
 def ways(frame: pd.DataFrame) -> list[str]:
-    """Return the messages of the successful attempts."""
-    return [a["message"] for a in provenance(frame)["attempts"] if a["outcome"] == "ok"]
+    """Return the messages of the successful attempts, without that of a second vendor's actions."""
+    messages = [a["message"] for a in provenance(frame)["attempts"] if a["outcome"] == "ok"]
+    return [message for message in messages if message != "splits and dividends"]
 
 
 # --- hours from the clock ----------------------------------------------------------------------

@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 
 from src.data.bars.validity import split_marks, split_suspicion
+from src.data.cache.actions import ActionBook
 from src.data.model.actions import Action
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import day_ms, parse_iso
@@ -36,7 +37,7 @@ def part(fetched: str, adjustment: Adjustment = "split", state: str = "final") -
 )  # fmt: skip
 def test_bars_fetched_within_a_week_of_a_split_are_doubted(fetched: str, is_suspect: bool) -> None:
     stored = part(fetched)
-    marks = split_marks(Coverage([stored]), [split()])
+    marks = split_marks(Coverage([stored]), ActionBook((split(),)))
     assert bool(marks) == is_suspect == bool(split_suspicion([split()], stored.fetched_at))
     for mark in marks:
         assert (mark.state, mark.span, mark.vendor) == ("suspect", stored.span, "yahoo")
@@ -52,7 +53,7 @@ def test_bars_fetched_within_a_week_of_a_split_are_doubted(fetched: str, is_susp
     ],
 )  # fmt: skip
 def test_bars_that_no_split_can_change_are_not_doubted(stored: Covered) -> None:
-    assert split_marks(Coverage([stored]), [split()]) == []
+    assert split_marks(Coverage([stored]), ActionBook((split(),))) == []
 
 
 @pytest.mark.parametrize(
@@ -69,11 +70,12 @@ def test_bars_fetched_before_their_vendor_reported_a_split_late_are_due(
     late = replace(split(), source="yahoo", fetched_at=parse_iso("2024-07-02T22:00"))
     stored = replace(part(fetched), basis=Basis("split", as_of))
     reason = "fetched before yahoo reported the split of 4:1 on 2024-06-12"
-    marks = split_marks([stored], [late], late=[late])
+    book = ActionBook((late,), late=(late,))
+    marks = split_marks(Coverage([stored]), book)
     due = [(m.state, m.expires) for m in marks if m.reason == reason]
     assert due == [("suspect", late.fetched_at)] * is_due
     after = replace(stored, span=Span(day_ms(EX_DATE), day_ms(date(2024, 7, 1))))
-    assert reason not in {m.reason for m in split_marks([after], [late], late=[late])}
+    assert reason not in {m.reason for m in split_marks(Coverage([after]), book)}
 
 
 def test_the_doubt_of_two_splits_expires_at_the_later_of_both_times() -> None:

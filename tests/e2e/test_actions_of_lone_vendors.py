@@ -365,7 +365,8 @@ def test_after_a_failover_prices_are_as_of_the_session_before_if_nobody_reports_
     clock.set(ms("2024-06-13T14:00:00"))
     vendors.fault(second, Fault.status(403))
     question = ("NVDA", "1d", "2024-05-20", "2024-06-13")
-    for more in ({}, {"offline": True}, {}):
+    # The second vendor has answered the day before, so that three refusals pause it.
+    for more in ({}, {"offline": True}, {}, {}):
         frame = alone("tiingo", second).get_ohlcv(*question, strict=True, **more)
         facts = provenance(frame)
         assert facts["as_of"] == "2024-06-12"

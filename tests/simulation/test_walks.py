@@ -11,11 +11,12 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from src.data.errors import DataError
+from src.data.errors import DataError, IncompleteDataError
 from tests.cache.counts import FULL
 from tests.vendor_server import Fault
 
@@ -96,6 +97,15 @@ STORIES = {
          ("ask", "1d", 0, 70, "all", ""), ("wait", 20, 21), ("ask", "1d", 0, 70, "all", ""),
          ("ask", "1d", 25, 20, "raw", "")),
     ),
+    **{
+        f"a {fact} is told 20 days late, and the adjusted closes are from 12 days after it": Walk(
+            (vendor,), "AAPL",
+            (("change", fact, "told late", 0, 20, size), ("wait", 12, 21),
+             ("ask", "1d", 0, 70, "all", ""), ("wait", 16, 21), ("ask", "1d", 0, 70, "all", ""),
+             ("ask", "1d", 40, 20, "raw", "")),
+        )
+        for vendor, fact, size in (("tiingo", "dividend", 2), ("eodhd", "split", 0))
+    },
     "a dividend is withdrawn by another than the first": Walk(
         ("finnhub", "yahoo", "tiingo"), "AAPL",
         (("ask", "1w", 0, 20, "split", ""), ("change", "dividend", "withdrawn", 1, 9, 2),
@@ -151,6 +161,11 @@ STORIES = {
         )
         for days, first in ((9, 8), (30, 12))
     },
+    "a split is told late, and the second vendor's prices reflect it": Walk(
+        ("tiingo", "yahoo", "fmp"), "AAPL",
+        (("change", "split", "told late", 0, 3, 3), ("wait", 1, 23), ("last", "1w", 5, "raw"),
+         ("last", "1d", 5, "raw")),
+    ),
     "own files end, and another vendor has the last bars": Walk(
         ("local:a", "binance"), "BTCUSDT",
         (("ask", "1d", 0, 20, "split", ""), ("change", "bar", "told late", 0, 90, 0),
@@ -244,6 +259,116 @@ def test_an_adjusted_close_is_unknown_until_a_refresh_if_its_vendor_reported_an_
     assert exported["adj_close"]["2024-04-01":"2024-05-14"].isna().all()
     by_hand = april * (1 - 0.1 / 215.66) * (1 - 0.1 / 232.57)
     assert fetched["adj_close"].iloc[0] == pytest.approx(by_hand, rel=1e-3)
+
+
+@pytest.mark.parametrize("vendor", ["eodhd", "tiingo"])
+def test_an_adjusted_close_is_unknown_if_no_earlier_answer_was_about_a_split_of_that_week(
+    vendor: str,
+) -> None:
+    steps = (("change", "split", "told late", 0, 3, 0), ("wait", 2, 21))
+    question = ("AAPL", "1d", "2024-04-01", "2024-04-19")
+    with world_of(Walk((vendor,), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        world.sim.manager.get_ohlcv(*question, adjustment="raw")  # requests no actions
+        world.wait(3, 21)
+        frame = world.sim.manager.get_ohlcv(*question, adjustment="all")
+    assert frame["adj_close"].isna().all()
+
+
+@pytest.mark.parametrize("second", ["yahoo", "fmp", "finnhub"])
+def test_raw_prices_of_a_second_vendor_are_those_traded_although_the_first_reports_a_split_late(
+    second: str,
+) -> None:
+    # A reverse split of 1:10 on 15 May.
+    steps = (("change", "split", "told late", 0, 3, 3), ("wait", 1, 23),
+             ("ask", "1d", 0, 6, "raw", ""), ("change", "bar", "told by another", 0, 1, 0))  # fmt: skip
+    question = ("AAPL", "1d", "2024-04-01", "2024-04-19")
+    with world_of(Walk(("tiingo", second), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager, sent = world.sim.manager, world.sim.vendors.sent
+        raw = manager.get_ohlcv(*question, adjustment="raw", columns=("source", "state"))
+        before = sent[second]
+        adjusted = manager.get_ohlcv(*question)
+    assert raw["close"].iloc[0] == pytest.approx(APRIL)
+    assert adjusted["close"].iloc[0] == pytest.approx(APRIL * 10)
+    assert set(raw["source"]) == {second} and set(raw["state"]) == {"suspect"}
+    assert sent[second] == before
+
+
+def test_raw_prices_are_those_traded_if_the_first_vendor_answers_again_and_reports_a_split_late() -> (
+    None
+):
+    steps = (("change", "split", "told late", 0, 5, 3), ("wait", 1, 21),
+             ("change", "bar", "told by another", 0, 0.1, 0))  # fmt: skip
+    question = ("AAPL", "1d", "2024-04-01", "2024-05-15")
+    with world_of(Walk(("tiingo", "fmp"), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        adjusted = world.sim.manager.get_ohlcv(*question)
+        world.wait(1, 23)
+        raw = world.sim.manager.get_ohlcv(*question, adjustment="raw")
+    assert adjusted["close"].iloc[0] == pytest.approx(APRIL * 10)
+    assert raw["close"].iloc[0] == pytest.approx(APRIL)
+
+
+@pytest.mark.parametrize(
+    "second, operation", [("yahoo", "withdrawn"), ("yahoo", "told"), ("fmp", "told")]
+)
+def test_a_refresh_is_incomplete_if_the_only_vendor_of_a_split_is_down(
+    second: str, operation: str
+) -> None:
+    # The second vendor reports a reverse split of 1:10; only if it is told, the first one does, too.
+    steps = (("change", "split", operation, 1, 3, 3), ("wait", 2, 21),
+             ("change", "bar", "told by another", 0, 0.1, 0), ("ask", "1d", 0, 70, "split", ""),
+             ("wait", 12, 21))  # fmt: skip
+    with world_of(Walk(("tiingo", second), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+
+        def refreshed() -> float:
+            frame = world.sim.manager.get_ohlcv(
+                "AAPL", "1d", "2024-04-01", "2024-05-20", refresh=True, strict=True
+            )
+            return float(frame["close"].iloc[0])
+
+        world.sim.vendors.fault(second, Fault.status(503))
+        if operation == "withdrawn":
+            with pytest.raises(IncompleteDataError, match="1:10 on 2024-05-15 could not"):
+                refreshed()
+        else:
+            assert refreshed() == pytest.approx(APRIL * 10)
+        world.sim.vendors.heal(second)
+        world.wait(1, 21)
+        assert refreshed() == pytest.approx(APRIL if operation == "withdrawn" else APRIL * 10)
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "polygon"])
+def test_a_first_list_of_actions_that_was_empty_by_mistake_is_requested_again(vendor: str) -> None:
+    # One dividend of March and one of April are older than what is checked again anyway.
+    question = ("AAPL", "1d", "2024-03-01", "2024-05-10")
+    with world_of(Walk((vendor,), "AAPL", ())) as world:
+        tellings = world.sim.vendors.tellings
+        true = tellings[vendor, "AAPL"]
+        assert true.listing is not None
+        tellings[vendor, "AAPL"] = replace(true, listing=replace(true.listing, told=()))
+        empty = world.sim.manager.get_ohlcv(*question, adjustment="all")
+        tellings[vendor, "AAPL"] = true
+        world.wait(1, 21)
+        frame = world.sim.manager.get_ohlcv(*question, adjustment="all")
+    assert empty["close"].iloc[0] == pytest.approx(212.98)
+    by_hand = 212.98 * (1 - 0.1 / 210.56) * (1 - 0.1 / 217.19) * (1 - 0.1 / 232.53)
+    assert frame["close"].iloc[0] == pytest.approx(by_hand, abs=0.02)
+
+
+def test_actions_that_came_with_the_bars_of_a_second_vendor_are_not_requested_again() -> None:
+    steps = (("wait", 1, 23), ("change", "bar", "told by another", 0, 1, 0))
+    with world_of(Walk(("tiingo", "yahoo"), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        world.sim.manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-15")
+        assert world.sim.vendors.sent["yahoo"] == 1
 
 
 @pytest.mark.parametrize("vendor", ["fmp", "finnhub"])

@@ -201,8 +201,7 @@ class CacheLookup:
         try:
             stock = query.instrument.asset_class == "stock"
             book = self._store.actions(view.key.symbol) if stock else None
-            found = () if book is None else (book.splits, book.withdrawn, book.late)
-            if any(found) and split_marks(view.coverage.opened(), *found):
+            if book is not None and split_marks(view.coverage, book):
                 return MISS  # these bars have to be marked first
             outcome = FetchOutcome(book=book, view=view, until_ms=due_ms)
             answer = self._reader.read(query, view.key, wanted, outcome)

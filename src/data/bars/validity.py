@@ -345,35 +345,35 @@ def split_suspicion(splits: Iterable[Action], fetched_at: int) -> Suspicion | No
     return Suspicion(f"fetched within a week of the {last}", day_ms(last.ex_date) + _NEAR_SPLIT_MS)
 
 
-def split_marks(
-    coverage: Iterable[Covered],
-    splits: Iterable[Action],
-    withdrawn: Iterable[Lack] = (),
-    late: Iterable[Action] = (),
-) -> list[Covered]:
+def split_marks(coverage: Coverage, book: ActionBook) -> list[Covered]:
     """Return marks that make bars suspect that were fetched close to a split.
 
-    Bars whose prices may reflect a ``withdrawn`` action, or may not yet reflect one that was
-    reported ``late``, are suspect, too, and due.
+    Bars whose prices may reflect an action that was withdrawn since, or may not yet reflect one that
+    was reported late, are suspect, too, and due.
     """
+    if not (book.splits or book.withdrawn or book.late):
+        return []
     return [
         replace(entry, state="suspect", reason=found.reason, expires=found.expires_ms)
-        for entry in coverage
+        for entry in coverage.opened()
         if _is_trusted(entry)
-        and (
-            found := _withdrawn_since(entry, withdrawn)
-            or _reported_since(entry, late)
-            or split_suspicion(splits, entry.fetched_at)
-        )
+        and (found := _changed_since(entry, book) or split_suspicion(book.splits, entry.fetched_at))
     ]
 
 
-def _withdrawn_since(entry: Covered, withdrawn: Iterable[Lack]) -> Suspicion | None:
-    """Return why bars are suspect that were fetched while an action before them was reported, or None."""
-    for lack in withdrawn:
+def _changed_since(entry: Covered, book: ActionBook) -> Suspicion | None:
+    """Return why bars are suspect that were fetched before a report about their prices changed, or None."""
+    for lack in book.withdrawn:
         if may_reflect(entry, lack, entry.basis.adjustment):
             reason = f"fetched before {lack.action.source} withdrew the {lack.action}"
             return Suspicion(reason, lack.last)
+    for action in book.late:
+        is_before = (
+            entry.span.start < day_ms(action.ex_date) and entry.fetched_at < action.fetched_at
+        )
+        if is_before and action.is_in(entry.basis.adjustment, entry.basis.as_of):
+            reason = f"fetched before {action.source} reported the {action}"
+            return Suspicion(reason, action.fetched_at)
     return None
 
 
@@ -383,18 +383,6 @@ def may_reflect(entry: Covered, withdrawn: Lack, adjustment: str) -> bool:
     was_reported = action.fetched_at - _NEAR_SPLIT_MS <= entry.fetched_at < last
     is_before = entry.span.start < day_ms(action.ex_date)
     return was_reported and is_before and action.is_in(adjustment, entry.basis.as_of)
-
-
-def _reported_since(entry: Covered, late: Iterable[Action]) -> Suspicion | None:
-    """Return why bars are suspect that were fetched before an action before them was reported, or None."""
-    for action in late:
-        is_before = (
-            entry.span.start < day_ms(action.ex_date) and entry.fetched_at < action.fetched_at
-        )
-        if is_before and action.is_in(entry.basis.adjustment, entry.basis.as_of):
-            reason = f"fetched before {action.source} reported the {action}"
-            return Suspicion(reason, action.fetched_at)
-    return None
 
 
 def _is_trusted(entry: Covered) -> bool:

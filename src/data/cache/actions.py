@@ -391,6 +391,10 @@ class ActionBook:
             if not older and any(day_ms(action.ex_date) in span for span in covered):
                 late.append(action)
             reports = [*(entry for entry in reports if entry not in older), action]
+        old = self.answers
+        if len(late) > len(self.late) and all(a.source != answer.source for a in self.reports):
+            # The vendor's earlier lists, all of them empty, lacked actions that it knows.
+            old = tuple(asked for asked in old if asked.source != answer.source)
         awaited = [
             a for a in self.awaited if a.source != answer.source or not a.span.overlaps(answer.span)
         ]
@@ -399,7 +403,7 @@ class ActionBook:
             start = max(answer.until, answer.span.start)
             entry = entry._replace(span=Span(answer.span.start, start))
             awaited.append(answer._replace(span=Span(start, answer.span.end), until=None))
-        answers = self.answers if entry.span.is_empty else _answers_with(self.answers, entry)
+        answers = old if entry.span.is_empty else _answers_with(old, entry)
         awaited = [a for a in awaited if uncovered(a.span, [asked.span for asked in answers])]
         return replace(
             self,
@@ -463,9 +467,10 @@ class ActionBook:
     ) -> tuple[BarTable, str]:
         """Return bars without the adjusted closes that may lack an action or reflect a withdrawn one.
 
-        An adjusted close may lack an action whose ex-date was less than a week before, if its vendor
-        reported the action only after a later session had opened, and reflect one that the vendor
-        withdrew since.
+        An adjusted close may lack an action that its vendor reported only after a later session had
+        opened, if an earlier answer from the vendor lacked it, too (:attr:`late`), or if the ex-date
+        was less than a week before: an answer for that day may never have been requested. It may
+        reflect an action that the vendor withdrew since.
 
         Args:
             table: Ascending bars.
@@ -480,7 +485,8 @@ class ActionBook:
             return table, ""
         for part in parts:
             own, as_of = self.only(part.vendor), part.basis.as_of or date.min
-            late = ((a, a.fetched_at) for a in own.reports if 0 <= (as_of - a.ex_date).days < 7)
+            unproven = (a for a in own.reports if (as_of - a.ex_date).days < 7)
+            late = ((a, a.fetched_at) for a in (*own.late, *unproven) if a.ex_date <= as_of)
             gone = ((a, last) for a, _, last, _ in own.withdrawn if a.ex_date <= as_of)
             for action, at in (*late, *gone):
                 rows = inside(table.stamps, [part.span]) & (table.stamps < day_ms(action.ex_date))

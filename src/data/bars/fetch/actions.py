@@ -123,6 +123,19 @@ class ActionFetcher:
             if subtract(intersect(days, [span]), coalesce(heard)):
                 self.fetch(span, [candidate])
 
+    def unchecked(self, span: Span) -> list[Action]:
+        """Return the actions in ``span`` whose vendors are to be queried, but did not answer this request."""
+        names = {reporter.name for reporter in self._request.route.reporters}
+        heard = self._series.action_answers
+        return [
+            event.action()
+            for event in self._series.book().events
+            if event.counts
+            and day_ms(event.action().ex_date) in span
+            and any(report.source in names for report in event.reports)
+            and not any(a.source == r.source for r in event.reports for a in heard)
+        ]
+
     def _with_recent(self, candidate: Candidate, span: Span) -> Span:
         """Return ``span``, extended to the vendor's recent and doubted reports before it."""
         first = self._series.book().recheck_from(candidate.name, self.clock.now_ms())
@@ -242,6 +255,25 @@ class ActionFetcher:
         if missing:
             end = missing[-1].end
             self.fetch(Span(min(missing[0].start, end - LATE_BY_MS), end))
+
+    def fetch_own(self, candidate: Candidate, sent: Span) -> None:
+        """Fetch the recent actions of a vendor that sent bars, if another vendor is queried before it.
+
+        Its prices may already reflect a split that the other vendor reports late. Actions that came
+        with the bars, for the ex-dates in ``sent``, are not fetched again.
+        """
+        query, caps = self._request.query, candidate.capabilities
+        later = [reporter.name for reporter in self._request.route.reporters[1:]]
+        if caps is None or candidate.name not in later or candidate.adjustment == "raw":
+            return
+        if query.instrument.asset_class == "stock":
+            day, own = (
+                self._days.current(query.instrument),
+                self._series.book().only(candidate.name),
+            )
+            recent = Span(day.end - LATE_BY_MS, day.end)
+            if subtract(own.missing(recent, day.news_ms), [sent] if caps.actions else []):
+                self.fetch(recent, [candidate])
 
     def _missing(
         self, span: Span, parts: Sequence[BasisPart], target: Adjustment, *, intraday: bool

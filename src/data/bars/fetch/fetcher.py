@@ -390,6 +390,8 @@ class Fetcher:
         query, kind = self._fetch_query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)
+            if len(fetched.table):
+                self._action_fetcher.fetch_own(candidate, question.span_of_actions)
             if drop_outdated(request, series, fetched):
                 kind = series.view().kind
             fetched = in_stored_unit(fetched, series)

@@ -170,7 +170,7 @@ class LaneRun:
             generation = series.view().generation
             self._carry_out(replace(plan, segments=tuple(lost), generation=generation))
         answer = as_known(answer)
-        doubts = [*answer.doubts, *self._refresh_doubts()]
+        doubts = [*answer.doubts, *self._refresh_doubts(wanted)]
         answer = replace(answer, gaps=self._gaps(answer, plan, lost))
         if journal.outdated:
             doubts.append(journal.outdated)
@@ -213,15 +213,18 @@ class LaneRun:
         accounted = edges_of((*stored, *(gap.span for gap in self.journal.unfilled)))
         return spans_of(difference(np.concatenate([spans, stored_edges]), accounted))
 
-    def _refresh_doubts(self) -> list[str]:
-        """Return a list with one sentence if a requested refresh could not fetch all bars again.
-
-        Otherwise the list is empty.
-        """
+    def _refresh_doubts(self, wanted: Span) -> list[str]:
+        """Return a sentence for each kind of data that a requested refresh could not fetch again."""
         query, unfilled = self.request.query, self.journal.unfilled
-        if not query.refresh or query.offline or not unfilled:
+        if not query.refresh or query.offline:
             return []
-        return [f"not all bars could be fetched again: {sentence(unfilled[0].reason)}"]
+        doubts = [
+            f"not all bars could be fetched again: {sentence(u.reason)}" for u in unfilled[:1]
+        ]
+        if query.adjustment != "raw":
+            unchecked = self._action_fetcher.unchecked(Span(wanted.start, query.now_ms + 1))
+            doubts += [f"the {action} could not be checked again" for action in unchecked[:1]]
+        return doubts
 
     def derivative_hint(self, owner: Candidate) -> tuple[str, list[Attempt]]:
         """Return a hint on requesting a derivative with the query's name, and the attempts made.

@@ -171,11 +171,7 @@ def _mark_ahead(series: SeriesStore) -> None:
 
 def mark_near_splits(series: SeriesStore, journal: Journal) -> None:
     """Mark bars that were fetched close to a split as suspect, even if it was reported later."""
-    book = series.book()
-    if not (book.splits or book.withdrawn or book.late):
-        return
-    coverage = series.view().coverage.opened()
-    marks, now_ms = split_marks(coverage, book.splits, book.withdrawn, book.late), series.now_ms()
+    marks, now_ms = split_marks(series.view().coverage, series.book()), series.now_ms()
     if marks:
         series.commit(Commit(marks=tuple(marks)))
         journal.due_now += [mark.span for mark in marks if not mark.is_valid(now_ms)]

@@ -254,7 +254,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     draft.suspicion, splits = draft.clock_suspicion, draft.book.splits
     coverage = draft.coverage.opened()
     if draft.fetched.basis.adjustment in ("split", "all"):
-        others = split_marks(coverage, splits, draft.book.withdrawn, draft.book.late)
+        others = split_marks(draft.coverage, draft.book)
         draft.suspicion = draft.suspicion or split_suspicion(splits, draft.fetched.adjusted_at_ms)
     commit = build_commit(draft)
     # Trust in bars fetched earlier is withdrawn before this answer can be joined to them.
