@@ -1,4 +1,4 @@
-"""Calls without a network on this machine: each host is tried once, none is paused, no symbol is suggested."""
+"""Calls without a network: each host is tried once, none is paused, and no other symbol is suggested."""
 
 from __future__ import annotations
 
