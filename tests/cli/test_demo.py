@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,9 @@ def test_demo_offline_shows_the_sample_bars_without_a_request(
     closes = dict(zip(SAMPLES.AAPL["date"], SAMPLES.AAPL["close"], strict=True))
     (first,) = [line for line in ran.out.splitlines() if line.startswith("2012-01-03")]
     assert f"{closes['2012-01-03']:.2f}" in first.split()
+    (following,) = re.findall(r"^next: onetape (.+?) · onetape doctor$", ran.out, re.M)
+    again = bare(*following.split(), "--offline")
+    assert again.code == 0 and "250 bars" in again.out
 
 
 def test_vendors_that_fail_give_way_to_the_samples(
