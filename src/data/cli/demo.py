@@ -142,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
         complain("no vendor could be reached, and the sample bars are not installed", [hint])
         return FAILED
     last = answers[-1].question
-    sample = f" --provider {last.provider} --start {last.start} --end {last.end}"
+    sample = f" --provider {last.provider} --end {last.end}"
     fetch = f"onetape fetch {last.symbol} {last.timeframe}{sample if last.provider else ''}"
     _print(args, ["", styled(f"next: {fetch} · onetape doctor", "dim")])
     return OK
