@@ -60,7 +60,7 @@ def test_demo_offline_shows_the_sample_bars_without_a_request(
     (first,) = [line for line in ran.out.splitlines() if line.startswith("2012-01-03")]
     assert f"{closes['2012-01-03']:.2f}" in first.split()
     (following,) = re.findall(r"^next: onetape (.+?) · onetape doctor$", ran.out, re.M)
-    again = bare(*following.split(), "--offline")
+    again = bare(*following.split(), "--config", str(rules))
     assert (again.code, again.err) == (0, "")
     assert "AAPL 1d  500 bars · demo (SAMPLE)" in again.out
 
