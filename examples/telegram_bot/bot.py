@@ -1,6 +1,7 @@
 """A Telegram bot that answers with prices and charts, and sends alerts: docs/telegram-bot.md.
 
-TELEGRAM_BOT_TOKEN=... BOT_CHATS=123456789 python examples/telegram_bot/bot.py
+TELEGRAM_BOT_TOKEN=... BOT_CHATS=123456789 python bot.py
+python bot.py --console    answers what is typed, without Telegram
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import requests
@@ -137,6 +139,22 @@ class Api:
                 self.sleep(error.wait_s)
 
 
+class Console:
+    """Prints answers in place of sending them; a picture is saved in the current folder."""
+
+    def __init__(self) -> None:
+        self.pictures = 0
+
+    def reply(self, _: int, text: str, photo: bytes | None = None) -> None:
+        """Print an answer, and save its picture."""
+        if photo is not None:
+            self.pictures += 1
+            path = Path(f"chart-{self.pictures}.png")
+            path.write_bytes(photo)
+            text = f"[{path}]\n{text}"
+        print("\n".join(f"< {line}" for line in text.splitlines()), flush=True)
+
+
 class Bot:
     """Answers the messages of some chats one after another, each of them once.
 
@@ -144,13 +162,15 @@ class Bot:
     that message again, and no other.
 
     Args:
-        api: Bot API.
+        api: Bot API, or a console.
         manager: Source of prices and charts.
         chats: IDs of the chats to answer; messages of all others are dropped.
         records: Functions that store alerts, or None without a database.
     """
 
-    def __init__(self, api: Api, manager: Any, chats: frozenset[int], records: Any = None) -> None:
+    def __init__(
+        self, api: Api | Any, manager: Any, chats: frozenset[int], records: Any = None
+    ) -> None:
         self.api, self.manager, self.chats, self.records = api, manager, chats, records
         self.name, self.offset = "", 0
         commands = (self.price, self.chart, self.alert)
@@ -330,6 +350,11 @@ def run_alerts(job: AlertJob, sleep: Callable[[float], None] = time.sleep) -> No
 def main() -> None:
     logging.basicConfig()
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its other records contain the token
+    if sys.argv[1:] == ["--console"]:
+        console = Bot(Console(), DataManager(), frozenset([1]))
+        for line in sys.stdin:
+            console.handle({"chat": {"id": 1, "type": "private"}, "text": line})
+        return
     log.setLevel(logging.INFO)
     token = os.environ.pop("TELEGRAM_BOT_TOKEN", "")
     chats = os.environ.get("BOT_CHATS", "").replace(",", " ").split()

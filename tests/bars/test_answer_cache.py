@@ -602,11 +602,10 @@ def test_an_answer_that_depends_on_more_than_its_series_is_not_cached(
 
 @pytest.mark.parametrize(
     "more",
-    [{"gaps": (Gap(Span(0, 1), "x"),)}, {"flagged": ((0, "x"),)}, {"doubts": ("x",)},
-     {"substitute": "x"}],
+    [{"gaps": (Gap(Span(0, 1), "x"),)}, {"doubts": ("x",)}, {"substitute": "x"}],
     ids=lambda more: next(iter(more)),
 )  # fmt: skip
-def test_an_answer_with_gaps_flags_doubts_or_a_substitute_is_not_cached(
+def test_an_answer_with_gaps_doubts_or_a_substitute_is_not_cached(
     manager: DataManager, more: dict[str, Any]
 ) -> None:
     query, answer, frame = answered(manager)

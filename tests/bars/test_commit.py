@@ -10,7 +10,6 @@ import pytest
 from src.data.bars.ingest.commit import (
     basis_of,
     build_commit,
-    suspects_table,
     without_overruled,
 )
 from src.data.bars.ingest.draft import StoredRange
@@ -18,7 +17,6 @@ from src.data.bars.validity import LONGEST_MS, Hole, Suspicion, next_due
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
 from src.data.errors import QualityError
-from src.data.model.bars import BadRow
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis
@@ -345,9 +343,3 @@ def test_a_rejected_row_outside_the_answered_span_leaves_a_span_empty_and_closed
     found = replace(classified(answer, hours(0, 1)), answered=span, bad=(), bad_spans=())
     (empty,) = build_commit(draft_of(answer, found, NOTHING)).marks
     assert (empty.reason, empty.expires) == (CLOSED, LATER + LONGEST_MS)
-
-
-def test_the_last_of_two_bad_rows_with_the_same_stamp_is_kept() -> None:
-    rows = suspects_table([BadRow(bar(1), "a"), BadRow(bar(0), "b"), BadRow(bar(1, 5.0), "c")])
-    assert stamps(rows) == [0, 1]
-    assert rows.close[1] == 5.0

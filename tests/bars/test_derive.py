@@ -698,14 +698,13 @@ def test_a_week_that_could_not_be_built_is_in_no_span_of_coverage(tape: Tape) ->
     assert [gap.reason for gap in answer.gaps] == [f"1 of 5 1d bars: {reason}"]
 
 
-def test_an_answer_is_complete_if_it_has_no_gap_no_flag_and_no_substitute() -> None:
+def test_an_answer_is_complete_if_it_has_no_gap_and_no_substitute() -> None:
     whole = Answer(question("1w"), BarTable.empty(), Coverage())
     week = Span(0, WEEK_MS)
     assert is_whole(whole)
     assert is_whole(replace(whole, gaps=[Gap(week, "before", harmless=True)]))
     assert not is_whole(replace(whole, gaps=[Gap(week, "lost")]))
     assert not is_whole(replace(whole, substitute="another"))
-    assert not is_whole(replace(whole, flagged=[(0, "bad")]))
 
 
 def test_a_bar_built_from_a_forming_part_is_provisional(tape: Tape) -> None:

@@ -19,6 +19,7 @@ from src.data.model.coverage import Coverage
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.query import BarsQuery
+from src.data.model.reasons import REJECTED
 from src.data.model.shape import KeyDifference, ShapeChange
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -127,8 +128,9 @@ def test_the_observer_reports_substitutes_and_quality(
 def test_an_incomplete_answer_raises_an_event_even_if_it_is_refused(
     observer: Observer, heard: list[Event]
 ) -> None:
-    gaps = [Gap(Span(0, 5), "nobody has it"), Gap(Span(5, 6), "before its listing", True)]
-    found = answer(2, gaps=gaps, flagged=[(1, "high below low")])
+    gaps = [Gap(Span(0, 5), "nobody has it"), Gap(Span(5, 6), "before its listing", True),
+            Gap(Span(7, 8), f"{REJECTED}high below low")]  # fmt: skip
+    found = answer(2, gaps=gaps)
     run(observer, found)
     with pytest.raises(IncompleteDataError):
         run(observer, found, error=IncompleteDataError("holes"))
@@ -139,7 +141,7 @@ def test_an_incomplete_answer_raises_an_event_even_if_it_is_refused(
     assert snapshot["quality"] == {
         "scores": {},
         "incomplete": 2,
-        "gaps": 2,
+        "gaps": 4,
         "flagged": 2,
         "validated": 0,
         "below_minimum": 0,

@@ -21,10 +21,12 @@ from src.data.errors import UnavailableError
 from src.data.model.bars import Bar
 from src.data.model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import HOUR_MS, iso, parse_iso
+from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.model.kind import Kind
 from src.data.model.query import BarsQuery
+from src.data.model.reasons import REJECTED
 from src.data.model.series import SeriesKey
+from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.net.circuit_breaker import CircuitPolicy
 from src.data.net.limiter import Limiter
@@ -184,8 +186,8 @@ class ThreeVendors:
 def vendors_by_hour(frame: pd.DataFrame) -> str:
     """Return the vendor of each hour of the day according to the rows, such as ``a5 -3 c?16``.
 
-    A letter is the vendor whose volume the row has, followed by ``?`` if the row is flagged; ``-``
-    means that the hour has no row. The number counts consecutive hours.
+    A letter is the vendor whose volume the row has; ``-`` means that the hour has no row, ``?``
+    that its row was rejected. The number counts consecutive hours.
     """
     names = [NAMES[int(volume) - 1] for volume in frame["volume"]]
     return _by_hour(frame, dict(zip(_hours(frame), names, strict=True)))
@@ -205,8 +207,13 @@ def sources(frame: pd.DataFrame) -> str:
 
 
 def _by_hour(frame: pd.DataFrame, names: Mapping[int, str]) -> str:
-    flagged = {entry["stamp"] for entry in frame.attrs["onetape"]["flagged"]}
-    return _runs(names.get(h, "-") + "?" * (iso(hour(h)) in flagged) for h in range(24))
+    rejected = [
+        Span(parse_iso(gap["start"]), parse_iso(gap["end"]))
+        for gap in frame.attrs["onetape"]["gaps"]
+        if gap["reason"].startswith(REJECTED)
+    ]
+    lost = ("?" if any(hour(h) in span for span in rejected) else "-" for h in range(24))
+    return _runs(names.get(h, letter) for h, letter in enumerate(lost))
 
 
 def _hours(frame: pd.DataFrame) -> list[int]:

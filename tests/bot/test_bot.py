@@ -376,3 +376,24 @@ def test_each_answer_of_telegram_is_an_outcome(
     outcome = chats.bot.deliver(Message("1", 1, str(ANN), False, "text"))
     assert (outcome.status, outcome.wait_s) == (status, wait_s)
     assert chats.bot.deliver(Message("1", 1, "ann", False, "text")).status == "refused"
+
+
+def test_a_console_answers_what_is_typed_without_telegram(
+    module: ModuleType,
+    manager: Any,
+    vendors: VendorServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "DataManager", lambda: manager)
+    monkeypatch.setattr("sys.argv", ["bot.py", "--console"])
+    monkeypatch.setattr("sys.stdin", iter(["AAPL\n", "\n", "/chart AAPL 1d 30\n", "what is it\n"]))
+    module.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("< AAPL ")
+    assert "< [chart-1.png]" in lines
+    assert (tmp_path / "chart-1.png").read_bytes().startswith(b"\x89PNG")
+    assert lines[-5:] == [f"< {line}" for line in module.HELP.splitlines()]
+    assert vendors.count("telegram") == 0

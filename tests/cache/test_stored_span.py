@@ -34,7 +34,7 @@ def bad(step: int) -> BadRow:
     return BadRow(Bar(at(step), 1.0, 0.5, 2.0, 1.0, 7.0), "high below low")
 
 
-def test_a_stored_span_equals_view_bars_coverage_and_suspect_rows_read_separately(
+def test_a_stored_span_equals_view_bars_and_coverage_read_separately(
     tmp_path: Path,
 ) -> None:
     store = store_in(tmp_path)
@@ -44,13 +44,11 @@ def test_a_stored_span_equals_view_bars_coverage_and_suspect_rows_read_separatel
     assert found.view == store.view(DAILY)
     assert found.table.stamps.tolist() == table.stamps.tolist() == [at(2), at(3), at(4)]
     assert found.coverage == coverage
-    assert [row.bar.stamp_ms for row in found.suspects] == [at(7)]
-    assert str(found.suspects) == str(store.suspects(DAILY, days(2, 9)))
 
 
 def test_a_stored_span_of_an_unknown_series_is_empty(tmp_path: Path) -> None:
     found = store_in(tmp_path).stored_span(DAILY, EVER)
-    assert (len(found.table), found.coverage, found.suspects) == (0, (), ())
+    assert (len(found.table), found.coverage) == (0, ())
     assert not found.view.exists
 
 
@@ -100,12 +98,11 @@ def test_reading_a_span_again_opens_no_file_and_stats_two(tmp_path: Path) -> Non
 def test_newly_committed_suspect_rows_are_returned(tmp_path: Path) -> None:
     store = BarStore(tmp_path, Watched(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 5),)))
-    assert store.stored_span(DAILY, EVER).suspects == ()
+    assert store.suspects(DAILY, EVER) == ()
     store_in(tmp_path).commit(DAILY, Commit(suspects=(bad(7),)))
-    assert [row.bar.stamp_ms for row in store.stored_span(DAILY, EVER).suspects] == [at(7)]
+    assert [row.bar.stamp_ms for row in store.suspects(DAILY, EVER)] == [at(7)]
     store_in(tmp_path).commit(DAILY, Commit(suspects=(bad(8),)))
-    assert [row.bar.stamp_ms for row in store.stored_span(DAILY, EVER).suspects] == [at(7), at(8)]
-    assert store.stored_span(DAILY, EVER, bad_rows=False).suspects == ()
+    assert [row.bar.stamp_ms for row in store.suspects(DAILY, EVER)] == [at(7), at(8)]
 
 
 def test_a_view_passed_by_the_caller_saves_disk_calls(tmp_path: Path) -> None:

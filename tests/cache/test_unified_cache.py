@@ -216,14 +216,14 @@ class TestPutAndGet:
         expected.iloc[[2, 5]] = revised
         same(everything(cache, "BTCUSDT", "1h"), expected)
 
-    def test_invalid_rows_are_returned_flagged(
+    def test_invalid_rows_are_left_out(
         self, cache: UnifiedCache, caplog: pytest.LogCaptureFixture
     ) -> None:
         frame = bars("2025-03-01", 3)
         frame.iloc[1, frame.columns.get_loc("high")] = 1.0  # below everything else
         assert cache.put(frame, "BTCUSDT", "1h", frame.index[0], frame.index[-1])
-        same(everything(cache, "BTCUSDT", "1h"), frame)
-        assert "cannot be bars" in caplog.text
+        same(everything(cache, "BTCUSDT", "1h"), frame.iloc[[0, 2]])
+        assert "1 rows that cannot be bars are left out: high below low" in caplog.text
         text = gzip.decompress((cache.ohlcv_dir / "BTCUSDT/1h/2025.csv.gz").read_bytes())
         assert len(text.splitlines()) == 3  # the header and two good rows
 

@@ -21,7 +21,6 @@ from src.data.charts.ticks import price_ticks, time_ticks
 from src.data.charts.values import chart_values
 from src.data.errors import QueryError
 from src.data.model.frame import with_filled
-from src.data.model.reasons import UNEXPECTED
 from tests.cache.counts import FULL
 from tests.charts.frames import COIN, SHARE, frame_of, gap
 from tests.charts.svgs import boxes, signs, texts, words
@@ -244,15 +243,6 @@ def test_each_split_is_labelled_and_dividends_at_one_place_are_one_diamond() -> 
     svg = svg_of(chart_of(frame, _SHARES), 800, 400)
     assert [text for text in words(svg, "split") if ":" in text] == ["split 7:1", "split 2:1"]
     assert len(signs(svg, "dividend")) == 1
-
-
-def test_a_chart_with_rows_that_cannot_be_bars_notes_that_it_includes_them() -> None:
-    reasons = {"2024-01-03": "high below low", "2024-01-04": UNEXPECTED}
-    flagged = [{"stamp": f"{day}T00:00:00Z", "reason": why} for day, why in reasons.items()]
-    frame = frame_of([7, 7, 1, 1], flagged=flagged)
-    (note,) = chart_of(frame, _SHARES).notes
-    assert note == "rows that cannot be bars are included, and marked with !"
-    assert chart_of(frame.iloc[2:], _SHARES).notes == ()
 
 
 @pytest.mark.parametrize(

@@ -401,8 +401,9 @@ def test_an_export_without_rows_that_cannot_be_bars_says_so(
     vendors.fault("yahoo", Fault.bad_ohlc(7), symbol="AAPL", times=1)
     assert run("fetch", "AAPL", "1d", "--start", "2024-05-01", "--end", "2024-05-31").code == 1
     ran = run("cache", "export", "AAPL", "1d", "--out", str(tmp_path / "a.csv"))
-    assert (ran.code, "1 impossible" in ran.out) == (1, True)
-    assert ran.err.startswith("incomplete: AAPL 1d: 1 row(s) that cannot be bars, first 2024-05-09")
+    assert ran.code == 1
+    assert ran.err.startswith("incomplete: AAPL 1d: 1 gap, first 2024-05-09")
+    assert "a row that cannot be a bar: high below low" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,10 @@ def test_demo_offline_shows_the_sample_bars_without_a_request(
     closes = dict(zip(SAMPLES.AAPL["date"], SAMPLES.AAPL["close"], strict=True))
     (first,) = [line for line in ran.out.splitlines() if line.startswith("2012-01-03")]
     assert f"{closes['2012-01-03']:.2f}" in first.split()
+    (following,) = re.findall(r"^next: onetape (.+?) · onetape doctor$", ran.out, re.M)
+    again = bare(*following.split(), "--config", str(rules))
+    assert (again.code, again.err) == (0, "")
+    assert "AAPL 1d  500 bars · demo (SAMPLE)" in again.out
 
 
 def test_vendors_that_fail_give_way_to_the_samples(

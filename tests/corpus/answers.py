@@ -36,7 +36,7 @@ from .measure import Clean, clean_series, fresh_alarms
 from .planting import KINDS, Kind, planted
 
 # The causes of an answer's doubts, as its problems begin.
-GRAVE, BAD_ROW = "grave: ", "cannot be bars"
+GRAVE, BAD_ROW = "grave: ", "cannot be a bar"
 _MOST_BARS = 800
 _LABELS = ("1m", "5m", "1h", "1d")
 # Weeks are made out of days, and a hole is a gap of the answer: neither is a doubt.
@@ -156,7 +156,8 @@ def doubts(frame: pd.DataFrame) -> list[str]:
     account = provenance(frame)
     reasons = [span.get("reason", "") for span in account["spans"]]
     found = [text for text in dict.fromkeys(reasons) if text.startswith(GRAVE)]
-    return found + [text for text in account["problems"] if BAD_ROW in text]
+    told = [*account["problems"], *(gap["reason"] for gap in account["gaps"])]
+    return found + [text for text in told if BAD_ROW in text]
 
 
 def suitable(of: Iterable[Clean]) -> Iterator[Clean]:

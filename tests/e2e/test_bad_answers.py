@@ -96,14 +96,18 @@ def test_bad_rows_of_one_vendor_are_replaced_from_the_next_vendor(
     assert by_vendor["2024-06-01T07:00:00Z"] == "twin"
 
 
-def test_a_bad_row_of_the_only_vendor_is_returned_flagged_and_requested_again_a_day_later(
+def test_a_bad_row_of_the_only_vendor_is_a_gap_and_requested_again_a_day_later(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     vendors.fault("binance", Fault.bad_ohlc(5), times=1)
-    with pytest.warns(IncompleteDataWarning, match="cannot be bars"):
+    with pytest.warns(IncompleteDataWarning, match="cannot be a bar"):
         first = manager.get_ohlcv(*DAY)
-    assert len(first) == 24
-    assert [f["stamp"] for f in provenance(first)["flagged"]] == ["2024-06-01T05:00:00Z"]
+    assert len(first) == 23
+    assert (first["high"] >= first["low"]).all()
+    (gap,) = gaps(first)
+    assert gap[0] == "2024-06-01T05:00:00"
+    assert gap[2] == "a row that cannot be a bar: high below low"
+    assert provenance(first)["flagged"] == []
     vendors.clear_log()
     with pytest.warns(IncompleteDataWarning):
         pd.testing.assert_frame_equal(first, manager.get_ohlcv(*DAY))
@@ -239,11 +243,11 @@ def test_an_older_downloader_with_mostly_bad_rows_is_called_once(
     double.get_ohlcv.return_value = bad
     route_to(monkeypatch, manager, whatever=double)
     for _ in range(2):
-        with pytest.warns(IncompleteDataWarning, match="cannot be bars"):
+        with pytest.warns(IncompleteDataWarning, match="cannot be a bar"):
             frame = manager.get_ohlcv(
                 "BTCUSDT", "1h", datetime(2024, 6, 1), datetime(2024, 6, 1, 9)
             )
-        assert len(frame) == 3
+        assert len(frame) == 1
     assert double.get_ohlcv.call_count == 1
 
 

@@ -56,7 +56,7 @@ def test_rows_that_cannot_be_bars_are_not_counted_as_a_success(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.bad_ohlc(*range(24)))
-    with pytest.warns(IncompleteDataWarning, match="cannot be bars"):
+    with pytest.warns(IncompleteDataWarning, match="cannot be a bar"):
         manager.get_ohlcv(*DAY, provider="binance")
     assert counted(manager, "binance") == ({"QualityError": 1}, 0.0)
 
@@ -65,7 +65,7 @@ def test_all_pages_of_an_answer_with_only_bad_rows_count_as_failures(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     vendors.fault("binance", Fault.bad_ohlc(*range(1000)))
-    with pytest.warns(IncompleteDataWarning, match="cannot be bars"):
+    with pytest.warns(IncompleteDataWarning, match="cannot be a bar"):
         manager.get_ohlcv("BTCUSDT", "1m", "2024-06-08", "2024-06-08", provider="binance")
     outcomes, rate = counted(manager, "binance")
     assert outcomes == {"QualityError": vendors.count("binance")}

@@ -71,7 +71,7 @@ def test_gaps_are_reported_even_if_a_full_disk_cannot_store_them(
     assert len(frame) == 23
     assert gaps(frame)[0][0] == "2024-06-01T05:00:00"
     vendors.fault("binance", Fault.bad_ohlc(5), times=1)
-    with pytest.raises(IncompleteDataError, match="cannot be bars"):
+    with pytest.raises(IncompleteDataError, match="cannot be a bar"):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)
 
 

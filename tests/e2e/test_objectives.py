@@ -131,7 +131,8 @@ def test_from_an_empty_folder_to_a_strategy_on_live_bars(
     with pytest.warns(IncompleteDataWarning):
         spoilt = manager.get_ohlcv("ETHUSDT", "1h", FIRST, LAST)
     five = f"{FIRST}T05:00:00Z"
-    assert provenance(spoilt)["flagged"] == [{"stamp": five, "reason": "high below low"}]
+    (gap,) = provenance(spoilt)["gaps"]
+    assert (gap["start"], gap["reason"]) == (five, "a row that cannot be a bar: high below low")
     assert provenance(spoilt)["quality"]["score"] == pytest.approx(47 / 48, abs=1e-4)
     report = manager.validate("ETHUSDT", "1h")
     assert [found.check for found in report.findings if found.severity == "error"] == ["order"]

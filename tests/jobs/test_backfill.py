@@ -176,15 +176,13 @@ def test_wrong_bars_are_named_before_what_is_missing() -> None:
     answers = iter([
         bars(5, complete=False, gaps=[gap], gaps_total=1),
         bars(5, complete=False, problems=["actions", spike]),
-        bars(5, complete=False, flagged=[{"stamp": "t3", "reason": "high below low"}]),
         bars(5, complete=True, gaps=[gap], gaps_total=1),
     ])  # fmt: skip
     client = Client(lambda *_: next(answers))
-    results = fill(client, job(["A", "B", "C", "D"], ["1d"])).results
+    results = fill(client, job(["A", "B", "C"], ["1d"])).results
     assert [result.why for result in results] == [
         "no bars t1..t2: outage",
         "almost certainly wrong: unit: 1 row 100 times too large",
-        "rows that cannot be bars, first t3: high below low",
         "",
     ]
     parts = results[0].plus({"rows": 5, "complete": False, "problems": [spike]})

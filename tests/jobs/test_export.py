@@ -108,9 +108,10 @@ def test_a_row_that_cannot_be_a_bar_is_left_out_and_named(
     frame = read(done.path)
     assert (len(frame), (frame.high >= frame.low).all()) == (21, True)
     told = done.to_json()
-    assert (told["rows"], told["left_out"]) == (21, {"impossible": 1})
+    assert (told["rows"], told["left_out"]) == (21, {})
     (fault,) = told["faults"]
-    assert fault.endswith("that cannot be bars, first 2024-05-09T00:00:00Z: high below low")
+    slot = "2024-05-09T00:00:00Z..2024-05-10T00:00:00Z"
+    assert fault == f"1 gap, first {slot}: a row that cannot be a bar: high below low"
 
 
 def test_bars_in_doubt_and_gaps_are_named_but_not_what_is_around_the_stored_bars(

@@ -13,7 +13,15 @@ from src.data.config.settings import load_settings
 from src.data.errors import install_line
 from src.data.jobs import extras
 from src.data.jobs.checks import Check
-from src.data.jobs.extras import EXTRAS, Extra, extra_state, installed, without_effect
+from src.data.jobs.extras import (
+    EXTRAS,
+    GROUPS,
+    Extra,
+    extra_state,
+    group_state,
+    installed,
+    without_effect,
+)
 from src.data.jobs.vendors import selector_of
 from src.data.provider_selector import ProviderSelector
 from tests.contract.source import ROOT
@@ -32,8 +40,21 @@ def test_every_extra_of_the_setup_is_listed_with_its_package() -> None:
     packages = {name: re.split(r">=|\[", text.strip())[0] for name, text in extras_of_setup.items()}
     assert {name: extra.distribution for name, extra in EXTRAS.items()} == {
         name: packages[name]
-        for name in set(packages) - {"all", "browser", "dev", "docs", "full", "test"}
+        for name in set(packages) - {"all", "bot", "browser", "dev", "docs", "full", "test"}
     }
+
+    for name, parts in GROUPS.items():
+        assert {"onetape", *parts} == set(re.findall(r"\w+", extras_of_setup[name])), name
+
+
+def test_an_extra_that_installs_others_names_those_that_lack(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = group_state("bot")
+    monkeypatch.setitem(EXTRAS, "db", Extra("no_such_package", "no-such-package", "nothing"))
+    lacks = group_state("bot")
+    assert (whole.level, lacks.level) == ("ok", "note")
+    assert (lacks.sentence, lacks.remedy[-5:-1]) == ("not installed: db", "bot]")
 
 
 HTTP = "is queried over plain HTTP"

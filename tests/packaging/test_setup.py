@@ -13,8 +13,8 @@ from tests.contract.source import PACKAGE, ROOT, modules
 MAPPED = "onetape.data.default_config"
 PAGES = "onetape.data.documentation"
 EXAMPLE = "onetape.data.example_bot"
-# For the tree, not for programs that use the library.
-OF_THE_TREE = {"all", "browser", "dev", "docs", "full", "test"}
+# For the tree, not for programs that use the library, or made of other extras.
+OF_THE_TREE = {"all", "bot", "browser", "dev", "docs", "full", "test"}
 # Large, and for one command.
 ALONE = {"hdf5"}
 

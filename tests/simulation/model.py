@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isclose, isnan, nan, prod
+from math import isclose, isnan, prod
 from typing import Any
 
 import numpy as np
@@ -229,10 +229,6 @@ class Seen:
         return [Span(parse_iso(g["start"]), parse_iso(g["end"])) for g in self.facts["gaps"]]
 
     @property
-    def flagged(self) -> set[int]:
-        return {parse_iso(one["stamp"]) for one in self.facts["flagged"]}
-
-    @property
     def grave(self) -> set[int]:
         """The bars that the answer has as wrong nearly for certain, and doubted ones among merged."""
         found = set()
@@ -394,7 +390,9 @@ class Model:
         if seen.facts.get("derived_from"):
             self._made(question, seen, stamp, now)
             return
-        assert not any(isnan(v) for v in values[:4]) or stamp in seen.flagged, f"{what}: {values}"
+        price, high, low, close = values[:4]
+        assert low * (1 - 1e-5) <= min(price, close), f"{what}: {values}"
+        assert high * (1 + 1e-5) >= max(price, close), f"{what}: {values}"
         names = self.same.get(question.symbol, (question.symbol,))
         label = question.label
         vendors = [self.named.get(v, v) for v in seen.source[stamp].split(",")]
@@ -415,7 +413,7 @@ class Model:
             return
         fitting = [q for q in quotes if self._fits(question, seen, stamp, values, q, now)]
         assert fitting, f"{what} is {values}, its vendor told {quotes[-3:]}"
-        if stamp in seen.flagged:
+        if any(parse_iso(one["stamp"]) == stamp for one in seen.facts["flagged"]):
             return
         spoilt = {q.spoilt for q in fitting}
         if spoilt == {
@@ -474,11 +472,7 @@ class Model:
     ) -> bool:
         """Tell whether values are those of a quote, in the adjustment and basis of the answer."""
         if None in quote.values[:4]:
-            sent = (nan if value is None else value for value in quote.values)
-            pairs = zip(values, sent, strict=False)
-            return stamp in seen.flagged and all(
-                a == b or (isnan(a) and isnan(b)) for a, b in pairs
-            )
+            return False
         if seen.facts["adjustment"] == "all" and self._is_share(question):
             return True  # see :meth:`check_total_return`
         name = self.same.get(question.symbol, (question.symbol,))[0]

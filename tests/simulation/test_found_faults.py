@@ -8,6 +8,7 @@ from src.data.cache.actions import ActionBook, Asked
 from src.data.cache.store import Commit
 from src.data.model.instant import DAY_MS, iso, parse_iso
 from src.data.model.lifetime import PAGES, Bound, Lifetime
+from src.data.model.reasons import REJECTED
 from src.data.model.span import Span
 from tests.vendor_server import Fault
 
@@ -468,15 +469,19 @@ def test_a_substitute_without_a_bar_does_not_replace_bars_made_from_shorter_ones
     assert second.facts["derived_from"]["timeframe"] == "30m"
 
 
-def test_rejected_rows_whose_file_is_damaged_are_a_gap() -> None:
+def test_the_last_bar_is_that_before_a_rejected_row_which_is_a_gap() -> None:
     question = Question("BTCUSDT", "1h", None, None, 1)
     with simulated(COINS, "2024-06-05T13:45") as sim:
         sim.fault("binance", FAULTS["sends what is no bar"](), 1)
-        sim.ask(question)
+        for _ in range(2):
+            seen = sim.ask(question)
+            assert seen is not None and not seen.is_complete
+            assert [iso(stamp) for stamp in seen.rows] == ["2024-06-05T11:00:00Z"]
+            assert [gap["reason"] for gap in seen.facts["gaps"]] == [f"{REJECTED}high below low"]
         sim.damage_bars("flip")
         seen = sim.ask(question)
-    assert seen is not None and not seen.is_complete
-    assert [gap["reason"] for gap in seen.facts["gaps"]] == ["high below low"]
+    assert seen is not None and seen.is_complete
+    assert [iso(stamp) for stamp in seen.rows] == ["2024-06-05T12:00:00Z"]
 
 
 def test_a_series_without_any_known_bar_is_no_answer_for_the_time_before_its_next_bar() -> None:
@@ -619,9 +624,11 @@ def test_a_verdict_on_bars_leaves_a_rejected_row_between_them_as_it_was() -> Non
         sim.ask(Question("AAPL", "1d", None, None, 5))
         seen = sim.ask(Question("AAPL", "1d", "2024-04-16", "2024-05-28", options=OFFLINE))
     assert first is not None and seen is not None
-    assert stamp in first.flagged & seen.flagged
-    assert seen.rows[stamp][3] == pytest.approx(first.rows[stamp][3] / 2)
-    assert seen.grave == set(seen.rows) - {stamp}
+    for answer in (first, seen):
+        assert stamp not in answer.rows
+        (reason,) = (g["reason"] for g in answer.facts["gaps"] if g["start"] == iso(stamp))
+        assert reason == f"{REJECTED}high below low"
+    assert seen.grave == set(seen.rows)
 
 
 @pytest.mark.parametrize("vendor", ["fmp", "alpaca", "yahoo"])

@@ -576,9 +576,7 @@ class BarsClient:
         Raises:
             CacheError: The store cannot be read.
         """
-        view, table, coverage, _ = self._store.stored_span(
-            series, span, is_use=is_use, bad_rows=False
-        )
+        view, table, coverage = self._store.stored_span(series, span, is_use=is_use)
         spans = tuple(_spans(view, coverage))
         return StoredColumns(series, view.generation, table.read_only(), spans)
 

@@ -442,7 +442,7 @@ def memory_key(query: BarsQuery) -> tuple[Hashable, ...] | None:
 
 def _is_final(query: BarsQuery, answer: Answer) -> bool:
     """Return whether an answer is complete and can only change if the store changes."""
-    if answer.flagged or answer.doubts or answer.substitute:
+    if answer.doubts or answer.substitute:
         return False
     if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > MOST_ROWS:
         return False

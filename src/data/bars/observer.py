@@ -13,7 +13,7 @@ from ..errors import CacheError, DataError, IncompleteDataError
 from ..model.actions import Action
 from ..model.instant import DAY_MS
 from ..model.query import BarsQuery
-from ..model.reasons import sentence
+from ..model.reasons import REJECTED, sentence
 from ..model.series import SeriesKey
 from ..net.deadline import MustWait
 from ..observability.logs import context, current, next_number, running, subject_of
@@ -353,7 +353,7 @@ class Call:
             attempts = answer.facts.get("attempts")
             if attempts:
                 self._tell_about(answer, attempts)
-            if answer.gaps or answer.flagged or answer.doubts or answer.substitute:
+            if answer.gaps or answer.doubts or answer.substitute:
                 _tell_trouble(observer, answer)
             if answer.scores or answer.doubts:
                 score = score_of(answer)
@@ -386,7 +386,8 @@ def _tell_trouble(observer: Observer, answer: Answer) -> None:
     from ..observability.events import AnswerIncomplete
 
     if trouble := answer.trouble:
-        observer.metrics.troubled(len(answer.harmful_gaps), len(answer.flagged))
+        gaps = answer.harmful_gaps
+        observer.metrics.troubled(len(gaps), sum(g.reason.startswith(REJECTED) for g in gaps))
         observer.tell(AnswerIncomplete, trouble=tuple(trouble))
 
 

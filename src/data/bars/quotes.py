@@ -369,16 +369,16 @@ class QuoteService:
     def _last(self, answer: Answer, now_ms: int, day: date | None = None) -> _Price | None:
         """Return the last price in an answer, or on a given session date; None if there is none.
 
-        Invalid rows are skipped. If the vendor may send bars for minutes without trades, these are
+        If the vendor may send bars for minutes without trades, these are
         also skipped, because their price is older than the bar.
         """
         instrument, timeframe = answer.query.instrument, answer.query.timeframe
-        table, bad = answer.table, {stamp for stamp, _ in answer.flagged}
+        table = answer.table
         entries = [entry for entry in answer.coverage.opened() if entry.state in WITH_BARS]
         for row in range(len(table) - 1, -1, -1):
             stamp, close = int(table.stamps[row]), float(table.close[row])
             entry = next((entry for entry in entries if stamp in entry.span), None)
-            if entry is None or stamp in bad or stamp > now_ms or not is_price(close):
+            if entry is None or stamp > now_ms or not is_price(close):
                 continue
             if day is not None and date_of(stamp) != day:
                 continue

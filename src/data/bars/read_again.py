@@ -32,7 +32,7 @@ def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead
     query = replace(query, span=span, bars=None, opened_by_ms=read.opened_by_ms)
     view = store.view(key)
     if read.generation is None:
-        view, table, coverage, _ = store.stored_span(key, span)
+        view, table, coverage = store.stored_span(key, span)
         table = table.within(span)
     else:
         table, coverage = store.read_version(key, span, read.generation)

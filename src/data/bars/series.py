@@ -451,7 +451,7 @@ class SeriesStore:
         """Return the stored bars in ``span`` and their coverage; the view is updated to match."""
         since = self.snapshot.since
         self._note_position()
-        stored = self._store.stored_span(self._key, span, since, is_use=is_use, bad_rows=False)
+        stored = self._store.stored_span(self._key, span, since, is_use=is_use)
         self.snapshot.view = stored.view
         series = self._query.instrument, self._key.timeframe
         return stored.table, with_strays(stored.coverage, stored.table, *series)

@@ -41,7 +41,7 @@ from .legacy.reader import look_elsewhere
 from .pins import pins_in
 from .read.columnar_cache import Columnar, Sidecars
 from .read.document_cache import NO_FILE, DocumentCache
-from .read.series_reader import IndexEntry, RangeReader, SeriesIndex
+from .read.series_reader import RangeReader, SeriesIndex
 from .recovery import quarantine
 from .recovery.quarantine import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
@@ -194,14 +194,13 @@ class BarStore:
         since: SeriesView | None = None,
         *,
         is_use: bool = True,
-        bad_rows: bool = True,
     ) -> StoredSpan:
         """Return everything stored for ``span``, together with a consistent view of the series.
 
         If another writer changes the series during the read, it is read again, at most a few times.
         Raises the same errors as :meth:`view`. ``since`` is the latest view obtained, which is used
         without a check. If ``is_use`` is False, the read does not count as use, so the bars may be
-        evicted as if they had not been read. If ``bad_rows`` is False, the quarantine is not read.
+        evicted as if they had not been read.
         """
         lane = self._lane(key)
         if is_use:
@@ -209,11 +208,10 @@ class BarStore:
         entry = self._index.entry(lane, since)
         for _ in range(_REREADS):
             table, coverage = self._range_reader.read(lane, span, entry)
-            suspects = self._suspects(lane, span, entry) if bad_rows else ()
             before, entry = entry, self._index.entry(lane)
             if entry.view.generation == before.view.generation:
                 break
-        return StoredSpan(entry.view, table, coverage, suspects)
+        return StoredSpan(entry.view, table, coverage)
 
     def seal(
         self, view: SeriesView, span: Span, book: ActionBook | None, absent: SeriesKey | None = None
@@ -260,9 +258,7 @@ class BarStore:
         :meth:`view`.
         """
         lane = self._lane(key)
-        return self._suspects(lane, span, self._index.entry(lane))
-
-    def _suspects(self, lane: LaneFiles, span: Span, entry: IndexEntry) -> tuple[BadRow, ...]:
+        entry = self._index.entry(lane)
         if not entry.has_quarantine:
             return ()
         return quarantine.rows_without_bar(

@@ -248,14 +248,11 @@ class StoredSpan(NamedTuple):
         view: View of the whole series.
         table: Bars in the span.
         coverage: Coverage of the span.
-        suspects: Rejected rows, for timestamps that have no good bar; not bars whose state is
-            ``suspect``, which are in ``table``.
     """
 
     view: SeriesView
     table: BarTable
     coverage: Coverage
-    suspects: Sequence[BadRow] = ()
 
 
 # --- uses -----------------------------------------------------------------------------------

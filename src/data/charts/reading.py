@@ -22,7 +22,7 @@ from ..model.instant import DAY_MS, MINUTE_MS, parse_iso
 from ..model.kind import HUNDREDTHS
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
-from ..model.reasons import BEFORE_FIRST, UNEXPECTED, Cause, cause_of, is_harmless_end, sentence
+from ..model.reasons import BEFORE_FIRST, Cause, cause_of, is_harmless_end, sentence
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..runtime.once import cached_property
@@ -388,9 +388,6 @@ class _Part:
         facts: Mapping[str, Any] = self.facts
         error, empty = facts.get("error"), facts.get("empty", "the frame has no rows")
         more = facts.get("gaps_total", 0) - len(facts.get("gaps", ()))
-        flagged = [
-            parse_iso(f["stamp"]) for f in facts.get("flagged", ()) if f["reason"] != UNEXPECTED
-        ]
         sentences = {
             f"ENDED: no bars since {facts.get('ended', '')[:10]}": facts.get("ended"),
             "MADE UP: invented bars, not from a market": facts.get("made_up"),
@@ -398,9 +395,6 @@ class _Part:
             f"SUBSTITUTE: {facts.get('substitute')}": facts.get("substitute"),
             f"{error['type']}: {error['message']}" if error else "": error,
             f"no bars in this range: {sentence(empty)}": not error and not len(self.table),
-            "rows that cannot be bars are included, and marked with !": np.isin(
-                self.stamps, flagged
-            ).any(),
             f"{more:,} more gaps are not shaded": more > 0,
         } | {
             f"not known for all of it: {name}s": self.frame[name].isna().any()

@@ -141,7 +141,10 @@ def run(args: argparse.Namespace) -> int:
         hint = f"{install_line('demo')} installs real sample bars that need no network"
         complain("no vendor could be reached, and the sample bars are not installed", [hint])
         return FAILED
-    _print(args, ["", styled("next: onetape fetch AAPL 1d · onetape doctor", "dim")])
+    last = answers[-1].question
+    sample = f" --provider {last.provider} --end {last.end}"
+    fetch = f"onetape fetch {last.symbol} {last.timeframe}{sample if last.provider else ''}"
+    _print(args, ["", styled(f"next: {fetch} · onetape doctor", "dim")])
     return OK
 
 

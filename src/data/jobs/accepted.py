@@ -136,7 +136,6 @@ def is_known(services: Services, key: SeriesKey, start: Any, end: Any) -> bool:
     grave = [entry.span for entry in answer.coverage.only(lambda e: e.reason.startswith(GRAVE))]
     lacking = [grid.required(gap.span) for gap in answer.harmful_gaps]
     lacking.append(stamps[inside(stamps, grave)])
-    lacking.append(np.array([stamp for stamp, _ in answer.flagged], dtype=np.int64))
     stamps = _merged(lacking)
     return bool(len(stamps) and among(stamps, accepted).all())
 

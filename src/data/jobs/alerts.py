@@ -32,7 +32,7 @@ from ..indicators.quantities import parse_indicator
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, SECOND_MS, date_of, iso, parse_iso
 from ..model.outcome import Outcome
 from ..model.provenance import ATTRS_KEY
-from ..model.reasons import BEFORE_FIRST, CLOSED, UNASKED, UNEXPECTED, Cause, cause_of, sentence
+from ..model.reasons import BEFORE_FIRST, CLOSED, REJECTED, UNASKED, Cause, cause_of, sentence
 from ..model.span import Span, subtract
 from ..model.suggestion import check_names, did_you_mean
 from ..model.texts import plain_number
@@ -538,15 +538,14 @@ def _problems(
         text = f"{series} is stale: {behind} bars are missing since {iso(last)}{why}"
         yield Problem("stale", NEVER_MS, text)
     for gap in _harmful(facts):
-        if parse_iso(gap["end"]) <= last:
+        if gap["reason"].startswith(REJECTED):
+            text = f"{series}: the row {gap['start']} was rejected: {sentence(gap['reason'])}"
+            yield Problem("rejected", parse_iso(gap["start"]), text)
+        elif parse_iso(gap["end"]) <= last:
             text = f"a gap from {gap['start']} to {gap['end']}: {sentence(gap['reason'])}"
             yield Problem("gap", parse_iso(gap["start"]), f"{series} has {text}")
     for stamp, why in grave.items():
         yield Problem("grave", stamp, f"{series}: the bar {iso(stamp)} is {sentence(why)}")
-    for row in facts["flagged"]:
-        if row["reason"] != UNEXPECTED:
-            text = f"{series}: the row {row['stamp']} was rejected: {sentence(row['reason'])}"
-            yield Problem("rejected", parse_iso(row["stamp"]), text)
 
 
 def _harmful(facts: _Facts) -> list[_Facts]:

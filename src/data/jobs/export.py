@@ -7,12 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from ..bars.answer.answer import Answer, UnfilledSpan, joined, list_gaps, provenance
-from ..bars.answer.reader import FetchOutcome, Reader, flagged_rows, reasons, unread_gaps
+from ..bars.answer.reader import FetchOutcome, Reader, reasons, rejected_gaps
 from ..bars.fetch.lane import real_gaps
-from ..bars.ingest.commit import suspects_table
 from ..bars.validity import lifetime_of
 from ..cache.format.documents import about_series
 from ..cache.layout import encode_lane, encode_symbol
@@ -31,7 +28,6 @@ from ..errors import (
     QueryError,
     StorageError,
 )
-from ..model.bars import among, merge
 from ..model.coverage import WITH_BARS
 from ..model.frame import build_frame
 from ..model.instant import iso
@@ -81,10 +77,9 @@ class ExportedFile:
         rows: Number of bars in the file.
         first, last: First and last timestamp in the file, in ISO format.
         problem: Reason why no file was written; empty if one was.
-        left_out: Maps each reason to the number of rows that were not written because of it;
-            ``impossible`` means that they cannot be bars.
-        faults: Sentences about rows that were left out, bars that are in doubt and gaps; empty if
-            there are none.
+        left_out: Maps each reason to the number of bars that were not written because of it.
+        faults: Sentences about bars that are in doubt and gaps, which include rows that cannot be
+            bars; empty if there are none.
     """
 
     key: SeriesKey
@@ -103,7 +98,7 @@ class ExportedFile:
 
 
 def faults_of(answer: Answer) -> list[str]:
-    """Return sentences about an export's gaps, rejected rows and bars in doubt; empty if there are none.
+    """Return sentences about an export's gaps and bars in doubt; empty if there are none.
 
     Splits since the date of the prices are not a fault, because an export is a copy of that date.
     """
@@ -207,9 +202,8 @@ class Exporter:
         frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
         written = (export_parquet if wanted.format == "parquet" else export_csv)(frame, path)
         ends = [iso(int(answer.table.stamps[i])) for i in (0, -1)]
-        left_out = {"impossible": len(answer.flagged)} if answer.flagged else {}
         of_bars = key, str(written), len(answer.table), ends[0], ends[1]
-        return ExportedFile(*of_bars, left_out=left_out, faults=faults_of(answer))
+        return ExportedFile(*of_bars, faults=faults_of(answer))
 
     def stored(self, key: SeriesKey, wanted: ExportOptions) -> Answer:
         """Return the stored bars of a series, without the rows that cannot be bars.
@@ -248,32 +242,25 @@ class Exporter:
                 "fetch the range in that adjustment, or export the numbers as stored with --raw"
             )
             raise
-        impossible = np.array(sorted(stamp for stamp, _ in answer.flagged), dtype=np.int64)
         kind = view.kind or Kind()
         grid = grid_for(instrument, key.timeframe, kind)
-        return replace(
-            answer,
-            table=answer.table.take(~among(answer.table.stamps, impossible)),
-            gaps=real_gaps(answer.gaps, span.end, grid, kind),
-        )
+        return replace(answer, gaps=real_gaps(answer.gaps, span.end, grid, kind))
 
     def _as_stored(
         self, key: SeriesKey, query: BarsQuery, span: Span, unfilled: Sequence[UnfilledSpan]
     ) -> Answer:
-        view, table, coverage, suspects = self._store.stored_span(key, span)
-        rejected = flagged_rows(suspects, table, coverage)
+        view, table, coverage = self._store.stored_span(key, span)
         traded = lifetime_of(view).for_gaps(query.now_ms)
         gaps = list_gaps(span, coverage, unfilled, query.now_ms, traded)
-        lost = unread_gaps(coverage, merge(suspects_table(rejected), table))
+        gaps = joined(gaps, rejected_gaps(coverage, table))
         facts = {
             "lane": key.folder,
             "generation": view.generation,
             "adjustment": "as stored",
             "asked_at": iso(query.now_ms),
         }
-        flagged = [(row.bar.stamp_ms, row.reason) for row in rejected]
         kind = view.kind or Kind()
-        return Answer(query, table, coverage, joined(gaps, lost), flagged, kind, facts=facts)
+        return Answer(query, table, coverage, gaps, kind, facts=facts)
 
     def _instrument(self, key: SeriesKey, wanted: ExportOptions) -> Instrument:
         try:

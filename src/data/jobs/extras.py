@@ -58,6 +58,18 @@ EXTRAS = {
     ),
 }
 
+# Extras that install others.
+GROUPS = {"bot": ("plot", "db"), "all": tuple(name for name in EXTRAS if name != "hdf5")}
+
+
+def group_state(name: str) -> Check:
+    """Check whether all extras that an extra of :data:`GROUPS` installs are there."""
+    title = f"installation extra {name}"
+    lacking = [part for part in GROUPS[name] if not installed(EXTRAS[part])[0]]
+    if not lacking:
+        return ok(title, "all of its extras are installed")
+    return note(title, f"not installed: {', '.join(lacking)}", install_line(name))
+
 
 def extra_state(selector: ProviderSelector, name: str) -> Check:
     """Check an extra, given the rules in ``selector``; the package is not imported.

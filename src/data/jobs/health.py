@@ -47,9 +47,10 @@ from ..net.redact import host_port
 from ..provider_selector import ProviderSelector
 from ..runtime.once import cached_property
 from ..runtime.resources import memory
+from ..vendors.registry import FAMILIES
 from ..wiring import Services, network_of
 from .checks import LEVELS, Check, fault, note, ok
-from .extras import EXTRAS, extra_state, without_effect
+from .extras import EXTRAS, GROUPS, extra_state, group_state, without_effect
 from .freshness import SeriesHealth, series_health
 from .perishable import perishable
 from .vendors import describe_vendors, is_on_the_web, is_remote, quotas_of, vendor_check
@@ -221,6 +222,7 @@ def _version() -> Check:
 def _installation(look: _Look) -> Iterator[Check]:
     yield _version()
     yield from (extra_state(look.selector, name) for name in EXTRAS)
+    yield from map(group_state, GROUPS)
 
 
 # --- places ----------------------------------------------------------------------------------
@@ -573,7 +575,7 @@ def _vendors(look: _Look) -> Iterator[Check]:
         name = vendor["name"]
         if cause and is_on_the_web(vendor) and name in reached:
             yield note(f"vendors {name}", reached[name].refusal)
-        elif not _is_under_keys(vendor):
+        elif name not in FAMILIES and not _is_under_keys(vendor):
             quotas = quotas_of(look.selector, name, look.now_ms)
             yield vendor_check(vendor, reached.get(name), quotas, is_routed=name in look.routed)
         for text in vendor["faults"]:

@@ -69,8 +69,7 @@ class BarsRead(NamedTuple):
         coverage: Origin of each part of the bars.
         lacking: Spans without bars in which bars are expected or possible.
         unexpected: Spans in which there are bars although the calendar expects none.
-        unstored: Timestamp and reason for each row that is never stored: forming bars and invalid
-            rows.
+        unstored: Timestamp and reason for each row that is never stored, that is, forming bars.
         as_of: Date as of which prices are adjusted.
         book: Splits and dividends known at the time of the read, with ``actions``, ``disputed`` and
             ``of(vendor)``.

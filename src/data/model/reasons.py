@@ -47,6 +47,8 @@ DELETED = "deleted by another caller while it was read"
 LOST = "the vendor does not have this bar any more"
 FORMING = "forming"
 SPOILT = "the vendor now sends something here that cannot be a bar"
+# Prefix for the slot of a row that a vendor sent and that is in no answer.
+REJECTED = "a row that cannot be a bar: "
 UNEXPECTED = "outside the sessions of the market's calendar"
 UNVOUCHED = "by our own clock alone, which nothing vouches for"
 AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AllProvidersFailedError
 from ..model.lifetime import NO_BARS_SINCE
-from ..model.reasons import UNASKED, UNEXPECTED, Cause, cause_of, sentence, why_ended
+from ..model.reasons import UNASKED, Cause, cause_of, sentence, why_ended
 
 if TYPE_CHECKING:
     from ..errors import DataError
@@ -53,8 +53,7 @@ class SeriesResult:
         complete: Whether nothing is missing.
         vendors: Vendors that the bars are from.
         gaps: Number of spans without bars.
-        wrong: First reason for which bars are almost certainly wrong, or rows cannot be bars; empty
-            if there are none.
+        wrong: First reason for which bars are almost certainly wrong; empty if there are none.
         lacking: Reason why the answer is incomplete apart from wrong bars: its first gap, a note that
             a substitute answered, or a doubt about its bars.
         ended: Start of the time without bars, because the symbol has ended or been renamed; empty if
@@ -138,10 +137,7 @@ class SeriesResult:
 
 
 def _reason_wrong(provenance: Mapping[str, Any]) -> str:
-    """Return why bars are almost certainly wrong, or rows cannot be bars; empty if there are none."""
-    for row in provenance.get("flagged", ()):
-        if row["reason"] != UNEXPECTED:
-            return f"rows that cannot be bars, first {row['stamp']}: {sentence(row['reason'])}"
+    """Return why bars are almost certainly wrong; empty if there are none."""
     problems = provenance.get("problems", ())
     return sentence(next((text for text in problems if Cause.GRAVE in cause_of(text)), ""))
 

@@ -235,7 +235,7 @@ def _bad_row_findings(rows: dict[int, str]) -> Iterator[QualityFinding]:
     if rows:
         reasons = Counter(reason.partition(":")[0] for reason in rows.values())
         why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
-        text = f"{counted(len(rows), 'quarantined row')}, not valid as bars: {why}"
+        text = f"{counted(len(rows), 'quarantined row')} that cannot be bars: {why}"
         order = next(check for check in CHECKS if check.name == "order")
         yield finding_of(order, Defect(np.array(list(rows), dtype=np.int64), text))
 

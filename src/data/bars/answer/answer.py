@@ -229,7 +229,6 @@ class Answer:
         table: Bars in the requested basis, ascending.
         coverage: Origin of each span; forming rows have a span of their own.
         gaps: Missing spans.
-        flagged: Timestamps of invalid rows, with the reasons.
         doubts: Warnings about the bars for the user.
         fetched: Spans that a vendor answered during this call.
         scores: Quality scores of the vendors' answers for the ``fetched`` spans, 0 to 1.
@@ -243,7 +242,6 @@ class Answer:
     table: BarTable
     coverage: Coverage
     gaps: Sequence[Gap] = ()
-    flagged: Sequence[tuple[int, str]] = ()
     kind: Kind = Kind()
     as_of: date | None = None
     substitute: str | None = None
@@ -295,11 +293,6 @@ class Answer:
         ]
         if sentences and is_sample(self.query.provider):
             sentences.append("these are samples; omit the provider to request bars from vendors")
-        if self.flagged:
-            stamp, reason = self.flagged[0]
-            sentences.append(
-                f"{len(self.flagged)} row(s) that cannot be bars, first {iso(stamp)}: {sentence(reason)}"
-            )
         sentences += map(sentence, self.doubts)
         if self.substitute:
             sentences.append(
@@ -617,7 +610,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "gaps_total": len(answer.gaps),
         "unanswered": next((g.reason for g in stretches(answer.gaps).sources if g.failed), None),
         **({} if len(table) or "empty" in answer.facts else {"empty": empty_because(answer)}),
-        "flagged": [{"stamp": iso(s), "reason": r} for s, r in _flagged_bars(answer)],
+        "flagged": [{"stamp": iso(s), "reason": UNEXPECTED} for s in _unexpected(answer)],
         "quality": _quality(answer),
         **({} if query.closed_by_ms is None else {"closed_by": iso(query.closed_by_ms)}),
         **({"withheld": _withheld(answer)} if query.opened_by_ms is not None else {}),
@@ -634,14 +627,14 @@ def _withheld(answer: Answer) -> list[str]:
     return withheld
 
 
-def _flagged_bars(answer: Answer) -> list[tuple[int, str]]:
-    """Return the first few invalid rows and off-calendar bars, as pairs of a timestamp and a reason."""
-    unexpected = [
-        (stamp, UNEXPECTED)
+def _unexpected(answer: Answer) -> list[int]:
+    """Return the timestamps of the first few bars at times at which the calendar expects none."""
+    stamps = [
+        stamp
         for entry in answer.coverage.only(lambda entry: entry.reason == UNEXPECTED)
         for stamp in answer.table.within(entry.span).stamps.tolist()
     ]
-    return sorted([*answer.flagged, *unexpected])[:_MOST_GAPS]
+    return stamps[:_MOST_GAPS]
 
 
 def _share_from_cache(answer: Answer) -> float:

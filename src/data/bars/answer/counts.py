@@ -32,10 +32,9 @@ def last_of(answer: Answer, count: int) -> Answer:
         return answer
     table = answer.table.take(slice(len(answer.table) - count, None))
     first = int(table.stamps[0])
-    flagged = [(stamp, reason) for stamp, reason in answer.flagged if stamp >= first]
     later = [g for g in answer.gaps if g.span.end > first]
     coverage = answer.coverage.within(Span(first, answer.coverage[-1].span.end))
-    return replace(answer, table=table, gaps=later, flagged=flagged, coverage=coverage)
+    return replace(answer, table=table, gaps=later, coverage=coverage)
 
 
 def counted(answer: Answer, count: int, since_ms: int) -> Answer:

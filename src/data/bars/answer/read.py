@@ -33,14 +33,13 @@ class HandedOn(NamedTuple):
     def data_key(self) -> Hashable:
         """Return a key for where these bars come from and how they are adjusted.
 
-        The result is None if the answer contains invalid rows, or if the query requests the forming
-        bar or sets ``closed_by_ms``; such an answer can be identified only by :meth:`read`. In the
-        key, the splits and dividends are represented by the ``id`` of the object that contains
-        them.
+        The result is None if the query requests the forming bar or sets ``closed_by_ms``; such an
+        answer can be identified only by :meth:`read`. In the key, the splits and dividends are
+        represented by the ``id`` of the object that contains them.
         """
         answer = self.answer
         query = answer.query
-        if answer.flagged or query.closed_by_ms is not None or query.include_forming:
+        if query.closed_by_ms is not None or query.include_forming:
             return None
         facts, used = answer.facts, answer.used
         below = facts.get("derived_from")
@@ -112,7 +111,7 @@ class HandedOn(NamedTuple):
             answer.coverage,
             tuple(gap_spans),
             tuple(entry.span for entry in answer.coverage if entry.reason == UNEXPECTED),
-            (*answer.flagged, *forming),
+            tuple(forming),
             answer.as_of,
             answer.used.book,
             answer.used.closes,

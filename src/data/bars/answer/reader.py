@@ -16,7 +16,7 @@ from ...calendars.grid import grid_for
 from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action
-from ...model.bars import BadRow, BarTable, among, inside, merge
+from ...model.bars import BarTable, inside, merge
 from ...model.coverage import WITH_BARS, Coverage, Covered, Splice, Stretches
 from ...model.instant import NEVER_MS, day_ms, iso, parse_iso
 from ...model.kind import Basis, Kind
@@ -27,7 +27,7 @@ from ...model.reasons import (
     DOUBTFUL,
     FORMING,
     LOST,
-    OFF_GRID,
+    REJECTED,
     SPOILT,
     UNEXPECTED,
     UNVOUCHED,
@@ -189,24 +189,18 @@ class Reader:
         # 1. The stored bars, with the data that could not be stored.
         snapshot = outcome.snapshot
         since = outcome.view if snapshot is None else snapshot.since
-        view, table, coverage, suspects = self._store.stored_span(key, span, since)
+        view, table, coverage = self._store.stored_span(key, span, since)
         if snapshot is not None:
             snapshot.view = view
         if outcome.unstored:
-            table, coverage, suspects = _with_unstored(table, coverage, suspects, outcome.unstored)
+            table, coverage = _with_unstored(table, coverage, outcome.unstored)
             table, coverage = table.within(span), coverage.within(span)
             view = replace(view, kind=view.kind or outcome.kind)
         coverage = with_strays(at_borders(coverage), table, query.instrument, key.timeframe)
         volume_doubts = _without_volume(
             table, coverage, view.kind or outcome.kind, query.instrument.asset_class
         )
-        # 2. Rejected rows, bars that have not closed, the forming bar, and volume.
-        flagged = flagged_rows(suspects, table, coverage)
-        if flagged:
-            from ..ingest.commit import suspects_table  # not needed if the answer has no problem
-
-            # If there are two rows for a timestamp, the stored one is a bar.
-            table = merge(suspects_table(flagged), table)
+        # 2. Bars that have not closed, the forming bar, and volume.
         if outcome.closed_before is not None:
             table = _closed_bars(table, coverage, outcome.closed_before)
         forming = outcome.forming if query.include_forming else None
@@ -237,13 +231,13 @@ class Reader:
         # fetched them. After the end, no bar is missing.
         until = Span(span.start, max(span.start, min(span.end, traded.end)))
         faults = faults_within(view.faults, until) if view.faults else ()
-        problems = sentences(faults, len(table) - len(flagged)) if faults else ()
+        problems = sentences(faults, len(table)) if faults else ()
         # 5. The gaps.
         gaps: Sequence[Gap] = list_gaps(
             span, coverage, outcome.unfilled, now, traded, life.reason_after()
         )
-        if unread := unread_gaps(coverage, table):
-            gaps = joined(gaps, unread)
+        if rejected := rejected_gaps(coverage, table):
+            gaps = joined(gaps, rejected)
         if rebased.begins is not None:
             gaps = with_unadjusted(gaps, coverage, *rebased.begins)
         # 6. The provenance.
@@ -262,7 +256,6 @@ class Reader:
             table=rebased.table,
             coverage=coverage,
             gaps=gaps,
-            flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
             kind=kind,
             as_of=rebased.as_of,
             substitute=f"{rebased.own} prices ({key})" if rebased.own else None,
@@ -338,37 +331,17 @@ def _closed_bars(table: BarTable, coverage: Coverage, cap_ms: int) -> BarTable:
     return table.take(closed)
 
 
-def flagged_rows(suspects: Sequence[BadRow], table: BarTable, coverage: Coverage) -> list[BadRow]:
-    """Return the rejected rows to report: those in a suspect span, unless a bar has the same timestamp.
-
-    Rows off the grid are not included.
-    """
-    if not suspects:
-        return []
-    stamps = np.array([s.bar.stamp_ms for s in suspects], dtype=np.int64)
-    is_suspect = inside(stamps, coverage.where(lambda entry: entry.state == "suspect"))
-    is_flagged = (is_suspect & ~among(stamps, table.stamps)).tolist()
-    return [
-        s
-        for s, is_shown in zip(suspects, is_flagged, strict=True)
-        if is_shown and not s.reason.startswith(OFF_GRID)
-    ]
-
-
-def unread_gaps(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
-    """Return a gap for each rejected row whose file is damaged or gone.
-
-    Each gap gives the reason for which the row was rejected.
-    """
+def rejected_gaps(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
+    """Return a gap for each rejected row, with the reason for which it was rejected."""
     entries = coverage.only(
         lambda c: c.state == "suspect" and not c.cause and c.reason not in _REASONS_OF_STORED_BARS
     )
     if not entries:
         return Stretches()
     columns = entries.columns
-    gaps = tuple(Gap(source.span, source.reason) for source in columns.sources)
-    is_lost = np.array(table.counts(columns.edges)) == 0
-    return Stretches.of(columns.take(is_lost)._replace(sources=gaps))
+    gaps = tuple(Gap(source.span, f"{REJECTED}{source.reason}") for source in columns.sources)
+    has_no_bar = np.array(table.counts(columns.edges)) == 0
+    return Stretches.of(columns.take(has_no_bar)._replace(sources=gaps))
 
 
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
@@ -430,14 +403,14 @@ def _action_warnings(rebased: Rebased, query: BarsQuery) -> list[str]:
 
 
 def _with_unstored(
-    table: BarTable, coverage: Coverage, suspects: Sequence[BadRow], commits: Sequence[Commit]
-) -> tuple[BarTable, Coverage, Sequence[BadRow]]:
-    """Return bars, coverage and bad rows, including the data that could not be stored on disk."""
+    table: BarTable, coverage: Coverage, commits: Sequence[Commit]
+) -> tuple[BarTable, Coverage]:
+    """Return bars and coverage, including the data that could not be stored on disk."""
     from ..series import with_commit
 
     for commit in commits:
         table, coverage = with_commit(table, coverage, commit)
-    return table, coverage, (*suspects, *(s for commit in commits for s in commit.suspects))
+    return table, coverage
 
 
 def _with_forming(

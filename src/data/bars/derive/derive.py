@@ -169,18 +169,17 @@ class Deriver:
 
 
 def is_whole(answer: Answer) -> bool:
-    """Return whether an answer has no missing bars and no bad rows, and is not a substitute."""
+    """Return whether an answer has no missing bars, and is not a substitute."""
     return not any(shortfall(answer))
 
 
 def shortfall(answer: Answer) -> tuple[int, bool]:
-    """Return the total length (ms) of missing and bad bars, and whether the bars are a substitute.
+    """Return the total length (ms) of missing bars, and whether the bars are a substitute.
 
     The better of two answers is the one with the smaller result.
     """
     gaps_ms = sum(gap.span.end - gap.span.start for gap in answer.gaps if not gap.harmless)
-    bad_ms = len(answer.flagged) * answer.query.timeframe.longest_ms
-    return gaps_ms + bad_ms, bool(answer.substitute)
+    return gaps_ms, bool(answer.substitute)
 
 
 def _attempts(error: DataError) -> Sequence[Attempt]:
@@ -321,7 +320,8 @@ class _Derivation:
         ends = [*(entry.span.end for entry in below.coverage), *(g.span.end for g in below.gaps)]
         # Beyond the range that the answer covers, missing bars do not mean that nothing traded.
         span = Span(needed.start, min(needed.end, max(ends, default=needed.start)))
-        unknown = [*_reported_gaps(below), *self._unreported_gaps(below, span)]
+        reported = (gap for gap in below.gaps if not gap.harmless)
+        unknown = [*reported, *self._unreported_gaps(below, span)]
         unknown += self._beyond_calendar(below, span)
         source_gaps = sorted(unknown, key=lambda gap: gap.span)
         rows = self._rows(below)
@@ -346,7 +346,6 @@ class _Derivation:
             table=table,
             coverage=coverage,
             gaps=fold.gaps(),
-            flagged=(),
             kind=self._kind(below),
             fetched=fold.fetched(),
             facts=fold.facts(),
@@ -416,10 +415,3 @@ def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
         return depends_on
     due = depends_on.view.next_due
     return None if due is None else depends_on._replace(until_ms=min(depends_on.until_ms, due))
-
-
-def _reported_gaps(below: Answer) -> Iterator[Gap]:
-    """Yield a gap for each span of an answer that has no bars or only invalid rows."""
-    yield from (gap for gap in below.gaps if not gap.harmless)
-    for stamp, reason in below.flagged:
-        yield Gap(Span(stamp, stamp + 1), reason)

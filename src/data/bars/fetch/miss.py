@@ -628,7 +628,7 @@ def _can_replace(answer: Answer, part: Answer) -> bool:
 
     Bars of another kind may have other timestamps, so that only its gaps show what it lacks.
     """
-    if answer.flagged or answer.harmful_gaps or not len(answer.table):
+    if answer.harmful_gaps or not len(answer.table):
         return False
     if any(part.table.counts(stretches(answer.gaps).where(lambda _: True))):
         return False

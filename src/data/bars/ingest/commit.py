@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...cache.store import Commit, CommitPiece
 from ...errors import QualityError
-from ...model.bars import BadRow, Bar, BarTable, Stamps, among, distinct, inside
+from ...model.bars import BadRow, BarTable, Stamps, among, distinct, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import WITH_BARS, Columns, Covered, State, Stretches, spread
 from ...model.edges import Edges, difference, edges_of, meets, merged, spans_of
@@ -635,9 +635,3 @@ def same_rows(
     for left, right in zip(table.values()[:columns], other.values()[:columns], strict=True):
         equal &= np.isclose(left, right, rtol=tolerance, atol=0.0, equal_nan=True)
     return equal
-
-
-def suspects_table(suspects: Sequence[BadRow]) -> BarTable:
-    """Return quarantined rows as an ascending table with only the last row for each timestamp."""
-    rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
-    return BarTable.from_bars([rows[stamp] for stamp in sorted(rows)])

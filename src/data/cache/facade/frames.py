@@ -16,7 +16,7 @@ from ...calendars.gaps import holes
 from ...calendars.grid import BarGrid
 from ...calendars.ranges import resolve_range
 from ...errors import BadRangeError, KindMismatchError, QueryError
-from ...model.bars import BadRow, Bar, BarTable, Stamps, among, merge, union
+from ...model.bars import BadRow, BarTable, Stamps, among, merge, union
 from ...model.coverage import Coverage, Covered
 from ...model.frame import build_frame, table_of
 from ...model.instant import DAY_MS, HOUR_MS, date_of
@@ -288,8 +288,8 @@ def stored_frame(
 
     Prices of stocks are converted to one basis, adjusted for all known splits, if the stored
     actions make that exact; otherwise they are returned as stored. If nothing better is stored for
-    a timestamp, the result contains the invalid row stored for it, or the bar from another tool's
-    file, even if it is the last one in that file.
+    a timestamp, the result contains the bar from another tool's file, even if it is the last one in
+    that file. Rows that cannot be bars are left out, with a warning.
     """
     store = catalog.store
     table, coverage = store.read(key, span)
@@ -299,9 +299,7 @@ def stored_frame(
     suspects = store.suspects(key, span)
     if suspects:
         reason = sentence(suspects[0].reason)
-        log.warning("%s: %d of the rows cannot be bars: %s", key, len(suspects), reason)
-        rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
-        table = merge(BarTable.from_bars(list(rows.values())), table)
+        log.warning("%s: %d rows that cannot be bars are left out: %s", key, len(suspects), reason)
     return build_frame(table) if len(table) else None
 
 
