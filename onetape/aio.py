@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial, wraps
+from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -29,8 +30,9 @@ from typing import (
     overload,
 )
 
+from .data import data_manager as _sync
 from .data.clock import SystemClock
-from .data.data_manager import DataManager, When, get_data_manager
+from .data.data_manager import DataManager, When
 from .data.errors import QueryError
 from .data.guesses import refuse_attribute
 from .data.model.caller import called_from, working_for
@@ -42,7 +44,7 @@ from .data.net.deadline import Deadline, seconds_of
 from .data.progress.bar import listening
 from .data.progress.events import SymbolsProgress
 
-__all__ = ["AsyncDataManager"]
+__all__ = ["AsyncDataManager", "get_data_manager"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -178,7 +180,8 @@ def _seconds(timeout: Any) -> float | None:
 class AsyncDataManager:
     """The methods of a :class:`DataManager` as coroutines, with names that begin with ``a``.
 
-    Arguments, results, errors and warnings are those of the original method. ``timeout`` starts
+    Arguments, results, errors and warnings are those of the original method. The names without the
+    ``a`` are also accepted. ``timeout`` starts
     with the call, so it includes waiting for a thread. A cancelled call ends immediately; data that
     it has already requested from a vendor is still stored when it arrives. Methods that are not
     listed here never wait; call them on ``manager``. Feeds are iterated with ``async for``.
@@ -195,11 +198,13 @@ class AsyncDataManager:
     """
 
     def __init__(self, manager: DataManager | None = None) -> None:
-        self.manager = manager or get_data_manager()
+        self.manager = manager or _sync.get_data_manager()
 
     if not TYPE_CHECKING:  # type checkers report attributes that do not exist
 
         def __getattr__(self, name: str) -> Any:
+            if isinstance(getattr(type(self), f"a{name}", None), _Twin):
+                return getattr(self, f"a{name}")
             if not name.startswith("_") and not hasattr(type(self), name):
                 refuse_attribute(self, name, DataManager, "a")
             return object.__getattribute__(self, name)
@@ -237,3 +242,14 @@ class AsyncDataManager:
     aget_cache_stats = _Twin(DataManager.get_cache_stats)
     ametrics = _Twin(DataManager.metrics)
     aclear_cache = _Twin(DataManager.clear_cache, looks=False)
+
+
+def get_data_manager(
+    cache_dir: str | Path | None = None, config_path: str | Path | None = None
+) -> AsyncDataManager:
+    """Return this process's data manager with its methods as coroutines. Thread-safe.
+
+    The arguments are those of :func:`onetape.get_data_manager`, whose manager is the attribute
+    ``manager``.
+    """
+    return AsyncDataManager(_sync.get_data_manager(cache_dir, config_path))

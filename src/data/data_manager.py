@@ -1440,18 +1440,35 @@ class DataManager:
         """
         return self._services.observer.on_event(listener)
 
-    def clear_cache(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete all cached bars, or only the bars for a symbol, a timeframe, or both.
+    def clear_cache(
+        self,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        *,
+        everything: bool = False,
+    ) -> None:
+        """Delete the cached bars for a symbol, a timeframe, or both, or everything in the cache.
 
         Examples:
             >>> manager.clear_cache("AAPL", "1d")
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`.
+            everything: Whether to delete all bars and tables; no symbol or timeframe is given then.
 
         Raises:
-            QueryError: The symbol or the timeframe is invalid, and nothing is stored under it.
+            QueryError: The symbol or the timeframe is invalid, and nothing is stored under it; or
+                there is neither of them nor ``everything``, or both.
         """
+        check_switches(everything=everything)
+        if bool(everything) == ((symbol, timeframe) != (None, None)):
+            stats = self.cache.get_stats()
+            how = "takes no symbol or timeframe" if everything else "needs everything=True"
+            raise QueryError(
+                f"clear_cache {how} to delete all of {self._services.settings.cache_dir} "
+                f"({stats['files_count']:,} files, {stats['total_size_gb']:.3g} GB)",
+                hint="or name a symbol, a timeframe or both to delete only these bars",
+            )
         with running(subject_of(symbol, timeframe)):
             names = [symbol]
             try:

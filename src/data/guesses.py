@@ -49,7 +49,8 @@ _GUESSED: tuple[tuple[_Call, str], ...] = (
         "get_stock_bars get_crypto_bars get_ohlc ohlc ohlcv get_candles candles get_candlesticks "
         "get_prices prices get_data load_data fetch_data fetch_bars fetch get_klines klines "
         "get_historical_klines futures_klines get_aggs list_aggs aggs time_series get_daily "
-        "get_intraday get_daily_adjusted get_market_data read read_bars load_bars get_stock_data",
+        "get_intraday get_daily_adjusted get_market_data read read_bars load_bars get_stock_data get "
+        "load",
     ),
     (_Call("get_ohlcv", "symbol start end"), "download get_data_yahoo get_data_stooq pull"),
     (_Call("get_ohlcv", "symbol timeframe start bars"), "fetch_ohlcv fetchOHLCV fetch_ohlc"),
@@ -104,19 +105,73 @@ _GUESSED: tuple[tuple[_Call, str], ...] = (
         "load_markets fetch_markets list_assets get_all_assets",
     ),
     (_Call("coverage", "symbol timeframe"), "get_coverage available get_available_range"),
-    (_Call("gaps", _SERIES), "get_gaps find_gaps missing_bars get_missing"),
+    (_Call("gaps", _SERIES), "get_gaps find_gaps missing_bars get_missing missing"),
     (_Call("sessions", "symbol start end"), "get_sessions calendar get_calendar trading_days"),
-    (_Call("validate", _SERIES), "check verify check_quality quality validate_ohlcv"),
+    (_Call("validate", _SERIES), "check check_quality quality validate_ohlcv"),
+    (_Call("validate", _SERIES, {"level": "'corroborated'"}), "verify compare"),
+    (_Call("features", "symbols timeframe recipes"), "get_features indicators get_indicators"),
     (_Call("plan", _SERIES), "get_plan dry_run estimate"),
     (_Call("explain", _SERIES), "get_providers providers which_provider route"),
     (_Call("get_cache_stats", ""), "cache_stats get_stats stats cache_info cache_size"),
     (_Call("clear_cache", "symbol timeframe"), "clear delete delete_cache invalidate purge_cache"),
     (_Call("metrics", ""), "get_metrics"),
-    (_Call("plot", _SERIES), "chart get_chart draw"),
+    (_Call("plot", _SERIES), "chart get_chart draw graph"),
 )
 GUESSES: Mapping[str, _Call] = MappingProxyType(
     {name: call for call, names in _GUESSED for name in names.split()}
 )
+# Maps each command, with the arguments that its guessed names imply, to the methods whose guessed
+# names it answers, and to names that only a command line has.
+_COMMANDS = {
+    "fetch": "get_ohlcv get_ohlcv_batch",
+    "fetch --csv {symbol}.csv": "export save dump to_csv",
+    "fetch --refresh": "refresh refetch",
+    "features": "features",
+    "quote": "get_quote get_quotes",
+    "search": "search",
+    "plan": "plan explain",
+    "gaps": "coverage gaps",
+    "sessions": "sessions",
+    "fundamentals": "get_fundamentals",
+    "fundamentals --type statements": "'statements'",
+    "fundamentals --type ratios": "'ratios'",
+    "fundamentals --type actions": "get_actions",
+    "fundamentals --type funding": "get_funding_rate",
+    "sync": "update update_all upgrade",
+    "stream": "live_feed",
+    "cache list": "list ls list_series",
+    "cache info": "show",
+    "cache stats": "get_cache_stats",
+    "cache clear": "clear_cache rm remove",
+    "validate": "validate",
+    "verify": "verify compare diff",
+    "providers": "vendors sources",
+    "doctor": "status health state diagnose config configure configuration settings env",
+    "plot": "plot",
+    "serve": "server web dashboard board ui",
+    "docs handing-on": "backtest backtesting",
+    "--version": "version",
+    "--help": "help",
+}
+_COMMAND_OF = {name: command for command, names in _COMMANDS.items() for name in names.split()}
+# Maps guessed names of commands to the right command and the arguments that the name implies.
+COMMAND_GUESSES: Mapping[str, str] = MappingProxyType(
+    {
+        name.lower(): _COMMAND_OF[kind]
+        for name, call in GUESSES.items()
+        if (kind := call.more.get("data_type", call.method)) in _COMMAND_OF
+    }
+    | _COMMAND_OF
+)
+# Maps guessed options of the whole program to their names here.
+PROGRAM_OPTIONS = {"-V": "--version", "-version": "--version", "-help": "--help"}
+_FILES = {".csv": ("--csv", "{}"), ".csv.gz": ("--csv", "{}"), ".parquet": ("--parquet", "{}")}
+_FORMATS = {"csv": ("--csv", "-"), "json": ("--json",)}
+# Maps guessed options for an output file or its format to the options for each ending or format.
+OUTPUTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys("o out output file save outfile output_file".split(), _FILES | _FORMATS),
+    **dict.fromkeys(("format", "output_format", "fmt"), _FORMATS),
+}
 _NO_KEYS = "keys are read from the environment; `onetape docs keys` lists their names"
 # Maps names that no method stands for to a sentence.
 SENTENCES: Mapping[str, str] = MappingProxyType(
@@ -125,6 +180,20 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
             ("update", "sync", "populate", "update_all", "refresh", "backfill"),
             "the commands `onetape sync` and `onetape populate` update stored bars; one series "
             "is up to date after get_ohlcv('AAPL', '1d', start='2024-01-01')",
+        ),
+        **dict.fromkeys(
+            ("list", "ls", "symbols", "list_series", "list_cached", "cached"),
+            "cache.list_symbols() lists the stored symbols, and `onetape cache list` the stored "
+            "series; search('apple') finds others",
+        ),
+        **dict.fromkeys(
+            ("get_universe", "universe", "get_members", "members", "constituents"),
+            "use universes.members('NAME') for the symbols of a recorded universe, and "
+            "get_ohlcv_batch(universe='NAME', timeframe='1d') for their bars",
+        ),
+        **dict.fromkeys(
+            ("resample", "aggregate", "to_timeframe"),
+            "request the bars of the timeframe itself: get_ohlcv('AAPL', '1h')",
         ),
         **dict.fromkeys(("set_api_key", "api_key", "login", "set_key", "authenticate"), _NO_KEYS),
         **dict.fromkeys(
@@ -178,7 +247,7 @@ ARGUMENTS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys("limit n count last num_bars n_bars size length lookback".split(), "bars"),
         **dict.fromkeys(
             "since from_ from_date begin start_time startTime start_dt start_date date_from "
-            "from_time".split(),
+            "from_time from".split(),
             "start",
         ),
         **dict.fromkeys(
@@ -191,7 +260,8 @@ ARGUMENTS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys("range lookback_period duration".split(), "period"),
         **dict.fromkeys("prepost extended_hours include_extended".split(), "session"),
         **dict.fromkeys(
-            "force reload force_update force_refresh update use_cache".split(), "refresh"
+            "force reload force_update force_refresh update use_cache cache no_cache".split(),
+            "refresh",
         ),
         **dict.fromkeys("cache_only only_cache from_cache".split(), "offline"),
         **dict.fromkeys("asof as_of at".split(), "closed_by"),
@@ -206,11 +276,30 @@ ARGUMENTS: Mapping[str, str] = MappingProxyType(
         ),
     }
 )
-_REASONS = {
-    **dict.fromkeys(("tz", "timezone", "ignore_tz"), "times are naive UTC"),
+# Arguments that nothing here needs, which options of a command line may have too, with the reason.
+UNNEEDED = {
+    **dict.fromkeys(("tz", "timezone"), "times are naive UTC"),
     **dict.fromkeys(("api_key", "apikey", "key", "token"), _NO_KEYS),
+}
+_REASONS = {
+    **UNNEEDED,
+    "ignore_tz": "times are naive UTC",
     "version": "a version needs exactly one symbol, in get_ohlcv or plot",
 }
+# Arguments of a method that only another call has.
+_OF_OTHERS = {
+    ("get_actions", "provider"): _Call("get_ohlcv", _SERIES, {"columns": "('dividend', 'split')"}),
+}
+# Values of the wrong type, with the call that they are meant for: method (any, if empty), argument
+# and type. The call is the method's own if it is None.
+_MISPLACED: tuple[tuple[str, str, Any, _Call | None], ...] = (
+    ("features", "start", list | tuple, _Call("features", "symbols timeframe recipes start end")),
+    ("get_quote", "max_age", str, _Call("get_quotes", "symbols")),
+    *(("", name, int | float, None) for name in ("start", "end", "start_date", "end_date")),
+)
+# Maps each method that passes on options to the method that has them.
+_MORE_OPTIONS = {"features": "get_ohlcv_batch"}
+_FOLDERS = ("cache", "cache_path", "path", "folder", "directory", "cache_folder", "root")
 # Values of required arguments that the caller did not give.
 _EXAMPLES = {
     "symbol": "'AAPL'",
@@ -240,7 +329,7 @@ def answering_guesses(cls: _Class) -> _Class:
     Signatures and docstrings stay as they are; a call that is right takes one more frame.
     """
     for name, method in list(vars(cls).items()):
-        if isfunction(method) and not name.startswith("_"):
+        if isfunction(method) and (not name.startswith("_") or name == "__init__"):
             setattr(cls, name, _answering(cls, method))
     return cls
 
@@ -255,6 +344,8 @@ def _answering(cls: type, method: _Method) -> _Method:
             below = error.__traceback__ and error.__traceback__.tb_next
             if below is not None:
                 error.__traceback__ = below  # tracebacks do not show this frame
+                if isinstance(error, ValueError):
+                    _add_right_call(cls, method, args[1:], kwargs, error)
             elif isinstance(error, TypeError):  # the arguments do not fit
                 text = _right_arguments(cls, method, args[1:], kwargs)
                 if text:
@@ -275,11 +366,35 @@ def _right_arguments(
         return ""
     given |= {name: _Value(_shown(value), value) for name, value in kwargs.items()}
     strange = [name for name in kwargs if name not in own]
+    if method.__name__ == "__init__":
+        folder = next((given[name].text for name in strange if name in _FOLDERS), "")
+        return f"; use {cls.__name__}({folder})" if folder else ""
+    others = (_OF_OTHERS.get((method.__name__, name)) for name in strange)
+    if other := next(filter(None, others), None):
+        return f"; use {_call_text(cls, other, given)}"
     reasons = [_REASONS[name] for name in strange if name in _REASONS]
     if strange and not any(_own_name(name, own) is not None for name in strange):
         return f"; its arguments are {', '.join(own)}"
     call = _call_text(cls, _Call(method.__name__, ""), given)
     return "".join(f"; {text}" for text in dict.fromkeys(reasons)) + f"; use {call}"
+
+
+def _add_right_call(
+    cls: type, method: _Method, args: tuple[Any, ...], kwargs: dict[str, Any], error: Any
+) -> None:
+    """Replace the hint of an error if a value was meant for another call or in another form."""
+    given = dict(zip(_parameters(method), args, strict=False)) | kwargs
+    for name, argument, kind, call in _MISPLACED:
+        value = given.get(argument)
+        if name in ("", method.__name__) and isinstance(value, kind) and hasattr(error, "hint"):
+            order = call.order.split() if call else list(_parameters(method))
+            values = [list(args)] if order == ["symbols"] else args
+            named = dict(zip(order, values, strict=False)) | kwargs
+            texts = {key: _Value(_shown(each), each) for key, each in named.items()}
+            text = _call_text(cls, call or _Call(method.__name__, ""), texts)
+            error.args = (f"{argument} of {method.__name__} is {value!r:.80}",)
+            error.hint = f"use {text}"
+            return
 
 
 def refuse_attribute(owner: Any, name: str, manager: type, prefix: str = "") -> None:
@@ -466,6 +581,7 @@ def _call_text(manager: type, call: _Call, given: Mapping[str, _Value]) -> str:
     if call.method == "get_ohlcv" and symbols is not None and _is_several(symbols):
         call = call._replace(method="get_ohlcv_batch")
     own = _parameters(_methods(manager)[call.method])
+    own = _parameters(_methods(manager)[_MORE_OPTIONS.get(call.method, call.method)]) | own
     texts = dict(call.more)
     for name, value in given.items():
         mine = _own_name(name, own)
@@ -511,9 +627,16 @@ def _converted(name: str, mine: str, value: _Value, given: Mapping[str, _Value])
         return repr(known) if known in ("raw", "split", "all") else repr(by_switch[known is False])
     if mine == "session":
         return "" if known is False else "'extended'"
-    if name == "use_cache":
+    if name in ("use_cache", "cache"):
         return "True" if known is False else ""
     return value.text
+
+
+def switched(name: str, mine: str) -> str:
+    """Return the value of our argument that another tool's switch means; empty if it is not a switch."""
+    if mine not in ("adjustment", "session") or name == mine:
+        return ""
+    return _converted(name, mine, _Value("True", True), {}).strip("'")
 
 
 def _timeframe_text(name: str, value: _Value, given: Mapping[str, _Value]) -> str:

@@ -861,7 +861,7 @@ def test_an_answer_without_bars_is_cached_until_its_empty_span_expires(
     pd.testing.assert_frame_equal(asked(manager, question), fresh)
     assert reads == []
     ticking.advance(60.0)
-    with pytest.raises(RuntimeError, match="nothing is cached"):
+    with pytest.raises(RuntimeError, match="is not cached"):
         asked(manager, question)
 
 

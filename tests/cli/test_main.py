@@ -131,7 +131,8 @@ def test_unknown_commands_and_options_exit_with_2(words: list[str], bare: Run) -
     assert ran.code == 2
     assert ran.out == ""
     assert ran.err.startswith("onetape")
-    assert "--help`" in ran.err.splitlines()[-1]
+    last = ran.err.splitlines()[-1]
+    assert last.startswith("  use `onetape fetch AAPL 1d") or last.endswith(" --help`")
 
 
 def test_a_typed_error_is_a_line_and_a_hint(run: Run) -> None:

@@ -568,6 +568,6 @@ def test_missing_bars_are_not_recorded_after_the_timeout_of_the_call(
         patch.setattr(fetcher, "process_answer", slow)
         assert len(ask(timeout=5)) == 720
     assert not noted
-    manager.clear_cache()
+    manager.clear_cache(everything=True)
     assert len(ask(timeout=5)) == 720
     assert noted

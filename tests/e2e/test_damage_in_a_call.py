@@ -77,7 +77,7 @@ def test_offline_bars_of_a_damaged_file_are_reported_as_not_cached(
     make().get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-10", strict=True)
     (path,) = (tmp_path / "cache/ohlcv").rglob("*.csv.gz")
     path.write_bytes(b"\xff" * 5000)
-    with pytest.raises(AllProvidersFailedError, match="nothing is cached, and offline"):
+    with pytest.raises(AllProvidersFailedError, match="is not cached"):
         make().get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-11", offline=True)
 
 

@@ -33,7 +33,7 @@ def clear(monkeypatch: pytest.MonkeyPatch) -> Callable[[DataManager, int], None]
             # What became of the fetch is put together just before the answer is read.
             left[0] -= 1
             if left[0] >= 0:
-                manager.clear_cache()
+                manager.clear_cache(everything=True)
             return of(*args)
 
         monkeypatch.setattr(FetchOutcome, "of", cleared)

@@ -254,9 +254,9 @@ def test_a_batch_and_a_job_derive_bars_from_the_same_stored_series(
 
 
 def test_offline_derived_bars_without_cached_ones_are_an_error(manager: DataManager) -> None:
-    with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
+    with pytest.raises(AllProvidersFailedError, match="is not cached"):
         manager.get_ohlcv("AAPL", "2h", "2024-06-03", "2024-06-07", offline=True)
-    with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
+    with pytest.raises(AllProvidersFailedError, match="is not cached"):
         manager.get_ohlcv("AAPL", "1w", "2024-06-03", "2024-06-07", offline=True)
 
 

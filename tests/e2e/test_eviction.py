@@ -213,7 +213,7 @@ def test_last_use_of_a_series_is_written_by_jobs_and_read_by_other_processes(
 
 def test_bars_put_by_a_program_are_not_evicted(manager: DataManager, clock: ManualClock) -> None:
     frame = manager.get_ohlcv(*BTC)
-    manager.clear_cache()
+    manager.clear_cache(everything=True)
     manager.cache.put(frame, "BTCUSDT", "1h", provider="binance", adjustment="raw")
     assert squeeze(manager, clock) == 0
     assert why(manager) == [eviction.HANDED_IN]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 import linecache
@@ -15,6 +16,7 @@ import pytest
 
 import onetape
 import src.data
+from onetape import aio
 from onetape.aio import AsyncDataManager
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
@@ -103,10 +105,24 @@ src.data.download("AAPL", start="2024-01-01")
     use onetape.data.get_data_manager().get_ohlcv('AAPL', '1d', start='2024-01-01')
 onetape.data.DataManger
     did you mean 'DataManager'?
-am.get_ohlcv("AAPL", "1d")
-    use await am.aget_ohlcv('AAPL', '1d')
 am.download("AAPL", start="2024-01-01")
     use await am.aget_ohlcv('AAPL', '1d', start='2024-01-01')
+dm.get("AAPL")
+    use dm.get_ohlcv('AAPL', '1d')
+dm.load("AAPL", "1h")
+    use dm.get_ohlcv('AAPL', '1h')
+dm.get_features("AAPL", "1d", ["rsi:14"])
+    use dm.features(['AAPL'], '1d', recipes=['rsi:14'])
+dm.verify("AAPL", "1d")
+    use dm.validate('AAPL', '1d', level='corroborated')
+dm.symbols()
+    and `onetape cache list` the stored series; search('apple') finds others
+dm.list()
+    and `onetape cache list` the stored series; search('apple') finds others
+dm.get_universe("sp500")
+    and get_ohlcv_batch(universe='NAME', timeframe='1d') for their bars
+dm.resample
+    request the bars of the timeframe itself: get_ohlcv('AAPL', '1h')
 am.on_event(print)
     use the method on_event of the attribute manager
 """
@@ -131,6 +147,12 @@ dm.get_ohlcv("AAPL", "1d", since="2024-01-01", until="2024-02-01")
     'since'; use get_ohlcv('AAPL', '1d', start='2024-01-01', end='2024-02-01')
 dm.get_ohlcv("AAPL", "1d", use_cache=False)
     'use_cache'; use get_ohlcv('AAPL', '1d', refresh=True)
+dm.get_ohlcv("AAPL", "1d", cache=False)
+    'cache'; use get_ohlcv('AAPL', '1d', refresh=True)
+dm.get_actions("AAPL", "2012", provider="demo")
+    'provider'; use get_ohlcv('AAPL', '1d', start='2012', provider='demo', columns=('dividend', 'split'))
+onetape.DataManager(cache="some/folder")
+    'cache'; use DataManager('some/folder')
 dm.get_ohlcv("AAPL", "1d", timefame="1d")
     'timefame'; use get_ohlcv('AAPL', '1d')
 dm.get_ohlcv("AAPL", "1d", foo=1)
@@ -155,6 +177,24 @@ dm.search(query="apple")
     'query'; use search('apple')
 dm.live_feed("BTCUSDT", interval="1m")
     'timeframe'; use live_feed('BTCUSDT', '1m')
+"""
+
+
+# Values of the wrong type, with the whole error and its hint.
+OF_VALUES = """
+dm.features("AAPL", "1d", ["rsi:14"], provider="demo")
+    start of features is ['rsi:14'] (use features(['AAPL'], '1d', provider='demo', recipes=['rsi:14']))
+dm.at("2012-06-30").features("AAPL", "1d", ["rsi:14"], "2012-01-03")
+    start of features is ['rsi:14'] (use features(['AAPL'], '1d', start='2012-01-03', recipes=['rsi:14']))
+dm.get_quote("AAPL", "IBM")
+    max_age of get_quote is 'IBM' (use get_quotes(['AAPL', 'IBM']))
+dm.get_ohlcv("AAPL", "1d", 1325548800, 1326000000000)
+    start_date of get_ohlcv is 1325548800 (use get_ohlcv('AAPL', '1d', \
+start='2012-01-03T00:00:00', end='2012-01-08T05:20:00'))
+dm.get_ohlcv("AAPL", "1d", start=1325548800)
+    start of get_ohlcv is 1325548800 (use get_ohlcv('AAPL', '1d', start='2012-01-03T00:00:00'))
+onetape.describe("AAPL")
+    describe needs a frame of bars, not 'AAPL' (pass the result of get_ohlcv('AAPL', '1d'))
 """
 
 
@@ -194,9 +234,95 @@ def test_a_guessed_name_names_the_right_call(call: str, end: str, dm: DataManage
 @pytest.mark.parametrize("call, text", _table(OF_ARGUMENTS))
 def test_a_guessed_argument_names_the_right_call(call: str, text: str, dm: DataManager) -> None:
     said = _error_of(call, dm)
-    assert re.match(r"TypeError: DataManager\.\w+\(\) (got an unexpected|missing)", said)
+    assert re.match(r"TypeError: DataManager\.\w+\(\) (got an unexpected|missing)", said), said
     assert text in said
     assert said.endswith(text) or "its arguments are" in text
+
+
+@pytest.mark.parametrize("call, said", _table(OF_VALUES))
+def test_a_value_in_the_place_of_another_names_the_right_call(
+    call: str, said: str, dm: DataManager
+) -> None:
+    """And the right call is one that the method's signature accepts."""
+    with pytest.raises(QueryError) as raised:
+        eval(call, {"dm": dm, "onetape": onetape})
+    assert str(raised.value) == said
+    if "(use " in said:
+        name, _, arguments = said.rpartition("(use ")[2][:-1].partition("(")
+        values = eval(f"dict_of({arguments}", {"dict_of": lambda *args, **more: (args, more)})
+        assert inspect.signature(getattr(dm, name)).bind(*values[0], **values[1])
+
+
+def test_a_call_without_arguments_empties_no_cache(manager: DataManager) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", start=DAYS[0], end=DAYS[1])
+    folder = manager._services.settings.cache_dir
+    for refused in ({}, {"everything": True, "symbol": "BTCUSDT"}, {"everything": None}):
+        with pytest.raises(
+            QueryError,
+            match=r"^clear_cache (needs everything=True|takes no symbol .*) to delete all of ",
+        ) as raised:
+            manager.clear_cache(**refused)
+        assert f"{folder} (" in str(raised.value) and " GB)" in str(raised.value)
+    assert len(manager.get_ohlcv("BTCUSDT", "1h", start=DAYS[0], end=DAYS[1], offline=True))
+    manager.clear_cache("AAPL")
+    manager.clear_cache(timeframe="1d")
+    assert manager.cache.list_symbols() == ["BTCUSDT"]
+    manager.clear_cache("BTCUSDT", "1h")
+    assert manager.cache.list_symbols() == []
+    manager.get_ohlcv("BTCUSDT", "1h", start=DAYS[0], end=DAYS[1])
+    manager.clear_cache(everything=True)
+    assert manager.cache.list_symbols() == []
+
+
+def test_a_second_process_wide_manager_is_refused_by_name(tmp_path: Path) -> None:
+    try:
+        first = onetape.get_data_manager(tmp_path / "one")
+        with pytest.warns(UserWarning, match=r"is ignored: use DataManager\('two'\)$"):
+            assert onetape.get_data_manager("two") is first
+    finally:
+        onetape.reset_data_manager()
+
+
+def test_a_column_of_a_batch_names_the_wide_layout(dm: DataManager) -> None:
+    days = {"start": "2012-01-03", "end": "2012-01-05", "provider": "demo"}
+    frames = dm.get_ohlcv_batch(["AAPL", "IBM"], "1d", **days)
+    with pytest.raises(KeyError, match=r"layout='wide'\)\['close'\]"):
+        frames["close"]
+    assert dm.get_ohlcv_batch(["AAPL", "IBM"], "1d", layout="wide", **days)["close"].shape == (3, 2)
+    with pytest.raises(KeyError, match=r"^'NOPE'$"):
+        frames["NOPE"]
+    with pytest.raises(AttributeError, match=r"no attribute 'AAPL'; use \['AAPL'\]"):
+        frames.AAPL  # noqa: B018 - the guess
+    assert frames.get("close") is None and not hasattr(frames, "NOPE")
+    assert [*copy.copy(frames)] == [*pickle.loads(pickle.dumps(frames))] == ["AAPL", "IBM"]
+
+
+def test_reports_are_iterable_and_their_repr_says_so(manager: DataManager) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", start="2024-06-03T00:00", end="2024-06-03T05:00")
+    manager.get_ohlcv("BTCUSDT", "1h", start="2024-06-04T00:00", end="2024-06-04T05:00")
+    gaps, report = manager.gaps("BTCUSDT", "1h"), manager.validate("BTCUSDT", "1h")
+    assert [*gaps] == gaps.gaps and [*report] == list(report.findings)
+    for one in (gaps, report):
+        assert repr(one).endswith("; iterate, or to_frame()>")
+        frame = one.to_frame()
+        assert len(frame) == len([*one])
+    assert gaps.gaps, "there is a gap to list"
+    assert report.to_frame().dtypes["first"] == report.to_frame().dtypes["last"] == "M8[ns]"
+
+
+def test_the_first_guess_with_a_loop_works() -> None:
+    """The manager of the package with coroutines has them, also by the names without an ``a``."""
+
+    async def guess() -> Any:
+        manager = aio.get_data_manager()
+        assert isinstance(manager, AsyncDataManager)
+        assert manager.manager is onetape.get_data_manager()
+        return await manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-01-05", provider="demo")
+
+    try:
+        assert len(asyncio.run(guess())) == 3
+    finally:
+        onetape.reset_data_manager()
 
 
 @pytest.mark.parametrize("package", ["onetape", "onetape.data", "src.data"])
@@ -242,8 +368,8 @@ def test_guesses_are_absent_for_programs_that_look(name: str, dm: DataManager) -
 def test_tab_completion_lists_only_names_that_exist(dm: DataManager) -> None:
     for one in (dm, onetape, AsyncDataManager(dm)):
         assert [name for name in dir(one) if not hasattr(one, name)] == []
-    # `at` is an argument of other tools and a method of this one.
-    assert not {*GUESSES, *ARGUMENTS} & {*dir(dm)} - {"provider_selector", "at"}
+    # `at` and `cache` are arguments of other tools, and names of this one.
+    assert not {*GUESSES, *ARGUMENTS} & {*dir(dm)} - {"provider_selector", "at", "cache"}
 
 
 def test_a_name_of_a_subclass_is_its_own(tmp_path: Path) -> None:

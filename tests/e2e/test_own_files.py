@@ -117,7 +117,7 @@ def test_todays_bars_are_returned_whatever_range_was_requested_before(tmp_path: 
         assert bars["open"].iloc[-1] == 100 + 31 + 15 / 7
         two = found.get_ohlcv("NVDA", "2h", first, "2024-07-31", provider="local", strict=True)
         assert two["close"].iloc[-1] == 100 + 31 + 14 / 7 + 0.5
-        found.clear_cache()
+        found.clear_cache(everything=True)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from src.data.cli import whole_parser
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
@@ -225,3 +228,47 @@ def test_cached_symbols_are_suggested_for_an_unknown_one(manager: DataManager) -
     with pytest.raises(UnknownSymbolError) as caught:
         manager.get_ohlcv("QQQQ", "1d", bars=2)
     assert caught.value.nearest == () and "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", [Fault.status(503), Fault.lie(), Fault.status(429)])
+def test_no_symbol_is_suggested_if_the_fault_was_not_the_symbol(
+    manager: DataManager, vendors: VendorServer, fault: Fault
+) -> None:
+    """The symbols are misspelled ones, which an unknown symbol's error would correct."""
+    manager.get_ohlcv("MSFT", "1d", bars=2)
+    vendors.fault("yahoo", fault)
+    with pytest.raises(AllProvidersFailedError) as caught:
+        manager.get_ohlcv("MSFTT", "1d", bars=2)
+    assert caught.value.candidates == ()
+    assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("symbol", ["MSFTT", "^GSPC", "BRK.B", "BTC/USDT"])
+def test_an_uncached_symbol_is_named_as_typed_with_the_command_that_fetches_it(
+    symbol: str, manager: DataManager
+) -> None:
+    manager.get_ohlcv("MSFT", "1d", bars=2)
+    with pytest.raises(AllProvidersFailedError) as caught:
+        manager.get_ohlcv(symbol, "1d", offline=True)
+    line = f"onetape fetch {shlex.quote(symbol)} 1d"
+    assert str(caught.value) == f"{symbol} 1d is not cached; `{line}` fetches it"
+    assert caught.value.candidates == ()
+
+
+@pytest.mark.parametrize(
+    "wishes, options",
+    [
+        ({"start": "2024-01-02", "end": date(2024, 1, 5)}, "--start 2024-01-02 --end 2024-01-05"),
+        ({"start": "-30d", "provider": "yahoo"}, "--start=-30d --provider yahoo"),
+        ({"end": datetime(2024, 1, 5, 14, 30)}, "--end 2024-01-05T14:30:00"),
+        ({"period": "1y"}, "--period 1y"),
+    ],
+)
+def test_the_command_for_an_uncached_range_has_the_range(
+    wishes: dict[str, Any], options: str, manager: DataManager
+) -> None:
+    with pytest.raises(AllProvidersFailedError) as caught:
+        manager.get_ohlcv("AAPL", "1h", offline=True, **wishes)
+    line = f"onetape fetch AAPL 1h {options}"
+    assert str(caught.value) == f"AAPL 1h is not cached in this range; `{line}` fetches it"
+    assert whole_parser().parse_args(shlex.split(line)[1:]).run

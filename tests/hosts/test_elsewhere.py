@@ -82,7 +82,8 @@ def test_lists_and_statistics_include_series_not_stored_on_this_host_yet(
     assert json.loads(run("cache", "stats", "--json"))["series_elsewhere"] == 1
     assert "and 1 that only other hosts have" in run("cache", "stats")
     assert main(["cache", "info", "ETHUSDT", "1h", *options(tmp_path, rules)]) == 1
-    assert "other hosts have 1h" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "other hosts have 1h; `onetape fetch ETHUSDT 1h` copies it here" in said
     assert two[1].cache.list_symbols() == ["BTCUSDT"], "nothing was copied"
     monkeypatch.setattr(connect, "_servers", connect._Servers())
     monkeypatch.setenv("ONETAPE_STORE", "postgresql://bot:canary-word@127.0.0.1:1/prices")

@@ -415,7 +415,7 @@ def test_an_answer_that_was_not_stored_says_so_each_time_until_it_is_and_never_v
             frame = manager_of("a").get_ohlcv("BTCUSDT", "1h", *DAY)
             assert len(frame) == 24 and vendors.count("binance") == count
             assert any("not stored" in problem for problem in frame.attrs["onetape"]["problems"])
-            with pytest.raises(DataError, match="nothing is cached"):
+            with pytest.raises(DataError, match="is not cached"):
                 manager_of("a").get_ohlcv("BTCUSDT", "1h", *DAY, offline=True)
     first = manager_of("a").get_ohlcv("BTCUSDT", "1h", *DAY)
     sent = vendors.count("binance")

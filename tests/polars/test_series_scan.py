@@ -227,12 +227,12 @@ def test_a_scan_without_cached_bars_raises_the_error_of_get_ohlcv(
     manager: DataManager,
 ) -> None:
     for symbol in ("ETHUSDT", "AAPL"):
-        with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
+        with pytest.raises(AllProvidersFailedError, match="is not cached"):
             manager.get_ohlcv(symbol, "1h", offline=True)
-        with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
+        with pytest.raises(AllProvidersFailedError, match="is not cached"):
             scan_series(symbol, "1h", manager=manager)
     manager.cache.clear("BTCUSDT")
-    with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
+    with pytest.raises(AllProvidersFailedError, match="is not cached"):
         scan_series("BTCUSDT", "1h", manager=manager)
 
 

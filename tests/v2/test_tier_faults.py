@@ -93,7 +93,7 @@ def test_a_server_that_hangs_costs_its_time_once_and_is_used_again_when_it_is_ba
 
     async def ask() -> None:
         """Ask for a range of a series of which nothing is stored."""
-        manager.clear_cache()
+        manager.clear_cache(everything=True)
         assert await cache.get_prices("AAPL", "1d", date(2024, 5, next(starts)), MAY[1]) is not None
 
     running.pause()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..cache.names import NameCache
 from ..cache.store import BarStore
 from ..config.common_names import common_listings
-from ..errors import CacheError, DataError, UnknownSymbolError
+from ..errors import Attempt, CacheError, DataError, SymbolNotFoundError, UnknownSymbolError
 from ..model.listings import Listing
 from ..model.query import BarsQuery
 from ..model.symbol_changes import concerning, known_by
@@ -33,19 +35,25 @@ def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
     suggest(error, store)
 
 
-def _has_no_network(error: DataError) -> bool:
-    """Return whether no vendor could be reached, in which case the error is not about the symbol."""
-    attempts = () if isinstance(error, UnknownSymbolError) else getattr(error, "attempts", ())
-    return any(getattr(attempt.error, "is_own", False) for attempt in attempts)
+# Reasons of attempts that say nothing about the symbol.
+_SILENT = ("outage", "timeout", "quota", "no_key", "plan", "region", "unsupported", "configuration")
+
+
+def _is_about_symbol(error: DataError) -> bool:
+    """Return whether every vendor that answered reported that it does not know the symbol."""
+    attempts: Sequence[Attempt] = getattr(error, "attempts", ())
+    answers = [a for a in attempts if a.error is None or a.error.reason not in _SILENT]
+    unknown = [isinstance(answer.error, SymbolNotFoundError) for answer in answers]
+    return isinstance(error, UnknownSymbolError) or (bool(unknown) and all(unknown))
 
 
 def suggest(error: DataError, store: BarStore) -> None:
     """Add similar symbols to ``error``, taken from stored, searched and well-known symbols.
 
-    If the error is not about the symbol itself (for example, an outage), they are added only if the
-    symbol is not itself a known one.
+    They are added only if every vendor that answered reported that the symbol is unknown. If others
+    did not answer, they are added only if the symbol is not itself a known one.
     """
-    if error.candidates or not error.symbol or _has_no_network(error):
+    if error.candidates or not error.symbol or not _is_about_symbol(error):
         return
     try:
         stored = [Listing(symbol) for symbol in store.symbols()]

@@ -128,6 +128,7 @@ class RequestParser:
             QueryError: An argument is invalid, or symbol and options name two different vendors.
             UnknownProviderError: The pinned vendor does not exist.
         """
+        typed = symbol, timeframe, *bounds
         try:
             parsed = Timeframe.parse(timeframe)
         except BadTimeframeError as error:
@@ -181,6 +182,7 @@ class RequestParser:
             columns=tuple(wishes.columns),
             version=wishes.version,
             timeout_s=seconds_of(wishes.timeout, instrument.symbol),
+            typed=typed,
         )
 
     def for_nothing(self, symbol: Any, timeframe: Any, wishes: Wishes) -> BarsQuery:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 
 from .._version import __version__
@@ -78,9 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: The parser exits: after ``--help`` with 0, after an unknown option with 2.
     """
-    arguments = _usual_spelling(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = _usual_spelling(words)
+    meant = partial(_meant_line, words)
     try:
-        parser = _parser(arguments)
+        parser = _parser(arguments, meant)
         args = parser.parse_args(arguments)
         if args.command is None:
             parser.print_help()
@@ -91,7 +94,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .execution import report_interrupt
 
         return report_interrupt()
-    return guarded(args)
+    return guarded(args, meant)
+
+
+def _meant_line(words: Sequence[str]) -> str:
+    """Return the command line that was probably meant by words that cannot run; empty if unknown."""
+    from .guessed import meant_line  # most command lines are right
+
+    return meant_line(words, _usual_spelling(words), _parser)
 
 
 def _usual_spelling(arguments: Sequence[str]) -> list[str]:
@@ -111,9 +121,15 @@ def whole_parser() -> argparse.ArgumentParser:
     return _parser((), every=True)
 
 
-def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.ArgumentParser:
-    """Build the parser with only the requested command or, if ``every`` is set, with all commands."""
+def _parser(
+    arguments: Sequence[str], meant: Callable[[], str] | None = None, *, every: bool = False
+) -> argparse.ArgumentParser:
+    """Build the parser with only the requested command or, if ``every`` is set, with all commands.
+
+    ``meant`` returns the command line that errors suggest.
+    """
     parser = Parser(
+        meant=meant,
         prog="onetape",
         description="Market data behind one call: bars, quotes, fundamentals and live feeds, cached.",
         epilog=(

@@ -111,7 +111,8 @@ def _suggestion(manager: Installation, symbol: str) -> str:
     elsewhere = [entry for entry in listed_elsewhere(manager)[0] if entry["symbol"] == symbol]
     if elsewhere:
         frames = dict.fromkeys(entry["timeframe"] for entry in elsewhere)
-        return f"other hosts have {', '.join(frames)}; `onetape fetch {symbol}` copies it here"
+        line = f"onetape fetch {symbol} {next(iter(frames))}"
+        return f"other hosts have {', '.join(frames)}; `{line}` copies it here"
     series = manager.cache.maintenance.series(symbol)
     if lanes := [str(key).removeprefix(f"{symbol} ") for key in series]:
         return f"cached for {symbol}: {', '.join(lanes)}"

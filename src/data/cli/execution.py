@@ -16,9 +16,15 @@ from ..runtime.resources import rare_collections
 from .output import complain, complain_about, note, quiet, speak_plainly
 from .report import FAILED, OK, USAGE, Report, present
 
+# Words that are a timeframe only with a number in front.
+_UNITS = ("minute", "min", "hour", "day", "week", "month")
 
-def guarded(args: argparse.Namespace) -> int:
-    """Run a parsed command and return its exit code; a typed error is printed on one line."""
+
+def guarded(args: argparse.Namespace, meant: Callable[[], str] = str) -> int:
+    """Run a parsed command and return its exit code; a typed error is printed on one line.
+
+    If the arguments are invalid, the hint is the command line that ``meant`` returns, if any.
+    """
     speak_plainly()
     is_quiet, is_verbose = getattr(args, "quiet", False), getattr(args, "verbose", False)
     try:
@@ -32,6 +38,8 @@ def guarded(args: argparse.Namespace) -> int:
             sys.stdout.flush()
             return code
     except DataError as error:
+        if isinstance(error, QueryError) and (line := meant()):
+            error.hint = f"use `{line}`"
         complain_about(error, as_json=getattr(args, "json", False))
         return USAGE if isinstance(error, QueryError | ConfigError) else FAILED
     except KeyboardInterrupt:
@@ -83,6 +91,9 @@ def _refuse_empty(args: argparse.Namespace) -> None:
         if isinstance(value, str) and not value.strip():
             option = name.replace("_", "-")
             raise QueryError(f"{option} is empty", hint="give it a value, or omit it")
+    *symbols, last = getattr(args, "symbols", None) or [""]
+    if symbols and last.isdigit() and getattr(args, "timeframe", "").rstrip("s") in _UNITS:
+        raise QueryError(f"{last} {args.timeframe} is one argument: write it without a space")
 
 
 def _run(command: Callable[[argparse.Namespace], Report | int], args: argparse.Namespace) -> int:

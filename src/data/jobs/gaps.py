@@ -132,20 +132,19 @@ class GapReport(InLines):
             "series": [series.as_dict() for series in self.series],
         } | absent
 
+    def __iter__(self) -> Iterator[ClassifiedGap]:
+        return iter(self.gaps)
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row for each listed gap.
 
         Columns: ``symbol``, ``timeframe``, ``lane``, ``start``, ``end`` (naive UTC, half-open),
         ``class``, ``bars`` (int), ``vendors`` (joined by commas), ``evidence``, ``next_step``.
         """
-        import pandas as pd
+        from ..model.frame import rows_frame
 
         rows = [gap.as_dict() | {"vendors": ",".join(gap.vendors)} for gap in self.gaps]
-        frame = pd.DataFrame(rows, columns=_COLUMNS)
-        for name in ("start", "end"):
-            times = pd.to_datetime(frame[name].astype("str"), utc=True)
-            frame[name] = times.dt.tz_localize(None).astype("M8[ns]")
-        return frame.astype({"bars": "int64"})
+        return rows_frame(rows, _COLUMNS, ("start", "end")).astype({"bars": "int64"})
 
 
 _COLUMNS = "symbol timeframe lane start end class bars vendors evidence next_step".split()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -184,6 +184,17 @@ def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
     stamps = pd.DatetimeIndex(times).as_unit("ms").asi8.tolist() if len(times) else []
     flagged.attrs = frame.attrs | {_FILLED_STAMPS: FrozenList(stamps)}
     return flagged
+
+
+def rows_frame(
+    rows: list[dict[str, Any]], columns: list[str], times: Iterable[str]
+) -> pd.DataFrame:
+    """Return a frame with a row for each mapping, whose ISO ``times`` become naive UTC, or NaT."""
+    frame = pd.DataFrame(rows, columns=columns)
+    for name in times:
+        stamps = pd.to_datetime(frame[name].astype("str"), utc=True, errors="coerce")
+        frame[name] = stamps.dt.tz_localize(None).astype("M8[ns]")
+    return frame
 
 
 def filled_rows(frame: pd.DataFrame) -> int:

@@ -39,6 +39,16 @@ class Frames(InLines, dict[str, "pd.DataFrame"]):
     def __repr__(self) -> str:
         return str(self)
 
+    def __missing__(self, name: Any) -> pd.DataFrame:
+        if name in ("open", "high", "low", "close", "volume", "adj_close"):
+            how = f"get_ohlcv_batch(..., layout='wide')[{name!r}]"
+            raise KeyError(f"{name!r} is a column of each frame; for all symbols, use {how}")
+        raise KeyError(name)
+
+    def __getattr__(self, name: str) -> Any:
+        use = f"; use [{name!r}]" if name in self else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{use}")
+
     @property
     def title(self) -> str:
         """The number of symbols, and how many of them are incomplete."""

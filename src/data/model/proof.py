@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import QueryError
 from .bars import fingerprint_of
 from .printable import printable
 from .provenance import ATTRS_KEY, thaw
@@ -157,6 +158,11 @@ def describe(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Description:
         changed = "; ".join(f"{name}: {p.changed}" for name, p in each.items() if p.changed)
         facts = {"symbols": stated, "complete": is_complete} if stated else {}
         return Description(facts, changed, fingerprint(df))
+    if not hasattr(df, "attrs"):
+        raise QueryError(
+            f"describe needs a frame of bars, not {df!r:.80}",
+            hint=f"pass the result of get_ohlcv({str(df)[:80]!r}, '1d')",
+        )
     provenance = thaw(df.attrs.get(ATTRS_KEY, {}))
     complete = provenance if {"spans", "symbols"} & set(provenance) else {}
     return Description(complete, _difference(df, complete), fingerprint(df))

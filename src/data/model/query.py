@@ -127,6 +127,8 @@ class BarsQuery:
         version: Number of the commit as of which the series is read; None for the current state.
         timeout_s: Seconds after which the call ends; if None, the call continues as long as pages
             arrive. Ignored when queries are compared.
+        typed: Symbol, timeframe, start, end and number of bars as the caller wrote them, for
+            messages; empty for the library's own queries. Ignored when queries are compared.
     """
 
     instrument: Instrument
@@ -147,6 +149,26 @@ class BarsQuery:
     columns: tuple[str, ...] = ()
     version: int | None = None
     timeout_s: float | None = field(default=None, compare=False)
+    typed: tuple[Any, ...] = field(default=(), compare=False)
+
+    @property
+    def not_cached(self) -> str:
+        """A message for a query that the cache cannot answer, with the command that fetches the bars."""
+        import shlex  # most queries are answered
+
+        own = self.instrument.symbol, self.timeframe, None, None, self.bars
+        symbol, timeframe, start, end, bars = self.typed or own
+        words = ["onetape", "fetch", str(symbol), str(timeframe)]
+        named = ("--period" if hasattr(start, "value") else "--start", start), ("--end", end)
+        pinned = None if ":" in str(symbol) else self.provider
+        hours = "extended" if self.instrument.is_extended else None
+        for name, value in (*named, ("--bars", bars), ("--provider", pinned), ("--session", hours)):
+            text = str(value).replace(" ", "T")
+            given = [f"{name}={text}"] if text.startswith("-") else [name, text]
+            words += [] if value is None else given
+        what = f"{symbol} {timeframe} is not cached"
+        what += "" if (start, end) == (None, None) else " in this range"
+        return f"{what}; `{shlex.join(words)}` fetches it"
 
     @property
     def is_of_whole_weeks(self) -> bool:

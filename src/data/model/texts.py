@@ -165,7 +165,8 @@ class InLines(ABC):
     def __repr__(self) -> str:
         # Without a title, the first line.
         text = _shorten(self.title or ": ".join(next(iter(self.lines()))))
-        return f"<{type(self).__name__} {' '.join(text.split())}>"
+        use = "; iterate, or to_frame()" if hasattr(self, "to_frame") else ""
+        return f"<{type(self).__name__} {' '.join(text.split())}{use}>"
 
     def __str__(self) -> str:
         return as_text(_shorten(self.title), bounded(self.lines()))

@@ -50,9 +50,11 @@ class Singleton(Generic[T]):
                 arguments = arguments if any(arguments) else self._made_of or arguments
                 self._thing, self._made_of = make(*arguments), arguments
             elif any(arguments) and [*map(str, arguments)] != [*map(str, self._made_of)]:
+                given = arguments[: max(i for i, each in enumerate(arguments, 1) if each)]
                 self._warn(
                     f"the {self._name} of this process was already created with {self._made_of}; "
-                    f"{arguments} is ignored"
+                    f"{arguments} is ignored: use "
+                    f"{getattr(make, '__name__', 'the class')}({', '.join(map(repr, given))})"
                 )
             return self._thing
 

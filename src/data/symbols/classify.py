@@ -39,6 +39,8 @@ _JOINED = re.compile(r"[A-Z0-9]{5,25}")
 _SHARE_CLASS = re.compile(r"([A-Z]{1,5})[./-]([A-Z]|P[A-Z]|W[IST]|UN|RT)")
 _PLAIN = re.compile(r"[A-Z]{1,5}")
 _FUTURE = re.compile(r"[A-Z0-9]{1,10}=F")
+# The number of a security in lists of exchanges: a country, nine characters, a check digit.
+ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
 # Equity index futures at CME and CBOT, which have their own calendar because their sessions have a
 # pause.
 _EQUITY_FUTURES = frozenset("ES MES NQ MNQ YM MYM RTY M2K EMD".split())
@@ -251,6 +253,9 @@ def _classify_text(text: str, tables: Classification) -> Instrument | SymbolRefu
         verdict = step(text, tables)
         if verdict is not None:
             return verdict
+    if ISIN.fullmatch(text):
+        found = f"`onetape search {text}` finds its symbol, as does search({text!r})"
+        return SymbolRefusal("unknown", f"{text!r} looks like an ISIN, not a symbol", hint=found)
     return SymbolRefusal(
         "unknown",
         f"{text!r} cannot be classified",

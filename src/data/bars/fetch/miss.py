@@ -686,7 +686,9 @@ def _all_failed(
     reasons = reasons or dict.fromkeys(u.reason for u in unfilled)
     reasons |= dict.fromkeys(f"{name} is skipped: {reason}" for name, reason in namesakes.items())
     if query.offline and not failures:
-        reasons = {"nothing is cached, and offline=True allows no request": None}
+        return AllProvidersFailedError(
+            query.not_cached, attempts=attempts, symbol=query.instrument.symbol
+        )
     return AllProvidersFailedError(
         f"All providers failed for {query}: {'; '.join(reasons)}",
         attempts=attempts,

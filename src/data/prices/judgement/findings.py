@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from ...model.bars import Stamps
 from ...model.instant import iso
 from ...model.texts import InLines, Line, counted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Level = Literal["intrinsic", "corroborated", "authoritative"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -136,6 +139,9 @@ class QualityFinding:
         }
 
 
+_COLUMNS = "check cause level severity rows first last evidence next_step certain id".split()
+
+
 @dataclass(frozen=True, repr=False)
 class QualityReport(InLines):
     """The result of checking one series.
@@ -193,6 +199,21 @@ class QualityReport(InLines):
             yield "", f"→ {finding.next_step}"
         for check, reason in self.not_checked.items():
             yield "not checked", f"{check}: {reason}"
+
+    def __iter__(self) -> Iterator[QualityFinding]:
+        return iter(self.findings)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row for each finding, the most serious first.
+
+        Columns: ``check``, ``cause``, ``level``, ``severity``, ``rows`` (int), ``first``, ``last``
+        (naive UTC, both inclusive; NaT if no row is affected), ``evidence``, ``next_step``,
+        ``certain`` (bool), ``id``.
+        """
+        from ...model.frame import rows_frame
+
+        frame = rows_frame([each.as_dict() for each in self.findings], _COLUMNS, ("first", "last"))
+        return frame.astype({"rows": "int64", "certain": "bool"})
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-compatible dictionary, as printed by ``onetape validate --json``."""
