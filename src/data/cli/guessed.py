@@ -172,7 +172,9 @@ class _Line:
             return places
         if len(places) > 1 and places[-2].isdigit() and (both := _timeframe("".join(places[-2:]))):
             places = [*places[:-2], both]
-        places = [" " in word and _timeframe(word.replace(" ", "")) or word for word in places]
+        places = [
+            _timeframe(word.replace(" ", "")) or word if " " in word else word for word in places
+        ]
         times = [word for word in places if _timeframe(word)]
         if len(times) == 1 and len(places) > 1:
             at = places.index(times[0])
