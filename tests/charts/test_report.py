@@ -522,6 +522,27 @@ def test_missing_bars_that_gaps_count_are_no_second_reason() -> None:
     assert kinds(move, hole) == ["holes", "warning"]
 
 
+def test_one_wrong_bar_is_one_reason() -> None:
+    wrong = {
+        "check": "split",
+        "severity": "error",
+        "rows": 1,
+        "evidence": "10 times",
+        "next_step": "",
+    }
+    wrong |= {"first": "2024-04-03T00:00:00Z", "last": "2024-04-03T00:00:00Z"}
+    same = wrong | {"check": "outlier", "severity": "warning"}
+    other = same | {"first": "2024-04-02T00:00:00Z"}
+
+    def kinds(*findings: dict[str, Any]) -> list[str]:
+        """Return the kinds of the reasons for attention."""
+        return [one["kind"] for one in attention_of("A 1d", {}, 0, findings, [])]
+
+    assert kinds(wrong, same) == kinds(same, wrong) == ["error"]
+    assert kinds(same) == ["warning"]
+    assert kinds(wrong, other) == ["error", "warning"]
+
+
 def test_a_report_without_confirmations_has_no_panel_for_them(filled: Run, tmp_path: Path) -> None:
     for words in (("--all",), ("AAPL", "1d")):
         page = tmp_path / "a.html"

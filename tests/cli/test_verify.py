@@ -110,7 +110,7 @@ def test_two_sides_without_a_bar_are_not_called_the_same(run: Run) -> None:
     weekend = ("--start", "2024-06-01", "--end", "2024-06-02")
     ran = run("verify", "AAPL", "1d", *weekend)
     assert (ran.code, "% equal" in ran.out, "the same" in ran.out) == (0, False, False)
-    assert ran.out.endswith("\nneither side has a bar in this range\n")
+    assert ran.out.endswith("\nnothing compared: neither side has a bar in this range\n")
 
 
 @pytest.mark.parametrize("columns", ["40", "60", "120"])
@@ -153,7 +153,7 @@ def test_a_vendor_that_is_down_is_exit_1(run: Run, vendors: VendorServer, held: 
     vendors.fault("binance", Fault.status(400))
     ran = run("verify", "BTCUSDT", "1h")
     assert ran.code == 1
-    assert ran.out.splitlines()[-1] == "1 of 1 could not be compared"
+    assert ran.out.splitlines()[-1] == "nothing compared: 1 of 1 failed"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_verify_of_a_sample_reports_confirmed_bars(
     assert (report["confirmed"], report["contradicted"], report["found"]) == (61, 0, 0)
     again = run("verify", "--sample", "100%")
     assert again.code == 0
-    assert again.out.startswith("0 bars compared; 100.0 % of bars confirmed")
+    assert again.out.startswith("nothing compared; 100.0 % of bars confirmed")
 
 
 def test_contradicted_bars_are_reported_by_verify_and_stats(
@@ -250,7 +250,7 @@ def test_verify_without_comparable_bars_says_so_and_exits_with_0(
     ran = run("verify", "--sample", "100%")
     assert ran.code == 0
     assert "fmp: 1 request, 0 bars compared; " in ran.out
-    assert "nothing could be compared: 0 bars compared" in ran.out
+    assert "nothing compared; 0.0 % of bars" in ran.out
 
 
 def test_a_dry_run_asks_nobody(run: Run, shares: None, vendors: VendorServer) -> None:

@@ -157,11 +157,32 @@ def test_a_symbol_that_fails_for_several_types_of_data_has_failed_once(services:
 
 
 def test_a_run_whose_series_were_passed_over_is_not_complete(services: Services) -> None:
-    run(services, job="verify", compared=0, reasons=WHY)
+    run(services, job="verify", compared=100, reasons=WHY)
     assert states(services) == [("2024-06-12", "failed")]
-    run(services, job="verify", compared=0)
+    run(services, job="verify", compared=100)
     assert states(services) == [("2024-06-12", "incomplete")]
     assert "1 of 2 runs not complete" in nights_of(services)["nights"][0]["text"]
+
+
+def test_a_run_that_compared_nothing_is_neither_done_nor_failed(
+    services: Services, clock: ManualClock
+) -> None:
+    lack = [{"failed": False, "why": "there is no second vendor", "series": ["AAPL 1d"]}]
+    run(services, GOOD, job="sync")
+    assert states(services) == [("2024-06-12", "complete")]
+    error = {"symbol": "AAPL", "timeframe": "1d", "lane": "", "contradicted": 0, "error": "down"}
+    run(services, error, job="verify", compared=0, found=0, reasons=lack)
+    (night,) = nights_of(services)["nights"]
+    assert night["state"] == "nothing compared"
+    text = "sync: 1 series; verify: nothing compared (there is no second vendor)"
+    assert night["text"] == text
+    run(services, FAILED, job="sync", reasons=WHY)
+    assert states(services) == [("2024-06-12", "failed")]
+    clock.advance(DAY_S)
+    run(services, job="verify", compared=0, interrupted=True)
+    assert states(services)[-1] == ("2024-06-13", "incomplete")
+    record_night(services, "verify", {"error": "the disk is full"}, services.clock.now_ms())
+    assert states(services)[-1] == ("2024-06-13", "failed")
 
 
 def test_no_key_is_in_the_record(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

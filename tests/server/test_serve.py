@@ -769,6 +769,55 @@ def test_of_very_many_series_the_page_has_the_worst_and_counts_the_rest() -> Non
     assert "SYM00100" not in text
 
 
+def test_symbols_that_never_had_a_bar_are_first_and_all_numbers_agree(
+    site: Site, manager: DataManager, clock: ManualClock
+) -> None:
+    one: dict[str, Any] = {"symbol": "QAA", "timeframe": "1d", "start": "2024-01-02"}
+    one |= {"since": "2024-06-11", "reason": "HTTP 500", "why": "<b>HTTP 500</b> from a vendor"}
+    # A series without bars may have a folder.
+    empty = one | {"symbol": "AAPL", "timeframe": "1h", "lists": ["/x/a.txt"]}
+    never = [one | {"lists": ["/x/a.txt", "universe b"]}, empty]
+    results = [{"symbol": "QAA", "timeframe": "1d", "error": "HTTP 500", "complete": False}]
+    report = {"results": results, "never": never}
+    record_night(manager._services, "populate", report, clock.now_ms())
+    assert manager.get_ohlcv("AAPL", "1h", start="2024-06-10", end="2024-06-11").empty
+    assert [key.timeframe.label for key in manager.client.series("AAPL*")] == ["1d", "1h"]
+    board = site.get("/").json()
+    needs, counts = board["needs"], board["counts"]
+    assert [(need["symbol"], need["kind"]) for need in needs[:2]] == [
+        ("AAPL", "never"),
+        ("QAA", "never"),
+    ]
+    assert "on the list a.txt, universe b: <b>HTTP 500" in needs[1]["text"]
+    assert "onetape cache clear QAA" in needs[1]["next_step"]
+    assert len(needs) == counts["to_look_at"] == board["look"]["number"]
+    assert len({(need["symbol"], need["timeframe"]) for need in needs}) == len(needs)
+    assert board["look"]["of"] == f"of {counts['series']} series"
+    parts = ("never_had_bars", "fresh", "stale", "idle")
+    assert sum(counts[name] for name in parts) == counts["series"] == len(board["series"]) + 2
+    assert board["look"]["text"] == "2 have never had a bar: AAPL (HTTP 500), QAA (HTTP 500)"
+    text = site.get("/", headers=PAGE).text
+    assert text.index("Never had a bar") < text.index("To look at, the worst first")
+    assert f"<b>{counts['to_look_at']}</b><span>to look at</span>" in text
+    assert "&lt;b&gt;HTTP 500" in text
+
+
+def test_very_many_symbols_that_never_had_a_bar_do_not_hide_a_wrong_one(
+    site: Site, manager: DataManager, clock: ManualClock
+) -> None:
+    one: dict[str, Any] = {"timeframe": "1d", "start": "2024-01-02", "lists": ["/x/a.txt"]}
+    one |= {"since": "2024-06-11", "reason": "HTTP 500", "why": "HTTP 500"}
+    never = [one | {"symbol": f"Q{i:04}"} for i in range(1_000)]
+    record_night(manager._services, "populate", {"results": [], "never": never}, clock.now_ms())
+    board = site.get("/").json()
+    assert board["counts"]["never_had_bars"] == 1_000
+    assert board["look"]["text"].startswith("1,000 have never had a bar: Q0000 (HTTP 500), ")
+    text = site.get("/", headers=PAGE).text
+    assert "and 980 more, of 1,000" in text
+    assert "<code>onetape gaps AAPL 1d</code>" in text
+    assert len(text.encode()) < 100_000
+
+
 def test_a_slow_result_is_awaited_for_a_moment_only_and_its_error_is_raised() -> None:
     go, found = threading.Event(), list[int]()
 
@@ -799,7 +848,9 @@ def test_a_page_whose_series_are_still_being_examined_says_so(
     go = threading.Event()
     monkeypatch.setattr("src.data.server.board._PATIENCE_S", 0.01)
     monkeypatch.setattr("src.data.server.board.report_of", lambda _: go.wait(20) and 1 / 0)
-    monkeypatch.setattr("src.data.server.board.series_health", lambda *_: go.wait(20) and 1 / 0)
+    monkeypatch.setattr(
+        "src.data.server.board.series_health", lambda *_, **__: go.wait(20) and 1 / 0
+    )
     text = site.get("/", headers=PAGE).text
     board = site.get("/").json()
     go.set()

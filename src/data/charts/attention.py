@@ -53,7 +53,12 @@ def attention_of(
         if steps and not command:
             text += f", {steps[0]}"
         entries.append(_entry("holes", text, command or f"`onetape gaps {name}`"))
-    rest = [finding for finding in findings if not _is_told(finding, holes)]
+    wrong = {(one["first"], one["last"]) for one in findings if one["severity"] == "error"}
+    rest = [
+        finding
+        for finding in findings
+        if not _is_told(finding, holes) and (finding["first"], finding["last"]) not in wrong
+    ]
     return entries + list(_entries_of(rest, "warning"))
 
 

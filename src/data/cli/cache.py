@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QueryError
+from ..errors import DataError, QueryError
 from ..model.instant import iso
 from ..model.texts import proof_in_words, series_name
 from ..model.timeframe import Timeframe
@@ -164,17 +165,25 @@ def _series_shown(entry: dict[str, Any]) -> Shown:
 
 
 def _clear(args: argparse.Namespace) -> Report:
-    """Delete bars or, with --all, all bars and tables."""
+    """Delete bars or, with --all, all bars and tables; forget series that have never had a bar."""
+    from ..jobs.nights import forget
+
     if args.all == bool(args.symbol):
         raise QueryError("give either a symbol, or --all to delete every series")
     manager = manager_of(args)
-    deleted = entries(manager, chosen(manager, args.symbol, args.timeframe))
+    frame = Timeframe.parse(args.timeframe).label if args.timeframe else None
+    forgotten = forget(manager._services, args.symbol, frame)
+    keys = []
+    with suppress(*[DataError] * bool(forgotten)):
+        keys = chosen(manager, args.symbol, args.timeframe)
+    deleted = entries(manager, keys)
     others = manager.cache.maintenance.others() if args.all else []
     tables = sum(part.is_table for part in others)
-    symbol = meant(manager, args.symbol) if args.symbol else None
-    manager.cache.clear(symbol, Timeframe.parse(args.timeframe).label if args.timeframe else None)
+    if keys or args.all:
+        manager.cache.clear(meant(manager, args.symbol) if args.symbol else None, frame)
     bars = sum(entry["rows"] for entry in deleted)
     summary = f"deleted: {counted(len(deleted), 'series')}, {counted(bars, 'bar')}"
     summary += f", {counted(tables, 'table')}" if tables else ""
-    document = {"deleted": deleted, "bars": bars, "tables": tables}
+    summary += f"; {forgotten:,} that never had a bar forgotten" if forgotten else ""
+    document = {"deleted": deleted, "bars": bars, "tables": tables, "forgotten": forgotten}
     return Report(document, [styled(summary, "bold")])

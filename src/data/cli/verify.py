@@ -121,6 +121,8 @@ def _sample(args: argparse.Namespace) -> int:
 
 
 def _sample_shown(report: dict[str, Any]) -> Shown:
+    from ..jobs.job_report import compared_text
+
     would = "would be " if report["dry_run"] else ""
     for result in report["results"]:
         name = series_name(result)
@@ -141,10 +143,9 @@ def _sample_shown(report: dict[str, Any]) -> Shown:
             "splits or dividends"
         )
         yield Line(text, "yellow")
-    compared = counted(report["compared"], "bar")
     if not report["compared"] and (report["reasons"] or report["results"]):
-        compared, style = "nothing could be compared: 0 bars", "yellow"
-    yield styled(f"{compared} {would}compared; {report['proof']}", style)
+        style = "yellow"
+    yield styled(f"{compared_text(report)}; {report['proof']}", style)
 
 
 def _verification_shown(verification: Verification) -> Shown:
@@ -224,12 +225,15 @@ def _close(bar: Bar | None) -> str:
 
 
 def _verdict(verification: Verification) -> Text:
-    if verification.ok:
-        if not any(c.compared and c.compared.rows for c in verification.comparisons):
-            return styled("neither side has a bar in this range", "yellow")
-        return styled("both sides are the same", "bold green")
     count = len(verification.comparisons)
     failures = sum(c.compared is None for c in verification.comparisons)
+    if not any(c.compared and c.compared.rows for c in verification.comparisons):
+        why = (
+            f"{failures} of {count} failed" if failures else "neither side has a bar in this range"
+        )
+        return styled(f"nothing compared: {why}", "yellow")
+    if verification.ok:
+        return styled("both sides are the same", "bold green")
     partial = sum(c.is_partial for c in verification.comparisons)
     differences = [d for c in verification.comparisons for d in c.differences]
     rows = sum(d.rows for d in differences if d.cause != "actions")

@@ -297,7 +297,11 @@ class _ConfirmRun:
             "interrupted": self.runner.is_interrupted,
             "results": results,
             "vendors": {n: vars(v) for n, v in self.vendors.items() if v.requests or v.why},
-            "reasons": [group.to_json() for group in reason_groups(self.passed_over)],
+            # If nothing was compared, the run is neither done nor failed.
+            "reasons": [
+                group.to_json() | {"failed": self.compared > 0}
+                for group in reason_groups(self.passed_over)
+            ],
         }
 
     def _entry_of(self, key: SeriesKey) -> LaneEntry:

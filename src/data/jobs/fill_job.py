@@ -15,6 +15,7 @@ from ..model.instant import DAY_MS, from_ms
 from ..model.instrument import Instrument
 from ..model.kind import AskedSession
 from ..model.timeframe import Timeframe
+from ..model.universe import Members
 from .work_list import NO_PRIORITY, WorkItem
 
 When = date | datetime | str
@@ -36,6 +37,7 @@ class SeriesToFill(NamedTuple):
         priority: Priority; smaller numbers come first.
         problem: Reason why the series cannot be filled; empty if it can.
         session: Trading hours that its bars cover.
+        lists: Names of the lists that name it: paths of files, or ``universe NAME``.
     """
 
     symbol: str
@@ -44,6 +46,7 @@ class SeriesToFill(NamedTuple):
     priority: int = NO_PRIORITY
     problem: str = ""
     session: AskedSession = "regular"
+    lists: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -62,6 +65,7 @@ class Job:
         timeout_s: Seconds after which a request ends if no vendor has returned a page; waits for
             rate limits count.
         refresh: Whether bars that are already stored are fetched again.
+        members: Universe whose members the symbols are, if any.
     """
 
     series: tuple[SeriesToFill, ...]
@@ -70,6 +74,7 @@ class Job:
     now_ms: int
     timeout_s: float = JobRules().timeout_s
     refresh: bool = False
+    members: Members | None = None
 
     @classmethod
     def of(
@@ -134,14 +139,16 @@ def _series_of_item(
     except QueryError as error:
         problem = problem or str(error)
     for label in [item.timeframe] if problem else wanted:
-        yield SeriesToFill(item.symbol, label, item.start or None, item.priority, problem, session)
+        start, lists = item.start or None, item.lists
+        yield SeriesToFill(item.symbol, label, start, item.priority, problem, session, lists)
 
 
 def _merged_rows(first: SeriesToFill, second: SeriesToFill, now_ms: int) -> SeriesToFill:
     """Merge two rows for the same series; the earlier start and the smaller priority apply."""
     starts = [row.start for row in (first, second)]
     start = None if None in starts else min(starts, key=partial(_first_ms, first.timeframe, now_ms))
-    return first._replace(start=start, priority=min(first.priority, second.priority))
+    priority, lists = min(first.priority, second.priority), first.lists + second.lists
+    return first._replace(start=start, priority=priority, lists=lists)
 
 
 def _first_ms(timeframe: str, now_ms: int, start: When | None) -> int:

@@ -14,6 +14,9 @@ from ..progress.results import ReasonGroup
 from ..wiring import Services
 from .vendors import quotas_of
 
+# Maximum number of series that the title names.
+_NAMED = 5
+
 
 class JobReport(InLines, dict[str, Any]):
     """The report of a job: a dict that prints as lines of text; each job documents its keys."""
@@ -28,13 +31,13 @@ class JobReport(InLines, dict[str, Any]):
         if self.get("dry_run") and isinstance(self.get("requests"), int):
             return f"dry run: {counted(self['requests'], 'request')} in total"
         if "compared" in self:
-            return f"{counted(self['compared'], 'bar')} compared; {self['proof']}"
+            return f"{compared_text(self)}; {self['proof']}"
         good = self.get("success", self.get("successful", ()))
         total = len(good) + len(self.get("failed", ()))
         noun = "series" if "success" in self else "symbol"
         new = sum(result.get("fetched", 0) for result in self.get("results", ()))
         text = f"{len(good):,} of {counted(total, noun)} succeeded"
-        return f"{text}, {counted(new, 'new bar')}" if "success" in self else text
+        return f"{text}, {counted(new, 'new bar')}{never_text(self)}" if "success" in self else text
 
     def lines(self) -> Iterator[Line]:
         """Yield lines on failures by cause, requests by vendor, incidents, and data about to be lost."""
@@ -56,6 +59,25 @@ class JobReport(InLines, dict[str, Any]):
             yield "perishes", perishable_text(lost)
 
     __str__ = dict.__repr__
+
+
+def compared_text(report: Mapping[str, Any]) -> str:
+    """Return how many bars a run of ``verify --sample`` has compared, or would compare."""
+    would = "would be " if report.get("dry_run") else ""
+    return (
+        f"{counted(report['compared'], 'bar') if report['compared'] else 'nothing'} {would}compared"
+    )
+
+
+def never_text(report: Mapping[str, Any]) -> str:
+    """Return a clause about the series of a job's lists that have never had a bar, or nothing."""
+    never = report.get("never", ())
+    if not never:
+        return ""
+    names = list(dict.fromkeys(f"{one['symbol']} ({one['reason']})" for one in never))
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    has = "has" if len(never) == 1 else "have"
+    return f"; {len(never):,} {has} never had a bar: {', '.join(names[:_NAMED])}{more}"
 
 
 def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:

@@ -1,23 +1,26 @@
 """The record of nights: what each job did on each date, in a small file of the cache folder.
 
 A date (in UTC, on which the run began) and a job have one line: its last run, with the number of runs
-on that date. The file is replaced as a whole under a lock, so several jobs may end at once. No bar
-depends on it.
+on that date. So has each series of a list (a file, a universe) that has never had a bar, until it has
+one, the list no longer has its symbol, or the symbol is cleared. The file is replaced as a whole under
+a lock, so several jobs may end at once. No bar depends on it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ..cache.facade.summaries import FOLDER, LOCK_TIMEOUT_S
 from ..config.credentials import known_keys
 from ..disk.atomic import write_atomically
-from ..errors import CacheError, QueryError
+from ..errors import CacheError, DataError, QueryError
 from ..model.coverage import WITH_BARS
 from ..model.instant import SECOND_MS, date_of, iso
 from ..model.printable import printable
@@ -28,15 +31,19 @@ from ..observability.masking import without_keys
 from ..prices.judgement.findings import QualityReport
 from ..wiring import Services
 from .job_report import requests_by_vendor
+from .work_list import read_work_list
 
 __all__ = [
     "SHOWN",
     "figures_of",
+    "forget",
     "is_poor",
+    "never_had",
     "nights_of",
     "record_night",
     "recorded",
     "recording",
+    "without_bars",
 ]
 
 log = logging.getLogger("onetape.nights")
@@ -44,12 +51,18 @@ log = logging.getLogger("onetape.nights")
 _FILE = "nights.jsonl"
 # Nights that are shown, and nights that are kept.
 SHOWN, _KEPT = 14, 60
+# Reasons of a run without series that did not end by an error.
+_CUT = ("", "interrupted")
 _FIGURES = ("series", "bars", "failed", "lacking", "doubtful", "contradicted", "requests")
 _KINDS = {
     **dict.fromkeys(("night", "job", "started", "ended", "why"), str),
     **dict.fromkeys(("seconds", "runs", "bad_runs", *_FIGURES), int),
 }
+# Texts of a series that has never had a bar; its ``lists`` are a list of texts.
+_NEVER = ("symbol", "timeframe", "start", "since", "reason", "why")
 _Line = dict[str, Any]
+# Lines by night and job, or by symbol and timeframe.
+_Lines = dict[tuple[str, str], _Line]
 # What is known of a vendor in a night without its bars.
 _NOTHING: Mapping[str, Any] = {"score": None, "failed": 0}
 
@@ -72,8 +85,11 @@ def figures_of(report: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _results_of(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return one result for each series of a report; ``verify`` compares a series several times."""
-    results = list(report.get("results") or ())
+    """Return one result for each series of a report; ``verify`` compares a series several times.
+
+    A run that compared nothing has no results, because it is neither done nor failed.
+    """
+    results = list(report.get("results") or ()) if report.get("compared") != 0 else []
     if "compared" not in report:
         return results
     each: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -103,22 +119,133 @@ def record_night(services: Services, job: str, report: Mapping[str, Any], begun_
     """
     if report.get("dry_run"):
         return
-    parts = services.cache.store.parts
-    disk, folder = parts.disk, parts.layout.ohlcv / FOLDER
     line = _line(job, report, begun_ms, services.clock.now_ms())
+    results = report.get("results", ())
+    good = {(one.get("symbol"), one.get("timeframe")) for one in results if not one.get("error")}
+
+    def change(lines: _Lines) -> None:
+        """Replace the line of the job, and those of its series; remove series from lists without them."""
+        name, lists_now = (line["night"], job), _lists_now(report.get("universe"))
+        lines[name] = _after(lines[name], line) if name in lines else line
+        for one in report.get("never", ()):
+            series = one["symbol"], one["timeframe"]
+            before = lines.get(series, one)
+            lists = sorted({*before["lists"], *one["lists"]})
+            lines[series] = {**one, "since": before["since"], "lists": lists}
+        for series, one in _series(lines).items():
+            one["lists"] = lists_now(one)
+            if series in good or not one["lists"]:
+                del lines[series]
+
     try:
-        disk.make_folders(folder)
-        with disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
-            lines, damaged = _read(services)
-            if damaged:
-                log.warning("%s of the record of nights cannot be read", counted(damaged, "line"))
-            name = line["night"], job
-            lines[name] = _after(lines[name], line) if name in lines else line
-            kept = sorted({night for night, _ in lines})[-_KEPT:]
-            texts = [json.dumps(lines[name]) + "\n" for name in sorted(lines) if name[0] in kept]
-            write_atomically(disk, folder / _FILE, "".join(texts).encode())
+        _rewrite(services, change)
     except CacheError as error:
         log.warning("this run of %s is not in the record of nights: %s", job, error)
+
+
+def _rewrite(services: Services, change: Callable[[_Lines], object]) -> None:
+    """Replace the lines by what ``change`` makes of them; raise ``CacheError`` on failure."""
+    parts = services.cache.store.parts
+    disk, folder = parts.disk, parts.layout.ohlcv / FOLDER
+    disk.make_folders(folder)
+    with disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
+        lines, damaged = _read(services)
+        if damaged:
+            log.warning("%s of the record of nights cannot be read", counted(damaged, "line"))
+        change(lines)
+        series = _series(lines)
+        kept = sorted({night for night, _ in lines.keys() - series.keys()})[-_KEPT:]
+        names = sorted(name for name in lines if name in series or name[0] in kept)
+        texts = [json.dumps(lines[name]) + "\n" for name in names]
+        write_atomically(disk, folder / _FILE, "".join(texts).encode())
+
+
+# --- series of lists that have never had a bar ---------------------------------------------------
+
+
+def never_had(services: Services) -> list[dict[str, Any]]:
+    """Return the series of lists that have never had a bar, sorted by symbol.
+
+    Left out are series that have bars by now, and symbols that their list, if it is a file that can
+    be read, no longer has. If the record cannot be read, the result is empty.
+
+    Each entry has the keys ``symbol`` and ``timeframe`` (such as ``1m@extended``; may be empty),
+    ``stored`` (the symbol as stored), ``lists`` (paths of files, or ``universe NAME``), ``start``,
+    ``since`` (date of the first failure), ``reason`` (a few words) and ``why``.
+    """
+    found, lists_now = list[_Line](), _lists_now(None)
+    with suppress(CacheError):  # recording this run will log it
+        found += _series(_read(services)[0]).values()
+    without = without_bars(services) if found else bool
+    return [
+        one | {"stored": _stored_name(services, one["symbol"])}
+        for one in found
+        if without(one) and lists_now(one)
+    ]
+
+
+def _lists_now(universe: Any) -> Callable[[_Line], list[str]]:
+    """Return a function that returns the lists of a series that still have its symbol.
+
+    Args:
+        universe: Name and symbols of a universe; other universes count as unchanged, as do files
+            that cannot be read.
+    """
+
+    @cache
+    def symbols_on(name: str) -> Container[str]:
+        """Return the symbols on a list now; empty if they are not known."""
+        if universe and name == f"universe {universe['name']}":
+            return frozenset(universe["symbols"])
+        with suppress(QueryError):  # such as a list that was emptied by mistake
+            if Path(name).is_absolute() and Path(name).is_file():
+                return {item.symbol for item in read_work_list(name)}
+        return ()
+
+    return lambda one: [
+        name for name in one["lists"] if one["symbol"] in (symbols_on(name) or (one["symbol"],))
+    ]
+
+
+def without_bars(services: Services) -> Callable[[Mapping[str, Any]], bool]:
+    """Return a function that returns whether no bars are stored for a series of a list.
+
+    A series without a timeframe has bars if its symbol has any.
+    """
+    stored = set[tuple[str, str]]()
+    for key, entry in services.cache.maintenance.listing():
+        if entry is None or entry.first is not None:
+            label = f"{key.timeframe.label}{'@extended' * key.is_extended}"
+            stored |= {(key.symbol, label), (key.symbol, "")}
+    return lambda one: (_stored_name(services, one["symbol"]), one["timeframe"]) not in stored
+
+
+def _stored_name(services: Services, symbol: str) -> str:
+    try:
+        return services.selector.instrument(symbol).symbol
+    except DataError:  # no rule recognizes it
+        return symbol
+
+
+def forget(services: Services, symbol: str | None, timeframe: str | None = None) -> int:
+    """Forget the series of a symbol, or of all, that have never had a bar; return their number.
+
+    Raises:
+        CacheError: The record cannot be read or written.
+    """
+    wanted = symbol and _stored_name(services, symbol)
+    meant = [
+        (name, label)
+        for name, label in _series(_read(services)[0])
+        if wanted in (None, _stored_name(services, name))
+        and timeframe in (None, label.partition("@")[0])
+    ]
+    if meant:
+        _rewrite(services, lambda lines: [lines.pop(name, None) for name in meant])
+    return len(meant)
+
+
+# --- the record ----------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -144,6 +271,8 @@ def recorded(
     with recording(services, "validate", begun_ms):
         for report in reports:
             yield report
+            if isinstance(report, QualityReport) and not report.rows:
+                continue  # such as a symbol that vendors do not know
             if isinstance(report, QualityReport):
                 lane = tuple(filter(None, report.lane.split("@")))
                 key = SeriesKey(report.symbol, Timeframe.parse(report.timeframe), lane)
@@ -161,7 +290,7 @@ def recorded(
 
 def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _Line:
     figures, results = figures_of(report), _results_of(report)
-    cut = "interrupted" if report.get("interrupted") else ""
+    cut = _CUT[bool(report.get("interrupted"))]
     reasons = sorted(report.get("reasons", ()), key=lambda one: not one["failed"])
     why = cut or next((one["why"] for one in reasons), "")
     is_bad = figures["failed"] or figures["lacking"] or cut or report.get("error")
@@ -173,11 +302,16 @@ def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _L
         "seconds": max(0, (now_ms - begun_ms) // SECOND_MS),
         "runs": 1,
         "bad_runs": int(bool(is_bad)),
-        "why": printable(without_keys(report.get("error") or why, known_keys().values())),
+        "why": clean(report.get("error") or why),
         "vendors": _vendors(results),
         **figures,
         "doubtful": sum(bool(one.get("wrong") or one.get("contradicted")) for one in results),
     }
+
+
+def clean(text: str) -> str:
+    """Return a text for the record: without keys and control characters."""
+    return printable(without_keys(text, known_keys().values()))
 
 
 def _vendors(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -205,9 +339,13 @@ def _after(before: _Line, line: _Line) -> _Line:
     return line | counts | {"vendors": vendors, "why": why}
 
 
-def _read(services: Services) -> tuple[dict[tuple[str, str], _Line], int]:
-    """Return the lines by night and job, and the number of lines that cannot be read."""
-    parts, lines, damaged = services.cache.store.parts, dict[tuple[str, str], _Line](), 0
+def _series(lines: _Lines) -> _Lines:
+    return {name: line for name, line in lines.items() if "lists" in line}
+
+
+def _read(services: Services) -> tuple[_Lines, int]:
+    """Return the lines, and the number of lines that cannot be read."""
+    parts, lines, damaged = services.cache.store.parts, _Lines(), 0
     data = parts.disk.read_if_exists(parts.layout.ohlcv / FOLDER / _FILE)
     for text in (data or b"").splitlines():
         try:
@@ -215,12 +353,17 @@ def _read(services: Services) -> tuple[dict[tuple[str, str], _Line], int]:
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             damaged += 1
         else:
-            lines[line["night"], line["job"]] = line
+            first, second = _NEVER[:2] if "lists" in line else ("night", "job")
+            lines[line[first], line[second]] = line
     return lines, damaged
 
 
 def _checked(line: Any) -> _Line:
     """Return the known values of a line; raise an error if one is missing or impossible."""
+    if "lists" in line:
+        series = {name: line[name] for name in _NEVER}
+        "".join([*series.values(), *line["lists"]]).encode()
+        return series | {"lists": list(line["lists"])}
     kept = {name: line[name] for name in _KINDS}
     vendors = {
         name: {"score": facts["score"], "failed": facts["failed"]}
@@ -248,7 +391,8 @@ def nights_of(services: Services) -> dict[str, Any]:
         A dict with these keys:
 
         - ``nights``: For each night, oldest first, ``night`` (date in UTC), ``state`` (``complete``,
-          ``incomplete``, ``failed`` or ``did not run``), ``text``, and ``jobs``: the recorded runs.
+          ``incomplete``, ``failed``, ``nothing compared`` or ``did not run``), ``text``, and ``jobs``:
+          the recorded runs.
         - ``vendors``: For each vendor, ``score`` (mean quality of the series with its bars, or None)
           and ``failed`` (series for which it failed), each a list with one value for each night.
         - ``damaged``: Number of lines of the record that cannot be read.
@@ -259,7 +403,7 @@ def nights_of(services: Services) -> dict[str, Any]:
         lines, damaged = _read(services)
     except CacheError as error:
         lines, damaged, problem = {}, 0, str(error)
-    first = min((night for night, _ in lines), default="")
+    first = min((night for night, _ in lines.keys() - _series(lines).keys()), default="")
     today = date_of(services.clock.now_ms())
     by_day: dict[str, list[_Line]] = {}
     for day in (str(today - timedelta(days=back)) for back in reversed(range(SHOWN))):
@@ -292,16 +436,24 @@ def _vendors_of(jobs: list[_Line]) -> dict[str, dict[str, Any]]:
 def _night(day: str, jobs: list[_Line]) -> dict[str, Any]:
     if not jobs:
         return {"night": day, "state": "did not run", "text": "no job ended", "jobs": []}
-    is_failed = any(one["failed"] or (one["why"] and not one["series"]) for one in jobs)
+    done = [one for one in jobs if not _is_idle(one)]
+    is_failed = any(one["failed"] or not (one["series"] or one["why"] in _CUT) for one in done)
     is_good = not any(one["bad_runs"] for one in jobs)
-    state = "failed" if is_failed else "complete" if is_good else "incomplete"
+    best = "complete" if len(done) == len(jobs) else "nothing compared"
+    state = "failed" if is_failed else best if is_good else "incomplete"
     return {"night": day, "state": state, "text": "; ".join(map(_text, jobs)), "jobs": jobs}
+
+
+def _is_idle(line: _Line) -> bool:
+    """Return whether a line is about runs of ``verify`` that compared nothing, and ended well."""
+    return line["job"] == "verify" and not (line["series"] or line["bad_runs"])
 
 
 def _text(line: _Line) -> str:
     names = {"failed": "failed", "lacking": "not complete", "doubtful": "doubtful"}
-    counts = [f"{line[name]:,} {word}" for name, word in names.items() if line[name]]
+    counts = ["nothing compared" if _is_idle(line) else f"{line['series']:,} series"]
+    counts += [f"{line[name]:,} {word}" for name, word in names.items() if line[name]]
     if line["runs"] > 1:
         counts.append(f"{line['bad_runs']:,} of {line['runs']:,} runs not complete")
-    text = ", ".join([f"{line['job']}: {line['series']:,} series", *counts])
+    text = f"{line['job']}: {', '.join(counts)}"
     return f"{text} ({line['why']})" if line["why"] else text

@@ -14,6 +14,7 @@ from ..cache.store import BarStore
 from ..errors import CacheError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
+from .work_list import WorkItem
 
 log = logging.getLogger("onetape.hosts")
 
@@ -52,7 +53,7 @@ def pull_elsewhere(store: BarStore, pattern: str = "*") -> None:
         log.warning("series that only other hosts have may be missing: %s", problem)
 
 
-def is_match(key: SeriesKey, pattern: str) -> bool:
+def is_match(key: SeriesKey | WorkItem, pattern: str) -> bool:
     """Return whether a pattern for symbols, or for symbol and timeframe, matches a series."""
     texts = (f"{key.symbol} {key.timeframe}", str(key)) if " " in pattern else (key.symbol,)
     return any(fnmatchcase(text, pattern) for text in texts)

@@ -7,7 +7,8 @@ killed job, the next run therefore continues where that one stopped: it requests
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -15,14 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bars.client import Lookup, Wishes
+from ..calendars.written_times import FIRST_DAY
 from ..config.settings import shared_store
 from ..errors import CacheError, ConfigError, DataError
 from ..members import NOTHING_STORED, series_of_symbols
 from ..model.instant import date_of, iso
 from ..model.kind import SESSIONS, AskedSession
-from ..model.query import check_no_string, check_session, only_given
+from ..model.printable import printable
+from ..model.query import check_no_string, check_session, distinct_symbols, only_given
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
+from ..model.universe import Members
 from ..net.deadline import run_job, seconds_of
 from ..observability.events import Event, HistoryPerishes
 from ..observability.logs import level_of, running, subject_of
@@ -38,7 +42,7 @@ from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
 from .gaps import find_vendor_days
 from .job_report import JobReport, with_quotas
-from .nights import record_night, recording
+from .nights import clean, never_had, record_night, recording, without_bars
 from .other_hosts import is_match, pull_elsewhere
 from .perishable import perishable
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
@@ -58,6 +62,7 @@ log = logging.getLogger("onetape.populate")
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
 _UNREADABLE = "none of its bars can be read (`onetape cache verify` shows the damage)"
+_STATUS = re.compile(r"HTTP \d{3}")
 # Maximum memory that a job may use for series that it has looked up.
 _MOST_BYTES = 16 << 20
 
@@ -124,6 +129,8 @@ def populate_cache(
           from every vendor.
         - ``marked``: For each series, the bars marked as certainly wrong.
         - ``incidents``: Sessions that a vendor lacks for most of its symbols.
+        - ``never``: Series of a list that have never had a bar. A list is ``symbols_file`` (not
+          standard input) or the members of a universe as ``symbols``; other symbols are none.
 
         A dry run returns these keys instead:
 
@@ -143,14 +150,25 @@ def populate_cache(
     """
     check_no_string(symbols, hint=f"[{symbols!r}]")
     services = job_services(cache_dir, config_path, on_event)
-    listed: list[str | WorkItem] | None = None if symbols is None else list(symbols)
+    of_members, listed = _lists(symbols), None
+    if symbols is not None:
+        listed = [WorkItem(symbol, lists=of_members) for symbol in symbols]
     if symbols_file is not None:
-        listed = [*(listed or ()), *read_work_list(symbols_file)]
+        path = Path(symbols_file)
+        lists = (printable(str(path.resolve())),) if path.is_file() else ()
+        items = [replace(item, lists=lists) for item in read_work_list(symbols_file)]
+        listed = [*(listed or ()), *items]
     start = only_given(start_date=start_date, start=start)
     end = only_given(end_date=end_date, end=end)
     job = checked_job(services, listed, intervals, start, end, timeout, session)
     job = replace(job, refresh=only_given(force_refresh=force_refresh, refresh=refresh) or False)
+    job = replace(job, members=symbols if isinstance(symbols, Members) else None)
     return _done(services, job, progress, "populate", dry_run=dry_run)
+
+
+def _lists(symbols: object) -> tuple[str, ...]:
+    """Return the name of the list that symbols are, if they are the members of a universe."""
+    return (printable(f"universe {symbols.name}"),) if isinstance(symbols, Members) else ()
 
 
 def populate_series(
@@ -195,6 +213,9 @@ def sync_cache(
 ) -> dict[str, Any]:
     """Bring stored series up to date, each in its own timeframe, from its first bar to now.
 
+    Series of a list of an earlier job that have never had a bar are requested again, from the start
+    that the job had, and fail as long as they have none; see ``never`` in :func:`populate_cache`.
+
     Series that were fetched from a named vendor (``provider=``) are left out, because the rules do
     not apply to them. Damaged series are repaired; a series that cannot be read fails.
 
@@ -222,21 +243,30 @@ def sync_cache(
         for key, entry in services.cache.maintenance.listing()
         if entry is None or entry.first is not None
     }
-    matches = {one: [key for key in stored if is_match(key, one)] for one in patterns}
+    recorded = [_item(row) for row in never_had(services)]
+    every: list[SeriesKey | WorkItem] = [*stored, *recorded]
+    matches = {one: {key for key in every if is_match(key, one)} for one in patterns}
     absent = [one for one, keys in matches.items() if not keys and len(patterns) > 1]
-    entries = {key: stored[key] for keys in matches.values() for key in keys}
+    matched, lists = set[object]().union(*matches.values()), _lists(symbols)
+    entries = {key: entry for key, entry in stored.items() if key in matched}
+    never = [item for item in recorded if item in matched]
     if symbols is not None:
-        keys, lacking = series_of_symbols(services, symbols, entries)
-        absent += lacking
+        names = distinct_symbols(symbols)
+        keys, lacking = series_of_symbols(services, names, entries)
         entries = {key: entries[key] for key in keys}
+        never = [item for item in never if item.symbol in names]
+        absent += [name for name in lacking if name not in {item.symbol for item in never}]
     store = services.cache.store.preview()
     rows = [
         item
         for session in SESSIONS
         for key in services.client.answering(entries, session)
         for item in _items(store, key, entries[key], session)
-    ] + [WorkItem(symbol, problem=NOTHING_STORED) for symbol in absent]
+    ]
+    rows += [WorkItem(symbol, problem=NOTHING_STORED, lists=lists) for symbol in absent]
+    rows += [replace(item, lists=item.lists + lists) for item in never]
     job = checked_job(services, rows, ("1d",), None, None, timeout)
+    job = replace(job, members=symbols if isinstance(symbols, Members) else None)
     report = _done(services, job, progress, "sync", dry_run=dry_run)
     report["samples"] = [str(key) for key in entries if key.is_sample]
     return report
@@ -280,6 +310,16 @@ def _items(
         yield replace(item, start=iso(first) if key.timeframe.is_intraday else str(date_of(first)))
 
 
+def _item(row: Mapping[str, Any]) -> WorkItem:
+    """Return the row of a job for a recorded series that has never had a bar."""
+    timeframe, _, hours = row["timeframe"].partition("@")
+    session: AskedSession = "extended" if hours else "regular"
+    problem, lists = "" if timeframe else NOTHING_STORED, tuple(row["lists"])
+    return WorkItem(
+        row["symbol"], timeframe, row["start"], problem=problem, session=session, lists=lists
+    )
+
+
 def _done(
     services: Services, job: Job, progress: Listener | None, name: str, *, dry_run: bool
 ) -> JobReport:
@@ -288,9 +328,44 @@ def _done(
         return JobReport(cost_of(services.client, job, services.network.vendor_days()))
     with recording(services, name, job.now_ms):
         report = _filled(services, job, progress)
+        report["never"] = list(_never(services, job, report["results"]))
+        report |= {} if job.members is None else {"universe": job.members.as_dict()}
     if job.series:
         record_night(services, name, report, job.now_ms)
     return report
+
+
+def _never(
+    services: Services, job: Job, results: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the failed series of lists that have never had a bar; see ``nights.never_had``."""
+    without = without_bars(services) if any(series.lists for series in job.series) else bool
+    for series, result in zip(job.series, results, strict=True):
+        start, status = series.start or job.start, _STATUS.search(result["error"])
+        one = {
+            "symbol": series.symbol,
+            "timeframe": series.label,
+            "lists": sorted(set(series.lists)),
+            "start": start if isinstance(start, str) else start.isoformat(),
+            "since": str(date_of(job.now_ms)),
+            "reason": status[0] if status else result["reason"].replace("_", " ") or "no bars",
+            "why": clean(result["error"]),
+        }
+        is_failed = series.lists and result["error"] and without(one)
+        if is_failed and not _is_built(services, job, series):
+            yield one
+
+
+def _is_built(services: Services, job: Job, series: SeriesToFill) -> bool:
+    """Return whether a series that is not stored is built from bars that are."""
+    wishes = Wishes(session=series.session, offline=True)
+    try:
+        query = services.client.query(
+            *(series.symbol, series.timeframe, FIRST_DAY, job.end), wishes=wishes
+        )
+        return bool(services.client.get_provenance(query)["rows"])
+    except DataError:
+        return False
 
 
 def _filled(services: Services, job: Job, progress: Listener | None) -> JobReport:
@@ -579,5 +654,5 @@ def _final_result(result: SeriesResult) -> SeriesResult:
     if result.unanswered:
         return result.failed(result.unanswered)
     if not result.rows and not result.complete:
-        return result.failed(result.lacking or "no vendor has bars for it")
+        return result.failed(result.lacking or "no vendor has bars for it", "no_data")
     return result

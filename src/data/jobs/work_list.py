@@ -35,6 +35,7 @@ class WorkItem:
         problem: Reason why the row cannot be processed; empty if it can.
         session: Session hours of the bars; None means the job's hours. A list cannot specify
             session hours.
+        lists: Names of the lists that the row is from: the path of a file, or ``universe NAME``.
     """
 
     symbol: str
@@ -43,6 +44,7 @@ class WorkItem:
     priority: int = NO_PRIORITY
     problem: str = ""
     session: AskedSession | None = None
+    lists: tuple[str, ...] = ()
 
 
 def read_work_list(source: str | Path) -> list[WorkItem]:

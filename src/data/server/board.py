@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from pathlib import PurePath
 from typing import Any, Generic, TypeVar
 
 from ..charts.report import report_of
@@ -15,8 +16,10 @@ from ..data_manager import DataManager
 from ..errors import DataError
 from ..jobs.freshness import SeriesHealth, series_health
 from ..jobs.health import SERVED, Installation
-from ..jobs.nights import nights_of
+from ..jobs.job_report import never_text
+from ..jobs.nights import never_had, nights_of
 from ..model.instant import SECOND_MS, iso
+from ..model.texts import counted
 
 __all__ = ["Board"]
 
@@ -129,9 +132,11 @@ class Board:
 
     def _report(self) -> dict[str, Any]:
         try:
-            return report_of(self._manager).data
+            data = report_of(self._manager).data
         except DataError as error:
             return _UNKNOWN | {"problem": str(error)}
+        services = self._manager._services
+        return data | {"health": self._series_health(), "never": never_had(services)}
 
     def _series_health(self) -> SeriesHealth:
         place = self._place
@@ -141,15 +146,25 @@ class Board:
         """Return the board as a JSON-serializable dictionary.
 
         ``made`` is the time of the report on all series; ``counts`` has the numbers of the first
-        line; ``needs`` lists the causes, worst first, each with the series and the command to copy;
+        line; ``needs`` has one entry for each series that needs attention, with the causes and the
+        command to copy: those of lists that never had a bar (``kind`` is ``never``), then the worst;
         ``checks`` are those of ``onetape doctor --json``, ``series`` those of ``onetape report
         --json``, and ``nights`` those of ``nights_of``. What is not known yet is None.
         """
         until = None if _PATIENCE_S is None else time.monotonic() + _PATIENCE_S
-        health, checks = self._health.get(until), self.checks.get(until)
+        looked, checks = self._health.get(until), self.checks.get(until)
         report = self.report.get(until) or _UNKNOWN
-        series, is_known = report["series"], report["made"] is not None
-        needs = [_part(one, _NAME) | reason for one in series for reason in one["attention"]]
+        is_known = report["made"] is not None
+        # All numbers on the page are of one time, that of the report.
+        health, never = report.get("health", looked), report.get("never", [])
+        names = {(one["stored"], one["timeframe"]) for one in never}
+        series = [
+            one
+            for one in report["series"]
+            if one["rows"] or (one["symbol"], one["timeframe"]) not in names
+        ]
+        without = len(report["series"]) - len(series)
+        needs = [*map(_never, never), *(_need(one) for one in series if one["attention"])]
         stale = [
             {
                 "symbol": key.symbol,
@@ -164,11 +179,20 @@ class Board:
         kinds = [{reason["kind"] for reason in one["attention"]} for one in series]
         with_gaps = sum("holes" in kind for kind in kinds)
         doubted = sum(not kind.isdisjoint(_DOUBTED) for kind in kinds)
+        total = health and health.total - without + len(never)
+        look = report["look"]
+        if is_known:
+            look = look | {"number": len(needs), "of": f"of {counted(total or 0, 'series')}"}
+        if never:
+            steps = {"state": "bad", "next_step": "`onetape sync` requests them again"}
+            look |= {"text": never_text(report).removeprefix("; ")} | steps
         counts = {
-            "series": health and health.total,
+            "to_look_at": len(needs) if is_known else None,
+            "series": total,
+            "never_had_bars": len(never) if is_known else None,
             "fresh": health and health.fresh,
             "stale": health and len(stale),
-            "idle": health and health.at_rest,
+            "idle": health and health.at_rest - without,
             "with_gaps": with_gaps if is_known else None,
             "doubted": doubted if is_known else None,
         }
@@ -176,7 +200,7 @@ class Board:
         return {
             "as_of": iso(now_ms // SECOND_MS * SECOND_MS),
             "made": report["made"],
-            "look": report["look"],
+            "look": look,
             "problem": report.get("problem", ""),
             "counts": counts,
             "needs": needs if is_known else None,
@@ -185,6 +209,26 @@ class Board:
             "checks": checks,
             "series": [_part(one, _ROW) for one in series] if is_known else None,
         }
+
+
+def _never(one: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry of a series that has never had a bar."""
+    lists = ", ".join(PurePath(name).name for name in one["lists"])
+    return {
+        "symbol": one["symbol"],
+        "timeframe": one["timeframe"],
+        "lane": "",
+        "kind": "never",
+        "text": f"never had a bar since {one['since']}, on the list {lists}: {one['why']}",
+        "next_step": f"correct the list, or `onetape cache clear {one['symbol']}`",
+    }
+
+
+def _need(series: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry of a series that needs attention, with its reasons in one text."""
+    reasons: list[dict[str, Any]] = series["attention"]
+    text = "; ".join(reason["text"] for reason in reasons)
+    return _part(series, _NAME) | reasons[0] | {"text": text}
 
 
 def _part(series: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

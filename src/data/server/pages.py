@@ -19,7 +19,7 @@ from ..model.texts import counted, moment
 __all__ = ["asset", "board_page", "brief_page", "error_page", "page"]
 
 # Number of rows of each table on the first page; the JSON of the page contains all of them.
-_MOST = 100
+_MOST, _MOST_NEVER = 100, 20
 _NO_NIGHT = paragraph("no run of populate, sync or validate is recorded yet", "faint")
 _UNKNOWN = paragraph("not examined yet", "faint")
 _NAME = {"symbol": "symbol", "timeframe": "timeframe", "lane": "lane"}
@@ -88,8 +88,12 @@ def board_page(board: Mapping[str, Any]) -> str:
     """Return the first page: what needs attention, worst first, then vendors, series and places."""
     checks, nights = board["checks"], board["nights"]["nights"]
     faults = checks and [check for check in checks if check["level"] == "fault"]
+    never = [need for need in board["needs"] or () if need["kind"] == "never"]
+    needs = board["needs"] and board["needs"][len(never) :]
     sections = {
-        "To look at, the worst first": _linked(board["needs"], _NEEDS),
+        # Only the first of them, so that they do not hide wrong bars.
+        "Never had a bar": records(never[:_MOST_NEVER], _NEEDS, len(never)),
+        "To look at, the worst first": _linked(needs, _NEEDS),
         "To fix here": _checks(faults, "name"),
         "Stale": element("div", _linked(board["stale"], _STALE), class_="old"),
         "The last nights": _nights(board["nights"]),
@@ -99,7 +103,8 @@ def board_page(board: Mapping[str, Any]) -> str:
         "Health": _checks(checks, "health"),
         "Disk": _checks(checks, "places"),
     }
-    empty = {"Stale": board["stale"], "Quality by vendor": board["nights"]["vendors"]}
+    quality = board["nights"]["vendors"]
+    empty = {"Never had a bar": never, "Stale": board["stale"], "Quality by vendor": quality}
     counts = {name.replace("_", " "): count for name, count in board["counts"].items()}
     made = f"series as of {moment(board['made'])}" if board["made"] else "series not examined yet"
     main = [
