@@ -6,6 +6,7 @@ import functools
 import gzip
 import json
 import threading
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -425,3 +426,30 @@ def test_a_sync_names_a_series_whose_bars_cannot_be_read(
         "AAPL_1d": "none of its bars can be read (`onetape cache verify` shows the damage)"
     }
     assert vendors.count("yahoo") == 0, "the first bar is not guessed"
+
+
+def test_a_job_after_an_outage_tries_the_vendor_once_and_fails_no_series(
+    rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    fast = "requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000"
+    rules.write_text(rules.read_text().replace("http}", f"http, rate_limits: {{{fast}}}}}"))
+    names = [f"Q{a}{b}" for a in "ABC" for b in "ABCDEFGHIJ"]
+    for name in names:
+        vendors.truth.add(replace(vendors.truth.listing("AAPL"), symbol=name, actions=()))
+
+    def populated() -> dict[str, Any]:
+        return populate_cache(
+            names, ["1d", "1h"], "2024-05-01", "2024-05-31", cache_dir=tmp_path / "cache"
+        )
+
+    vendors.fault("yahoo", Fault.status(503))
+    assert len(populated()["failed"]) == 60
+    vendors.clear_log()
+    assert len(populated()["failed"]) == 60
+    tries = vendors.count("yahoo")
+    assert 2 <= tries <= 2 * 3 * 7, "each endpoint once, with retries, by at most all threads"
+    vendors.heal()
+    begun = clock.monotonic()
+    report = populated()
+    assert report["failed"] == [], report["reasons"]
+    assert clock.monotonic() - begun < 30

@@ -17,11 +17,13 @@ from ..errors import (
     EntitlementError,
     KindMismatchError,
     NoDataError,
+    ProviderTimeoutError,
     QualityError,
     RateLimitedError,
     RefusedError,
     ResponseFormatError,
     TransientError,
+    UnavailableError,
     UnsupportedError,
 )
 from .own_network import NO_CONNECTION
@@ -113,6 +115,11 @@ class Circuit:
         return NO_CONNECTION in self.reason
 
     @property
+    def is_outage(self) -> bool:
+        """Whether the last failure was one that may have ended by now."""
+        return self.reason.startswith((UnavailableError.__name__, ProviderTimeoutError.__name__))
+
+    @property
     def is_endpoint_only(self) -> bool:
         """Whether the last failure implies nothing about the vendor's other endpoints."""
         return self.reason.startswith((EntitlementError.__name__, QualityError.__name__))
@@ -155,6 +162,11 @@ class CircuitPolicy:
         return (
             circuit if circuit.is_closed else replace(circuit, trial_until_s=now_s + self.trial_s)
         )
+
+    def nearly_open(self, circuit: Circuit) -> Circuit:
+        """Return an open circuit as a closed one that the next failure opens again, for longer."""
+        failures = self.failing.threshold - 1
+        return replace(circuit, failures=failures, until_s=0.0, trial_until_s=0.0)
 
     def leave(
         self,

@@ -153,7 +153,7 @@ class GuardedCall:
         self._on_change = on_change
         self._job = _job.get()
         self._unknown: UnknownSymbol | None = None
-        self._is_trial = False
+        self._is_trial = self._is_retry = False
 
     def enter(
         self, first: tuple[str, int] | None, take: Callable[..., tuple[float, str, str]]
@@ -218,7 +218,14 @@ class GuardedCall:
         circuit = row.circuit(self.endpoint)
         is_insisting = symbol is not None and symbol.insist and circuit.is_unconnected
         if (shut_s := circuit.shut_for(now_s)) > 0 and not is_insisting:
-            return self._circuit_error(circuit, shut_s)
+            # An outage from before the job may be over, so the job tries the vendor once. The
+            # transaction may be run again.
+            is_in_job = self._job is not None and circuit.is_outage
+            self._is_retry = self._is_retry or (is_in_job and self._is_first(circuit))
+            if not self._is_retry:
+                return self._circuit_error(circuit, shut_s)
+            circuit = row.circuits[self.endpoint] = _POLICY.nearly_open(circuit)
+            tables.keep_account(name, row)
         self.before, self._is_trial = circuit, not circuit.is_closed
         if self._is_trial:
             row.circuits[self.endpoint] = _POLICY.enter(circuit, now_s)
