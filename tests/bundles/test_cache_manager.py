@@ -143,6 +143,16 @@ def test_files_are_limited_by_bytes_and_the_least_used_goes_first(tmp_path: Path
     assert [got(cache, symbol) for symbol in "ABC"] == [1.0, None, 1.0]
 
 
+def test_each_read_of_a_file_counts_as_a_use(tmp_path: Path) -> None:
+    put(one := CacheManager(tmp_path / "one", 0), rows=ROWS)
+    cache = CacheManager(tmp_path / "c", 0, 2.5 * one.get_stats()["total_size_mb"])
+    put(cache, "A", rows=ROWS), put(cache, "B", rows=ROWS)
+    for symbol in "ABA":  # a file system notes at most the first read of a file
+        assert got(cache, symbol) == 1.0
+    put(cache, "C", rows=ROWS)
+    assert [got(cache, symbol) for symbol in "ABC"] == [1.0, None, 1.0]
+
+
 def test_uses_of_a_frame_in_memory_count_on_disk(tmp_path: Path) -> None:
     put(one := CacheManager(tmp_path / "one", 0), rows=ROWS)
     cache = CacheManager(tmp_path / "c", 10, 2.5 * one.get_stats()["total_size_mb"])

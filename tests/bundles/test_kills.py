@@ -217,3 +217,13 @@ def test_a_killed_lineage_keeps_its_written_reads_and_all_other_lineages(
         assert lineages.check("before").is_identical
     counts = [one[1] if one else -1 for one in found]
     assert counts == sorted(counts) and {*counts} == {-1, 0, 1, 2}
+
+
+def test_a_refresh_removes_what_a_killed_repair_of_a_view_left(
+    manager: DataManager, made: Path
+) -> None:
+    left, users = (made / "mine" / name for name in (".metadata.parquet.1.2.3.tmp", ".notes.tmp"))
+    for path in (left, users):
+        path.write_bytes(b"half")
+    refresh(Bundle("mine", made), manager)
+    assert not left.exists() and users.is_file()

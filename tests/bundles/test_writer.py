@@ -332,6 +332,32 @@ def test_a_write_killed_at_any_step_leaves_each_file_old_or_new(tmp_path: Path) 
     assert seen >= {(False,) * 3, (True,) * 3} and step > 15
 
 
+def test_the_next_write_removes_what_killed_writers_left_in_other_months(tmp_path: Path) -> None:
+    for step in STEPS:
+        bundle = tmp_path / str(step) / "b"
+        ParquetWriter(bundle, disk=Quick()).write(OLD, "daily")
+        users = [bundle / ".notes.tmp", bundle / "daily_bars" / ".keep.1.tmp"]
+        for path in users:
+            path.write_bytes(b"a user's")
+        try:
+            _change(DyingDisk(step), bundle)
+        except Killed:
+            pass
+        else:
+            break
+        ParquetWriter(bundle).write(OLD[:1], "daily")  # January alone
+        assert sorted(bundle.rglob("*.tmp")) == sorted(users), step
+    assert step > 15
+    # Nothing outside the bundle, whatever its name is.
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    named = outside / ".data.parquet.1.2.3.tmp"
+    named.write_bytes(b"a user's")
+    (bundle / "daily_bars" / "year=1999").symlink_to(outside)
+    ParquetWriter(bundle).write(OLD[:1], "daily")
+    assert named.is_file()
+
+
 def test_a_power_loss_leaves_each_file_old_or_new(tmp_path: Path) -> None:
     bundle = tmp_path / "root" / "b"
     ParquetWriter(bundle).write(OLD, "daily")

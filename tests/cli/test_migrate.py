@@ -105,6 +105,28 @@ def test_output_dir_is_the_folder_of_one_bundle_or_of_all(bare: Run, folder: Pat
 
 
 @needs_hdf5
+@pytest.mark.parametrize(
+    "again",
+    [
+        "ingest migrate-hdf5-to-parquet --bundle quandl --validate",
+        "bundle migrate quandl --validate",
+        "bundle migrate quandl --revert",
+    ],
+)
+def test_without_output_dir_a_bundle_elsewhere_is_neither_compared_nor_removed(
+    bare: Run, folder: Path, again: str
+) -> None:
+    other = folder.parent / "elsewhere" / "quandl_parquet"
+    assert bare(*PRINTED.split()[:6], "--output-dir", str(other)).code == 0
+    ran = bare(*again.split())
+    assert ran.code == 1 and f"the name quandl_parquet is registered for {other}" in ran.err
+    assert "--output-dir" in ran.err
+    assert not (folder / "quandl_parquet").exists() and (other / "metadata.parquet").is_file()
+    out = "--output-dir", str(other.parent if "bundle migrate" in again else other)
+    assert bare(*again.split(), *out).code == 0
+
+
+@needs_hdf5
 def test_validate_finds_what_was_written_wrong(
     bare: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

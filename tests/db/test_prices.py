@@ -115,6 +115,30 @@ def test_bars_that_a_series_no_longer_has_are_removed_and_not_counted(database: 
     assert fresh == {"A": ("tiingo", 2, days[1]), "B": ("fmp", 3, days[2])}
 
 
+def test_a_write_to_one_timeframe_leaves_the_others_of_its_symbol(database: Database) -> None:
+    hours = [datetime(2024, 5, 2, hour, tzinfo=UTC) for hour in (1, 2, 3)]
+    days = [datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2)]
+    price = dict.fromkeys(("open", "high", "low", "close"), 1.0) | {"volume": 1}
+    for timeframe, stamps, day in (("1h", hours, 6), ("1d", days, 7), ("1d", days[:1], 8)):
+        rows = [price | {"timestamp": stamp, "data_source": timeframe} for stamp in stamps]
+        at = datetime(2024, 5, day, tzinfo=UTC)
+        with database.writing() as session:
+            copy_prices(session, "A", timeframe, days[0], hours[-1], rows, at)
+    with database.reading() as session:
+        left = {
+            timeframe: [
+                row.timestamp for row in copied_prices(session, "A", timeframe, days[0], hours[-1])
+            ]
+            for timeframe in ("1h", "1d")
+        }
+        fresh = {
+            row.timeframe: (row.data_source, row.record_count, row.last_timestamp)
+            for row in session.scalars(select(DataFreshness))
+        }
+    assert left == {"1h": hours, "1d": days[:1]}
+    assert fresh == {"1h": ("1h", 3, hours[-1]), "1d": ("1d", 1, days[0])}
+
+
 def test_bars_are_found_by_series_newest_first(database: Database) -> None:
     (index,) = inspect(database.engine).get_indexes("prices_v2", schema_of(database))
     assert index["name"] == "ix_prices_v2_symbol_timeframe_timestamp" and not index["unique"]

@@ -286,9 +286,11 @@ class TestAtomic:
     ) -> None:
         made = {atomic.stage(disk, tmp_path / "a", b"x") for _ in range(20)}
         assert len(made) == 20
-        (tmp_path / "keep.tmp").write_bytes(b"a user's")
-        atomic.sweep(disk, tmp_path)
-        assert os.listdir(tmp_path) == ["keep.tmp"]
+        users = [".keep.1.tmp", ".keep.tmp", "keep.1.2.3.tmp", "keep.tmp"]
+        for name in users:
+            (tmp_path / name).write_bytes(b"a user's")
+        assert atomic.sweep(disk, tmp_path) == users
+        assert sorted(os.listdir(tmp_path)) == users
 
     def test_without_hard_links_bytes_are_copied(self, disk: Scripted, tmp_path: Path) -> None:
         def refuse(_: object) -> object:

@@ -64,6 +64,7 @@ PLACES = {
     "pipeline.md": "empty_folder",
     "sources.md": "empty_folder",
     "recording.md": "recorded",
+    "records.md": "empty_folder",
     "reports.md": "empty_folder",
     "symbols.md": "empty_folder",
     "validation.md": "two_vendors",

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.errors import OvertakenError
+from src.data.errors import LockTimeoutError, OvertakenError
 from src.data.hosts.folder import SharedFolder
 from src.data.hosts.leases import SharedLeases, held
 from src.data.hosts.postgres import PostgresFiles
@@ -281,3 +281,14 @@ def test_the_path_of_a_host_is_not_stored_and_own_series_need_no_lease(
     assert a.shared.trips == 0
     call = a.call(deadline=None)
     assert call.lease.is_held and "/" not in sql(log_url, "select owner from onetape.lease")[0][0]
+
+
+def test_a_change_waits_for_the_lease_of_another_holder(log_url: str) -> None:
+    one, other = PostgresFiles(log_url, "a"), PostgresFiles(log_url, "b")
+    with held(one, "AAPL.1d", 0) as lease:
+        running = Context()  # of another call: it holds no lease
+        with pytest.raises(LockTimeoutError, match=r"another host has been changing AAPL\.1d"):
+            running.run(lambda: held(other, "AAPL.1d", 0).__enter__())
+        assert lease.owner
+    with held(other, "AAPL.1d", 0):
+        pass

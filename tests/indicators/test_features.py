@@ -642,6 +642,17 @@ def test_kept_blocks_are_read_again_to_the_bit(manager: DataManager, tmp_path: P
     assert store.written == 2
 
 
+def test_recipes_of_equal_leads_and_columns_are_kept_apart(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    store = _Store(tmp_path / "kept")
+    for recipe in ("sma:20", "wma:20", "sma:20"):
+        frame = ask(manager, recipe, start="2023-04-01", store=store)
+        plain = ask(manager, recipe, start="2023-04-01")
+        pd.testing.assert_frame_equal(frame, plain, check_exact=True)
+    assert (store.written, store.read) == (4, 2)
+
+
 def test_a_corrected_bar_dirties_its_block_and_those_whose_lead_holds_it(
     market: Market, vendor: FixedVendor, tmp_path: Path
 ) -> None:

@@ -98,3 +98,34 @@ def test_threads_that_need_polars_at_the_same_time_get_all_of_it(module: str) ->
     command = [sys.executable, "-c", SECOND_IMPORT, f"onetape.data.{module}"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert (result.stdout, result.stderr) == ("\n", "")
+
+
+OTHER_NAMES = """
+import importlib, os, sys, threading
+import onetape
+from onetape.data.runtime import forks
+
+exec(sys.argv[1])
+assert forks._imported_elsewhere() == set()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+@pytest.mark.parametrize(
+    "change",
+    [
+        "del importlib._bootstrap._module_locks",
+        "importlib._bootstrap._module_locks = None",
+        "importlib._bootstrap._module_locks = {'x': object()}",
+        "importlib._bootstrap._module_locks = {'x': object}",
+        "del sys._current_frames",
+    ],
+)
+def test_an_interpreter_with_other_private_names_forks_without_waiting(change: str) -> None:
+    command = [sys.executable, "-c", OTHER_NAMES, change]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert (result.stdout, result.stderr) == ("0\n", "")

@@ -192,14 +192,21 @@ def test_more_than_a_twentieth_of_the_bars_is_said_to_be_missing(
 
 @pytest.mark.parametrize("column", ["open", "high", "low", "close"])
 @pytest.mark.parametrize(
-    ("usual", "odd", "is_outlier"),
-    [(200.0, 1999.0, False), (200.0, 2001.0, True), (50.0, 5.01, False), (50.0, 4.99, True)],
-)
+    ("number", "usual", "odd", "is_outlier"),
+    [
+        # The outer hundredths of 401 prices begin with the fifth one from each end.
+        (6, 200.0, 1999.0, False), (6, 200.0, 2001.0, True),
+        (6, 50.0, 5.01, False), (6, 50.0, 4.99, True),
+        (3, 200.0, 999.0, False), (3, 200.0, 1001.0, True),
+        (3, 50.0, 10.01, False), (3, 50.0, 9.99, True),
+    ],
+)  # fmt: skip
 def test_an_outlier_is_ten_times_beyond_the_outer_hundredths_of_a_column(
-    usual: float, odd: float, is_outlier: bool, column: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The hundredths are at the usual price of 3 % of the bars; all others are at 100."""
-    prices = [100.0] * 388 + [usual] * 12
+    number: int, usual: float, odd: float, is_outlier: bool, column: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Some prices next to the odd one are at the usual price; all others are at 100."""
+    prices = [100.0] * (400 - number) + [usual] * number
     frame = bars(date(2021, 1, 1), *prices, 100.0)
     other = pl.Series([*prices, odd])
     found = quality("BTCUSDT", frame.with_columns(other.alias(column)), caplog)

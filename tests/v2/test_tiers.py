@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -510,9 +511,10 @@ def test_each_copy_has_the_vendor_and_score_of_its_own_bars(
     get_ohlcv = manager.get_ohlcv
 
     def scored(symbol: str, *question: Any, **options: Any) -> pd.DataFrame:
-        """Return bars of which those of coins have a lower score."""
+        """Return bars of which those of coins have a lower score, and the last three another vendor."""
         frame = get_ohlcv(symbol, *question, **options)
-        if symbol == "BTCUSDT":
+        if symbol == "BTCUSDT" and "source" in frame:
+            frame["source"] = [*frame["source"][:-3], "kraken", "kraken", "kraken"]
             facts = frame.attrs["onetape"]
             frame.attrs["onetape"] = facts | {"quality": facts["quality"] | {"score": 0.875}}
         return frame
@@ -521,17 +523,22 @@ def test_each_copy_has_the_vendor_and_score_of_its_own_bars(
     cache = DataCache(None, session, manager=manager)
     get(cache)
     get(cache, "BTCUSDT", "1d", MAY[0], date(2024, 5, 10))
-    found = {
+    found = Counter(
         (row["symbol"], row["data_source"], float(row["quality_score"]))
         for row in rows_in(database)
-    }
-    assert found == {("AAPL", "yahoo", 1.0), ("BTCUSDT", "binance", 0.875)}
+    )
+    assert found == {
+        ("AAPL", "yahoo", 1.0): 22, ("BTCUSDT", "binance", 0.875): 7, ("BTCUSDT", "kraken", 0.875): 3,
+    }  # fmt: skip
+    assert {str(row["timestamp"])[:10] for row in rows_in(database) if row["data_source"] == "kraken"} == {
+        "2024-05-08", "2024-05-09", "2024-05-10",
+    }  # fmt: skip
     fresh = {
         (row["symbol"], row["data_source"], row["record_count"], str(row["last_timestamp"])[:10])
         for row in rows_in(database, "data_freshness")
     }
     assert fresh == {
-        ("AAPL", "yahoo", 22, "2024-05-31"), ("BTCUSDT", "binance", 10, "2024-05-10"),
+        ("AAPL", "yahoo", 22, "2024-05-31"), ("BTCUSDT", "kraken", 10, "2024-05-10"),
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import errno
 import gzip
 import itertools
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count()
 _SUFFIX = ".tmp"
+# Names of staged files; other files are their users'.
+_TEMPORARY = re.compile(r"\..+(\.[0-9]+){3}\.tmp").fullmatch
 # Error numbers that systems return if hard links do not exist.
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
 
@@ -148,7 +151,7 @@ def sweep(disk: Disk, folder: Path) -> list[str]:
         The names of the remaining files in the folder, sorted.
     """
     names = disk.list(folder)
-    temps = [name for name in names if name.startswith(".") and name.endswith(_SUFFIX)]
+    temps = [name for name in names if _TEMPORARY(name)]
     for name in temps:
         disk.remove(folder / name)
     return [name for name in names if name not in temps] if temps else names

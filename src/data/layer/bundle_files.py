@@ -42,7 +42,7 @@ from .bundle_records import (
 from .catalog_tables import check_owner, header_of
 from .folder import DATABASE
 from .frames import WIDE_VOLUME, pl
-from .partitions import partitions
+from .partitions import FOLDERS, SUBFOLDER, partitions
 
 __all__ = ["METADATA", "BundleFiles", "checked_name"]
 
@@ -278,6 +278,7 @@ class BundleFiles:
             StorageError: A file cannot be written; the bundle is unchanged.
             BundleError: ``metadata.db`` is a database of another program.
         """
+        self._sweep()
         data = {**changes, **self._of_records(records, with_database=with_database)}
         if self.disk.stat(self.path) is not None and not self.path.is_dir():
             raise StorageError(f"{self.path} is not a folder", hint="name another folder")
@@ -315,6 +316,7 @@ class BundleFiles:
         All new files are written before the first one is renamed. Arguments and errors are those of
         :meth:`replace_folder`; the files are always safe from a power loss.
         """
+        self._sweep()
         last = self._of_records(records, with_database=with_database)
         data = {place: content for place, content in {**changes, **last}.items() if content}
         folders = dict.fromkeys((self.path / place).parent for place in (*changes, *last))
@@ -322,7 +324,6 @@ class BundleFiles:
         try:
             for folder in folders:
                 self.disk.make_folders(folder)
-                sweep(self.disk, folder)
             for place, content in data.items():
                 staged[place] = stage(self.disk, self.path / place, content)
             if changes:
@@ -347,6 +348,15 @@ class BundleFiles:
         """Remove the whole bundle, within its lock; a kill leaves all of it or nothing."""
         self.disk.replace(self.path, self._new)
         self.disk.remove_whole(self._new)
+
+    def _sweep(self) -> None:
+        """Remove the temporary files of killed writers, within the bundle's lock."""
+        folders = ["", *FOLDERS.values()]
+        for folder in folders:  # extended meanwhile
+            with suppress(StorageError):  # such as a folder that is read-only, or a link
+                names = sweep(self.disk, self.path / folder)
+                inside = [name for name in names if folder and SUBFOLDER.fullmatch(name)]
+                folders += [f"{folder}/{name}" for name in inside]
 
     def has_own_database(self) -> bool:
         """Return whether the bundle has a ``metadata.db`` that may be replaced."""

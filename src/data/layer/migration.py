@@ -84,6 +84,7 @@ class HDF5ToParquetMigrator:
 
     Raises:
         QueryError: The name of the bundle is invalid.
+        BundleError: The name is registered for a bundle in another folder.
     """
 
     def __init__(
@@ -99,6 +100,11 @@ class HDF5ToParquetMigrator:
         self.source, output = Path(source_bundle_dir).absolute(), Path(output_bundle_dir).absolute()
         self._disk, self._clock = disk, clock or SystemClock()
         self.bundle = Bundle(output.name, output.parent, disk=disk, clock=clock)
+        if self.bundle.is_elsewhere:
+            raise BundleError(
+                f"the name {output.name} is registered for {self.bundle.path}, which is not {output}",
+                hint="name that folder, or one with another name (--output-dir)",
+            )
 
     def migrate(
         self,

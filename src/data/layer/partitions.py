@@ -17,7 +17,9 @@ from pathlib import Path
 from ..disk.files import Disk
 from .frames import Frequency
 
-__all__ = ["FOLDERS", "chosen", "frequency_of", "last_day", "main_of", "partition_of", "partitions"]
+__all__ = [
+    "FOLDERS", "SUBFOLDER", "chosen", "frequency_of", "last_day", "main_of", "partition_of", "partitions"
+]  # fmt: skip
 
 FOLDERS: dict[str, str] = {"daily": "daily_bars", "minute": "minute_bars"}
 _FILE = "data.parquet"
@@ -25,7 +27,7 @@ _PATH = re.compile(
     r"(daily_bars|minute_bars)/year=(\d{4})/month=(\d\d)(?:/day=(\d\d))?(?:/[1-9]\d{0,5})?/data\.parquet",
     re.ASCII,
 )
-_FOLDER = re.compile(r"(year|month|day)=\d+|[1-9]\d{0,5}")
+SUBFOLDER = re.compile(r"(year|month|day)=\d+|[1-9]\d{0,5}")
 
 
 def partition_of(frequency: str, day: date) -> str:
@@ -75,7 +77,7 @@ def partitions(disk: Disk, root: Path) -> list[str]:
         for name in disk.list(root / within):
             if name == _FILE:
                 yield f"{within}/{name}"
-            elif _FOLDER.fullmatch(name):
+            elif SUBFOLDER.fullmatch(name):
                 yield from walk(f"{within}/{name}")
 
     return sorted(p for folder in FOLDERS.values() for p in walk(folder) if _parsed(p))

@@ -64,11 +64,18 @@ def _renew_all() -> None:
 
 
 def _imported_elsewhere() -> set[str]:
-    """Return the names of the modules that other threads are importing."""
-    locks_by_name = importlib._bootstrap._module_locks.copy()  # type: ignore[attr-defined]
-    others = sys._current_frames().keys() - {threading.get_ident()}
-    locks = {name: reference() for name, reference in locks_by_name.items()}
-    return {name for name, lock in locks.items() if lock and lock.owner in others}
+    """Return the names of the modules that other threads are importing.
+
+    No names are returned if the interpreter has no such locks: CPython's are private to it. A fork
+    then does not wait for imports.
+    """
+    try:
+        locks_by_name = importlib._bootstrap._module_locks.copy()  # type: ignore[attr-defined]
+        others = sys._current_frames().keys() - {threading.get_ident()}
+        locks = {name: reference() for name, reference in locks_by_name.items()}
+        return {name for name, lock in locks.items() if lock and lock.owner in others}
+    except (AttributeError, TypeError):
+        return set()
 
 
 def _wait_for_imports() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QueryError
+from ..errors import AllProvidersFailedError, QueryError
 from ..model.instant import iso
 from .facts import PRICES, Facts, stamps_of
 
@@ -119,7 +120,8 @@ class EventsAfter:
             return
         self._generations = generations
         for part in self._parts(query, series):
-            yield from self._events(client.get(part))
+            with suppress(AllProvidersFailedError):  # none of its bars is stored, or can be had
+                yield from self._events(client.get(part))
 
     def _parts(self, query: BarsQuery, series: list[SeriesKey]) -> Iterator[BarsQuery]:
         """Yield queries for the stored parts of a range, so that few bars are in memory at once."""

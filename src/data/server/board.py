@@ -35,8 +35,6 @@ _UNKNOWN: dict[str, Any] = {
 }
 # The command for series that are behind.
 _STALE = "`onetape sync`"
-# What is doubted, of the reasons for attention.
-_DOUBTED = ("contradicted", "error", "unreadable")
 # The parts of the report on a series that name it, and those that its row has besides.
 _NAME = ("symbol", "timeframe", "lane")
 _ROW = (*_NAME, "rows", "first", "last", "score", "vendors", "gaps", "confirmed", "contradicted")
@@ -178,7 +176,7 @@ class Board:
         ]
         kinds = [{reason["kind"] for reason in one["attention"]} for one in series]
         with_gaps = sum("holes" in kind for kind in kinds)
-        doubted = sum(not kind.isdisjoint(_DOUBTED) for kind in kinds)
+        doubted = sum(bool(kind - {"holes"}) for kind in kinds)
         total = health and health.total - without + len(never)
         look = report["look"]
         if is_known:

@@ -214,7 +214,10 @@ class TradesRepo(Repository):
 
 
 class PositionsRepo(Repository):
-    """Stores and changes positions, with exact quantities and prices."""
+    """Stores and changes positions, with exact quantities and prices.
+
+    Splits and dividends do not change a stored position.
+    """
 
     model = Position
 
@@ -281,7 +284,8 @@ class PositionsRepo(Repository):
     ) -> Position:
         """Increase or reduce a position by a fill (an executed order).
 
-        A position that reaches 0 is closed, unless ``close_when_flat`` is False.
+        A position that reaches 0 is closed, unless ``close_when_flat`` is False. Nothing else
+        changes a position: at a split it stays as its fills; apply the split by two fills.
 
         Args:
             position_id: Key of an open position.
