@@ -257,3 +257,13 @@ def test_a_live_feed_without_a_key_gives_the_reasons_of_explain(
         assert "FMP_API_KEY" in str(caught.value.lacking)
     with pytest.warns(UserWarning, match="set FMP_API_KEY"):
         assert manager.get_live_feed("AAPL", "1m") is None
+
+
+def test_a_pair_that_only_another_vendor_knows_is_a_feed_once_that_vendor_is_named(
+    manager: DataManager,
+) -> None:
+    with pytest.raises(ConfigError, match="pass provider='yahoo' for a feed from there"):
+        manager.live_feed("BTC-USD", "1m", 20)
+    feed = manager.live_feed("BTC-USD", "1m", 20, provider="yahoo")
+    assert isinstance(feed, YahooLiveDataFeed)
+    assert len(feed.df) == 20

@@ -168,8 +168,10 @@ def test_columns_with_other_names_are_accepted() -> None:
 
 def test_a_substitute_is_refused_as_history() -> None:
     frame = hours(2)
-    frame.attrs["onetape"] = {"substitute": "yahoo: an average of venues"}
-    with pytest.raises(ValueError, match=r"only a substitute is available .yahoo"):
+    facts = {"substitute": "yahoo: an average of venues", "vendors": ["yahoo"]}
+    frame.attrs["onetape"] = facts
+    text = r"only a substitute is available .yahoo.*; pass provider='yahoo' for a feed from there"
+    with pytest.raises(ValueError, match=text):
         Own("TEST", "1h", 2, data_manager=Stub(frame))
 
 

@@ -289,10 +289,15 @@ class BaseLiveDataFeed(BacktraderFeed):
             raise ValueError(f"{no_history}: {error}") from error
         if frame is None or frame.empty:
             raise ValueError(no_history) from NoDataError(no_history)
-        instead = frame.attrs.get(ATTRS_KEY, {}).get("substitute")
+        facts = frame.attrs.get(ATTRS_KEY, {})
+        instead = facts.get("substitute")
         if instead and "provider" not in self._wishes():
             # Live bars are of the requested kind, so there would be a jump after these prices.
-            raise ValueError(f"{no_history}: only a substitute is available ({instead}); try again")
+            remedy = f"pass provider={facts['vendors'][0]!r} for a feed from there"
+            raise ValueError(
+                f"{no_history}: only a substitute is available ({instead}); {remedy}, or wait until "
+                "the other vendors answer"
+            )
         named = {
             parameter: ours for ours in _VALUES if (parameter := getattr(self.p, ours)) != ours
         }
