@@ -433,7 +433,7 @@ def _with_unstored(
     table: BarTable, coverage: Coverage, suspects: Sequence[BadRow], commits: Sequence[Commit]
 ) -> tuple[BarTable, Coverage, Sequence[BadRow]]:
     """Return bars, coverage and bad rows, including the data that could not be stored on disk."""
-    from ..series import with_commit
+    from ...cache.file_lanes import with_commit
 
     for commit in commits:
         table, coverage = with_commit(table, coverage, commit)
