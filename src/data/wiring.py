@@ -237,8 +237,9 @@ def build(
     ttl_hours = min(rules.cache.default_ttl_hours, 87_600)  # ten years
     expiry = Expiry(recent_ms=round(ttl_hours * HOUR_MS))
     checks = rules.validation
-    service = BarsService(cache.store, selector, ticking, expiry, checks, leases, observer)
-    client = BarsClient(cache.store, selector, ticking, service, observer, leases, expiry, checks)
+    store = cache.store.reading_files()
+    service = BarsService(store, selector, ticking, expiry, checks, leases, observer)
+    client = BarsClient(store, selector, ticking, service, observer, leases, expiry, checks)
     return Services(settings, ticking, networks, cache, selector, client, observer)
 
 

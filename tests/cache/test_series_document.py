@@ -16,7 +16,6 @@ from src.data.model.coverage import Coverage
 from src.data.model.kind import Basis, Kind
 from src.data.model.lifetime import FIELD, Bound, Lifetime
 from src.data.model.series import SeriesKey
-from src.data.model.source import SourceState
 from src.data.model.timeframe import Timeframe
 from tests.cache.bars import DAILY, KIND, NOW, mark
 
@@ -24,7 +23,6 @@ FACTS: dict[str, dict[str, Any]] = {
     "kind": {"kind": KIND},
     "next_due": {"next_due": NOW},
     "empties": {"empties": Coverage((mark(0, 3, "empty", kind=Kind(), basis=Basis()),))},
-    "source": {"source": SourceState("daily AAPL", "a7", 7, NOW, NOW, "b3")},
     "lifetime": {"lifetime": Lifetime(listed=Bound(NOW, "acme", NOW, NOW, FIELD))},
     "extra": {"extra": {"x": 1}},
 }

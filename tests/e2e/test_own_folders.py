@@ -17,7 +17,12 @@ from src.data.bars.client import Wishes
 from src.data.cache.layout import decode_lane, encode_lane
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnknownSymbolError
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataWarning,
+    QueryError,
+    UnknownSymbolError,
+)
 from src.data.model.timeframe import Timeframe
 from tests.conftest import WEDNESDAY
 from tests.vendor_server import Fault, VendorServer
@@ -52,6 +57,10 @@ def manager(cache: Path, folder: Path, more: str = "") -> DataManager:
     return DataManager(cache, rules, clock=ManualClock(NOW))
 
 
+def lane_of(frame: pd.DataFrame) -> str:
+    return str(frame.attrs["onetape"]["lane"])
+
+
 def closes(frame: pd.DataFrame) -> list[float]:
     assert frame.attrs["onetape"]["complete"]
     return frame["close"].tolist()
@@ -66,21 +75,26 @@ def cache(tmp_path: Path) -> Path:
 def test_bars_of_two_own_folders_are_never_mixed(cache: Path, tmp_path: Path) -> None:
     for close, name in ((1.0, "one"), (2.0, "two")):
         write(tmp_path / name, close)
+    lanes = set()
     for _ in range(2):
         for close, name in ((1.0, "one"), (2.0, "two")):
             frame = manager(cache, tmp_path / name).get_ohlcv(*ASKED, provider="local")
             assert closes(frame) == [close] * 3
-    lanes = sorted(path.name for path in (cache / "ohlcv" / "MSFT").iterdir() if path.is_dir())
+            lanes.add(lane_of(frame))
     assert len(lanes) == 2
     assert all(lane[:9] == "1d@local." and len(lane) == 17 for lane in lanes)
+    assert not (cache / "ohlcv").exists(), "nothing is cached"
 
 
 def test_one_folder_with_two_names_has_one_lane(cache: Path, tmp_path: Path) -> None:
     write(tmp_path / "one", 1.0)
     (tmp_path / "link").symlink_to(tmp_path / "one")
+    lanes = set()
     for name in ("one", "link"):
-        assert closes(manager(cache, tmp_path / name).get_ohlcv(*ASKED, provider="local"))
-    assert len([path for path in (cache / "ohlcv" / "MSFT").iterdir() if path.is_dir()]) == 1
+        frame = manager(cache, tmp_path / name).get_ohlcv(*ASKED, provider="local")
+        assert closes(frame)
+        lanes.add(lane_of(frame))
+    assert len(lanes) == 1
 
 
 @pytest.mark.parametrize("how", [{}, {"provider": "local"}], ids=["by the rules", "pinned"])
@@ -102,10 +116,9 @@ def test_a_redirected_link_is_followed_to_the_new_folder_at_once(
         other = tmp_path / "next"
         other.symlink_to(target)
         other.replace(link)
-        for _ in range(3):  # from the file, from the store, from memory
+        for _ in range(3):  # from the file, then from memory
             assert closes(at.get_ohlcv(*ASKED, **how)) == [close] * 3
-    lanes = [path.name for path in (cache / "ohlcv" / "MSFT").iterdir() if path.is_dir()]
-    assert len(lanes) == 2
+    assert len(at.client.series("MSFT")) == 2
     # Another folder under the name of the first, and the first under another name.
     (tmp_path / "v1").rename(tmp_path / "v0")
     (tmp_path / "v2").rename(tmp_path / "v1")
@@ -113,7 +126,7 @@ def test_a_redirected_link_is_followed_to_the_new_folder_at_once(
     other.symlink_to("v0")
     other.replace(link)
     assert closes(at.get_ohlcv(*ASKED, **how)) == [1.0] * 3
-    assert len([path for path in (cache / "ohlcv" / "MSFT").iterdir() if path.is_dir()]) == 3
+    assert len(at.client.series("MSFT")) == 3
 
 
 def edited(folder: Path) -> None:
@@ -165,7 +178,7 @@ def test_a_changed_own_file_is_read_again(
     write(tmp_path / "own", 1.0)
     asked = (*ASKED[:3], "2024-07-08")
     first = manager(cache, tmp_path / "own")
-    for _ in range(3):  # from the file, from the store, from memory
+    for _ in range(3):  # from the file, then from memory
         before = quiet(first.get_ohlcv, *asked, provider="local")
         assert before["close"].tolist() == [1.0] * 3
     version = before.attrs["onetape"]["generation"]
@@ -174,9 +187,10 @@ def test_a_changed_own_file_is_read_again(
     for _ in range(2):
         frame = quiet(reader.get_ohlcv, *asked, provider="local")
         assert frame["close"].tolist() == CHANGES[change]
-
-    again = quiet(reader.get_ohlcv, *ASKED, provider="local", version=version)
-    assert again["close"].tolist() == [1.0] * 3
+    with pytest.raises(
+        QueryError, match="your own files when it is requested, so it has no versions"
+    ):
+        reader.get_ohlcv(*ASKED, provider="local", version=version)
 
 
 @pytest.fixture(scope="module")
@@ -261,9 +275,8 @@ def test_a_folder_recorded_again_is_read_again(
         after = reader.get_ohlcv(*SPLIT, **asked)  # type: ignore[arg-type]
         assert closes(after)[-1] == pytest.approx(8 * closes(before)[-1])
         assert closes(after)[0] == pytest.approx(8 * closes(before)[0] / 2)
-    asked["adjustment"] = "split"
-    again = reader.get_ohlcv(*SPLIT, **asked, version=version)  # type: ignore[arg-type]
-    assert again["close"].iloc[-1] == before["close"].iloc[-1]
+    with pytest.raises(QueryError, match="it has no versions"):
+        reader.get_ohlcv(*SPLIT, **asked, version=version)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["100%", "100%25", "a%2Fb"])
@@ -329,7 +342,7 @@ def test_every_request_reads_the_current_files_of_its_own_folder(
             week(tmp_path / name, close + 10 * (turn + 1))
 
 
-def test_coverage_of_own_files_is_suspect_once_the_file_has_changed(
+def test_nothing_is_covered_by_an_own_file_that_has_changed_until_it_is_read(
     cache: Path, tmp_path: Path
 ) -> None:
     week(tmp_path / "own", 1.0)
@@ -340,34 +353,30 @@ def test_coverage_of_own_files_is_suspect_once_the_file_has_changed(
     assert "suspect" not in {part.state for part in client.coverage(key)}
     assert not a_plan(reader).steps
     week(tmp_path / "own", 2.0)
-    assert {part.state for part in client.coverage(key)} <= {"suspect", "empty"}
-    assert "changed since" in str([part.reason for part in client.outline(key).coverage])
+    assert not client.coverage(key)
+    assert not client.outline(key).coverage
     assert len(a_plan(reader).steps) == 1
     assert not client.lookup(client.query("MSFT", "1d", "2024-07-01", "2024-07-05",
                                           wishes=Wishes(provider="local"))).is_hit  # fmt: skip
-    offline = quiet(reader.get_ohlcv, *ASKED, provider="local", offline=True)
-    reported = offline.attrs["onetape"]
-    assert (offline["close"].tolist(), reported["complete"]) == ([1.0] * 3, False)
-    assert "changed since" in str(reported)
-    with pytest.raises(IncompleteDataError):
-        reader.get_ohlcv(*ASKED, provider="local", offline=True, strict=True)
+    offline = reader.get_ohlcv(*ASKED, provider="local", offline=True, strict=True)
+    assert closes(offline) == [2.0] * 3, "the file is on this machine"
     assert set(by_range(reader)["close"]) == {2.0}
 
 
-def test_bars_of_a_file_that_became_unreadable_are_doubted(cache: Path, tmp_path: Path) -> None:
+def test_bars_of_a_file_that_became_unreadable_are_not_returned(
+    cache: Path, tmp_path: Path
+) -> None:
     path = write(tmp_path / "own", 1.0)
     reader = manager(cache, tmp_path / "own")
     assert closes(reader.get_ohlcv(*ASKED, provider="local")) == [1.0] * 3
-    for damage in (lambda: path.write_text(f"{HEADER}2024-07-01,one,1,1,1,9\n"), path.unlink):
+    for damage, why in (
+        (lambda: path.write_text(f"{HEADER}2024-07-01,one,1,1,1,9\n"), "line 2: column 'open'"),
+        (path.unlink, "no file MSFT_1d"),
+    ):
         damage()
-        for _ in range(2):
-            frame = quiet(reader.get_ohlcv, *ASKED, provider="local")
-            assert (frame["close"].tolist(), frame.attrs["onetape"]["complete"]) == (
-                [1.0] * 3,
-                False,
-            )
-        with pytest.raises(IncompleteDataError, match="changed since"):
-            reader.get_ohlcv(*ASKED, provider="local", strict=True)
+        for offline in (False, True):
+            with pytest.raises(AllProvidersFailedError, match=why):
+                reader.get_ohlcv(*ASKED, provider="local", offline=offline)
     write(tmp_path / "own", 2.0)
     assert closes(reader.get_ohlcv(*ASKED, provider="local")) == [2.0] * 3
 
@@ -394,11 +403,11 @@ def test_a_lane_of_own_files_is_not_listed_as_a_timeframe(cache: Path, tmp_path:
     week(tmp_path / "own", 1.0)
     reader = manager(cache, tmp_path / "own")
     by_range(reader)
-    (key,) = reader.cache.store.keys()
+    (key,) = reader.client.series()
     assert (key.lane, key.made_of) == ((key.of_folder,), "")
     assert decode_lane("MSFT", encode_lane(key)) == key
     assert encode_lane(key) == f"1d@{key.of_folder}"
-    assert reader.cache.list_timeframes("MSFT") == []
+    assert reader.cache.list_timeframes("MSFT") == reader.cache.store.keys() == []
 
 
 @pytest.mark.parametrize("how", [{}, {"provider": "local"}], ids=["by the rules", "pinned"])
@@ -408,7 +417,6 @@ def test_a_hit_takes_one_stat_of_the_folder_and_one_of_the_file(
     path = write(tmp_path / "own", 1.0)
     # As if it had rested for a minute when it was read.
     clock = ManualClock(path.stat().st_ctime_ns // 10**6 + 60_000)
-    monkeypatch.setattr("src.data.net.source_files.SystemClock", lambda: clock)
     monkeypatch.setattr("src.data.vendors.local.carrier.SystemClock", lambda: clock)
     rules = tmp_path / "rules.yaml"
     rules.write_text(
@@ -598,9 +606,6 @@ def test_commands_use_the_own_folder_of_the_rules(
         project("local", name).get_ohlcv(*OWN)
     for close, name in ((1.0, "one"), (2.0, "two")):
         reader = project("local", name)
-        version = reader.get_ohlcv(*OWN).attrs["onetape"]["generation"]
-        again = reader.get_ohlcv(*OWN, version=version)
-        assert closes(again) == [close] * 5
         offline = reader.get_ohlcv(*OWN, offline=True)
         assert closes(offline) == [close] * 5
         assert reader.get_ohlcv(*OWN).attrs["onetape"]["lane"] == offline.attrs["onetape"]["lane"]

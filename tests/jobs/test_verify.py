@@ -505,5 +505,6 @@ def test_raw_prices_without_stored_actions_are_compared_unadjusted(
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     question = ("MSFT", "1d", "2024-05-06", "2024-05-10")
     manager.get_ohlcv(*question, provider="local", adjustment="raw")
-    one = only(verify(*question, cache_dir=tmp_path / "cache", config_path=rules))
+    place = {"cache_dir": tmp_path / "cache", "config_path": rules}
+    one = only(verify(*question, provider="local", **place))
     assert one.ok and one.basis.adjustment == "raw"

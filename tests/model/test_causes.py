@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from src.data.model.coverage import Covered
-from src.data.model.reasons import CHANGED, FOLDED, LOST, NO_BAR, Cause, cause_of
+from src.data.model.reasons import FOLDED, LOST, NO_BAR, Cause, cause_of
 from src.data.model.span import Span
 
 WHOLE = "grave: in the whole series: unit: 1 row; which of the two units is right cannot be told"
@@ -16,7 +16,7 @@ WHOLE = "grave: in the whole series: unit: 1 row; which of the two units is righ
     [
         ("", Cause(0)), (NO_BAR, Cause(0)), (LOST, Cause(0)), ("high below low", Cause(0)),
         ("graveyard", Cause(0)), ("of acme 4 expected bars did not come", Cause(0)),
-        (CHANGED, Cause.DOUBTFUL), (FOLDED, Cause.DOUBTFUL),
+        (FOLDED, Cause.DOUBTFUL),
         ("doubtful: of acme 4 of 9 expected bars did not come", Cause.DOUBTFUL | Cause.LACKING),
         ("grave: unit: 1 row 100 times too large", Cause.GRAVE),
         ("grave: adjusted close: 2 rows", Cause.GRAVE | Cause.ADJ_CLOSE),

@@ -1,48 +1,11 @@
-"""Whether files have changed: by size and times where these tell it, else by what they hold."""
+"""The names of lanes for folders of files."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import pytest
 
 from src.data.model.series import SeriesKey, folder_lane
-from src.data.model.source import SourceState
 from src.data.model.timeframe import Timeframe
-
-# Looked at two seconds after the last change: a later one shows by the times.
-STORED = SourceState("csv", "stamps", 100, 10_000, 12_000, "bytes")
-YOUNG = replace(STORED, seen_ms=11_999)
-
-
-def never() -> str:
-    raise AssertionError("the files are read")
-
-
-def test_files_whose_times_are_settled_need_no_digest() -> None:
-    assert STORED.is_of(replace(STORED, content="", seen_ms=99_000), never)
-    assert not STORED.is_of(replace(STORED, size=101), never)
-    assert not STORED.is_of(replace(STORED, reading="other columns"), never)
-
-
-@pytest.mark.parametrize(
-    ("stored", "now"),
-    [(YOUNG, YOUNG), (STORED, replace(STORED, stamps="others")),
-     (replace(STORED, seen_ms=0), STORED)],
-    ids=["within the grain", "touched", "a clock that was behind"],
-)  # fmt: skip
-def test_in_doubt_the_content_of_the_files_decides_whether_they_changed(
-    stored: SourceState, now: SourceState
-) -> None:
-    assert stored.is_of(now, lambda: "bytes")
-    assert not stored.is_of(now, lambda: "other bytes")
-    assert not replace(stored, content="").is_of(now, lambda: "")
-
-
-def test_no_file_is_the_same_as_no_file() -> None:
-    nothing = SourceState("csv", seen_ms=1)
-    assert nothing.is_of(SourceState("csv", seen_ms=2), never)
-    assert not nothing.is_of(STORED, never)
 
 
 @pytest.mark.parametrize(

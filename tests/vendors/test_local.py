@@ -34,6 +34,7 @@ from src.data.model.timeframe import Timeframe
 from src.data.net.deadline import run_call
 from src.data.vendors.local import bars as local_bars
 from src.data.vendors.local.bars import LocalDataDownloader, LocalFiles
+from src.data.vendors.local.columns import Columns
 from tests.net.scripted import sender_over
 from tests.vendors.acme import query
 
@@ -625,7 +626,8 @@ def test_the_error_for_a_file_in_another_encoding_names_the_expected_one(
 def test_reading_rows_ends_at_the_timeout_of_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "AAPL_1d.csv").write_text(HEADER + ROWS * 5_000)
+    # Times in this form are parsed row by row.
+    (tmp_path / "AAPL_1d.csv").write_text(HEADER + ROWS.replace("-", ".") * 5_000)
     clock, rows, bar = ManualClock(0), list[object](), local_bars.Bar
 
     def slow(*arguments: Any) -> Bar:
@@ -713,20 +715,132 @@ def test_a_file_is_read_once_until_it_changes(
     lines += [f"2024-01-{day:02d},1,2,0.5,1.5,7" for day in range(1, 11)]
     (tmp_path / "AAPL_1d.csv").write_text("\n".join(lines) + "\n")
     vendor = LocalDataDownloader({"folder": str(tmp_path)})
-    read: list[str] = []
-    within = type(vendor.files).wall_time
+    read: list[int] = []
+    real = Columns.table
 
-    def counted(files: Any, text: str) -> Any:
-        read.append(text)
-        return within(files, text)
+    def counted(columns: Columns, *args: Any) -> Any:
+        table = real(columns, *args)
+        read.append(len(table or ()))
+        return table
 
-    monkeypatch.setattr(type(vendor.files), "wall_time", counted)
+    monkeypatch.setattr(Columns, "table", counted)
     instrument = Instrument("AAPL", "stock", "XNYS", "America/New_York")
     for first in (1, 3, 5):
         span = Span(parse_iso(f"2024-01-{first:02d}"), parse_iso("2024-01-08"))
         query = FetchQuery(instrument, Timeframe.parse("1d"), span, parse_iso("2024-06-01"))
         assert len(vendor.fetch(query).table) == 8 - first
-    assert len(read) == 10
+    assert read == [10]
     (tmp_path / "AAPL_1d.csv").write_text("\n".join(lines[:6]) + "\n")
     assert len(vendor.fetch(query).table) == 1
-    assert len(read) == 15
+    assert read == [10, 5]
+
+
+# --- columns at once, and row by row: the same bars
+
+
+def of_minutes(form: str, start: str = "2024-03-10T05:30", count: int = 240) -> str:
+    """Return rows of minutes whose times have a ``strftime`` form, with odd but valid numbers."""
+    first, rows = datetime.fromisoformat(start).replace(tzinfo=UTC), []
+    for n in range(count):
+        at = first + timedelta(minutes=n)
+        time = str(int(at.timestamp() * 1000)) if form == "ms" else at.strftime(form)
+        rows.append(f"{time},{1 + n / 7},1e2,{0.1 + 0.2:.20f},{2 / 3 + n},{n or ''}\n")
+    return "".join(rows)
+
+
+LAYOUTS: dict[str, tuple[str, str, dict[str, Any], bool]] = {
+    "naive": ("1m", HEADER + of_minutes("%Y-%m-%dT%H:%M:%S"), {}, True),
+    "minutes only": ("1m", HEADER + of_minutes("%Y-%m-%d %H:%M"), {}, True),
+    "an offset": ("1m", HEADER + of_minutes("%Y-%m-%d %H:%M:%S+01:00"), {}, True),
+    "zulu": ("1m", HEADER + of_minutes("%Y-%m-%dT%H:%M:%SZ"), {}, True),
+    "fractions": ("1m", HEADER + of_minutes("%Y-%m-%dT%H:%M:%S.000"), {}, True),
+    "milliseconds": ("1m", HEADER + of_minutes("ms"), {}, True),
+    "a skipped hour": (
+        "1m", HEADER + of_minutes("%Y-%m-%d %H:%M", "2024-03-09T23:00"),
+        {"timezone": "America/New_York"}, True,
+    ),
+    "half an hour skipped": (
+        "1m", HEADER + of_minutes("%Y-%m-%d %H:%M", "2024-10-06T01:00", 60)
+        + of_minutes("%Y-%m-%d %H:%M", "2024-10-06T02:30", 60),
+        {"timezone": "Australia/Lord_Howe"}, True,
+    ),
+    "a repeated hour": (
+        "1m", HEADER + 2 * of_minutes("%Y-%m-%d %H:%M", "2024-11-03T01:00", 60),
+        {"timezone": "America/New_York"}, False,
+    ),
+    "descending": (
+        "1m", HEADER + "".join(reversed(of_minutes("%Y-%m-%d %H:%M").splitlines(True))),
+        {"timezone": "America/New_York"}, True,
+    ),
+    "closes": ("1m", HEADER + of_minutes("%Y-%m-%d %H:%M:59.999"), {"label": "end"}, True),
+    "windows": ("1m", "\ufeff" + (HEADER + of_minutes("%Y-%m-%d %H:%M")).replace("\n", "\r\n"), {}, True),
+    "quoted": ("1m", HEADER.replace("open", '"open"') + of_minutes('"%Y-%m-%d %H:%M"'), {}, False),
+    "quoted and whole": ("1d", HEADER + '"2024-03-01","1",2,1,2,3\n', {}, True),
+    "tabs": ("1m", (HEADER + of_minutes("%Y-%m-%d %H:%M")).replace(",", "\t"), {"delimiter": "\t"}, True),
+    "blank lines": ("1m", (HEADER + of_minutes("%Y-%m-%d %H:%M")).replace("\n", "\n\n"), {}, False),
+    "days": ("1d", HEADER + "2024-03-01,1,2,1,2,3\n2024-03-04,1,2,1,2,\n", {}, True),
+    "days with an offset": ("1d", HEADER + "2024-03-01 00:00:00+09:00,1,2,1,2,3\n", {}, True),
+    "days as instants": ("1d", HEADER + "2024-03-01T14:30:00Z,1,2,1,2,3\n", {}, False),
+    "dotted days": ("1d", HEADER + "2024.03.01,1,2,1,2,3\n", {}, False),
+    "digits": ("1d", HEADER + "20240301,1,2,1,2,3\n", {}, False),
+    "other columns": (
+        "1d", "x,close,time,low,high,open\nthe first,2,2024-03-01,1,2,1\n,2,2024-03-04,1,2,1\n",
+        {"time_column": "time"}, True,
+    ),
+    "adjusted closes": (
+        "1d", "timestamp,open,high,low,close,volume,adj_close\n2024-03-01,1,2,1,2,3,1.9\n", {}, True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_columns_are_parsed_at_once_to_the_bars_that_rows_one_by_one_give(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label, text, layout, is_at_once = LAYOUTS[name]
+    (tmp_path / f"AAPL_{label}.csv").write_text(text, newline="")
+    instrument = Instrument("AAPL", "stock", "XNYS", "America/New_York")
+    span = Span(parse_iso("2024-01-01"), parse_iso("2025-01-01"))
+    query = FetchQuery(instrument, Timeframe.parse(label), span, parse_iso("2025-06-01"))
+    tables, parsed, real = [], list[bool](), Columns.table
+
+    def noted(columns: Columns, *args: Any) -> Any:
+        table = real(columns, *args)
+        parsed.append(table is not None)
+        return table
+
+    monkeypatch.setattr(Columns, "table", noted)
+    tables.append(LocalDataDownloader({"folder": str(tmp_path), **layout}).fetch(query).table)
+    assert any(parsed) == is_at_once
+    monkeypatch.setattr(Columns, "table", lambda *_: None)
+    tables.append(LocalDataDownloader({"folder": str(tmp_path), **layout}).fetch(query).table)
+    once, by_row = tables
+    assert once.columns == by_row.columns
+    assert len(once) == len(by_row) > 0
+    assert (once.stamps == by_row.stamps).all()
+    for column, other in zip(once.values(), by_row.values(), strict=True):
+        assert column.tobytes() == other.tobytes(), "bit for bit"
+
+
+@pytest.mark.parametrize(
+    ("rows", "wrong"),
+    [
+        ("2024-01-11,1,2,1,2\n", "line 3: list index out of range"),
+        ("2024-01-11,1,2,1,2,3,4\n", "line 3: a row has 7 fields"),
+        ("2024-01-11,1,2,NA,2,3\n", "line 3: column 'low' contains 'NA'"),
+        ("2024-01-11,1,2,0x1,2,3\n", "line 3: column 'low' contains '0x1'"),
+        ("2024-01-11,1,2,True,2,3\n", "line 3: column 'low' contains 'True'"),
+        ("11/01/2024,1,2,1,2,3\n", "line 3: Invalid isoformat string"),
+        (",1,2,1,2,3\n", "line 3: Invalid isoformat string"),
+        ("2024-01-11 10:00,1,2,1,2,3\n", ""),
+    ],
+)
+def test_a_row_unlike_the_others_is_read_or_named_as_if_it_were_alone(
+    rows: str, wrong: str, tmp_path: Path
+) -> None:
+    (tmp_path / "AAPL_1d.csv").write_text(HEADER + "2024-01-10,1,2,1,2,3\n" + rows)
+    if wrong:
+        with pytest.raises(ResponseFormatError, match=wrong):
+            fetch(local(tmp_path))
+    else:
+        assert len(fetch(local(tmp_path)).table) == 2

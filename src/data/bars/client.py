@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
+from dataclasses import replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..cache.values import Commit, SeriesChangedError
+from ..cache.values import Commit, SeriesChangedError, SeriesView
 from ..calendars.calendar import calendar_for, closes_early, opened_day
 from ..calendars.finality import settles_at
 from ..calendars.grid import BarGrid
-from ..errors import IncompleteDataWarning, UnknownProviderError
+from ..errors import DataError, IncompleteDataWarning, UnknownProviderError
 from ..model.caller import warn_user
 from ..model.coverage import Covered
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, parse_iso
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..cache.confirmations import Comparisons
-    from ..cache.store import BarStore, SeriesView
+    from ..cache.store import BarStore
     from ..clock import Clock
     from ..config.rules import ValidationRules
     from ..model.capabilities import Supply
@@ -345,6 +346,33 @@ class BarsClient:
             return Lookup(None, (query.span,), result.source)
         return Lookup(None, result.missing if isinstance(result, PartialHit) else (query.span,))
 
+    def read_file(self, query: BarsQuery, *, is_whole: bool) -> None:
+        """Read the user's own file if it answers a query; no vendor is queried.
+
+        If the bars come from elsewhere, nothing happens.
+
+        Args:
+            query: Query for the series.
+            is_whole: Whether to read the whole file rather than the range of the query.
+
+        Raises:
+            DataError: The file cannot be read, or has no bars in the range.
+        """
+        sources = self._service.lanes.sources
+        if self.series_of(query).is_of_files:
+            span = sources.whole_span(query) if is_whole else query.span
+            self._service.answered(replace(query, span=span, bars=None, offline=True))
+
+    def has_file(self, series: SeriesKey) -> bool:
+        """Return whether a lane's bars can be read from the user's own file, in the folder in the rules.
+
+        The file is read, unless it is known. The result is False for a symbol that no rule recognizes.
+        """
+        try:
+            return self._service.lanes.sources.has_file(self.instrument(series), series)
+        except DataError:
+            return False
+
     def standing(self, query: BarsQuery) -> StoredAnswer:
         """Describe the stored bars that would answer ``query``, without building them.
 
@@ -471,12 +499,13 @@ class BarsClient:
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _view_of(self, series: SeriesKey) -> SeriesView:
-        """Return the view of a stored series; all bars are suspect if their source files have changed."""
+        """Return the view of a series; an empty one if the user's file is not the one that was read."""
         view = self._store.view(series)
         if not series.of_folder:
             return view
         instrument = self._selector.instrument(series.symbol)
-        return self._service.lanes.sources.as_now(instrument, view, self._clock.now_ms())
+        is_current = self._service.lanes.sources.is_current(instrument, view)
+        return view if is_current else SeriesView(key=series)
 
     def series_of(self, query: BarsQuery) -> SeriesKey:
         """Return the series that answers ``query``.

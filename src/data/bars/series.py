@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..cache.actions import ActionBook, Asked, VendorActions, WholeAnswer
+from ..cache.file_lanes import with_commit
 from ..cache.store import BarStore, Commit, SeriesView
-from ..cache.values import no_check
-from ..cache.write.coverage_update import after_marks, after_pieces
+from ..cache.values import SeriesChangedError, no_check
 from ..cache.write.write_guard import NoRoomError, ReadOnlyError
 from ..calendars.calendar import MarketCalendar
 from ..calendars.grid import BarGrid
@@ -43,15 +42,14 @@ from ..errors import (
     UnsupportedError,
 )
 from ..model.actions import Action
-from ..model.bars import BarTable, merge
+from ..model.bars import BarTable
 from ..model.coverage import Coverage, stretches
-from ..model.edges import Edges, edges_of, merged, spans_of
+from ..model.edges import edges_of, merged, spans_of
 from ..model.instant import DAY_MS, MINUTE_MS, date_of
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
-from ..model.source import SourceState
 from ..model.span import Span
 from ..net import deadline
 from .answer.adjust import with_answers
@@ -195,8 +193,6 @@ class Journal:
         forming: Forming bar, if one was received.
         problems: Sentences for the provenance.
         scores: Scores of the answers, 0 to 1.
-        outdated: Reason why data read from the user's files is in doubt although the files are not read
-            again; otherwise empty.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -209,7 +205,6 @@ class Journal:
     forming: Forming | None = None
     problems: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
-    outdated: str = ""
 
     @property
     def rows(self) -> int:
@@ -309,7 +304,8 @@ class SeriesStore:
         unstored, unstored_actions: Commits and actions that could not be stored.
         action_answers: Answers about splits and dividends that the request has received.
         problems: Sentences for the provenance about storage failures.
-        source: State of the files that the lane's bars come from, before any of them was read.
+        source: Version of the user's file that the lane's bars come from, before any of it was read;
+            empty for other lanes.
         overtaken: How many times another host has committed before this request was able to.
     """
 
@@ -329,7 +325,7 @@ class SeriesStore:
         self.unstored_actions: list[VendorActions] = []
         self.action_answers: list[Asked] = []
         self.problems: list[str] = []
-        self.source: SourceState | None = None
+        self.source = ""
         self.overtaken = 0
 
     def other_series(self, key: SeriesKey) -> SeriesStore:
@@ -360,14 +356,15 @@ class SeriesStore:
             self.unstored.append(commit)  # no server may be contacted
             return
         based_on = self.snapshot.position if commit.pieces else None
-        # Added to every commit, because another caller may since have detected changed files.
-        whole = commit if self.source is None else replace(commit, source=self.source)
+        whole = replace(commit, source=self.source) if self.source else commit
         token = deadline.ends_fetching.set(ends_fetching)
         try:
             self._store.commit(self._key, whole, _wait_s(), check, based_on)
             empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")
             pieces = edges_of((*self.stored_spans, *(piece.span for piece in commit.pieces)))
             self.stored_spans = spans_of(merged(np.concatenate([pieces, empty])))
+        except SeriesChangedError:
+            self._log.debug("%s has changed while it was being read", self._key)
         except (*_STORAGE_FAILURES, OvertakenError) as error:
             self.overtaken += isinstance(error, OvertakenError)
             if self._query.must_store or self.is_overtaken(error):
@@ -377,6 +374,17 @@ class SeriesStore:
         finally:
             deadline.ends_fetching.reset(token)
             self.snapshot = PhaseSnapshot()
+
+    def begin(self, version: str) -> None:
+        """Begin with a version of the user's file; bars that were read from another one are dropped."""
+        self.source = version
+        if self._store.file_lanes.begin(self._key, version):
+            self.snapshot = PhaseSnapshot()
+
+    def is_of(self, version: str) -> bool:
+        """Return whether the bars in memory are those of the given version, with which this began."""
+        now = self._store.file_lanes.get(self._key).view.source
+        return version == self.source == now
 
     def is_overtaken(self, error: Exception) -> bool:
         """Return whether ``error`` means that an answer must be fitted to the stored bars again."""
@@ -543,16 +551,3 @@ class SeriesStore:
 def _wait_s() -> float:
     """Return how many seconds this call may wait for another writer to finish with the series."""
     return max(_LEAST_WAIT_S, deadline.call_left_s())
-
-
-def with_commit(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarTable, Coverage]:
-    """Return bars and coverage, updated as if ``commit`` had been stored."""
-    for piece in commit.pieces:
-        outside = (table.stamps < piece.span.start) | (table.stamps >= piece.span.end)
-        table = merge(table.take(outside), piece.table)
-
-    def has_bars(spans: Edges) -> NDArray[np.bool_]:
-        """Return a mask of the spans that have bars."""
-        return np.diff(table.stamps.searchsorted(spans))[:, 0] > 0
-
-    return table, after_marks(after_pieces(coverage, commit.pieces), commit.marks, has_bars)

@@ -251,7 +251,6 @@ class BarsService:
             self._expiry,
             self._checks,
             self._turns,
-            self.lanes.sources,
             self._observer.routing_log,
         )
         return MissHandler(self._selector, self.lanes, self._locks, self._lookup, services)

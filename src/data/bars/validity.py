@@ -33,7 +33,7 @@ from ..model.edges import Edges, distinct, holds
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
-from ..model.reasons import BEFORE_FIRST, BEHIND, CHANGED, CLOSED, UNEXPECTED
+from ..model.reasons import BEFORE_FIRST, BEHIND, CLOSED, UNEXPECTED
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..vendors.registry import is_free
@@ -282,19 +282,6 @@ def latest_known(coverage: Coverage, book: ActionBook, instrument: Instrument) -
 
 def _is_of_a_file(entry: Covered) -> bool:
     return entry.state in ("final", "suspect") and entry.basis.adjustment == "unknown"
-
-
-# --- data read from files that have changed since
-
-
-def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Coverage:
-    """Return the coverage of a series whose files have changed: all bars are suspect and due."""
-    return Coverage(
-        replace(entry, expires=now_ms)
-        if entry.state == "empty"
-        else replace(entry, state="suspect", reason=reason, expires=now_ms)
-        for entry in coverage.opened()
-    )
 
 
 # --- bars from older tools

@@ -18,8 +18,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ..clock import Clock, SystemClock
-from ..disk.files import Disk
-from ..errors import CorruptEntryError
+from ..disk.files import Disk, FileState
+from ..errors import CorruptEntryError, QueryError
 from ..model.actions import Action
 from ..model.bars import BadRow, BarTable
 from ..model.coverage import Coverage, stretches
@@ -35,6 +35,7 @@ from ..runtime.lru_cache import LruCache
 from .actions import ActionBook, ActionStore, Asked, WholeAnswer
 from .confirmations import Comparisons
 from .confirmations import drop as drop_confirmations
+from .file_lanes import FileLanes
 from .lane_files import LaneFiles
 from .layout import Layout, decode_lane, decode_symbol
 from .legacy.reader import look_elsewhere
@@ -54,6 +55,7 @@ from .values import (
     StoredSpan,
     no_check,
 )
+from .write.coverage_update import years_of
 from .write.write_guard import ReadOnlyError, WriteGuard
 
 __all__ = [
@@ -88,6 +90,7 @@ class BarStore:
         scope: Name of the store, used by callers that fetch the same series to take turns.
         changed: Whether this object has committed anything.
         memory: In-memory cache for answers, documents and columns.
+        file_lanes: Bars of the user's own files, see :meth:`reading_files`.
         parts: Parts of the store that maintenance uses.
         listener: Retention manager of the folder; until a manager is set, a listener that does
             nothing.
@@ -118,6 +121,7 @@ class BarStore:
         self._tainted: set[tuple[SeriesKey, int]] = set()
         self._lanes: dict[SeriesKey, LaneFiles] = {}
         self._is_preview = False
+        self.file_lanes, self._reads_files = FileLanes(), False
         self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
         self._sidecars = Sidecars(self.root, disk, self.memory, columnar, self._has_room)
         self._index = SeriesIndex(self.memory, lock_timeout_s)
@@ -153,6 +157,20 @@ class BarStore:
         preview._lanes, preview._is_preview, preview.listener = {}, True, StoreListener()
         return preview
 
+    def reading_files(self) -> BarStore:
+        """Return a view of the store in which the lanes of the user's files are in memory.
+
+        These are the lanes of :attr:`file_lanes`, which both stores share. Lanes of files on disk
+        are left out; only jobs of before have written any.
+        """
+        store = copy(self)
+        store._reads_files = True
+        return store
+
+    def _is_of_files(self, key: SeriesKey) -> bool:
+        """Return whether a series is in memory; bars that a job calculated from files are stored."""
+        return self._reads_files and key.is_of_files
+
     # --- bars ------------------------------------------------------------------------------
 
     def view(self, key: SeriesKey) -> SeriesView:
@@ -165,6 +183,8 @@ class BarStore:
             StorageError, LockTimeoutError: A file cannot be read, or another process held the lock
                 for too long.
         """
+        if self._is_of_files(key):
+            return self.file_lanes.get(key).view
         return self._index.entry(self._lane(key)).view
 
     def tail(self, key: SeriesKey) -> SeriesView:
@@ -183,6 +203,8 @@ class BarStore:
         reading is repaired, and anything that cannot be kept is missing from both. Raises the same
         errors as :meth:`view`.
         """
+        if self._is_of_files(key):
+            return self.file_lanes.stored_span(key, span)[1:3]
         lane = self._lane(key)
         lane.use.note_read(span.start)
         return self._range_reader.read(lane, span)
@@ -202,6 +224,8 @@ class BarStore:
         without a check. If ``is_use`` is False, the read does not count as use, so the bars may be
         evicted as if they had not been read.
         """
+        if self._is_of_files(key):
+            return self.file_lanes.stored_span(key, span)
         lane = self._lane(key)
         if is_use:
             lane.use.note_read(span.start)
@@ -221,15 +245,20 @@ class BarStore:
         The result is None if the states of files cannot show this, or if ``view`` or ``book`` is
         already outdated. ``absent`` is a series that must not exist for the seal to stay valid.
         """
-        lane = self._lane(view.key)
-        files = self._index.seal(lane, view)
-        if files is None:
-            return None
-        entry = self._index.entry(lane, view)
-        sources = self._range_reader.seal(lane, span, entry) if entry.view is view else None
-        if sources is None:
-            return None
-        files |= sources
+        if self._is_of_files(view.key):
+            if absent is not None or self.view(view.key) is not view:
+                return None
+            files, use, latest_view = dict[str, FileState | None](), LaneUse(), view
+        else:
+            lane, latest_view = self._lane(view.key), None
+            sealed, use = self._index.seal(lane, view), lane.use
+            if sealed is None:
+                return None
+            entry = self._index.entry(lane, view)
+            sources = self._range_reader.seal(lane, span, entry) if entry.view is view else None
+            if sources is None:
+                return None
+            files = sealed | sources
         if book is not None:
             path = self._layout.actions(view.key.symbol)
             state = self._documents.settled_state(path)
@@ -244,12 +273,13 @@ class BarStore:
             if self._disk.stat(folder) is not None:
                 return None
             files[folder] = None
-        return Seal(files, lane.use, span)
+        return Seal(files, use, span, latest_view)
 
     def holds(self, seal: Seal) -> bool:
         """Return whether a seal is still valid; the check counts as a read of the sealed bars."""
         seal.use.note_read(seal.span.start)
-        return self._disk.are_unchanged(seal.files)
+        is_latest = seal.view is None or self.view(seal.view.key) is seal.view
+        return is_latest and self._disk.are_unchanged(seal.files)
 
     def suspects(self, key: SeriesKey, span: Span) -> tuple[BadRow, ...]:
         """Return the bad rows in ``span`` for timestamps without a good bar, in order.
@@ -270,6 +300,8 @@ class BarStore:
 
         The rows are sorted by year, then by arrival.
         """
+        if self._is_of_files(key):
+            return list(self.file_lanes.get(key).suspects), []
         lane = self._lane(key)
         if not self._disk.list(lane.paths.quarantine):
             return [], []
@@ -303,7 +335,10 @@ class BarStore:
             StorageError: A file cannot be written; previously stored data is intact.
         """
         commit.check()
-        if not commit.is_empty:
+        if self._is_of_files(key):
+            generation = self.file_lanes.commit(key, commit)
+            self.commit_feed.announce(key, commit, generation, self._clock.now_ms())
+        elif not commit.is_empty:
             lane = self._lane(key)
             with self._guard.writing(lane.paths.folder), self.listener.committing(lane, commit):
                 generation = self._write_commit(lane, commit, wait_s, check)
@@ -352,12 +387,16 @@ class BarStore:
         """
         from .history import log_of
 
+        if self._is_of_files(key):
+            return []
         return log_of(self._lane(key))
 
     def commits(self, key: SeriesKey) -> list[dict[str, Any]]:
         """Return the logged commits, with one entry for a commit to several years; see ``commits_of``."""
         from .history import commits_of
 
+        if self._is_of_files(key):
+            return []
         return commits_of(self._lane(key))
 
     def pins(self, key: SeriesKey) -> list[int]:
@@ -390,6 +429,13 @@ class BarStore:
         """
         from .history import read_version
 
+        if self._is_of_files(key):
+            raise QueryError(
+                f"{key.symbol} {key.timeframe} is read from your own files when it is requested, so "
+                "it has no versions",
+                symbol=key.symbol,
+                hint="leave out version=; keep copies of the files if you need earlier bars",
+            )
         return read_version(self._lane(key), span, generation)
 
     # --- comparisons with second vendors -----------------------------------------------------
@@ -490,7 +536,7 @@ class BarStore:
 
     def keys(self) -> list[SeriesKey]:
         """Return every stored series, in the order of the folders."""
-        return self._layout.series(self._disk.list)
+        return self._with_files(self._layout.series(self._disk.list))
 
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series of a symbol and timeframe, the default lane first.
@@ -513,10 +559,21 @@ class BarStore:
     def keys_of(self, symbol: str) -> list[SeriesKey]:
         """Return the series of a symbol that have a folder, which is not examined and may be empty."""
         names = self._disk.list(self._layout.symbol(symbol))
-        return [key for name in names if (key := decode_lane(symbol, name)) is not None]
+        keys = [key for name in names if (key := decode_lane(symbol, name)) is not None]
+        return self._with_files(keys, symbol)
+
+    def _with_files(self, keys: list[SeriesKey], symbol: str | None = None) -> list[SeriesKey]:
+        """Return stored series, with the lanes of files in memory instead of those on disk."""
+        if not self._reads_files:
+            return keys
+        in_memory = [key for key in self.file_lanes.keys() if symbol in (None, key.symbol)]
+        return [*(key for key in keys if not self._is_of_files(key)), *in_memory]
 
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years for which bars are stored, in ascending order; for errors, see :meth:`view`."""
+        if self._is_of_files(key):
+            first, last = (self.view(key).first, self.view(key).last)
+            return [] if first is None or last is None else [*years_of(Span(first, last + 1))]
         return self._index.years(self._lane(key))
 
     def clear(
@@ -534,16 +591,21 @@ class BarStore:
         Raises:
             LockTimeoutError, StorageError: The removal failed; anything not removed yet is intact.
         """
+        self.file_lanes.drop(symbol, timeframe)
         symbols = {key.symbol for key in self.keys()} if symbol is None else {symbol}
         for name in sorted(symbols):
             folder = self._layout.symbol(name)
             for lane_name in self._disk.list(folder):
                 key = decode_lane(name, lane_name)
                 if key is not None and timeframe in (None, key.timeframe):
-                    clear_lane(self._lane(key), self._lock_timeout_s, by)
-                    self._sidecars.drop(key)
+                    self.clear_series(key, by)
             if timeframe is None:
                 clear_symbol(self._disk, folder, self._lock_timeout_s)
+
+    def clear_series(self, key: SeriesKey, by: str) -> None:
+        """Permanently remove the bars of one series; ``by`` and the errors are those of :meth:`clear`."""
+        clear_lane(self._lane(key), self._lock_timeout_s, by)
+        self._sidecars.drop(key)
 
     def clear_years(
         self,

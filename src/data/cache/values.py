@@ -17,7 +17,6 @@ from ..model.instant import MINUTE_MS, NEVER_MS, SECOND_MS
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
-from ..model.source import SourceState
 from ..model.span import Span
 from .faults import Fault
 
@@ -79,20 +78,6 @@ class CommitPiece:
         return "an infinite value cannot be stored" if self.table.has_infinity() else ""
 
 
-def removal(entry: Covered, now_ms: int) -> CommitPiece:
-    """Return a piece of a commit that removes a coverage entry's bars, as if never requested."""
-    return CommitPiece(
-        BarTable.empty(),
-        entry.span,
-        entry.vendor,
-        now_ms,
-        Kind("", "") if entry.state == "empty" else entry.kind,
-        entry.basis,
-        "final",
-        holes=(entry.span,),
-    )
-
-
 class Seal(NamedTuple):
     """A seal on stored bars, which shows whether the bars are unchanged without reading them.
 
@@ -101,11 +86,13 @@ class Seal(NamedTuple):
             None if it did not exist.
         use: Recorder of reads of the series.
         span: Span that is sealed.
+        view: For bars in memory, the view that must still be the latest.
     """
 
     files: Mapping[str, FileState | None]
     use: LaneUse
     span: Span
+    view: SeriesView | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,15 +108,12 @@ class SeriesFacts:
         compared_at: Time (UTC milliseconds) at which the latest final bars were last compared with
             their vendor.
         lifetime: First and last time at which bars can exist.
-        source: State of the local files, taken before the bars were read from them; only for a lane
-            with bars from a user's folder.
     """
 
     kind: Kind | None = None
     next_due: int | None = None
     compared_at: int | None = None
     lifetime: Lifetime = Lifetime()
-    source: SourceState | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return the fields of this class, keyed by name."""
@@ -180,6 +164,7 @@ class Commit(SeriesFacts):
             the findings.
         at_generation: Generation that the series must still have, if marks depend on it; None for
             any.
+        source: Version of the user's file that the request began with; empty for other series.
     """
 
     pieces: tuple[CommitPiece, ...] = ()
@@ -190,6 +175,7 @@ class Commit(SeriesFacts):
     faults: tuple[Fault, ...] = ()
     has_verdicts: bool = False
     at_generation: int | None = None
+    source: str = ""
 
     def check(self) -> None:
         """Check that the commit's pieces and marks satisfy the conditions documented for them.
@@ -225,6 +211,7 @@ class SeriesView(SeriesFacts):
         rows: Number of bars stored.
         first, last: Timestamps of the first and last bar, or None.
         faults: Defects in the responses that delivered the bars.
+        source: Version of the user's file from which the bars were read; empty for other series.
     """
 
     key: SeriesKey
@@ -234,6 +221,7 @@ class SeriesView(SeriesFacts):
     first: int | None = None
     last: int | None = None
     faults: tuple[Fault, ...] = ()
+    source: str = ""
 
     @property
     def exists(self) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _BYTES_IN_GB = 1024**3
 _ABOUT = (
+    "Series that an earlier version cached from your own files are removed if the file is there. "
     "--older-than deletes by age, even bars that "
     "no vendor has any more: whole years of a series, and of tables such as "
     "funding_rate, if their newest row is older. A year file that also contains "
@@ -39,8 +40,12 @@ def configure(actions: Actions) -> None:
 
 def _clean(args: argparse.Namespace) -> Report:
     """Evict bars that can be fetched again, as the limit demands, and old files from quarantine."""
-    cache = manager_of(args).cache
+    manager = manager_of(args)
+    cache = manager.cache
     before = cache.freeable()
+    own = [key for key in cache.store.keys() if key.is_of_files and manager.client.has_file(key)]
+    for key in () if args.dry_run else own:
+        cache.store.clear_series(key, "clean")
     aged = None
     if args.older_than or cache.max_age:
         aged = cache.delete_older_than(args.older_than, dry_run=args.dry_run, every=args.all)
@@ -54,6 +59,7 @@ def _clean(args: argparse.Namespace) -> Report:
         "limit_bytes": round(cache.max_size_gb * _BYTES_IN_GB) or None,
         "years_dropped": years,
         # The cache may have grown meanwhile, by its own records or by another process's bars.
+        "own_files": [str(key) for key in own],
         "bytes_freed": max(0, before.bytes - after.bytes),
         "quarantine": {"files": tidied.files, "bytes": tidied.file_bytes},
         **after.to_json(),
@@ -77,6 +83,11 @@ def _result_shown(aged: Aged | None, document: dict[str, Any]) -> Shown:
     if quarantine["files"]:
         name = "would leave quarantine" if is_trial else "removed from quarantine"
         lines[name] = f"{counted(quarantine['files'], 'file')}, {size(quarantine['bytes'])}"
+    if own := document["own_files"]:
+        name = "would remove" if is_trial else "removed"
+        lines[name] = (
+            f"{counted(len(own), 'series')} of your own files, which are read when requested"
+        )
     limit = document["limit_bytes"]
     facts = {"size": size(document["bytes"]), "limit": size(limit) if limit else "none"}
     yield fields(facts | lines | freeable(document))

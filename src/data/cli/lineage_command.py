@@ -103,7 +103,9 @@ def _check(args: argparse.Namespace) -> Report:
 
 def _checked(report: CheckReport) -> Shown:
     for checked in report.series:
-        text = f"{checked.read.series} version {checked.read.generation}: {checked.state}"
+        read = checked.read
+        version = "" if read.key.is_of_files else f" version {read.generation}"
+        text = f"{read.series}{version}: {checked.state}"
         if checked.bars:
             text += f", {counted(checked.bars, 'bar')}: {', '.join(checked.causes)}"
         yield styled(text, _STYLES[checked.state])

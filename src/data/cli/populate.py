@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ..errors import ConfigError, DataError, QueryError
+from ..errors import ConfigError, DataError, QueryError, short_words
 from ..jobs import refresh_plan
 from ..jobs.signals import job_signals
+from ..vendors.registry import canonical_vendor, is_free
 from .arguments import (
     add_session,
     add_timeout,
@@ -151,6 +152,7 @@ def _add_job(
     )
     text = "a request ends after this time without a page; default: jobs.timeout_s in the rules"
     add_timeout(parser, text)
+    parser.add_argument("--provider", help=argparse.SUPPRESS)
     command(parser, run)
 
 
@@ -160,6 +162,7 @@ def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> in
     Raises:
         QueryError: No symbols are given, or an option does not apply.
     """
+    _refuse_provider(args)
     for name in _BARS if args.fundamentals else _FUNDAMENTALS:
         if getattr(args, name) != parser.get_default(name):
             option = f"--{name.removesuffix('_date').replace('_', '-')}"
@@ -191,6 +194,7 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
     """
     if args.fundamentals and args.cleanup_only:
         return present(_clean(args), args)
+    _refuse_provider(args)
     check_report(args)
     is_first = True
     while True:
@@ -211,6 +215,28 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
         except KeyboardInterrupt:  # the usual way to stop it between two runs
             return code
         is_first = False
+
+
+def _refuse_provider(args: argparse.Namespace) -> None:
+    """Refuse a vendor's name, because the rules name the vendors of these commands.
+
+    Raises:
+        QueryError: A vendor is named.
+    """
+    provider = getattr(args, "provider", None)  # the older modules have none
+    if provider is None:
+        return
+    name = canonical_vendor(provider) or provider
+    if is_free(name):
+        raise QueryError(
+            f"--provider {short_words(provider)}: your own files are read when requested, and nothing "
+            "of them is cached",
+            hint=f"`onetape fetch SYMBOL 1d --provider {name}` reads them",
+        )
+    raise QueryError(
+        f"--provider {short_words(provider)}: this command queries the vendors in the rules",
+        hint="name the vendor in the rules, or use `onetape fetch SYMBOL 1d --provider NAME`",
+    )
 
 
 def _run_once(args: argparse.Namespace, *, may_lack: bool) -> tuple[int, bool]:
@@ -253,7 +279,7 @@ def _populate(args: argparse.Namespace, *, may_lack: bool) -> _Done:
     if members is not None:
         report["universe"] = members.as_dict()
     if not (report["series"] if args.dry_run else report["results"]):
-        raise _nothing_to_fill(report.get("samples"))
+        raise _nothing_to_fill(report)
     if args.dry_run:
         return not report["reasons"], report, _cost_shown(report)
     for result in report["results"]:
@@ -264,10 +290,19 @@ def _populate(args: argparse.Namespace, *, may_lack: bool) -> _Done:
     return is_done, report, _report_shown(report)
 
 
-def _nothing_to_fill(samples: Sequence[str] | None) -> QueryError:
-    if not samples:
+def _nothing_to_fill(report: dict[str, Any]) -> QueryError:
+    samples, own_files = report.get("samples"), report.get("own_files")
+    if own_files:
+        more = f" and {len(own_files) - 1:,} more" if len(own_files) > 1 else ""
         return QueryError(
-            "nothing to fill: no matching series is cached",
+            f"nothing to fill: {own_files[0]}{more} was cached from your own files, which are now read "
+            "when requested",
+            hint="`onetape cache clean` removes what an earlier version cached",
+        )
+    if not samples:
+        own = "; your own files are read when requested" if report.get("reads_own_files") else ""
+        return QueryError(
+            f"nothing to fill: no matching series is cached{own}",
             hint="name the symbols: onetape populate --symbols AAPL,BTCUSDT",
         )
     more = f" and {len(samples) - 1:,} more" if len(samples) > 1 else ""
@@ -287,6 +322,9 @@ def _report_shown(report: dict[str, Any]) -> Shown:
     yield from reasons_shown(report["reasons"])
     yield from requests_shown(report["requests"])
     yield from _incidents_shown(report)
+    if own := report.get("own_files"):
+        text = f"{counted(len(own), 'series')} of your own files left out: they are read when requested"
+        yield styled(text, "dim")
     for name, count in list(report["marked"].items())[:MOST_REASONS]:
         text = f"{counted(count, 'bar')} marked as certainly wrong; `onetape validate` shows why"
         yield styled(f"{name}: {text}", "yellow")

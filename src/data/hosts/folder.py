@@ -802,8 +802,6 @@ class SharedFolder(BarStore):
         commit.check()
         if commit.is_empty:
             return
-        # The state of local files means nothing elsewhere.
-        commit = replace(commit, source=None)
         lane = self._lane(key)
         if lane.elsewhere:  # files of older tools become files of the series first
             self.check_joined()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from glob import escape
@@ -177,6 +178,10 @@ def gap_report(
     """
     absent: list[str] = []
     if symbol is None or isinstance(symbol, str):
+        if symbol is not None and timeframe is not None:
+            query = services.client.query(symbol, timeframe, start, end)
+            with suppress(DataError):
+                services.client.read_file(query, is_whole=start is None)
         keys = _chosen_keys(services, symbol, timeframe)
     else:
         keys, absent = series_of_symbols(services, symbol, _chosen_keys(services, None, timeframe))
@@ -197,7 +202,12 @@ def _chosen_keys(services: Services, symbol: str | None, timeframe: Any) -> list
         pull_elsewhere(services.cache.store, "*" if name is None else escape(name))
     else:
         pull_first(services.cache.store, name, parsed)
-    keys = services.cache.stored_series(name, parsed)
+    keys = [key for key in services.cache.stored_series(name, parsed) if not key.is_of_files]
+    keys += [
+        key
+        for key in services.cache.store.file_lanes.keys()
+        if name in (None, key.symbol) and parsed in (None, key.timeframe)
+    ]
     if not keys and name is not None:
         what = name if parsed is None else f"{name} {parsed}"
         raise CacheError(

@@ -471,6 +471,18 @@ def _proof(look: _Look) -> Iterator[Check]:
         yield note(name, text, "`onetape verify --sample 1%` compares a part of them each night")
 
 
+def _own_files(look: _Look) -> Iterator[Check]:
+    """Report series that an earlier version cached from the user's own files."""
+    keys = [lane.key for lane in look.holdings.lanes if lane.key.is_of_files]
+    if keys:
+        more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
+        yield note(
+            "health own files",
+            f"{keys[0]}{more}: cached from your own files, which are now read when requested",
+            "`onetape cache export` copies them, `onetape cache clean` removes those whose files exist",
+        )
+
+
 def _memory(look: _Look) -> Iterator[Check]:
     state, name = memory(), "health memory"
     used = "" if state.used is None else f"{state.used / 1e6:,.0f} MB used by this process"
@@ -626,7 +638,7 @@ def _paused(look: _Look) -> Iterator[Check]:
 
 CHECKS: tuple[Find, ...] = (
     _installation, _folders, _odd_folders, _privacy, _size, _shared_store,
-    _freshness, _perishable, _vendor_days, _calendars, _files, _proof, _memory,
+    _freshness, _perishable, _vendor_days, _calendars, _files, _own_files, _proof, _memory,
     _configuration, _keys, _keys_to_this_machine, _vendors, _clock, _paused,
 )  # fmt: skip
 # The checks of things that change by themselves, and take little time. Those that are also metrics

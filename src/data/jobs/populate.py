@@ -33,9 +33,16 @@ from ..observability.logs import level_of, running, subject_of
 from ..progress.bar import listening
 from ..progress.cost import takes_s
 from ..progress.events import JobProgress, Listener
-from ..progress.results import ACCEPTED, BackfillReport, SeriesResult, requests_between
+from ..progress.results import (
+    ACCEPTED,
+    OWN_FILES,
+    BackfillReport,
+    SeriesResult,
+    requests_between,
+)
 from ..quality.marks import mark_series
 from ..runtime.resources import rare_collections
+from ..vendors.registry import is_free
 from ..wiring import Services, build
 from .accepted import is_known
 from .fill_cost import cost_of
@@ -227,8 +234,9 @@ def sync_cache(
             without a stored series fails.
 
     Returns:
-        A dict as returned by :func:`populate_cache`, and ``samples``: the matching series of sample
-        bars, which are left out.
+        A dict as returned by :func:`populate_cache`, and two lists of names of matching series that
+        are left out: ``samples``, of sample bars, and ``own_files``, which an earlier version cached
+        from the user's own files. ``reads_own_files`` is whether the rules have a folder of such files.
 
     Raises:
         QueryError: ``timeout`` is invalid.
@@ -256,6 +264,8 @@ def sync_cache(
         entries = {key: entries[key] for key in keys}
         never = [item for item in never if item.symbol in names]
         absent += [name for name in lacking if name not in {item.symbol for item in never}]
+    own_files = [key for key in entries if key.is_of_files]
+    entries = {key: entry for key, entry in entries.items() if not key.is_of_files}
     store = services.cache.store.preview()
     rows = [
         item
@@ -269,6 +279,8 @@ def sync_cache(
     job = replace(job, members=symbols if isinstance(symbols, Members) else None)
     report = _done(services, job, progress, "sync", dry_run=dry_run)
     report["samples"] = [str(key) for key in entries if key.is_sample]
+    report["reads_own_files"] = "local" in (services.selector.rules.get("providers") or {})
+    report["own_files"] = [str(key) for key in own_files if not key.is_sample]
     return report
 
 
@@ -409,12 +421,18 @@ def _filled(services: Services, job: Job, progress: Listener | None) -> JobRepor
 def _noting_accepted(
     services: Services, job: Job, series: SeriesToFill, result: SeriesResult
 ) -> SeriesResult:
-    """Return an incomplete result as complete, with a note, if the user has accepted all its faults."""
-    if result.ok and not result.complete:
+    """Return an incomplete result as complete, with a note, if the user has accepted all its faults.
+
+    Bars that were read from the user's own files are noted, too: they are not stored.
+    """
+    is_own = any(map(is_free, result.vendors))
+    if is_own or (result.ok and not result.complete):
         bounds, wishes = (series.start or job.start, job.end), Wishes(session=series.session)
         with suppress(DataError):
             query = services.client.query(series.symbol, series.timeframe, *bounds, wishes=wishes)
-            if is_known(services, services.client.series_of(query), *bounds):
+            if is_own and services.client.series_of(query).is_of_files:
+                return replace(result, fetched=0, note=OWN_FILES)
+            if result.ok and is_known(services, services.client.series_of(query), *bounds):
                 return replace(result, complete=True, note=f"{ACCEPTED}{result.why}")
     return result
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -185,6 +186,8 @@ def _stored_key(
         query = services.client.query(question.symbol, question.timeframe, *bounds)
     symbol, timeframe = query.instrument.symbol, query.timeframe
     pull_first(services.cache.store, symbol, timeframe)
+    with suppress(DataError):
+        services.client.read_file(query, is_whole=_is_whole(question))
     lanes = services.client.lanes(symbol, timeframe)
     keys = (k for k in lanes if question.lane is None or k.lane_label == question.lane)
     key = next(keys, None)

@@ -6,6 +6,7 @@ Vendors are queried again, and nothing that they send is stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -587,11 +588,13 @@ class StoredBars:
         self._services = services
         self._query = query
         self._most = most
-        self._store = services.cache.store
+        self._store = services.cache.store.reading_files()
         self._reader = Reader(self._store, services.clock)
 
     def comparisons(self) -> Iterator[Comparison]:
-        """Yield one comparison for each lane and vendor."""
+        """Yield one comparison for each lane and vendor; the user's own file is read first."""
+        with suppress(DataError):
+            self._services.client.read_file(self._query, is_whole=False)
         wanted = self._query.instrument.symbol, self._query.timeframe
         for key in self._store.keys():
             is_vendors = not key.made_of and self._is_asked(key)

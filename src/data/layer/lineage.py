@@ -23,7 +23,7 @@ from ..model.bars import BarTable
 from ..model.caller import warn_user
 from ..model.instant import date_of, iso
 from ..model.query import BarsQuery
-from ..model.reads import AppliedActions, BarsRead, RowsDigest
+from ..model.reads import AppliedActions, BarsRead, RowsDigest, is_same_file
 from ..model.retention import Age
 from ..model.span import Span, coalesce, uncovered
 from ..observability.reads import open_records, reads
@@ -284,7 +284,10 @@ class LineageRun:
         record, every = self._record, list(self._kept.values())
         try:
             new = [
-                kept for kept in every if kept.read.generation is not None and not kept.is_written
+                kept
+                for kept in every
+                if kept.read.generation is not None
+                and not (kept.is_written or kept.read.series.is_of_files)
             ]
             if record.keep and new:
                 self._claim(new)
@@ -445,8 +448,10 @@ class _KeptReads:
         )
         if not self._made or value.generation is None or not value.pieces:
             return value
-        table = client().read_again(value.stored(of_then=True)).table
-        return replace(value, pieces=value.pieces_of(table))
+        again = client().read_again(value.stored(of_then=True))
+        if read.series.is_of_files and not is_same_file(value.generation, again.generation):
+            return replace(value, generation=None)  # nobody can read these bars any more
+        return replace(value, pieces=value.pieces_of(again.table))
 
 
 # --- afterwards ----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .._version import __version__
 from ..bars.client import Wishes
 from ..calendars.calendar import first_unclosed
-from ..errors import DataError, IncompleteDataWarning
+from ..errors import CacheError, DataError, IncompleteDataWarning
 from ..model.actions import Action
 from ..model.bars import BarTable, concat, union
 from ..model.coverage import WITH_BARS, Coverage, Covered
@@ -23,7 +23,7 @@ from ..model.instant import DAY_MS, date_of, day_ms, iso
 from ..model.reads import AppliedActions, ReadAgain
 from ..model.reasons import FORMING, sentence
 from ..model.span import Span
-from .run_records import RunRecord, SeriesRead, since, spans_of
+from .run_records import Piece, RunRecord, SeriesRead, since, spans_of
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
@@ -179,7 +179,8 @@ def _checked(
         return _without_original(client, read, cause, why)
     try:
         now = newest(client, read)
-        rebased = client.read_again(replace(read.stored(of_then=False), generation=read.generation))
+        generation = None if read.key.is_of_files else read.generation
+        rebased = client.read_again(replace(read.stored(of_then=False), generation=generation))
     except DataError as error:
         detail = f"it cannot be compared with today's bars: {error}"
         return CheckedRead(read, UNKNOWN, True, detail=detail)
@@ -195,13 +196,13 @@ def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str
     Bars count as the original ones if they have the recorded digests. The cause is empty if there
     are no bars that could be others.
     """
+    is_of_files = read.key.is_of_files
     if read.generation is None:
-        return (
-            None,
-            "",
-            "some of these bars could not be written to disk, so no generation has them",
-        )
+        why = "some of these bars could not be written to disk, so no generation has them"
+        return None, "", "the file changed during the run" if is_of_files else why
     try:
+        if is_of_files:
+            _read_file(client, read)
         then = client.read_again(read.stored(of_then=True))
     except DataError as error:
         return None, "", str(error)
@@ -210,6 +211,15 @@ def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str
     then = then._replace(table=then.table.take(~np.isin(then.table.stamps, aside)))
     if read.pieces_of(then.table) == read.pieces:
         return then, "", ""
+    if is_of_files:
+        first = _first_rows(read, then.table)
+        others = _unlike(read, first)
+        if not others:
+            return then._replace(table=first), "", ""
+        # Another vendor may have supplied bars that the file lacks; it is not queried here.
+        if read.provider is None and any(now.rows < was.rows for was, now in others):
+            return None, "", "the file lacks bars that another vendor may have supplied"
+        return None, CORRECTION, "the file has other rows now"
     times = [c.at_ms or 0 for c in client.commits(read.key) if c.generation == read.generation]
     if times and times[-1] > read.asked_ms + 1000:
         at = iso(times[-1])
@@ -224,11 +234,41 @@ def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str
     return None, UNEXPLAINED, "the bars of that generation do not have the recorded digest"
 
 
+def _read_file(client: BarsClient, read: SeriesRead) -> None:
+    """Read the recorded ranges from the user's own file; no vendor is queried.
+
+    Raises:
+        DataError: The file cannot be read, or the rules name another folder now.
+    """
+    key, wishes = read.key, Wishes(read.provider, read.adjustment, session=read.key.session)
+    for span in read.spans:
+        bounds = iso(span.start), iso(max(span.start, span.end - 1))
+        query = client.query(key.symbol, key.timeframe, *bounds, wishes=wishes)
+        if client.series_of(query) != key:
+            raise CacheError(f"the rules do not name the folder of {key} any more")
+        client.read_file(query, is_whole=False)
+
+
+def _first_rows(read: SeriesRead, table: BarTable) -> BarTable:
+    """Return as many bars of each recorded range as were read; later ones may have been added since."""
+    pairs = zip(read.pieces, read.spans, strict=True)
+    return concat(table.within(span).take(slice(piece.rows)) for piece, span in pairs)
+
+
+def _unlike(read: SeriesRead, table: BarTable) -> list[tuple[Piece, Piece]]:
+    """Return the recorded ranges whose bars in a table are others, each as then and now."""
+    pairs = zip(read.pieces, read.pieces_of(table), strict=True)
+    return [(then, now) for then, now in pairs if then != now]
+
+
 def _without_original(client: BarsClient, read: SeriesRead, cause: str, why: str) -> CheckedRead:
     """Return the result for a read whose original bars are gone.
 
-    Digests show whether the latest bars are nevertheless identical to the original ones.
+    Digests show whether the latest bars are nevertheless identical to the original ones. If a file
+    could not be read, nothing is known about its bars.
     """
+    if read.key.is_of_files and not cause:
+        return CheckedRead(read, UNKNOWN, False, detail=why)
     try:
         today = client.read_again(read.stored(of_then=False))
         is_same = read.generation is not None and read.pieces_of(today.table) == read.pieces
@@ -237,14 +277,19 @@ def _without_original(client: BarsClient, read: SeriesRead, cause: str, why: str
     if is_same and not read.unstored:
         return CheckedRead(read, IDENTICAL, True, detail=f"{why}; the latest bars are the same")
     if cause:
-        return CheckedRead(read, REVISED, False, (), read.rows, (cause,), why)
+        bars = (
+            sum(p.rows for p, _ in _unlike(read, today.table)) if cause == CORRECTION else read.rows
+        )
+        return CheckedRead(read, REVISED, False, (), bars, (cause,), why)
     return CheckedRead(read, GONE, False, detail=why)
 
 
 def _stored(client: BarsClient, read: SeriesRead) -> Answer:
     """Return the latest stored bars, adjusted by today's actions."""
     newest = client.read_again(read.stored(of_then=False))
-    return newest.table, newest.coverage
+    # Rows of a file that were not read are no change.
+    table = _first_rows(read, newest.table) if read.key.is_of_files else newest.table
+    return table, newest.coverage
 
 
 def _requested(client: BarsClient, read: SeriesRead, *, timeout: float | None) -> Answer:

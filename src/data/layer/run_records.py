@@ -127,9 +127,9 @@ class SeriesRead:
             as_stored=bool(self.substitute),
             opened_by_ms=self.opened_by_ms,
         )
-        return (
-            replace(query, generation=self.generation, applied=self.actions) if of_then else query
-        )
+        # The user's own files have no versions: their bars are read as they are now.
+        generation = None if self.key.is_of_files else self.generation
+        return replace(query, generation=generation, applied=self.actions) if of_then else query
 
     def pieces_of(self, table: BarTable) -> tuple[Piece, ...]:
         """Return the pieces that the ranges of this read would have with the bars of a table."""

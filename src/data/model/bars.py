@@ -168,8 +168,9 @@ def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
     """Return a mask of the stamps that are also in ``ascending``; ``stamps`` need not be sorted."""
     if not (len(stamps) and len(ascending)):
         return np.zeros(len(stamps), dtype=bool)
-    # The usual case: an answer with every expected bar.
-    if len(stamps) == len(ascending) and (stamps == ascending).all():
+    # The usual case: an answer with every expected bar of a range.
+    first = int(ascending.searchsorted(stamps[0]))
+    if np.array_equal(ascending[first : first + len(stamps)], stamps):
         return np.ones(len(stamps), dtype=bool)
     positions = np.minimum(ascending.searchsorted(stamps), len(ascending) - 1)
     return np.equal(ascending[positions], stamps)

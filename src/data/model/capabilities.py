@@ -241,7 +241,8 @@ class BarPage:
     """One parsed page of a vendor's response.
 
     Attributes:
-        bars: Bars in any order, exactly as sent but with canonical timestamps; nothing is dropped.
+        bars: Bars in any order, as rows or columns, exactly as sent but with canonical timestamps;
+            nothing is dropped.
         actions: Splits and dividends on the days of this page; empty if there are none, None if
             this page does not report actions at all.
         cursor: Start of the next page, in the vendor's own terms; None if this is the last.
@@ -253,7 +254,7 @@ class BarPage:
             Bars that closed later than that before the answer count as forming.
     """
 
-    bars: Sequence[Bar]
+    bars: Sequence[Bar] | BarTable
     actions: Sequence[Action] | None = None
     cursor: str | None = None
     unit: str = ""

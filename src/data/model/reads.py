@@ -56,6 +56,16 @@ class AppliedActions:
         return cls(as_of, tuple(book.actions), by_vendor, closes)
 
 
+# For the user's own files, the lower bits of a generation count the commits to the lane in memory, and
+# the others stand for the version of the file.
+COMMIT_BITS = 20
+
+
+def is_same_file(generation: int, later: int) -> bool:
+    """Return whether two generations are from the same version of one of the user's own files."""
+    return generation >> COMMIT_BITS == later >> COMMIT_BITS
+
+
 class BarsRead(NamedTuple):
     """Bars as they were returned to a caller, with everything needed to read them again.
 

@@ -52,8 +52,6 @@ REJECTED = "a row that cannot be a bar: "
 UNEXPECTED = "outside the sessions of the market's calendar"
 UNVOUCHED = "by our own clock alone, which nothing vouches for"
 AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"
-CHANGED = f"{DOUBTFUL}read from files on this machine that have changed since"
-RELAID = f"{DOUBTFUL}read from files on this machine by another layout than that of the rules"
 BEHIND = (
     f"{DOUBTFUL}as of when prices are adjusted is not known, for this machine's clock is behind"
 )
@@ -84,7 +82,6 @@ _SENTENCES = {
     SPOILT: "the vendor now sends a row here that cannot be a bar",
     UNVOUCHED: "only this machine's clock shows that these bars have closed",
     AHEAD: "fetched at a time that has not come yet: this machine's clock was wrong then, or is now",
-    RELAID: "in doubt: read from files on this machine with a layout other than that in the rules",
     BEHIND: "in doubt: this machine's clock is behind, so how far prices are adjusted is unknown",
     NOT_SUPPLIED: "the program that supplied the other bars did not supply this one",
     RESCALED: "the prices are those of a final bar, multiplied by a split or unit factor",

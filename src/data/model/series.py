@@ -73,6 +73,11 @@ class SeriesKey:
         return self.lane[0] if self.lane and is_of_folder(self.lane[0]) else ""
 
     @property
+    def is_of_files(self) -> bool:
+        """Whether the bars are read from local files, not calculated from such bars by a job."""
+        return bool(self.lane) and bool(self.of_folder) and not self.made_of
+
+    @property
     def action_key(self) -> str | None:
         """The name under which the splits and dividends for a pinned vendor's bars are stored.
 

@@ -1,76 +1,68 @@
-"""Detects changes in the files that bars are read from, reading their content only if necessary."""
+"""Digests of the content of files, which are read again only if their sizes or times have changed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 from ..clock import Clock, SystemClock
-from ..model.source import SourceState
-from ..runtime.once import cached_property
 
-_BLOCK, _NS_IN_MS = 1 << 20, 10**6
+# Two changes within the resolution of a file system's times (2 s on FAT) result in the same time.
+_GRAIN_NS = 2 * 10**9
+_NS_IN_MS = 10**6
+FileStamp = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class SourceFiles:
-    """The state of a series' files at the time of a check.
+def stamp_of(status: os.stat_result) -> FileStamp:
+    """Return values that change if a file's content changes, with the file's times at the end.
 
-    Attributes:
-        state: State of the files, as determined without reading them.
-        paths: Paths of the files.
+    The second time cannot be set by programs, so it reveals a file that was edited and then given
+    its old time.
     """
-
-    state: SourceState
-    paths: Sequence[Path]
-
-    @cached_property
-    def content(self) -> str:
-        """The digest of the files' content; empty if a file cannot be read."""
-        whole = sha256()
-        try:
-            for path in self.paths:
-                sha = sha256()
-                with path.open("rb") as file:
-                    while block := file.read(_BLOCK):
-                        sha.update(block)
-                whole.update(f"{path.name}|{sha.hexdigest()}|".encode("utf-8", "surrogateescape"))
-        except OSError:
-            return ""
-        return whole.hexdigest() if self.paths else ""
-
-    def read_state(self) -> SourceState:
-        """Read the files' content, and return the state with its digest."""
-        return replace(self.state, content=self.content)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def look_at(paths: Sequence[Path], reading: str, clock: Clock | None = None) -> SourceFiles:
-    """Determine the current state of files, with one ``stat`` for each; missing files are left out.
+def has_rested(stamp: FileStamp, now_ms: int) -> bool:
+    """Return whether a file is old enough for any later change to alter its times."""
+    return now_ms * _NS_IN_MS - max(stamp[-2:]) >= _GRAIN_NS
+
+
+class FolderDigest:
+    """The digest of the content of several files. Thread-safe.
 
     Args:
-        paths: Paths in a fixed order.
-        reading: Fingerprint of the other inputs on which the bars depend.
-        clock: Source of the time of the check; by default, the system clock, which also determines
-            the files' modification times.
+        clock: Clock that measures the time since the last change; None for the system clock.
     """
-    # Taken before the check, so that a file that changes meanwhile does not seem unchanged for
-    # long.
-    seen_ms = (clock or SystemClock()).now_ms()
-    present, stamps, size, changed_ns = [], sha256(), 0, 0
-    for path in paths:
-        try:
-            stat = os.stat(path)
-        except OSError:
-            continue
-        present.append(path)
-        size, changed_ns = size + stat.st_size, max(changed_ns, stat.st_mtime_ns, stat.st_ctime_ns)
-        # The second time cannot be set by programs, so it reveals a file that was edited and then
-        # given its old time.
-        entry = f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|"
-        stamps.update(entry.encode("utf-8", "surrogateescape"))
-    digest = stamps.hexdigest()[:32] if present else ""
-    changed_ms = -(-changed_ns // _NS_IN_MS)
-    return SourceFiles(SourceState(reading, digest, size, changed_ms, seen_ms), present)
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._known: tuple[Sequence[tuple[Path, FileStamp]], str] = ((), "")
+
+    def of(self, paths: Sequence[Path]) -> str:
+        """Return the digest of the names and content of files; empty if there are none.
+
+        Args:
+            paths: Paths in a fixed order; missing files are left out.
+        """
+        now_ms, there = self._clock.now_ms(), list[tuple[Path, FileStamp]]()
+        for path in paths:
+            try:
+                there.append((path, stamp_of(os.stat(path))))
+            except OSError:
+                continue
+        known, digest = self._known
+        if there == known:
+            return digest
+        whole = sha256()
+        for path, _ in there:
+            try:
+                content = sha256(path.read_bytes()).hexdigest()
+            except OSError:
+                content = ""
+            whole.update(f"{path.name}|{content}|".encode("utf-8", "surrogateescape"))
+        digest = whole.hexdigest() if there else ""
+        if all(has_rested(stamp, now_ms) for _, stamp in there):
+            self._known = there, digest
+        return digest

@@ -35,6 +35,8 @@ _WRONG = "`onetape validate {}` shows which bars are wrong, and how to repair th
 _DOUBTS = "`onetape fetch {}` says what is not certain"
 # Begins the note on a series whose faults the user has accepted.
 ACCEPTED = "accepted: "
+# Note about a series that is not cached.
+OWN_FILES = "read from your own files, which are read when requested and not cached"
 _ENDED = "said once; record a rename with `onetape db symbols import`, or leave the symbol out"
 _IN_DOUBT = (
     "no bar is missing, but something is not certain, such as the latest splits and dividends"
@@ -281,7 +283,7 @@ def _step(first: SeriesResult) -> str:
     """Return the advice for a group; ``first`` is the result of the group's first series."""
     if first.ok:
         if first.complete:
-            return "" if first.note.startswith(ACCEPTED) else _ENDED
+            return "" if first.note.startswith((ACCEPTED, OWN_FILES)) else _ENDED
         advice = _WRONG if first.wrong else _LACKS if first.gaps else _DOUBTS
         return advice.format(f"{first.symbol} {first.timeframe}")
     return _ADVICE.get(first.reason) or first.next_step

@@ -41,7 +41,6 @@ from .session import ACTIONS_ENDPOINT, VendorAccounts, VendorSession, Wired, end
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..net.source_files import SourceFiles
 
 __all__ = ("BaseDataDownloader", "Wired", "is_ours")
 
@@ -135,8 +134,11 @@ class BaseDataDownloader:
         """
         return ""
 
-    def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
-        """Return the current state of a series' files; None if the vendor does not read files."""
+    def file_version(self, instrument: Instrument, timeframe: Timeframe) -> str | None:
+        """Return a digest of the content of a series' files, and of the way in which they are read.
+
+        It is empty if there is no file, and None if the vendor does not read files.
+        """
         return None
 
     # --- for vendors to override -----------------------------------------------------------

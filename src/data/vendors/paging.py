@@ -276,7 +276,8 @@ def read_page(
         page = vendor.parse_bars(response, query)
         if not isinstance(page.cursor, str | None):
             raise TypeError(f"the page cursor is a {type(page.cursor).__name__}, not a string")
-        return page, BarTable.from_bars(page.bars)
+        bars = page.bars
+        return page, bars if isinstance(bars, BarTable) else BarTable.from_bars(bars)
 
 
 def check_second_facts(vendor: PagedVendor, response: HttpResponse, query: FetchQuery) -> None:

@@ -406,7 +406,7 @@ def _with_unstored(
     table: BarTable, coverage: Coverage, commits: Sequence[Commit]
 ) -> tuple[BarTable, Coverage]:
     """Return bars and coverage, including the data that could not be stored on disk."""
-    from ..series import with_commit
+    from ...cache.file_lanes import with_commit
 
     for commit in commits:
         table, coverage = with_commit(table, coverage, commit)

@@ -71,6 +71,9 @@ class Calculator:
         whole = Span(_FIRST_MS, query.now_ms + 1)
         minutes = replace(query, timeframe=source, span=whole, bars=None)
         lane = self._lanes.find(minutes)
+        if lane.key.is_of_files:  # the whole file is read
+            self._answer_query(replace(minutes, offline=True, refresh=False))
+            lane = self._lanes.find(minutes)
         # Offline, stored bars of another kind may answer instead; then the bars are built from
         # those.
         is_held = lane.view.exists or not lane.is_beside

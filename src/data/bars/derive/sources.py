@@ -169,8 +169,8 @@ def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timefram
     """Return whether a vendor of local files has files for a series; True for other vendors."""
     if not candidate.folder_lane:
         return True
-    files = candidate.downloader.source_files(instrument, timeframe)
-    return files is None or bool(files.paths)
+    version: str | None = candidate.downloader.file_version(instrument, timeframe)
+    return version != ""
 
 
 def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:

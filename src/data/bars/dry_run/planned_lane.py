@@ -205,7 +205,7 @@ class PlannedLane(LaneRun):
     def _carry_out(self, plan: FetchPlan) -> FetchPlan:
         """Count the requests for the plan's segments, or record why none would be sent."""
         self.plans.append(plan)
-        if self.request.query.offline:
+        if self._is_closed:
             return super()._carry_out(plan)
         self._fetcher.fill(plan.segments)
         self._note_supplied()

@@ -243,7 +243,8 @@ def note_end_of_files(request: LaneRequest, series: SeriesStore) -> None:
     costs no request.
     """
     end = series.lifetime().delisted
-    if request.query.offline or (end is not None and end.is_valid(series.now_ms())):
+    is_closed = request.query.offline and not request.key.of_folder
+    if is_closed or (end is not None and end.is_valid(series.now_ms())):
         return
     if (end := _end_of_files(request, series)) is not None:
         series.commit(Commit(lifetime=Lifetime(delisted=end)))

@@ -27,7 +27,7 @@ from ...net.send_records import reporting
 from ...observability.logs import level_of
 from ...vendors.archives import chunk_end
 from ..ingest.draft import AnswerDraft
-from ..ingest.receive import check_kind, drop_outdated, in_stored_unit
+from ..ingest.receive import check_kind, in_stored_unit
 from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import process_answer, take_forming
 from ..selection.candidates import Candidate
@@ -392,8 +392,6 @@ class Fetcher:
             fetched = self._fetch(candidate, query)
             if len(fetched.table):
                 self._action_fetcher.fetch_own(candidate, question.span_of_actions)
-            if drop_outdated(request, series, fetched):
-                kind = series.view().kind
             fetched = in_stored_unit(fetched, series)
             try:
                 check_kind(kind, request, fetched)

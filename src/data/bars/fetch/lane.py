@@ -26,10 +26,10 @@ from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import FetchOutcome, Reader
 from ..answer.slots import may_open
 from ..selection.candidates import Candidate
-from ..selection.source_check import SourceCheck
+from ..selection.source_check import version_of
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
-from ..validity import LONGEST_MS, Expiry, after_change
+from ..validity import LONGEST_MS, Expiry
 from .absence import still_excluded
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
@@ -42,6 +42,7 @@ from .plan import (
     mark_near_splits,
     plan_fetch,
     plan_missing,
+    reader_of,
     wanted_span,
 )
 
@@ -60,7 +61,6 @@ class LaneServices:
         expiry: How long a vendor's report of no bars for a span stays valid.
         checks: Rules for checking answers.
         turns: Ensures that only one process at a time fetches a series.
-        sources: Detects changes to files that bars were read from.
         log: Logger for the requests.
     """
 
@@ -70,7 +70,6 @@ class LaneServices:
     expiry: Expiry
     checks: ValidationRules
     turns: Turns
-    sources: SourceCheck
     log: logging.Logger
 
 
@@ -152,10 +151,10 @@ class LaneRun:
         request, series, journal = self.request, self.series, self.journal
         self._services.store.listener.used(request.key, wanted)
         series.end_phase()  # the call may have waited for other callers
-        plan = plan_fetch(request, series, journal, wanted, self._services.sources)
+        plan = plan_fetch(request, series, journal, wanted)
         if not (tail := end_to_check(request, series, wanted)).is_empty:
             self._carry_out(replace(plan, segments=(tail,), closed=()))
-            plan = plan_fetch(request, series, journal, wanted, self._services.sources)
+            plan = plan_fetch(request, series, journal, wanted)
         before = plan.coverage_before
         plan = self._carry_out(plan)
         tries = 0
@@ -172,11 +171,6 @@ class LaneRun:
         answer = as_known(answer)
         doubts = [*answer.doubts, *self._refresh_doubts(wanted)]
         answer = replace(answer, gaps=self._gaps(answer, plan, lost))
-        if journal.outdated:
-            doubts.append(journal.outdated)
-            # Their files have changed since, so none of these bars is final.
-            coverage = after_change(answer.coverage, series.now_ms(), journal.outdated)
-            answer = replace(answer, coverage=coverage)
         return replace(answer, doubts=doubts)
 
     def _gaps(self, answer: Answer, plan: FetchPlan, lost: Sequence[Span]) -> Sequence[Gap]:
@@ -245,12 +239,25 @@ class LaneRun:
         is_sent = attempt.requests or attempt.error
         return reply.value.hint if reply.value else "", [attempt] if is_sent else []
 
+    def is_current(self) -> bool:
+        """Return whether the user's file has not changed during the run; True for other lanes."""
+        reader, query = reader_of(self.request), self.request.query
+        if reader is None:
+            return True
+        timeframe = self.request.key.timeframe
+        return self.series.is_of(version_of(reader.downloader, query.instrument, timeframe))
+
     # --- execution -------------------------------------------------------------------------
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether no vendor may be queried; the user's own files are read offline, too."""
+        return self.request.query.offline and not self.request.key.of_folder
 
     def _carry_out(self, plan: FetchPlan) -> FetchPlan:
         """Fetch the plan's segments, or record why that failed; return the plan that was carried out."""
         request, series, journal = self.request, self.series, self.journal
-        if request.query.offline:
+        if self._is_closed:
             journal.unfilled += [UnfilledSpan(s, "not cached, and offline") for s in plan.segments]
             return plan
         if plan.segments:

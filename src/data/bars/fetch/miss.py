@@ -24,6 +24,7 @@ from ...errors import (
     KindMismatchError,
     NoProviderError,
     SymbolNotFoundError,
+    UnavailableError,
     UnsupportedError,
     by_vendor,
 )
@@ -53,6 +54,8 @@ from ..series import Journal, LaneRequest, is_down
 from ..symbol_changes import with_changes
 from .lane import LaneRun, LaneServices, real_gaps
 
+# Number of attempts to answer from a user's file that is being written to.
+_MOST_READINGS = 3
 # Makes the run of one request to a lane, without the vendors that are excluded.
 RunLane = Callable[[LaneServices, LaneRequest, Mapping[str, DataError]], LaneRun]
 # Use of an answer: for the caller, as the bars from which longer ones are built, or as the daily
@@ -363,14 +366,33 @@ class MissRun:
             excluded: Vendors not to query, with the reason.
             before: Attempts made before, which the answer also lists.
         """
-        handler, services = self._handler, self._services
+        services = self._services
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         is_last = lane is self._route.lanes[-1]
+        if query.offline and key.of_folder:  # the files are on this machine, other vendors are not
+            readers = tuple(c for c in lane.candidates if c.folder_lane)
+            lane = replace(lane, candidates=readers or lane.candidates, reporters=())
         rules = services.expiry, services.checks, services.log
         grid = grid_for(query.instrument, query.timeframe, lane.kind)
         request = LaneRequest(query, key, lane, grid, is_last, *rules)
-        run = self._run_lane(services, request, excluded)
-        journal, name = run.journal, lane.candidates[0].name
+        name = lane.candidates[0].name
+        for _ in range(_MOST_READINGS):
+            run = self._run_lane(services, request, excluded)
+            journal = run.journal
+            tried = self._answer_of(run, before)
+            if run.is_current():
+                return tried
+        # Bars of two versions of a file are never mixed.
+        message = f"the file of {key} changed while it was being read"
+        error = UnavailableError(message, provider=name, symbol=key.symbol)
+        journal.note(Attempt(name, type(error).__name__, message, error=error))
+        return _TriedLane(None, run)
+
+    def _answer_of(self, run: LaneRun, before: Sequence[Attempt]) -> _TriedLane:
+        """Return the outcome of a run, with the attempts made before it and those of the run."""
+        handler, services, request = self._handler, self._services, run.request
+        query, key, lane, journal = request.query, request.key, request.route, run.journal
+        name = lane.candidates[0].name
         try:
             # An offline call does not query a vendor, so it does not wait for other callers'
             # fetches either.

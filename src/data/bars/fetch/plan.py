@@ -17,7 +17,7 @@ from ...model.capabilities import Capabilities, FetchQuery
 from ...model.coverage import WITH_BARS, Coverage, Covered, Stretches
 from ...model.instant import DAY_MS, MINUTE_MS
 from ...model.lifetime import Lifetime
-from ...model.reasons import AHEAD, BEFORE_FIRST, CHANGED, CLOSED, RELAID, UNEXPECTED
+from ...model.reasons import AHEAD, BEFORE_FIRST, CLOSED, UNEXPECTED
 from ...model.span import Span, coalesce, intersect, subtract, touching, uncovered
 from ...model.timeframe import Timeframe
 from ...prices.splice import COMMON
@@ -25,10 +25,10 @@ from ...vendors.archives import REQUESTS_A_MONTH, pieces
 from ...vendors.paging import windows
 from ...vendors.registry import is_free, is_sample
 from ..answer.slots import back, may_open
-from ..selection.source_check import SourceCheck, is_same
+from ..selection.candidates import Candidate
+from ..selection.source_check import version_of
 from ..series import Journal, LaneRequest, SeriesStore
 from ..validity import (
-    after_change,
     fetched_ahead,
     has_loose_hours,
     is_older,
@@ -106,7 +106,6 @@ def plan_fetch(
     series: SeriesStore,
     journal: Journal,
     wanted: Span,
-    sources: SourceCheck,
 ) -> FetchPlan:
     """Plan the fetch from the current state of the series.
 
@@ -115,45 +114,31 @@ def plan_fetch(
         series: Store of the series. Changes that the plan requires are made before any query.
         journal: Record of the attempts.
         wanted: Requested span.
-        sources: Checks whether files from which bars were read have changed.
     """
+    _begin_file(request, series)
     if request.query.provider is not None and not request.query.refresh:
         adopt(request, series, wanted)
-    _mark_changed(request, series, journal, sources)
     _mark_ahead(series)
     mark_near_splits(series, journal)
     journal.due_now.clear()  # the plan includes these bars
     return plan_missing(request, series, journal, wanted)
 
 
-def _mark_changed(
-    request: LaneRequest, series: SeriesStore, journal: Journal, sources: SourceCheck
-) -> None:
-    """Mark bars as suspect if their files have changed since they were read.
+def reader_of(request: LaneRequest) -> Candidate | None:
+    """Return the vendor that reads the user's files for a lane of these files; None for other lanes."""
+    folder = request.key.of_folder
+    readers = (c for c in request.route.candidates if folder and c.folder_lane == folder)
+    return next(readers, None)
 
-    An offline call does not read files; its answer reports that they have changed.
-    """
-    query = request.query
-    reader = next((c for c in request.route.candidates if c.folder_lane), None)
-    if reader is None or reader.folder_lane != request.key.of_folder:
+
+def _begin_file(request: LaneRequest, series: SeriesStore) -> None:
+    """Drop the bars in memory if the user's file is not the one from which they were read."""
+    query, reader = request.query, reader_of(request)
+    if reader is None:
         return
-    view, now_ms = series.view(), series.now_ms()
-    state = sources.now(reader.downloader, query.instrument, request.key.timeframe, view.source)
-    series.source = state
-    if not view.exists or is_same(view.source, state):
-        return
-    is_relaid = bool(view.source and state and view.source.reading != state.reading)
-    reason = RELAID if is_relaid else CHANGED
-    if query.offline:
-        journal.outdated = reason
-        journal.problems += [reason] if reason not in journal.problems else []
-        return
-    marks = tuple(after_change(view.coverage, now_ms, reason))
-    if is_sample(query.provider):
+    series.begin(version_of(reader.downloader, query.instrument, request.key.timeframe))
+    if is_sample(query.provider) and not series.view().exists:
         series.forget_actions()
-    bounds = (view.lifetime.listed, view.lifetime.delisted)
-    life = Lifetime(*(bound and bound._replace(expires=now_ms) for bound in bounds))
-    series.commit(Commit(marks=marks, next_due=now_ms, lifetime=life))
 
 
 def _mark_ahead(series: SeriesStore) -> None:

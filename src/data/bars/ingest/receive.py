@@ -14,7 +14,6 @@ import numpy as np
 
 from ...cache.actions import ActionBook, Asked
 from ...cache.store import Commit
-from ...cache.values import removal
 from ...calendars.calendar import opened_and_coming, price_calendar
 from ...errors import KindMismatchError, NoDataError, SpliceConflictError
 from ...model.bars import BarTable, among, distinct, inside, merge
@@ -22,7 +21,7 @@ from ...model.capabilities import Fetched
 from ...model.coverage import WITH_BARS, Coverage, Splice
 from ...model.instant import DAY_MS, date_of, day_ms, iso
 from ...model.kind import HUNDREDTHS, Adjustment, Basis, Kind
-from ...model.reasons import BEHIND, CHANGED, RELAID
+from ...model.reasons import BEHIND
 from ...model.span import Span, subtract
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import BasisPart, rebase, times
@@ -37,7 +36,6 @@ from ...prices.splice import (
     known_fixes,
     settle,
 )
-from ...vendors.registry import is_of_files
 from ..answer.adjust import with_answers
 from ..selection.candidates import Candidate
 from ..series import LaneRequest, SeriesStore, Side
@@ -363,31 +361,6 @@ def _refuse_conflicts(draft: AnswerDraft, judged: Sequence[tuple[Side, Verdict]]
 
 
 # --- bars that are already stored
-
-
-def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> bool:
-    """Remove all bars that were read from an earlier state of the files that were just read again.
-
-    The files are authoritative: a row that is no longer in them is not a gap. Bars from other
-    vendors stay and are fetched again, unless the layout of the files has changed: then they may no
-    longer match the new bars. Older versions of the series keep the removed bars.
-
-    Returns:
-        Whether any bars were removed.
-    """
-    if not request.key.of_folder or not is_of_files(fetched.vendor):
-        return False
-    entries = [entry for entry in series.coverage().opened() if entry.state in WITH_BARS]
-    outdated = [
-        c for c in entries if c.reason == RELAID or (c.reason == CHANGED and is_of_files(c.vendor))
-    ]
-    if not outdated:
-        return False
-    now_ms, is_whole = series.now_ms(), len(outdated) == len(entries)
-    pieces = tuple(removal(entry, now_ms) for entry in outdated)
-    kind = fetched.kind if is_whole else None
-    series.commit(Commit(pieces, kind=kind))
-    return True
 
 
 def in_stored_unit(fetched: Fetched, series: SeriesStore) -> Fetched:

@@ -1,28 +1,30 @@
-"""Checks whether the files that a lane was read from have changed, usually by ``stat`` only."""
+"""Checks whether the bars in memory are those of the user's files as they are now."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...cache.store import SeriesView
+from ...model.capabilities import FetchQuery
+from ...model.instant import year_start
 from ...model.instrument import Instrument
-from ...model.source import SourceState
+from ...model.query import BarsQuery
+from ...model.series import SeriesKey
+from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.registry import is_of_files
-from ..validity import after_change
 
 if TYPE_CHECKING:
     from .candidates import Selector
 
 # The only file vendor that rules can name; others must be pinned.
 _OF_RULES = "local"
-# Number of series whose states are cached; then the table is cleared.
-_MOST_CACHED = 4096
+# Earlier than any bar.
+_EARLIEST = year_start(1900)
 
 
 class SourceCheck:
-    """Compares the current state of files with their state when bars were read. Thread-safe.
+    """Compares the versions of files with those that bars were read from. Thread-safe.
 
     Args:
         selector: Provides the vendors that read files.
@@ -30,74 +32,52 @@ class SourceCheck:
 
     def __init__(self, selector: Selector) -> None:
         self._selector = selector
-        # Files that had to be read because their times were inconclusive; they are not read again.
-        self._verified: dict[SourceState, SourceState] = {}
 
     def is_current(self, instrument: Instrument, view: SeriesView, lane: str = "") -> bool:
-        """Return whether a stored lane may answer queries; False only if its files have changed.
+        """Return whether a lane may answer queries; False only if its file is not as it was read.
 
         Bars calculated by a job are not read from a file: they are updated when the job runs
         again.
 
         Args:
             instrument: Instrument of the series.
-            view: View of the stored series.
+            view: View of the lane.
             lane: Folder part of the lane, if it is already known.
         """
-        if not view.key.of_folder or view.key.made_of:
+        if not view.key.of_folder or view.key.made_of or not view.exists:
             return True
-        if not view.exists:
-            return True
-        from ...vendors.factory import downloader_for
-
         # A relative path or a link may now lead elsewhere; the lane then belongs to another folder.
         name = next((c.vendor for c in view.coverage if is_of_files(c.vendor)), _OF_RULES)
         downloader = self._selector.downloaders.get(name) if lane else None
-        if downloader is None:
-            downloader = downloader_for(self._selector, name)
+        downloader = downloader or self._downloader(name)
         if getattr(downloader, "folder_lane", "") != view.key.of_folder:
             return False
-        state = self.now(downloader, instrument, view.key.timeframe, view.source)
-        return is_same(view.source, state)
+        return version_of(downloader, instrument, view.key.timeframe) == view.source
 
-    def as_now(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
-        """Return the view, with all bars marked as suspect if their source files have changed."""
-        if self.is_current(instrument, view):
-            return view
-        return replace(view, coverage=after_change(view.coverage, now_ms), next_due=now_ms)
+    def has_file(self, instrument: Instrument, key: SeriesKey) -> bool:
+        """Return whether the folder of a lane is the one in the rules, and has a file for the series."""
+        downloader = self._downloader(key.of_folder.partition(".")[0])
+        is_its_folder = getattr(downloader, "folder_lane", "") == key.of_folder
+        return is_its_folder and bool(version_of(downloader, instrument, key.timeframe))
 
-    def now(
-        self,
-        downloader: Any,
-        instrument: Instrument,
-        timeframe: Timeframe,
-        stored: SourceState | None,
-    ) -> SourceState | None:
-        """Return the current state of a series' files, for comparison with :func:`is_same`.
+    def whole_span(self, query: BarsQuery) -> Span:
+        """Return the span from the first bar in the file that answers a query to now.
 
-        Args:
-            downloader: Downloader that reads the files.
-            instrument, timeframe: Identify the series.
-            stored: Previous state of the files, which shows whether they must be read for the
-                comparison.
+        Raises:
+            DataError: The file cannot be read, or contains no bars.
         """
-        files_of = getattr(downloader, "source_files", None)
-        files = files_of(instrument, timeframe) if files_of is not None else None
-        if files is None:
-            return stored
-        before = stored and self._verified.get(stored, stored)
-        if before is None or not before.is_of(files.state, lambda: files.content):
-            state: SourceState = files.read_state()
-            return state
-        if stored is not None and (before.stamps, before.has_rested) != (files.state.stamps, True):
-            if len(self._verified) >= _MOST_CACHED:
-                self._verified = {}
-            self._verified[stored] = replace(files.state, content=stored.content)
-        return stored
+        now_ms = query.now_ms
+        whole = FetchQuery(query.instrument, query.timeframe, Span(_EARLIEST, now_ms), now_ms)
+        table = self._downloader(query.provider or _OF_RULES).fetch(whole).table
+        return Span(int(table.stamps.min()), now_ms + 1)
+
+    def _downloader(self, name: str) -> Any:
+        from ...vendors.factory import downloader_for
+
+        return downloader_for(self._selector, name)
 
 
-def is_same(stored: SourceState | None, now: SourceState | None) -> bool:
-    """Return whether neither the content of files nor the way to read it has changed."""
-    if stored is None or now is None:
-        return stored is now
-    return (stored.reading, stored.content) == (now.reading, now.content)
+def version_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> str:
+    """Return the version of a series' file; empty if there is none, or if no file is read."""
+    version = getattr(downloader, "file_version", None)
+    return (version(instrument, timeframe) or "") if version is not None else ""

@@ -23,7 +23,6 @@ from ...model.instant import from_ms
 from ...model.kind import ADJUSTMENTS, Basis, Kind
 from ...model.lifetime import Bound, Lifetime
 from ...model.series import SeriesKey
-from ...model.source import SourceState
 from ...model.span import Span
 from ...model.symbol_changes import SymbolChange
 from ..faults import Fault
@@ -506,21 +505,6 @@ class _Bound(msgspec.Struct):
         return Bound(*msgspec.structs.astuple(self))
 
 
-class _SourceState(msgspec.Struct):
-    """The ``source`` in ``series.json``; see :class:`~..model.source.SourceState`."""
-
-    reading: str
-    stamps: str
-    size: int
-    changed_at: int
-    seen_at: int
-    content: str
-
-    def value(self) -> SourceState:
-        """Return the state as the type that the library uses."""
-        return SourceState(*msgspec.structs.astuple(self))
-
-
 class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The fields of ``series.json``, except those stored just as :class:`SeriesFacts` declares them.
 
@@ -552,7 +536,7 @@ _UNKNOWN_LIFETIME = Lifetime()
 _OPTIONAL_FACTS = [fact for fact in fields(SeriesFacts) if not hasattr(_SeriesDocument, fact.name)]
 _WholeSeries: Any = msgspec.defstruct(
     "_WholeSeries",
-    _as_declared(_OPTIONAL_FACTS, SeriesFacts, source=_SourceState | None),
+    _as_declared(_OPTIONAL_FACTS, SeriesFacts),
     bases=(_SeriesDocument,),
     kw_only=True,
     forbid_unknown_fields=True,
@@ -578,8 +562,6 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
     recorded = {name: getattr(document, name) for name in expected}
     json_document.check_about(recorded, expected, "series")
     facts = {name: getattr(document, name) for name in FACTS}
-    if facts["source"] is not None:
-        facts["source"] = facts["source"].value()
     return filled(
         SeriesMeta,
         generation=document.generation,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from itertools import islice, pairwise
 from math import log
-from operator import attrgetter
 from pathlib import Path
 from statistics import mode
 from typing import Any, Final, NoReturn, TypeVar, Unpack
@@ -31,7 +29,7 @@ from ...errors import (
     ResponseFormatError,
     SymbolNotFoundError,
 )
-from ...model.bars import NAN, Bar, Stamps
+from ...model.bars import NAN, Bar, BarTable, Stamps
 from ...model.canonical import canonical
 from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ...model.http import HttpRequest, HttpResponse
@@ -45,11 +43,11 @@ from ...model.texts import duration, lacks_columns
 from ...model.timeframe import Timeframe
 from ...net.deadline import check_time
 from ...net.redact import where
-from ...net.source_files import SourceFiles
 from ...net.status import error_of
 from ...runtime.once import cached_property
 from ..base import BaseDataDownloader, Wired
-from .carrier import AS_WRITTEN, OF_ARROW, FileCarrier
+from .carrier import AS_WRITTEN, OF_ARROW, VERSION, FileCarrier
+from .columns import Columns
 
 T = TypeVar("T")
 LABELS: Final = ("start", "end")
@@ -76,7 +74,6 @@ _MOST_CHECKED = 500
 _MOST_DAYS = 3_660
 # Number of parsed files kept in memory.
 _MOST_FILES = 8
-_stamp = attrgetter("stamp_ms")
 _REQUIRED = ("open", "high", "low", "close")
 _COLUMNS = (*_REQUIRED, "volume", "adj_close")
 # The column that is true in filled-in rows (``model.frame.FILLED``).
@@ -265,6 +262,7 @@ class FileRows:
         times: Sequence[str] = (),
     ) -> None:
         self._files, self._name, self.last_time = files, name, ""
+        self._delimiter = delimiter
         self._rows = _rows(text.lstrip("\ufeff").splitlines(), delimiter, name)
         self.header = next(self._rows, [])
         places = reversed(list(enumerate(self.header)))
@@ -287,6 +285,19 @@ class FileRows:
                 f"{name} line 1 {lacks_columns(missing)}; it has {has}",
                 hint="name them in providers.local.columns and time_column; delimiter separates them",
             )
+
+    def columns(self, body: bytes) -> Columns | None:
+        """Return the columns of the whole file; None if it has no rows, or a time format of its own.
+
+        Args:
+            body: Content of the file, of which this object has the first two lines.
+        """
+        row, files = next(self._rows, None), self._files
+        if row is None or files.time_format:
+            return None
+        at = self._at["timestamp"]
+        first, zone = "".join(row[at : at + 1]), ZoneInfo(files.timezone)
+        return Columns(body, self.header, self._delimiter, self._at, first, zone)
 
     def parsed(
         self,
@@ -394,7 +405,7 @@ class LocalDataDownloader(BaseDataDownloader):
             dense=self.files.dense,
             kinds={name: self._kind(name) for name in classes},
         )
-        self._files_read: dict[tuple[str, ...], tuple[bytes, tuple[list[int], list[Bar]]]] = {}
+        self._files_read: dict[tuple[str, ...], tuple[str, BarTable]] = {}
         self._own = FileCarrier(self.files.folder)
         self._carrier = wired.setdefault("carrier", self._own)
         self._folder_lane = folder_lane(self.name, str(self._own.folder))
@@ -410,11 +421,15 @@ class LocalDataDownloader(BaseDataDownloader):
         """Whether the path of the folder still leads to the folder that this downloader reads."""
         return self._own.is_there
 
-    def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
-        """Return the current state of a series' file; None if another transport supplies it."""
+    def file_version(self, instrument: Instrument, timeframe: Timeframe) -> str | None:
+        """Return a digest of a series' file and of its layout, or None if another transport supplies it.
+
+        It is empty if there is no file.
+        """
         if not isinstance(self._carrier, FileCarrier):
             return None
-        return self._carrier.files(self._request(instrument, timeframe), self.files.digest)
+        version = self._carrier.version(self._request(instrument, timeframe))
+        return version and f"{self.files.digest} {version}"
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Return a request for the series' file; no symbol can lead to a file outside the folder."""
@@ -442,9 +457,7 @@ class LocalDataDownloader(BaseDataDownloader):
             timestamp,open,high,low,close,volume
             2024-03-01,179.55,180.53,177.38,179.66,73563082
         """
-        stamps, bars = self._parse_file(response, query)
-        first, end = bisect_left(stamps, query.span.start), bisect_left(stamps, query.span.end)
-        return BarPage(bars[first:end])
+        return BarPage(self._parse_file(response, query).within(query.span))
 
     def _kind(self, asset_class: str) -> Kind:
         """Return the kind of an asset class's bars, with the declared anchor, unit and volume."""
@@ -454,35 +467,47 @@ class LocalDataDownloader(BaseDataDownloader):
         volume = "" if self.files.has_volume else "none"
         return replace(_UNKNOWN, anchor=anchor, unit=self.files.unit, volume=volume)
 
-    def _parse_file(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
-        """Return the timestamps and bars of a whole file, which is parsed again only after a change."""
+    def _parse_file(self, response: HttpResponse, query: FetchQuery) -> BarTable:
+        """Return the bars of a whole file, ascending; it is parsed again only after a change."""
         key = (
             response.url,
             query.timeframe.label,
             query.instrument.calendar,
             query.instrument.symbol,
         )
+        version = response.headers.get(VERSION, "")
         stored = self._files_read.get(key)
-        if stored is not None and stored[0] == response.body:
+        if stored is not None and version and stored[0] == version:
             return stored[1]
-        bars = sorted(self._bars(response, query), key=_stamp)
+        table = self._table(response, query)
+        if (np.diff(table.stamps) < 0).any():
+            table = table.take(np.argsort(table.stamps, kind="stable"))
         if "{timeframe}" not in self.files.pattern:
-            _check_timeframe(bars, query, _name(response))
-        parsed = [bar.stamp_ms for bar in bars], bars
+            last = table.take(slice(-_MOST_CHECKED, None)).bars()
+            _check_timeframe(last, query, _name(response))
         others = [(other, read) for other, read in list(self._files_read.items()) if other != key]
-        self._files_read = dict(others[1 - _MOST_FILES :]) | {key: (response.body, parsed)}
-        return parsed
+        self._files_read = dict(others[1 - _MOST_FILES :]) | {key: (version, table)}
+        return table
 
-    def _bars(self, response: HttpResponse, query: FetchQuery) -> list[Bar]:
+    def _table(self, response: HttpResponse, query: FetchQuery) -> BarTable:
+        """Return the bars in a file, in their order."""
         name, calendar = _name(response), calendar_for(query.instrument)
         spellings = _spellings(query.instrument, self.name)
         # Arrow tables are received as comma-separated text, whatever the delimiter of other files
         # is.
         delimiter = "," if name.endswith(OF_ARROW) else self.files.delimiter
-        rows = FileRows(response.text, self.files, name, delimiter)
+        second = response.body.find(b"\n", response.body.find(b"\n") + 1)
+        begin = response.body[: second if second > 0 else None].decode(errors="replace")
+        rows = FileRows(begin, self.files, name, delimiter)
         if self.files.symbol and self.files.symbol.casefold() not in spellings:
             raise SymbolNotFoundError(f"{name} has only bars for {self.files.symbol}")
         is_intraday = query.timeframe.is_intraday
+        is_of_closes = self.files.label == "end"
+        columns = rows.columns(response.body) if is_intraday or not is_of_closes else None
+        check_time(self.name)
+        table = columns and columns.table(query.timeframe, spellings)
+        if table is None:
+            rows = FileRows(response.text, self.files, name, delimiter)
 
         def bar(row: Sequence[str]) -> Bar | None:
             """Return the bar in a row; None if the row is about another symbol."""
@@ -490,25 +515,21 @@ class LocalDataDownloader(BaseDataDownloader):
                 return None
             return self._bar(rows, row, query, calendar)
 
-        bars = list(rows.parsed(bar, _reject_file))
-        if not bars and self.files.symbol_column:
+        if table is None:
+            bars = list(rows.parsed(bar, _reject_file))
+            if is_intraday and bars and not self.files.written_time(rows.last_time).tzinfo:
+                bars = with_second_hours(bars, ZoneInfo(self.files.timezone))
+            table = BarTable.from_bars(bars)
+        if not len(table) and self.files.symbol_column:
             raise SymbolNotFoundError(
                 f"no row in {name} has {query.instrument.symbol} in column "
                 f"{self.files.symbol_column}"
             )
-        return self._opened(bars, rows.last_time, query, calendar) if is_intraday else bars
-
-    def _opened(
-        self, bars: list[Bar], text: str, query: FetchQuery, calendar: MarketCalendar
-    ) -> list[Bar]:
-        """Return intraday bars with their opening times; ``text`` is one of the written times."""
-        if bars and not self.files.written_time(text).tzinfo:
-            bars = with_second_hours(bars, ZoneInfo(self.files.timezone))
-        if self.files.label != "end":
-            return bars
+        if not (is_intraday and is_of_closes and len(table)):
+            return table
         anchor = self.capabilities.kind(query.instrument, query.timeframe).anchor or "session"
-        opens = opens_of([bar.stamp_ms for bar in bars], BarGrid(calendar, query.timeframe, anchor))
-        return [bar._replace(stamp_ms=at) for bar, at in zip(bars, opens, strict=True)]
+        opens = opens_of(table.stamps, BarGrid(calendar, query.timeframe, anchor))
+        return replace(table, stamps=opens)
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Return the error that a response represents: 404 means that the symbol has no file."""
@@ -547,7 +568,7 @@ def _check_timeframe(bars: Sequence[Bar], query: FetchQuery, name: str) -> None:
     Raises:
         CapabilityError: The file contains bars of another timeframe.
     """
-    timeframe, bars = query.timeframe, bars[-_MOST_CHECKED:]
+    timeframe = query.timeframe
     bars = [bar for bar in bars if bar.stamp_ms > bars[-1].stamp_ms - _MOST_DAYS * DAY_MS]
     times = sorted({bar.stamp_ms for bar in bars})
     if len(bars) < 2:
@@ -564,9 +585,10 @@ def _check_timeframe(bars: Sequence[Bar], query: FetchQuery, name: str) -> None:
     # Weeks may begin on a Tuesday, and months differ in length.
     slack = 0 if timeframe.is_intraday else usual // 4
     alike = sum(abs(distance - usual) <= slack for distance in apart)
+    different = {tuple(None if value != value else value for value in bar) for bar in bars}
     if timeframe.is_intraday and min(apart, default=step_ms) < step_ms and 4 * off > len(times):
         why = f"no such bar opens at {off} of the last {len(times)} times"
-    elif not timeframe.is_intraday and 4 * len(set(bars)) > 5 * len(times):
+    elif not timeframe.is_intraday and 4 * len(different) > 5 * len(times):
         why = f"the last {len(bars)} rows are only {len(times)} of them"
     elif (
         usual > step_ms
@@ -634,7 +656,7 @@ def _name(response: HttpResponse) -> str:
 # --- from closing times of bars to their opening times -----------------------------------
 
 
-def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
+def opens_of(closes: Stamps, grid: BarGrid) -> Stamps:
     """Return the opening times of the minute or hourly bars that close at ``closes``.
 
     The last bar of a session may be shorter than the timeframe. If no expected bar closes at one of
@@ -642,17 +664,16 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
     """
     step_ms = grid.timeframe.step_ms or 0
     # Some exchanges write the end of a day as 23:59:59.999.
-    ends = np.array([close + (close % 1000 == 999) for close in closes], dtype=np.int64)
-    opens = ends - step_ms
+    ends = closes + (closes % 1000 == 999)
+    opens: Stamps = ends - step_ms
     odd = ~grid.aligned(opens) | (grid.closes(opens) != ends)
     near = coalesce(Span(end - DAY_MS, end) for end in sorted(ends[odd].tolist()))
     near_opens = [grid.opens(span) for span in near]
     expected: Stamps = np.concatenate([*near_opens, np.array([], dtype=np.int64)])
     by_close = dict(zip(grid.closes(expected).tolist(), expected.tolist(), strict=True))
-    return [
-        by_close.get(end, opened) if is_odd else opened
-        for end, opened, is_odd in zip(ends.tolist(), opens.tolist(), odd.tolist(), strict=True)
-    ]
+    for row in np.flatnonzero(odd).tolist():
+        opens[row] = by_close.get(int(ends[row]), opens[row])
+    return opens
 
 
 def with_second_hours(bars: Sequence[Bar], zone: ZoneInfo) -> list[Bar]:

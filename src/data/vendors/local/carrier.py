@@ -6,19 +6,30 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ...clock import Clock, SystemClock
 from ...disk.calls import open_file
-from ...errors import MissingExtraError, ResponseFormatError, UnavailableError, install_line
+from ...errors import (
+    DataError,
+    MissingExtraError,
+    ProviderTimeoutError,
+    ResponseFormatError,
+    UnavailableError,
+    install_line,
+)
 from ...model.http import HttpRequest, HttpResponse
 from ...net.deadline import check_time
 from ...net.http import MEBIBYTE
-from ...net.source_files import SourceFiles, look_at
+from ...net.source_files import FileStamp, has_rested, stamp_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".feather")
 # Files with Arrow tables, which are read as comma-separated text.
@@ -32,10 +43,26 @@ _ALWAYS_INFLATED = 64 * MEBIBYTE
 _ROWS_AT_ONCE = 10_000
 # Number of attempts to read a file that is being written to.
 _MOST_READINGS = 3
-# Number of tables kept in memory until their files change.
-_MOST_TABLES = 8
-# Two changes within the resolution of a file system's times (2 s on FAT) result in the same time.
-_GRAIN_NS = 2 * 10**9
+# Number of tables whose text is kept in memory until their files change.
+_MOST_TABLES = 2
+# Header of a response: the digest of its body.
+VERSION = "etag"
+
+
+class _Table(NamedTuple):
+    """A file's table.
+
+    Attributes:
+        stamp: State of the file on disk.
+        is_settled: Whether a later change would alter that state.
+        digest: Digest of the text.
+        body: The text, if it is kept.
+    """
+
+    stamp: FileStamp
+    is_settled: bool
+    digest: str
+    body: bytes | None
 
 
 class FileCarrier:
@@ -60,7 +87,7 @@ class FileCarrier:
         self._folder = self._named.resolve()
         self._max_bytes = max_bytes
         self._clock = clock or SystemClock()
-        self._tables: dict[Path, tuple[tuple[int, ...], bytes]] = {}
+        self._tables: dict[Path, _Table] = {}
         self._paths: dict[str, Path] = {}
 
     @property
@@ -84,27 +111,39 @@ class FileCarrier:
             self._identity = identity
         return True
 
-    def files(self, request: HttpRequest, reading: str) -> SourceFiles:
-        """Return the current state of the requested file.
+    def version(self, request: HttpRequest) -> str:
+        """Return the digest of the requested file's table; empty if there is no file.
 
-        If its location is already known, this takes only one ``stat`` call.
+        If the file is known and has not changed, this takes only one ``stat`` call. A file that
+        cannot be read has another version each time that it changes.
 
         Args:
             request: Request for the file, as for :meth:`send`.
-            reading: Text that identifies the other inputs on which the bars depend.
         """
         name = _name_in(request)
-        known = self._paths.get(name)
-        if known is not None and (listing := look_at([known], reading, self._clock)).paths:
-            return listing
+        path = self._paths.get(name)
         try:
-            path = self._find(name, request)
-        except OSError:  # reading the file raises the error
-            path = None
-        # If this is not the first name tried, another file may take its place later.
-        if path is not None and path.name == _spellings(Path(name).name)[0]:
-            self._paths[name] = path
-        return look_at([] if path is None else [path], reading, self._clock)
+            if path is None or not (known := self._digest_now(path)):
+                path = self._find(name, request)
+                if path is None:
+                    return ""
+                # If this is not the first name tried, another file may take its place later.
+                if path.name == _spellings(Path(name).name)[0]:
+                    self._paths[name] = path
+                known = self._digest_now(path)
+            return known
+        except ProviderTimeoutError:  # only the times show whether a table that was read is current
+            table = self._tables.get(path) if path is not None else None
+            return table.digest if table is not None and table.stamp == _stamp_now(path) else ""
+        except (DataError, OSError, EOFError, zlib.error):  # reading the file raises the error
+            return f"unreadable {_stamp_now(path)}"
+
+    def _digest_now(self, path: Path) -> str:
+        """Return the digest of a file's table, or an empty string if the file no longer exists."""
+        try:
+            return self._table(path, is_digest_enough=True).digest
+        except FileNotFoundError:
+            return ""
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Return the requested file's table with status 200; the status is 404 if it does not exist.
@@ -120,12 +159,13 @@ class FileCarrier:
             path = self._find(name, request)
             if path is None:
                 return HttpResponse(404, url=request.url)
-            body = self._table(path)
+            table = self._table(path)
         except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
             raise ResponseFormatError(f"{name:.80} is not a complete gzip file") from exc
         except OSError as exc:
             raise UnavailableError(f"{name:.80} cannot be read: {exc.strerror}") from exc
-        return HttpResponse(200, _CSV, body, f"file:///{path.name}")
+        headers = {**_CSV, VERSION: table.digest}
+        return HttpResponse(200, headers, table.body or b"", f"file:///{path.name}")
 
     def _find(self, name: str, request: HttpRequest) -> Path | None:
         """Return the path of the file for ``name``, ignoring case; None if there is none in the folder."""
@@ -148,24 +188,33 @@ class FileCarrier:
     def _is_inside(self, path: Path) -> bool:
         return path.resolve().is_relative_to(self._folder)
 
-    def _table(self, path: Path) -> bytes:
-        """Return a file's table, which is kept in memory until the file changes."""
-        stored = self._tables.get(path)
+    def _table(self, path: Path, *, is_digest_enough: bool = False) -> _Table:
+        """Return a file's table, which is kept in memory until the file changes.
+
+        Only the digests of most tables are kept. With ``is_digest_enough``, the result may be one of
+        these, and a file that has just been changed is read again, because its times prove nothing.
+        """
+        known = self._tables.get(path)
         for _ in range(_MOST_READINGS):
-            state = _state(path.stat())
-            if stored is not None and stored[0] == state:
-                return stored[1]
+            stamp = stamp_of(path.stat())
+            if known is not None and known.stamp == stamp:
+                is_enough = known.is_settled if is_digest_enough else known.body is not None
+                if is_enough:
+                    return known
             body = self._read(path)
-            if _state(path.stat()) == state:
+            if stamp_of(path.stat()) == stamp:
                 break
         else:  # a partly written number would be read as a different number
             raise UnavailableError(f"{path.name:.80} changed while it was being read")
-        others = [(other, table) for other, table in list(self._tables.items()) if other != path]
-        self._tables = dict(others[1 - _MOST_TABLES :])
-        has_rested = self._clock.now_ms() * 10**6 - max(state[-2:]) >= _GRAIN_NS
-        if has_rested:
-            self._tables[path] = (state, body)
-        return body
+        is_settled = has_rested(stamp, self._clock.now_ms())
+        table = _Table(stamp, is_settled, sha256(body).hexdigest(), body)
+        others = {at: other for at, other in list(self._tables.items()) if at != path}
+        for at in [at for at, other in others.items() if other.body is not None][
+            : 1 - _MOST_TABLES
+        ]:
+            others[at] = others[at]._replace(body=None)
+        self._tables = others | {path: table}
+        return table
 
     def _read(self, path: Path) -> bytes:
         most = self._max_bytes
@@ -204,9 +253,11 @@ def _identity(folder: Path) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
-def _state(status: os.stat_result) -> tuple[int, ...]:
-    """Return values that change if a file's content changes, with the file's times at the end."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def _stamp_now(path: Path | None) -> FileStamp:
+    try:
+        return () if path is None else stamp_of(os.stat(path))
+    except OSError:
+        return ()
 
 
 def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
@@ -218,6 +269,41 @@ def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
 
 def _size_error(path: Path, most: int) -> ResponseFormatError:
     return ResponseFormatError(f"{path.name} contains more than {most // MEBIBYTE} MiB")
+
+
+def read_columns(
+    body: bytes,
+    delimiter: str,
+    places: Sequence[int],
+    types: dict[int, Any],
+    numbers: Sequence[int],
+) -> pd.DataFrame:
+    """Return the rows of a CSV file as a frame whose columns are named by their positions.
+
+    Args:
+        body: Content of the file, with a header.
+        delimiter: Field separator.
+        places: Positions of the columns.
+        types: Types of columns; those of others are inferred.
+        numbers: Columns in which an empty field is NaN.
+
+    Raises:
+        ValueError: A field is not of its column's type, or a row has too many fields.
+    """
+    import pandas as pd
+
+    options: dict[str, Any] = {
+        "sep": delimiter,
+        "header": 0,
+        "names": list(places),
+        "dtype": types,
+        "keep_default_na": False,
+        "na_values": {at: [""] for at in numbers},
+    }
+    if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
+        options["float_precision"] = "round_trip"  # newer versions always round correctly
+    frame: pd.DataFrame = pd.read_csv(io.BytesIO(body), **options)
+    return frame
 
 
 def _table_as_csv(path: Path, raw: BinaryIO, most: int) -> Iterator[bytes]:

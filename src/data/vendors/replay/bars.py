@@ -18,7 +18,7 @@ from ...model.series import folder_lane
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.recordings import Recording, recorded_files, recorded_vendors
-from ...net.source_files import SourceFiles, look_at
+from ...net.source_files import FolderDigest
 from ..base import BaseDataDownloader, Wired
 from ..factory import downloader_class
 from ..registry import folder_of
@@ -103,15 +103,16 @@ class _Replayed(BaseDataDownloader):
         wired |= {"carrier": Recording(self.answers), "credentials": keys}
         wired.pop("base_url", None)
         super().__init__(**wired)
+        self._digest = FolderDigest()
 
     @property
     def folder_lane(self) -> str:
         """The part of a lane's name that identifies the folder of recordings, derived from its real path."""
         return folder_lane(ReplayDownloader.name, str(self.answers))
 
-    def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles:
-        """Return the current state of all recorded answers, because any of them may belong to a series."""
-        return look_at(recorded_files(self.answers), self.recorded_vendor)
+    def file_version(self, instrument: Instrument, timeframe: Timeframe) -> str:
+        """Return a digest of all recorded answers, because any of them may belong to a series."""
+        return self._digest.of(recorded_files(self.answers))
 
     @property
     def is_there(self) -> bool:
