@@ -185,7 +185,9 @@ def _listing(telling: Telling, change: Change) -> Telling:
 def _end(telling: Telling, change: Change) -> Telling:
     if telling.listing is None or change.operation in ("told by another", "told late"):
         return replace(telling, listing=None)
-    return replace(telling, listing=replace(telling.listing, delisted=iso(change.first_ms)))
+    # No vendor has bars of after the true end.
+    end = min(filter(None, (telling.listing.delisted, iso(change.first_ms))))
+    return replace(telling, listing=replace(telling.listing, delisted=end))
 
 
 def _unit(telling: Telling, change: Change) -> Telling:
