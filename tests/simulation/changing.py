@@ -89,10 +89,11 @@ class Changing(Users):
 
     @rule(cell=CELL)
     def change(self, cell: dict[str, Any]) -> None:
-        """Let one cell of the table happen, and ask some time after it has begun."""
+        """Let one cell of the table happen, and ask some time after it has."""
         cells = cells_of(self.symbol)
         fact, operation = cells[cell["number"] % len(cells)]
-        self.world.change(fact, operation, cell["place"], cell["days"], cell["size"])
+        made = self.world.change(fact, operation, cell["place"], cell["days"], cell["size"])
+        self.world.wait_until(max(self.world.now_ms, made.day_ms if made else 0))
         self.wait(cell["wait"], cell["hour"])
         asked = self._question(0, cell["frame"], 0, LONG)
         self._ask(replace(asked, options=(("adjustment", cell["adjustment"]),)))

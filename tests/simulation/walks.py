@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import product
 from math import isclose, isnan, prod
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.vendor_server import Fault, Listing
 from tests.vendor_server.ground_truth import Row, Truth
 from tests.vendor_server.listings import dividend
 
-from .facts import NEVER, TABLE, WALK, History, Telling, change_of, other_company
+from .facts import NEVER, TABLE, WALK, Change, History, Telling, change_of, other_company
 from .fakes import times
 from .model import STEPS, Memory, Question
 from .simulation import Profile, Simulation, coin, listings, share, simulated
@@ -216,18 +217,24 @@ class World:
         ms = self.now_ms // DAY_MS * DAY_MS + days * DAY_MS + hour * HOUR_MS
         self.wait_until(ms if ms > self.now_ms else ms + DAY_MS)
 
-    def change(self, fact: str, operation: str, place: int, days: float, size: int) -> None:
-        """Let one cell of the table happen; the vendor tells the truth again after some days."""
+    def change(
+        self, fact: str, operation: str, place: int, days: float, size: int
+    ) -> Change | None:
+        """Let one cell of the table happen; the vendor tells the truth again after some days.
+
+        Return the change; None if it could not happen here.
+        """
         vendor = self.vendors[place % len(self.vendors)]
         until = self.now_ms + round(days * DAY_MS)
         made = change_of(self.history, fact, operation, vendor, self.now_ms, until, size)
         if made is None:
             self.refused.append((fact, operation))
-            return
+            return None
         self.history.changes.append(made)
         self.is_settled = False
         self.sim.told_otherwise(self.history.base.symbol, fact if made.vendor else "")
         self._tell()
+        return made
 
     def _tell(self) -> None:
         symbol, now = self.history.base.symbol, self.now_ms
@@ -360,7 +367,8 @@ class World:
         for stamp, row in cached.rows.items():
             other = fresh.rows.get(stamp)
             if other is not None and _alike(row, other):
-                found += self._unlike(asked, stamp, truth.get(stamp), cached, fresh)
+                kept = told_before.get(stamp, [])
+                found += self._unlike(asked, stamp, truth.get(stamp), kept, cached, fresh)
                 continue
             is_doubted = cached.doubts(stamp) and not self._is_over()
             # Another company's bars are adjusted for dividends of the right one.
@@ -380,8 +388,9 @@ class World:
         return found + [("missing", f"{iso(s)[:16]}, in silence") for s in silent]
 
     def _unlike(
-        self, asked: Asked, stamp: int, true: Row | None, cached: Answer, fresh: Answer
-    ) -> Differing:
+        self, asked: Asked, stamp: int, true: Row | None, kept: Sequence[Row], cached: Answer,
+        fresh: Answer,
+    ) -> Differing:  # fmt: skip
         """Return the differences in the columns beside the prices."""
         if cached.doubts(stamp) or fresh.doubts(stamp):
             return []
@@ -389,14 +398,15 @@ class World:
         is_doubted = any(map(cached.doubts, cached.rows)) and not self._is_over()
         is_of_others = self._has_namesake and not self.is_settled
         names = ("adj_close", "split", "dividend")
-        truths = (true.adj_close if true else None, *self._true_actions(asked, stamp, cached))
-        pairs = zip(names, cached.more[stamp], fresh.more[stamp], truths, strict=True)
+        told = [bar.adj_close or 0.0 for bar in ([true] if true else []) + [*kept]]
+        actions = [[value] for value in self._true_actions(asked, stamp, cached)]
+        pairs = zip(names, cached.more[stamp], fresh.more[stamp], (told, *actions), strict=True)
         return [
             (name, f"{iso(stamp)[:10]} {a}, a fresh cache has {b}")
-            for name, a, b, true_value in pairs
+            for name, a, b, allowed in pairs
             if not (isnan(a) or isnan(b) or _near(a, b))
             and not (is_of_others if name == "adj_close" else is_doubted)
-            and (true_value is None or not _near(a, true_value))
+            and not any(_near(a, value) for value in allowed)
         ]
 
     @property
@@ -459,11 +469,19 @@ class World:
         """Return the bars as a vendor may have told them before it told otherwise, by stamp."""
         found: dict[int, list[Row]] = defaultdict(list)
         true = self.history.truth()
-        # Of actions that a vendor has forgotten, the cache knows all since it first asked, or more.
-        since = date_of(self.known_since)
+        # Of actions that a vendor has forgotten, the cache knows all since it first asked, or more, until
+        # some question before it forgot them.
+        since, cut = (
+            date_of(self.known_since),
+            [c.since_ms for c in self.history.changes if c.is_cut],
+        )
         firsts = {since, *(a.ex_date for a in true.actions if a.ex_date <= since)}
-        for first in firsts if self.history.is_cut else ():
-            told = tuple(a for a in true.actions if a.ex_date >= first)
+        forgot = date_of(max(cut, default=0))
+        lasts = {forgot, *(a.ex_date for a in true.actions if since <= a.ex_date <= forgot)}
+        for first, last in product(firsts, lasts) if cut else ():
+            told = tuple(
+                a for a in true.actions if first <= a.ex_date and not last <= a.ex_date < forgot
+            )
             for stamp, row in self._true_rows(asked, cached, replace(true, told=told)).items():
                 found[stamp].append(row)
         if asked.refresh or self.is_settled:
