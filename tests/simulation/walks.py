@@ -22,6 +22,7 @@ import pandas as pd
 
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
+from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, HOUR_MS, date_of, day_ms, iso, parse_iso
 from src.data.model.kind import Adjustment
 from tests.vendor_server import Fault, Listing
@@ -409,6 +410,25 @@ class World:
             and not any(_near(a, value) for value in allowed)
         ]
 
+    def _told_since(self, true: Listing) -> Iterator[tuple[Action, ...]]:
+        """Yield the true actions that a cache may know after a vendor has forgotten some.
+
+        It knows all since it first asked, or more, until some question before they were forgotten; or what
+        the vendor still tells, and all splits: one that stored bars show is kept.
+        """
+        since = date_of(self.known_since)
+        forgot = date_of(max(c.since_ms for c in self.history.changes if c.is_cut))
+        firsts = {since, *(a.ex_date for a in true.actions if a.ex_date <= since)}
+        lasts = {forgot, *(a.ex_date for a in true.actions if since <= a.ex_date <= forgot)}
+        for first, last in product(firsts, lasts):
+            yield tuple(
+                a for a in true.actions if first <= a.ex_date and not last <= a.ex_date < forgot
+            )
+        for vendor in self.vendors:
+            listing = self.history.telling(vendor, self.now_ms).listing
+            told = (listing and listing.told) or ()
+            yield tuple(a for a in true.actions if a.type == "split" or a in told)
+
     @property
     def _has_namesake(self) -> bool:
         """Whether a vendor has taken the symbol for another company."""
@@ -469,19 +489,7 @@ class World:
         """Return the bars as a vendor may have told them before it told otherwise, by stamp."""
         found: dict[int, list[Row]] = defaultdict(list)
         true = self.history.truth()
-        # Of actions that a vendor has forgotten, the cache knows all since it first asked, or more, until
-        # some question before it forgot them.
-        since, cut = (
-            date_of(self.known_since),
-            [c.since_ms for c in self.history.changes if c.is_cut],
-        )
-        firsts = {since, *(a.ex_date for a in true.actions if a.ex_date <= since)}
-        forgot = date_of(max(cut, default=0))
-        lasts = {forgot, *(a.ex_date for a in true.actions if since <= a.ex_date <= forgot)}
-        for first, last in product(firsts, lasts) if cut else ():
-            told = tuple(
-                a for a in true.actions if first <= a.ex_date and not last <= a.ex_date < forgot
-            )
+        for told in self._told_since(true) if self.history.is_cut else ():
             for stamp, row in self._true_rows(asked, cached, replace(true, told=told)).items():
                 found[stamp].append(row)
         if asked.refresh or self.is_settled:
