@@ -91,6 +91,28 @@ def told(vendors: VendorServer) -> tuple[Action, ...]:
 
 
 @pytest.fixture
+def corrected(
+    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...]
+) -> Make:
+    """Return a function that queries a vendor that reports the mistake and then the truth instead.
+
+    It returns the manager. Arguments: the vendor, the actions in place of the mistake, the date of the
+    query, and its options.
+    """
+
+    def make(
+        vendor: str, *instead: Action, night: str = "2024-05-22", **more: object
+    ) -> DataManager:
+        manager = alone(vendor)
+        clock.set(ms(f"{night}T22:30:00"))
+        asked(manager, **more)
+        vendors.truth.change("AAPL", actions=(*told, *instead))
+        return manager
+
+    return make
+
+
+@pytest.fixture
 def fresh(
     tmp_path: Path, clock: ManualClock, alone: Make, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], pd.DataFrame]:
@@ -222,13 +244,9 @@ def test_bars_fetched_while_a_split_was_withdrawn_are_fetched_again_once_it_is_b
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_refresh_withdraws_a_recent_dividend_at_once_and_an_offline_refresh_nothing(
-    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
-    fresh: Callable[..., pd.DataFrame], vendor: str,
-) -> None:  # fmt: skip
-    manager = alone(vendor)
-    clock.set(ms("2024-05-28T22:30:00"))
-    asked(manager, strict=True)
-    vendors.truth.change("AAPL", actions=told)
+    corrected: Make, fresh: Callable[..., pd.DataFrame], vendor: str
+) -> None:
+    manager = corrected(vendor, night="2024-05-28", strict=True)
     asked(manager, refresh=True, offline=True)
     assert not book_of(manager).lacks
     frame = asked(manager, refresh=True, strict=True)
@@ -282,12 +300,10 @@ def test_stored_hours_prove_that_a_dividend_was_withdrawn(
 
 
 def test_a_read_only_cache_carries_the_doubt_and_a_refresh_ends_it(
-    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
-    fresh: Callable[..., pd.DataFrame], monkeypatch: pytest.MonkeyPatch,
+    corrected: Make, clock: ManualClock, fresh: Callable[..., pd.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    manager = alone("fmp")
-    clock.set(ms("2024-05-22T22:30:00"))
-    asked(manager)
+    manager = corrected("fmp")
     disk, perform = manager.cache.store.parts.disk, manager.cache.store.parts.disk.perform
 
     def refusing(step: DiskStep, call: Any) -> Any:
@@ -297,7 +313,6 @@ def test_a_read_only_cache_carries_the_doubt_and_a_refresh_ends_it(
         return perform(step, call)
 
     monkeypatch.setattr(disk, "perform", refusing)
-    vendors.truth.change("AAPL", actions=told)
     clock.set(ms("2024-05-23T22:30:00"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ReadOnlyCacheWarning)
@@ -310,14 +325,12 @@ def test_a_read_only_cache_carries_the_doubt_and_a_refresh_ends_it(
 @pytest.mark.parametrize("adjustment", ["raw", "all"])
 @pytest.mark.parametrize("vendor", ["tiingo", "yahoo"])
 def test_an_adjusted_close_that_reflects_a_withdrawn_dividend_is_left_out_until_a_refresh(
-    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
-    fresh: Callable[..., pd.DataFrame], vendor: str, adjustment: str,
+    corrected: Make, clock: ManualClock, fresh: Callable[..., pd.DataFrame], vendor: str,
+    adjustment: str,
 ) -> None:  # fmt: skip
     """All bars were fetched while it was reported."""
-    manager, basis = alone(vendor), {"adjustment": adjustment}
-    clock.set(ms("2024-05-22T22:30:00"))
-    asked(manager, **basis)
-    vendors.truth.change("AAPL", actions=told)
+    basis = {"adjustment": adjustment}
+    manager = corrected(vendor, **basis)
     for _ in nights(clock, "2024-05-23", "2024-05-24"):
         frame = asked(manager, **basis)
     right = fresh(vendor, **basis)
@@ -370,13 +383,10 @@ def test_answers_without_any_action_withdraw_nothing_and_end_when_it_is_reported
 
 
 def test_an_endpoint_that_fails_withdraws_nothing(
-    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...]
+    corrected: Make, vendors: VendorServer, clock: ManualClock
 ) -> None:
-    manager = alone("fmp")
-    clock.set(ms("2024-05-22T22:30:00"))
-    asked(manager)
+    manager = corrected("fmp")
     vendors.fault("fmp", Fault.status(503), path="/stable/splits")
-    vendors.truth.change("AAPL", actions=told)
     for _ in nights(clock, "2024-05-23", "2024-05-31"):
         with pytest.raises(AllProvidersFailedError, match="splits and dividends: "):
             asked(manager)
@@ -388,13 +398,9 @@ def test_an_endpoint_that_fails_withdraws_nothing(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_corrected_amount_counts_at_once(
-    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
-    fresh: Callable[..., pd.DataFrame], vendor: str,
-) -> None:  # fmt: skip
-    manager = alone(vendor)
-    clock.set(ms("2024-05-22T22:30:00"))
-    asked(manager)
-    vendors.truth.change("AAPL", actions=(*told, dividend(TOLD, 0.7)))
+    corrected: Make, clock: ManualClock, fresh: Callable[..., pd.DataFrame], vendor: str
+) -> None:
+    manager = corrected(vendor, dividend(TOLD, 0.7))
     for _ in nights(clock, "2024-05-23", "2024-05-24"):
         assert not differs(asked(manager, strict=True), fresh(vendor))
     assert not book_of(manager).lacks
@@ -402,13 +408,10 @@ def test_a_corrected_amount_counts_at_once(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_withdrawn_dividend_that_is_reported_again_counts_again(
-    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...],
-    fresh: Callable[..., pd.DataFrame], vendor: str,
+    alone: Make, corrected: Make, vendors: VendorServer, clock: ManualClock,
+    told: tuple[Action, ...], fresh: Callable[..., pd.DataFrame], vendor: str,
 ) -> None:  # fmt: skip
-    manager = alone(vendor)
-    clock.set(ms("2024-05-22T22:30:00"))
-    asked(manager)
-    vendors.truth.change("AAPL", actions=told)
+    manager = corrected(vendor)
     for _ in nights(clock, "2024-05-23", "2024-05-24"):
         asked(manager)
     assert book_of(manager).withdrawn
@@ -483,12 +486,9 @@ def test_a_vendor_that_repeats_bars_does_not_settle_findings_of_a_split_it_no_lo
 
 
 def test_an_answer_as_of_a_time_before_a_doubted_action_is_not_in_doubt(
-    alone: Make, vendors: VendorServer, clock: ManualClock, told: tuple[Action, ...]
+    corrected: Make, clock: ManualClock
 ) -> None:
-    manager = alone("fmp")
-    clock.set(ms("2024-05-22T22:30:00"))
-    asked(manager)
-    vendors.truth.change("AAPL", actions=told)
+    manager = corrected("fmp")
     clock.set(ms("2024-05-23T22:30:00"))
     asked(manager)
     assert book_of(manager).doubted

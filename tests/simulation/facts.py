@@ -85,6 +85,17 @@ class Change:
     span: Span = Span(0, 1)
     size: float = 1.0
 
+    @property
+    def day_ms(self) -> int:
+        """The own day of the split or dividend, in UTC milliseconds; 0 if there is none."""
+        action = self.happens or self.tells
+        return 0 if action is None else day_ms(action.ex_date)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the vendor forgets what it told."""
+        return self.operation == "cut at the front"
+
 
 @dataclass(frozen=True)
 class Telling:
@@ -151,7 +162,7 @@ class History:
     @property
     def is_cut(self) -> bool:
         """Whether a vendor has forgotten what it told."""
-        return any(c.operation == "cut at the front" for c in self.changes)
+        return any(change.is_cut for change in self.changes)
 
 
 def _bars(telling: Telling, change: Change) -> Telling:
@@ -167,7 +178,7 @@ def _actions(telling: Telling, change: Change) -> Telling:
     if listing is None or listing.told is None:
         return telling
     told = [action for action in listing.told if action != change.hides]
-    if change.operation == "cut at the front":
+    if change.is_cut:
         told = [a for a in told if day_ms(a.ex_date) >= change.first_ms]
     elif change.tells is not None:
         told.append(change.tells)
@@ -185,7 +196,9 @@ def _listing(telling: Telling, change: Change) -> Telling:
 def _end(telling: Telling, change: Change) -> Telling:
     if telling.listing is None or change.operation in ("told by another", "told late"):
         return replace(telling, listing=None)
-    return replace(telling, listing=replace(telling.listing, delisted=iso(change.first_ms)))
+    # No vendor has bars of after the true end.
+    end = min(filter(None, (telling.listing.delisted, iso(change.first_ms))))
+    return replace(telling, listing=replace(telling.listing, delisted=end))
 
 
 def _unit(telling: Telling, change: Change) -> Telling:

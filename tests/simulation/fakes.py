@@ -177,7 +177,8 @@ class Vendors(VendorServer):
     @property
     def is_well(self) -> bool:
         """Whether every vendor answers everything, and the truth."""
-        return not self._rules and not self.first_ms and self.skew_ms == 0
+        is_true = not self.first_ms and self.skew_ms == 0 and not self.tellings
+        return not self._rules and is_true
 
     def carry(self, request: HttpRequest) -> HttpResponse:
         """Return the answer to one request, as :meth:`.HttpTransport.send` does."""

@@ -1,4 +1,8 @@
-"""The state machine: it draws steps of :class:`~.simulation.Simulation` and shrinks what fails."""
+"""The state machines: they draw steps of :class:`~.simulation.Simulation` and shrink what fails.
+
+:class:`Users` has what users do, and that time passes. What goes wrong meanwhile is in :class:`Machine`, and
+what vendors tell otherwise for some time in :class:`.changing.Changing`.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +75,8 @@ OPTIONS = (
 )
 
 
-class Machine(RuleBasedStateMachine):
-    """Whatever happens in whatever order, an answer is what vendors told, or says what it lacks."""
+class Users(RuleBasedStateMachine):
+    """What users ask and do, in whatever order; every answer is judged by the model."""
 
     profile: ClassVar[Profile]
 
@@ -173,17 +177,6 @@ class Machine(RuleBasedStateMachine):
         question = self._question(0, frame, back, length)
         self.sim.ask_batch(self.profile.symbols, question)
 
-    @rule(**_where, place=st.integers(0, 1), name=st.sampled_from(sorted(WRONG_BARS)))
-    def ask_for_wrong_bars(
-        self, symbol: int, frame: int, back: int, length: int, place: int, name: str
-    ) -> None:
-        """Ask anew for bars of which some are wrong, and mark what the whole series proves."""
-        question = self._question(symbol, frame, back, max(length, 25), OPTIONS.index(ANEW))
-        self.fault(place=place, name=name, times=None)
-        self._ask(question)
-        self.sim.heal()
-        self._mark(question)
-
     def _mark(self, asked: Question) -> None:
         self.sim.mark(asked.symbol, asked.timeframe, is_extended=asked.is_extended)
 
@@ -204,6 +197,25 @@ class Machine(RuleBasedStateMachine):
             hole = 4 if "hole" in what else None
             self.sim.put(asked.symbol, asked.timeframe, asked.start, asked.end, hole)
 
+    @rule(seconds=st.sampled_from(SECONDS))
+    def advance(self, seconds: float) -> None:
+        self.sim.advance(seconds)
+
+
+class Machine(Users):
+    """Whatever happens in whatever order, an answer is what vendors told, or says what it lacks."""
+
+    @rule(**Users._where, place=st.integers(0, 1), name=st.sampled_from(sorted(WRONG_BARS)))
+    def ask_for_wrong_bars(
+        self, symbol: int, frame: int, back: int, length: int, place: int, name: str
+    ) -> None:
+        """Ask anew for bars of which some are wrong, and mark what the whole series proves."""
+        question = self._question(symbol, frame, back, max(length, 25), OPTIONS.index(ANEW))
+        self.fault(place=place, name=name, times=None)
+        self._ask(question)
+        self.sim.heal()
+        self._mark(question)
+
     @precondition(lambda self: self.profile.projects)
     @rule(what=st.sampled_from(("project", "project", "write", "edit")), place=st.integers(0, 40))
     def project(self, what: str, place: int) -> None:
@@ -221,10 +233,6 @@ class Machine(RuleBasedStateMachine):
         self.sim.stream_bars(profile.symbols[symbol], profile.timeframes[frame], tuple(defects))
 
     # --- what happens ------------------------------------------------------------------------
-
-    @rule(seconds=st.sampled_from(SECONDS))
-    def advance(self, seconds: float) -> None:
-        self.sim.advance(seconds)
 
     @rule(what=st.sampled_from(("restart", "switch", "set the clock", "set the clock")),
           wrong=st.sampled_from((0, 0, -7200, 7200, -40 * 86400, 40 * 86400)))  # fmt: skip
@@ -269,7 +277,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: "stock_daily" in self.profile.rules)
     @rule(part=st.sampled_from((0.0005, 0.01, 0.02)), days=st.sampled_from((0, 1, 2, 5)),
-          frame=_where["frame"], length=_where["length"])  # fmt: skip
+          frame=Users._where["frame"], length=Users._where["length"])  # fmt: skip
     def pay(self, part: float, days: int, frame: int, length: int) -> None:
         place = len(self.profile.symbols) - 1
         self.sim.pay(self.profile.symbols[place], part)

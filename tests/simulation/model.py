@@ -291,6 +291,8 @@ class Model:
             empty where their bars may stand beside each other.
         named: what a source is called in answers to its name in the memory, where these differ.
         true_ms: the true time of the question that is judged.
+        told: symbol to the facts that a vendor has told otherwise than they are. Prices and the absence of
+            bars that depend on them are not judged here.
     """
 
     truth: Truth
@@ -302,6 +304,11 @@ class Model:
     order: tuple[str, ...] = ()
     named: Mapping[str, str] = field(default_factory=dict)
     true_ms: int = 0
+    told: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def _has_other_prices(self, symbol: str) -> bool:
+        """Return whether prices may be adjusted, or in units, by what is not so."""
+        return bool(self.told.get(symbol, set()) - {"bar", "listing", "end"})
 
     def forget(self, symbol: str | None = None) -> None:
         """Bars of a symbol, or all, may be gone."""
@@ -453,8 +460,8 @@ class Model:
                                 self._factor(names[0], seen, part, quote, now, ms) for ms in at
                             }
                         told += [tuple((v or 0.0) * f for v in quote.values[:4]) for f in factors]
-        if seen.facts["adjustment"] == "all":
-            return  # see :meth:`check_total_return`
+        if seen.facts["adjustment"] == "all" or self._has_other_prices(question.symbol):
+            return  # see :meth:`check_total_return`, and a fresh cache
         assert told, f"{question}: {iso(stamp)} is made of bars that no vendor reported"
         for value, column in zip(seen.rows[stamp][:4], zip(*told, strict=True), strict=False):
             fits = any(isclose(value, one, rel_tol=1e-5) for one in column)
@@ -473,8 +480,9 @@ class Model:
         """Tell whether values are those of a quote, in the adjustment and basis of the answer."""
         if None in quote.values[:4]:
             return False
-        if seen.facts["adjustment"] == "all" and self._is_share(question):
-            return True  # see :meth:`check_total_return`
+        is_total = seen.facts["adjustment"] == "all" and self._is_share(question)
+        if is_total or self._has_other_prices(question.symbol):
+            return True  # see :meth:`check_total_return`, and a fresh cache
         name = self.same.get(question.symbol, (question.symbol,))[0]
         if not self._is_share(question):
             told = [v for v in quote.values[:4] if v is not None]
@@ -591,7 +599,7 @@ class Model:
     def _nothing_absent(
         self, question: Question, seen: Seen, expected: set[int], span: Span
     ) -> None:
-        absent = sorted(expected - set(seen.rows))
+        absent = [] if self.told.get(question.symbol) else sorted(expected - set(seen.rows))
         if self.may_be_denied:
             denied = [gap for gap in seen.facts["gaps"] if gap["reason"] == "before the first bar"]
             spans = [Span(parse_iso(gap["start"]), parse_iso(gap["end"])) for gap in denied]

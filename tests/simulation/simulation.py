@@ -439,6 +439,15 @@ class Simulation:
         self.denying.clear()
         self.own.faults.clear()
 
+    def told_otherwise(self, symbol: str, fact: str) -> None:
+        """Note that vendors tell a fact otherwise than it is; empty if something happened instead.
+
+        The model does not judge what depends on it: a fresh cache does (``walks.World.unnamed``).
+        """
+        self.was_well, self.was_split = False, True
+        if fact:
+            self.model.told[symbol].add(fact)
+
     def revise(self, symbol: str, timeframe: str) -> None:
         """Let the last closed bar stand at another price until it has settled."""
         step = STEPS[timeframe]

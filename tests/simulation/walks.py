@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import product
 from math import isclose, isnan, prod
 from typing import Any
 
@@ -21,15 +22,16 @@ import pandas as pd
 
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
+from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, HOUR_MS, date_of, day_ms, iso, parse_iso
 from src.data.model.kind import Adjustment
 from tests.vendor_server import Fault, Listing
 from tests.vendor_server.ground_truth import Row, Truth
 from tests.vendor_server.listings import dividend
 
-from .facts import NEVER, TABLE, WALK, History, Telling, change_of, other_company
+from .facts import NEVER, TABLE, WALK, Change, History, Telling, change_of, other_company
 from .fakes import times
-from .model import STEPS
+from .model import STEPS, Memory, Question
 from .simulation import Profile, Simulation, coin, listings, share, simulated
 from .sources import Folder
 
@@ -142,6 +144,15 @@ class Asked:
     refresh: bool = False
     provider: str | None = None
 
+    @classmethod
+    def of(cls, question: Question) -> Asked:
+        """Return what a question of the simulation is about, without its other options."""
+        return cls(
+            question.symbol, question.timeframe, question.start, question.end, question.bars,
+            question.option("adjustment") or "split", question.has("force_refresh"),
+            question.option("provider"),
+        )  # fmt: skip
+
     @property
     def arguments(self) -> dict[str, Any]:
         bounds = {
@@ -166,7 +177,7 @@ class World:
         history: what happened, and what vendors make of it.
         found: differences that were not named.
         changed_ms: when a vendor told something else the last time.
-        sent: requests of the cached manager since then.
+        sent: requests of the cached manager until then.
         known_since: the first bar that was stored before a vendor forgot some.
         is_settled: whether vendors have told the truth for days.
         refused: changes that could not happen, such as a second split within days.
@@ -207,16 +218,24 @@ class World:
         ms = self.now_ms // DAY_MS * DAY_MS + days * DAY_MS + hour * HOUR_MS
         self.wait_until(ms if ms > self.now_ms else ms + DAY_MS)
 
-    def change(self, fact: str, operation: str, place: int, days: float, size: int) -> None:
-        """Let one cell of the table happen; the vendor tells the truth again after some days."""
+    def change(
+        self, fact: str, operation: str, place: int, days: float, size: int
+    ) -> Change | None:
+        """Let one cell of the table happen; the vendor tells the truth again after some days.
+
+        Return the change; None if it could not happen here.
+        """
         vendor = self.vendors[place % len(self.vendors)]
         until = self.now_ms + round(days * DAY_MS)
         made = change_of(self.history, fact, operation, vendor, self.now_ms, until, size)
         if made is None:
             self.refused.append((fact, operation))
-            return
+            return None
         self.history.changes.append(made)
+        self.is_settled = False
+        self.sim.told_otherwise(self.history.base.symbol, fact if made.vendor else "")
         self._tell()
+        return made
 
     def _tell(self) -> None:
         symbol, now = self.history.base.symbol, self.now_ms
@@ -224,12 +243,12 @@ class World:
         tellings = self.sim.vendors.tellings
         for vendor in self.vendors:
             told = self.history.telling(vendor, now)
-            before = tellings.get((vendor, symbol))
             if vendor in self.sim.folders:
                 self._write(self.sim.folders[vendor], told)
-            if told == before:
+            before = tellings.get((vendor, symbol))
+            if told == before or (before is None and not self.history.changes):
                 continue
-            self.changed_ms, self.sent = now, 0
+            self.changed_ms, self.sent = now, self.sim.vendors.sent.total()
             tellings[vendor, symbol] = told
             if vendor in self.sim.folders:
                 continue
@@ -258,15 +277,14 @@ class World:
 
     def ask(self, asked: Asked) -> None:
         """Put a question to the cache and to a fresh one, and note what differs in silence."""
-        sent = self.sim.vendors.sent.total()
         cached = self._answer(self.sim.manager, asked, refresh=asked.refresh)
-        self.sent += self.sim.vendors.sent.total() - sent
+        is_asked = self.sim.vendors.sent.total() > self.sent
         if not self.history.is_cut:
             self.known_since = min([self.known_since, *cached.rows])
         with self.fresh() as manager:
             fresh = self._answer(manager, asked)
         found = self.unnamed(asked, cached, fresh)
-        if not self.sent and self.now_ms - self.changed_ms < DAY_MS:
+        if not is_asked and self.now_ms - self.changed_ms < DAY_MS:
             # Nobody has been asked since vendors tell something else, less than a day ago.
             found = [(kind, text) for kind, text in found if kind in ("missing", "substitute")]
         self.found += [Difference(kind, asked, text) for kind, text in found]
@@ -282,15 +300,20 @@ class World:
 
     @contextmanager
     def fresh(self) -> Iterator[DataManager]:
-        """Yield a manager with an empty cache, and nothing known about vendors."""
+        """Yield a manager with an empty cache, and nothing known about vendors.
+
+        What vendors tell it, the simulation neither counts nor remembers.
+        """
         self.made += 1
-        folder = self.sim.folder / f"fresh-{self.made}"
-        before = os.environ["ONETAPE_STATE_DIR"]
+        folder, vendors = self.sim.folder / f"fresh-{self.made}", self.sim.vendors
+        state, before = os.environ["ONETAPE_STATE_DIR"], (vendors.memory, vendors.sent)
         os.environ["ONETAPE_STATE_DIR"] = str(folder / "state")
+        vendors.memory, vendors.sent = Memory(), Counter()
         try:
             yield DataManager(folder / "cache", self.sim.rules, clock=self.sim.clock)
         finally:
-            os.environ["ONETAPE_STATE_DIR"] = before
+            os.environ["ONETAPE_STATE_DIR"] = state
+            vendors.memory, vendors.sent = before
             shutil.rmtree(folder, ignore_errors=True)
 
     def settle(self) -> None:
@@ -303,7 +326,7 @@ class World:
             self.wait(2, 21)
             self.ask(Asked(self.history.base.symbol, "1d", start, end, None, "all", refresh))
         self.is_settled = True
-        for adjustment in _ADJUSTMENTS:
+        for adjustment in ADJUSTMENTS:
             self.ask(Asked(self.history.base.symbol, "1d", start, end, None, adjustment))
 
     # --- the comparison
@@ -321,9 +344,9 @@ class World:
         - a row that is adjusted for true actions that a vendor has forgotten, as far back as the
           cache knows them;
         - a final row as its vendor told it, before it told otherwise: only `refresh` asks again. A
-          week built from such days and from others, or a dividend's part of such a close, is no
-          better and no worse than these days, and is not compared if a vendor took the symbol for
-          another company;
+          week built from such days and from others, or a dividend's part of such a close (in prices or
+          in an adjusted close), is no better and no worse than these days: its prices are between
+          the two. It is not compared if a vendor took the symbol for another company;
         - an adjusted close, a split or a dividend that is NaN: unknown;
         - an error that says that the vendor now lacks bars that are stored.
 
@@ -334,7 +357,7 @@ class World:
             is_named = bool(fresh.error) or _FORGOT in cached.error
             return [] if is_named else [("error", f"a fresh cache answers: {cached.error[:200]}")]
         found: Differing = []
-        has_namesake = any(c.fact == "identity" for c in self.history.changes)
+        has_namesake = self._has_namesake
         is_built = asked.timeframe != "1d" or asked.adjustment == "all"
         if has_namesake and is_built and not self.is_settled:
             return found
@@ -345,12 +368,16 @@ class World:
         for stamp, row in cached.rows.items():
             other = fresh.rows.get(stamp)
             if other is not None and _alike(row, other):
-                found += self._unlike(asked, stamp, truth.get(stamp), cached, fresh)
+                kept = told_before.get(stamp, [])
+                found += self._unlike(asked, stamp, truth.get(stamp), kept, cached, fresh)
                 continue
             is_doubted = cached.doubts(stamp) and not self._is_over()
             # Another company's bars are adjusted for dividends of the right one.
             within = 0.02 if has_namesake else 1e-4
-            is_kept = _is_among(row, told_before.get(stamp, ()), within)
+            kept = told_before.get(stamp, [])
+            is_kept = _is_among(row, kept, within)
+            if asked.timeframe in ("1w", "1M") and stamp in truth:
+                is_kept = is_kept or _is_between(row, [truth[stamp], *kept])
             if is_doubted or is_kept or (stamp in truth and _is_among(row, (truth[stamp],))):
                 continue
             told = f"{iso(stamp)[:16]} {cached.state[stamp]} {row[:4]}"
@@ -362,23 +389,50 @@ class World:
         return found + [("missing", f"{iso(s)[:16]}, in silence") for s in silent]
 
     def _unlike(
-        self, asked: Asked, stamp: int, true: Row | None, cached: Answer, fresh: Answer
-    ) -> Differing:
+        self, asked: Asked, stamp: int, true: Row | None, kept: Sequence[Row], cached: Answer,
+        fresh: Answer,
+    ) -> Differing:  # fmt: skip
         """Return the differences in the columns beside the prices."""
         if cached.doubts(stamp) or fresh.doubts(stamp):
             return []
         # The rows before an action carry the doubt about it.
         is_doubted = any(map(cached.doubts, cached.rows)) and not self._is_over()
+        is_of_others = self._has_namesake and not self.is_settled
         names = ("adj_close", "split", "dividend")
-        truths = (true.adj_close if true else None, *self._true_actions(asked, stamp, cached))
-        pairs = zip(names, cached.more[stamp], fresh.more[stamp], truths, strict=True)
+        told = [bar.adj_close or 0.0 for bar in ([true] if true else []) + [*kept]]
+        actions = [[value] for value in self._true_actions(asked, stamp, cached)]
+        pairs = zip(names, cached.more[stamp], fresh.more[stamp], (told, *actions), strict=True)
         return [
             (name, f"{iso(stamp)[:10]} {a}, a fresh cache has {b}")
-            for name, a, b, true_value in pairs
+            for name, a, b, allowed in pairs
             if not (isnan(a) or isnan(b) or _near(a, b))
-            and not (is_doubted and name != "adj_close")
-            and (true_value is None or not _near(a, true_value))
+            and not (is_of_others if name == "adj_close" else is_doubted)
+            and not any(_near(a, value) for value in allowed)
         ]
+
+    def _told_since(self, true: Listing) -> Iterator[tuple[Action, ...]]:
+        """Yield the true actions that a cache may know after a vendor has forgotten some.
+
+        It knows all since it first asked, or more, until some question before they were forgotten; or what
+        the vendor still tells, and all splits: one that stored bars show is kept.
+        """
+        since = date_of(self.known_since)
+        forgot = date_of(max(c.since_ms for c in self.history.changes if c.is_cut))
+        firsts = {since, *(a.ex_date for a in true.actions if a.ex_date <= since)}
+        lasts = {forgot, *(a.ex_date for a in true.actions if since <= a.ex_date <= forgot)}
+        for first, last in product(firsts, lasts):
+            yield tuple(
+                a for a in true.actions if first <= a.ex_date and not last <= a.ex_date < forgot
+            )
+        for vendor in self.vendors:
+            listing = self.history.telling(vendor, self.now_ms).listing
+            told = (listing and listing.told) or ()
+            yield tuple(a for a in true.actions if a.type == "split" or a in told)
+
+    @property
+    def _has_namesake(self) -> bool:
+        """Whether a vendor has taken the symbol for another company."""
+        return any(c.fact == "identity" for c in self.history.changes)
 
     def _is_over(self) -> bool:
         """Return whether no doubt may remain.
@@ -420,12 +474,14 @@ class World:
         truth = Truth([listing, _DOLLARS])
         for vendor in set(cached.source.values()):
             is_dollars = asked.symbol == "BTCUSDT" and vendor == "yahoo"
-            rows = truth.rows(
-                "BTC-USD" if is_dollars else asked.symbol, asked.timeframe, stamps[0],
-                stamps[-1] + 1, asked.adjustment, known,
-            )  # fmt: skip
+            symbol = "BTC-USD" if is_dollars else asked.symbol
+            window = stamps[0], stamps[-1] + 1
+            rows = truth.rows(symbol, asked.timeframe, *window, asked.adjustment, known)
             factor = FILE_FACTOR if vendor == "local" else 1.0
             here = {row.stamp_ms: times(row, factor) for row in rows}
+            # Bars after the date as of which prices are adjusted are as traded.
+            for row in truth.rows(symbol, asked.timeframe, *window, "raw", self.now_ms):
+                here.setdefault(row.stamp_ms, times(row, factor))
             found |= {s: here[s] for s in stamps if cached.source[s] == vendor and s in here}
         return found
 
@@ -433,11 +489,7 @@ class World:
         """Return the bars as a vendor may have told them before it told otherwise, by stamp."""
         found: dict[int, list[Row]] = defaultdict(list)
         true = self.history.truth()
-        # Of actions that a vendor has forgotten, the cache knows all since it first asked, or more.
-        since = date_of(self.known_since)
-        firsts = {since, *(a.ex_date for a in true.actions if a.ex_date <= since)}
-        for first in firsts if self.history.is_cut else ():
-            told = tuple(a for a in true.actions if a.ex_date >= first)
+        for told in self._told_since(true) if self.history.is_cut else ():
             for stamp, row in self._true_rows(asked, cached, replace(true, told=told)).items():
                 found[stamp].append(row)
         if asked.refresh or self.is_settled:
@@ -460,6 +512,14 @@ def _is_among(row: Sequence[float], bars: Sequence[Row], within: float = 1e-4) -
     )
 
 
+def _is_between(row: Sequence[float], bars: Sequence[Row], within: float = 1e-4) -> bool:
+    """Return whether each price of a row is between the lowest and the highest of these bars."""
+    columns = zip(row[:4], *(bar[1:5] for bar in bars), strict=True)
+    return all(
+        min(told) * (1 - within) <= price <= max(told) * (1 + within) for price, *told in columns
+    )
+
+
 def _end_of(stamp: int, timeframe: str) -> int:
     if timeframe == "1M":
         return day_ms((date_of(stamp) + timedelta(31)).replace(day=1))
@@ -478,21 +538,27 @@ def _alike(one: Sequence[float], other: Sequence[float]) -> bool:
 # --- steps ---------------------------------------------------------------------------------------
 
 LONG, SHORT = 70, 20
-_ADJUSTMENTS: tuple[Adjustment, ...] = ("split", "all", "raw")
+# For how many days a vendor tells something else, and how many pass until the next question.
+DAYS_TOLD, DAYS_BETWEEN = (0.1, 1, 3, 9, 30), (0, 1, 1, 2, 5, 12, 40)
+ADJUSTMENTS: tuple[Adjustment, ...] = ("split", "all", "raw")
 
 
-def _change(chance: random.Random, facts: Sequence[str]) -> Step:
+def cells_of(symbol: str) -> list[tuple[str, str]]:
+    """Return the cells of the table that are drawn for a symbol."""
+    return [(f, o) for f in _FACTS_OF[symbol] for o, held in TABLE[f].items() if held == WALK]
+
+
+def _change(chance: random.Random, symbol: str) -> Step:
     """Return one cell of the table: at which vendor, for how many days, how far off."""
-    cells = [(f, o) for f in facts for o, held in TABLE[f].items() if held == WALK]
-    fact, operation = chance.choice(cells)
-    days = chance.choice((0.1, 1, 3, 9, 30))
+    fact, operation = chance.choice(cells_of(symbol))
+    days = chance.choice(DAYS_TOLD)
     # What the first vendor tells decides most.
     return "change", fact, operation, chance.choice((0, 0, 1, 2)), days, chance.randrange(4)
 
 
 def _question(chance: random.Random, frames: Sequence[str]) -> Step:
     """Return a question: whole, in pieces and in another order, or the last bars."""
-    frame, adjustment = chance.choice(frames), chance.choice(_ADJUSTMENTS)
+    frame, adjustment = chance.choice(frames), chance.choice(ADJUSTMENTS)
     name = chance.choices(("ask", "pieces", "last"), (5, 1, 2))[0]
     if name == "pieces":
         return "pieces", frame, tuple(chance.sample(range(4), 4)), adjustment
@@ -511,12 +577,12 @@ def _question(chance: random.Random, frames: Sequence[str]) -> Step:
 
 def _steps(chance: random.Random, symbol: str, rounds: int) -> Iterator[Step]:
     """Yield the steps of a walk: in each round something changes, time passes, a question is put."""
-    facts, frames = _FACTS_OF[symbol], _FRAMES_OF.get(symbol, _FRAMES)
+    frames = _FRAMES_OF.get(symbol, _FRAMES)
     for number in range(rounds):
         if number and chance.random() < 0.75:
-            yield _change(chance, facts)
+            yield _change(chance, symbol)
         if number:
-            yield "wait", chance.choice((0, 1, 1, 2, 5, 12, 40)), chance.choice(HOURS)
+            yield "wait", chance.choice(DAYS_BETWEEN), chance.choice(HOURS)
         if chance.random() < 0.2:
             yield ("restart",)
         yield _question(chance, frames)
@@ -574,7 +640,7 @@ _EX_DATES = (
     "2024-06-05", "2024-07-05", "2024-08-05", "2024-09-05", "2024-10-07", "2024-11-05",
 )  # fmt: skip
 _MONTHLY = tuple(dividend(day, 0.1) for day in _EX_DATES)
-_LISTINGS: dict[str, Listing] = {
+LISTINGS: dict[str, Listing] = {
     "AAPL": share("AAPL", 180.0, actions=_MONTHLY),
     "YNG": share("YNG", 35.0, listed="2024-04-03T13:30", actions=_MONTHLY[5:]),
     "VOD.L": share(
@@ -582,7 +648,7 @@ _LISTINGS: dict[str, Listing] = {
         actions=_MONTHLY,
     ),
 }  # fmt: skip
-_LISTINGS["BTCUSDT"] = coin("BTCUSDT", 30_000.0)
+LISTINGS["BTCUSDT"] = coin("BTCUSDT", 30_000.0)
 _DOLLARS = next(one for one in listings() if one.symbol == "BTC-USD")
 _FRAMES = ("1d", "1d", "1d", "1w", "1M")
 _FRAMES_OF = {"BTCUSDT": ("1h", "1d")}
@@ -599,7 +665,7 @@ _OF_COINS = (("binance", "yahoo"), ("local:a", "binance"), ("binance", "local:a"
 def walk_of(seed: int, rounds: int = 6) -> Walk:
     """Return the walk of a seed: of shares, even ones ask one vendor, odd ones three."""
     chance = random.Random(seed)
-    symbol = chance.choices(list(_LISTINGS), (12, 4, 2, 3))[0]
+    symbol = chance.choices(list(LISTINGS), (12, 4, 2, 3))[0]
     some = _LONDONERS if symbol == "VOD.L" else VENDORS
     vendors = (some[seed // 2 % len(some)],) if seed % 2 == 0 else tuple(chance.sample(some, 3))
     if symbol == "BTCUSDT":
@@ -607,17 +673,21 @@ def walk_of(seed: int, rounds: int = 6) -> Walk:
     return Walk(vendors, symbol, tuple(_steps(chance, symbol, rounds)))
 
 
+def profile_of(symbol: str, vendors: tuple[str, ...]) -> Profile:
+    """Return the profile of one symbol, of which these vendors are asked."""
+    is_coin = symbol == "BTCUSDT"
+    return Profile(
+        "_".join(("told", symbol, *vendors)), vendors, (symbol,),
+        ("1h", "1d") if is_coin else ("1d", "1w", "1M"), ("crypto",) if is_coin else _RULES,
+        projects=(vendors,) if any(":" in vendor for vendor in vendors) else (),
+    )  # fmt: skip
+
+
 @contextmanager
 def world_of(walk: Walk) -> Iterator[World]:
     """Yield the world in which a walk is played."""
-    is_coin = walk.symbol == "BTCUSDT"
-    profile = Profile(
-        "walk", walk.vendors, (walk.symbol,), ("1h", "1d") if is_coin else ("1d", "1w", "1M"),
-        ("crypto",) if is_coin else _RULES,
-        projects=(walk.vendors,) if any(":" in vendor for vendor in walk.vendors) else (),
-    )  # fmt: skip
-    with simulated(profile, START) as sim:
-        yield World(sim, History(_LISTINGS[walk.symbol]))
+    with simulated(profile_of(walk.symbol, walk.vendors), START) as sim:
+        yield World(sim, History(LISTINGS[walk.symbol]))
 
 
 def play(walk: Walk, most: int = 1) -> list[Difference]:

@@ -34,7 +34,7 @@ from .commit import ahead_marks, basis_of, build_commit, without_overruled
 from .compare import compare
 from .draft import AnswerDraft
 from .judge import judge
-from .lacking import whole_answer
+from .missing_reports import whole_answer
 from .receive import CommonBasis, check_kind, fit, receive, sessions_around, with_splices
 from .sorted_answer import faults_of, sorted_answer
 
