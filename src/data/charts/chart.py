@@ -222,7 +222,7 @@ class Series:
         after = np.concatenate([closes[1:], closes[-3:-2]])
         high, low = np.maximum(before, after), np.minimum(before, after)
         found: Flags = (closes > _SPIKE * high) | (_SPIKE * closes < low)
-        return found & (found.sum() <= max(1, len(closes) // 50))
+        return found if found.sum() <= max(1, len(closes) // 50) else np.zeros_like(found)
 
     @property
     def places(self) -> int:
