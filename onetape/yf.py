@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import NoReturn
 
 from .data.yf.arguments import NotServedError
-from .data.yf.download import download, shared
+from .data.yf.download import download
+from .data.yf.download import shared as shared
 from .data.yf.not_served import OF_MODULE, refuse_name, set_tz_cache_location
 from .data.yf.search import Search
 from .data.yf.ticker import FastInfo, Ticker, Tickers
@@ -27,7 +28,6 @@ __all__ = [
     "Tickers",
     "download",
     "set_tz_cache_location",
-    "shared",
 ]
 
 
