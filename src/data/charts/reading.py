@@ -109,7 +109,9 @@ def chart_of(
         complete=not apart and all(part.facts.get("complete", True) for part in parts),
     )
     if len(parts) > 1:
-        bases = {index: _base(one, series) for index, one in enumerate(series) if len(one)}
+        slots, times = np.unique(np.concatenate([one.slots for one in series]), return_counts=True)
+        common = slots[times > 1]
+        bases = {index: _base(one, common) for index, one in enumerate(series) if len(one)}
         first_base = min(bases.values(), default=0)
         about = f"closes, 100 at {axis.text(first_base)}" if bases else "closes"
         about += " or later: see the names" if len(set(bases.values())) > 1 else ""
@@ -537,14 +539,13 @@ def _together(parts: list[_Part]) -> tuple[list[_Part], list[str]]:
     return kept, notes
 
 
-def _base(one: Series, series: Sequence[Series]) -> int:
-    """Return the first slot in which a series and another one have a bar; spikes do not count.
+def _base(series: Series, common: Ints) -> int:
+    """Return the slot of the first bar of a series that is no spike and in one of the common slots.
 
-    If there is no such slot, the result is the slot of the first bar.
+    If there is no such bar, the result is the slot of the first bar.
     """
-    others = np.concatenate([other.slots for other in series if other is not one])
-    common = one.slots[np.isin(one.slots, others) & ~one.is_spike]
-    return int(common[0] if len(common) else one.slots[0])
+    own = series.slots[np.isin(series.slots, common) & ~series.is_spike]
+    return int(own[0] if len(own) else series.slots[0])
 
 
 def _based(series: Series, base: int, first: int, axis: Axis) -> Series:
