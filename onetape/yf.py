@@ -15,11 +15,20 @@ from typing import NoReturn
 
 from .data.yf.arguments import NotServedError
 from .data.yf.download import download
-from .data.yf.not_served import OF_MODULE, refuse_name
+from .data.yf.download import shared as shared
+from .data.yf.not_served import OF_MODULE, refuse_name, set_tz_cache_location
 from .data.yf.search import Search
 from .data.yf.ticker import FastInfo, Ticker, Tickers
 
-__all__ = ["FastInfo", "NotServedError", "Search", "Ticker", "Tickers", "download"]
+__all__ = [
+    "FastInfo",
+    "NotServedError",
+    "Search",
+    "Ticker",
+    "Tickers",
+    "download",
+    "set_tz_cache_location",
+]
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -295,8 +295,10 @@ class DataManager:
         One symbol is drawn as bars with volume. Gaps are shaded; splits, dividends and doubtful
         bars are marked; bars that may still change are pale; the vendor of each span is shown below
         the bars. Times are in the venue's time zone, leaving out the hours when the venue is
-        closed. Several symbols are drawn as lines of their closes, which are set to 100 at the
-        first common bar. The chart states how many bars it received, drew, merged and rejected. To
+        closed. Several symbols are drawn as lines of their closes, each of which is set to 100 at
+        its first bar in common with another symbol; one that has none is left out, and named. A
+        single close far from both its neighbours does not change the scale; it is marked at the
+        edge. The chart states how many bars it received, drew, merged and rejected. To
         draw a frame that you already have, use ``onetape.plot``.
 
         Args:

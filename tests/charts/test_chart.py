@@ -388,6 +388,59 @@ def test_several_series_are_100_at_their_first_common_bar() -> None:
     assert "100 at 2024-01-03" in chart.about
 
 
+def test_each_series_is_100_at_its_own_first_bar_in_common_with_another() -> None:
+    chart = chart_of(
+        {
+            "A": frame_of([50, 60, 70, 80], symbol="A"),
+            "B": frame_of([8, 9, 10], "2024-01-03", symbol="B"),
+            "YOUNG": frame_of([7], "2024-01-05", symbol="YOUNG"),
+        }
+    )
+    assert [one.closes.tolist() for one in chart.series] == [
+        pytest.approx([50 / 0.6, 100, 70 / 0.6, 80 / 0.6]),
+        pytest.approx([100, 112.5, 125]),
+        [100],
+    ]
+    assert [one.title for one in chart.series] == ["A", "B", "YOUNG from 2024-01-05"]
+    assert "closes, 100 at 2024-01-03 or later" in chart.about
+
+
+def test_a_series_without_a_bar_in_common_is_left_out_by_name() -> None:
+    living = {name: frame_of([1, 2, 3], symbol=name) for name in "AB"}
+    gone = frame_of([9, 8], "2020-01-02", symbol="GONE", ended="2020-01-04T00:00:00Z")
+    chart = chart_of({**living, "GONE": gone, "NONE": frame_of([], symbol="NONE", empty="none")})
+    assert [one.symbol for one in chart.series] == ["A", "B", "NONE"] and len(chart.axis) == 3
+    assert chart.notes[0] == (
+        "GONE is left out, its bars are from 2020-01-02 to 2020-01-03: no other series has bars then"
+    )
+    assert not chart.complete and chart.given == 6
+    assert chart.title == "A · B · NONE · 1d" and chart.about.startswith("2024-01-02 to 2024-01-04")
+
+
+@pytest.mark.parametrize("place", [0, 5, 11])
+@pytest.mark.parametrize("factor", [100.0, 0.01])
+def test_a_wrong_bar_of_one_series_does_not_change_the_scale(place: int, factor: float) -> None:
+    closes, wrong = np.linspace(50, 60, 12), np.linspace(20, 22, 12)
+    wrong[place] *= factor
+    chart = chart_of({"A": frame_of(closes, symbol="A"), "B": frame_of(wrong, symbol="B")})
+    assert chart.extent[0] > 99 and chart.extent[1] < 121
+    assert [chart.outside(one).tolist() for one in chart.series] == [[], [place]]
+    (remark,) = chart.remarks()
+    day = chart.axis.text(place)
+    assert remark == f"B: the close {wrong[place]:,.6g} of {day} is outside the scale"
+    values = chart_values(chart)
+    assert [one["outside"] for one in values["series"]] == [[], [place]]
+    assert values["extent"] == chart.extent
+
+
+def test_prices_that_often_leap_are_inside_the_scale() -> None:
+    leaps = [5, 1, 9, 1, 9, 1, 5]
+    chart = chart_of({"A": frame_of(leaps, symbol="A"), "B": frame_of(leaps, symbol="B")})
+    assert chart.extent == pytest.approx((20, 180)) and not chart.remarks()
+    alone = chart_of(frame_of([1, 1, 900, 1, 1]))
+    assert not len(alone.outside(alone.series[0])), "bars of one symbol are drawn as they are"
+
+
 def test_a_failed_symbol_is_named_in_the_notes_of_a_chart() -> None:
     failed = frame_of([], error={"type": "NoDataError", "message": "nothing"}, complete=False)
     chart = chart_of({"ACME": frame_of([1, 2]), "GONE": failed.copy()})

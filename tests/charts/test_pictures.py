@@ -71,6 +71,29 @@ def test_a_gap_breaks_its_own_line_only() -> None:
     assert broken[0][:, 0].max() < whole[0][2, 0] and broken[1][:, 0].min() > whole[0][3, 0]
 
 
+def test_after_eight_colours_lines_differ_in_style_and_a_wrong_bar_is_an_arrow_at_the_edge() -> (
+    None
+):
+    frames = {f"S{n}": frame_of([50, 50 + n, 60, 70, 70], symbol=f"S{n}") for n in range(17)}
+    frames["S2"].iloc[3, :4] *= 100
+    svg = svg_of(chart_of(frames))
+    lines = [one for one in elements(svg) if "fill: none" in one.get("style", "")]
+    dashes = [
+        {found[1] for one in lines if PAINTS[f"hue-{n}"][0] in one.attrib["style"]
+         if (found := re.search(r"stroke-dasharray: ([\d. ,]+)", one.attrib["style"]))}
+        for n in (0, 7, 8, 15, 16)
+    ]  # fmt: skip
+    assert not dashes[0] and not dashes[1]
+    assert len(dashes[2]) == 1 and dashes[2] == dashes[3] != dashes[4]
+    legend = words(svg)
+    for sign in ("— S7 ", "- - S8 ", "- - S15 ", "··· S16 "):
+        assert any(text.startswith(sign) for text in legend), sign
+    (arrow,) = signs(svg, "hue-2")
+    (line,) = (part for part in shapes(svg, "hue-2") if len(part) > 3)
+    assert arrow[1] == pytest.approx(62, abs=1), "the top of the picture"
+    assert max(y for _, y in line) - sorted(y for _, y in line)[1] > 100, "it is not squeezed"
+
+
 def test_a_gap_is_hatched_and_no_bar_is_drawn_in_it() -> None:
     frame = frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS)
     chart = overlaid(chart_of(frame, _SHARES), {"mean": frame["close"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,15 @@ def test_several_symbols_are_drawn_one_below_the_other(run: Run) -> None:
     )
     assert ran.out.count(" 2024-06-01 00:00   ") == 2
     assert ran.out.rstrip().endswith("96 bars given: 96 drawn, 0 merged, 0 refused")
+
+
+def test_a_wrong_bar_of_several_symbols_is_marked_and_does_not_flatten_the_others() -> None:
+    closes = [50, 52, 5400, 56, 58, 60]
+    picture = chart_of({name: frame_of(closes, symbol=name) for name in "AB"})
+    console = Console(width=60, file=StringIO())
+    console.print(Blocks(picture))
+    marks, *lines = console.file.getvalue().splitlines()
+    assert marks.strip() == "!" and lines[0].startswith("120 ┤") and lines[-2].startswith("100 ┤")
 
 
 def test_missing_bars_keep_their_place_where_gaps_are_shaded() -> None:

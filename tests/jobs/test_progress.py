@@ -160,17 +160,21 @@ def test_in_a_notebook_one_display_is_updated_without_widgets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shown: list[str] = []
+    plain: list[str] = []
 
     class Handle:
-        def update(self, html: str) -> None:
-            shown.append(html)
+        def update(self, data: dict[str, str], *, raw: bool) -> None:
+            assert raw
+            shown.append(data["text/html"])
+            plain.append(data["text/plain"])
 
-    def display(html: str, *, display_id: bool) -> Handle:
+    def display(data: dict[str, str], *, raw: bool, display_id: bool) -> Handle:
         assert display_id
-        shown.append(f"first {html}")
-        return Handle()
+        handle = Handle()
+        handle.update(data, raw=raw)
+        return handle
 
-    own = SimpleNamespace(display=display, HTML=str)
+    own = SimpleNamespace(display=display)
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=own))
     monkeypatch.setitem(sys.modules, "IPython.display", own)
     with bar_in_notebook() as show:
@@ -179,8 +183,9 @@ def test_in_a_notebook_one_display_is_updated_without_widgets(
             show(Progress(SeriesResult("<b>", "1d", rows=7), 1, 4, 0.25))
         show(Progress(SeriesResult("B", "1d"), 2, 4, 0.5))
     assert len(shown) == 3, "what is shown already is not sent again; in the end it is taken away"
-    assert shown[0].startswith("first <div><progress") and "1/4 &lt;b&gt; 1d 7 bars" in shown[0]
+    assert shown[0].startswith("<div><progress") and "1/4 &lt;b&gt; 1d 7 bars" in shown[0]
     assert 'value="0.500"' in shown[1] and shown[2] == ""
+    assert "1/4 <b> 1d 7 bars" in plain[0] and plain[2] == "", "no name of an empty object is left"
 
 
 def test_a_display_passed_by_the_program_is_not_replaced() -> None:

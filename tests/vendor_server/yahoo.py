@@ -20,7 +20,7 @@ from .listings import Listing
 from .names import matching, plain_spelling
 from .sessions import sessions_of
 from .yahoo_live import live
-from .yahoo_meta import meta_of, session_of, trading_periods
+from .yahoo_meta import meta_of, trading_periods
 
 _PATH = re.compile(r"/v8/finance/chart/([^/]+)")
 _INTERVALS = {
@@ -202,13 +202,14 @@ def _too_deep(interval: str, start: int, end: int, now: int) -> Reply | None:
 def _range_start(listing: Listing, asked: str, now_ms: int) -> int:
     """Return the first second of a ``range`` that ends now.
 
-    One day and five days are of trading; longer ranges begin with the same date of a past month.
+    One day and five days are of trading, and today is one of them only after its open; longer
+    ranges begin with the same date of a past month.
     """
     zone = ZoneInfo(listing.timezone)
     today = datetime.fromtimestamp(now_ms / SECOND_MS, zone).date()
     if asked in ("1d", "5d"):
         sessions = sessions_of(listing.calendar)
-        opened = int(np.searchsorted(sessions.opens, session_of(listing, now_ms)[1], side="right"))
+        opened = int(np.searchsorted(sessions.opens, now_ms, side="right"))
         first = local_midnight(int(sessions.dates[opened - int(asked[0])]), listing.timezone)
         return first // SECOND_MS
     if asked == "max":

@@ -32,6 +32,7 @@ def session_of(listing: Listing, now_ms: int) -> tuple[int, int, int, int]:
     return midnights[0], opened, closed, midnights[1]
 
 
+_NAMES = {"NMS": "NasdaqGS", "NYQ": "NYSE"}
 _TYPES = {"crypto": "CRYPTOCURRENCY", "forex": "CURRENCY", "future": "FUTURE"}
 
 
@@ -46,7 +47,7 @@ def meta_of(listing: Listing, context: Context, interval: str, asked_range: str)
         "currency": listing.currency,
         "symbol": listing.spellings.get("yahoo", listing.symbol),
         "exchangeName": listing.exchange,
-        "fullExchangeName": listing.exchange,
+        "fullExchangeName": _NAMES.get(listing.exchange, listing.exchange),
         "instrumentType": _TYPES.get(listing.asset_class, "EQUITY"),
         "firstTradeDate": listing.tape.listed_ms // SECOND_MS,
         "hasPrePostMarketData": not coin,

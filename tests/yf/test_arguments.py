@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -51,7 +52,8 @@ def test_intervals_and_periods_are_accepted_in_any_case() -> None:
 def test_each_name_of_yfinance_is_served_or_refused_with_an_alternative() -> None:
     theirs = pytest.importorskip("yfinance")
     served = set(onetape.yf.__all__)
-    assert {name for name in theirs.__all__ if name not in served} == set(OF_MODULE)
+    older = {"pdr_override"}  # names of older versions that scripts still use
+    assert {name for name in theirs.__all__ if name not in served} == set(OF_MODULE) - older
     names = {name for name in dir(theirs.Ticker) if not name.startswith("_")}
     assert names - set(dir(yf.Ticker)) - {"session"} <= {
         *OF_TICKER,
@@ -66,6 +68,12 @@ def test_each_name_of_yfinance_is_served_or_refused_with_an_alternative() -> Non
             getattr(ticker, name)
     with pytest.raises(yf.NotServedError, match="yfinance alongside onetape"):
         yf.Tickers("AAPL").news()
+
+
+def test_a_folder_for_time_zones_may_be_set_and_is_not_made(tmp_path: Path) -> None:
+    folder = tmp_path / "zones"
+    assert yf.set_tz_cache_location(str(folder)) is None
+    assert not folder.exists()
 
 
 def test_a_name_that_yfinance_does_not_have_is_a_plain_error() -> None:

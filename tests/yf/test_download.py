@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from src.data.bars.answer.answer import Rows
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
-from src.data.model.instant import DAY_MS, day_ms, parse_iso
+from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, parse_iso
+from src.data.net.deadline import allowed_s, current_deadline, within
 from src.data.wiring import MANAGER
 from tests.cache.counts import FULL, crossed
 from tests.e2e.scripted_vendor import route_to
@@ -465,6 +468,55 @@ def test_a_running_bar_that_no_vendor_sent_is_not_left_out_in_silence(
         frame = yf.download("MSFT", period="5d", progress=False)
     assert frame.index[-1] == pd.Timestamp("2024-06-11")
     assert frame.attrs["onetape"]["complete"] is False
+
+
+@pytest.mark.parametrize("interval", ["1wk", "1mo", "3mo"])
+def test_before_the_first_open_of_a_week_no_forming_bar_is_missed(
+    interval: str, manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    """Neither is one missed on a Monday within a month, but after the open there is a warning."""
+    for day in (date(2024, 7, 1), date(2024, 7, 8)):
+        clock.set(day_ms(day) + 12 * HOUR_MS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", IncompleteDataWarning)
+            for _ in range(2):  # the second answer is from the cache, but for the forming bar
+                frame = yf.Ticker("MSFT").history(period="6mo", interval=interval, actions=False)
+        assert frame.attrs["onetape"]["complete"] is True
+    clock.set(day_ms(date(2024, 7, 8)) + 14 * HOUR_MS)
+    vendors.fault("yahoo", Fault.status(500))
+    with pytest.warns(IncompleteDataWarning):
+        frame = yf.Ticker("MSFT").history(period="6mo", interval=interval, actions=False)
+    assert "the forming bar is missing: " in " ".join(frame.attrs["onetape"]["problems"])
+
+
+def test_shared_errors_are_the_tickers_without_bars_of_the_last_download(
+    manager: DataManager,
+) -> None:
+    with pytest.warns(IncompleteDataWarning):
+        yf.download(["AAPL", "NOPE"], **MAY)
+    assert list(yf.shared._ERRORS) == ["NOPE"] and "not known" in yf.shared._ERRORS["NOPE"]
+    yf.download("AAPL", **MAY)
+    assert yf.shared._ERRORS == {}
+
+
+def test_a_timeout_is_that_of_each_request_and_not_of_a_call(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = []
+
+    def noted(real: Callable[..., object], seconds: float, *more: object) -> object:
+        limits.append((allowed_s(seconds), current_deadline(manager.client.clock).is_fixed))
+        return real(seconds, *more)
+
+    monkeypatch.setattr("src.data.net.http.within", partial(noted, within))
+    yf.download(["AAPL", "MSFT"], timeout=7, **MAY)
+    assert len(limits) > 2 and all(6 < s <= 7 and not fixed for s, fixed in limits)
+    limits.clear()
+    yf.download(["NVDA", "VOD.L"], timeout=None, **MAY)
+    assert min(limits)[0] > 7
+    vendors.fault("yahoo", Fault.hang())
+    with pytest.warns(IncompleteDataWarning, match=r"took more than 0\.0\d+ s to"):
+        yf.Ticker("AAPL").history(start="2024-03-01", end="2024-03-05", timeout=0.05)
 
 
 @pytest.mark.parametrize("auto_adjust", [True, False])

@@ -73,6 +73,45 @@ def test_fast_info_is_that_of_yfinance(today: VendorServer, tmp_path: Path) -> N
         ours["price"]
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_history_metadata_has_what_is_known_under_the_names_of_yfinance(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path
+) -> None:
+    ticker = yf.Ticker("AAPL")
+    ours = ticker.history_metadata
+    assert ours == ticker.get_history_metadata()
+    assert (ours["currency"], ours["exchangeTimezoneName"]) == ("USD", "America/New_York")
+    with real_yfinance(vendors.base_url("yahoo"), tmp_path) as real:
+        theirs = real.Ticker("AAPL").history_metadata
+        assert len(ours) == 6 and {name: theirs[name] for name in ours} == ours
+    with pytest.raises(KeyError, match="'validRanges' is not known; known are currency, exchange"):
+        ours["validRanges"]
+    for name in ("yahoo", "binance"):
+        vendors.fault(name, Fault.status(500))
+    assert yf.Ticker("MSFT").history_metadata == {
+        "symbol": "MSFT", "exchangeTimezoneName": "America/New_York",
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("period", "interval"), [("5d", "15m"), ("1d", "15m"), ("5d", "1d")])
+def test_before_the_open_the_last_days_are_those_that_have_opened(
+    period: str,
+    interval: str,
+    manager: DataManager,
+    vendors: VendorServer,
+    clock: ManualClock,
+    tmp_path: Path,
+) -> None:
+    clock.set(to_ms(datetime(2024, 6, 10, 12, tzinfo=UTC)))  # a Monday
+    ours = yf.Ticker("AAPL").history(period=period, interval=interval)
+    assert len(ours) == int(period[0]) * (26 if interval == "15m" else 1)
+    assert f"{ours.index[-1]:%Y-%m-%d}" == "2024-06-07"
+    with real_yfinance(vendors.base_url("yahoo"), tmp_path) as real:
+        theirs = real.Ticker("AAPL").history(period=period, interval=interval)
+    pd.testing.assert_frame_equal(ours, theirs)
+
+
 def test_info_has_the_names_of_yfinance(manager: DataManager) -> None:
     info = yf.Ticker("AAPL").info
     assert info["longName"] == "Apple Inc." and info["quoteType"] == "EQUITY"

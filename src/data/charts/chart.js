@@ -70,7 +70,15 @@ const drawChart = (box, data) => {
   const candles = bars && chart.addSeries(library.CandlestickSeries, shape);
   const volume = bars && bars.volume.some(one => one !== null) && chart.addSeries(library.HistogramSeries, {priceScaleId: "volume", lastValueVisible: false, priceLineVisible: false, priceFormat: {type: "volume"}});
   const all = [...(bars ? [] : series.map((one, at) => [one.close, gone[at], at])), ...data.lines.map((one, at) => [one.values, broken(one.values), at + hued])];
-  const lines = all.map(() => chart.addSeries(library.LineSeries, {...shape, lineWidth: 2, priceLineVisible: false, lastValueVisible: !bars}));
+  // A far spike, which is marked at the edge, does not change the scale of several lines.
+  const [lowest, highest] = data.extent || [-Infinity, Infinity];
+  const within = own => {
+    const info = own(), range = info?.priceRange;
+    if (range) range.minValue = Math.min(Math.max(range.minValue, lowest), highest), range.maxValue = Math.max(Math.min(range.maxValue, highest), lowest);
+    return info;
+  };
+  const dashes = [0, 2, 1, 3];  // after eight colours, lines differ in style as well
+  const lines = all.map(([, , at]) => chart.addSeries(library.LineSeries, {...shape, lineWidth: 2, lineStyle: dashes[Math.floor(at / 8) % 4], autoscaleInfoProvider: within, priceLineVisible: false, lastValueVisible: !bars}));
   const first = candles || lines[0];
   const draw = () => {
     all.forEach(([values, breaks, at], n) => { lines[n].applyOptions({color: hue(at)}); lines[n].setData(points(values, breaks)); });
@@ -139,7 +147,14 @@ const drawChart = (box, data) => {
           context.arc((edge(at) + edge(at + 1)) / 2, first.priceToCoordinate(price) * high, 2 * high, 0, 7);
           context.fill();
         };
-        work({box, line, name, dot, spacing, shown, bottom: tall - 5 * high});
+        const arrow = (at, up, colour) => {
+          if (at < shown.from || at > shown.to) return;
+          const x = (edge(at) + edge(at + 1)) / 2, y = up ? 0 : tall, down = (up ? 10 : -10) * high;
+          context.fillStyle = colour;
+          context.beginPath(); context.moveTo(x, y); context.lineTo(x - 5 * wide, y + down); context.lineTo(x + 5 * wide, y + down);
+          context.fill();
+        };
+        work({box, line, name, dot, arrow, spacing, shown, bottom: tall - 5 * high});
       }),
     }),
   });
@@ -156,10 +171,11 @@ const drawChart = (box, data) => {
     for (const mark of data.marks) if (mark.kind === "split") line(mark.at + 0.5, "split");
   });
   // Over the volume, whose columns would cut the ribbon to pieces, and over the lines of the grid.
-  const over = layer("top", ({box, name, dot, spacing, shown, bottom}) => {
+  const over = layer("top", ({box, name, dot, arrow, spacing, shown, bottom}) => {
     for (const [from, to, vendor] of runs) box(from, to, `hue-${vendor % 20}`, bottom);
     // Each day has its date: its beginning may be out of sight, and the axis has no room for all of them.
     if (spacing * count / days.length > 12) for (let n = 1; n < days.length; n++) if (days[n] >= shown.from && days[n - 1] <= shown.to) name(days[n - 1], days[n], date(days[n - 1]));
+    series.forEach((one, at) => { for (const place of one.outside) arrow(place, one.close[place] > highest, hue(at)); });
     if (!bars) lone.forEach((places, at) => { for (const place of places) dot(place, series[at].close[place], hue(at)); });
   });
   first.attachPrimitive({paneViews: () => [under, over], updateAllViews: () => {}});
@@ -242,7 +258,7 @@ const drawChart = (box, data) => {
   const number = (values, at) => values[at] === null ? "–" : prices.format(values[at]);
   const told = index => {
     const parts = [value("", moment(index))];
-    if (!single) series.forEach((one, at) => parts.push(value(one.until ? `${one.symbol} until ${one.until}` : one.symbol, number(one.close, index), at, at)));
+    if (!single) series.forEach((one, at) => parts.push(value([one.symbol, ...(one.since ? [`from ${one.since}`] : []), ...(one.until ? [`until ${one.until}`] : [])].join(" "), number(one.close, index), at, at)));
     else if (single.close[index] !== null) {
       for (const name of ["open", "high", "low", "close"]) if (single[name]) parts.push(value(name, number(single[name], index)));
       if (bars && bars.volume[index] !== null) parts.push(value("volume", volumes.format(bars.volume[index])));

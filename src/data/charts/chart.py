@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 from ..calendars.localtime import offset_ms
 from ..model.bars import Stamps
 from ..model.instant import from_ms
+from ..runtime.once import cached_property
+
+# Factor between a close and both of its neighbours from which it does not count for the scale.
+_SPIKE = 3
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -172,6 +176,7 @@ class Series:
         until: Date of the last bar, if the series ends before the chart does; otherwise empty.
         factor: Factor by which closes are multiplied, so that several series start at 100; 1.0 for
             a single series.
+        since: Date at which the series is 100, if others are at an earlier one; otherwise empty.
     """
 
     symbol: str
@@ -186,6 +191,7 @@ class Series:
     unordered: int = 0
     until: str = ""
     factor: float = 1.0
+    since: str = ""
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -198,8 +204,25 @@ class Series:
 
     @property
     def title(self) -> str:
-        """The symbol, and the date of the last bar if the series ends before the chart does."""
-        return f"{self.symbol} until {self.until}" if self.until else self.symbol
+        """The symbol, and the dates at which the series begins to be drawn from 100, and at which it ends."""
+        ends = {"from": self.since, "until": self.until}
+        return " ".join([self.symbol, *(f"{word} {day}" for word, day in ends.items() if day)])
+
+    @property
+    def is_spike(self) -> Flags:
+        """Mask of the closes above three times both neighbours, or below a third of both.
+
+        The first and the last close are compared with the two closes next to them. If there are
+        more than one in fifty, prices do move that much, and none is a spike.
+        """
+        closes = self.values[3]
+        if len(closes) < 3:
+            return np.zeros(len(closes), bool)
+        before = np.concatenate([closes[2:3], closes[:-1]])
+        after = np.concatenate([closes[1:], closes[-3:-2]])
+        high, low = np.maximum(before, after), np.minimum(before, after)
+        found: Flags = (closes > _SPIKE * high) | (_SPIKE * closes < low)
+        return found if found.sum() <= max(1, len(closes) // 50) else np.zeros_like(found)
 
     @property
     def places(self) -> int:
@@ -245,7 +268,7 @@ class Chart:
         about: Second line of the title: range, currency, trading hours and adjustment.
         axis: Time axis.
         series: Series to draw: a single one as bars with volume, several series as lines of close
-            prices that are 100 at their first common bar.
+            prices that are 100 at their first bar in common with another.
         gaps: Ranges in which bars are missing, with the reason.
         marks: Splits, dividends, and bars that are almost certainly wrong.
         ribbon: Vendor of each run of consecutive bars; only for a single series.
@@ -287,6 +310,17 @@ class Chart:
         """Number of rows in all frames together."""
         return sum(series.given for series in self.series)
 
+    @cached_property
+    def extent(self) -> tuple[float, float]:
+        """The lowest and the highest close of several series, without spikes; 0 and 1 if there is none."""
+        kept = np.concatenate([one.closes[~one.is_spike] for one in self.series])
+        return (float(kept.min()), float(kept.max())) if len(kept) else (0.0, 1.0)
+
+    def outside(self, series: Series) -> Ints:
+        """Return the rows of one of several series that are outside of the scale: its far spikes."""
+        low, high = self.extent if self.is_indexed else (-math.inf, math.inf)
+        return np.flatnonzero((series.closes < low) | (series.closes > high))
+
     def counts(self, each: int = 1) -> Counts:
         """Return the counts of rows in columns of ``each`` slots."""
         drawn = sum(len(np.unique(series.slots // each)) for series in self.series)
@@ -301,6 +335,11 @@ class Chart:
         for series in self.series:
             name = f"{series.symbol}: " if self.is_indexed else ""
             found += [f"{name}{count:,} with a {why}" for why, count in series.refused.items()]
+            rows = self.outside(series).tolist()
+            if rows:
+                close, day = series.values[3][rows[0]], self.axis.text(int(series.slots[rows[0]]))
+                more = f", and {len(rows) - 1} more" if rows[1:] else ""
+                found.append(f"{name}the close {close:,.6g} of {day} is outside the scale{more}")
             if series.unordered:
                 found.append(f"{name}{series.unordered:,} rows were sorted by time")
         return [*found, *self.notes]

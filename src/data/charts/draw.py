@@ -7,7 +7,7 @@ import re
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from ..errors import MissingExtraError, QueryError, install_line
 from ..model.html import escaped
 from ..model.texts import counted
 from ..runtime.forks import renew_after_fork
-from .chart import Chart, Floats, Series
-from .paints import PAINTS, hue
+from .chart import Chart, Floats, Overlay, Series
+from .paints import PAINTS, dash, hue
 from .ticks import price_ticks, time_ticks
 
 # Limits on the size of a picture, in pixels.
@@ -38,6 +38,9 @@ _SIGNS = {
     "sell": ("▼", "sale"),
     "note": ("▾", "note"),
 }
+# Styles of lines, each with its sign in the legend: more than eight colours cannot be told apart.
+_DASHES = ("-", "--", ":", "-.")
+_DASH_SIGNS = ("—", "- -", "···", "—·")
 # A legend's texts, each with the name of its colour.
 _Texts = list[tuple[str, str]]
 
@@ -167,14 +170,15 @@ class _Drawing:
         chart = self.chart
         if chart.is_indexed:
             for index, series in enumerate(chart.series):
-                self._curve(series, series.closes, hue(index))
+                self._curve(series, series.closes, index)
+                self._outside(series, hue(index))
         else:
             series = chart.series[0]
             if chart.gaps:
                 self._gaps()
             self._bars(series)
-            for line, paint in zip(chart.lines, self._line_paints(), strict=True):
-                self._curve(series, line.values[series.slots], paint)
+            for index, line in self._lines():
+                self._curve(series, line.values[series.slots], index)
             if chart.marks:
                 self._marks(series)
             if chart.has_ribbon:
@@ -194,7 +198,7 @@ class _Drawing:
     def _extent(self) -> tuple[float, float]:
         """Return the lowest and highest price on the axis, with some room around the bars."""
         chart = self.chart
-        drawn = [one.closes if chart.is_indexed else one.values[:4] for one in chart.series]
+        drawn = [np.array(chart.extent)] if chart.is_indexed else [chart.series[0].values[:4]]
         drawn += [line.values[np.isfinite(line.values)] for line in chart.lines]
         ends = [end for values in drawn if values.size for end in (values.min(), values.max())]
         low, high = (float(min(ends)), float(max(ends))) if ends else (0.0, 1.0)
@@ -255,21 +259,31 @@ class _Drawing:
         path.should_simplify = False
         axes.add_artist(PathPatch(path, facecolor=_color(paint), lw=0, snap=False))
 
-    def _curve(self, series: Series, values: Floats, paint: str) -> None:
+    def _curve(self, series: Series, values: Floats, index: int) -> None:
         """Draw values at the bars of a series as a line that is broken at the series' own gaps.
 
-        A value between two gaps is a dot.
+        A value between two gaps is a dot. The colour and style are those of the line at ``index``.
         """
+        color = _color(hue(index))
         ends = np.flatnonzero(np.diff(series.segments, append=np.inf)) + 1
         x, y = (np.insert(row, ends, np.nan) for row in (series.slots + 0.5, values))
-        self.prices.plot(x, y, color=_color(paint), lw=2)
+        self.prices.plot(x, y, _DASHES[dash(index)], color=color, lw=2)
         alone = ends[np.diff(ends, prepend=0) == 1] - 1
-        self.prices.plot(series.slots[alone] + 0.5, values[alone], ".", color=_color(paint), ms=4)
+        self.prices.plot(series.slots[alone] + 0.5, values[alone], ".", color=color, ms=4)
 
-    def _line_paints(self) -> list[str]:
-        """Return the colours of the lines, which are not those of the vendors in the ribbon."""
+    def _outside(self, series: Series, paint: str) -> None:
+        """Mark the closes outside of the scale by arrows at the edge."""
+        for row in self.chart.outside(series):
+            is_above = series.closes[row] > self.high
+            place = self.high if is_above else self.low
+            sign = "^" if is_above else "v"
+            at = float(series.slots[row]) + 0.5
+            self.prices.plot(at, place, sign, color=_color(paint), ms=9, clip_on=False)
+
+    def _lines(self) -> Iterable[tuple[int, Overlay]]:
+        """Return the lines with their indices, which are not those of the vendors in the ribbon."""
         first = len(self.chart.series[0].vendor_names) if self.chart.has_ribbon else 1
-        return [hue(first + index) for index in range(len(self.chart.lines))]
+        return enumerate(self.chart.lines, first)
 
     def _marks(self, series: Series) -> None:
         """Draw splits and doubts as lines over the whole height, and other marks as signs."""
@@ -369,7 +383,7 @@ class _Drawing:
         if chart.is_indexed:
             for index, one in enumerate(chart.series):
                 last = f"{one.closes[-1]:.2f}" if len(one) else "–"
-                yield f"— {one.title} {last}", hue(index)
+                yield f"{_DASH_SIGNS[dash(index)]} {one.title} {last}", hue(index)
         elif series.pale.any():
             yield "pale: may still change", "faint"
         if chart.gaps:
@@ -378,8 +392,8 @@ class _Drawing:
         for kind, (sign, meaning) in _SIGNS.items():
             if kinds[kind]:
                 yield f"{sign} {counted(kinds[kind], meaning)}", kind
-        for line, paint in zip(chart.lines, self._line_paints(), strict=True):
-            yield f"— {line.name}", paint
+        for index, line in self._lines():
+            yield f"{_DASH_SIGNS[dash(index)]} {line.name}", hue(index)
         used = {run.text for run in chart.ribbon}
         for index, name in enumerate(series.vendor_names):
             if name in used:

@@ -38,6 +38,11 @@ def hue(index: int) -> str:
     return f"hue-{index % HUES}"
 
 
+def dash(index: int) -> int:
+    """Return the style of the line at a position: 0 for the first eight, then 1, 2, 3, and 0 again."""
+    return index // 8 % 4
+
+
 def styles() -> str:
     """Return the colours as CSS variables, with those of dark screens last."""
     light, dark = (

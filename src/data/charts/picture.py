@@ -124,7 +124,8 @@ def plot(
         >>> page = plot(bars).html()
 
     One frame is drawn as bars with volume; several frames, by symbol, are drawn as lines of close
-    prices that are 100 at the first common bar. Gaps, vendors and bars that may still change come
+    prices that are 100 at their first bar in common with another; a symbol that has none is left
+    out, and named. Gaps, vendors and bars that may still change come
     from ``attrs["onetape"]``; if the frame has the columns ``source``, ``state``, ``dividend`` and
     ``split`` of ``get_ohlcv``, they come from each bar, and splits and dividends are marked. If a
     frame has no provenance, bars are drawn side by side and times are UTC. This process's data
@@ -145,7 +146,7 @@ def plot(
 
     Raises:
         QueryError: A value is not a frame of bars; several frames have different timeframes,
-            adjustments or sessions, or no bar in common; or a line or mark cannot be read.
+            adjustments or sessions, or no two have a bar in common; or a line or mark cannot be read.
     """
     instruments = _instruments(frames if isinstance(frames, Mapping) else {"": frames})
     chart = chart_of(frames, instruments)

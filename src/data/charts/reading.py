@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,7 +66,7 @@ def chart_of(
     Args:
         frames: Frame from ``get_ohlcv``, or any frame of bars (columns ``open high low close``, a
             time index or time column); several frames, by symbol, become lines of close prices that
-            are 100 at the first common bar.
+            are 100 at their first bar in common with another. One that has none is left out.
         instruments: Maps each symbol to its instrument, which gives the calendar and time zone. For
             a symbol without an instrument, bars are drawn side by side and labels are in UTC.
         doubts: Spans of bars that are almost certainly wrong, with the reason. They are added to
@@ -78,7 +77,7 @@ def chart_of(
 
     Raises:
         QueryError: A value is not a frame of bars, or several frames have different timeframes,
-            adjustments or sessions, or no bar in common.
+            adjustments or sessions, or no two have a bar in common.
     """
     if not isinstance(frames, Mapping):
         frames = {_facts(frames).get("symbol", ""): frames}
@@ -89,6 +88,7 @@ def chart_of(
     if not parts:
         raise QueryError("there is no frame to draw", hint="pass at least one frame")
     _check_alike(parts)
+    parts, apart = _together(parts)
     axis = _axis(parts)
     series = tuple(part.series(axis) for part in parts)
     first, kind = parts[0], parts[0].facts.get("kind", {})
@@ -104,14 +104,21 @@ def chart_of(
         tuple(
             gap for part in parts if len(parts) == 1 or len(part.table) for gap in part.gaps(axis)
         ),
-        notes=tuple(_notes(parts)),
+        notes=(*apart, *_notes(parts)),
         timeframe=first.timeframe,
-        complete=all(part.facts.get("complete", True) for part in parts),
+        complete=not apart and all(part.facts.get("complete", True) for part in parts),
     )
     if len(parts) > 1:
-        base = _common_slot([one for one in series if len(one)])
-        about = "closes" if base is None else f"closes, 100 at {axis.text(base)}"
-        based = tuple(_based(one, base, axis) for one in series)
+        slots, times = np.unique(np.concatenate([one.slots for one in series]), return_counts=True)
+        common = slots[times > 1]
+        bases = {index: _base(one, common) for index, one in enumerate(series) if len(one)}
+        first_base = min(bases.values(), default=0)
+        about = f"closes, 100 at {axis.text(first_base)}" if bases else "closes"
+        about += " or later: see the names" if len(set(bases.values())) > 1 else ""
+        based = tuple(
+            _based(one, bases[index], first_base, axis) if index in bases else one
+            for index, one in enumerate(series)
+        )
         return replace(chart, series=based, about=_about(axis, about, first.adjustment))
     unit = str(kind.get("unit") or "")
     if currency is None:
@@ -496,32 +503,51 @@ def _zone(instrument: Instrument | None) -> str:
     return instrument.timezone
 
 
-def _common_slot(series: Sequence[Series]) -> int | None:
-    """Return the first slot in which all series have a bar; None if there is no series.
+def _together(parts: list[_Part]) -> tuple[list[_Part], list[str]]:
+    """Return the parts without those that have no bar in common with another, and a note for each.
+
+    Parts without bars are kept; they have a note of their own.
 
     Raises:
-        QueryError: The series have no slot in common.
+        QueryError: No two parts have a bar in common.
     """
-    if not series:
-        return None
-    shared = reduce(np.intersect1d, (one.slots for one in series))
+    with_bars = [part for part in parts if len(part.stamps)]
+    if len(with_bars) < 2:
+        return parts, []
+    stamps, counts = np.unique(np.concatenate([p.stamps for p in with_bars]), return_counts=True)
+    shared = stamps[counts > 1]
     if not len(shared):
-        names = ", ".join(one.symbol for one in series)
+        names = ", ".join(part.name for part in with_bars)
         raise QueryError(
             f"{names} cannot be compared, because they have no bar in common",
             hint="choose a range in which all of them trade, or longer bars such as 1d",
         )
-    return int(shared[0])
+    notes, kept = [], []
+    for part in parts:
+        if not len(part.stamps) or np.isin(part.stamps, shared).any():
+            kept.append(part)
+            continue
+        axis = Axis(part.stamps[[0, -1]], _zone(part.instrument), part.is_daily)
+        ends = f"its bars are from {axis.text(0)} to {axis.text(1)}"
+        notes.append(printable(f"{part.name} is left out, {ends}: no other series has bars then"))
+    return kept, notes
 
 
-def _based(series: Series, base: int | None, axis: Axis) -> Series:
+def _base(series: Series, common: Ints) -> int:
+    """Return the slot of the first bar of a series that is no spike and in one of the common slots.
+
+    If there is no such bar, the result is the slot of the first bar.
+    """
+    own = series.slots[np.isin(series.slots, common) & ~series.is_spike]
+    return int(own[0] if len(own) else series.slots[0])
+
+
+def _based(series: Series, base: int, first: int, axis: Axis) -> Series:
     """Return a series with the factor that makes its close at ``base`` 100.
 
     Raises:
         QueryError: That close is not above 0.
     """
-    if base is None or not len(series):
-        return series
     close = float(series.values[3][series.slots.searchsorted(base)])
     if close <= 0:
         raise QueryError(
@@ -532,7 +558,7 @@ def _based(series: Series, base: int | None, axis: Axis) -> Series:
             symbol=series.symbol,
             hint="draw this symbol alone, or change the start",
         )
-    return replace(series, factor=100 / close)
+    return replace(series, factor=100 / close, since=axis.text(base) if base > first else "")
 
 
 def _about(axis: Axis, *texts: str) -> str:

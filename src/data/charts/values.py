@@ -42,6 +42,7 @@ def chart_values(chart: Chart) -> dict[str, Any]:
         "counts": chart.counts(each)._asdict(),
         "candle": _length(chart.timeframe, each) if each > 1 else "",
         "places": chart.places,
+        "extent": chart.extent if chart.is_indexed else None,
         "time": seconds.tolist(),
         "last": (ends - seconds).tolist() if each > 1 else None,
         "sessions": [] if axis.is_daily else sessions.tolist(),
@@ -76,11 +77,13 @@ def _series_values(series: Series, chart: Chart, each: int, count: int) -> dict[
 
     shared: dict[str, Any] = {
         "symbol": series.symbol,
+        "since": series.since,
         "until": series.until,
         "given": series.given,
         "refused": dict(series.refused),
         "unordered": series.unordered,
         "breaks": breaks.tolist(),
+        "outside": columns.positions[np.isin(columns.last, chart.outside(series))].tolist(),
         "close": filled(columns.values[3] * series.factor),
     }
     if chart.is_indexed:

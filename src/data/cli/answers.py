@@ -115,6 +115,10 @@ class Blocks:
         values = [math.nan] * len(axis)
         for slot, close in zip(series.slots.tolist(), series.closes.tolist(), strict=True):
             values[slot] = close
+        marks = [(mark.slot, _SIGNS[mark.type]) for mark in self._chart.marks]
+        for slot in series.slots[self._chart.outside(series)].tolist():
+            values[slot] = math.nan
+            marks.append((slot, _SIGNS["doubt"]))
         shaded = [False] * len(axis)
         for gap in (gap for gap in self._chart.gaps if gap.symbol == series.symbol):
             shaded[gap.first : gap.end] = [True] * (gap.end - gap.first)
@@ -122,9 +126,9 @@ class Blocks:
         lines = chart(values, width=width, shaded=shaded)
         label, _sign, cells = lines[0].partition("┤")
         signs = [" "] * len(cells)
-        for mark in self._chart.marks:
+        for slot, sign in marks:
             # The last column whose first slot, as in `_grouped`, is not after the mark.
-            signs[((mark.slot + 1) * len(cells) - 1) // len(axis)] = _SIGNS[mark.type]
+            signs[((slot + 1) * len(cells) - 1) // len(axis)] = sign
         if "".join(signs).strip():
             yield styled(f"{'':{len(label)}} {''.join(signs)}", "magenta")
         yield from _chart_lines(lines, axis.text(0), axis.text(-1))

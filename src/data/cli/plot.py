@@ -31,9 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser,
         run,
         (
-            "Several symbols are drawn as lines of their closes, rebased to 100 at their "
-            "first common bar. In the terminal a gap is shaded; S, D and ! above it mark a "
-            "split, a dividend and a doubtful bar."
+            "Several symbols are drawn as lines of their closes, each rebased to 100 at its "
+            "first bar in common with another; one that has none is left out. In the terminal "
+            "a gap is shaded; S, D and ! above it mark a split, a dividend and a doubtful bar."
         ),
     )
 
@@ -89,7 +89,7 @@ def _blocks(chart: Chart) -> Shown:
         yield ""
         if chart.is_indexed:
             last = f"{series.closes[-1]:.1f}" if len(series) else "no bars"
-            yield titled(series.symbol, last)
+            yield titled(series.title, last)
         yield Blocks(chart, index)
     yield ""
     axis = chart.axis

@@ -12,7 +12,7 @@ from ..model.instant import DAY_MS, date_of, day_ms
 _NO_DATE = "{} does not report when it was filed"
 # Strings that identify the company. They hardly ever change, unlike descriptions, ratings and dates.
 _IDENTITY = frozenset(
-    "symbol ticker company_name quote_type sector industry country exchange currency".split()
+    "symbol ticker company_name quote_type sector industry country exchange exchange_code currency".split()
 )
 
 

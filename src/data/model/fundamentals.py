@@ -20,8 +20,8 @@ Unit = Literal["text", "money", "price", "ratio", "fraction", "shares", "days", 
 Value = float | str
 
 _UNITS: dict[Unit, str] = {
-    "text": "symbol ticker company_name sector industry country exchange currency quote_type "
-    "description website next_earnings",
+    "text": "symbol ticker company_name sector industry country exchange exchange_code currency "
+    "quote_type description website next_earnings",
     "money": "market_cap revenue net_income free_cash_flow operating_cashflow enterprise_value "
     "total_cash total_debt gross_profit operating_income ebitda fully_diluted_valuation "
     "total_assets total_liabilities total_equity capital_expenditure",

@@ -18,6 +18,7 @@ report longer waits                     :func:`run_reported`; :func:`note_wait` 
 count the requests of a call            :func:`recorded_call`; inside it :func:`current_call`
 skip vendors that are down              :func:`querying_once`; inside it :func:`down_for`
 check a caller's ``timeout=``           :func:`seconds_of`
+limit each request of a call            :data:`request_s`, set in the context of the call
 ======================================  =============================================================
 """
 
@@ -234,6 +235,8 @@ class _Part(Deadline):
 _call: ContextVar[Deadline | None] = ContextVar("call_deadline", default=None)
 _listener: ContextVar[Callable[[Wait], object] | None] = ContextVar("wait_listener", default=None)
 _due: ContextVar[float] = ContextVar("due", default=math.inf)
+# Maximum time for each request of a call, in seconds of real time, within the transport's own limit.
+request_s: ContextVar[float] = ContextVar("request_s", default=math.inf)
 
 
 def current_deadline(clock: Clock) -> Deadline:
@@ -460,7 +463,7 @@ def down_for(symbol: str) -> dict[str, Attempt]:
 
 def within(seconds: float, function: Callable[..., R], *arguments: object) -> R:
     """Run ``function`` within ``seconds`` (or an earlier enclosing limit), and return its result."""
-    due = min(_due.get(), _CLOCK.monotonic() + seconds)
+    due = min(_due.get(), _CLOCK.monotonic() + min(seconds, request_s.get()))
     return copy_context().run(_run_limited, due, function, arguments)
 
 
@@ -471,7 +474,7 @@ def _run_limited(due: float, function: Callable[..., R], arguments: tuple[object
 
 def allowed_s(seconds: float) -> float:
     """Return how many seconds ``within(seconds, ...)`` would allow a function now."""
-    return max(0.0, min(seconds, _due.get() - _CLOCK.monotonic()))
+    return max(0.0, min(seconds, request_s.get(), _due.get() - _CLOCK.monotonic()))
 
 
 def left_s() -> float:

@@ -62,17 +62,18 @@ def bar_in_notebook() -> Iterator[Listener]:
         last_state = state
         text = f" {now.done:,}/{now.total:,} {now.text()}"
         bar = element("progress", value=f"{now.share:.3f}", max="1")
-        html = display.HTML(str(element("div", bar, text)))
+        shown = {"text/html": str(element("div", bar, text)), "text/plain": text}
         if handle is None:
-            handle = display.display(html, display_id=True)
+            handle = display.display(shown, raw=True, display_id=True)
         else:
-            handle.update(html)
+            handle.update(shown, raw=True)
 
     try:
         yield show
     finally:
         if handle is not None:
-            handle.update(display.HTML(""))
+            # An empty `HTML` object would be shown by its name where there is no HTML.
+            handle.update({"text/html": "", "text/plain": ""}, raw=True)
 
 
 @contextmanager

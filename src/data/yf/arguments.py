@@ -19,6 +19,7 @@ from ..model.instrument import Instrument
 from ..model.kind import AskedSession
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..net.deadline import seconds_of
 
 __all__ = ["Arguments", "Bounds", "NotServedError", "symbols_of", "zone_of"]
 
@@ -67,6 +68,7 @@ class Bounds(NamedTuple):
         provider: Only vendor to query; None for the vendors in the rules.
         session: Trading hours.
         may_be_forming: Whether the last bar may still be forming.
+        is_traded: Whether trading has begun today, so that a vendor should have the forming bar.
     """
 
     start: date
@@ -74,6 +76,7 @@ class Bounds(NamedTuple):
     provider: str | None
     session: AskedSession
     may_be_forming: bool
+    is_traded: bool
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Arguments:
         interval, period, start, end: Range and length of the bars, as in yfinance. The first two
             are kept in lower case.
         prepost, actions, auto_adjust, repair, keepna, rounding: Options as in yfinance.
-        timeout: Seconds to wait for each ticker; None means no limit.
+        timeout: Maximum seconds for each request; None means the data manager's own limit.
 
     Raises:
         QueryError: An argument is invalid, or asks for something that is not supported.
@@ -112,6 +115,7 @@ class Arguments:
         if not isinstance(self.interval, str) or self.interval not in INTERVALS:
             hint = "use 1wk" if self.interval == "5d" else f"intervals: {', '.join(INTERVALS)}"
             raise BadTimeframeError(f"interval {self.interval!r} is not supported", hint=hint)
+        seconds_of(self.timeout, "yfinance's arguments")
         given = [moment for moment in (self.start, self.end) if moment is not None]
         for moment in given:
             _moment(moment, ZoneInfo("UTC"))
@@ -136,6 +140,11 @@ class Arguments:
     def is_intraday(self) -> bool:
         """Whether bars are shorter than a day."""
         return self.timeframe[-1] in "mh"
+
+    @property
+    def _is_long(self) -> bool:
+        """Whether bars are longer than a day."""
+        return not self.is_intraday and self.timeframe != "1d"
 
     def market(self, ticker: str, instrument: Instrument) -> tuple[str, ...]:
         """Return the properties of a ticker on which the result of :meth:`bounds` depends."""
@@ -175,8 +184,9 @@ class Arguments:
                 if end < start:
                     return None
         is_late = end is None or self._is_late(end, _local_time(now_ms, zone).date())
-        may_be_forming = is_late and self._may_run(instrument, session, now_ms, client)
-        return Bounds(start, end, provider, session, may_be_forming)
+        is_traded = is_late and self._is_traded(instrument, session, now_ms, client)
+        may_be_forming = is_traded or (is_late and self._is_long)
+        return Bounds(start, end, provider, session, may_be_forming, is_traded)
 
     def _is_late(self, end: date, today: date) -> bool:
         """Return whether a range that ends in the past overlaps the current week, month or quarter.
@@ -184,18 +194,17 @@ class Arguments:
         Shorter timeframes need no such check: yfinance drops the current day or hour if it ends
         after the range.
         """
-        if self.is_intraday or self.timeframe == "1d":
+        if not self._is_long:
             return False
         timeframe = Timeframe.parse(self.timeframe)
         return bucket_at(timeframe, day_ms(end)) >= bucket_at(timeframe, day_ms(today))
 
-    def _may_run(
+    def _is_traded(
         self, instrument: Instrument, session: AskedSession, now: int, client: BarsClient
     ) -> bool:
-        """Return whether a bar is forming now; weekly and monthly bars are assumed to be."""
-        if not self.is_intraday and self.timeframe != "1d":
-            return True
+        """Return whether a session is open now or, for weekly and longer bars, was open today."""
         before, after = (_BEFORE_OPEN_MS, _AFTER_CLOSE_MS) if session == "extended" else (0, 0)
+        after = DAY_MS // 2 if self._is_long else after
         near = client.sessions(instrument, Span(now - after, now + before + 1))
         return any(session.open_ms - before <= now < session.close_ms + after for session in near)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import date
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,6 +25,7 @@ from ..model.provenance import freeze
 from ..model.reasons import FORMING
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..net.deadline import request_s
 from ..progress.bar import listening
 from ..progress.events import BatchProgress
 from ..vendors.registry import is_free
@@ -32,7 +35,7 @@ from .frames import Table, bar_times, shown_columns, wide_frame
 if TYPE_CHECKING:
     from ..bars.client import Rows
 
-__all__ = ["BACK_ADJUST", "ISIN", "SESSION", "bars_of", "download"]
+__all__ = ["BACK_ADJUST", "ISIN", "SESSION", "bars_of", "download", "shared"]
 
 # Decimals of `rounding=True`.
 _DIGITS = 2
@@ -40,6 +43,10 @@ _UNADJUSTED = "prices adjusted for dividends are not known"
 BACK_ADJUST = "it returns prices that no longer fit together; use auto_adjust=True"
 SESSION = "requests are sent by the data manager; set proxies and addresses in its rules file"
 ISIN = "{} is an ISIN, not a symbol; find the symbol by the company's name: yf.Search('...').quotes"
+
+# The one entry of ``yfinance.shared`` that scripts read: tickers without bars in the last `download`,
+# each with the reason.
+shared = SimpleNamespace(_ERRORS={})
 
 
 class Bars(NamedTuple):
@@ -105,7 +112,7 @@ def download(
         interval: Bar length: 1m, 2m, 5m, 15m, 30m, 60m, 90m, 1h, 1d, 1wk, 1mo or 3mo.
         prepost: Whether to add bars before the open and after the close, for US stocks.
         rounding: Whether to round values to two decimals.
-        timeout: Seconds to wait for each ticker; None means no limit.
+        timeout: Maximum seconds for each request; None means the data manager's own limit.
         session: Not supported.
         multi_level_index: Whether the columns have two levels even if there is only one ticker.
 
@@ -130,6 +137,7 @@ def download(
     asked = Arguments(interval, period, start, end, *options, bool(rounding), timeout)
     names = symbols_of(tickers)
     bars = bars_of(names, asked, at_once=_threads(threads, len(names)), is_shown=bool(progress))
+    shared._ERRORS = dict(bars.reasons)
     naive = not asked.is_intraday if ignore_tz is None else bool(ignore_tz)
     frame = wide_frame(bars.tables, bars.failed, names, ignore_tz=naive, by_ticker=by_ticker)
     if not multi_level_index and len(names) == 1:
@@ -216,12 +224,15 @@ def _fetch(
 
     def ask(names: list[str], **more: Any) -> dict[str, Rows]:
         """Request the bars for some of the tickers."""
-        timeout = None if asked.timeout is None else asked.timeout * len(names)
-        wishes = Wishes(provider=bounds.provider, session=bounds.session, timeout=timeout, **more)
+        wishes = Wishes(provider=bounds.provider, session=bounds.session, **more)
         ends = (bounds.start, bounds.end, None)
-        with listening(None) if is_shown else nullcontext() as reporter:
-            listener = None if reporter is None else BatchProgress(client, reporter)
-            return client.get_rows_by_symbol(names, asked.timeframe, ends, wishes, listener)
+        limit = request_s.set(math.inf if asked.timeout is None else asked.timeout)
+        try:
+            with listening(None) if is_shown else nullcontext() as reporter:
+                listener = None if reporter is None else BatchProgress(client, reporter)
+                return client.get_rows_by_symbol(names, asked.timeframe, ends, wishes, listener)
+        finally:
+            request_s.reset(limit)
 
     kept: dict[str, Rows] = {}
     columns = ("dividend", "split") if asked.actions else ()
@@ -262,7 +273,7 @@ def _noted(rows: Rows, instrument: Instrument, asked: Arguments, bounds: Bounds)
     if asked.keepna:
         filled = _with_missing(rows.frame, facts, instrument, asked)
         rows = rows._replace(frame=filled, kept=None)
-    attempts = bounds.may_be_forming and facts.get("attempts")
+    attempts = bounds.is_traded and facts.get("attempts")
     if attempts and all(attempt["outcome"] != "ok" for attempt in attempts):
         text = f"the forming bar is missing: {attempts[-1]['message']}"
         warn_user(f"{facts['symbol']}: {text}", IncompleteDataWarning)

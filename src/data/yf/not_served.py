@@ -23,10 +23,8 @@ _OF_TICKERS = {
     ),
     _LIVE: "live ws",
     "use actions for splits and dividends; gains that funds distribute are not known": "capital_gains",
-    "use frame.attrs['onetape'] of history()": "history_metadata",
-    _SEARCH: "isin",
     _ALONGSIDE: (
-        "options option_chain news calendar sec_filings recommendations recommendations_summary "
+        "isin options option_chain news calendar sec_filings recommendations recommendations_summary "
         "upgrades_downgrades earnings_dates earnings_estimate revenue_estimate earnings_history "
         "eps_trend eps_revisions growth_estimates analyst_price_targets sustainability "
         "major_holders institutional_holders mutualfund_holders insider_purchases "
@@ -42,10 +40,18 @@ _OF_MODULE = {
     _LIVE: "WebSocket AsyncWebSocket",
     _RULES: "config set_config",
     "use onetape.configure_logging('debug')": "enable_debug_mode",
-    "bars are in the cache of the data manager: DATA_CACHE_DIR": "set_tz_cache_location",
+    "call yf.download() in place of pandas_datareader": "pdr_override",
 }
 OF_TICKER = {name: use for use, names in _OF_TICKERS.items() for name in names.split()}
 OF_MODULE = {name: use for use, names in _OF_MODULE.items() for name in names.split()}
+
+
+def set_tz_cache_location(cache_dir: str) -> None:
+    """Do nothing: time zones are not stored, and bars are in the folder DATA_CACHE_DIR.
+
+    Args:
+        cache_dir: Folder for the time zones and cookies of yfinance, which are not needed here.
+    """
 
 
 def not_served_of_ticker(name: str) -> str | None:

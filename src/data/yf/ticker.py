@@ -37,7 +37,8 @@ _INFO = {
     "description": ("longBusinessSummary",),
     "employees": ("fullTimeEmployees",),
     "currency": ("currency",),
-    "exchange": ("exchange",),
+    "exchange": ("fullExchangeName",),
+    "exchange_code": ("exchange",),
     "quote_type": ("quoteType",),
     "market_cap": ("marketCap",),
     "enterprise_value": ("enterpriseValue",),
@@ -88,6 +89,14 @@ _TRAILING = frozenset({"pe_ratio", "peg_ratio", "price_to_sales", "earnings_per_
 _TOTALS = frozenset(
     {"revenue", "gross_profit", "ebitda", "net_income", "operating_cashflow", "free_cash_flow"}
 )
+# Maps keys of `fast_info` to their names in `history_metadata`.
+_METADATA = {
+    "currency": "currency",
+    "exchange": "exchangeName",
+    "quoteType": "instrumentType",
+    "timezone": "exchangeTimezoneName",
+    "lastPrice": "regularMarketPrice",
+}
 _TUPLE = "name the exchange by its suffix, such as OR.PA"
 # For `fast_info`, a day is over this long after its midnight.
 _DAY_OVER = pd.Timedelta(days=1, minutes=20)
@@ -217,7 +226,8 @@ class Ticker:
             name: facts[field] for field, names in _INFO.items() if field in facts for name in names
         }
         info |= {name: facts[field] * 100 for field, name in _PERCENTAGES.items() if field in facts}
-        return _fast_values(self.fast_info) | info
+        names = {key: names for key, (names, _) in _FAST.items()}
+        return _fast_values(self.fast_info, names) | info
 
     def _of_last_year(self, record: dict[str, Any]) -> dict[str, Any]:
         """Return a record with figures for the last twelve months in place of other periods."""
@@ -235,17 +245,42 @@ class Ticker:
         """Return the last price and figures for the last year, each computed when it is read."""
         return FastInfo(self)
 
+    def get_history_metadata(self) -> dict[str, Any]:
+        """Return the instrument's symbol, currency, exchange, type, time zone and last price.
+
+        The names are those of yfinance: ``symbol``, ``currency``, ``exchangeName``,
+        ``instrumentType``, ``exchangeTimezoneName``, ``regularMarketPrice``. Values that no vendor
+        has are omitted.
+
+        Raises:
+            KeyError: The key of the result that was looked up is not one of these, or is omitted.
+        """
+        return _Metadata(_fast_values(self.fast_info, _METADATA) | {"symbol": self.ticker})
+
     info = property(get_info)
     fast_info = property(get_fast_info)
+    history_metadata = property(get_history_metadata)
 
 
-def _fast_values(fast: FastInfo) -> dict[str, Any]:
-    """Return the values of ``fast_info`` that can be computed, under their names in ``info``."""
+class _Metadata(dict[str, Any]):
+    """A dict whose error for a missing key names the keys that exist."""
+
+    def __missing__(self, key: object) -> NoReturn:
+        raise KeyError(f"{key!r} is not known; known are {', '.join(self)}")
+
+
+def _fast_values(fast: FastInfo, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of ``fast_info`` that can be computed.
+
+    Args:
+        fast: Values.
+        names: Maps the key of each value to return to its names in the result, with spaces.
+    """
     values: dict[str, Any] = {}
     with collecting_warnings():  # `fast_info` itself warns about missing bars
-        for names, compute in _FAST.values():
+        for key, renamed in names.items():
             with suppress(DataError):
-                values |= dict.fromkeys(names.split(), compute(fast))
+                values |= dict.fromkeys(renamed.split(), fast[key])
     return {name: value for name, value in values.items() if not pd.isna(value)}
 
 
@@ -411,7 +446,7 @@ _FAST: dict[str, tuple[str, Callable[[FastInfo], Any]]] = {
     "currency": ("currency", lambda f: f._quote.currency),
     "dayHigh": ("dayHigh regularMarketDayHigh", lambda f: f._price_at("High", -1)),
     "dayLow": ("dayLow regularMarketDayLow", lambda f: f._price_at("Low", -1)),
-    "exchange": ("exchange", lambda f: f._facts.get("exchange")),
+    "exchange": ("exchange", lambda f: f._facts.get("exchange_code", f._facts.get("exchange"))),
     "fiftyDayAverage": ("fiftyDayAverage", lambda f: f._mean("Close", 50)),
     "lastPrice": ("currentPrice regularMarketPrice", lambda f: f._last_price()),
     "lastVolume": ("volume regularMarketVolume", lambda f: _whole(f._price_at("Volume", -1))),

@@ -126,6 +126,7 @@ _CHART = TableAnswer(
         "symbol": "symbol",
         "company_name": "longName|shortName",
         "exchange": "fullExchangeName|exchangeName",
+        "exchange_code": "exchangeName",
         "currency": "currency",
         "quote_type": "instrumentType",
         "current_price": "regularMarketPrice",
