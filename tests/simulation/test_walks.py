@@ -350,7 +350,7 @@ def test_a_first_list_of_actions_that_was_empty_by_mistake_is_requested_again(ve
     question = ("AAPL", "1d", "2024-03-01", "2024-05-10")
     with world_of(Walk((vendor,), "AAPL", ())) as world:
         tellings = world.sim.vendors.tellings
-        true = tellings[vendor, "AAPL"]
+        true = world.history.telling(vendor, world.now_ms)
         assert true.listing is not None
         tellings[vendor, "AAPL"] = replace(true, listing=replace(true.listing, told=()))
         empty = world.sim.manager.get_ohlcv(*question, adjustment="all")
