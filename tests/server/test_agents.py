@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -376,6 +377,14 @@ def test_samples_need_no_permission_over_the_protocol(market: Market) -> None:
     assert "from 2012-05-18" in early["why"]
     assert "no sample bars for XQZJW" in unknown["why"]
     assert not marks(found)
+
+
+def test_the_tools_begin_in_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    manager = SimpleNamespace(cache=SimpleNamespace(cache_dir=folder))
+    found = answers(manager, [("bars", SAMPLE | OF_2011)], mode="auto")  # type: ignore[arg-type]
+    assert found[0]["total"] == 252
+    assert folder.is_dir()
 
 
 def test_samples_and_own_files_send_nothing_and_other_vendors_are_not_queried(

@@ -448,9 +448,9 @@ class Facts:
         """Return the sessions of a symbol's market."""
         if start is None or end is None:
             raise QueryError("sessions need a range", hint="give start and end, both inclusive")
-        columns = ("session", "open", "close", "early_close")
+        columns = ("session", "open_utc", "close_utc", "early_close")
         frame = self.manager.sessions(symbol, start, end).reset_index()
-        days = frame[list(columns)].to_dict("records")
+        days = frame[["session", "open", "close", "early_close"]].to_dict("records")
         rows = [list(_plain(day).values()) for day in days]
         facts = self._facts((), symbol=symbol)
         return Answer(facts, rows, "No session is in this range.", "shorter range", columns)
