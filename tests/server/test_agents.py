@@ -392,8 +392,15 @@ def test_samples_and_own_files_send_nothing_and_other_vendors_are_not_queried(
 ) -> None:
     _with_own_file(market, share, tmp_path)
     facts = Facts(market.manager(share))
+    market.patch.setattr(
+        share, "fetch_actions", lambda *_, **__: share.asked.append(Span(0, 1)) or ()
+    )
     for provider in ("demo", "local"):
         asked = SAMPLE | OF_2011 | {"provider": provider}
+        for adjustment in ("raw", "split", "all"):
+            one(facts, "bars", **asked, adjustment=adjustment)
+        one(facts, "quote", symbol="IBM", provider=provider)
+        one(facts, "actions", symbol="IBM", provider=provider)
         assert one(facts, "bars", **asked).get("total") == 252, (
             provider,
             one(facts, "bars", **asked),
