@@ -110,11 +110,11 @@ class ManagerAt(DataManager):
         return super().get_ohlcv_batch(*args, **options)
 
     def get_actions(
-        self, symbol: str, start: Any = None, end: Any = None, *, timeout: float | None = None
+        self, symbol: str, start: Any = None, end: Any = None, **options: Any
     ) -> pd.DataFrame:
         """Return the splits and dividends whose ex-date had come; see :meth:`DataManager.get_actions`."""
         bounds = self._services.since(start), self._services.until(end)
-        frame = super().get_actions(symbol, *bounds, timeout=timeout)
+        frame = super().get_actions(symbol, *bounds, **options)
         facts = dict(frame.attrs[ATTRS_KEY], left_out=[], awaited=[])
         if len(frame):
             day = np.datetime64(self.client.last_ex_date(symbol))

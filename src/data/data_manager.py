@@ -592,6 +592,7 @@ class DataManager:
         *,
         timeout: float | None = None,
         session: AskedSession = "regular",
+        provider: str | None = None,
     ) -> Quote:
         """Return the last price of ``symbol``, with its time and state (live, stale and so on).
 
@@ -614,6 +615,7 @@ class DataManager:
             session: ``regular`` or ``extended``. With ``extended``, the market for a US share
                 counts as open from 04:00 to 20:00 New York time, and the last price is from these
                 hours; ``change`` is relative to the close of the previous session.
+            provider: Use only prices from this vendor.
 
         Returns:
             The quote. Its ``state`` is ``live`` or ``forming`` only for a price from this minute;
@@ -626,7 +628,8 @@ class DataManager:
             UnknownSymbolError: The symbol is unknown at its venue.
             AllProvidersFailedError, NoDataError: No price is known, and none could be fetched.
         """
-        return self._services.client.get_quote(symbol, max_age, timeout, self._streamed, session)
+        options = max_age, timeout, self._streamed, session, provider
+        return self._services.client.get_quote(symbol, *options)
 
     def get_quotes(
         self,
@@ -635,6 +638,7 @@ class DataManager:
         *,
         timeout: float | None = None,
         session: AskedSession = "regular",
+        provider: str | None = None,
     ) -> Quotes:
         """Return a quote for each symbol, keyed as typed; for arguments, see :meth:`get_quote`.
 
@@ -652,7 +656,8 @@ class DataManager:
         Warns:
             IncompleteDataWarning: Some quotes could not be fetched; issued once per call.
         """
-        return self._services.client.get_quotes(symbols, max_age, timeout, self._streamed, session)
+        options = max_age, timeout, self._streamed, session, provider
+        return self._services.client.get_quotes(symbols, *options)
 
     def search(
         self, text: str, limit: int = 20, *, offline: bool = False, timeout: float | None = None
@@ -883,6 +888,7 @@ class DataManager:
         end: When = None,
         *,
         timeout: float | None = None,
+        provider: str | None = None,
     ) -> pd.DataFrame:
         """Return a share's splits and dividends, after fetching any that are missing or due.
 
@@ -908,16 +914,14 @@ class DataManager:
         Fetched actions are stored next to the bars, and are due to be fetched again at the market's
         next session. Thread-safe.
 
-        The vendors in the rules are queried; no argument selects one. For splits and dividends of
-        one vendor or of the sample bars, request ``columns=["dividend", "split"]`` from
-        :meth:`get_ohlcv`.
-
         Args:
             symbol: Symbol such as ``AAPL``, ``BRK.B``, ``VOD.L``.
             start, end: Ex-dates, both inclusive; a datetime means its session date at the venue. If
                 ``start`` is None, all known actions are returned. If ``end`` is None, actions that
                 have been announced but have not taken place yet are included.
             timeout: Seconds after which the call stops waiting, as for :meth:`get_ohlcv`.
+            provider: Query only this vendor, and return only what it reports; ``demo`` reports
+                dividends and splits of its sample bars.
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
@@ -931,9 +935,9 @@ class DataManager:
         """
         now_ms = self._services.clock.now_ms()
         days = resolve_days(self._services.selector.instrument(symbol), start, end, now_ms)
-        return self._services.client.get_actions(symbol, *days, timeout).frame()
+        return self._services.client.get_actions(symbol, *days, timeout, provider).frame()
 
-    def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
+    def coverage(self, symbol: str, timeframe: str, provider: str | None = None) -> pd.DataFrame:
         """Return the coverage of a series: its stored spans and their states; no vendor is queried.
 
         Examples:
@@ -959,13 +963,15 @@ class DataManager:
 
         Args:
             symbol, timeframe: As for :meth:`get_ohlcv`.
+            provider: Vendor; only lanes with an answer from it are listed.
 
         Raises:
             QueryError: The symbol or the timeframe is invalid (a ``ValueError``).
             CacheError: The cache cannot be read.
         """
         client, parsed = self._services.client, Timeframe.parse(timeframe)
-        keys = client.lanes(self._services.selector.instrument(symbol).symbol, parsed)
+        name = self._services.selector.instrument(symbol).symbol
+        keys = client.of_vendor(client.lanes(name, parsed), provider)
         return coverage_frame((key, entry) for key in keys for entry in client.coverage(key))
 
     def validate(
@@ -979,6 +985,7 @@ class DataManager:
         lane: str | None = None,
         timeout: float | None = None,
         mark: bool = False,
+        provider: str | None = None,
     ) -> QualityReport:
         """Check a series' stored bars, and return a report on the faults found.
 
@@ -1009,6 +1016,7 @@ class DataManager:
                 commit. In every later answer, these bars are ``suspect``, with a reason that begins
                 with ``grave:``. Marks that are no longer proven are removed. The report counts the
                 bars in ``marked`` and ``unmarked``. The whole series is examined.
+            provider: Vendor; only lanes with an answer from it are considered.
 
         Returns:
             The report; ``as_dict()`` returns the values that ``onetape validate --json`` prints.
@@ -1019,7 +1027,7 @@ class DataManager:
         """
         check_switches(mark=mark)
         job = load_part("jobs.validate")
-        question = job.ValidateQuestion(symbol, timeframe, start, end, level, lane, mark)
+        question = job.ValidateQuestion(symbol, timeframe, start, end, level, lane, mark, provider)
         seconds, services = seconds_of(timeout, symbol), self._services
         query = services.client.query(symbol, timeframe, *question.bounds)
         work = job.validate_with, services, question, query
@@ -1032,6 +1040,7 @@ class DataManager:
         timeframe: str | None = None,
         start: When = None,
         end: When = None,
+        provider: str | None = None,
     ) -> GapReport:
         """Return every gap in stored series, with its cause's class, the evidence and the next step.
 
@@ -1048,14 +1057,15 @@ class DataManager:
                 members of a universe; None means all stored series.
             start, end: As for :meth:`get_ohlcv`; by default, from the first bar ever requested
                 until now.
+            provider: Vendor; only lanes with an answer from it are reported on.
 
         Raises:
             QueryError: An argument is invalid (a ``ValueError``).
             CacheError: Nothing is stored for the symbol, or the cache cannot be read. If several
                 symbols are given, ``report.absent`` instead names those without stored bars.
         """
-        gaps = load_part("jobs.gaps").gap_report(self._services, symbol, timeframe, start, end)
-        report: GapReport = gaps
+        question = symbol, timeframe, start, end, provider
+        report: GapReport = load_part("jobs.gaps").gap_report(self._services, *question)
         return report
 
     def report(

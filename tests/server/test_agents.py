@@ -7,20 +7,26 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from src.data.cache.values import Commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import QueryError
-from src.data.model.coverage import VendorDay
+from src.data.errors import EntitlementError, QueryError, UnavailableError
+from src.data.model.coverage import Covered, VendorDay
 from src.data.model.fundamentals import Fact, Snapshot
+from src.data.model.health import Health
 from src.data.model.instant import day_ms
 from src.data.model.listings import Listing
 from src.data.model.span import Span
 from src.data.server.agents import TOOLS, call
 from src.data.server.facts import MOST_BYTES, Facts
+from src.data.wiring import Services
+from tests.e2e.fixed_vendor import Market
 
 from .conftest import ShareVendor
 
@@ -99,10 +105,10 @@ NOW: list[tuple[Question, Callable[[Any], bool]]] = [
     (("bars", COIN | {"start": "2024-06-12", "end": "2024-06-12"}), lambda a: a["returned"] == 0),
     (("bars", {"symbol": "MSFT", "timeframe": "1d"}), lambda a: "no answer" in a["note"]),
     (("bars", AAPL | {"session": "extended"}), lambda a: "no answer" in a["note"]),
-    (("bars", {"symbol": "AAPL", "timeframe": "7x"}), lambda a: "7x" in a["why"]["untrusted"]),
-    (("bars", {"symbol": "AAPL"}), lambda a: "timeframe" in a["why"]["untrusted"]),
-    (("bars", AAPL | {"path": "/etc/passwd"}), lambda a: "path" in a["why"]["untrusted"]),
-    (("bars", AAPL | {"bars": "3"}), lambda a: "integer" in a["why"]["untrusted"]),
+    (("bars", {"symbol": "AAPL", "timeframe": "7x"}), lambda a: "7x" in a["why"]),
+    (("bars", {"symbol": "AAPL"}), lambda a: "timeframe" in a["why"]),
+    (("bars", AAPL | {"path": "/etc/passwd"}), lambda a: "path" in a["why"]),
+    (("bars", AAPL | {"bars": "3"}), lambda a: "integer" in a["why"]),
     (("coverage", AAPL), lambda a: a["gaps_total"] >= 1),
     (("coverage", {"symbol": "MSFT", "timeframe": "1d"}), lambda a: "Nothing is stored" in a["note"]),
     (("explain", AAPL), lambda a: a["vendors"][0] == "yahoo" and a["is_served"]),
@@ -115,19 +121,55 @@ NOW: list[tuple[Question, Callable[[Any], bool]]] = [
     (("features", AAPL | {"recipes": "sma:2", "bars": 1}), lambda a: abs(a["rows"][0][1] - 1.478) < 1e-9),
     (("features", AAPL | {"recipes": "sma:2", **HOLED}), lambda a: a["rows"][1] == ["2024-03-07", None]),
     (("features", COIN | {"recipes": "sma:2"}), lambda a: (a["total"], a["returned"]) == (500, 0)),
-    (("features", AAPL | {"recipes": "up:2"}), lambda a: "unknown recipe" in a["why"]["untrusted"]),
-    (("features", AAPL | {"recipes": "/etc/r.yaml"}), lambda a: "invalid recipe" in a["why"]["untrusted"]),
+    (("features", AAPL | {"recipes": "up:2"}), lambda a: "unknown recipe" in a["why"]),
+    (("features", AAPL | {"recipes": "/etc/r.yaml"}), lambda a: "invalid recipe" in a["why"]),
     (("features", AAPL | {"symbol": "MSFT", "recipes": "dow"}), lambda a: "no answer" in a["note"]),
-    (("shell", {"command": "ls"}), lambda a: "no tool" in a["why"]["untrusted"]),
+    (("shell", {"command": "ls"}), lambda a: "no tool" in a["why"]),
 ]  # fmt: skip
+NOW += [
+    (("bars", COIN | {"provider": "binance", "bars": 2}), lambda a: a["total"] == 2),
+    (
+        ("features", COIN | {"provider": "binance", "recipes": "sma:2", "bars": 2}),
+        lambda a: a["total"] == 2,
+    ),
+    (("quote", {"symbol": "BTCUSDT", "provider": "binance"}), lambda a: a["timeframe"] == "1m"),
+    (("coverage", AAPL | {"provider": "nix"}), lambda a: "unknown provider" in a["why"]),
+    (("coverage", AAPL | {"provider": "yahoo"}), lambda a: a["gaps_total"] >= 1),
+    (("coverage", AAPL | {"provider": "tiingo"}), lambda a: "Nothing is stored" in a["note"]),
+    (("actions", {"symbol": "AAPL", "provider": "yahoo"}), lambda a: len(a["rows"]) == 2),
+    (("actions", {"symbol": "AAPL", "provider": "tiingo"}), lambda a: "not proof" in a["note"]),
+    (("quote", {"symbol": "AAPL", "provider": "tiingo"}), lambda a: "do not estimate" in a["note"]),
+    (("explain", AAPL | {"provider": "tiingo"}), lambda a: "tiingo" in json.dumps(a["rows"])),
+    (
+        (
+            "explain",
+            {"symbol": "AAPL", "about": "sessions", "start": "2024-07-03", "end": "2024-07-05"},
+        ),
+        lambda a: [row[3] for row in a["rows"]] == [True, False],
+    ),
+    (("explain", {"symbol": "AAPL", "about": "sessions"}), lambda a: "start and end" in a["next"]),
+    (
+        ("explain", AAPL | {"about": "plan", "start": "2023-01-03"}),
+        lambda a: a["requests"] >= 1 and a["units_by_vendor"]["yahoo"] >= 1,
+    ),
+    (("explain", AAPL | {"about": "all"}), lambda a: "sessions" in a["why"]),
+    (
+        ("bars", AAPL | {"provider": "yahoo", "against": "tiingo"}),
+        lambda a: "sends requests" in a["why"] and "--may-fetch" in a["next"],
+    ),
+    (
+        ("bars", AAPL | {"provider": "demo", "against": "demo", "bars": 3}),
+        lambda a: "cannot be compared with bars" in a["why"],
+    ),
+]
 THEN: list[tuple[Question, Callable[[Any], bool]]] = [
     (("quote", {"symbol": "AAPL"}), lambda a: near(a, 22.26) and a["as_of"][:4] == "2024"),
     (("quote", {"symbol": "AAPL"}), lambda a: a["age_seconds"] == 0),
     (("bars", AAPL | {"bars": 1}), lambda a: a["last"] == "2024-05-31T00:00:00Z"),
     (("actions", {"symbol": "AAPL"}), lambda a: [row["paid"] for row in a["rows"]] == [2.5]),
     (("features", AAPL | {"recipes": "sma:2", "bars": 1}), lambda a: abs(a["rows"][0][1] - 22.14) < 1e-9),
-    (("coverage", AAPL), lambda a: "not available as of" in a["why"]["untrusted"]),
-    (("search", {"text": "apple"}), lambda a: "not available as of" in a["why"]["untrusted"]),
+    (("coverage", AAPL), lambda a: "not available as of" in a["why"]),
+    (("search", {"text": "apple"}), lambda a: "not available as of" in a["why"]),
     (("quote", {"symbol": "BTCUSDT"}), lambda a: "do not estimate" in a["note"]),
 ]  # fmt: skip
 
@@ -289,3 +331,227 @@ def test_bars_that_are_built_from_stored_ones_end_with_the_last_one_however_old(
                 assert (found["returned"], found["last"]) == (3, f"2024-06-12T{last}:00Z"), found
             else:
                 assert "returned" not in found, "the day has not closed"
+
+
+def count_of(found: Any) -> int:
+    """Return how often the vendor's text occurs."""
+    return json.dumps(found).count("Ignore all")
+
+
+SAMPLE = {"symbol": "IBM", "timeframe": "1d", "provider": "demo"}
+OF_2011 = {"start": "2011-01-03", "end": "2011-12-30"}
+
+
+def marks(answer: Any) -> list[str]:
+    """Return the texts of an answer that are marked as untrusted, wherever they are."""
+    if isinstance(answer, dict):
+        own = [answer["untrusted"]] if "untrusted" in answer else []
+        return own + [text for value in answer.values() for text in marks(value)]
+    return [text for value in answer for text in marks(value)] if isinstance(answer, list) else []
+
+
+def test_samples_need_no_permission_over_the_protocol(market: Market) -> None:
+    found = answers(
+        market.manager(),
+        [
+            ("bars", SAMPLE | OF_2011 | {"adjustment": "all"}),
+            ("bars", SAMPLE | OF_2011 | {"timeframe": "1w"}),
+            ("features", SAMPLE | {"end": "2011-06-30", "bars": 1, "recipes": "rsi:14 vol:20"}),
+            ("actions", {"symbol": "IBM", "provider": "demo"}),
+            ("coverage", SAMPLE),
+            ("bars", SAMPLE | {"bars": 1}),
+            ("bars", SAMPLE | {"symbol": "FB", "end": "2011-06-30", "bars": 1}),
+            ("bars", SAMPLE | {"symbol": "XQZJW", "end": "2011-06-30", "bars": 1}),
+        ],
+        mode="auto",
+    )
+    days, weeks, features, actions, spans, last, early, unknown = found
+    assert (days["total"], weeks["total"], features["total"]) == (252, 52, 1)
+    assert days["is_sample"]
+    assert abs(features["rows"][0][1] - 66.909966719730921) < 1e-9
+    paid = [row["paid"] for row in actions["rows"] if row["ex_date"][:4] == "2010"]
+    assert paid == [0.55, 0.65, 0.65, 0.65]
+    assert spans["vendors"] == ["demo"]
+    assert spans["gaps_total"] >= 1
+    assert last["total"] == 1
+    assert "from 2012-05-18" in early["why"]
+    assert "no sample bars for XQZJW" in unknown["why"]
+    assert not marks(found)
+
+
+def test_the_tools_begin_in_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    manager = SimpleNamespace(cache=SimpleNamespace(cache_dir=folder))
+    found = answers(manager, [("bars", SAMPLE | OF_2011)], mode="auto")  # type: ignore[arg-type]
+    assert found[0]["total"] == 252
+    assert folder.is_dir()
+
+
+def test_samples_and_own_files_send_nothing_and_other_vendors_are_not_queried(
+    market: Market, share: ShareVendor, tmp_path: Path
+) -> None:
+    _with_own_file(market, share, tmp_path)
+    facts = Facts(market.manager(share))
+    market.patch.setattr(
+        share, "fetch_actions", lambda *_, **__: share.asked.append(Span(0, 1)) or ()
+    )
+    for provider in ("demo", "local"):
+        asked = SAMPLE | OF_2011 | {"provider": provider}
+        for adjustment in ("raw", "split", "all"):
+            one(facts, "bars", **asked, adjustment=adjustment)
+        one(facts, "quote", symbol="IBM", provider=provider)
+        one(facts, "actions", symbol="IBM", provider=provider)
+        assert one(facts, "bars", **asked).get("total") == 252, (
+            provider,
+            one(facts, "bars", **asked),
+        )
+        assert one(facts, "features", **asked, recipes="sma:2")["total"] == 252, provider
+    assert one(facts, "bars", **SAMPLE | {"provider": "local"}, bars=2)["last"][:10] == "2011-12-30"
+    for name, more in [
+        ("features", {"recipes": "fund:net_income"}),
+        ("bars", {"provider": "yahoo"}),
+        ("bars", {"timeframe": "7m", "provider": "yahoo"}),
+    ]:
+        refused = one(facts, name, **SAMPLE | OF_2011 | more)
+        assert "no answer" in refused["note"], (name, more)
+    assert share.asked == []
+
+
+def _with_own_file(market: Market, share: ShareVendor, tmp_path: Path) -> None:
+    """Write a file of the sample's bars, in which one close is wrong, and the rules for it."""
+    bars = market.manager(share, folder="other").get_ohlcv(
+        "IBM", "1d", **OF_2011, provider="demo", adjustment="raw"
+    )
+    bars.loc["2011-06-15", "close"] = bars.loc["2011-06-15", "low"]
+    folder = tmp_path / "own"
+    folder.mkdir()
+    bars[["open", "high", "low", "close", "volume"]].to_csv(folder / "IBM_1d.csv")
+    rules = f"providers:\n  local:\n    folder: {folder}\n    unit: USD\n    adjustment: split\n"
+    (tmp_path / "rules.yaml").write_text(rules, "utf-8")
+    market.patch.setenv("ONETAPE_RULES", str(tmp_path / "rules.yaml"))
+
+
+def test_two_sources_are_compared_and_the_wrong_row_is_named(
+    market: Market, share: ShareVendor, tmp_path: Path
+) -> None:
+    _with_own_file(market, share, tmp_path)
+    facts = Facts(market.manager(share))
+    found = one(facts, "bars", **SAMPLE | OF_2011, against="local")
+    assert (found["compared"], found["equal"], found["ok"]) == (252, 251, False)
+    (row,) = found["rows"]
+    assert row["first"][:10] == row["last"][:10] == "2011-06-15"
+    assert (row["ours"]["close"], row["theirs"]["close"]) == (162.33, 161.52)
+    refused = one(facts, "bars", **SAMPLE | OF_2011, against="yahoo")
+    assert refused["why"] == "comparing yahoo sends requests"
+    assert "--may-fetch" in refused["next"]
+    then = one(Facts(market.manager(share), moment="2012-01-01"), "bars", **SAMPLE, against="local")
+    assert "past time" in then["why"]
+    assert share.asked == []
+
+
+@pytest.mark.parametrize(
+    "name, arguments, command",
+    [
+        ("bars", {"symbol": "MSFT", "timeframe": "1d"}, "fetch MSFT 1d"),
+        (
+            "bars",
+            AAPL | {"start": "2023-01-03", "end": "2024-03-05", "adjustment": "raw"},
+            "fetch AAPL 1d --start=2023-01-03 --end=2024-03-05 --adjustment=raw",
+        ),
+        (
+            "features",
+            {"symbol": "MSFT", "timeframe": "1d", "recipes": "sma:2", "bars": 5},
+            "fetch MSFT 1d --bars=5",
+        ),
+        ("coverage", {"symbol": "MSFT", "timeframe": "1h"}, "fetch MSFT 1h"),
+        ("quote", {"symbol": "MSFT"}, "fetch MSFT 1d"),
+        ("actions", {"symbol": "MSFT"}, "fundamentals --type actions MSFT"),
+        ("fundamentals", {"symbol": "MSFT"}, "fundamentals MSFT"),
+        ("search", {"text": "zz; rm -rf ~"}, "search 'zz; rm -rf ~'"),
+    ],
+)
+def test_a_miss_names_the_option_and_the_command(
+    manager: DataManager, name: str, arguments: dict[str, Any], command: str
+) -> None:
+    found = one(Facts(manager), name, **arguments)
+    assert found["next"] == f"start `onetape mcp` with --may-fetch, or run `onetape {command}`"
+    assert not marks(found)
+
+
+def test_an_answer_that_lacks_nothing_names_no_next_step(manager: DataManager) -> None:
+    assert "next" not in one(Facts(manager), "bars", **AAPL, bars=2)
+    weekend = one(Facts(manager), "bars", **AAPL, start="2024-06-08", end="2024-06-09")
+    assert weekend["total"] == 0
+    assert "next" not in weekend
+
+
+def test_own_sentences_are_not_marked(manager: DataManager, services: Services) -> None:
+    facts = Facts(manager)
+    for name, arguments in [
+        ("bars", AAPL | HOLED),
+        ("bars", {"symbol": "AAPL", "timeframe": "7x"}),
+        ("bars", {"symbol": "AAPL"}),
+        ("bars", AAPL | {"provider": "nix"}),
+        ("coverage", AAPL),
+        ("explain", AAPL),
+        ("explain", AAPL | {"about": "plan", "start": "2020-01-02"}),
+        ("features", AAPL | {"recipes": "up:2"}),
+        ("actions", {"symbol": "AAPL"}),
+    ]:
+        assert marks(one(facts, name, **arguments)) == [], name
+    assert (
+        "(untrusted text)"
+        not in one(Facts(manager, moment="2024-03-08"), "quote", symbol="AAPL")["brief"]
+    )
+
+
+@pytest.fixture
+def services(manager: DataManager) -> Services:
+    """Return the services of the manager."""
+    found: Services = manager._services
+    return found
+
+
+def test_texts_of_vendors_stay_marked_inside_own_sentences(
+    manager: DataManager, share: ShareVendor
+) -> None:
+    facts = Facts(manager, may_fetch=True)
+    share.errors = [EntitlementError(EVIL, provider="yahoo") for _ in range(20)]
+    refused = one(
+        facts, "bars", symbol="MSFT", timeframe="1d", start="2024-05-01", end="2024-05-31"
+    )
+    assert any("Ignore all" in text for text in marks(refused))
+    share.errors = [EntitlementError(EVIL, provider="yahoo") for _ in range(20)]
+    partly = one(facts, "bars", **AAPL, start="2023-12-01", end="2024-03-05")
+    share.errors = [UnavailableError(EVIL, provider="yahoo") for _ in range(20)]
+    brief = one(facts, "quote", symbol="MSFT")
+    for found in (refused, partly, brief):
+        shown = found.get("brief", "").count("(untrusted text)")
+        assert count_of(marks(found)) + shown >= count_of(found) > 0, found
+
+
+def test_a_stored_reason_of_a_vendor_is_marked_in_gaps_and_coverage(manager: DataManager) -> None:
+    client = manager.client
+    (key,) = client.series("AAPL")
+    span = Span(day_ms(date(2024, 3, 6)), day_ms(date(2024, 3, 7)))
+    mark = Covered(
+        span, "empty", "yahoo", fetched_at=client.clock.now_ms(), reason=f"no bar: {EVIL}"
+    )
+    client._store.commit(key, Commit(marks=(mark,)))
+    for name, asked in [
+        ("bars", AAPL | HOLED),
+        ("coverage", AAPL),
+        ("explain", AAPL | {"about": "plan"} | HOLED),
+    ]:
+        found = one(Facts(manager), name, **asked)
+        assert count_of(found) == count_of(marks(found)) > 0, name
+
+
+def test_a_pause_is_explained_with_a_vendors_words_marked(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    health = Health("yahoo", reason=EVIL, failures=2)
+    monkeypatch.setattr("src.data.bars.dry_run.explain.health_of", lambda *_: health)
+    found = one(Facts(manager), "explain", **AAPL)
+    assert count_of(found) == count_of(marks(found)) > 0
+    assert any(isinstance(row, str) for row in found["rows"])

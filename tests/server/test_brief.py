@@ -56,10 +56,10 @@ def test_a_brief_as_of_a_date_has_the_prices_of_that_day_and_nothing_later(
     assert not [line for line in found if "2024-06-1" in line or "split 10" in line]
 
 
-def test_a_gap_among_the_closes_is_listed_and_its_text_is_marked(manager: DataManager) -> None:
+def test_a_gap_among_the_closes_is_listed_with_its_reason(manager: DataManager) -> None:
     found = lines(manager, "AAPL", moment="2024-03-08")
     assert "gaps 1 gap in these bars:" in found
-    assert "2024-03-06 to 2024-03-07: (untrusted text) the vendor has no bar" in found
+    assert "2024-03-06 to 2024-03-07: the vendor has no bar" in found
 
 
 def test_a_symbol_without_bars_has_no_price_and_says_so(

@@ -299,6 +299,16 @@ def test_bars_are_columns_or_an_arrow_stream(site: Site, manager: DataManager) -
     assert table.column("close").to_pylist() == frame["close"].tolist()
 
 
+def test_sample_bars_need_no_permission(site: Site, share: ShareVendor) -> None:
+    address = "/v1/bars/IBM/1d?start=2011-01-03&end=2011-12-30&provider="
+    arrow = {"Accept": "application/vnd.apache.arrow.stream"}
+    pa = pytest.importorskip("pyarrow")
+    answer = site.get(f"{address}demo", headers=arrow)
+    assert pa.ipc.open_stream(answer.content).read_all().num_rows == 252
+    assert site.get(f"{address}yahoo").status_code == 404
+    assert share.asked == []
+
+
 def test_other_requests_are_answered_while_a_large_answer_is_made(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

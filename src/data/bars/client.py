@@ -566,6 +566,22 @@ class BarsClient:
         first = self.answering(keys)
         return [*first, *(key for key in keys if key not in first)]
 
+    def of_vendor(self, keys: Iterable[SeriesKey], provider: str | None) -> list[SeriesKey]:
+        """Return the series in ``keys`` that contain an answer from a vendor; all of them if it is None.
+
+        Raises:
+            UnknownProviderError: The vendor does not exist.
+            CacheError: The store cannot be read.
+        """
+        vendor = self._parser.pinned_vendor(provider)
+        if vendor is None:
+            return list(keys)
+        return [
+            key
+            for key in keys
+            if any(vendor in one.vendor.split(",") for one in self.coverage(key))
+        ]
+
     def answering(
         self, keys: Iterable[SeriesKey], session: AskedSession = "regular"
     ) -> list[SeriesKey]:
@@ -744,11 +760,12 @@ class BarsClient:
         timeout: Any = None,
         live: Live | None = None,
         session: Any = "regular",
+        provider: str | None = None,
     ) -> Quote:
         """Return the last price of a symbol; see ``DataManager.get_quote``.
 
         Args:
-            symbol, max_age, timeout, session: See that method.
+            symbol, max_age, timeout, session, provider: See that method.
             live: Function that returns the latest price of an instrument from a running stream, if
                 there is one.
 
@@ -756,7 +773,7 @@ class BarsClient:
             QueryError: An argument is invalid.
             NoProviderError, AllProvidersFailedError, NoDataError: No price is known.
         """
-        return self._quotes.get(symbol, max_age, timeout, live, session)
+        return self._quotes_of(provider).get(symbol, max_age, timeout, live, session)
 
     def get_quotes(
         self,
@@ -765,6 +782,7 @@ class BarsClient:
         timeout: Any = None,
         live: Live | None = None,
         session: Any = "regular",
+        provider: str | None = None,
     ) -> Quotes:
         """Return the last prices of many symbols; see ``DataManager.get_quotes``.
 
@@ -774,15 +792,21 @@ class BarsClient:
         Warns:
             IncompleteDataWarning: Some prices could not be fetched.
         """
-        return self._quotes.get_many(symbols, max_age, timeout, live, session)
+        return self._quotes_of(provider).get_many(symbols, max_age, timeout, live, session)
 
-    @cached_property
-    def _quotes(self) -> QuoteService:
+    def _quotes_of(self, provider: str | None) -> QuoteService:
+        """Return the service for quotes from one vendor, or from those in the rules."""
         from .quotes import QuoteService
 
-        return QuoteService(
-            self._service, self._parser, self._selector, self._clock, self._observer
-        )
+        vendor = self._parser.pinned_vendor(provider)
+        parts = self._service, self._parser, self._selector, self._clock, self._observer
+        if vendor not in self._quotes:
+            self._quotes.setdefault(vendor, QuoteService(*parts, vendor))
+        return self._quotes[vendor]
+
+    @cached_property
+    def _quotes(self) -> dict[str | None, QuoteService]:
+        return {}
 
     # --- versions and changes --------------------------------------------------------------
 
@@ -863,13 +887,19 @@ class BarsClient:
     # --- splits and dividends, sessions ----------------------------------------------------
 
     def actions(
-        self, symbol: str, vendor: str | None = None, session: AskedSession = "regular"
+        self,
+        symbol: str,
+        vendor: str | None = None,
+        session: AskedSession = "regular",
+        *,
+        is_alone: bool = False,
     ) -> tuple[KnownAction, ...]:
         """Return a symbol's stored splits and dividends, ordered by ex-date; no vendor is queried.
 
         Actions that do not count are included (see ``counts``). Each has the time from which bars
         of ``session`` reflect it. The result is empty for anything but stocks. For bars from a
-        vendor of sample data, only that vendor's own actions count.
+        vendor of sample data, only that vendor's own actions count; with ``is_alone``, this also
+        applies to other vendors.
 
         Raises:
             QueryError: The symbol is invalid.
@@ -877,7 +907,7 @@ class BarsClient:
                 again.
         """
         instrument = self._selector.instrument(symbol).in_session(session)
-        return self._action_service.stored(instrument, vendor)
+        return self._action_service.stored(instrument, vendor, is_alone=is_alone)
 
     def last_ex_date(self, symbol: str) -> date:
         """Return the latest ex-date that has come: that of the latest session that has opened.
@@ -908,6 +938,7 @@ class BarsClient:
         first: date | None = None,
         last: date | None = None,
         timeout: float | None = None,
+        provider: str | None = None,
     ) -> FoundActions:
         """Return splits and dividends, after fetching those that are missing or due.
 
@@ -916,9 +947,11 @@ class BarsClient:
             first, last: Ex-dates, both inclusive; None for no limit.
             timeout: Seconds after which the call stops waiting for vendors and other callers; if
                 None, it stops after 30 s without an answer from any vendor.
+            provider: Vendor to query, whose reports alone count; None for those in the rules.
 
         Raises:
             QueryError: The symbol is invalid, or ``timeout`` is not a valid time.
+            UnknownProviderError: The vendor does not exist.
             NoProviderError: No vendor in the rules reports actions, and no vendor was ever queried.
             AllProvidersFailedError: No vendor answered, now or earlier.
 
@@ -929,7 +962,8 @@ class BarsClient:
         instrument = self._selector.instrument(symbol)
         with self._observer.call_beside(symbol, "1d"):
             seconds, get = seconds_of(timeout, symbol), self._action_service.get
-            result = run_call(self._clock, seconds, get, instrument, first, last)
+            pinned = provider and self.query(symbol, "1d", wishes=Wishes(provider))
+            result = run_call(self._clock, seconds, get, instrument, first, last, pinned or None)
         if result.missing:
             why = "; ".join(dict.fromkeys(result.problems)) or "no vendor in the rules has them"
             warn_user(f"splits and dividends for {instrument.symbol}: {why}", IncompleteDataWarning)

@@ -101,15 +101,21 @@ class ActionService:
         self._days = TradingDays(clock)
         self._locks, self._turns = SeriesLocks(), Turns(store.scope, clock, leases)
 
-    def stored(self, instrument: Instrument, vendor: str | None = None) -> tuple[KnownAction, ...]:
+    def stored(
+        self, instrument: Instrument, vendor: str | None = None, *, is_alone: bool = False
+    ) -> tuple[KnownAction, ...]:
         """Return the stored actions that apply to bars from ``vendor``; empty for all but stocks.
+
+        With ``is_alone``, these are only the reports of this vendor.
 
         Raises:
             CorruptEntryError: The stored actions are damaged; the next fetch starts over.
         """
         if instrument.asset_class != "stock":
             return ()
-        book = self._store.actions(instrument.symbol).for_bars_of(vendor).by_date(instrument)
+        book = self._store.actions(instrument.symbol)
+        book = _reports_of(book, vendor) if is_alone else book.for_bars_of(vendor)
+        book = book.by_date(instrument)
         return known_actions(book, self._days.current(instrument).day, instrument.quote or "")
 
     def lacks(self, instrument: Instrument, dates: Span, vendor: str | None = None) -> bool:

@@ -124,6 +124,7 @@ class QuoteService:
         selector: Resolves symbols and provides the downloaders.
         clock: Source of the current time.
         observer: Notified of calls that fail.
+        provider: Vendor of all prices; None for the vendors in the rules.
     """
 
     def __init__(
@@ -133,7 +134,9 @@ class QuoteService:
         selector: Any,
         clock: Clock,
         observer: Observer,
+        provider: str | None = None,
     ) -> None:
+        self._provider = provider
         self._bars, self._parser, self._selector = bars, parser, selector
         self._clock, self._observer = clock, observer
         self._locks = SeriesLocks()
@@ -189,7 +192,8 @@ class QuoteService:
 
     def _vendor_of(self, symbol: Any) -> str:
         try:
-            return self._bars.lanes.first_vendor(self._selector.instrument(symbol), _MINUTE)
+            instrument = self._selector.instrument(symbol)
+            return self._provider or self._bars.lanes.first_vendor(instrument, _MINUTE)
         except DataError:
             return ""
 
@@ -206,6 +210,8 @@ class QuoteService:
     def _get(self, instrument: Instrument, age_ms: int, live: Live | None) -> Quote:
         now_ms, number = self._clock.now_ms(), next(self._numbers)
         streamed = live(instrument) if live is not None else None
+        if streamed is not None and self._provider not in (None, streamed.vendor):
+            streamed = None
         if streamed is not None and 0 <= now_ms - streamed.time_ms <= age_ms:
             return self._quote_of_stream(instrument, streamed, now_ms)
         if (cached := self._cached_quote(instrument, now_ms - age_ms)) is not None:
@@ -352,6 +358,7 @@ class QuoteService:
         end = None if end_ms is None else aware(end_ms - 1)
         bounds = (start, end, 1 if start_ms is None else None)
         wishes = Wishes(
+            self._provider,
             include_forming=start_ms is not None and end_ms is None,
             session=instrument.session,
         )
@@ -363,7 +370,7 @@ class QuoteService:
         return self._last(self._days(instrument), now_ms)
 
     def _days(self, instrument: Instrument) -> Answer:
-        query = self._parser.query(instrument.symbol, "1d", (None, None, 2), Wishes())
+        query = self._parser.query(instrument.symbol, "1d", (None, None, 2), Wishes(self._provider))
         return self._bars.answered(query)
 
     def _last(self, answer: Answer, now_ms: int, day: date | None = None) -> _Price | None:

@@ -159,7 +159,7 @@ class RequestParser:
             if closing is not None and closing < present:
                 closed_by = closing if closed_by is None else min(closed_by, closing)
         _check(wishes, instrument.symbol)
-        pinned = provider if provider is None else self._pinned_vendor(provider)
+        pinned = None if provider is None else self.pinned_vendor(provider)
         return filled(
             BarsQuery,
             instrument=instrument,
@@ -197,7 +197,7 @@ class RequestParser:
             Timeframe.parse(timeframe),
             Span(now, now),
             now,
-            provider=None if wishes.provider is None else self._pinned_vendor(wishes.provider),
+            provider=self.pinned_vendor(wishes.provider),
             adjustment=wishes.adjustment,  # type: ignore[arg-type] # checked
             columns=tuple(wishes.columns),
         )
@@ -224,14 +224,17 @@ class RequestParser:
             problem = error
         _check(wishes, "a batch")
         seconds_of(wishes.timeout, "a batch")
-        if wishes.provider is not None:
-            self._pinned_vendor(wishes.provider)
+        self.pinned_vendor(wishes.provider)
         return problem
 
-    def _pinned_vendor(self, provider: str) -> str:
-        """Return the canonical name of the pinned vendor."""
+    def pinned_vendor(self, provider: str | None) -> str | None:
+        """Return the canonical name of the vendor that a call pins; None if it pins none.
+
+        Raises:
+            UnknownProviderError: The vendor does not exist.
+        """
         name = self._selector.canonical(provider)
-        if name is None:
+        if name is None and provider is not None:
             raise unknown_provider(provider, self._selector.provider_names())
         return name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import command, option
+from .arguments import command, option, usual
 from .cached import manager_of
 from .output import asking
 from .report import Report
@@ -15,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     option(parser, "symbol", "such as AAPL, BTCUSDT, VOD.L")
     option(parser, "--at DATE", "as of this date or UTC time in the past")
+    usual(parser, "provider")
     command(parser, run)
 
 
@@ -24,6 +25,6 @@ def run(args: argparse.Namespace) -> Report:
     from ..server.facts import Facts
 
     with asking(args):
-        brief = brief_of(Facts(manager_of(args), moment=args.at), args.symbol)
+        brief = brief_of(Facts(manager_of(args), moment=args.at), args.symbol, args.provider)
     lines = titled(brief.title, ""), facts(brief.lines(), {})
     return Report(brief.to_json, lines, ok=brief.is_known)

@@ -76,10 +76,11 @@ def run(args: argparse.Namespace) -> Report:
         QueryError, ConfigError: The query or the configuration is invalid.
     """
     is_frame = args.data_type == _ACTIONS or args.data_type in _FIGURES
-    _refuse(args, ("provider", "as_of") if is_frame else ("start", "end", "timeframe"))
+    _refuse(args, ("as_of",) if is_frame else ("start", "end", "timeframe"))
     if args.data_type == _ACTIONS:
         return _actions(args)
     if is_frame:
+        _refuse(args, ("provider",))
         return _figures(args)
     from ..fundamentals.request import Wish
     from ..wiring import build
@@ -186,9 +187,12 @@ def _age(fetched_at: str, now: str) -> str:
 
 def _actions(args: argparse.Namespace) -> Report:
     """Fetch splits and dividends; the exit code is 1 if no vendor answered for some ex-dates."""
-    manager = manager_of(args, makes_folder=True)
+    names = args.provider or [None]
+    if len(names) > 1:
+        raise QueryError(f"--type {_ACTIONS} takes one vendor, not {', '.join(names)}")
+    manager, wish = manager_of(args, makes_folder=True), given(args, "start end timeout")
     with asking(args) as notes:
-        frame = manager.get_actions(args.symbol, args.start, args.end, timeout=args.timeout)
+        frame = manager.get_actions(args.symbol, **wish, provider=names[0])
     provenance, rows = frame.attrs["onetape"], records(dated(frame))
     asset_class = manager.provider_selector.instrument(args.symbol).asset_class
     title = f"{provenance['symbol']} · {counted(len(rows), 'action')}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..members import NOTHING_STORED
 from ..model.incident import incidents_of
 from .answers import records
-from .arguments import add_span, add_universe, add_which, check_one, command, members_of
+from .arguments import add_span, add_universe, add_which, check_one, command, members_of, usual
 from .cached import manager_of
 from .report import Line, Report, Shown
 from .tables import counted, table
@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_which(parser, "list the gaps of all stored series except samples")
     add_universe(parser, "on any day of the range")
     add_span(parser)
+    usual(parser, "provider")
     command(
         parser,
         run,
@@ -46,9 +47,11 @@ def run(args: argparse.Namespace) -> Report:
     manager = manager_of(args)
     spans = []
     if args.symbol and args.timeframe:
-        spans = records(manager.coverage(args.symbol, args.timeframe).set_index("lane"))
+        spans = records(
+            manager.coverage(args.symbol, args.timeframe, args.provider).set_index("lane")
+        )
     symbols = members_of(args, args.start, args.end) or args.symbol
-    report = manager.gaps(symbols, args.timeframe, args.start, args.end)
+    report = manager.gaps(symbols, args.timeframe, args.start, args.end, args.provider)
     ok = not any(series.problem for series in report.series) and not report.absent
     document = {"spans": spans} | report.as_dict()
     return Report(document, _report_shown(args, spans, report), ok=ok)

@@ -13,7 +13,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--at DATE", "answer as of this date or UTC time in the past")
     option(parser, "--may-fetch", "query vendors for data that is missing")
     about = "An agent's program starts this command; see `onetape docs server`."
-    command(parser, run, f"{about} Nothing is changed; without --may-fetch no vendor is queried.")
+    command(
+        parser, run, f"{about} Without --may-fetch, only the cache, samples and own files are read."
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,5 +23,6 @@ def run(args: argparse.Namespace) -> int:
     from ..server.agents import serve_agents
     from ..server.facts import Facts
 
-    serve_agents(Facts(manager_of(args), may_fetch=args.may_fetch, moment=args.at))
+    manager = manager_of(args, makes_folder=True)
+    serve_agents(Facts(manager, may_fetch=args.may_fetch, moment=args.at))
     return 0

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=partial(seconds, least=0.0),
         default=5.0,
     )
-    usual(parser, "session timeout")
+    usual(parser, "provider session timeout")
     command(
         parser,
         run,
@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> Report:
     """Fetch quotes; the exit code is 1 if a price is missing, and 2 if no symbol was valid."""
     manager = manager_of(args, makes_folder=True)
     with asking(args):
-        quotes = manager.get_quotes(args.symbols, args.max_age, **given(args, "timeout session"))
+        quotes = manager.get_quotes(
+            args.symbols, args.max_age, **given(args, "timeout session provider")
+        )
     rows = [quote.as_dict() for quote in quotes.values()]
     errors = quotes.errors.values()
 

@@ -65,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     option(parser, "--reason TEXT", "with --accept: why")
     option(parser, "--undo", "with --accept: withdraw the acceptance")
-    usual(parser, "processes timeout")
+    usual(parser, "provider processes timeout")
     command(
         parser,
         run,
@@ -88,9 +88,11 @@ def run(args: argparse.Namespace) -> Report:
         raise QueryError("--reason and --undo need --accept ID")
     check_one(args, "validate AAPL 1d", with_timeframe=True)
     many = "--all" if args.all else "--universe"
-    if not args.symbol and (args.start or args.end or args.dry_run or args.level != "intrinsic"):
+    limits = args.start, args.end, args.provider, args.dry_run, args.level != "intrinsic"
+    if not args.symbol and any(limits):
         raise QueryError(
-            f"{many} accepts only the whole range and the intrinsic level, which sends no request"
+            f"{many} accepts only the whole range, every vendor, and the intrinsic level, which sends "
+            "no request"
         )
     manager, symbols = manager_of(args), members_of(args)
     if not args.symbol:
@@ -101,8 +103,10 @@ def run(args: argparse.Namespace) -> Report:
             return _summary(args, recorded(manager._services, every))
     if args.processes:
         raise QueryError("--processes needs --all or --universe: one series is one task")
-    question = ValidateQuestion(args.symbol, args.timeframe, args.start, args.end, args.level)
-    frame = manager.coverage(args.symbol, args.timeframe)
+    question = ValidateQuestion(
+        *(args.symbol, args.timeframe, args.start, args.end, args.level), provider=args.provider
+    )
+    frame = manager.coverage(args.symbol, args.timeframe, args.provider)
     lanes = [
         replace(question, lane=lane) for lane in dict.fromkeys(frame["lane"].tolist() or [None])
     ]
@@ -124,6 +128,7 @@ def run(args: argparse.Namespace) -> Report:
                 lane=lane.lane,
                 timeout=args.timeout,
                 mark=args.mark,
+                provider=args.provider,
             )
             for lane in lanes
         ]
@@ -135,7 +140,7 @@ def _accepted(args: argparse.Namespace) -> Report:
     from ..jobs.validate import accept_finding
 
     others = (args.symbol, args.all, args.universe, args.mark, args.dry_run, args.start, args.end)
-    if any(others) or args.level != "intrinsic":
+    if any(others) or args.provider or args.level != "intrinsic":
         raise QueryError("--accept takes only an ID, which names the series, --reason and --undo")
     services = manager_of(args)._services
     report = accept_finding(services, args.accept, args.reason or "", undo=args.undo)

@@ -157,6 +157,7 @@ def gap_report(
     timeframe: Any = None,
     start: Any = None,
     end: Any = None,
+    provider: str | None = None,
 ) -> GapReport:
     """Return the gaps in one series, in the series of some symbols, or in all series; no vendor is queried.
 
@@ -170,6 +171,7 @@ def gap_report(
             synthetic bars.
         start, end: Range, as for ``get_ohlcv``; by default from the first bar ever requested to
             now.
+        provider: Vendor; only series that contain an answer from it are included.
 
     Raises:
         QueryError: An argument is invalid, or an end is given without a start.
@@ -182,12 +184,13 @@ def gap_report(
             query = services.client.query(symbol, timeframe, start, end)
             with suppress(DataError):
                 services.client.read_file(query, is_whole=start is None)
-        keys = _chosen_keys(services, symbol, timeframe)
+        keys = _chosen_keys(services, symbol, timeframe, provider)
     else:
-        keys, absent = series_of_symbols(services, symbol, _chosen_keys(services, None, timeframe))
+        stored = _chosen_keys(services, None, timeframe, provider)
+        keys, absent = series_of_symbols(services, symbol, stored)
     answering = set(services.client.answering(keys))
     keys.sort(key=lambda key: key not in answering)
-    if symbol is None and start is None and end is None:
+    if (symbol, start, end, provider) == (None, None, None, None):
         days, series = gaps_of_all(services, keys)
     else:
         days = services.network.vendor_days()
@@ -195,7 +198,9 @@ def gap_report(
     return GapReport(tuple(days), tuple(series), tuple(absent))
 
 
-def _chosen_keys(services: Services, symbol: str | None, timeframe: Any) -> list[SeriesKey]:
+def _chosen_keys(
+    services: Services, symbol: str | None, timeframe: Any, provider: str | None
+) -> list[SeriesKey]:
     parsed = None if timeframe is None else Timeframe.parse(timeframe)
     name = None if symbol is None else services.selector.instrument(symbol).symbol
     if name is None or parsed is None:
@@ -208,15 +213,18 @@ def _chosen_keys(services: Services, symbol: str | None, timeframe: Any) -> list
         for key in services.cache.store.file_lanes.keys()
         if name in (None, key.symbol) and parsed in (None, key.timeframe)
     ]
+    keys = services.client.of_vendor(keys, provider)
     if not keys and name is not None:
         what = name if parsed is None else f"{name} {parsed}"
+        source = f" from {provider}" if provider else ""
         raise CacheError(
-            f"nothing is cached for {what}",
+            f"nothing{source} is cached for {what}",
             symbol=name,
             hint="`onetape cache list` shows what is cached",
         )
     # Series of a sample vendor, which is queried only by name, are left out of such a report.
-    return keys if name is not None else [key for key in keys if not key.is_sample]
+    is_named = name is not None or provider is not None
+    return keys if is_named else [key for key in keys if not key.is_sample]
 
 
 def gaps_of_all(

@@ -79,6 +79,7 @@ class ValidateQuestion:
     level: Level = "intrinsic"
     lane: str | None = None
     mark: bool = False
+    provider: str | None = None
 
     @property
     def bounds(self) -> tuple[Any, Any]:
@@ -188,7 +189,7 @@ def _stored_key(
     pull_first(services.cache.store, symbol, timeframe)
     with suppress(DataError):
         services.client.read_file(query, is_whole=_is_whole(question))
-    lanes = services.client.lanes(symbol, timeframe)
+    lanes = services.client.of_vendor(services.client.lanes(symbol, timeframe), question.provider)
     keys = (k for k in lanes if question.lane is None or k.lane_label == question.lane)
     key = next(keys, None)
     if key is not None:
@@ -196,7 +197,9 @@ def _stored_key(
     has = ", ".join(k.lane_label or "the default lane" for k in lanes)
     lane = f"@{short_words(question.lane)}" if question.lane else ""
     hint = f"its lanes: {has}" if lanes else "`onetape cache list` shows what is cached"
-    raise CacheError(f"nothing is cached for {symbol} {timeframe}{lane}", symbol=symbol, hint=hint)
+    source = f" from {question.provider}" if question.provider else ""
+    text = f"nothing{source} is cached for {symbol} {timeframe}{lane}"
+    raise CacheError(text, symbol=symbol, hint=hint)
 
 
 def validate_series(

@@ -57,6 +57,8 @@ BEHIND = (
 )
 # Bars that are apparently missing because nothing traded; this is not a gap.
 NO_TRADE = "no trade"
+# Bars that were not requested, because the call allowed no request.
+UNCACHED = "not cached, and offline"
 # Bars that were expected from user code that supplied a frame, but are not in it.
 NOT_SUPPLIED = "not among the bars handed in"
 # A row whose prices are those of a final bar multiplied by a factor.
@@ -91,6 +93,18 @@ _SENTENCES = {
 # code from a newer version is left unchanged.
 _ANY = "|".join(map(re.escape, sorted(_SENTENCES, key=len, reverse=True)))
 _CODE = re.compile(rf"((?:\d+ of \d+ \S+ bars: )*)({_ANY})(?:(?<= )|\Z|(?=[:;]))")
+# Reasons that this library writes without quoting a vendor or a file.
+_OWN = "|".join(
+    map(
+        re.escape,
+        (
+            *(code for code in _SENTENCES if not code.endswith(": ")),
+            *(NO_BAR, BEFORE_FIRST, AFTER_LAST, DELETED, UNEXPECTED, CHANGED, NO_TRADE, UNCACHED),
+        ),
+    )
+)
+_DATED = rf"{DATA_ENDS}[\d-]+|fetched within a week of the split of [\d.:]+ on [\d-]+"
+_IS_OWN = re.compile(rf"(\d+ of \d+ \S+ bars: )*({_OWN}|{_DATED})(; ({_OWN}|{_DATED}))*")
 
 
 class Cause(Flag):
@@ -153,6 +167,11 @@ def why_ended(reasons: Iterable[str]) -> str:
     """Return why a series has ended, from the reasons for its gaps: a recorded change, if any."""
     ends = [reason.removesuffix(AFTER_LAST) for reason in reasons if is_harmless_end(reason)]
     return "".join(ends[-1:]).removesuffix("; ") or "the symbol has ended or been renamed"
+
+
+def is_own(reason: str) -> bool:
+    """Return whether a reason is certainly this library's own words; others may quote a vendor."""
+    return _IS_OWN.fullmatch(reason) is not None
 
 
 def sentence(reason: str) -> str:

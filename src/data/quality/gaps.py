@@ -22,6 +22,7 @@ from ..model.reasons import (
     PLAINLY_NONE,
     Cause,
     is_harmless_end,
+    is_own,
     sentence,
 )
 from ..model.span import Span, intersect, subtract, uncovered
@@ -69,6 +70,7 @@ class ClassifiedGap:
         vendors: Vendors that have no bars for the gap.
         evidence: Observations on which the class is based.
         next_step: Advice on how to fill the gap; empty if nothing can be done.
+        may_quote: Whether the evidence may contain a vendor's own words.
     """
 
     series: SeriesKey
@@ -78,6 +80,7 @@ class ClassifiedGap:
     vendors: tuple[str, ...] = ()
     evidence: str = ""
     next_step: str = ""
+    may_quote: bool = False
 
     @property
     def is_notable(self) -> bool:
@@ -176,8 +179,9 @@ class _Classifier:
                 classified.append(self._empty_gap(entry, span))
             elif present is not None and Cause.DOUBTFUL in entry.cause:
                 reason, then = sentence(entry.reason), _due_text(entry, self._now)
+                texts = entry.vendor, reason, then, entry.reason
                 classified += (
-                    self._gap(hole, "vendor_hole", entry.vendor, reason, then)
+                    self._gap(hole, "vendor_hole", *texts)
                     for hole in holes(span, present(span), self._grid)
                 )
         for span in uncovered(self._within, [entry.span for entry in self._parts]):
@@ -186,13 +190,20 @@ class _Classifier:
         return [gap for whole in joined for gap in self._day_gaps(whole, days)]
 
     def _gap(
-        self, span: Span, gap_class: GapClass, vendors: str = "", evidence: str = "", then: str = ""
+        self,
+        span: Span,
+        gap_class: GapClass,
+        vendors: str = "",
+        evidence: str = "",
+        then: str = "",
+        quoted: str = "",
     ) -> ClassifiedGap:
         names = tuple(name for name in vendors.split(",") if name)
         # Bars that were never requested may exist even if not every vendor must have them.
         is_unknown = gap_class == "never_asked"
+        may_quote = bool(quoted) and not is_own(quoted)
         bars = len(self._grid.opens(span) if is_unknown else self._grid.required(span))
-        return ClassifiedGap(self._series, span, gap_class, bars, names, evidence, then)
+        return ClassifiedGap(self._series, span, gap_class, bars, names, evidence, then, may_quote)
 
     def _empty_gap(self, entry: Covered, span: Span) -> ClassifiedGap:
         """Return the classified gap for a span that vendors reported as empty."""
@@ -211,11 +222,12 @@ class _Classifier:
         is_inside = self._reach.start < span.start and not is_last and entry.reason in PLAINLY_NONE
         evidence = answers + (" UTC and before" if is_believed else " UTC, once")
         gap_class: GapClass = "common_hole" if "," in entry.vendor else "vendor_hole"
+        then = _due_text(entry, self._now)
         if is_last and not is_believed and self._now - span.end < DAY_MS:
             gap_class = "not_published"
         elif gap_class == "common_hole" and is_believed and is_inside:
-            return self._gap(span, "halt", entry.vendor, f"{evidence}; there are bars around it")
-        return self._gap(span, gap_class, entry.vendor, evidence, _due_text(entry, self._now))
+            gap_class, evidence, then = "halt", f"{evidence}; there are bars around it", ""
+        return self._gap(span, gap_class, entry.vendor, evidence, then, entry.reason)
 
     def _gap_after(self, span: Span) -> ClassifiedGap:
         """Return the classified gap after the end of the series, or of the data in a user's files."""

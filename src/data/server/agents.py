@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -9,8 +10,9 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from ..errors import DataError, MissingExtraError, QueryError, install_line
+from ..model.outside import is_own_note
 from .brief import brief_of
-from .facts import Answer, Facts, as_json, refusal
+from .facts import MAY_FETCH, Answer, Facts, as_json, refusal, untrusted
 
 __all__ = ["TOOLS", "call", "serve_agents"]
 
@@ -51,12 +53,15 @@ class Tool(NamedTuple):
         }
 
 
-def _quote(facts: Facts, symbol: str) -> Answer:
+def _quote(facts: Facts, symbol: str, provider: str | None = None) -> Answer:
     """Return the brief on a symbol as an answer: its text, and the last bars as rows."""
-    brief = brief_of(facts, symbol)
+    brief = brief_of(facts, symbol, provider)
     empty = f"No price of {symbol} is known; do not estimate one."
     last = brief.last or Answer({"symbol": symbol, "as_of": brief.as_of}, (), empty)
-    more = {"is_live": brief.is_live, "quote": brief.quote, "brief": str(brief)}
+    quote = dict(brief.quote or {})
+    if quote and not is_own_note(quote["note"]):
+        quote["note"] = untrusted(quote["note"])
+    more = {"is_live": brief.is_live, "quote": quote or None, "brief": str(brief)}
     return replace(last, facts={**last.facts, **more}, empty=empty)
 
 
@@ -65,15 +70,21 @@ _FRAME = {"timeframe": {**_TEXT, "description": "such as 1m, 1h, 1d, 1w, 1M"}}
 _SERIES = _SYMBOL | _FRAME
 _DATE = {**_TEXT, "description": "date, UTC time or -30d"}
 _LAST = {**_COUNT, "description": "the last n closed bars, in place of start"}
-_RANGE = _SERIES | {"start": _DATE, "end": _DATE, "bars": _LAST}
+_VENDOR = {"provider": {**_TEXT, "description": "only this vendor; demo: samples"}}
+_DATES = {"start": _DATE, "end": _DATE}
+_RANGE = _SERIES | _DATES | {"bars": _LAST} | _VENDOR
 _BARS = _RANGE | {
     "adjustment": {"enum": ["split", "raw", "all"]},
     "session": {"enum": ["regular", "extended"]},
-    "provider": {**_TEXT, "description": "only this vendor"},
+    "against": {**_TEXT, "description": "second vendor: only the bars that differ"},
 }
+_ABOUT = {"about": {"enum": ["vendors", "plan", "sessions"]}}
 _RECIPES = {"recipes": {**_TEXT, "description": "such as rsi:14 vol:20 macd:12,26,9 rsi:14@1w"}}
 _KINDS = {"data_type": {"enum": ["profile", "ratios", "statements"]}}
 _FIND = {"text": {**_TEXT, "description": "part of a name or symbol"}, "limit": _COUNT}
+# Commands that fetch missing data, for tools that are not about bars.
+_FETCHES = {"search": "search", "fundamentals": "fundamentals"}
+_FETCHES["actions"] = "fundamentals --type actions"
 TOOLS: Mapping[str, Tool] = {
     "bars": Tool(
         "Closed bars (open, high, low, close, volume) of a series, oldest first, with their gaps.",
@@ -85,29 +96,31 @@ TOOLS: Mapping[str, Tool] = {
         "The last known price of a symbol, with its time, its age in market time and a brief to "
         "quote from.",
         _quote,
-        _SYMBOL,
+        _SYMBOL | _VENDOR,
     ),
     "coverage": Tool(
         "The stored spans of a series, then its gaps: cause, evidence, and the command that fills "
         "each.",
         Facts.coverage,
-        _SERIES,
+        _SERIES | _VENDOR,
         ("symbol", "timeframe"),
     ),
     "explain": Tool(
-        "Which vendors a request for a series would query and why, and what is stored.",
+        "Which vendors a request for a series would query and why, and what is stored; or the plan: "
+        "what a range would cost, without a request; or the market's sessions in a range.",
         Facts.explain,
-        _SERIES,
-        ("symbol", "timeframe"),
+        _SERIES | _ABOUT | _DATES | _VENDOR,
     ),
     "search": Tool("Find symbols by part of a name or symbol.", Facts.search, _FIND, ("text",)),
     "actions": Tool(
-        "Splits and dividends whose ex-date has come, with amounts as paid.", Facts.actions, _SYMBOL
+        "Splits and dividends whose ex-date has come, with amounts as paid.",
+        Facts.actions,
+        _SYMBOL | _VENDOR,
     ),
     "fundamentals": Tool(
         "Facts about a company or coin, each with its vendor, unit and period.",
         Facts.fundamentals,
-        _SYMBOL | _KINDS,
+        _SYMBOL | _KINDS | _VENDOR,
     ),
     "features": Tool(
         "Indicators computed from closed bars, without look-ahead; null where bars are missing.",
@@ -126,16 +139,33 @@ def call(facts: Facts, name: str, arguments: Mapping[str, Any]) -> tuple[str, bo
         name: Name of the tool.
         arguments: Arguments by name, from the agent.
     """
+    tool = TOOLS.get(name)
     try:
-        tool = TOOLS.get(name)
         if tool is None:
             raise QueryError(
                 f"there is no tool {name!r:.60}", hint=f"use one of {', '.join(TOOLS)}"
             )
         _check(tool, arguments)
-        return tool.run(facts, **arguments).text(), False
+        answer = tool.run(facts, **arguments)
+        if answer.is_lacking and not facts.may_fetch:
+            answer = replace(answer, facts={**answer.facts, "next": _next(name, arguments)})
+        return answer.text(), False
     except DataError as error:
-        return as_json(refusal(error, facts.now_ms)), True
+        # Without an attempt, the data is only not stored.
+        is_missed = not facts.may_fetch and getattr(error, "attempts", None) == ()
+        following = _next(name, arguments) if is_missed else ""
+        return as_json(refusal(error, facts, following)), True
+
+
+def _next(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return the next step after a miss: how to allow requests, and the command that fetches the data."""
+    command = _FETCHES.get(name, "fetch")
+    words = [str(arguments.get("symbol", arguments.get("text")))]
+    if command == "fetch":
+        words.append(arguments.get("timeframe", "1d"))
+        names = [name for name in arguments if name in _BARS and name not in _SERIES]
+        words += [f"--{name}={arguments[name]}" for name in names]
+    return f"{MAY_FETCH}, or run `onetape {command} {shlex.join(words)}`"
 
 
 def _check(tool: Tool, arguments: Mapping[str, Any]) -> None:

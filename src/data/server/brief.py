@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from ..errors import DataError
 from ..model.instant import DAY_MS, date_of, iso, parse_iso
+from ..model.outside import is_own_error, is_own_note, is_own_reason
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
 from ..model.reasons import sentence
@@ -90,7 +92,10 @@ class Brief(InLines):
             yield "price", f"{price}, {quote['state']}, from {quote['vendor']}"
             yield "time", f"{moment(quote['time'])} UTC"
             if quote["note"]:
-                yield "note", _outside(quote["note"])
+                yield (
+                    "note",
+                    quote["note"] if is_own_note(quote["note"]) else _outside(quote["note"]),
+                )
         elif last is not None:
             row = last.row(-1)
             price = f"{_number(row['close'])} {last.facts['currency'] or ''}".rstrip()
@@ -122,10 +127,9 @@ class Brief(InLines):
         else:
             yield "gaps", f"{counted(facts['gaps_total'], 'gap')} in these bars:"
         for gap in facts["gaps"][:_GAPS]:
-            yield (
-                moment(gap["start"]),
-                f"to {moment(gap['end'])}: {_outside(sentence(gap['reason']))}",
-            )
+            why = sentence(gap["reason"])
+            text = why if is_own_reason(gap["reason"]) else _outside(why)
+            yield moment(gap["start"]), f"to {moment(gap['end'])}: {text}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as a JSON-serializable dictionary; ``text`` contains the brief itself."""
@@ -140,34 +144,38 @@ class Brief(InLines):
         }
 
 
-def brief_of(facts: Facts, symbol: str) -> Brief:
-    """Return the brief on a symbol.
+def brief_of(facts: Facts, symbol: str, provider: str | None = None) -> Brief:
+    """Return the brief on a symbol, with data from the vendors in the rules or from one vendor.
 
     Raises:
-        QueryError: The symbol is invalid.
+        QueryError: The symbol or the vendor is invalid.
     """
     why: list[str] = []
-    label, last = facts.newest(symbol), None
+    label, last = facts.newest(symbol, provider), None
     closes = last
+    bars_of = partial(facts.bars, symbol, bars=_CLOSES, provider=provider)
     if label is None:
         why.append(f"no bars of {symbol} are known: `onetape fetch {symbol} 1d` fetches some")
     else:
-        last = closes = facts.bars(symbol, label, bars=_CLOSES)
-        if label != "1d" and "1d" in facts.timeframes(symbol):
-            closes = _part(lambda: facts.bars(symbol, "1d", bars=_CLOSES), why) or last
+        last = closes = bars_of(label)
+        if label != "1d" and "1d" in facts.timeframes(symbol, provider):
+            closes = _part(facts, lambda: bars_of("1d"), why) or last
     quote = None
     if facts.may_fetch and not facts.is_past:
-        quote = _part(lambda: facts.manager.get_quote(symbol).as_dict(), why)
-    actions = _part(lambda: facts.actions(symbol), why)
+        quote = _part(
+            facts, lambda: facts.manager.get_quote(symbol, provider=provider).as_dict(), why
+        )
+    actions = _part(facts, lambda: facts.actions(symbol, provider), why)
     return Brief(symbol, iso(facts.now_ms), last, quote, closes, actions, tuple(why))
 
 
-def _part(find: Callable[[], T], why: list[str]) -> T | None:
+def _part(facts: Facts, find: Callable[[], T], why: list[str]) -> T | None:
     """Return a part of the brief, or None, with the reason added to ``why``."""
     try:
         return find()
     except DataError as error:
-        why.append(_outside(str(error)))
+        is_own = is_own_error(error, is_sent=facts.may_fetch)
+        why.append(str(error) if is_own else _outside(str(error)))
         return None
 
 

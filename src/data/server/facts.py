@@ -10,14 +10,17 @@ from glob import escape
 from typing import TYPE_CHECKING, Any
 
 from ..bars.client import Wishes
-from ..errors import DataError
+from ..errors import DataError, QueryError
 from ..jobs.freshness import market_age_ms
+from ..jobs.verify import VerifyQuestion, verify_with
 from ..model.fundamentals import canonical_type
 from ..model.instant import HOUR_MS, SECOND_MS, date_of, iso, parse_iso
+from ..model.outside import is_own_error, is_own_reason, of_others, sends_nothing
 from ..model.printable import printable
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
-from ..model.texts import counted, duration
+from ..model.reasons import UNCACHED, sentence
+from ..model.texts import Line, counted, duration
 from ..model.timeframe import Timeframe
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from ..model.series import SeriesKey
 
 __all__ = [
+    "MAY_FETCH",
     "MOST_BYTES",
     "PRICES",
     "Answer",
@@ -61,6 +65,9 @@ _LEAST = (
     "digest",
     "note",
 )
+# What allows requests.
+MAY_FETCH = "start `onetape mcp` with --may-fetch"
+_NOT_COMPARED = "Nothing was compared; error has the reason."
 _SHORTER = "give start and end of a shorter range, a longer timeframe, or bars"
 PRICES = ("open", "high", "low", "close", "volume")
 
@@ -70,13 +77,32 @@ def untrusted(text: Any) -> Any:
     return {"untrusted": printable(text)} if isinstance(text, str) and text else None
 
 
-def refusal(error: DataError, now_ms: int) -> dict[str, Any]:
-    """Return an error as an answer in words; messages may quote vendors, so they are marked."""
+def marked(reason: Any, provider: str | None = None) -> Any:
+    """Return a reason for a gap or a state; it is marked as untrusted if it may quote a vendor.
+
+    Args:
+        reason: The reason; None or NaN for none.
+        provider: The only vendor whose words it may contain, if known.
+    """
+    if isinstance(reason, str) and is_own_reason(reason, provider):
+        return printable(reason)
+    return untrusted(reason)
+
+
+def refusal(error: DataError, facts: Facts, following: str = "") -> dict[str, Any]:
+    """Return an error as an answer in words, marked as untrusted if it may quote a vendor.
+
+    Args:
+        error: The error.
+        facts: Facts that could not be found.
+        following: Next step, in place of the error's hint.
+    """
+    mark = printable if is_own_error(error, is_sent=facts.may_fetch) else untrusted
     return {
-        "as_of": iso(now_ms),
+        "as_of": iso(facts.now_ms),
         "note": "There is no answer. Do not estimate one.",
-        "why": untrusted(str(error)[:_MOST_TEXT]),
-        "next": untrusted((error.hint or "")[:_MOST_TEXT]),
+        "why": mark(str(error.args[0] if error.args else error)[:_MOST_TEXT]),
+        "next": following or mark((error.hint or "")[:_MOST_TEXT]),
     }
 
 
@@ -110,6 +136,12 @@ class Answer:
         if self.frame is not None:
             return fingerprint(self.frame)
         return f"sha256:{hashlib.sha256(as_json(self.rows).encode()).hexdigest()}"
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether a request could add to the answer."""
+        is_missed = any(gap["reason"] == UNCACHED for gap in self.facts.get("gaps", ()))
+        return is_missed or not (self.rows or self.facts.get("complete"))
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole answer as a JSON-serializable dictionary."""
@@ -189,24 +221,30 @@ class Facts:
         The options are ``adjustment``, ``session`` and ``provider``.
 
         If vendors may not be queried and neither start nor end is given, the bars end with the last
-        stored one, however old it is.
+        stored one, however old it is. A sample or own files that the query names as its vendor are
+        read in any case, because this sends nothing.
 
         Raises:
             QueryError: An argument is invalid.
         """
-        wishes = Wishes(offline=not self.may_fetch, **options)
+        asked, wishes = (symbol, timeframe, start, end, bars), Wishes(**options)
+        query = self.manager.client.query(*asked, wishes)
+        wishes = replace(wishes, offline=not self.may_ask(query))
         if start is None and end is None:
-            wishes = replace(wishes, closed_by=self._end(symbol, timeframe, wishes))
-        return self.manager.client.query(symbol, timeframe, start, end, bars, wishes)
+            wishes = replace(wishes, closed_by=self._end(replace(query, offline=wishes.offline)))
+        return self.manager.client.query(*asked, wishes)
 
-    def _end(self, symbol: str, timeframe: str, wishes: Wishes) -> str | None:
+    def may_ask(self, query: BarsQuery) -> bool:
+        """Return whether vendors may be queried: all may, or the query names one that sends nothing."""
+        return self.may_fetch or sends_nothing(query.provider)
+
+    def _end(self, query: BarsQuery) -> str | None:
         """Return the time by which the last stored bar had closed; None if it is not past.
 
-        If vendors may be queried, the result is None as well.
+        The result is also None if later bars may be requested. Samples end in the past anyway.
         """
-        if self.may_fetch:
+        if not (query.offline or query.key.is_sample):
             return None
-        query = self.manager.client.query(symbol, timeframe, wishes=wishes)
         spans = [one for key in self.stored_for(query) for one in self.manager.client.coverage(key)]
         end = max((one.span.end for one in spans if one.state != "empty"), default=self.now_ms)
         if end >= self.now_ms:
@@ -216,6 +254,9 @@ class Facts:
     def stored_for(self, query: BarsQuery) -> list[SeriesKey]:
         """Return the stored series whose bars answer a query: its own, or those of shorter bars."""
         client, wanted = self.manager.client, query.timeframe.longest_ms
+        lanes = client.lanes(query.instrument.symbol, query.timeframe)
+        if query.provider and (keys := client.of_vendor(lanes, query.provider)):
+            return keys
         own = client.series_of(query)
         if client.coverage(own):
             return [own]
@@ -225,8 +266,15 @@ class Facts:
         shorter = [one for one in stored if not wanted % one.longest_ms and one != query.timeframe]
         return [client.series_of(replace(query, timeframe=one)) for one in shorter]
 
-    def bars(self, symbol: str, timeframe: str, **options: Any) -> Answer:
-        """Return bars; see :meth:`query` for the options."""
+    def bars(
+        self, symbol: str, timeframe: str, against: str | None = None, **options: Any
+    ) -> Answer:
+        """Return bars; see :meth:`query` for the options.
+
+        With ``against``, the answer is instead the differences from that vendor's bars.
+        """
+        if against is not None:
+            return self._compare(symbol, timeframe, against, **options)
         query = self.query(symbol, timeframe, **options)
         frame = self.manager.client.get(query)
         columns = [name for name in PRICES if name in frame.columns]
@@ -245,15 +293,17 @@ class Facts:
         Args:
             symbol, timeframe: Series of the bars.
             recipes: Recipes, separated by spaces, such as ``rsi:14 vol:20``.
-            bounds: ``start``, ``end`` and ``bars``: range of the rows, see :meth:`query`.
+            bounds: ``start``, ``end``, ``bars`` and ``provider``, see :meth:`query`.
 
         Raises:
             QueryError: An argument or a recipe is invalid.
         """
         query = self.query(symbol, timeframe, **bounds)
-        options = {**bounds, "offline": not self.may_fetch, "progress": lambda _: None}
+        # Numbers from reports come from other vendors than the bars.
+        is_offline = not self.may_fetch if "fund:" in recipes else query.offline
+        options = {**bounds, "offline": is_offline, "progress": lambda _: None}
         if bounds.get("start") is None and bounds.get("end") is None:
-            options["closed_by"] = self._end(symbol, timeframe, Wishes(offline=not self.may_fetch))
+            options["closed_by"] = self._end(query)
         # A list of recipes, because one text may be the path of a file.
         frame = self.manager.features([symbol], timeframe, recipes=recipes.split(), **options)
         found = frame.attrs[ATTRS_KEY]
@@ -264,7 +314,8 @@ class Facts:
         rows = _rows(frame.set_index("timestamp"), columns)
         lacks = next(iter(found["lead_missing"].values()), None)
         return Answer(
-            self.about(facts, query) | {"unit": None, "lead_missing": untrusted(lacks)},
+            self.about(facts, query)
+            | {"unit": None, "lead_missing": marked(lacks, query.provider)},
             rows,
             f"No bars of {symbol} {timeframe} are known in this range, so nothing was computed; "
             "do not estimate any.",
@@ -299,41 +350,49 @@ class Facts:
             "states": _distinct(span["state"] for span in facts["spans"]),
             "is_sample": bool(facts.get("sample")),
             "is_made_up": bool(facts.get("made_up")),
-            "substitute": untrusted(facts["substitute"]),
+            "substitute": facts["substitute"],
             "complete": facts["complete"],
-            "gaps": [{**gap, "reason": untrusted(gap["reason"])} for gap in facts["gaps"][:_GAPS]],
+            "gaps": [
+                {**gap, "reason": marked(gap["reason"], query.provider)}
+                for gap in facts["gaps"][:_GAPS]
+            ],
             "gaps_total": facts["gaps_total"],
             "generation": facts["generation"],
         }
 
-    def newest(self, symbol: str) -> str | None:
+    def newest(self, symbol: str, provider: str | None = None) -> str | None:
         """Return the timeframe of the series whose last bar is the youngest; None if there is none."""
         ages = list[tuple[float, int, str]]()
-        for label in self.timeframes(symbol):
+        for label in self.timeframes(symbol, provider):
             try:
-                facts = self.bars(symbol, label, bars=1).facts
+                facts = self.bars(symbol, label, bars=1, provider=provider).facts
             except DataError:
                 continue
             if facts["last"] is not None:
                 ages.append((facts["age_seconds"], len(ages), label))
         return min(ages)[2] if ages else None
 
-    def timeframes(self, symbol: str) -> list[str]:
-        """Return the timeframes of the stored series that answer for a symbol under the rules."""
-        client = self.manager.client
-        name = client.query(symbol, "1d").instrument.symbol
-        keys = client.answering(client.series(escape(name)))
-        labels = dict.fromkeys(key.timeframe.label for key in keys)
-        return [*labels, "1d"] if self.may_fetch and "1d" not in labels else list(labels)
+    def timeframes(self, symbol: str, provider: str | None = None) -> list[str]:
+        """Return the timeframes of the stored series that answer for a symbol.
 
-    def coverage(self, symbol: str, timeframe: str) -> Answer:
+        They are those of the rules, or of one vendor; ``1d`` is added if it can be requested.
+        """
+        client = self.manager.client
+        query = client.query(symbol, "1d", wishes=Wishes(provider))
+        keys = client.series(escape(query.instrument.symbol))
+        keys = client.of_vendor(keys, provider) if provider else client.answering(keys)
+        labels = dict.fromkeys(key.timeframe.label for key in keys)
+        return list(labels | ({"1d": None} if self.may_ask(query) else {}))
+
+    def coverage(self, symbol: str, timeframe: str, provider: str | None = None) -> Answer:
         """Return the stored spans of a series and its gaps, each with the command that fills it."""
-        frame = self.manager.coverage(symbol, timeframe)
-        rows = [_plain(row, "reason") for row in frame.to_dict("records")]
-        gaps: list[dict[str, Any]] = []
-        if rows:
-            series = self.manager.gaps(symbol, timeframe).as_dict()["series"]
-            gaps = [_plain(gap, "evidence") for one in series for gap in one["gaps"]]
+        frame = self.manager.coverage(symbol, timeframe, provider)
+        rows = [
+            _plain(row) | {"reason": marked(row["reason"], row["vendor"])}
+            for row in frame.to_dict("records")
+        ]
+        found = self.manager.gaps(symbol, timeframe, provider=provider).gaps if rows else []
+        gaps = [_plain(gap.as_dict(), *["evidence"] * gap.may_quote) for gap in found]
         vendors = [row["vendor"] for row in rows]
         facts = self._facts(vendors, symbol=symbol, timeframe=timeframe)
         rows += [{"gap": gap} for gap in gaps]
@@ -344,13 +403,34 @@ class Facts:
             "ask for a longer timeframe, or for the bars of the range that matters",
         )
 
-    def explain(self, symbol: str, timeframe: str) -> Answer:
+    def explain(
+        self, symbol: str, timeframe: str = "1d", about: str = "vendors", **asked: Any
+    ) -> Answer:
         """Return the vendors that a request would query, those it would not, and what is stored.
 
         As of a past time, what is stored and which days vendors lack is omitted, because it is what
-        the cache has today.
+        the cache has today. Nothing is sent.
+
+        Args:
+            symbol, timeframe: The series.
+            about: ``vendors``; ``plan`` for the requests that a range would cost; ``sessions`` for
+                the sessions of the market in a range.
+            asked: ``start``, ``end`` and ``provider``.
         """
-        found = self.manager.explain(symbol, timeframe)
+        if about == "sessions":
+            return self._sessions(symbol, asked.get("start"), asked.get("end"))
+        client = self.manager.client
+        if about == "plan":
+            plan = self.manager.plan(symbol, timeframe, **asked)
+            cost = {"requests": plan.requests, "units_by_vendor": plan.units}
+            cost |= {"seconds": plan.takes_s, "cost": plan.verdict, "is_hit": plan.is_hit}
+            facts = self._facts(plan.units, symbol=plan.symbol, timeframe=timeframe)
+            quoted = [health.reason for health in plan.health] + of_others(plan.rejected)
+            query = client.query(symbol, timeframe, wishes=Wishes(asked.get("provider")))
+            stored = [one for key in self.stored_for(query) for one in client.coverage(key)]
+            quoted += [sentence(one.reason) for one in stored if not is_own_reason(one.reason)]
+            return Answer(facts | cost, _rows_of_lines(plan.lines(), quoted), "No request.")
+        found = self.manager.explain(symbol, timeframe, **asked)
         plain = found.to_json()
         names = ("is_served", "instrument", "rule") + (() if self.is_past else ("stored",))
         facts = self._facts(found.named, symbol=plain["symbol"], timeframe=timeframe)
@@ -361,8 +441,40 @@ class Facts:
             for line in found.lines()
             if not (self.is_past and line[0] in ("cached", "incident"))
         ]
-        rows = [untrusted(f"{name}: {text}") for name, text in lines]
-        return Answer(facts, rows, "No vendor serves these bars.")
+        quoted = [way.health.reason for way in found.ways] + of_others(found.unasked)
+        return Answer(facts, _rows_of_lines(lines, quoted), "No vendor serves these bars.")
+
+    def _sessions(self, symbol: str, start: str | None, end: str | None) -> Answer:
+        """Return the sessions of a symbol's market."""
+        if start is None or end is None:
+            raise QueryError("sessions need a range", hint="give start and end, both inclusive")
+        columns = ("session", "open_utc", "close_utc", "early_close")
+        frame = self.manager.sessions(symbol, start, end).reset_index()
+        days = frame[["session", "open", "close", "early_close"]].to_dict("records")
+        rows = [list(_plain(day).values()) for day in days]
+        facts = self._facts((), symbol=symbol)
+        return Answer(facts, rows, "No session is in this range.", "shorter range", columns)
+
+    def _compare(self, symbol: str, timeframe: str, against: str, **asked: Any) -> Answer:
+        """Return the bars that differ between two vendors; nothing is stored."""
+        others = sorted(asked.keys() - {"start", "end", "provider"})
+        if others or self.is_past:
+            text = "as of a past time" if self.is_past else f"with {others[0]}"
+            raise QueryError(
+                f"two vendors cannot be compared {text}",
+                hint="use only symbol, timeframe, start, end, provider and against",
+            )
+        for vendor in filter(None, (asked.get("provider"), against)):
+            query = self.manager.client.query(symbol, timeframe, wishes=Wishes(vendor))
+            if not self.may_ask(query):
+                raise QueryError(f"comparing {query.provider} sends requests", hint=MAY_FETCH)
+        question = VerifyQuestion(symbol, timeframe, **asked, against=against)
+        (found,) = verify_with(self._all._services, question).to_json()["comparisons"]
+        facts = self._facts([found["ours"], found["theirs"]], symbol=symbol, timeframe=timeframe)
+        facts |= {"compared": found["rows"], "equal": found["equal"], "remarks": found["remarks"]}
+        facts |= {"ok": found["ok"], "error": untrusted(found["error"])}
+        empty = "No bar differs." if found["ok"] else _NOT_COMPARED
+        return Answer(facts, found["differences"], empty)
 
     def search(self, text: str, limit: int = 20) -> Answer:
         """Return the symbols whose name or spelling matches a text."""
@@ -371,27 +483,33 @@ class Facts:
         empty = f"No symbol matches {text[:64]!r}; do not guess one."
         return Answer(self._facts(one.vendor for one in found), rows, empty, "lower limit")
 
-    def actions(self, symbol: str) -> Answer:
+    def actions(self, symbol: str, provider: str | None = None) -> Answer:
         """Return the known splits and dividends whose ex-date has come, with amounts as paid."""
-        if self.may_fetch:
-            self.manager.get_actions(symbol)
-        day = self.manager.client.last_ex_date(symbol)
-        known = self.manager.client.actions(symbol)
+        client = self.manager.client
+        query = client.query(symbol, "1d", wishes=Wishes(provider))
+        if self.may_ask(query):
+            self.manager.get_actions(symbol, provider=provider)
+        day = client.last_ex_date(symbol)
+        known = client.actions(symbol, query.action_key, is_alone=True)
         rows = []
         for one in (action.to_json() for action in known if action.action.ex_date <= day):
             del one["amount"]  # in terms of today's shares
-            rows.append(_plain(one, "dispute"))
+            rows.append(_plain(one))
         facts = self._facts((row["source"] for row in rows), symbol=symbol)
         facts["currency"] = ", ".join(_distinct(row["currency"] or "" for row in rows)) or None
         empty = f"No split or dividend of {symbol} is known here; that is not proof of none."
         return Answer(facts, rows, empty)
 
-    def fundamentals(self, symbol: str, data_type: str = "profile") -> Answer:
+    def fundamentals(
+        self, symbol: str, data_type: str = "profile", provider: str | None = None
+    ) -> Answer:
         """Return the facts about a company or coin, each with its vendor, unit and period."""
-        record: dict[str, Any] = {}
+        record, asked = dict[str, Any](), None if provider is None else [provider]
         if self.may_fetch:
-            record = self.manager.get_fundamentals(symbol, data_type=data_type)
-        elif vendors := self._stored_vendors(symbol, data_type):
+            record = self.manager.get_fundamentals(symbol, asked, data_type=data_type)
+        elif vendors := [
+            name for name in self._stored_vendors(symbol, data_type) if provider in (None, name)
+        ]:
             # Copies of any age from exactly these vendors: none is left to query.
             record = self.manager.get_fundamentals(
                 symbol, vendors, data_type=data_type, max_age_days=_ANY_AGE
@@ -416,6 +534,15 @@ class Facts:
         """Return the facts about an answer without bars."""
         nothing = {"age": None, "kind": None, "unit": None, "currency": None}
         return {**named, "as_of": iso(self.now_ms), **nothing, "vendors": _distinct(vendors)}
+
+
+def _rows_of_lines(lines: Iterable[Line], quoted: Iterable[str]) -> list[Any]:
+    """Return lines as rows, marked as untrusted if they contain a text that may quote a vendor."""
+    others = [text for text in quoted if text]
+    texts = [f"{name}: {text}" for name, text in lines]
+    return [
+        untrusted(text) if any(one in text for one in others) else printable(text) for text in texts
+    ]
 
 
 def _age(age_ms: int | None) -> dict[str, Any]:

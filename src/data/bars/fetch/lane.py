@@ -19,7 +19,7 @@ from ...model.coverage import WITH_BARS, Coverage, Covered, Stretches
 from ...model.edges import difference, edges_of, spans_of
 from ...model.instant import MINUTE_MS, date_of, day_ms
 from ...model.kind import Kind
-from ...model.reasons import CLOSED, DELETED, UNASKED, UNPUBLISHED, sentence
+from ...model.reasons import CLOSED, DELETED, UNASKED, UNCACHED, UNPUBLISHED, sentence
 from ...model.span import Span, clipped, coalesce, intersect, subtract
 from ..answer.answer import Allowed, Answer, Gap, Missing, UnfilledSpan, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
@@ -258,7 +258,7 @@ class LaneRun:
         """Fetch the plan's segments, or record why that failed; return the plan that was carried out."""
         request, series, journal = self.request, self.series, self.journal
         if self._is_closed:
-            journal.unfilled += [UnfilledSpan(s, "not cached, and offline") for s in plan.segments]
+            journal.unfilled += [UnfilledSpan(s, UNCACHED) for s in plan.segments]
             return plan
         if plan.segments:
             # Only one process fetches a series at a time; if another one has fetched bars
