@@ -99,11 +99,13 @@ _OWN = "|".join(
         re.escape,
         (
             *(code for code in _SENTENCES if not code.endswith(": ")),
-            *(NO_BAR, BEFORE_FIRST, AFTER_LAST, DELETED, UNEXPECTED, CHANGED, NO_TRADE, UNCACHED),
+            *(NO_BAR, BEFORE_FIRST, AFTER_LAST, DELETED, UNEXPECTED, NO_TRADE, UNCACHED),
         ),
     )
 )
-_DATED = rf"{DATA_ENDS}[\d-]+|fetched within a week of the split of [\d.:]+ on [\d-]+"
+_DATED = (
+    rf"{DATA_ENDS}[\d-]+|{REJECTED}[a-z ]+|fetched within a week of the split of [\d.:]+ on [\d-]+"
+)
 _IS_OWN = re.compile(rf"(\d+ of \d+ \S+ bars: )*({_OWN}|{_DATED})(; ({_OWN}|{_DATED}))*")
 
 
