@@ -312,7 +312,7 @@ _EXAMPLES = {
 }
 _LONGEST = 80
 # A number of at least this size is a time in milliseconds, not in seconds.
-_FIRST_MS = 10**11
+_FIRST_MS, _END_MS = 10**11, 10**14
 _MISSING = object()
 
 
@@ -552,7 +552,9 @@ def _value(node: ast.expr) -> _Value:
 
 
 def _shown(value: Any) -> str:
-    return _shortened(repr(value))
+    from .model.texts import written  # only a call that failed needs it
+
+    return _shortened(written(value))
 
 
 def _shortened(text: str) -> str:
@@ -617,7 +619,7 @@ def _converted(name: str, mine: str, value: _Value, given: Mapping[str, _Value])
         return repr(re.split(r"[\s,]+", known.strip()))
     if mine == "timeframe":
         return _timeframe_text(name, value, given)
-    if mine in ("start", "end") and isinstance(known, int | float):
+    if mine in ("start", "end") and isinstance(known, int | float) and 0 <= known < _END_MS:
         seconds = known / 1000 if known >= _FIRST_MS else known
         return repr(f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}")
     if name == mine:

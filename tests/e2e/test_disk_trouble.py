@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.cache.store import BarStore
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk, DiskStep, Space
@@ -132,14 +133,14 @@ def test_a_job_ends_when_the_disk_is_full_and_the_next_one_continues(
 def test_a_job_fails_for_a_series_that_another_process_has_locked(
     manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, commit = manager.cache.store, manager.cache.store.commit
+    commit = BarStore.commit
 
-    def busy(key: SeriesKey, *arguments: Any) -> Any:
+    def busy(store: BarStore, key: SeriesKey, *arguments: Any) -> Any:
         if key.symbol == "ETHUSDT":
             raise LockTimeoutError("another process writes")
-        return commit(key, *arguments)
+        return commit(store, key, *arguments)
 
-    monkeypatch.setattr(store, "commit", busy)
+    monkeypatch.setattr(BarStore, "commit", busy)
     names = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
     job = Job.of(names, ["1d"], ("2024-05-01", "2024-05-31"), clock.now_ms())
     results = fill(manager.client, job, at_work=1).results

@@ -201,7 +201,7 @@ def test_a_refresh_that_returns_equal_bars_rewrites_no_file(
 def test_offline_answers_from_the_cache_or_raises_without_a_request(
     manager: DataManager, vendors: VendorServer
 ) -> None:
-    with pytest.raises(AllProvidersFailedError, match="offline"):
+    with pytest.raises(AllProvidersFailedError, match="1h is not cached in this range"):
         manager.get_ohlcv("BTCUSDT", "1h", *DAY, offline=True)
     manager.get_ohlcv("BTCUSDT", "1h", *DAY)
     vendors.clear_log()

@@ -9,6 +9,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ def works(manager: DataManager, clock: ManualClock, folder: Path) -> dict[str, C
         "look": cache.look_after,
         "limit": cache.enforce_limit,
         "old": lambda: cache.cleanup_old_data(1),
-        "clear": manager.clear_cache,
+        "clear": partial(manager.clear_cache, everything=True),
     }
 
 

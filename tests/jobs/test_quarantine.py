@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from src.data.cache.store import Commit, CommitPiece
-from src.data.cache.values import removal
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.jobs.quarantine import quarantine_report, restore
@@ -159,7 +158,8 @@ def test_a_bar_from_before_a_split_is_restored_converted_or_not_at_all(
         store.commit(APPLE, Commit(marks=(nothing,)))
     if place == "where nothing is known":
         (part,) = store.read(APPLE, Span(third, third + DAY_MS))[1]
-        store.commit(APPLE, Commit((removal(part, clock.now_ms()),)))
+        unknown = (BarTable.empty(), part.span, part.vendor, clock.now_ms(), part.kind, part.basis)
+        store.commit(APPLE, Commit((CommitPiece(*unknown, "final", holes=(part.span,)),)))
     done, left = restore(services, APPLE)
     if not is_told:
         assert (done, len(left)) == ([], 1) and "100" not in str(store.read(APPLE, MARCH)[0].close)

@@ -34,7 +34,7 @@ Date;Sym;Open;High;Low;Close;Volume;note
 03.06.2024;BTC/USDT;1;2;0.5;1.5;100;y
 04.06.2024;BTC/USDT;1;2;0.5;1.6;100;y
 05.06.2024;BTC/USDT;1;2;0.5;1.7;100;y
-03.06.2024;BRK.B;1;2;0.5;9;100;y
+03.06.2024;BRK.B;1;2;0.5;1.9;100;y
 """
 COLUMNS = SchemaMapping("Date", "Open", "High", "Low", "Close", "Volume", "Sym")
 PLAIN = "date,open,high,low,close,volume\n2024-06-03,1,2,0.5,1.5,100\n2024-06-04,1,2,.5,1.5,1\n"
@@ -140,7 +140,7 @@ def test_a_row_without_a_price(folder: Path, manager: DataManager, bundles: Path
     (folder / "AAPL_1d.csv").write_text(LACKING)
     strict = CSVAdapter(folder / "AAPL_1d.csv", manager=manager)
     with pytest.raises(
-        QualityError, match="1 row without a price, the first for AAPL at 2024-06-05"
+        QualityError, match="rows without a price, the first for AAPL at 2024-06-05"
     ):
         strict.answer(["AAPL"], *JUNE, refresh=False)
     with pytest.raises(QualityError):

@@ -149,7 +149,7 @@ def test_a_name_that_no_file_can_have_is_a_typed_error(tmp_path: Path) -> None:
     carrier = FileCarrier(tmp_path)
     with pytest.raises(UnavailableError, match=r"x{80} cannot be read: File name too long"):
         carrier.send(HttpRequest("file:///" + "x" * 300))
-    assert not carrier.files(HttpRequest("file:///" + "x" * 300), "").paths
+    assert carrier.version(HttpRequest("file:///" + "x" * 300)).startswith("unreadable")
 
 
 def test_an_exact_name_comes_before_one_in_another_case(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, read: lis
     read.clear()
     for number in reversed(range(11, 20)):
         carrier.send(HttpRequest(f"file:///b{number}"))
-    assert [path.name for path in read] == ["b11.csv"], "eight are kept"
+    assert [path.name for path in read] == [f"b{n}.csv" for n in range(17, 10, -1)], "two are kept"
 
 
 def test_a_file_that_has_just_changed_is_read_again(tmp_path: Path, read: list[Path]) -> None:
@@ -217,11 +217,17 @@ def test_a_file_that_has_just_changed_is_read_again(tmp_path: Path, read: list[P
     path.write_text("one")
     clock = ManualClock(path.stat().st_ctime_ns // 10**6 + 1)
     carrier = FileCarrier(tmp_path, clock=clock)
-    assert carrier.send(HttpRequest("file:///a")).text == "one"
-    clock.advance(3)
+    request, stamp = HttpRequest("file:///a"), path.stat()
+    first = carrier.version(request)
+    path.write_text("two")
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    second = carrier.version(request)
+    assert first != second and carrier.send(request).text == "two"
+    clock.set(path.stat().st_ctime_ns // 10**6 + 3000)
+    read.clear()
     for _ in range(3):
-        assert carrier.send(HttpRequest("file:///a")).text == "one"
-    assert len(read) == 2, "once it has rested it is kept"
+        assert carrier.version(request) == second and carrier.send(request).text == "two"
+    assert len(read) == 1, "once it has rested it is kept"
 
 
 def test_a_missing_folder_counts_as_a_missing_file(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ from ..model.frame import REQUIRED_COLUMNS as FIELDS
 from ..model.interchange import to_polars
 from ..model.provenance import ATTRS_KEY
 from ..model.query import check_no_string
+from ..model.reasons import REJECTED
 from ..model.suggestion import did_you_mean
-from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..net.call_threads import LoopThread, awaited
 from ..vendors.base import BaseDataDownloader
@@ -567,9 +567,8 @@ class CSVConfig:
         date_format: ``strptime`` format of the timestamps; None means ISO 8601 or seconds since
             1970.
         timezone: Time zone of naive timestamps.
-        missing_data_strategy: ``fail``: a row without a price is an error. ``skip``: frames omit
-            such a row, while a bundle contains it without the price, like any answer from the data
-            manager.
+        missing_data_strategy: ``fail``: a row without a price is an error. ``skip``: such a row is
+            left out, like any row that cannot be a bar.
     """
 
     file_path: str | PathLike[str] = ""
@@ -638,30 +637,28 @@ class CSVDataSource(VendorDataSource):
         super().__init__(manager, **more)
 
     def answer(self, *question: Any, refresh: bool, **options: Any) -> SourceAnswer:
-        """Return bars like :meth:`VendorDataSource.answer`; reject or omit rows without a price.
+        """Return bars like :meth:`VendorDataSource.answer`, without the rows that have no price.
 
         Raises:
             QualityError: A row has no price, and ``missing_data_strategy`` is ``fail``.
         """
         answer = super().answer(*question, refresh=refresh, **options)
-        lacks = pl.any_horizontal(pl.col("open", "high", "low", "close").is_null())
-        rows = answer.frame.filter(lacks)
-        if rows.is_empty():
-            return answer
-        if self._config.missing_data_strategy == "fail":
-            first = rows.row(0, named=True)
+        lost = [
+            (gap["start"], symbol)
+            for symbol, facts in answer.attrs.items()
+            for gap in facts.get("gaps", ())
+            if gap["reason"] == f"{REJECTED}price missing"
+        ]
+        if lost and self._config.missing_data_strategy == "fail":
+            start, symbol = min(lost)
             raise QualityError(
-                f"csv: {counted(len(rows), 'row')} without a price, the first for {first['symbol']} at "
-                f"{first['timestamp']}",
+                f"csv: rows without a price, the first for {symbol} at {start}",
                 hint="missing_data_strategy='skip' leaves them out",
             )
-        return answer._replace(frame=answer.frame.filter(~lacks))
+        return answer
 
     def _check_rows(self, *question: Any) -> None:
-        """Raise an error if a row has no price and the strategy is ``fail``.
-
-        With ``skip``, the bundle contains the row without the price.
-        """
+        """Raise an error if a row has no price and the strategy is ``fail``."""
         if self._config.missing_data_strategy == "fail":
             self.answer(*question, refresh=False)
 
