@@ -286,10 +286,6 @@ _REASONS = {
     "ignore_tz": "times are naive UTC",
     "version": "a version needs exactly one symbol, in get_ohlcv or plot",
 }
-# Arguments of a method that only another call has.
-_OF_OTHERS = {
-    ("get_actions", "provider"): _Call("get_ohlcv", _SERIES, {"columns": "('dividend', 'split')"}),
-}
 # Values of the wrong type, with the call that they are meant for: method (any, if empty), argument
 # and type. The call is the method's own if it is None.
 _MISPLACED: tuple[tuple[str, str, Any, _Call | None], ...] = (
@@ -369,9 +365,6 @@ def _right_arguments(
     if method.__name__ == "__init__":
         folder = next((given[name].text for name in strange if name in _FOLDERS), "")
         return f"; use {cls.__name__}({folder})" if folder else ""
-    others = (_OF_OTHERS.get((method.__name__, name)) for name in strange)
-    if other := next(filter(None, others), None):
-        return f"; use {_call_text(cls, other, given)}"
     reasons = [_REASONS[name] for name in strange if name in _REASONS]
     if strange and not any(_own_name(name, own) is not None for name in strange):
         return f"; its arguments are {', '.join(own)}"
@@ -386,6 +379,8 @@ def _add_right_call(
     given = dict(zip(_parameters(method), args, strict=False)) | kwargs
     for name, argument, kind, call in _MISPLACED:
         value = given.get(argument)
+        if isinstance(value, int | float) and not 0 <= value < _END_MS:
+            continue
         if name in ("", method.__name__) and isinstance(value, kind) and hasattr(error, "hint"):
             order = call.order.split() if call else list(_parameters(method))
             values = [list(args)] if order == ["symbols"] else args
