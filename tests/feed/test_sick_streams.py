@@ -358,7 +358,9 @@ def test_a_feed_that_waits_for_history_stops_at_once(stage: Stage) -> None:
     stage.vendors.heal()
 
 
-def test_the_backoff_between_reconnects_grows_until_bars_have_come(stage: Stage) -> None:
+def test_the_backoff_between_reconnects_grows_until_bars_have_come(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     waits: list[float] = []
 
     class Noted(RetryPolicy):
@@ -382,6 +384,9 @@ def test_the_backoff_between_reconnects_grows_until_bars_have_come(stage: Stage)
         stage.peer.reset()
         wait_until(lambda: len(waits) == 4)
     assert waits == [1, 2, 3, 1]
+    told = [r for r in caplog.records if "the connection is being reopened" in r.getMessage()]
+    warned = [r.levelname for r in told if r.levelno >= logging.WARNING]
+    assert warned == ["WARNING"], "once per outage, when it is not open again at once"
 
 
 def test_sent_messages_are_not_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:

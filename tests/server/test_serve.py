@@ -159,7 +159,7 @@ def test_a_series_whose_bars_are_all_in_doubt_is_stale_and_not_idle(
 def test_the_first_page_has_the_last_nights_and_the_quality_of_each_vendor(
     site: Site, manager: DataManager, clock: ManualClock
 ) -> None:
-    assert "is recorded yet" in site.get("/", headers=PAGE).text
+    assert "is recorded yet: <code>onetape populate --symbols" in site.get("/", headers=PAGE).text
     good = {"vendors": ["yahoo"], "score": 0.97, "wrong": "", "failed_at": ""}
     bad = {"vendors": [], "score": None, "error": "down", "wrong": "", "failed_at": "alpaca"}
     why = [{"failed": True, "why": "<b>alpaca</b> is down", "series": ["MSFT 1d"]}]

@@ -20,7 +20,14 @@ __all__ = ["asset", "board_page", "brief_page", "error_page", "page"]
 
 # Number of rows of each table on the first page; the JSON of the page contains all of them.
 _MOST, _MOST_NEVER = 100, 20
-_NO_NIGHT = paragraph("no run of populate, sync or validate is recorded yet", "faint")
+_NO_NIGHT = element(
+    "p",
+    with_code(
+        "no run of populate, sync or validate is recorded yet: `onetape populate --symbols AAPL,MSFT` "
+        "fills the cache, and `onetape sync` updates it each night"
+    ),
+    class_="faint",
+)
 _UNKNOWN = paragraph("not examined yet", "faint")
 _NAME = {"symbol": "symbol", "timeframe": "timeframe", "lane": "lane"}
 _NEEDS = {**_NAME, "why": "text", "what to do": "next_step"}

@@ -401,7 +401,9 @@ class StreamThread:
         except QueryError:
             raise
         except DataError as error:
-            log.info("no history yet: %s", error)
+            log.log(
+                logging.INFO if self._questions else logging.WARNING, "no history yet: %s", error
+            )
             self._note_failure(str(error))
             return None
         filled, is_firm = self._usable_answer(filled)

@@ -612,7 +612,10 @@ class Connection:
     def _notify_lost(self, reason: str) -> None:
         if self.is_stopped:
             return
-        log.info("%s: %s; the connection is being reopened", self.protocol.display_name, reason)
+        # One warning per outage: a connection that broke is often open again at once.
+        level = logging.WARNING if self.attempts == 1 else logging.INFO
+        text = "%s: %s; the connection is being reopened"
+        log.log(level, text, self.protocol.display_name, reason)
         for judge in self.all_judges():
             judge.listener.lost(reason)
 
