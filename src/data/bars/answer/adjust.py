@@ -423,8 +423,7 @@ class BookConversion:
         """The ex-dates that were requested, with those whose actions no vendor has published yet."""
         book, today = self.book, self.bars.today
         news_ms = NEVER_MS if today is None else today.news_ms
-        awaited = (asked for asked in book.awaited if asked.fetched_at >= news_ms)
-        return [asked.span for asked in (*book.answers, *awaited)]
+        return [asked.span for asked in (*book.answers, *book.answers_awaited(news_ms))]
 
     def _disputed(self, needed: Sequence[Span]) -> list[ActionEvent]:
         """Return the disputed splits and, if prices depend on them, dividends.
