@@ -469,3 +469,12 @@ def test_a_request_reaches_back_to_recent_reports_and_before_doubted_ones(told: 
     assert book.recheck_from("acme", now + 9 * DAY_MS) == day_ms(date(2020, 7, 7)) - week
     far = answered(told, [], now, PAID[0]).recheck_from("acme", now + DAY_MS)
     assert far is not None and far < day_ms(date(2010, 2, 1))
+
+
+def test_only_what_comes_after_the_end_of_a_sample_is_never_requested_again() -> None:
+    since, long_after = day_ms(EX), EX.replace(year=EX.year + 9)
+    for source, first in (("demo", EX), ("acme", None), ("replay:%2Ftmp%2Frecorded", None)):
+        book = ActionBook().with_answer([], Asked(YEAR, source, 5, since)).only(source)
+        assert book.awaited_from(long_after, 6) == first, source
+        assert bool(book.answers_awaited(6)) == (first is not None)
+        assert book.awaited_from(EX, 5) == EX  # within the span and time of the request

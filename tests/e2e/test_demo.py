@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from src.data.cache import actions
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
@@ -157,14 +158,17 @@ def test_without_the_demo_extra_the_error_contains_the_line_that_installs_the_ex
 
 
 @pytest.mark.usefixtures("old_files")
+@pytest.mark.parametrize(("ends_for_ever", "times"), [(True, 1), (False, 0)])
 def test_an_answer_whose_later_splits_are_unknown_is_not_kept_at_each_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_for_ever: bool, times: int
 ) -> None:
+    """It is kept once if they will never be known, as for a sample, and otherwise not at all."""
+    monkeypatch.setattr(actions, "is_whole_sample", lambda _: ends_for_ever)
     manager, kept = DataManager(tmp_path / "cache"), list[object]()
     memory = manager.cache.store.memory
     put = memory.put
     monkeypatch.setattr(memory, "put", lambda key, *rest: (kept.append(key), put(key, *rest))[1])
     for _ in range(5):
         manager.get_ohlcv("AAPL", "1d", "2012-01-03", "2012-12-31", provider="demo")
-    assert [key for key in kept if isinstance(key, tuple) and key[0] == "answer"] == []
+    assert len([key for key in kept if isinstance(key, tuple) and key[0] == "answer"]) == times
     assert kept

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.data.bars.lookup import CacheLookup
 from src.data.cache.store import Commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -26,10 +27,14 @@ warnings.simplefilter("error")
 from src.data import DataManager
 from src.data.clock import ManualClock
 manager = DataManager({cache!r}, {rules!r}, clock=ManualClock({now}))
-rows = [len(manager.get_ohlcv(*request)) for request in {requests!r}]
+rows = [len(manager.get_ohlcv(*request, **{options!r})) for request in {requests!r}]
 heavy = ("requests", "urllib3", "exchange_calendars", "tenacity", "sqlite3", "yfinance", "binance",
          "matplotlib", "onetape.data.charts")
-of_a_miss = ("onetape.data.vendors.", "onetape.data.bars.fetch.", "onetape.data.bars.ingest.")
+of_a_miss = ("onetape.data.vendors.", "onetape.data.bars.fetch.", "onetape.data.bars.ingest.",
+             "onetape.data.cache.recovery", "onetape.data.cache.retention.clear",
+             "onetape.data.cache.retention.trim", "onetape.data.cache.write.commit",
+             "onetape.data.cache.write.year", "onetape.data.cache.confirmations",
+             "onetape.data.cache.legacy.migrate", "onetape.data.cache.maintenance", "html")
 vendors = [name for name in sys.modules if name.startswith(of_a_miss)]
 vendors.remove("onetape.data.vendors.registry")  # names and paths, which load nothing
 print(json.dumps([rows, [name for name in heavy if name in sys.modules], vendors]))
@@ -38,12 +43,13 @@ SHARE, COIN = ("AAPL", "1d", "2024-03-01", "2024-05-31"), ("BTCUSDT", "1h", "202
 
 
 def in_a_fresh_process(
-    fresh: Fresh, folder: Path, now: int, *requests: tuple[str, ...]
+    fresh: Fresh, folder: Path, now: int, *requests: tuple[str, ...], **options: str
 ) -> tuple[list[int], list[str], list[str]]:
     """Ask in a process of its own; return rows, heavy modules loaded, and those of a miss."""
     code = ASK.format(
-        cache=str(folder / "cache"), rules=str(folder / "rules.yaml"), now=now, requests=requests
-    )
+        cache=str(folder / "cache"), rules=str(folder / "rules.yaml"), now=now, requests=requests,
+        options=options,
+    )  # fmt: skip
     rows, heavy, vendors = json.loads(fresh.run(code))
     return rows, heavy, vendors
 
@@ -60,6 +66,37 @@ def test_a_covered_range_loads_neither_calendar_nor_vendor_nor_http(
     assert heavy == []
     assert modules == []
     assert vendors.count() == 0
+
+
+@pytest.mark.parametrize("adjustment", ["split", "all", "raw"])
+def test_a_sample_is_stored_once_and_then_answered_like_any_stored_range(
+    make: Callable[[], DataManager], clock: ManualClock, tmp_path: Path, fresh: Fresh,
+    monkeypatch: pytest.MonkeyPatch, adjustment: str,
+) -> None:  # fmt: skip
+    pytest.importorskip("bokeh_sampledata.stocks")
+    asked, how = ("AAPL", "1d", "2012-01-03", "2012-12-31"), {"adjustment": adjustment}
+    first = make().get_ohlcv(*asked, provider="demo", **how)
+    for later in ("2024-06-12T15:50:00", "2024-06-13T15:10:00", "2029-03-01T15:10:00"):
+        clock.set(ms(later))
+        parts = in_a_fresh_process(fresh, tmp_path, ms(later), asked, provider="demo", **how)
+        assert parts == ([250], [], [])
+    manager, find, looked_up = make(), CacheLookup.find, list[str]()
+    monkeypatch.setattr(
+        CacheLookup,
+        "find",
+        lambda self, query: looked_up.append("in the store") or find(self, query),
+    )
+    for hits in (1, 2, 3):
+        frame = manager.get_ohlcv(*asked, provider="demo", **how)
+        pd.testing.assert_frame_equal(frame, first)
+        assert manager.metrics()["calls"]["hits"] == hits
+        before, after = first.attrs["onetape"], frame.attrs["onetape"]
+        changed = {name for name in before if before[name] != after[name]}
+        assert changed <= {"asked_at", "from_cache", "attempts", "quality"}  # of a fetch
+    assert len(looked_up) == 2, "kept in memory by the second request"
+    unknown = "splits and dividends from 2013-03-04 on are not in the sample"
+    expected = [] if adjustment == "raw" else [f"prices are as of 2013-03-03: {unknown}"]
+    assert list(after["problems"]) == expected
 
 
 def test_a_hit_in_a_lane_beside_another_kind_loads_no_vendor_module(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -305,3 +307,52 @@ def test_a_number_of_bars_is_counted_back_from_the_end_of_files_while_no_bar_is_
     ended.clock.advance(5 * 86_400)
     frame = ended.ask("cache", bars=5, end_date="2024-06-10")
     assert (days_of(frame)[-1], frame.attrs["onetape"]["vendors"]) == ("2024-04-15", ["local"])
+
+
+@pytest.mark.parametrize("declared", ["", "split"])
+def test_the_error_for_files_as_of_a_past_time_names_what_to_write_with_which_all_are_read(
+    tmp_path: Path, declared: str
+) -> None:
+    folder, rules = tmp_path / "own", tmp_path / "rules.yaml"
+    folder.mkdir()
+    names = [f"ZQ{one}{two}" for one in "ABCDEF" for two in "VWXYZ"]
+    days = "".join(f"2024-01-0{day},9,11,8,10,5\n" for day in (2, 3, 4, 5))
+    for name in names:
+        (folder / f"{name}_1d.csv").write_text(HEADER + days)
+    layout = f"providers: {{local: {{folder: '{folder}', unit: USD"
+
+    def then(line: str) -> DataManager:
+        """Return a manager as of a past time, with a line in the rules."""
+        rules.write_text(f"{layout}{line and ', '}{line}}}}}\n")
+        clock = ManualClock(ms("2024-08-01T12:00:00"))
+        return DataManager(tmp_path / "cache", rules, clock=clock).at("2024-01-04")
+
+    asked: dict[str, Any] = {"provider": "local"}
+    with pytest.raises(AllProvidersFailedError) as caught:
+        then(declared and f"adjustment: {declared}").get_ohlcv(
+            names[0], "1d", "2024-01-02", **asked
+        )
+    said = str(caught.value)
+    (line,) = re.findall("write `([^`]+)` under providers.local", said)
+    (argument,) = re.findall("request adjustment='(.+?)'", said)
+    frames = then(line).get_ohlcv_batch(
+        names, "1d", "2024-01-02", adjustment=argument, strict=True, **asked
+    )
+    assert sorted(frames) == names
+    assert [frame["close"].tolist() for frame in frames.values()] == [[10, 10, 10]] * 30
+
+
+def test_files_of_unknown_adjustment_name_what_to_write_although_the_dividends_are_known(
+    alone: Callable[..., DataManager], tmp_path: Path, clock: ManualClock
+) -> None:
+    asked = ("AAPL", "1d", "2024-01-05", "2024-02-28")
+    rows = alone("yahoo").get_ohlcv(*asked, adjustment="all")  # its dividends are stored
+    (tmp_path / "own").mkdir()
+    rows.to_csv(tmp_path / "own" / "AAPL_1d.csv")
+    rules = tmp_path / "yahoo.yaml"
+    rules.write_text(f"{rules.read_text()}  local: {{folder: '{tmp_path / 'own'}', unit: USD}}\n")
+    then = DataManager(tmp_path / "cache", rules, clock=clock).at("2024-02-28")
+    with pytest.raises(AllProvidersFailedError) as caught:
+        then.get_ohlcv(*asked, provider="local", adjustment="raw")
+    assert "already adjusted for the dividend of 0.24 on 2024-02-09" in str(caught.value)
+    assert "write `adjustment: raw` under providers.local" in str(caught.value)

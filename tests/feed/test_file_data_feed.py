@@ -51,6 +51,14 @@ def test_usual_names_of_the_time_column_are_found(file: Path, name: str) -> None
     assert len(read_csv_bars(written(file, ["2024-01-02"], name))) == 1
 
 
+def test_the_error_for_dates_of_a_broker_names_the_argument(file: Path) -> None:
+    path = written(file, ["02.01.2024"])
+    with pytest.raises(ValueError, match=r"'02\.01\.2024'; datetime_format=\"%d\.%m\.%Y\"$"):
+        read_csv_bars(path)
+    frame = read_csv_bars(path, CsvColumns(datetime_format="%d.%m.%Y"))
+    assert list(frame.index) == [pd.Timestamp("2024-01-02")]
+
+
 def test_dates_without_separators_are_dates(file: Path) -> None:
     frame = read_csv_bars(written(file, [20240102, 20240103], "date"))
     assert list(frame.index) == [pd.Timestamp("2024-01-02"), pd.Timestamp("2024-01-03")]

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+import yaml
 
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
@@ -844,3 +845,91 @@ def test_a_row_unlike_the_others_is_read_or_named_as_if_it_were_alone(
             fetch(local(tmp_path))
     else:
         assert len(fetch(local(tmp_path)).table) == 2
+
+
+PRICES = "Open,High,Low,Close"
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (f"Date,{PRICES},Adj Close,Volume", "2024-01-02,1,2,1,2,1.5,3"),  # Yahoo
+        (f"Datetime,{PRICES},Volume", "2024-01-02 00:00:00,1,2,1,2,3"),
+        (f"Date,{PRICES},Volume", "2024-01-02,1,2,1,2,3"),  # Stooq
+        ("time,open,high,low,close,Volume", "1704153600,1,2,1,2,3"),  # TradingView
+        ("timestamp,open,high,low,close,volume,trade_count,vwap", "2024-01-02,1,2,1,2,3,9,1.5"),
+        ("date,timestamp,open,high,low,close,volume", "2020-01-01,2024-01-02,1,2,1,2,3"),
+        ("<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>", "2024.01.02,00:00:00,1,2,1,2,3"),
+    ],
+)
+def test_headers_of_usual_exports_are_found_without_a_layout(
+    tmp_path: Path, header: str, row: str
+) -> None:
+    (tmp_path / "AAPL_1d.csv").write_text(f"{header}\n{row}\n")
+    table = fetch(local(tmp_path)).table
+    assert table.stamps.tolist() == [parse_iso("2024-01-02")]
+    assert [column[0] for column in (table.open, table.high, table.low, table.close)] == [
+        1,
+        2,
+        1,
+        2,
+    ]
+    adjusted = None if table.adj_close is None else table.adj_close[0]
+    assert adjusted == (1.5 if "Adj Close" in header else None)
+    assert table.volume[0] == 3 or "<VOL>" in header
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "line"),
+    [
+        ("Gmt time,Open,High,Low,Close", "2024-01-02,1,2,1,2", 'time_column: "Gmt time"'),
+        (
+            "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>",
+            "2024.01.02\t00:00\t1\t2\t1\t2",
+            'delimiter: "\\t"',
+        ),
+        ("Date;Open;High;Low;Close", "2024-01-02;1;2;1;2", 'delimiter: ";"'),
+        (f"Date,{PRICES}", "02.01.2024,1,2,1,2", 'time_format: "%d.%m.%Y"'),
+        (f"Date,{PRICES}", "02.01.2024 00:00:00,1,2,1,2", 'time_format: "%d.%m.%Y %H:%M:%S"'),
+    ],
+)
+def test_the_error_names_the_line_to_write_with_which_the_file_is_read(
+    tmp_path: Path, header: str, row: str, line: str
+) -> None:
+    (tmp_path / "AAPL_1d.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(ResponseFormatError) as caught:
+        fetch(local(tmp_path))
+    said = str(caught.value)
+    assert line in said
+    assert header.split(",")[0][:6] in said or row[:10] in said
+    table = fetch(local(tmp_path, **yaml.safe_load(line))).table
+    assert table.stamps.tolist() == [parse_iso("2024-01-02")]
+    assert table.close.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "said"),
+    [
+        (f"Date,{PRICES}", "03/04/2024,1,2,1,2", 'time_format: "%m/%d/%Y" or "%d/%m/%Y"'),
+        (
+            f"Date,{PRICES}",
+            "03/04/2024 00:00:00,1,2,1,2",
+            'time_format: "%m/%d/%Y %H:%M:%S" or "%d/%m/%Y %H:%M:%S"',
+        ),
+        ("Day,Open,High,Low,Close", "2024-01-02,1,2,1,2", "`time_column: NAME`"),
+        ("Open time,Close time,Open,High,Low,Close", "1,2,1,2,1,2", "`time_column: NAME`"),
+        ("Date,Open,High,Low,Adj Close", "2024-01-02,1,2,1,2", "`columns: {close: NAME}`"),
+        (
+            "Date,o,h,l,c",
+            "2024-01-02,1,2,1,2",
+            "`columns: {open: NAME, high: NAME, low: NAME, close: NAME}`",
+        ),
+    ],
+)
+def test_what_cannot_be_known_is_not_guessed(
+    tmp_path: Path, header: str, row: str, said: str
+) -> None:
+    (tmp_path / "AAPL_1d.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(ResponseFormatError) as caught:
+        fetch(local(tmp_path))
+    assert said in str(caught.value)

@@ -378,6 +378,8 @@ class AnswerCache:
         session = self._days.latest(query.instrument)
         if session.day <= last_day < session.coming:  # no other session opens before that
             return day_span(query.instrument, session.coming).start
+        if book.awaited_from(session.day, NEVER_MS) is not None:
+            return NEVER_MS  # those after the end of a sample are never published
         return day_span(query.instrument, last_day).end
 
     def _is_valid(self, entry: _Entry, query: BarsQuery) -> bool:

@@ -23,7 +23,7 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
 from ..model.bars import NAN, BarTable, inside
-from ..model.instant import DAY_MS, HOUR_MS, date_of, day_ms
+from ..model.instant import DAY_MS, HOUR_MS, NEVER_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span, coalesce, uncovered
 from ..model.symbol_changes import SymbolChange
@@ -37,7 +37,7 @@ from ..prices.disputes import (
     split_events,
 )
 from ..runtime.once import cached_property
-from ..vendors.registry import is_sample
+from ..vendors.registry import is_sample, is_whole_sample
 from .format import json_document
 from .format.documents import BookEntries, load_book_document
 from .layout import ACTIONS, QUARANTINE, Layout
@@ -266,7 +266,7 @@ class ActionBook:
 
     def missing(self, span: Span, since_ms: int | None = None) -> list[Span]:
         """Return the ex-dates in ``span`` that no vendor was queried for; see :meth:`covers`."""
-        awaited = () if since_ms is None else self._answers_awaited(since_ms)
+        awaited = () if since_ms is None else self.answers_awaited(since_ms)
         return uncovered(span, [answer.span for answer in (*self.answers, *awaited)])
 
     def awaited_from(self, day: date, since_ms: int) -> date | None:
@@ -278,11 +278,22 @@ class ActionBook:
         span = Span(day_ms(day), day_ms(day) + DAY_MS)
         if self.covers(span):
             return None
-        starts = [a.span.start for a in self._answers_awaited(since_ms) if span.start in a.span]
+        starts = [a.span.start for a in self.answers_awaited(since_ms) if span.start in a.span]
         return date_of(min(starts)) if starts else None
 
-    def _answers_awaited(self, since_ms: int) -> list[Asked]:
-        return [answer for answer in self.awaited if answer.fetched_at >= since_ms]
+    def answers_awaited(self, since_ms: int) -> list[Asked]:
+        """Return the queries since ``since_ms`` for ex-dates whose actions are not published yet.
+
+        The actions after the end of a sample are never published, so one query counts for ever, and
+        for all later ex-dates.
+        """
+        return [
+            answer._replace(span=Span(answer.span.start, NEVER_MS))
+            if is_whole_sample(answer.source)
+            else answer
+            for answer in self.awaited
+            if answer.fetched_at >= since_ms or is_whole_sample(answer.source)
+        ]
 
     def is_quiet(self, days: Span, *, settled: bool) -> bool:
         """Return whether all ex-dates in ``days`` were requested and no vendor reported an action.

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from ..clock import Clock, SystemClock
@@ -33,8 +33,6 @@ from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
 from ..runtime.lru_cache import LruCache
 from .actions import ActionBook, ActionStore, Asked, WholeAnswer
-from .confirmations import Comparisons
-from .confirmations import drop as drop_confirmations
 from .file_lanes import FileLanes
 from .lane_files import LaneFiles
 from .layout import Layout, decode_lane, decode_symbol
@@ -43,9 +41,6 @@ from .pins import pins_in
 from .read.columnar_cache import Columnar, Sidecars
 from .read.document_cache import NO_FILE, DocumentCache
 from .read.series_reader import RangeReader, SeriesIndex
-from .recovery import quarantine
-from .recovery.quarantine import KeptFile
-from .retention.clear import clear_lane, clear_symbol, clear_years
 from .values import (
     Commit,
     CommitPiece,
@@ -57,6 +52,10 @@ from .values import (
 )
 from .write.coverage_update import years_of
 from .write.write_guard import ReadOnlyError, WriteGuard
+
+if TYPE_CHECKING:
+    from .confirmations import Comparisons
+    from .recovery.quarantine import KeptFile
 
 __all__ = [
     "ActionBook",
@@ -291,9 +290,9 @@ class BarStore:
         entry = self._index.entry(lane)
         if not entry.has_quarantine:
             return ()
-        return quarantine.rows_without_bar(
-            lane, span, lambda: self._index.entry(lane).view.coverage
-        )
+        from .recovery.quarantine import rows_without_bar  # few series have rejected rows
+
+        return rows_without_bar(lane, span, lambda: self._index.entry(lane).view.coverage)
 
     def quarantined(self, key: SeriesKey) -> tuple[list[BadRow], list[KeptFile]]:
         """Return the quarantined rows and files, without repairing anything.
@@ -305,6 +304,8 @@ class BarStore:
         lane = self._lane(key)
         if not self._disk.list(lane.paths.quarantine):
             return [], []
+        from .recovery import quarantine  # few series have rejected rows
+
         years = quarantine.years_with_rows(lane)
         rows = [row for year in years for row in quarantine.rows_kept(lane, year)]
         return rows, list(quarantine.files_of(lane))
@@ -443,6 +444,8 @@ class BarStore:
     @property
     def comparisons(self) -> Comparisons:
         """The comparisons of stored bars with a second vendor's bars."""
+        from .confirmations import Comparisons  # answers do not need them
+
         return Comparisons(self._lane, self.stored_span, self._guard, self._lock_timeout_s)
 
     # --- actions ---------------------------------------------------------------------------
@@ -500,10 +503,12 @@ class BarStore:
             for book in (old, new)
         )
         if changed := before ^ after:
+            from .confirmations import drop  # few splits change
+
             until = max(ex_at for ex_at, _ in changed)
             for name in self._disk.list(self._layout.symbol(symbol)):
                 if (key := decode_lane(symbol, name)) is not None:
-                    drop_confirmations(self._lane(key), until, self._lock_timeout_s)
+                    drop(self._lane(key), until, self._lock_timeout_s)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
         """Remove a sample-data vendor's reports of actions; for errors, see :meth:`add_actions`."""
@@ -591,6 +596,8 @@ class BarStore:
         Raises:
             LockTimeoutError, StorageError: The removal failed; anything not removed yet is intact.
         """
+        from .retention.clear import clear_symbol  # readers do not need it
+
         self.file_lanes.drop(symbol, timeframe)
         symbols = {key.symbol for key in self.keys()} if symbol is None else {symbol}
         for name in sorted(symbols):
@@ -604,6 +611,8 @@ class BarStore:
 
     def clear_series(self, key: SeriesKey, by: str) -> None:
         """Permanently remove the bars of one series; ``by`` and the errors are those of :meth:`clear`."""
+        from .retention.clear import clear_lane  # readers do not need it
+
         clear_lane(self._lane(key), self._lock_timeout_s, by)
         self._sidecars.drop(key)
 
@@ -629,6 +638,8 @@ class BarStore:
         Raises:
             LockTimeoutError, StorageError: The removal failed; anything not removed yet is intact.
         """
+        from .retention.clear import clear_years  # readers do not need it
+
         lane, wait_s = self._lane(key), self._lock_timeout_s if wait_s is None else wait_s
         self._disk.make_folders(lane.paths.folder)
         removed = clear_years(lane, years, wait_s, by, closed_by)

@@ -271,7 +271,8 @@ def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.Dat
             try:
                 moment = rows.moment(row)
             except ValueError as exc:
-                reason = f"{path}: the time column does not contain times: {exc}"
+                said = str(exc).replace("time_format: ", "datetime_format=")
+                reason = f"{path}: the time column does not contain times: {said}"
                 raise ResponseFormatError(reason) from exc
             return Bar(to_ms(moment), *values), interest
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Sequence
 
@@ -27,8 +26,11 @@ def escaped(value: object) -> Html:
     """
     if isinstance(value, Html):
         return value
-    text = str(value)
-    return Html(text if PLAIN(text) else html.escape(printable(text), quote=True))
+    if PLAIN(text := str(value)):
+        return Html(text)
+    import html  # its table of entities takes a millisecond, and answers need none
+
+    return Html(html.escape(printable(text), quote=True))
 
 
 def joined(children: Iterable[object], separator: str = "") -> Html:

@@ -294,6 +294,12 @@ def is_sample(name: str | None) -> bool:
     return name is not None and row_of(family_of(name)).is_sample
 
 
+def is_whole_sample(name: str) -> bool:
+    """Return whether the vendor's data ends for ever, unlike recordings, which may be continued."""
+    row = row_of(family_of(name))
+    return row.is_sample and not row.of_files
+
+
 def is_of_files(name: str) -> bool:
     """Return whether the vendor with this canonical name reads files on this machine."""
     return row_of(family_of(name)).of_files

@@ -40,6 +40,10 @@ from .answer import Allowed, KnownActions, Missing, Rebased, Used
 
 _A_DAY = timedelta(days=1)
 _STORED_RAW_HINT = "these bars are stored as traded, so adjustment='raw' does not need any"
+_OWN_FILES_HINT = (
+    "if your files have prices as traded, write `adjustment: raw` under providers.local in the "
+    "rules and request adjustment='raw'; or put a vendor that reports splits after local in a rule"
+)
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 
@@ -371,7 +375,7 @@ class BookConversion:
             f"splits and dividends for {bars.key.symbol} are not known for all of "
             f"{date_of(start)}..{date_of(end - 1)}, but {bars.query.adjustment} prices need them",
             symbol=bars.key.symbol,
-            hint=_STORED_RAW_HINT if is_raw else None,
+            hint=_STORED_RAW_HINT if is_raw else self._hint_of_files,
         )
         return Missing(error, Span(start, end))
 
@@ -406,6 +410,9 @@ class BookConversion:
             )
         except DividendError as error:
             return Missing(error, days=self._days_needed(error.ex_date, needed))
+        except KindMismatchError as error:
+            error.hint = self._hint_of_files or error.hint
+            raise
         used = Used(book, closes.closes, doubts=(*sorted(closes.doubts.items()),))
         done = answer._replace(table=rows, disputed=self._disputed(needed), used=used)
         if not lost:
@@ -423,8 +430,7 @@ class BookConversion:
         """The ex-dates that were requested, with those whose actions no vendor has published yet."""
         book, today = self.book, self.bars.today
         news_ms = NEVER_MS if today is None else today.news_ms
-        awaited = (asked for asked in book.awaited if asked.fetched_at >= news_ms)
-        return [asked.span for asked in (*book.answers, *awaited)]
+        return [asked.span for asked in (*book.answers, *book.answers_awaited(news_ms))]
 
     def _disputed(self, needed: Sequence[Span]) -> list[ActionEvent]:
         """Return the disputed splits and, if prices depend on them, dividends.
@@ -512,6 +518,12 @@ class BookConversion:
         if query.timeframe != Timeframe.parse("1d"):
             return days
         return Span(max(days.start, query.span.end), days.end)
+
+    @property
+    def _hint_of_files(self) -> str | None:
+        """What to write in the rules if the bars are from the user's own files, otherwise None."""
+        key = self.bars.key
+        return _OWN_FILES_HINT if key.is_of_files and not key.is_sample else None
 
     @property
     def _is_intraday(self) -> bool:

@@ -40,7 +40,6 @@ from ..legacy.reader import symbol_of
 from ..read.columnar_cache import Columnar, fitting
 from ..retention import eviction
 from ..retention.manager import RetentionLimits, RetentionManager
-from ..retention.trim import Trimmed
 from ..store import BarStore
 from . import summaries
 from .listing import Catalog
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from ..maintenance import Maintenance
     from ..retention.age import Aged, AgeRetention
     from ..retention.inventory import Holdings, Inventory
+    from ..retention.trim import Trimmed
     from ..tables import TableStore
 
 log = logging.getLogger(__name__)

@@ -29,14 +29,13 @@ from ..store import BarStore, StoreListener
 from ..values import Commit, LaneUse, Use
 from ..write.write_guard import FreeSpaceGuard, need_of
 from . import eviction
-from .clear import evict_year
 from .eviction import BYTES_IN_GB, Freeable, Keeps, StoredYear
 from .time_mark import TimeMark
-from .trim import Trimmed, derived_bytes, drop_derived, trim_quarantine
 
 if TYPE_CHECKING:
     from .index import LaneIndex
     from .inventory import Holdings, Inventory, StoredLane
+    from .trim import Trimmed
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +225,7 @@ class RetentionManager(StoreListener):
         holdings = self.inventory.contents()
         is_over = 0 < self._limits.limit() < holdings.size.bytes
         self.enforce(holdings)
-        is_same = self.tidy(holdings=holdings) == Trimmed() and not is_over
+        is_same = not self.tidy(holdings=holdings).files and not is_over
         return holdings if is_same else self.inventory.contents()
 
     def tidy(self, *, dry_run: bool = False, holdings: Holdings | None = None) -> Trimmed:
@@ -236,6 +235,8 @@ class RetentionManager(StoreListener):
 
         ``holdings`` are the folder's contents, if already known.
         """
+        from .trim import Trimmed, trim_quarantine  # readers do not need it
+
         total = Trimmed()
         for lane in (holdings or self.inventory.contents()).lanes:
             if lane.entry.quarantined:
@@ -297,10 +298,14 @@ class RetentionManager(StoreListener):
             return 0
 
     def _drop_derived(self, lanes: Iterable[StoredLane], need: int) -> int:
+        from .trim import drop_derived  # readers do not need it
+
         uses = self._uses.merged(self.inventory.index)
         return drop_derived(self._parts, lanes, lambda lane: uses.get(lane, Use()).last_ms, need)
 
     def _evict(self, year: StoredYear) -> bool:
+        from .clear import evict_year  # readers do not need it
+
         try:
             return evict_year(self._parts.lane(year.key), year.year, year.generation)
         except DataError as exc:
@@ -323,6 +328,8 @@ class RetentionManager(StoreListener):
 
         ``holdings`` are the folder's contents, if already known.
         """
+        from .trim import derived_bytes  # readers do not need it
+
         holdings = holdings or self.inventory.contents()
         derived = derived_bytes(self._parts, holdings)
         return eviction.summed(holdings.size.bytes, derived, self._years(holdings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -58,8 +59,12 @@ _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 _DIGITS = re.compile(r"-?\d+(\.\d*)?")
 _BASIC_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _DOTTED = re.compile(r"(\d{4})[./](\d\d)[./](\d\d)")
+# Dates in which the day or the month comes first, and their mark.
+_DAY_FIRST = re.compile(r"\d\d?([./-])\d\d?\1\d{4}(?: \d\d?:\d\d(:\d\d)?)?")
 # Parts of `strptime` formats that are a time of day.
 _HOUR = re.compile("%[HIXTRcs]")
+# Names of the time column that are tried if the rules name none.
+_TIME_COLUMNS = ("timestamp", "datetime", "date", "time")
 # The column with times of day, by that with dates.
 _CLOCK_COLUMNS = {"date": "time"}
 # Seconds since 1970 have at most 11 digits, milliseconds 13, microseconds 16, nanoseconds 19.
@@ -101,7 +106,8 @@ class LocalFiles:
             Feather.
         columns: Maps each of this library's column names to the name used in the files, if
             different; ``volume`` maps to None if the bars have no volume.
-        time_column: Column with the timestamps.
+        time_column: Column with the timestamps. If it is ``timestamp``, the columns ``datetime``,
+            ``date`` and ``time`` are tried after it.
         time_format: ``strptime`` format of the timestamps; not needed for ISO 8601 and epoch
             numbers.
         timezone: Time zone of naive timestamps.
@@ -230,7 +236,17 @@ class LocalFiles:
             number = float(text) if "." in text else int(text)
             moment = datetime.fromtimestamp(_epoch_ms(number) / 1000, UTC)
             return moment.astimezone(ZoneInfo(self.timezone))
-        return datetime.fromisoformat(_DOTTED.sub(r"\1-\2-\3", text, count=1))
+        try:
+            return datetime.fromisoformat(_DOTTED.sub(r"\1-\2-\3", text, count=1))
+        except ValueError as exc:
+            if (parts := _DAY_FIRST.fullmatch(text)) is None:
+                raise
+            mark, seconds = parts.groups()
+            clock = " %H:%M" * (":" in text) + ":%S" * bool(seconds)
+            # Which number is the day cannot be seen; dots are for dates in which it comes first.
+            orders = (f"%m{mark}%d", f"%d{mark}%m")[mark == "." :]
+            lines = " or ".join(f'"{order}{mark}%Y{clock}"' for order in orders)
+            raise ValueError(f"{exc}; time_format: {lines}") from None
 
 
 class FileRows:
@@ -266,25 +282,41 @@ class FileRows:
         self._rows = _rows(text.lstrip("\ufeff").splitlines(), delimiter, name)
         self.header = next(self._rows, [])
         places = reversed(list(enumerate(self.header)))
-        there = {text.strip().casefold(): index for index, text in places}
+        there = {_plain(text): index for index, text in places}
         usual = (files.time_column, *times)
-        time = next((name for name in usual if name.casefold() in there), " or ".join(usual))
+        tried = _TIME_COLUMNS if usual == _TIME_COLUMNS[:1] else usual
+        time = next((name for name in tried if _plain(name) in there), " or ".join(usual))
         columns: dict[str, str | None] = {name: name for name in (*_COLUMNS, _FILLED)}
         columns |= {**files.columns, "timestamp": time, "symbol": files.symbol_column}
         if not files.time_format or _HOUR.search(files.time_format):
-            columns["clock"] = _CLOCK_COLUMNS.get(time.casefold())
-        lowered = {ours: theirs.casefold() for ours, theirs in columns.items() if theirs}
+            columns["clock"] = _CLOCK_COLUMNS.get(_plain(time))
+        lowered = {ours: _plain(theirs) for ours, theirs in columns.items() if theirs}
         self._at = {ours: there[theirs] for ours, theirs in lowered.items() if theirs in there}
         needed = ("timestamp", *needed, *(("symbol",) if files.symbol_column else ()))
-        missing = [str(columns[ours]) for ours in needed if ours not in self._at]
+        lacking = [ours for ours in needed if ours not in self._at]
+        missing = [str(columns[ours]) for ours in lacking]
         if missing and not "".join(self.header).replace("\t", "").isprintable():
             raise ResponseFormatError(f"{name} is not CSV text in UTF-8")
         if missing:
             has = ", ".join(self.header[:20]) or "none"
             raise ResponseFormatError(
                 f"{name} line 1 {lacks_columns(missing)}; it has {has}",
-                hint="name them in providers.local.columns and time_column; delimiter separates them",
+                hint=self._lines(lacking),
             )
+
+    def _lines(self, lacking: Sequence[str]) -> str:
+        """Return the lines to write in the rules, so that columns are found that seem to be missing."""
+        header = self.header
+        mark = next((m for m in DELIMITERS if len(header) == 1 and m in header[0]), None)
+        if mark is not None:
+            return f"write `delimiter: {json.dumps(mark)}` under providers.local"
+        dated = [text for text in header if re.search("time|date", text, re.IGNORECASE)]
+        time = json.dumps(dated[0].strip()) if len(dated) == 1 else "NAME"
+        prices = ", ".join(f"{name}: NAME" for name in lacking if name in _REQUIRED)
+        lines = [f"`time_column: {time}`"] if "timestamp" in lacking else []
+        lines += [f"`columns: {{{prices}}}`"] if prices else []
+        lines += ["`symbol_column: NAME`"] if "symbol" in lacking else []
+        return f"write {' and '.join(lines)} under providers.local, with the names in the file"
 
     def columns(self, body: bytes) -> Columns | None:
         """Return the columns of the whole file; None if it has no rows, or a time format of its own.
@@ -319,7 +351,7 @@ class FileRows:
                     count = len(self.header)
                     raise ValueError(f"a row has {len(row)} fields, but there are {count} columns")
             except (ValueError, IndexError, OverflowError) as exc:
-                refuse(f"{self._name} line {number}: {str(exc)[:100]}", exc)
+                refuse(f"{self._name} line {number}: {str(exc)[:120]}", exc)
                 continue
             if value is not None:
                 yield value
@@ -603,6 +635,11 @@ def _check_timeframe(bars: Sequence[Bar], query: FetchQuery, name: str) -> None:
         f"{name} does not contain {timeframe} bars: {why}",
         hint="if each timeframe has a file, add {timeframe} to providers.local.pattern",
     )
+
+
+def _plain(column: str) -> str:
+    """Return a column's name as it is compared: ``Adj Close`` as ``adj_close``, ``<OPEN>`` as ``open``."""
+    return column.strip(" <>\t").casefold().replace(" ", "_")
 
 
 def _name_part(text: str) -> str:
