@@ -334,3 +334,27 @@ def test_a_lane_of_before_is_exported_named_by_doctor_and_cleaned_if_its_file_is
     cleaned = run("cache", "clean")
     assert ("removed 1 series of your own files" in cleaned) == is_there
     assert bool(doctor()) != is_there, "the only copy of bars stays"
+
+
+# --- longer bars of a folder with several timeframes
+
+
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize("step", ["3d", "1w", "1M"])
+def test_longer_bars_are_built_from_the_same_file_whatever_was_requested_before(
+    step: str, offline: bool, folder: Path
+) -> None:
+    """The hours are only those of the last days, but all that was requested of them is in memory."""
+    write(folder, DAYS)
+    hours = "".join(f"{day}T{n:02}:00:00Z,9,99,5,10,1\n" for day in DAYS[-3:] for n in range(24))
+    (folder / "BTCUSDT_1h.csv").write_text(HEADER + hours)
+    asked: dict[str, Any] = {"provider": "local", "offline": offline}
+    wanted = manager(folder).get_ohlcv("BTCUSDT", step, DAYS[0], DAYS[-1], **asked)
+    assert len(wanted)
+    reader = manager(folder)
+    reader.get_ohlcv("BTCUSDT", "1h", DAYS[0], DAYS[-1], **asked)
+    frame = reader.get_ohlcv("BTCUSDT", step, DAYS[0], DAYS[-1], **asked)
+    assert frame.equals(wanted)
+    account, of_wanted = frame.attrs["onetape"], wanted.attrs["onetape"]
+    assert account["derived_from"] == of_wanted["derived_from"]
+    assert account["gaps"] == of_wanted["gaps"]
