@@ -413,3 +413,29 @@ def test_a_job_does_not_try_a_vendor_that_is_paused_for_other_reasons_than_an_ou
             call(circuits, error)
     with JobCalls().shared(), pytest.raises(CircuitOpenError):
         call(circuits)
+
+
+@pytest.mark.parametrize(
+    ("error", "pause_s"),
+    [
+        (UnavailableError("HTTP 503"), 30),
+        (EntitlementError("plan"), 900),
+        (AuthenticationError("key"), 3600),
+    ],
+)
+def test_a_job_after_a_pause_makes_its_first_calls_at_once_and_the_first_failure_ends_them(
+    circuits: Circuits, make: Make, clock: ManualClock, error: DataError, pause_s: float
+) -> None:
+    for _ in range(5):
+        with suppress(CircuitOpenError):
+            call(circuits, error)
+    clock.advance(pause_s)
+    with JobCalls().shared(), circuits.guard(ACME, DAILY):
+        call(circuits, error)
+        with pytest.raises(CircuitOpenError):
+            call(circuits)
+        assert is_shut(make())
+    clock.advance(2 * pause_s)
+    with JobCalls().shared(), circuits.guard(ACME, DAILY):
+        call(circuits)
+        call(circuits)

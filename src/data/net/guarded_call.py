@@ -222,12 +222,13 @@ class GuardedCall:
         if self._is_first_call is None:  # the transaction may be run again
             job, vendor = self._job, self._account.vendor
             self._is_first_call = job is not None and job.is_news(vendor, self.endpoint, 0.0)
-        if (shut_s := circuit.shut_for(now_s)) > 0 and not is_insisting:
-            # An outage from before the job may be over, so the job tries the vendor once.
-            if not (self._is_first_call and circuit.is_outage):
-                return self._circuit_error(circuit, shut_s)
+        may_be_over = circuit.is_outage or circuit.until_s <= now_s
+        if self._is_first_call and not circuit.is_closed and may_be_over:
+            # The job's calls are made at once, so the others do not wait for a trial.
             circuit = row.circuits[self.endpoint] = _POLICY.nearly_open(circuit)
             tables.keep_account(name, row)
+        elif (shut_s := circuit.shut_for(now_s)) > 0 and not is_insisting:
+            return self._circuit_error(circuit, shut_s)
         self.before, self._is_trial = circuit, not circuit.is_closed
         if self._is_trial:
             row.circuits[self.endpoint] = _POLICY.enter(circuit, now_s)
