@@ -22,7 +22,7 @@ from .edges import Edges, distinct, edges_of, merged, spans_of
 from .frozen import of_values
 from .instant import HOUR_MS, iso, parse_iso
 from .kind import Basis, Kind
-from .reasons import FOLDED, Cause, cause_of
+from .reasons import FOLDED, OF_STORED_BARS, Cause, cause_of
 from .span import Span, coalesce
 
 T = TypeVar("T")
@@ -146,6 +146,12 @@ class Covered:
     def cause(self) -> Cause:
         """Cause of the doubt in ``reason``; empty if that is not a doubt."""
         return cause_of(self.reason)
+
+    @property
+    def is_of_rejected_row(self) -> bool:
+        """Whether the vendor sent a row that cannot be a bar; ``reason`` says why."""
+        is_doubted = self.cause or self.reason in OF_STORED_BARS
+        return self.state == "suspect" and not is_doubted
 
     @property
     def is_rescaled(self) -> bool:
