@@ -96,6 +96,12 @@ _job: ContextVar[JobCalls | None] = ContextVar("job_calls", default=None)
 _has_slot: ContextVar[bool] = ContextVar("has_slot", default=False)
 
 
+def is_new_to_job(vendor: str, endpoint: str) -> bool:
+    """Return whether this is the first call to an endpoint that the current job makes; False without a job."""
+    job = _job.get()
+    return job is not None and job.is_news(vendor, endpoint, 0.0)
+
+
 @contextmanager
 def slot_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
     """Run the block as one of the few simultaneous calls that its job may make to ``vendor``.
