@@ -59,8 +59,6 @@ BEHIND = (
 NO_TRADE = "no trade"
 # Bars that were expected from user code that supplied a frame, but are not in it.
 NOT_SUPPLIED = "not among the bars handed in"
-# Reasons for doubting stored bars, besides those that are a cause; all others concern rejected rows.
-OF_STORED_BARS = (UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
 # A row whose prices are those of a final bar multiplied by a factor.
 RESCALED = "the prices of a final bar times a factor of splits or units"
 # Endings of reasons for doubt: about an answer, and about where two units of prices meet.

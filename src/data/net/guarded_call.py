@@ -97,7 +97,7 @@ _has_slot: ContextVar[bool] = ContextVar("has_slot", default=False)
 
 
 def is_new_to_job(vendor: str, endpoint: str) -> bool:
-    """Return whether this is the first call to an endpoint that the current job makes; False without a job."""
+    """Return whether this is the current job's first call to an endpoint; False without a job."""
     job = _job.get()
     return job is not None and job.is_news(vendor, endpoint, 0.0)
 
