@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.data.cache import file_lanes
@@ -30,6 +31,7 @@ from src.data.model.timeframe import Timeframe
 from src.data.vendors.local import carrier
 from src.data.vendors.local.bars import LocalDataDownloader
 from src.data.vendors.local.carrier import FileCarrier
+from tests.vendor_server import VendorServer
 
 from .oracle import ms
 
@@ -358,3 +360,46 @@ def test_longer_bars_are_built_from_the_same_file_whatever_was_requested_before(
     account, of_wanted = frame.attrs["onetape"], wanted.attrs["onetape"]
     assert account["derived_from"] == of_wanted["derived_from"]
     assert account["gaps"] == of_wanted["gaps"]
+
+
+# --- other vendors behind the file
+
+
+@pytest.fixture
+def filled(folder: Path, vendors: VendorServer) -> Callable[[], DataManager]:
+    """Return a maker of managers with Binance behind the file, in which a day stands alone.
+
+    The file has ten days of Binance's bars and, after a hole, one with a higher high.
+    """
+    rules = folder.parent / "rules.yaml"
+    rules.write_text(
+        "crypto: {primary: local, backup: [binance]}\n"
+        f"providers:\n  local: {{folder: '{folder}', unit: USDT, anchor: clock}}\n"
+        f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http}}\n"
+    )
+
+    def make() -> DataManager:
+        return DataManager(folder.parent / "cache", rules, clock=ManualClock(NOW))
+
+    bars = make().get_ohlcv("BTCUSDT", "1d", DAYS[0], DAYS[39], provider="binance")
+    folder.mkdir()
+    lone = bars.iloc[24:25].assign(high=bars["high"].iloc[24] * 1.002)
+    rows = pd.concat([bars.iloc[:10], lone])
+    rows.rename_axis("timestamp").to_csv(folder / "BTCUSDT_1d.csv")
+    return make
+
+
+def test_a_refresh_leaves_the_rows_of_the_file_in_place_of_another_vendors(
+    filled: Callable[[], DataManager],
+) -> None:
+    reader = filled()
+    frames = [
+        reader.get_ohlcv("BTCUSDT", "1d", DAYS[0], DAYS[39], refresh=refresh)
+        for refresh in (False, True, False)
+    ]
+    for frame in frames:
+        account = frame.attrs["onetape"]
+        vendors = [span["vendor"] for span in account["spans"]]
+        assert vendors == ["local", "binance", "local", "binance"]
+        assert all(attempt["outcome"] == "ok" for attempt in account["attempts"])
+        assert frame.equals(frames[0])
