@@ -167,6 +167,30 @@ def test_gaps_in_a_span_in_doubt_are_listed_bar_by_bar(market: Market, clock: Ma
     assert one.listed[0].evidence.startswith("in doubt: ")
 
 
+def test_rows_that_cannot_be_bars_are_gaps_unless_their_bars_are_stored(
+    market: Market, clock: ManualClock
+) -> None:
+    one, bad = FixedVendor(clock, SESSIONS, "yahoo"), {at("2024-05-14"), at("2024-05-31")}
+    one.spoil = lambda rows: [r._replace(low=-1.0) if r.stamp_ms in bad else r for r in rows]
+    manager = market.manager(one)
+    frame = manager.get_ohlcv("AAPL", *SPRING)
+    gaps = manager.gaps("AAPL", "1d", *BOUNDS).gaps
+    assert [gap.span.start for gap in gaps] == sorted(bad)
+    reasons = [gap["reason"] for gap in frame.attrs["onetape"]["gaps"]]
+    assert [gap.evidence for gap in gaps] == reasons == [
+        "a row that cannot be a bar: price not positive"
+    ] * 2  # fmt: skip
+    for gap in gaps:
+        assert (gap.gap_class, gap.bars, gap.vendors) == ("vendor_hole", 1, ("yahoo",))
+        assert gap.next_step.startswith("requested again from 2024-06-")
+    bad.clear()
+    manager.get_ohlcv("AAPL", *SPRING, refresh=True)
+    assert manager.gaps("AAPL", "1d", *BOUNDS).gaps == []
+    bad.add(at("2024-05-20"))
+    assert len(manager.get_ohlcv("AAPL", *SPRING, refresh=True)) == len(frame) + 2
+    assert manager.gaps("AAPL", "1d", *BOUNDS).gaps == []
+
+
 def test_a_gap_report_converts_to_a_dictionary_and_a_frame(
     manager: DataManager, clock: ManualClock
 ) -> None:

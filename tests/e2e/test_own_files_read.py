@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.data.cache import file_lanes
@@ -30,6 +31,7 @@ from src.data.model.timeframe import Timeframe
 from src.data.vendors.local import carrier
 from src.data.vendors.local.bars import LocalDataDownloader
 from src.data.vendors.local.carrier import FileCarrier
+from tests.vendor_server import VendorServer
 
 from .oracle import ms
 
@@ -334,3 +336,85 @@ def test_a_lane_of_before_is_exported_named_by_doctor_and_cleaned_if_its_file_is
     cleaned = run("cache", "clean")
     assert ("removed 1 series of your own files" in cleaned) == is_there
     assert bool(doctor()) != is_there, "the only copy of bars stays"
+
+
+# --- longer bars of a folder with several timeframes
+
+
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize("step", ["3d", "1w", "1M"])
+def test_longer_bars_are_built_from_the_same_file_whatever_was_requested_before(
+    step: str, offline: bool, folder: Path
+) -> None:
+    """The hours are only those of the last days, but all that was requested of them is in memory."""
+    write(folder, DAYS)
+    hours = "".join(f"{day}T{n:02}:00:00Z,9,99,5,10,1\n" for day in DAYS[-3:] for n in range(24))
+    (folder / "BTCUSDT_1h.csv").write_text(HEADER + hours)
+    asked: dict[str, Any] = {"provider": "local", "offline": offline}
+    wanted = manager(folder).get_ohlcv("BTCUSDT", step, DAYS[0], DAYS[-1], **asked)
+    assert len(wanted)
+    reader = manager(folder)
+    reader.get_ohlcv("BTCUSDT", "1h", DAYS[0], DAYS[-1], **asked)
+    frame = reader.get_ohlcv("BTCUSDT", step, DAYS[0], DAYS[-1], **asked)
+    assert frame.equals(wanted)
+    account, of_wanted = frame.attrs["onetape"], wanted.attrs["onetape"]
+    assert account["derived_from"] == of_wanted["derived_from"]
+    assert account["gaps"] == of_wanted["gaps"]
+
+
+# --- other vendors behind the file
+
+
+@pytest.fixture
+def filled(folder: Path, vendors: VendorServer) -> Callable[[], DataManager]:
+    """Return a maker of managers with Binance behind the file, in which a day stands alone.
+
+    The file has ten days of Binance's bars and, after a hole, one with a higher high.
+    """
+    rules = folder.parent / "rules.yaml"
+    rules.write_text(
+        "crypto: {primary: local, backup: [binance]}\n"
+        f"providers:\n  local: {{folder: '{folder}', unit: USDT, anchor: clock}}\n"
+        f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http}}\n"
+    )
+
+    def make() -> DataManager:
+        return DataManager(folder.parent / "cache", rules, clock=ManualClock(NOW))
+
+    bars = make().get_ohlcv("BTCUSDT", "1d", DAYS[0], DAYS[39], provider="binance")
+    folder.mkdir()
+    lone = bars.iloc[24:25].assign(high=bars["high"].iloc[24] * 1.002)
+    rows = pd.concat([bars.iloc[:10], lone])
+    rows.rename_axis("timestamp").to_csv(folder / "BTCUSDT_1d.csv")
+    return make
+
+
+def test_a_refresh_leaves_the_rows_of_the_file_in_place_of_another_vendors(
+    filled: Callable[[], DataManager],
+) -> None:
+    reader = filled()
+    frames = [
+        reader.get_ohlcv("BTCUSDT", "1d", DAYS[0], DAYS[39], refresh=refresh)
+        for refresh in (False, True, False)
+    ]
+    for frame in frames:
+        account = frame.attrs["onetape"]
+        vendors = [span["vendor"] for span in account["spans"]]
+        assert vendors == ["local", "binance", "local", "binance"]
+        assert all(attempt["outcome"] == "ok" for attempt in account["attempts"])
+        assert frame.equals(frames[0])
+
+
+def test_a_pinned_file_answers_alone_whatever_the_rules_were_asked_before(
+    filled: Callable[[], DataManager],
+) -> None:
+    fresh = filled().get_ohlcv("BTCUSDT", "1d", DAYS[0], DAYS[39], provider="local")
+    reader = filled()
+    for pinned in (False, True, True, False, True):
+        options = {"provider": "local"} if pinned else {}
+        frame = reader.get_ohlcv("BTCUSDT", "1d", DAYS[0], DAYS[39], **options)
+        vendors = {*frame.attrs["onetape"]["vendors"]}
+        assert vendors == ({"local"} if pinned else {"local", "binance"})
+        assert not pinned or frame.equals(fresh)
+    last = reader.get_ohlcv("BTCUSDT", "1d", bars=3, provider="local")
+    assert last.attrs["onetape"]["vendors"] in (["local"], [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -369,3 +370,72 @@ def test_a_nested_call_to_the_same_vendor_does_not_wait_for_a_second_slot(
     arguments = circuits, Deadline(clock, 20.0), ask_again
     threading.Thread(target=in_a_job, args=arguments, daemon=True).start()
     assert done.wait(60)
+
+
+def test_two_jobs_in_an_outage_try_the_vendor_once_each(
+    circuits: Circuits, make: Make, clock: ManualClock
+) -> None:
+    for _ in range(5):
+        call(circuits, UnavailableError("HTTP 503"))
+    jobs, tried = [(JobCalls(), circuits), (JobCalls(), make())], [0, 0]
+    for _ in range(10):
+        for number, (job, process) in enumerate(jobs):
+            clock.advance(1)
+            with job.shared(), suppress(CircuitOpenError):
+                call(process, UnavailableError("HTTP 503"))
+                tried[number] += 1
+    assert tried == [1, 1]
+
+
+def test_a_job_that_began_before_an_outage_waits_for_the_end_of_the_pause(
+    circuits: Circuits, make: Make, clock: ManualClock
+) -> None:
+    job, other = JobCalls(), make()
+    with job.shared():
+        call(circuits)
+    for _ in range(5):
+        call(other, UnavailableError("HTTP 503"))
+    with job.shared(), pytest.raises(CircuitOpenError):
+        call(circuits)
+    clock.advance(30)
+    with job.shared():
+        call(circuits)
+
+
+@pytest.mark.parametrize(
+    "error", [AuthenticationError("key"), EntitlementError("plan"), ResponseFormatError("html")]
+)
+def test_a_job_does_not_try_a_vendor_that_is_paused_for_other_reasons_than_an_outage(
+    circuits: Circuits, error: DataError
+) -> None:
+    for _ in range(5):
+        with suppress(CircuitOpenError):
+            call(circuits, error)
+    with JobCalls().shared(), pytest.raises(CircuitOpenError):
+        call(circuits)
+
+
+@pytest.mark.parametrize(
+    ("error", "pause_s"),
+    [
+        (UnavailableError("HTTP 503"), 30),
+        (EntitlementError("plan"), 900),
+        (AuthenticationError("key"), 3600),
+    ],
+)
+def test_a_job_after_a_pause_makes_its_first_calls_at_once_and_the_first_failure_ends_them(
+    circuits: Circuits, make: Make, clock: ManualClock, error: DataError, pause_s: float
+) -> None:
+    for _ in range(5):
+        with suppress(CircuitOpenError):
+            call(circuits, error)
+    clock.advance(pause_s)
+    with JobCalls().shared(), circuits.guard(ACME, DAILY):
+        call(circuits, error)
+        with pytest.raises(CircuitOpenError):
+            call(circuits)
+        assert is_shut(make())
+    clock.advance(2 * pause_s)
+    with JobCalls().shared(), circuits.guard(ACME, DAILY):
+        call(circuits)
+        call(circuits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from src.data.clock import ManualClock
@@ -17,6 +19,7 @@ from src.data.errors import (
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net.deadline import recorded_call, run_call
+from src.data.net.guarded_call import JobCalls
 from src.data.net.own_network import unreachable
 from src.data.net.retry import RetryPolicy
 from src.data.net.send_records import SendRecord
@@ -195,6 +198,31 @@ def test_requests_that_a_package_sent_before_it_failed_are_counted() -> None:
     with recorded_call() as call, pytest.raises(ProviderTimeoutError):
         sender.send(HttpRequest("https://acme.example/bars"), vendor="acme")
     assert (call.requests, sender.requests) == (3, 3)
+
+
+def test_a_job_tries_a_host_that_had_no_connection_before_it_began_once() -> None:
+    bars = HttpRequest("https://acme.example/bars")
+    lost = unreachable(bars.url)
+    transport, clock = ScriptedTransport(lost, lost, OK, OK, lost), ManualClock(NOW_MS)
+    sender = sender_over(transport, clock=clock)
+
+    def is_sent() -> bool:
+        count = len(transport.asked)
+        with suppress(UnavailableError):
+            sender.send(bars, vendor="acme")
+        return len(transport.asked) > count
+
+    assert is_sent()
+    job = JobCalls()
+    with job.shared():
+        assert [is_sent() for _ in range(3)] == [True, False, False]
+    assert not is_sent()
+    other = JobCalls()
+    with other.shared():
+        assert [is_sent() for _ in range(3)] == [True, True, True], "the network is back, then lost"
+        assert not is_sent()
+    with job.shared():
+        assert not is_sent()
 
 
 def test_a_host_without_a_connection_is_tried_once_in_half_a_minute_without_a_wait() -> None:

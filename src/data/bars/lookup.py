@@ -35,6 +35,7 @@ from .answer.reader import FetchOutcome, Reader
 from .answer.slots import back, may_open
 from .selection.lanes import LaneFinder
 from .selection.offers import AnsweringLane
+from .selection.source_check import has_others
 from .validity import (
     TradingDays,
     fetched_ahead,
@@ -142,7 +143,10 @@ class CacheLookup:
         view = lane.view
         if not view.exists or (
             view.key.lane
-            and not self._lanes.sources.is_current(query.instrument, view, query.folder_lane)
+            and (
+                not self._lanes.sources.is_current(query.instrument, view, query.folder_lane)
+                or has_others(query, view)
+            )
         ):
             result: LookupResult = MISS
         elif query.bars is None:

@@ -375,10 +375,13 @@ class SeriesStore:
             deadline.ends_fetching.reset(token)
             self.snapshot = PhaseSnapshot()
 
-    def begin(self, version: str) -> None:
-        """Begin with a version of the user's file; bars that were read from another one are dropped."""
+    def begin(self, version: str, *, anew: bool = False) -> None:
+        """Begin with a version of the user's file; bars that were read from another one are dropped.
+
+        With ``anew``, all bars are dropped, also those that other vendors have added.
+        """
         self.source = version
-        if self._store.file_lanes.begin(self._key, version):
+        if self._store.file_lanes.begin(self._key, version, anew=anew):
             self.snapshot = PhaseSnapshot()
 
     def is_of(self, version: str) -> bool:

@@ -68,13 +68,13 @@ class FileLanes:
         """Return the lane of a series; an empty one if nothing has been read."""
         return self._lanes.get(key) or FileLane(SeriesView(key=key), BarTable.empty())
 
-    def begin(self, key: SeriesKey, version: str) -> bool:
-        """Begin an empty lane if the lane is of another version; return whether that was necessary.
+    def begin(self, key: SeriesKey, version: str, *, anew: bool = False) -> bool:
+        """Begin an empty lane if the lane is of another version or ``anew``; return whether it did.
 
         If the lanes take too much memory, those that were begun first are dropped.
         """
         with self._lock:
-            if self.get(key).view.source == version:
+            if self.get(key).view.source == version and not anew:
                 return False
             self._lanes.pop(key, None)
             rows = sum(len(lane.table) for lane in self._lanes.values())

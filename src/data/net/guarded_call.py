@@ -85,7 +85,8 @@ class JobCalls:
     def is_news(self, vendor: str, endpoint: str, until_s: float) -> bool:
         """Return whether this is the first time that the job encounters this open circuit.
 
-        ``until_s`` is the time until which the circuit stays open.
+        ``until_s`` is the time until which the circuit stays open; 0 asks whether this is the job's
+        first call to the endpoint.
         """
         first = object()
         return self._logged.setdefault((vendor, endpoint, until_s), first) is first
@@ -93,6 +94,12 @@ class JobCalls:
 
 _job: ContextVar[JobCalls | None] = ContextVar("job_calls", default=None)
 _has_slot: ContextVar[bool] = ContextVar("has_slot", default=False)
+
+
+def is_new_to_job(vendor: str, endpoint: str) -> bool:
+    """Return whether this is the current job's first call to an endpoint; False without a job."""
+    job = _job.get()
+    return job is not None and job.is_news(vendor, endpoint, 0.0)
 
 
 @contextmanager
@@ -153,7 +160,8 @@ class GuardedCall:
         self._on_change = on_change
         self._job = _job.get()
         self._unknown: UnknownSymbol | None = None
-        self._is_trial = self._is_retry = False
+        self._is_trial = False
+        self._is_first_call: bool | None = None
 
     def enter(
         self, first: tuple[str, int] | None, take: Callable[..., tuple[float, str, str]]
@@ -217,15 +225,16 @@ class GuardedCall:
         row = tables.account(name)
         circuit = row.circuit(self.endpoint)
         is_insisting = symbol is not None and symbol.insist and circuit.is_unconnected
-        if (shut_s := circuit.shut_for(now_s)) > 0 and not is_insisting:
-            # An outage from before the job may be over, so the job tries the vendor once. The
-            # transaction may be run again.
-            is_in_job = self._job is not None and circuit.is_outage
-            self._is_retry = self._is_retry or (is_in_job and self._is_first(circuit))
-            if not self._is_retry:
-                return self._circuit_error(circuit, shut_s)
+        if self._is_first_call is None:  # the transaction may be run again
+            job, vendor = self._job, self._account.vendor
+            self._is_first_call = job is not None and job.is_news(vendor, self.endpoint, 0.0)
+        may_be_over = circuit.is_outage or circuit.until_s <= now_s
+        if self._is_first_call and not circuit.is_closed and may_be_over:
+            # The job's calls are made at once, so the others do not wait for a trial.
             circuit = row.circuits[self.endpoint] = _POLICY.nearly_open(circuit)
             tables.keep_account(name, row)
+        elif (shut_s := circuit.shut_for(now_s)) > 0 and not is_insisting:
+            return self._circuit_error(circuit, shut_s)
         self.before, self._is_trial = circuit, not circuit.is_closed
         if self._is_trial:
             row.circuits[self.endpoint] = _POLICY.enter(circuit, now_s)

@@ -29,7 +29,7 @@ from ..runtime.forks import renew_after_fork
 from .audit import note_use
 from .background import BackgroundCall
 from .deadline import Deadline, current_call, current_deadline, note_wait, within
-from .guarded_call import GuardedCall
+from .guarded_call import GuardedCall, is_new_to_job
 from .http import Transport
 from .limiter import Limiter
 from .own_network import NOT_TRIED_S, unreachable
@@ -186,7 +186,7 @@ class Sender:
         Raises:
             CircuitOpenError: The vendor did not answer in time earlier in this user's call.
             UnavailableError: This machine had no connection to the host less than half a minute
-                ago.
+                ago, and this is not the first request that a job sends to it.
             DatabaseError: The call was made inside a database unit of work.
             DataError: The error of the last attempt, with its ``provider`` set.
         """
@@ -197,6 +197,8 @@ class Sender:
                 f"{vendor} did not respond in time and is not queried again in this call",
                 provider=vendor,
             )
+        if is_new_to_job(*host):
+            self._lost_hosts.pop(host[1], None)
         if self._clock.monotonic() < self._lost_hosts.get(host[1], 0.0):
             error = unreachable(request.url)
             error.provider = vendor

@@ -20,6 +20,7 @@ from ..model.reasons import (
     BEFORE_FIRST,
     CLOSED,
     PLAINLY_NONE,
+    REJECTED,
     Cause,
     is_harmless_end,
     is_own,
@@ -62,7 +63,8 @@ class ClassifiedGap:
             symbol has ended or been renamed);
             ``halt`` (two or more vendors, queried twice, report no bars, and there are bars on both
             sides); ``vendor_outage`` (its vendor lacks that session for most of its symbols);
-            ``vendor_hole`` (one vendor has no bars, and no other has answered); ``common_hole``
+            ``vendor_hole`` (one vendor has no bars, or sent a row that cannot be one, and no other has
+            answered); ``common_hole``
             (none of the vendors queried has bars, but this is not proved yet); ``not_published``
             (the bars closed only a short time ago); ``never_asked`` (no vendor has answered for
             it).
@@ -130,8 +132,8 @@ def classify_gaps(
         now_ms: Current time in UTC milliseconds; bars that have not closed by then are not gaps.
         within: Span to examine; None for everything from the first bar ever requested up to now.
         present: Function that returns the timestamps of the stored bars in a span. It is needed to
-            find gaps in spans that are doubtful as a whole; without it, such spans are not
-            examined.
+            find gaps in spans that are doubtful as a whole or of rejected rows; without it, such
+            spans are not examined.
         days: Sessions that vendors lack for most of their symbols.
         fetch: Function that returns the command for fetching the bars between two bounds, which are
             written like those of a query.
@@ -177,9 +179,12 @@ class _Classifier:
             span = entry.span.clip(self._within)
             if entry.state == "empty":
                 classified.append(self._empty_gap(entry, span))
-            elif present is not None and Cause.DOUBTFUL in entry.cause:
-                reason, then = sentence(entry.reason), _due_text(entry, self._now)
-                texts = entry.vendor, reason, then, entry.reason
+            elif present is not None and (
+                entry.is_of_rejected_row or Cause.DOUBTFUL in entry.cause
+            ):
+                row = REJECTED if entry.is_of_rejected_row else ""
+                reason, then = row + sentence(entry.reason), _due_text(entry, self._now)
+                texts = entry.vendor, reason, then, row + entry.reason
                 classified += (
                     self._gap(hole, "vendor_hole", *texts)
                     for hole in holes(span, present(span), self._grid)

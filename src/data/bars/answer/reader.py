@@ -23,14 +23,10 @@ from ...model.kind import Basis, Kind
 from ...model.lifetime import Lifetime
 from ...model.query import BarsQuery
 from ...model.reasons import (
-    AHEAD,
     DOUBTFUL,
     FORMING,
-    LOST,
     REJECTED,
-    SPOILT,
     UNEXPECTED,
-    UNVOUCHED,
     Cause,
     sentence,
 )
@@ -60,8 +56,6 @@ if TYPE_CHECKING:
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
 _DOUBTS = Cause.DOUBTFUL | Cause.GRAVE
-# Reasons for doubting stored bars, besides those that are a cause; all others concern rejected rows.
-_REASONS_OF_STORED_BARS = (UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
 
 
 @dataclass
@@ -333,9 +327,7 @@ def _closed_bars(table: BarTable, coverage: Coverage, cap_ms: int) -> BarTable:
 
 def rejected_gaps(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
     """Return a gap for each rejected row, with the reason for which it was rejected."""
-    entries = coverage.only(
-        lambda c: c.state == "suspect" and not c.cause and c.reason not in _REASONS_OF_STORED_BARS
-    )
+    entries = coverage.only(lambda entry: entry.is_of_rejected_row)
     if not entries:
         return Stretches()
     columns = entries.columns

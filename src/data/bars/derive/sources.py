@@ -191,11 +191,11 @@ def _missing_spans(query: BarsQuery, source: ShorterBars, calendar: MarketCalend
     needed = Span(needed.start, min(needed.end, cap_ms))
     if needed.is_empty:
         return []
-    coverage = source.view.coverage
-    if source.view.key.of_folder:  # there is a file of these bars, whatever part of it is due
-        stored = [entry.span for entry in coverage]
+    if any(c.folder_lane == source.view.key.of_folder != "" for c in source.vendors):
+        # The user's own file is read in any case, so it makes no difference what is in memory.
+        stored = [needed] if query.offline else []
     else:
-        stored = [] if query.refresh else coverage.standing(query.now_ms)
+        stored = [] if query.refresh else source.view.coverage.standing(query.now_ms)
     return intersect(missing(needed, stored, (), grid).segments, [needed])
 
 

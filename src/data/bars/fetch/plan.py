@@ -26,7 +26,7 @@ from ...vendors.paging import windows
 from ...vendors.registry import is_free, is_sample
 from ..answer.slots import back, may_open
 from ..selection.candidates import Candidate
-from ..selection.source_check import version_of
+from ..selection.source_check import has_others, version_of
 from ..series import Journal, LaneRequest, SeriesStore
 from ..validity import (
     fetched_ahead,
@@ -115,7 +115,8 @@ def plan_fetch(
         journal: Record of the attempts.
         wanted: Requested span.
     """
-    _begin_file(request, series)
+    is_refresh = request.query.refresh and not journal.attempts
+    _begin_file(request, series, anew=is_refresh)
     if request.query.provider is not None and not request.query.refresh:
         adopt(request, series, wanted)
     _mark_ahead(series)
@@ -131,12 +132,17 @@ def reader_of(request: LaneRequest) -> Candidate | None:
     return next(readers, None)
 
 
-def _begin_file(request: LaneRequest, series: SeriesStore) -> None:
-    """Drop the bars in memory if the user's file is not the one from which they were read."""
+def _begin_file(request: LaneRequest, series: SeriesStore, *, anew: bool) -> None:
+    """Drop the bars in memory if the user's file is not the one from which they were read, or ``anew``.
+
+    For a refresh, bars that other vendors have added would otherwise seem to be lost from the file; a
+    query that only the files may answer must not be answered by them.
+    """
     query, reader = request.query, reader_of(request)
     if reader is None:
         return
-    series.begin(version_of(reader.downloader, query.instrument, request.key.timeframe))
+    version = version_of(reader.downloader, query.instrument, request.key.timeframe)
+    series.begin(version, anew=anew or has_others(query, series.view()))
     if is_sample(query.provider) and not series.view().exists:
         series.forget_actions()
 

@@ -77,6 +77,13 @@ class SourceCheck:
         return downloader_for(self._selector, name)
 
 
+def has_others(query: BarsQuery, view: SeriesView) -> bool:
+    """Return whether a lane holds other vendors' answers although only the user's files may answer."""
+    if query.provider != _OF_RULES or not view.key.of_folder:
+        return False
+    return any({*source.vendor.split(",")} - {_OF_RULES, ""} for source in view.coverage.sources)
+
+
 def version_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> str:
     """Return the version of a series' file; empty if there is none, or if no file is read."""
     version = getattr(downloader, "file_version", None)
