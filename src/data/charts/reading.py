@@ -534,9 +534,9 @@ def _together(parts: list[_Part]) -> tuple[list[_Part], list[str]]:
 
 
 def _base(series: Series, common: Ints) -> int:
-    """Return the slot of the first bar of a series that is no spike and in one of the common slots.
+    """Return the slot of a series' first bar that is in one of the common slots, and not a spike.
 
-    If there is no such bar, the result is the slot of the first bar.
+    Otherwise, return the slot of the first bar.
     """
     own = series.slots[np.isin(series.slots, common) & ~series.is_spike]
     return int(own[0] if len(own) else series.slots[0])

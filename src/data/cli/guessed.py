@@ -60,7 +60,7 @@ def _parsed(words: Sequence[str], parser_of: _ParserOf) -> argparse.Namespace | 
 
 
 def _meant(words: list[str], parser_of: _ParserOf) -> list[str]:
-    """Return the words that were probably meant; empty if there is no way to know."""
+    """Return the words that were probably meant; empty if that is unclear."""
     at = 0
     while at < len(words) and _OPTION.match(words[at]):
         at += 2 if words[at] == "--log" else 1

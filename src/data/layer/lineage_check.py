@@ -287,7 +287,7 @@ def _without_original(client: BarsClient, read: SeriesRead, cause: str, why: str
 def _stored(client: BarsClient, read: SeriesRead) -> Answer:
     """Return the latest stored bars, adjusted by today's actions."""
     newest = client.read_again(read.stored(of_then=False))
-    # Rows of a file that were not read are no change.
+    # Only the rows that were read can have changed.
     table = _first_rows(read, newest.table) if read.key.is_of_files else newest.table
     return table, newest.coverage
 

@@ -564,7 +564,7 @@ class ReaderBars(FrameBars):
         """Return the reader that has bars of a timeframe, and its method.
 
         Raises:
-            QueryError: There is no such reader.
+            QueryError: The reader does not exist.
         """
         readers = self._readers()
         if timeframe not in readers:

@@ -18,7 +18,7 @@ NOT_TRIED_S = 30.0
 
 
 def unreachable(url: str) -> UnavailableError:
-    """Return the error for a host whose name cannot be resolved, or to which there is no route."""
+    """Return the error for a host that cannot be reached from here: no name lookup, or no route."""
     error = UnavailableError(f"{NO_CONNECTION}{where(url)}{OWN}")
     error.was_sent, error.is_own = False, True
     return error

@@ -72,7 +72,7 @@ def bar_in_notebook() -> Iterator[Listener]:
         yield show
     finally:
         if handle is not None:
-            # An empty `HTML` object would be shown by its name where there is no HTML.
+            # Programs without HTML would show an empty `HTML` object by its name.
             handle.update({"text/html": "", "text/plain": ""}, raw=True)
 
 

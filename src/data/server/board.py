@@ -145,7 +145,7 @@ class Board:
 
         ``made`` is the time of the report on all series; ``counts`` has the numbers of the first
         line; ``needs`` has one entry for each series that needs attention, with the causes and the
-        command to copy: those of lists that never had a bar (``kind`` is ``never``), then the worst;
+        command to copy: first series of lists without any bar so far (``kind`` is ``never``), then the worst;
         ``checks`` are those of ``onetape doctor --json``, ``series`` those of ``onetape report
         --json``, and ``nights`` those of ``nights_of``. What is not known yet is None.
         """

@@ -137,7 +137,7 @@ class BaseDataDownloader:
     def file_version(self, instrument: Instrument, timeframe: Timeframe) -> str | None:
         """Return a digest of the content of a series' files, and of the way in which they are read.
 
-        It is empty if there is no file, and None if the vendor does not read files.
+        Without a file, it is empty; for a vendor that does not read files, it is None.
         """
         return None
 
