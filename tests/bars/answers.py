@@ -94,6 +94,7 @@ def draft_of(
     draft = AnswerDraft(request, lane.candidates[0], question, answer, answer.server_now_ms)
     draft.answer = draft.to_store = found
     draft.stored, draft.basis, draft.suspicion = stored, answer.basis, suspicion
+    draft.surroundings = stored
     return draft
 
 

@@ -13,10 +13,12 @@ from src.data.bars.ingest.commit import (
     without_overruled,
 )
 from src.data.bars.ingest.draft import StoredRange
+from src.data.bars.series import VendorQuestion
 from src.data.bars.validity import LONGEST_MS, Hole, Suspicion, next_due
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
 from src.data.errors import QualityError
+from src.data.model.bars import BarTable
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis
@@ -169,13 +171,56 @@ def test_a_provisional_bar_at_the_end_is_kept() -> None:
 
 def test_an_answer_that_lacks_half_of_the_stored_bars_is_rejected() -> None:
     rows = [bar(n) for n in range(6)]
-    answer = fetched(rows[:3])
+    answer, stored = fetched(rows[:3]), stored_range(rows, final(hours(0, 6)))
+    draft = draft_of(answer, classified(answer, hours(0, 6)), stored)
     with pytest.raises(QualityError, match="lacks 3 of 6"):
-        build_commit(
-            draft_of(
-                answer, classified(answer, hours(0, 6)), stored_range(rows, final(hours(0, 6)))
-            )
-        )
+        build_commit(draft)
+    assert draft.usable_from is None
+
+
+@pytest.mark.parametrize("vendor, begins", [("acme", 3), ("another", None)])
+def test_a_rejected_answer_can_be_used_from_its_first_bar_if_it_lacks_the_vendors_own_bars_before_it(
+    vendor: str, begins: int | None
+) -> None:
+    rows = [bar(n) for n in range(6)]
+    answer = fetched(rows[3:])
+    old = replace(final(hours(0, 6)), vendor=vendor)
+    draft = draft_of(answer, classified(answer, hours(0, 6)), stored_range(rows, old))
+    with pytest.raises(QualityError, match="lacks 3 of 6"):
+        build_commit(draft)
+    assert draft.usable_from == (None if begins is None else rows[begins].stamp_ms)
+
+
+def test_a_rejected_answer_cannot_be_used_in_part_if_it_has_rows_for_the_bars_that_it_lacks() -> (
+    None
+):
+    rows = [bar(n) for n in range(6)]
+    answer = fetched([row._replace(low=-1.0) for row in rows[:3]] + rows[3:])
+    stored = stored_range(rows, final(hours(0, 6)))
+    draft = draft_of(answer, classified(answer, hours(0, 6)), stored)
+    with pytest.raises(QualityError, match="lacks 3 of 6"):
+        build_commit(draft)
+    assert draft.usable_from is None
+
+
+def test_a_rejected_answer_cannot_be_used_in_part_if_the_bars_before_it_have_an_unknown_basis() -> (
+    None
+):
+    rows = [bar(n) for n in range(6)]
+    answer, stored = fetched(rows[3:]), stored_range(rows, final(hours(0, 6)))
+    draft = draft_of(answer, classified(answer, hours(0, 6)), stored)
+    draft.surroundings = replace(stored, rebased=BarTable.empty())
+    with pytest.raises(QualityError, match="lacks 3 of 6"):
+        build_commit(draft)
+    assert draft.usable_from is None
+
+
+def test_a_question_that_begins_later_stores_nothing_of_before() -> None:
+    question = VendorQuestion(
+        hours(2, 9), with_own_bars_before=hours(0, 9), missing_parts=(hours(2, 4), hours(5, 9))
+    ).since(hours(6, 9).start)
+    assert question.span == question.span_to_store == question.reach == hours(6, 9)
+    assert question.missing_parts == (hours(6, 9),)
 
 
 # --- empty spans, bad rows, doubts ---------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataError
 from src.data.model.instant import HOUR_MS, iso
 from tests.vendor_server import Fault, VendorServer
 
@@ -206,6 +207,29 @@ def test_bars_that_the_vendor_no_longer_returns_are_kept_and_new_ones_are_stored
     assert "no longer returns 4 of the last 5 bars" in caplog.text
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", START, "2024-06-13T15:00:00")
     assert vendors.count() == 1
+
+
+def test_a_refresh_stores_what_a_vendor_with_a_shorter_history_revised_and_names_what_it_lacks(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    hours(manager, clock, "2024-06-12T15:10:00")
+    gone = [ms(START) + n * HOUR_MS for n in range(30)]
+    vendors.fault("binance", Fault.drop_stamps(*gone))
+    vendors.revise("BTCUSDT", "1h", ms("2024-06-10T05:00:00"), 1.01, ms("2024-06-13T00:00:00"))
+    clock.set(ms("2024-06-13T15:10:00"))
+    question = ("BTCUSDT", "1h", START)
+    vendors.clear_log()
+    frame = manager.get_ohlcv(*question, refresh=True)
+    assert_true(frame, vendors, clock, "BTCUSDT", "1h", START, "2024-06-13T15:00:00")
+    assert not provenance(frame)["complete"]
+    with pytest.raises(IncompleteDataError, match="binance now lacks 30 of 303 stored bars"):
+        manager.get_ohlcv(*question, refresh=True, strict=True)
+    vendors.clear_log()
+    assert_true(
+        manager.get_ohlcv(*question, strict=True), vendors, clock, "BTCUSDT", "1h", START,
+        "2024-06-13T15:00:00",
+    )  # fmt: skip
+    assert vendors.count() == 0
 
 
 def test_an_answer_with_only_old_bars_counts_as_empty_and_the_next_vendor_fills_in(

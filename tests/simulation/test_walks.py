@@ -171,6 +171,18 @@ STORIES = {
         (("ask", "1d", 0, 20, "split", ""), ("change", "bar", "told late", 0, 90, 0),
          ("wait", 80, 15), ("last", "1d", 5, "split"), ("last", "1d", 5, "split")),
     ),
+    "a bar is revised by a vendor whose history is shorter now": Walk(
+        ("binance", "local:a"), "BTCUSDT",
+        (("last", "1d", 30, "raw"), ("change", "bar", "moved", 0, 30, 0),
+         ("change", "bar", "cut at the front", 0, 1, 1), ("wait", 12, 21),
+         ("ask", "1d", 0, 70, "all", ""), ("settle",)),
+    ),
+    "stored bars that cannot be adjusted are forgotten by their vendor": Walk(
+        ("twelvedata",), "AAPL",
+        (("last", "1d", 30, "split"), ("wait", 40, 15),
+         ("change", "bar", "cut at the front", 0, 30, 0),
+         ("change", "split", "told late", 1, 3, 3), ("settle",)),
+    ),
     "half of a range is stored of a substitute": Walk(
         ("binance", "yahoo"), "BTCUSDT",
         (("change", "bar", "cut at the front", 0, 9, 0), ("ask", "1d", 20, 10, "split", ""),

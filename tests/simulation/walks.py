@@ -47,8 +47,10 @@ START = "2024-05-14T15:00"
 HOURS = (12, 15, 21, 23)
 # A user's own files have prices in another unit, so that they are of another kind.
 FILE_FACTOR = 1.1
-# What an error says about a vendor that has forgotten bars.
+# What an error says about a vendor that has forgotten bars, and about stored ones that it has forgotten
+# and that cannot be adjusted without it.
 _FORGOT = "now lacks"
+_STUCK = ("splits and dividends for", "are not known for all of", "bars in this range")
 _LONDONERS = ("yahoo", "fmp", "eodhd", "twelvedata")
 
 Step = tuple[Any, ...]
@@ -348,13 +350,22 @@ class World:
           in an adjusted close), is no better and no worse than these days: its prices are between
           the two. It is not compared if a vendor took the symbol for another company;
         - an adjusted close, a split or a dividend that is NaN: unknown;
-        - an error that says that the vendor now lacks bars that are stored.
+        - an error that says that the vendor now lacks bars that are stored;
+        - an error that says that stored bars cannot be adjusted, since splits and dividends are not known,
+          and that the vendor, which has forgotten some, has none in their range. A fresh cache has no
+          such bars: it answers with the few that the vendor still has.
 
         After vendors have told the truth for days, and the caller has refreshed, doubts and gaps are
         over, too.
         """
         if cached.error:
-            is_named = bool(fresh.error) or _FORGOT in cached.error
+            if fresh.error or _FORGOT in cached.error:
+                return []
+            has_forgotten = any(
+                c.is_cut and c.fact in ("bar", "listing") for c in self.history.changes
+            )
+            is_stuck = all(part in cached.error for part in _STUCK)
+            is_named = is_stuck and has_forgotten and not fresh.facts["complete"]
             return [] if is_named else [("error", f"a fresh cache answers: {cached.error[:200]}")]
         found: Differing = []
         has_namesake = self._has_namesake

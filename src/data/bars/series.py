@@ -50,7 +50,7 @@ from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
-from ..model.span import Span
+from ..model.span import Span, clipped
 from ..net import deadline
 from .answer.adjust import with_answers
 from .answer.answer import UnfilledSpan
@@ -145,6 +145,16 @@ class VendorQuestion(NamedTuple):
     until_ms: int = 0
     ends_fetching: bool = False
     actions_from: int | None = None
+
+    def since(self, start_ms: int) -> VendorQuestion:
+        """Return the question without what is before ``start_ms``, where the vendor's own bars are."""
+        span = Span(start_ms, self.span.end)
+        return self._replace(
+            span=span,
+            sides=tuple(side for side in self.sides if side.is_later),
+            with_own_bars_before=Span(0, 0),
+            missing_parts=tuple(clipped(self.missing_parts, span)),
+        )
 
     @property
     def span_to_store(self) -> Span:

@@ -357,7 +357,10 @@ class Fetcher:
             # Another vendor has reported bars that are missing here, so the lack of bars is not an
             # answer, even from a vendor that sends only bars with trades.
             lacking = coalesce([*lacking, *_without_rows(classified)])
-        return ChunkResult(reason, subtract(lacking, between), between)
+        if forgotten := reply.value.forgotten:
+            kept = clipped(group.spans, Span(span.start, reply.value.question.span.start))
+            lacking = coalesce([*kept, *lacking])
+        return ChunkResult(forgotten or reason, subtract(lacking, between), between)
 
     def _log_fallback(
         self, candidate: Candidate, span: Span, rows: int, before: Sequence[DataError]
@@ -411,12 +414,24 @@ class Fetcher:
     def _take_until_current(
         self, candidate: Candidate, question: VendorQuestion, fetched: Fetched
     ) -> AnswerDraft:
-        """Store an answer; if another host commits in the meantime, fit the same answer again."""
+        """Store an answer; if another host commits in the meantime, fit the same answer again.
+
+        If the answer lacks only stored bars before its first one, these are kept as they are, and
+        the rest is stored.
+        """
+        forgotten: DataError | None = None
         while True:
             draft = self._draft(candidate, question, fetched)
+            draft.forgotten = forgotten
             try:
                 process_answer(draft, self._series)
                 return draft
+            except QualityError as error:
+                if draft.usable_from is None:
+                    raise
+                question, forgotten = question.since(draft.usable_from), error
+                rows = fetched.table
+                fetched = replace(fetched, table=rows.take(rows.stamps >= draft.usable_from))
             except OvertakenError as error:
                 if not self._series.is_overtaken(error):
                     raise

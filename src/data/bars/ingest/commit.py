@@ -276,15 +276,27 @@ def _are_new(rows: Sequence[BadRow], draft: AnswerDraft) -> NDArray[np.bool_]:
 
 
 def _refuse_if_many_lost(draft: AnswerDraft, lost: Sequence[int]) -> None:
-    """Raise an error if the answer lacks many of the stored bars that are trusted."""
+    """Raise an error if the answer lacks many of the stored bars that are trusted.
+
+    If all stored bars before the answer's first row are from its vendor and convertible to its
+    basis, ``usable_from`` is set first: a vendor whose history is shorter now still revises the rest.
+    """
     missed = sum(not draft.stored.is_untrusted(stamp) for stamp in lost)
-    stored = len(draft.stored.rows)
-    if are_many(missed, stored):
-        raise QualityError(
-            f"{draft.vendor} now lacks {missed} of {stored} stored bars",
-            provider=draft.vendor,
-            hint="the stored bars were kept",
-        )
+    stored, answer = len(draft.stored.rows), draft.to_store
+    if not are_many(missed, stored):
+        return
+    firsts = [*answer.closed.stamps[:1].tolist(), *(row.bar.stamp_ms for row in answer.bad[:1])]
+    first = min(firsts, default=lost[0])
+    front = np.array(lost)[: bisect_left(lost, first)]
+    own = draft.stored.coverage.where(lambda entry: entry.vendor == draft.vendor)
+    is_kept = inside(front, own) & among(front, draft.surroundings.rebased.stamps)
+    if len(front) and is_kept.all():
+        draft.usable_from = first
+    raise QualityError(
+        f"{draft.vendor} now lacks {missed} of {stored} stored bars",
+        provider=draft.vendor,
+        hint="the stored bars were kept",
+    )
 
 
 def _withdrawn_stamps(draft: AnswerDraft, lost: Sequence[int]) -> list[int]:

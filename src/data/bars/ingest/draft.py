@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ...cache.actions import ActionBook, Asked
 from ...cache.store import Commit, SeriesView
 from ...calendars.grid import BarGrid
+from ...errors import DataError
 from ...model.bars import BarTable, Stamps, among
 from ...model.capabilities import Fetched
 from ...model.coverage import WITH_BARS, Coverage, Covered, Splice
@@ -102,6 +103,8 @@ class AnswerDraft:
     Attributes:
         request: Request to the lane.
         candidate: Vendor that answered.
+        forgotten: Error that names stored bars before the question that the vendor no longer has;
+            None if there are none.
         question: Question that was answered. Step 1 removes the vendor's own earlier bars from it if
             too many of them were not sent again.
         fetched: Everything that was received. Step 1 sets its basis to unknown if there is a
@@ -130,6 +133,8 @@ class AnswerDraft:
         basis: (8) Basis of the rows to store.
         suspicion: (8) Reason why all of them are suspect, such as a nearby split; None if there is
             none.
+        usable_from: (8) Time of the answer's first row if the answer is rejected because it lacks
+            stored bars, but can be stored from there on; otherwise None.
         commit: (8) Commit that stores them.
         due_now: (8) Spans of stored bars and holes that the answer made due: they can be fetched
             again immediately.
@@ -142,6 +147,7 @@ class AnswerDraft:
     question: VendorQuestion
     fetched: Fetched
     local_ms: int
+    forgotten: DataError | None = None
     sessions: Sessions = field(init=False)
     sent: BarTable = field(init=False)
     actions: Asked | None = None
@@ -158,6 +164,7 @@ class AnswerDraft:
     to_store: ClassifiedAnswer = field(init=False)
     basis: Basis = field(init=False)
     suspicion: Suspicion | None = None
+    usable_from: int | None = None
     commit: Commit = field(init=False)
     due_now: tuple[Span, ...] = ()
     forming: Forming | None = None
