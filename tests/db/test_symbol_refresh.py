@@ -75,7 +75,7 @@ def test_each_value_has_its_source_and_time(database: Database, manager: DataMan
     (result,) = refreshed(database, manager, "AAPL")
     assert (result.outcome, result.problems) == ("written", ())
     row = row_of(database, "AAPL")
-    assert (row.company_name, row.exchange, row.currency) == ("Apple Inc.", "NMS", "USD")
+    assert (row.company_name, row.exchange, row.currency) == ("Apple Inc.", "NasdaqGS", "USD")
     assert (row.first_price_date, row.last_price_date) == (date(2024, 1, 2), date(2024, 6, 11))
     assert list(row.available_timeframes or ()) == ["1d"]
     assert (row.is_active, row.delisting_date) == (True, None)

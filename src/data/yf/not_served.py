@@ -49,6 +49,10 @@ OF_MODULE = {name: use for use, names in _OF_MODULE.items() for name in names.sp
 def set_tz_cache_location(cache_dir: str) -> None:
     """Do nothing: time zones are not stored, and bars are in the folder DATA_CACHE_DIR.
 
+    Examples:
+        >>> from onetape import yf
+        >>> yf.set_tz_cache_location("a/folder")
+
     Args:
         cache_dir: Folder for the time zones and cookies of yfinance, which are not needed here.
     """
