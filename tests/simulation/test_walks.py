@@ -171,6 +171,23 @@ STORIES = {
         (("ask", "1d", 0, 20, "split", ""), ("change", "bar", "told late", 0, 90, 0),
          ("wait", 80, 15), ("last", "1d", 5, "split"), ("last", "1d", 5, "split")),
     ),
+    "a split is told late, and the other vendors have no bars before the listing either": Walk(
+        ("fmp", "twelvedata", "finnhub"), "YNG",
+        (("last", "1d", 30, "all"), ("change", "split", "told late", 0, 30, 0), ("wait", 5, 23),
+         ("pieces", "1w", (3, 1, 2, 0), "split")),
+    ),
+    "a split is told after its day was asked, and the whole week is fetched later": Walk(
+        ("finnhub", "alpaca", "fmp"), "AAPL",
+        (("wait", 2, 23), ("change", "split", "told late", 0, 3, 1), ("wait", 0, 15),
+         ("pieces", "1d", (1, 2, 0, 3), "all"), ("wait", 2, 23), ("wait", 1, 23),
+         ("ask", "1w", 0, 6, "split", "pinned")),
+    ),
+    "a split is told after its day was asked, and no bar of that week is stored": Walk(
+        ("finnhub", "alpaca", "fmp"), "AAPL",
+        (("wait", 2, 23), ("change", "split", "told late", 0, 3, 1), ("wait", 0, 15),
+         ("ask", "1d", 30, 15, "all", ""), ("wait", 2, 23), ("wait", 1, 23),
+         ("ask", "1w", 0, 6, "split", "")),
+    ),
     "half of a range is stored of a substitute": Walk(
         ("binance", "yahoo"), "BTCUSDT",
         (("change", "bar", "cut at the front", 0, 9, 0), ("ask", "1d", 20, 10, "split", ""),
