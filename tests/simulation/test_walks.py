@@ -407,3 +407,16 @@ def test_no_strict_price_is_twice_too_high_after_a_split_is_told_late(vendor: st
         world.sim.true.advance(3600)
         frame = manager.get_ohlcv(*question, strict=True)
     assert frame["close"].iloc[0] == pytest.approx(APRIL / 2, rel=1e-3)
+
+
+def test_prices_from_before_a_late_report_are_incomplete_while_their_vendor_is_down() -> None:
+    steps = (("change", "split", "told late", 0, 3, 0), ("wait", 2, 21),
+             ("ask", "1d", 0, 70, "split", ""), ("wait", 3, 21))  # fmt: skip
+    with world_of(Walk(("fmp",), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        manager.get_actions("AAPL")
+        world.sim.vendors.fault("fmp", Fault.status(503))
+        with pytest.raises(DataError):
+            manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-04-19", strict=True)
