@@ -69,7 +69,7 @@ def test_bars_fetched_before_their_vendor_reported_a_split_late_are_due(
 ) -> None:
     late = replace(split(), source="yahoo", fetched_at=parse_iso("2024-07-02T22:00"))
     stored = replace(part(fetched), basis=Basis("split", as_of))
-    reason = "fetched before yahoo reported the split of 4:1 on 2024-06-12"
+    reason = "doubtful: fetched before yahoo reported the split of 4:1 on 2024-06-12"
     book = ActionBook((late,), late=(late,))
     marks = split_marks(Coverage([stored]), book)
     due = [(m.state, m.expires) for m in marks if m.reason == reason]

@@ -183,6 +183,23 @@ STORIES = {
          ("change", "bar", "cut at the front", 0, 30, 0),
          ("change", "split", "told late", 1, 3, 3), ("settle",)),
     ),
+    "a split is told late, and the other vendors have no bars before the listing either": Walk(
+        ("fmp", "twelvedata", "finnhub"), "YNG",
+        (("last", "1d", 30, "all"), ("change", "split", "told late", 0, 30, 0), ("wait", 5, 23),
+         ("pieces", "1w", (3, 1, 2, 0), "split")),
+    ),
+    "a split is told after its day was asked, and the whole week is fetched later": Walk(
+        ("finnhub", "alpaca", "fmp"), "AAPL",
+        (("wait", 2, 23), ("change", "split", "told late", 0, 3, 1), ("wait", 0, 15),
+         ("pieces", "1d", (1, 2, 0, 3), "all"), ("wait", 2, 23), ("wait", 1, 23),
+         ("ask", "1w", 0, 6, "split", "pinned")),
+    ),
+    "a split is told after its day was asked, and no bar of that week is stored": Walk(
+        ("finnhub", "alpaca", "fmp"), "AAPL",
+        (("wait", 2, 23), ("change", "split", "told late", 0, 3, 1), ("wait", 0, 15),
+         ("ask", "1d", 30, 15, "all", ""), ("wait", 2, 23), ("wait", 1, 23),
+         ("ask", "1w", 0, 6, "split", "")),
+    ),
     "half of a range is stored of a substitute": Walk(
         ("binance", "yahoo"), "BTCUSDT",
         (("change", "bar", "cut at the front", 0, 9, 0), ("ask", "1d", 20, 10, "split", ""),
@@ -402,3 +419,16 @@ def test_no_strict_price_is_twice_too_high_after_a_split_is_told_late(vendor: st
         world.sim.true.advance(3600)
         frame = manager.get_ohlcv(*question, strict=True)
     assert frame["close"].iloc[0] == pytest.approx(APRIL / 2, rel=1e-3)
+
+
+def test_prices_from_before_a_late_report_are_incomplete_while_their_vendor_is_down() -> None:
+    steps = (("change", "split", "told late", 0, 3, 0), ("wait", 2, 21),
+             ("ask", "1d", 0, 70, "split", ""), ("wait", 3, 21))  # fmt: skip
+    with world_of(Walk(("fmp",), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        manager.get_actions("AAPL")
+        world.sim.vendors.fault("fmp", Fault.status(503))
+        with pytest.raises(DataError):
+            manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-04-19", strict=True)

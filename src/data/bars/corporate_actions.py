@@ -138,19 +138,23 @@ class ActionService:
 
         If a pinned vendor reports its own actions, only those are fetched and used. Otherwise the
         actions from all vendors are used, as they are when its prices are converted. Actions that
-        cannot be fetched are unknown.
+        cannot be fetched are unknown. Those up to ``as_of`` are needed, too: prices of that date may
+        reflect a split that the vendor reported only after it had been queried for the ex-date.
 
         Args:
             query: Query for bars; if it is offline or for a version, no vendor is queried.
             dates: Ex-dates, as timestamps of session dates.
-            as_of: Date that determines which splits the amounts per share reflect.
+            as_of: Date that determines which splits the prices and the amounts per share reflect.
         """
         instrument, own, problems = query.instrument, query.action_key, []
-        today = self._days.current(instrument)
+        today, until = self._days.current(instrument), dates.end
+        if as_of is not None and not dates.is_empty:
+            until = max(until, day_ms(as_of) + DAY_MS)
+        needed = Span(dates.start, until)
         book = self._book(instrument)
         used = _reports_of(book, own)
-        if _lacking(used, dates, as_of, today) and not (query.offline or query.version):
-            first, last = date_of(dates.start), date_of(dates.end - 1)
+        if _lacking(used, needed, as_of, today) and not (query.offline or query.version):
+            first, last = date_of(needed.start), date_of(needed.end - 1)
             try:
                 problems = list(self.get(instrument, first, last, query).problems)
             except (NoProviderError, AllProvidersFailedError) as error:
@@ -159,7 +163,7 @@ class ActionService:
             used = _reports_of(book, own)
         is_own = is_sample(own) or not _lacking(used, dates, as_of, today, awaits=False)
         used = used if is_own or _lacking(book, dates, as_of, today, awaits=False) else book
-        lacking = _lacking(used, dates, as_of, today)
+        lacking = _lacking(used, needed, as_of, today)
         missing = coalesce([*used.missing(dates), *lacking])
         is_ahead = bool(missing) and missing[0].start >= today.end
         unknown = "vendors report them after the open" if is_ahead else "they were never requested"

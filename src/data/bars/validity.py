@@ -33,7 +33,7 @@ from ..model.edges import Edges, distinct, holds
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
-from ..model.reasons import BEFORE_FIRST, BEHIND, CLOSED, UNEXPECTED
+from ..model.reasons import BEFORE_FIRST, BEHIND, CLOSED, DOUBTFUL, UNEXPECTED
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..vendors.registry import is_free
@@ -352,14 +352,14 @@ def _changed_since(entry: Covered, book: ActionBook) -> Suspicion | None:
     """Return why bars are suspect that were fetched before a report about their prices changed, or None."""
     for lack in book.withdrawn:
         if may_reflect(entry, lack, entry.basis.adjustment):
-            reason = f"fetched before {lack.action.source} withdrew the {lack.action}"
+            reason = f"{DOUBTFUL}fetched before {lack.action.source} withdrew the {lack.action}"
             return Suspicion(reason, lack.last)
     for action in book.late:
         is_before = (
             entry.span.start < day_ms(action.ex_date) and entry.fetched_at < action.fetched_at
         )
         if is_before and action.is_in(entry.basis.adjustment, entry.basis.as_of):
-            reason = f"fetched before {action.source} reported the {action}"
+            reason = f"{DOUBTFUL}fetched before {action.source} reported the {action}"
             return Suspicion(reason, action.fetched_at)
     return None
 

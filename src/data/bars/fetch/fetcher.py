@@ -17,6 +17,7 @@ from ...errors import (
     QualityError,
     SpliceConflictError,
 )
+from ...model.bars import inside
 from ...model.capabilities import Fetched, FetchQuery
 from ...model.coverage import Coverage
 from ...model.instant import DAY_MS, iso
@@ -393,7 +394,9 @@ class Fetcher:
         query, kind = self._fetch_query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)
-            if len(fetched.table):
+            # Bars that are only compared with stored ones are not this vendor's supply.
+            supplied = [query.span] if query.is_known else spans
+            if inside(fetched.table.stamps, supplied).any():
                 self._action_fetcher.fetch_own(candidate, question.span_of_actions)
             fetched = in_stored_unit(fetched, series)
             try:
