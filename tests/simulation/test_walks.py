@@ -434,7 +434,7 @@ def test_prices_from_before_a_late_report_are_incomplete_while_their_vendor_is_d
             manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-04-19", strict=True)
 
 
-# Walks whose difference is not judged yet: it is a fault of the library, or one of those that may be permitted.
+# Walks whose difference is not judged yet: it is a fault of the library, or may be permitted.
 OPEN: tuple[Walk, ...] = (
     Walk(
         ("alpaca",),
