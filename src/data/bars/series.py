@@ -147,7 +147,7 @@ class VendorQuestion(NamedTuple):
     actions_from: int | None = None
 
     def since(self, start_ms: int) -> VendorQuestion:
-        """Return the question without what is before ``start_ms``, where the vendor's own bars are."""
+        """Return the question from ``start_ms`` on, without the vendor's own bars before that time."""
         span = Span(start_ms, self.span.end)
         return self._replace(
             span=span,

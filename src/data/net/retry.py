@@ -50,9 +50,8 @@ class RetryPolicy:
             jitter: Random number in [0, 1) that spreads out the retries of many callers; the wait
                 is shortest for 0.
         """
-        if not getattr(error, "retry", False) or attempt >= self.attempts:
-            return None
-        if getattr(error, "is_own", False):
+        is_passing = getattr(error, "retry", False) and not getattr(error, "is_own", False)
+        if not is_passing or attempt >= self.attempts:
             return None
         wait = max(self.backoff(attempt, jitter), getattr(error, "retry_after", None) or 0.0)
         return wait if wait < left_s else None

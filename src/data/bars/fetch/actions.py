@@ -267,10 +267,8 @@ class ActionFetcher:
         if caps is None or candidate.name not in later or candidate.adjustment == "raw":
             return
         if query.instrument.asset_class == "stock":
-            day, own = (
-                self._days.current(query.instrument),
-                self._series.book().only(candidate.name),
-            )
+            day = self._days.current(query.instrument)
+            own = self._series.book().only(candidate.name)
             recent = Span(day.end - LATE_BY_MS, day.end)
             if subtract(own.missing(recent, day.news_ms), [sent] if caps.actions else []):
                 self.fetch(recent, [candidate])

@@ -456,7 +456,7 @@ class LocalDataDownloader(BaseDataDownloader):
     def file_version(self, instrument: Instrument, timeframe: Timeframe) -> str | None:
         """Return a digest of a series' file and of its layout, or None if another transport supplies it.
 
-        It is empty if there is no file.
+        The digest is empty if the file does not exist.
         """
         if not isinstance(self._carrier, FileCarrier):
             return None

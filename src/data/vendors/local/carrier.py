@@ -112,7 +112,7 @@ class FileCarrier:
         return True
 
     def version(self, request: HttpRequest) -> str:
-        """Return the digest of the requested file's table; empty if there is no file.
+        """Return the digest of the requested file's table; empty if the file does not exist.
 
         If the file is known and has not changed, this takes only one ``stat`` call. A file that
         cannot be read has another version each time that it changes.
