@@ -215,6 +215,12 @@ STORIES = {
         (("wait", 45, 23), ("change", "split", "moved", 0, 0.1, 2), ("wait", 14, 21),
          ("ask", "1d", 0, 70, "all", ""), ("settle",)),
     ),
+    "a split that never happened is told by one, and the bars come from another": Walk(
+        ("finnhub", "fmp"), "AAPL",
+        (("wait", 17, 23), ("change", "split", "withdrawn", 0, 30, 2), ("wait", 12, 23),
+         ("last", "1d", 5, "all"), ("change", "bar", "told by another", 0, 0.1, 0),
+         ("ask", "1d", 10, 20, "raw", "")),
+    ),
     "a vendor takes a symbol for another company after a split": Walk(
         ("finnhub", "alpaca", "fmp"), "AAPL",
         (("wait", 12, 12), ("change", "split", "told by another", 1, 0.1, 2), ("wait", 2, 23),
