@@ -200,6 +200,33 @@ STORIES = {
          ("ask", "1d", 30, 15, "all", ""), ("wait", 2, 23), ("wait", 1, 23),
          ("ask", "1w", 0, 6, "split", "")),
     ),
+    **{
+        f"a split is told after its day was asked, and {adjustment} bars of {what} come that weekend": Walk(
+            ("finnhub", "alpaca", "fmp"), "AAPL",
+            (("wait", 2, 23), ("change", "split", "told late", 0, 1, 1), ("wait", 0, 15),
+             ("ask", "1d", back, 15, "all", ""), ("wait", 2, 23),
+             ("ask", "1d", 0, 6, adjustment, "")),
+        )
+        for adjustment in ("raw", "split")
+        for what, back in (("known days", 0), ("other days", 30))
+    },
+    "a split is told a session early, and the dividends before it": Walk(
+        ("yahoo",), "AAPL",
+        (("wait", 45, 23), ("change", "split", "moved", 0, 0.1, 2), ("wait", 14, 21),
+         ("ask", "1d", 0, 70, "all", ""), ("settle",)),
+    ),
+    "a split that never happened is told by one, and the bars come from another": Walk(
+        ("finnhub", "fmp"), "AAPL",
+        (("wait", 17, 23), ("change", "split", "withdrawn", 0, 30, 2), ("wait", 12, 23),
+         ("last", "1d", 5, "all"), ("change", "bar", "told by another", 0, 0.1, 0),
+         ("ask", "1d", 10, 20, "raw", "")),
+    ),
+    "a vendor takes a symbol for another company after a split": Walk(
+        ("finnhub", "alpaca", "fmp"), "AAPL",
+        (("wait", 12, 12), ("change", "split", "told by another", 1, 0.1, 2), ("wait", 2, 23),
+         ("ask", "1d", 0, 6, "split", "refresh"), ("change", "identity", "moved", 0, 30, 1),
+         ("last", "1d", 5, "raw")),
+    ),
     "half of a range is stored of a substitute": Walk(
         ("binance", "yahoo"), "BTCUSDT",
         (("change", "bar", "cut at the front", 0, 9, 0), ("ask", "1d", 20, 10, "split", ""),
@@ -401,6 +428,35 @@ def test_actions_that_came_with_the_bars_of_a_second_vendor_are_not_requested_ag
 
 
 @pytest.mark.parametrize("vendor", ["fmp", "finnhub"])
+def test_splits_are_requested_again_an_hour_later_with_bars_of_earlier_sessions(
+    vendor: str,
+) -> None:
+    # A split of 10:1 on 15 May, which the vendor reports at 19:12 UTC.
+    steps = (("change", "split", "told late", 0, 0.8, 1), ("wait", 1, 15))
+    with world_of(Walk((vendor,), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager, sent = world.sim.manager, world.sim.vendors.sent
+        manager.get_ohlcv("AAPL", "1d", "2024-05-06", "2024-05-10", adjustment="raw")
+        before, counts = sent[vendor], []
+        for start, end, seconds in (
+            ("2024-04-29", "2024-05-03", 1800),
+            ("2024-04-22", "2024-04-26", 1799),
+            ("2024-04-15", "2024-04-19", 5 * 3600),
+            ("2024-04-08", "2024-04-12", 60),
+        ):
+            world.wait_until(world.now_ms + seconds * 1000)
+            frame = manager.get_ohlcv("AAPL", "1d", start, end)
+            counts.append(sent[vendor] - before)
+            before = sent[vendor]
+        raw = manager.get_ohlcv("AAPL", "1d", "2024-04-15", "2024-04-19", adjustment="raw")
+    # The bars, then the splits, then the stored bars that do not reflect the split.
+    assert counts == [1, 1, 3, 1]
+    assert frame["close"].iloc[0] == pytest.approx(21.733)
+    assert raw["close"].iloc[0] == pytest.approx(220.07)
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "finnhub"])
 def test_no_strict_price_is_twice_too_high_after_a_split_is_told_late(vendor: str) -> None:
     steps = (("change", "split", "told late", 0, 3, 0), ("wait", 2, 21),
              ("ask", "1d", 0, 70, "split", ""), ("wait", 3, 21))  # fmt: skip
@@ -445,18 +501,6 @@ OPEN: tuple[Walk, ...] = (
             ("ask", "1d", 5, 20, "all", ""),
             ("wait", 1, 12),
             ("ask", "1w", 30, 20, "all", "refresh"),
-        ),
-    ),
-    Walk(
-        ("finnhub", "alpaca", "fmp"),
-        "AAPL",
-        (
-            ("wait", 12, 12),
-            ("change", "split", "told by another", 1, 0.1, 2),
-            ("wait", 2, 23),
-            ("ask", "1d", 0, 6, "split", "refresh"),
-            ("change", "identity", "moved", 0, 30, 1),
-            ("last", "1d", 5, "raw"),
         ),
     ),
     Walk(
@@ -509,20 +553,6 @@ OPEN: tuple[Walk, ...] = (
         ),
     ),
     Walk(
-        ("yahoo",),
-        "AAPL",
-        (
-            ("wait", 5, 21),
-            ("wait", 40, 23),
-            ("change", "split", "moved", 1, 0.1, 2),
-            ("wait", 2, 23),
-            ("change", "end", "told", 1, 1, 2),
-            ("wait", 12, 21),
-            ("ask", "1d", 0, 70, "all", ""),
-            ("settle",),
-        ),
-    ),
-    Walk(
         ("alpaca",),
         "AAPL",
         (
@@ -545,18 +575,6 @@ OPEN: tuple[Walk, ...] = (
             ("last", "1d", 30, "raw"),
             ("change", "end", "told", 0, 30, 2),
             ("settle",),
-        ),
-    ),
-    Walk(
-        ("finnhub", "alpaca", "fmp"),
-        "AAPL",
-        (
-            ("wait", 2, 23),
-            ("change", "split", "told late", 0, 1, 1),
-            ("wait", 0, 15),
-            ("pieces", "1d", (1, 2, 0, 3), "all"),
-            ("wait", 2, 23),
-            ("ask", "1d", 0, 6, "raw", ""),
         ),
     ),
     Walk(

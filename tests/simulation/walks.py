@@ -510,8 +510,12 @@ class World:
         for stamp, row in self._true_rows(asked, cached, true).items():
             found[stamp] += [times(row, size) for size in sizes]
         if any(c.fact == "identity" for c in changes):
+            splits = [a for a in true.actions if a.type == "split" and asked.adjustment == "raw"]
             for stamp, row in self._true_rows(asked, cached, other_company(true)).items():
-                found[stamp].append(row)
+                # Another company's bars as traded are without the splits of the right one.
+                days = range(stamp + 1, self._as_of(cached))
+                undone = prod(float(a.ratio) for a in splits if day_ms(a.ex_date) in days)
+                found[stamp] += [row, times(row, undone)]
         return found
 
 

@@ -20,7 +20,7 @@ from ...errors import (
 )
 from ...model.actions import Action
 from ...model.coverage import WITH_BARS
-from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.instant import DAY_MS, HOUR_MS, date_of, day_ms
 from ...model.kind import Adjustment, Basis
 from ...model.span import Span, coalesce, intersect, subtract, uncovered
 from ...net.deadline import current_call, run_part
@@ -256,21 +256,32 @@ class ActionFetcher:
             end = missing[-1].end
             self.fetch(Span(min(missing[0].start, end - LATE_BY_MS), end))
 
-    def fetch_own(self, candidate: Candidate, sent: Span) -> None:
-        """Fetch the recent actions of a vendor that sent bars, if another vendor is queried before it.
+    def fetch_own(self, candidate: Candidate, sent: Span, first_ms: int) -> None:
+        """Fetch the recent actions of a vendor that sent bars whose prices may reflect unknown ones.
 
-        Its prices may already reflect a split that the other vendor reports late. Actions that came
-        with the bars, for the ex-dates in ``sent``, are not fetched again.
+        That is the case if another vendor, which may report a split late, is queried before it, or if
+        it answered for ex-dates after the first bar (``first_ms``) more than an hour ago: it may have
+        reported another one since. Actions that came with the bars, for the ex-dates in ``sent``, are
+        not fetched again.
         """
         query, caps = self._request.query, candidate.capabilities
-        later = [reporter.name for reporter in self._request.route.reporters[1:]]
-        if caps is None or candidate.name not in later or candidate.adjustment == "raw":
+        names = [reporter.name for reporter in self._request.route.reporters]
+        if caps is None or candidate.name not in names or candidate.adjustment == "raw":
             return
         if query.instrument.asset_class == "stock":
             day = self._days.current(query.instrument)
             own = self._series.book().only(candidate.name)
             recent = Span(day.end - LATE_BY_MS, day.end)
-            if subtract(own.missing(recent, day.news_ms), [sent] if caps.actions else []):
+            missing = own.missing(recent, day.news_ms)
+            if not missing:
+                early_ms = self.clock.now_ms() - HOUR_MS
+                after = recent.clip(Span(first_ms + DAY_MS, day_ms(day.day) + 1))
+                missing = intersect(
+                    [after], [a.span for a in own.answers if a.fetched_at < early_ms]
+                )
+            elif candidate.name == names[0]:
+                return  # they are fetched when they are needed
+            if subtract(missing, [sent] if caps.actions else []):
                 self.fetch(recent, [candidate])
 
     def _missing(

@@ -255,7 +255,9 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     coverage = draft.coverage.opened()
     if draft.fetched.basis.adjustment in ("split", "all"):
         others = split_marks(draft.coverage, draft.book)
-        draft.suspicion = draft.suspicion or split_suspicion(splits, draft.fetched.adjusted_at_ms)
+        draft.suspicion = draft.suspicion or split_suspicion(
+            splits, draft.fetched.adjusted_at_ms, draft.book.only(draft.vendor)
+        )
     commit = build_commit(draft)
     # Trust in bars fetched earlier is withdrawn before this answer can be joined to them.
     others += contradicted(draft)
