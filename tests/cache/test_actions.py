@@ -139,7 +139,8 @@ def test_several_dividends_of_one_day_are_summed(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     book = store.add_actions("AAPL", [dividend(0.8), dividend(1.5)], YEAR, "acme", 5)
     assert [a.amount for a in book.actions] == [pytest.approx(2.3)]
-    assert store.add_actions("AAPL", [dividend(1.5), dividend(0.8)], YEAR, "acme", 6) == book
+    again = store.add_actions("AAPL", [dividend(1.5), dividend(0.8)], YEAR, "acme", 6)
+    assert again.reports == book.reports
 
 
 def test_different_splits_of_one_day_are_combined_and_equal_ones_count_once(
@@ -150,7 +151,8 @@ def test_different_splits_of_one_day_are_combined_and_equal_ones_count_once(
     store = store_in(tmp_path)
     book = store.add_actions("AAPL", [reverse, split(500.0)], YEAR, "acme", 5)
     assert [a.ratio for a in book.actions] == [1]
-    assert store.add_actions("AAPL", [split(500.0), reverse], YEAR, "acme", 6) == book
+    again = store.add_actions("AAPL", [split(500.0), reverse], YEAR, "acme", 6)
+    assert again.reports == book.reports
     doubled = replace(split(4.0), denominator=2.0)
     other = store.add_actions("OTHER", [split(2.0), doubled, split(3.0)], YEAR, "acme", 5)
     assert [a.ratio for a in other.actions] == [6]

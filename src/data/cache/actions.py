@@ -50,7 +50,7 @@ _SETTLED_MS = 7 * DAY_MS
 _DATE_TOLERANCE_MS = 4 * DAY_MS
 # Time since the ex-date for which a report is checked again together with newer ones, and time since
 # the first report for which a refresh needs only one answer without it.
-_YOUNG_MS = 90 * DAY_MS
+YOUNG_MS = 90 * DAY_MS
 # Time before a doubted action in which there usually is another one of its type.
 _LONG_AGO_MS = 3653 * DAY_MS
 # Time before an ex-date that always contains a session.
@@ -348,7 +348,7 @@ class ActionBook:
         years earlier. This is not repeated as long as the answers that follow do not help.
         """
         own = [report for report in self.reports if report.source == vendor]
-        starts = [day for a in own if 0 <= now_ms - (day := day_ms(a.ex_date)) < _YOUNG_MS]
+        starts = [day for a in own if 0 <= now_ms - (day := day_ms(a.ex_date)) < YOUNG_MS]
         for action, since, last, _ in self.doubted:
             if action.source == vendor and now_ms - last >= max(DAY_MS, last - since):
                 same = (a.ex_date for a in own if a.type == action.type)
@@ -445,7 +445,7 @@ class ActionBook:
             and (lack.action.source != answer.source or _key(lack.action) not in repeated)
         }
         # An answer of a refresh is enough for actions first reported after this time.
-        young_ms = now_ms - _YOUNG_MS if whole and whole.is_refresh else now_ms
+        young_ms = now_ms - YOUNG_MS if whole and whole.is_refresh else now_ms
         for action, is_decisive in self._lacking(actions, answer, whole) if whole else ():
             since = min(lacks[action].since, now_ms) if action in lacks else now_ms
             is_enough = now_ms - since >= DAY_MS or action.fetched_at > young_ms
@@ -528,11 +528,12 @@ def _key(action: Action) -> tuple[str, date]:
 def _answers_with(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
     """Return the answers with ``new`` added, and joined to adjacent spans from the same source.
 
-    When settled spans are joined, the latest of their query times is kept. When fresh spans are
-    joined, the earliest is kept, because no fresh span may appear to have been requested later than
-    it was.
+    For its own ex-dates, ``new`` replaces the earlier ones. When settled spans are joined, the latest
+    of their query times is kept. When fresh spans are joined, the earliest is kept, because no fresh
+    span may appear to have been requested later than it was.
     """
-    same = [a for a in (*old, new) if a.source == new.source]
+    before = [a for a in old if a.source == new.source]
+    same = [new, *(a._replace(span=s) for a in before for s in uncovered(a.span, [new.span]))]
     settled = _joined_answers([a._replace(span=a.settled) for a in same], max)
     fresh = [a._replace(span=s) for a in same for s in uncovered(a.span, (b.span for b in settled))]
     joined = _joined_responses([*settled, *_joined_answers(fresh, min)])
