@@ -122,6 +122,62 @@ STORIES = {
         (("ask", "1d", 30, 20, "split", ""), ("change", "dividend", "told", 0, 9, 0),
          ("wait", 12, 21), ("ask", "1d", 42, 20, "split", "")),
     ),
+    "another company is sent for a symbol, then the right one without its first bars": Walk(
+        ("twelvedata", "polygon", "alpaca"), "AAPL",
+        (("change", "identity", "told late", 0, 9, 0), ("ask", "1w", 0, 70, "split", "refresh"),
+         ("change", "bar", "cut at the front", 0, 3, 1), ("settle",)),
+    ),
+    "another company is sent for a symbol, and the bars are refreshed": Walk(
+        ("twelvedata", "polygon", "alpaca"), "AAPL",
+        (("change", "identity", "told late", 0, 9, 0), ("ask", "1d", 0, 70, "split", ""),
+         ("change", "bar", "cut at the front", 0, 3, 1), ("wait", 12, 21),
+         ("ask", "1d", 0, 70, "split", "refresh"), ("settle",)),
+    ),
+    "prices are a ten-thousandth for some days": Walk(
+        ("eodhd",), "VOD.L",
+        (("last", "1d", 5, "raw"), ("wait", 1, 23), ("wait", 1, 12),
+         ("ask", "1d", 5, 70, "all", ""), ("change", "unit", "moved", 1, 9, 3), ("wait", 1, 23),
+         ("change", "unit", "told by another", 0, 9, 3), ("wait", 2, 21),
+         ("ask", "1d", 5, 70, "all", ""), ("settle",)),
+    ),
+    "a dividend is reported after the last bar": Walk(
+        ("tiingo", "eodhd", "yahoo"), "AAPL",
+        (("change", "end", "moved", 0, 30, 1), ("wait", 1, 21), ("last", "1d", 30, "raw"),
+         ("change", "end", "told", 0, 30, 2), ("settle",)),
+    ),
+    **{
+        f"a split is withdrawn by {vendor}, and older bars are fetched in the same session": Walk(
+            (vendor,), "AAPL",
+            (("ask", "1d", 60, 6, "raw", ""), ("change", "split", "withdrawn", 0, 30, 3),
+             ("wait", 30, 23), ("ask", "1d", 0, 35, "raw", ""), ("wait", 1, 12),
+             ("ask", "1d", 40, 20, "raw", "")),
+        )
+        for vendor in ("yahoo", "fmp", "finnhub")
+    },
+    "a split is withdrawn, and another company is sent for the symbol": Walk(
+        ("yahoo",), "AAPL",
+        (("ask", "1d", 5, 70, "raw", ""), ("change", "split", "withdrawn", 0, 30, 3),
+         ("wait", 12, 15), ("ask", "1d", 0, 20, "raw", ""),
+         ("change", "identity", "told late", 2, 9, 0), ("wait", 1, 21),
+         ("pieces", "1d", (2, 0, 3, 1), "raw")),
+    ),
+    "a dividend is moved by another vendor than the first, which answers later": Walk(
+        ("yahoo", "twelvedata", "eodhd"), "VOD.L",
+        (("change", "dividend", "moved", 0, 1, 0), ("wait", 12, 23), ("wait", 40, 21),
+         ("change", "zone", "withdrawn", 0, 30, 0), ("change", "dividend", "moved", 2, 3, 0),
+         ("wait", 12, 23), ("ask", "1d", 30, 6, "split", "refresh"), ("settle",)),
+    ),
+    "a dividend is told late, and older raw bars are asked next": Walk(
+        ("tiingo", "fmp", "finnhub"), "AAPL",
+        (("wait", 12, 15), ("change", "dividend", "told by another", 0, 9, 2), ("wait", 2, 15),
+         ("ask", "1d", 0, 70, "all", ""), ("wait", 12, 23), ("ask", "1d", 30, 6, "raw", "")),
+    ),
+    "a dividend is withdrawn by a vendor that is not queried any more": Walk(
+        ("finnhub", "yahoo", "tiingo"), "AAPL",
+        (("change", "bar", "cut at the front", 0, 0.1, 1),
+         ("change", "dividend", "withdrawn", 1, 9, 2), ("wait", 2, 23),
+         ("ask", "1d", 5, 70, "split", ""), ("settle",)),
+    ),
     "a history is cut after a split": Walk(
         ("tiingo",), "AAPL",
         (("ask", "1d", 30, 20, "split", ""), ("change", "split", "told", 0, 9, 0), ("wait", 12, 21),
@@ -427,6 +483,23 @@ def test_actions_that_came_with_the_bars_of_a_second_vendor_are_not_requested_ag
         assert world.sim.vendors.sent["yahoo"] == 1
 
 
+def test_bars_are_in_doubt_for_a_day_if_they_differ_from_those_that_their_vendor_sent_before() -> (
+    None
+):
+    steps = (("ask", "1d", 0, 70, "split", ""), ("change", "identity", "told late", 0, 30, 0),
+             ("wait", 5, 21))  # fmt: skip
+    question = ("AAPL", "1d", "2024-04-01", "2024-05-17")
+    with world_of(Walk(("eodhd",), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        with pytest.raises(IncompleteDataError, match="eodhd sends other prices for the same days"):
+            manager.get_ohlcv(*question, strict=True)
+        frame = manager.get_ohlcv(*question, columns=("state",))
+    assert frame["close"].iloc[0] == pytest.approx(APRIL)
+    assert "final" not in set(frame["state"])
+
+
 @pytest.mark.parametrize("vendor", ["fmp", "finnhub"])
 def test_splits_are_requested_again_an_hour_later_with_bars_of_earlier_sessions(
     vendor: str,
@@ -517,16 +590,6 @@ OPEN: tuple[Walk, ...] = (
         ),
     ),
     Walk(
-        ("twelvedata", "polygon", "alpaca"),
-        "AAPL",
-        (
-            ("change", "identity", "told late", 0, 9, 0),
-            ("ask", "1w", 0, 70, "split", "refresh"),
-            ("change", "bar", "cut at the front", 0, 3, 1),
-            ("settle",),
-        ),
-    ),
-    Walk(
         ("tiingo",),
         "AAPL",
         (
@@ -534,22 +597,6 @@ OPEN: tuple[Walk, ...] = (
             ("wait", 40, 12),
             ("wait", 12, 15),
             ("pieces", "1M", (3, 2, 1, 0), "raw"),
-        ),
-    ),
-    Walk(
-        ("eodhd",),
-        "VOD.L",
-        (
-            ("last", "1d", 5, "raw"),
-            ("wait", 1, 23),
-            ("wait", 1, 12),
-            ("ask", "1d", 5, 70, "all", ""),
-            ("change", "unit", "moved", 1, 9, 3),
-            ("wait", 1, 23),
-            ("change", "unit", "told by another", 0, 9, 3),
-            ("wait", 2, 21),
-            ("ask", "1d", 5, 70, "all", ""),
-            ("settle",),
         ),
     ),
     Walk(
@@ -563,67 +610,6 @@ OPEN: tuple[Walk, ...] = (
             ("change", "split", "told by another", 0, 30, 0),
             ("wait", 2, 12),
             ("change", "dividend", "cut at the front", 0, 30, 0),
-            ("settle",),
-        ),
-    ),
-    Walk(
-        ("tiingo", "eodhd", "yahoo"),
-        "AAPL",
-        (
-            ("change", "end", "moved", 0, 30, 1),
-            ("wait", 1, 21),
-            ("last", "1d", 30, "raw"),
-            ("change", "end", "told", 0, 30, 2),
-            ("settle",),
-        ),
-    ),
-    Walk(
-        ("yahoo",),
-        "AAPL",
-        (
-            ("ask", "1d", 5, 70, "raw", ""),
-            ("change", "split", "withdrawn", 0, 30, 3),
-            ("wait", 12, 15),
-            ("ask", "1d", 0, 20, "raw", ""),
-            ("change", "identity", "told late", 2, 9, 0),
-            ("wait", 1, 21),
-            ("pieces", "1d", (2, 0, 3, 1), "raw"),
-        ),
-    ),
-    Walk(
-        ("yahoo", "twelvedata", "eodhd"),
-        "VOD.L",
-        (
-            ("change", "dividend", "moved", 0, 1, 0),
-            ("wait", 12, 23),
-            ("wait", 40, 21),
-            ("change", "zone", "withdrawn", 0, 30, 0),
-            ("change", "dividend", "moved", 2, 3, 0),
-            ("wait", 12, 23),
-            ("ask", "1d", 30, 6, "split", "refresh"),
-            ("settle",),
-        ),
-    ),
-    Walk(
-        ("tiingo", "fmp", "finnhub"),
-        "AAPL",
-        (
-            ("wait", 12, 15),
-            ("change", "dividend", "told by another", 0, 9, 2),
-            ("wait", 2, 15),
-            ("ask", "1d", 0, 70, "all", ""),
-            ("wait", 12, 23),
-            ("ask", "1d", 30, 6, "raw", ""),
-        ),
-    ),
-    Walk(
-        ("finnhub", "yahoo", "tiingo"),
-        "AAPL",
-        (
-            ("change", "bar", "cut at the front", 0, 0.1, 1),
-            ("change", "dividend", "withdrawn", 1, 9, 2),
-            ("wait", 2, 23),
-            ("ask", "1d", 5, 70, "split", ""),
             ("settle",),
         ),
     ),

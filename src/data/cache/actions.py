@@ -50,7 +50,7 @@ _SETTLED_MS = 7 * DAY_MS
 _DATE_TOLERANCE_MS = 4 * DAY_MS
 # Time since the ex-date for which a report is checked again together with newer ones, and time since
 # the first report for which a refresh needs only one answer without it.
-_YOUNG_MS = 90 * DAY_MS
+YOUNG_MS = 90 * DAY_MS
 # Time before a doubted action in which there usually is another one of its type.
 _LONG_AGO_MS = 3653 * DAY_MS
 # Time before an ex-date that always contains a session.
@@ -348,7 +348,7 @@ class ActionBook:
         years earlier. This is not repeated as long as the answers that follow do not help.
         """
         own = [report for report in self.reports if report.source == vendor]
-        starts = [day for a in own if 0 <= now_ms - (day := day_ms(a.ex_date)) < _YOUNG_MS]
+        starts = [day for a in own if 0 <= now_ms - (day := day_ms(a.ex_date)) < YOUNG_MS]
         for action, since, last, _ in self.doubted:
             if action.source == vendor and now_ms - last >= max(DAY_MS, last - since):
                 same = (a.ex_date for a in own if a.type == action.type)
@@ -476,7 +476,7 @@ class ActionBook:
             and (lack.action.source != answer.source or _key(lack.action) not in repeated)
         }
         # An answer of a refresh is enough for actions first reported after this time.
-        young_ms = now_ms - _YOUNG_MS if whole and whole.is_refresh else now_ms
+        young_ms = now_ms - YOUNG_MS if whole and whole.is_refresh else now_ms
         for action, is_decisive in self._lacking(actions, answer, whole) if whole else ():
             since = min(lacks[action].since, now_ms) if action in lacks else now_ms
             is_enough = now_ms - since >= DAY_MS or action.fetched_at > young_ms

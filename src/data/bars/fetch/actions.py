@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...cache.actions import Asked
+from ...cache.actions import YOUNG_MS, Asked
 from ...calendars.calendar import opened_and_coming, price_calendar
 from ...clock import Clock
 from ...errors import (
@@ -104,11 +104,31 @@ class ActionFetcher:
             self._answers.append((candidate, actions, answer))
             proof = whole_answer(request, self._series, candidate, actions, answer)
             self._series.add_actions(actions, answer, proof)
+            if vendors is None:
+                self._check_disputes()
             return True
         return False
 
+    def _check_disputes(self) -> None:
+        """Query vendors again for recent actions that differ in another vendor's answer, or are not in it.
+
+        Otherwise, an action that its vendor has taken back would stay in effect while only other
+        vendors are queried. Vendors that never reported a dividend may not report any.
+        """
+        book, young_ms = self._series.book(), self.clock.now_ms() - YOUNG_MS
+        types = {(report.source, report.type) for report in book.reports}
+        for event in book.events:
+            dates = [day_ms(report.ex_date) for report in event.reports]
+            answers = [a for a in self._series.action_answers if dates[0] in a.span]
+            heard = {a.source for a in answers if a.until is None or dates[0] < a.until}
+            silent = heard - {report.source for report in event.reports}
+            is_lacking = any(event.type == "split" or (s, event.type) in types for s in silent)
+            if dates[0] > young_ms and (is_lacking or (heard and event.dissent(event.action()))):
+                self.fetch_again(Span(min(dates), max(dates) + 1))
+
     def judge_again(self) -> None:
         """Compare the vendors' answers with their earlier reports again, now that bars are stored."""
+        self._check_disputes()
         for candidate, actions, answer in self._answers:
             proof = whole_answer(self._request, self._series, candidate, actions, answer)
             if proof is not None and proof.missing:
@@ -245,6 +265,8 @@ class ActionFetcher:
         query, grid, basis = self._request.query, self._request.grid, candidate.adjustment
         if query.instrument.asset_class != "stock" or basis == "unknown":
             return
+        if basis != "raw":
+            self._fetch_splits_after(candidate, span)
         reach = COMPARED * grid.timeframe.longest_ms
         around = Span(span.start - reach, span.end + reach)
         stored = [c for c in self._series.coverage().within(around) if c.state in WITH_BARS]
@@ -255,6 +277,24 @@ class ActionFetcher:
         if missing:
             end = missing[-1].end
             self.fetch(Span(min(missing[0].start, end - LATE_BY_MS), end))
+
+    def _fetch_splits_after(self, candidate: Candidate, span: Span) -> None:
+        """Fetch a vendor's recent splits again that its new bars in ``span`` are to reflect.
+
+        If the vendor has taken one back since an earlier answer, its prices do not reflect it any more.
+        Splits in ``span`` may have come with the bars. If the actions of the current session are not
+        known, recent ones are fetched again together with these.
+        """
+        day, now_ms = self._days.current(self._request.query.instrument), self.clock.now_ms()
+        caps, book = candidate.capabilities, self._series.book()
+        if book.missing(Span(day_ms(day.day), day.end), day.news_ms):
+            return
+        own = book.only(candidate.name)
+        asked = [answer.span for answer in own.answers if answer.fetched_at > now_ms - HOUR_MS]
+        asked += [span] if caps is not None and caps.actions else []
+        for ex_ms in (day_ms(split.ex_date) for split in own.splits):
+            if max(span.start, now_ms - YOUNG_MS) < ex_ms and not any(ex_ms in a for a in asked):
+                self.fetch_again(Span(ex_ms, ex_ms + 1))
 
     def fetch_own(self, candidate: Candidate, sent: Span, first_ms: int) -> None:
         """Fetch the recent actions of a vendor that sent bars whose prices may reflect unknown ones.
