@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 OLDER, NAME = "src.data", "onetape.data"
 _TABLE = f"{NAME}.older_paths"
-# Older paths whose folder or file is gone. An updated checkout still has their folders if Python kept
-# compiled files there, and Python imports a folder without code as a package.
+# The first names of older paths: those whose folder or file is gone, and packages that contain some.
+# An updated checkout still has a folder that is gone if Python kept compiled files there, and a folder
+# without code is imported as a package.
 GONE = frozenset(
     {
         "adapters",
@@ -36,6 +37,7 @@ GONE = frozenset(
         "v2",
     }
 )
+WITHIN = frozenset({"cache", "db", "feed"})
 
 
 class _Loader:
@@ -119,11 +121,11 @@ class OlderPaths:
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return how to load a module; None if it is not in the table."""
-        if not name.startswith(f"{NAME}.") or _TABLE.startswith(name):
+        below = name.removeprefix(f"{NAME}.")
+        if below == name or below.partition(".")[0] not in GONE | WITHIN:
             return None
         table = import_module(_TABLE)
         rows, origin = table.ROWS, table.__file__
-        below = name.removeprefix(f"{NAME}.")
         if below not in rows:
             return None
         loader: Any = _PathLoader(name, rows[below])

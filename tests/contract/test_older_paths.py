@@ -181,11 +181,23 @@ def test_an_older_package_contains_no_files() -> None:
         assert [*found.iterdir()] == [] and not found.joinpath("x.json").is_file()
 
 
+def test_the_table_is_loaded_only_for_older_paths(tmp_path: Path) -> None:
+    code = (
+        "import sys, onetape; onetape.DataManager('cache').coverage('AAPL', '1d')\n"
+        "from importlib.util import find_spec; assert find_spec('onetape.data.nothing') is None\n"
+        "assert 'onetape.data.older_paths' not in sys.modules\n"
+        "import onetape.data.logs; print('onetape.data.older_paths' in sys.modules)"
+    )
+    said = run(["-W", "ignore", "-c", code], tmp_path)
+    assert said.stdout == "True\n", said.stderr
+
+
 def test_what_begins_with_a_path_that_is_gone_is_found_first() -> None:
     """A folder may be left that only contains compiled files."""
     tops = {path.partition(".")[0] for path in older_paths.ROWS}
     files = {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
     assert tops - files == finders.GONE
+    assert tops & files == finders.WITHIN
 
 
 def test_folders_with_only_compiled_files_hide_nothing(tmp_path: Path) -> None:
@@ -289,6 +301,7 @@ def test_the_marks_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows["names.inside"].public == ["QueryError", "older"]
     assert rows["names.inside"].marks == {">": "cli: main"}
     monkeypatch.setattr(older_paths, "ROWS", rows)
+    monkeypatch.setattr(finders, "WITHIN", {"moved", "names"})
     try:
         with pytest.warns(DeprecationWarning, match="text of a warning") as caught:
             exec("import src.data.moved, onetape.data.moved as one\nassert one is src.data.errors")
