@@ -11,15 +11,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 
-from onetape.data.layer.frames import FIELDS
+from onetape.data.layer.bundle_reader import PolarsParquetDailyReader, PolarsParquetMinuteReader
+from onetape.data.layer.bundle_writer import ParquetWriter
+from onetape.data.layer.frames import FIELDS, decimal_frame
 from onetape.data.model.frame import NS_IN_MS
 from onetape.data.model.interchange import to_polars
 from onetape.data.model.series import SeriesKey
 from onetape.data.model.timeframe import Timeframe
-from onetape.data.polars.decimals import decimal_frame
-from onetape.data.polars.parquet_daily_bars import PolarsParquetDailyReader
-from onetape.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
-from onetape.data.polars.parquet_writer import ParquetWriter
 
 from .harness import Figure, Report, Row, race, sized
 from .stage import MINUTES, YEAR, long_stage

@@ -17,16 +17,15 @@ import polars as pl
 
 from onetape.data.clock import ManualClock
 from onetape.data.data_manager import DataManager
-from onetape.data.model.instant import parse_iso
-from onetape.data.sources import (
-    CachedDataSource,
+from onetape.data.layer.sources import DataSource, DataSourceMetadata
+from onetape.data.layer.stored import CachedDataSource
+from onetape.data.layer.vendor_sources import (
     CSVDataSource,
-    DataSource,
-    DataSourceMetadata,
     PolygonDataSource,
     VendorDataSource,
     YFinanceDataSource,
 )
+from onetape.data.model.instant import parse_iso
 from tests.vendor_server import VendorServer
 from tests.vendor_server.keyed import KEY
 

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from onetape.data.bundles import LineageRun, lineage
 from onetape.data.cache.store import Commit, CommitPiece
 from onetape.data.data_manager import DataManager
+from onetape.data.layer.lineage import LineageRun, lineage
 from onetape.data.model.instant import HOUR_MS
 from onetape.data.model.kind import Basis
 from onetape.data.model.series import SeriesKey

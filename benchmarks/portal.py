@@ -8,10 +8,10 @@ from time import perf_counter
 
 import polars as pl
 
-from onetape.data.bundles import lineage
 from onetape.data.data_manager import DataManager
+from onetape.data.layer.lineage import lineage
+from onetape.data.layer.polars_portal import PolarsDataPortal
 from onetape.data.model.interchange import to_polars
-from onetape.data.polars import PolarsDataPortal
 
 from .harness import Call, Figure, Report, Row, race
 from .lineage import Recorded, not_recording

@@ -16,6 +16,8 @@ from importlib import import_module
 from os import path as _path
 from typing import TYPE_CHECKING, Any
 
+from . import _older_name
+
 _home = _path.dirname(_path.realpath(__file__))
 _data = _path.join(_home, "data")
 if _path.islink(_data) or not _path.isdir(_data):
@@ -29,9 +31,8 @@ if _path.islink(_data) or not _path.isdir(_data):
             path=__file__,
         )
     __path__.insert(0, _tree)
-    from ._older_name import offer
-
-    offer()
+    _older_name.offer()
+_older_name.serve_paths()
 
 from . import data  # noqa: E402 - in a checkout it is found only now
 

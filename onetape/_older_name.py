@@ -1,4 +1,4 @@
-"""Serves ``onetape.data`` and every module below it under the older name ``src.data`` as well.
+"""Serves ``onetape.data`` under the older name ``src.data`` as well, and the older paths below it.
 
 A module keeps one object and one ``__name__``, the name of ``onetape``, whichever name imports it.
 """
@@ -10,9 +10,34 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data.older_paths import OlderPath
 
 OLDER, NAME = "src.data", "onetape.data"
+_TABLE = f"{NAME}.older_paths"
+# The first names of older paths: those whose folder or file is gone, and packages that contain some.
+# An updated checkout still has a folder that is gone if Python kept compiled files there, and a folder
+# without code is imported as a package.
+GONE = frozenset(
+    {
+        "adapters",
+        "bundles",
+        "catalog",
+        "data_downloader_factory",
+        "downloader",
+        "logs",
+        "metrics_prometheus",
+        "ohlcv_contract",
+        "pipeline",
+        "polars",
+        "sources",
+        "utils",
+        "v2",
+    }
+)
+WITHIN = frozenset({"cache", "db", "feed"})
 
 
 class _Loader:
@@ -38,6 +63,88 @@ class _Loader:
         return code
 
 
+class _PathLoader:
+    """Loads a module of the table of older paths: it looks up each name when it is used."""
+
+    def __init__(self, name: str, path: OlderPath) -> None:
+        self._name, self._path = name, path
+
+    def create_module(self, _: ModuleSpec) -> None:
+        """Let Python create an empty module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give a module its names, or replace it by the one that is now elsewhere.
+
+        Raises:
+            ImportError: The path is not served; the message names the successor.
+        """
+        path, name = self._path, self._name
+        if "-" in path.marks:
+            raise ImportError(f"{name} is not available: {path.marks['-']}", name=name)
+        if "!" in path.marks:
+            from .data.model.caller import warn_user
+
+            warn_user(path.marks["!"], DeprecationWarning)
+        if "*" in path.marks:
+            sys.modules[name] = import_module(f"{NAME}.{path.marks['*']}")
+            return
+
+        def look_up(wanted: str) -> Any:
+            """Return a name from its module, without keeping it, so that a patched module is respected."""
+            if wanted not in path.names:
+                raise AttributeError(f"module {name!r} has no attribute {wanted!r}")
+            home, known = path.names[wanted]
+            return getattr(import_module(f"{NAME}.{home}"), known)
+
+        vars(module).update(
+            __doc__="An older import path; its names are defined elsewhere.",
+            __all__=path.public,
+            __getattr__=look_up,
+            __dir__=lambda: sorted({*vars(module), *path.names}),
+        )
+
+    def get_code(self, _: str) -> CodeType:
+        """Return what ``python -m`` runs: a call of the function of the path, or an import."""
+        module, _, function = self._path.marks.get(">", "").partition(": ")
+        lines = [f"import {self._name}"]
+        if module:  # not in a process that only imports the program of its parent
+            lines = ["if __name__ == '__main__':", f"    from {NAME}.{module} import {function}"]
+            lines += [f"    raise SystemExit({function}())"]
+        return compile("\n".join(lines), self._name, "exec")
+
+
+class OlderPaths:
+    """A finder for the paths of the table; it is asked for what no other finder has found."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return how to load a module; None if it is not in the table."""
+        below = name.removeprefix(f"{NAME}.")
+        if below == name or below.partition(".")[0] not in GONE | WITHIN:
+            return None
+        table = import_module(_TABLE)
+        rows, origin = table.ROWS, table.__file__
+        if below not in rows:
+            return None
+        loader: Any = _PathLoader(name, rows[below])
+        return ModuleSpec(name, loader, origin=origin, is_package=rows[below].is_package)
+
+
+class GonePaths:
+    """A finder for the paths of the table that begin with a name in ``GONE``; it is asked first."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return how to load a module; None if it is not such a path."""
+        if name.startswith(f"{NAME}.") and name.split(".")[2] in GONE:
+            return OlderPaths.find_spec(name)
+        return None
+
+
 class OlderName:
     """A finder for ``src.data`` and the modules below it."""
 
@@ -48,6 +155,8 @@ class OlderName:
         """Return how to load a module; None if the name is not one of ``src.data``."""
         if not f"{name}.".startswith(f"{OLDER}."):
             return None
+        if name != OLDER and sys.modules.get(OLDER) is not sys.modules.get(NAME):
+            return None  # a module of another project's `src.data`
         from importlib.util import find_spec  # here: most programs do not use the older name
 
         spec = find_spec(NAME + name.removeprefix(OLDER))
@@ -65,6 +174,13 @@ def offer() -> None:
     """
     if OlderName not in sys.meta_path:
         sys.meta_path.append(OlderName)
+
+
+def serve_paths() -> None:
+    """Make the older paths below ``onetape.data`` importable."""
+    if OlderPaths not in sys.meta_path:
+        sys.meta_path.insert(0, GonePaths)
+        sys.meta_path.append(OlderPaths)
 
 
 def serve() -> None:

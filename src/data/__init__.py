@@ -270,13 +270,15 @@ __all__ = (
 
 def __getattr__(name: str) -> Any:
     """Return a public name from its module, without caching it, so that a patched module is respected."""
-    from .removed import NAMES, load_part, refuse_name
+    from .parts import load_part
 
     if name in _HOMES:
         if _HOMES[name] != "errors":
             # First, because a fork then waits for the imports that follow.
             from .runtime import forks as forks
         return getattr(load_part(_HOMES[name]), name)
+    from .older_paths import NAMES, refuse_name
+
     if name in NAMES:
         refuse_name(name)
     from importlib.util import find_spec  # here: programs rarely look up other names

@@ -24,8 +24,8 @@ from .model.texts import as_html
 from .model.timeframe import Timeframe
 from .net.deadline import run_call, seconds_of
 from .observability.logs import running, subject_of
+from .parts import load_part
 from .provider_selector import ProviderSelector, get_provider_selector
-from .removed import load_part
 from .runtime.once import cached_property
 from .wiring import MANAGER, build
 

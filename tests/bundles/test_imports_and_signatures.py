@@ -15,7 +15,7 @@ from src.data.polars.parquet_writer import ParquetWriter
 from tests.contract.source import ROOT, expect_none, imports, module, targets
 
 SOURCE = ROOT / "src" / "data"
-OURS = ("bundles", "layer", "sources", "adapters")
+OURS = ("layer",)
 # No vendor, HTTP, retry or limit: bars come by the client and the facade alone.
 FOREIGN = {"requests", "urllib3", "http", "tenacity", "aiohttp", "socket", "yfinance", "ccxt"}
 BELOW = ("vendors", "net", "fundamentals", "provider_selector", "network", "cache")

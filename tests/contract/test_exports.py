@@ -13,11 +13,13 @@ import typing
 import pytest
 
 import src.data
-from src.data.removed import MODULES, NAMES
+from src.data.older_paths import NAMES, ROWS
 from tests.contract.source import PACKAGE, ROOT, modules
 
 HEAVY = ("pandas", "numpy", "requests", "yfinance", "binance", "yaml", "tenacity", "rich",
          "exchange_calendars", "filelock", "sqlite3", "logging", "asyncio")  # fmt: skip
+# Removed paths, each with the sentence about its successor.
+REMOVED = {path: row.marks["-"] for path, row in ROWS.items() if "-" in row.marks}
 # What users' code takes from the root today; none of these may ever vanish.
 PROMISED = {
     "DataManager", "get_data_manager", "ProviderSelector", "get_provider_selector", "UnifiedCache",
@@ -175,7 +177,7 @@ def test_older_import_paths_work(path: str, names: str) -> None:
 
 
 def test_every_module_keeps_its_own_list() -> None:
-    names = sorted({m.name for m in modules()} - {"__main__", *MODULES})
+    names = sorted({m.name for m in modules()} - {"__main__"})
     homes = [importlib.import_module(f"src.data.{name}" if name else "src.data") for name in names]
     lacking = [
         (h.__name__, n) for h in homes for n in getattr(h, "__all__", ()) if not hasattr(h, n)
@@ -183,10 +185,10 @@ def test_every_module_keeps_its_own_list() -> None:
     assert lacking == []
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@pytest.mark.parametrize("name", sorted(REMOVED))
 def test_a_module_that_is_not_served_names_its_successor(name: str) -> None:
     with pytest.raises(
-        ImportError, match=re.escape(f"onetape.data.{name} is not available: {MODULES[name]}")
+        ImportError, match=re.escape(f"onetape.data.{name} is not available: {REMOVED[name]}")
     ):
         importlib.import_module(f"src.data.{name}")
 
@@ -199,7 +201,7 @@ def test_a_name_that_is_not_served_names_its_successor(name: str) -> None:
         exec(f"from src.data import {name}")
 
 
-@pytest.mark.parametrize("sentence", sorted({*NAMES.values(), *MODULES.values()}))
+@pytest.mark.parametrize("sentence", sorted({*NAMES.values(), *REMOVED.values()}))
 def test_a_successor_that_is_named_exists(sentence: str) -> None:
     factory = importlib.import_module("src.data.vendors.factory").DataDownloaderFactory
     assert all(hasattr(factory, name) for name in re.findall(r"Factory\.(\w+)\(", sentence))
@@ -211,7 +213,8 @@ def test_a_successor_that_is_named_exists(sentence: str) -> None:
 
 def test_no_name_is_both_served_and_refused() -> None:
     assert set(NAMES) & set(src.data.__all__) == set()
-    assert set(MODULES) == {m.name for m in modules() if "refuse_module(__name__)" in m.text}
+    assert set(ROWS) & {m.name for m in modules() if not m.is_package} == set()
+    assert [path for path in REMOVED if ROWS[path].names or len(ROWS[path].marks) > 1] == []
 
 
 @pytest.mark.parametrize("name", ["base", "base.deeper", "DataSourceFactory"])

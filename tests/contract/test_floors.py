@@ -8,13 +8,12 @@ from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-from src.data.removed import MODULES
 from tests.contract.source import Module, expect_none, imports, module, modules, targets
 
 FLOORS = {
     "_version": 0, "vendors.registry": 0,
     "errors": 0, "clock": 0, "runtime": 0,
-    "disk": 1, "model": 1, "removed": 1,
+    "disk": 1, "model": 1, "parts": 1,
     "calendars": 2, "guesses": 2, "symbols": 2,
     "config": 3, "prices": 3,
     "observability": 4, "cache": 4,
@@ -30,45 +29,24 @@ FLOORS = {
     "at": 14, "charts": 14, "db": 14, "yf": 14,
     "layer": 15,
     "server": 16,
-    "catalog": 17, "cli": 17,
-    "compat": 18, "__main__": 18,
+    "cli": 17,
+    "compat": 18, "__main__": 18, "older_paths": 18,
 }  # fmt: skip
 
-# Older import paths: nothing but imports and a list of names, and nobody inside uses them.
-OLDER_PACKAGES = ("adapters", "downloader", "pipeline", "sources", "utils")
-SHIMS = {m.name for m in modules()} & {
-    *MODULES,
-    *(m.name for m in modules() if m.top in OLDER_PACKAGES),
-    "ohlcv_contract", "data_downloader_factory", "logs", "metrics_prometheus",
-    "cache.populate_cache", "cache.fundamentals_combiner", "cache.validate_gaps", "cache.fill_gaps",
-    "feed", "feed.binance_data_feed",
-    "feed.data_feed_factory",
-    "feed.base_live_data_feed", "feed.binance_live_feed", "feed.coingecko_live_feed",
-    "feed.ibkr_live_feed", "feed.yahoo_live_feed",
-    "bundles", "bundles.adapter_bundles", "bundles.bundle", "bundles.catalog", "bundles.export",
-    "bundles.metadata", "bundles.migration",
-    "polars", "polars.aggregation", "polars.cache_manager", "polars.catalog",
-    "polars.data_portal", "polars.decimals", "polars.schemas",
-    "polars.parquet_daily_bars", "polars.parquet_minute_bars", "polars.parquet_writer",
-    "v2",
-}  # fmt: skip
-
-# Documented paths of names that moved up: the root of a package shows them without using them.
-FACES = {("bundles", "layer.scan")}
+# Documented names that moved up: the root of a package shows them without using them.
+FACES = {("feed", "compat.data_feed_factory")}
 
 
 def floor_violations(source: Module) -> list[str]:
-    """Return what in ``source`` imports upward, sideways, or from a shim."""
-    if not source.name or source.name in SHIMS:
+    """Return what in ``source`` imports upward, sideways, or by an older path."""
+    if not source.name:
         return []
     if source.top not in FLOORS:
         return [f"{source.name}: `{source.top}` is on no floor; add it to FLOORS and to the docs"]
     found = []
     for target, item in targets(source):
         where = f"{source.name}:{item.line} imports {target or 'the package root'}"
-        if target in SHIMS:
-            found.append(f"{where}, an older path kept for users only")
-        elif (source.name, target) not in FACES and not _is_allowed(source, target, item.names):
+        if (source.name, target) not in FACES and not _is_allowed(source, target, item.names):
             found.append(where)
     return found
 
@@ -95,34 +73,8 @@ def _is_allowed_inside(source: Module, target: str) -> bool:
     return True
 
 
-def shim_violations(source: Module) -> list[str]:
-    """Return what a shim holds besides a docstring, imports, ``__all__``, main guard, refusal.
-
-    A package may load what it lists when it is named.
-    """
-    found = []
-    for node in source.tree.body:
-        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        is_all = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
-        is_main = isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
-        is_refusal = isinstance(node, ast.Expr) and ast.unparse(node) == "refuse_module(__name__)"
-        is_lazy = source.is_package and (
-            (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOMES")
-            or (isinstance(node, ast.FunctionDef) and node.name == "__getattr__")
-            or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-        )
-        is_other = is_docstring or is_all or is_main or is_refusal or is_lazy
-        if not (is_other or isinstance(node, ast.Import | ast.ImportFrom)):
-            found.append(f"{source.name}:{node.lineno} is more than a shim")
-    return found
-
-
 def test_no_module_imports_from_a_higher_floor() -> None:
     expect_none([v for m in modules() for v in floor_violations(m)])
-
-
-def test_shims_contain_no_code_of_their_own() -> None:
-    expect_none([v for name in SHIMS for v in shim_violations(module(name))])
 
 
 def test_imports_inside_the_package_are_relative() -> None:
@@ -176,7 +128,7 @@ def test_packages_are_whole_on_few_floors() -> None:
 
 
 def test_every_module_has_a_floor() -> None:
-    tops = {m.top for m in modules() if m.name and m.name not in SHIMS}
+    tops = {m.top for m in modules() if m.name}
     assert sorted(tops - FLOORS.keys()) == []
 
 
@@ -243,10 +195,6 @@ def test_the_gate_lets_pass(name: str, code: str) -> None:
     assert floor_violations(Module(name, code)) == []
 
 
-def test_a_shim_with_code_is_refused() -> None:
-    assert shim_violations(Module("x", '"""Doc."""\ndef f(): ...\n')) == ["x:2 is more than a shim"]
-
-
 def test_an_absolute_import_of_ourselves_is_refused() -> None:
     assert absolute_self_imports(Module("x", "from src.data.errors import DataError")) == ["x:1"]
     assert absolute_self_imports(Module("x", "import onetape.data.errors")) == ["x:1"]
@@ -257,7 +205,7 @@ ABOVE_THE_FACADE = {"at", "charts", "db"}
 # What those may use, so that they see bars as a user does: nothing of the store, of vendors, of the network.
 OPEN_TO_THEM = {
     "", "_version", "bars.client", "calendars", "clock", "config", "data_manager", "disk",
-    "errors", "jobs", "model", "observability", "prices", "removed", "runtime", "symbols",
+    "errors", "jobs", "model", "observability", "parts", "prices", "runtime", "symbols",
 }  # fmt: skip
 
 

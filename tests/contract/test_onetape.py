@@ -19,13 +19,12 @@ from onetape.aio import AsyncDataManager
 from src.data import errors
 from src.data.errors import DataError
 from src.data.model.member_frames import Frames
-from src.data.removed import MODULES
 from tests.contract.source import ROOT, modules
 from tests.contract.test_exports import DEEP_PATHS
 from tests.programs import PYTHONPATH
 
 OURS = str(ROOT / "src" / "data" / "__init__.py")
-IMPORTABLE = sorted({m.name for m in modules()} - {"", "__main__", *MODULES})
+IMPORTABLE = sorted({m.name for m in modules()} - {"", "__main__"})
 
 
 def run(code: list[str], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -13,12 +13,11 @@ from src.data.clock import ManualClock
 from src.data.db.core.database import Database
 from src.data.db.repos.telegram_repository import TelegramRepository
 from src.data.db.services import database_service, telegram_service
-from src.data.db.services.base_service import BaseDBService, with_uow
+from src.data.db.services.base_service import RECORDS, BaseDBService, with_uow
 from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.db.services.users_service import UsersService
 from src.data.errors import DataError, QueryError
-from src.data.removed import RECORDS
 
 NOW = 1_790_000_000
 CODE = "123456"

@@ -22,17 +22,13 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks h
 
 # Each stands above `bars`, with a name of the facade or of the package root that needs it.
 LOST = {
-    "adapters": "",
-    "bundles": "",
     "charts": "manager.plot('BTCUSDT', '1h', '2024-01-02', '2024-01-03')",
     "cli": "import onetape.__main__; onetape.__main__.main()",
     "compat": "onetape.data.RateLimiter",
     "db": "manager.universes",
     "feed": "manager.live_feed('BTCUSDT', '1h')",
     "jobs": "manager.validate('BTCUSDT', '1h')",
-    "polars": "",
     "quality": "manager.get_ohlcv(*QUESTION, force_refresh=True)",
-    "sources": "",
 }
 
 ALL = (*LOST, "fundamentals")

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from ..errors import SeriesEndedWarning, short_words
 from .printable import printable
 
-# This library: frames inside it are not the caller.
+# This library: frames inside it are not the caller, nor are those of an import of one of its modules.
 _PACKAGE = __name__.partition(".")[0]
+_INNER = (_PACKAGE, "importlib")
 
 
 class Caller(NamedTuple):
@@ -55,7 +56,7 @@ def called_from() -> Caller:
     if caller is not None:
         return caller
     frame = sys._getframe(1)
-    while frame.f_back is not None and is_ours(frame.f_globals.get("__name__", "")):
+    while frame.f_back is not None and _root(frame.f_globals.get("__name__", "")) in _INNER:
         frame = frame.f_back
     names = frame.f_globals
     registry = names.setdefault("__warningregistry__", {})
@@ -85,4 +86,8 @@ def collecting_warnings() -> Iterator[list[str]]:
 
 def is_ours(module: str) -> bool:
     """Return whether a module belongs to this library."""
-    return module.partition(".")[0] == _PACKAGE
+    return _root(module) == _PACKAGE
+
+
+def _root(module: str) -> str:
+    return module.partition(".")[0]

@@ -32,7 +32,7 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.texts import counted
 from ...model.timeframe import Timeframe
-from ...removed import load_part
+from ...parts import load_part
 from ...symbols.classify import SymbolRefusal, classify
 from ..layout import BARS as BARS
 from ..layout import SHARED

@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from ...clock import Clock
 from ...errors import DataError, QueryError
-from ...removed import RECORDS
 from ..core.database import Database, once_more
 from ..repos.rows import Repository
 from .database_service import DatabaseService, ReposBundle, get_database_service
 
-__all__ = ["BaseDBService", "handle_db_error", "left_out", "with_uow"]
+__all__ = ["RECORDS", "BaseDBService", "handle_db_error", "left_out", "with_uow"]
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="BaseDBService")
 _READING = ("get_", "list_", "count_", "latest_", "validate_")
+_PASSWORDS = "there are no passwords: use the program's own login, then ensure_user_for_telegram()"
+_BROADCASTS = (
+    "in the program, send to each of list_users() of onetape.data.db.services.telegram_service"
+)
+# Features of older programs' database that this library lacks: service functions and topics.
+RECORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "authenticate_user_by_email": _PASSWORDS,
+        "authenticate_user_by_username": _PASSWORDS,
+        "get_broadcast_history": _BROADCASTS,
+        "get_broadcast_stats": _BROADCASTS,
+        "log_broadcast": _BROADCASTS,
+        "schedule_broadcast": _BROADCASTS,
+        "sending e-mail": "alerts keep the flag email; a program sends the e-mail in its Deliver callable",
+        "a database of an older program": "onetape db init adds its tables; copy the rows with the services",
+    }
+)
 
 
 class BaseDBService:

@@ -1,7 +1,0 @@
-"""CoinGecko's live feed under its documented import path."""
-
-from __future__ import annotations
-
-from .backtrader.live import CoinGeckoLiveDataFeed
-
-__all__ = ["CoinGeckoLiveDataFeed"]

@@ -1,7 +1,0 @@
-"""Yahoo's live feed under its documented import path."""
-
-from __future__ import annotations
-
-from .backtrader.live import YahooLiveDataFeed
-
-__all__ = ["YahooLiveDataFeed"]

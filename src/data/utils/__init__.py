@@ -1,1 +1,0 @@
-"""Older import paths: every name here is defined elsewhere and only re-exported."""

@@ -1,0 +1,317 @@
+"""The table of older paths serves what was importable when each of them was a file.
+
+``older_names.tsv`` was written from these files. Its columns: path below ``onetape.data``, what it is,
+name, and the object (``module:name``) or the sentence. A path and name ``listed`` is part of
+``import *``, one that is ``served`` is not; a ``program`` is run by ``python -m``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from importlib import import_module, resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import onetape._older_name as finders
+import src.data
+from src.data import older_paths
+from tests.contract.source import PACKAGE, ROOT
+from tests.programs import PYTHONPATH
+
+ROWS = [
+    line.split("\t")
+    for line in Path(__file__).with_name("older_names.tsv").read_text("utf-8").splitlines()
+]
+NAMES = [(path, name, home) for path, kind, name, home in ROWS if kind in ("listed", "served")]
+PATHS = sorted({path for path, kind, _, _ in ROWS if path and kind != "refused"})
+# Paths in the list that are still files serve more than the names in the list.
+TABLE_PATHS = [path for path in PATHS if path in older_paths.ROWS and older_paths.ROWS[path].names]
+REFUSED = [(path, name, text) for path, kind, name, text in ROWS if kind == "refused"]
+PROGRAMS = [(path, home) for path, kind, _, home in ROWS if kind == "program"]
+
+
+def run(code: list[str], folder: Path, *before: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder of a user, with other folders before the checkout on the path."""
+    path = os.pathsep.join([*map(str, before), str(folder), PYTHONPATH])
+    places = {"DATA_CACHE_DIR": str(folder / "bars"), "ONETAPE_STATE_DIR": str(folder / "state")}
+    return subprocess.run(
+        [sys.executable, *code], cwd=folder, env=dict(os.environ, PYTHONPATH=path, **places),
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def test_the_list_is_whole() -> None:
+    assert (len(NAMES), len(PATHS), len(REFUSED)) == (319, 97, 41)
+
+
+@pytest.mark.parametrize("root", ["src.data", "onetape.data"])
+@pytest.mark.parametrize("path", PATHS)
+def test_each_name_of_an_older_path_is_the_object_of_its_home(path: str, root: str) -> None:
+    served = import_module(f"{root}.{path}")
+    assert served is import_module(f"onetape.data.{path}")
+    for name, home in [(name, home) for at, name, home in NAMES if at == path]:
+        module, _, known = home.partition(":")
+        assert getattr(served, name) is getattr(import_module(module), known), name
+        assert name in dir(served) or path not in TABLE_PATHS, name
+
+
+@pytest.mark.parametrize("path", TABLE_PATHS)
+def test_a_star_import_takes_the_listed_names(path: str) -> None:
+    listed = [name for at, kind, name, _ in ROWS if at == path and kind == "listed"]
+    names: dict[str, Any] = {}
+    exec(f"from onetape.data.{path} import *", names)
+    names.pop("__builtins__")
+    assert sorted(names) == sorted(listed) == sorted(older_paths.ROWS[path].public)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_only_the_path_that_warned_warns(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [text for at, kind, _, text in ROWS if at == path and kind == "warned"]
+    if path in TABLE_PATHS:
+        monkeypatch.delitem(sys.modules, f"onetape.data.{path}", raising=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        import_module(f"onetape.data.{path}")
+    ours = [str(w.message) for w in caught if "onetape.data" in str(w.message)]
+    assert ours == texts
+
+
+@pytest.mark.parametrize("program", [
+    "import src.data.catalog", "from src.data.catalog import DataCatalog",
+    "import onetape.data.catalog", "from onetape.data import catalog",
+    "from importlib import import_module; import_module('src.data.catalog')",
+])  # fmt: skip
+def test_the_warning_names_the_line_that_imports(program: str, tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(f"import onetape\n\n{program}\n{program}\n")
+    said = run(["-W", "always::DeprecationWarning", "theirs.py"], tmp_path)
+    text = next(text for path, kind, _, text in ROWS if kind == "warned")
+    lines = [line for line in said.stderr.splitlines() if "DeprecationWarning" in line]
+    assert lines == [f"{tmp_path}/theirs.py:3: DeprecationWarning: {text}"]
+
+
+@pytest.mark.parametrize("root", ["src.data", "onetape.data"])
+@pytest.mark.parametrize("path, name, text", REFUSED)
+def test_what_is_not_served_is_refused_word_for_word(
+    path: str, name: str, text: str, root: str
+) -> None:
+    statements = [f"from {root} import {name}", f"{root}.{name}"]
+    if path:
+        statements = [
+            f"import {root}.{path}",
+            f"from {root}.{path} import anything",
+            f"import {root}.{path}.deeper",
+        ]
+    for statement in statements:
+        with pytest.raises(ImportError, match=f"^{re.escape(text)}$") as caught:
+            exec(f"import {root}\n{statement}")
+        assert caught.value.name == (name or f"onetape.data.{path}")
+
+
+def test_a_path_that_never_existed_is_not_found() -> None:
+    for name in ("onetape.data.utils.nothing", "onetape.data.nothing", "src.data.v2.nothing"):
+        with pytest.raises(ModuleNotFoundError):
+            import_module(name)
+    with pytest.raises(ImportError, match="cannot import name 'nothing'"):
+        exec("from onetape.data.utils.validation import nothing")
+    with pytest.raises(AttributeError, match=r"'onetape\.data\.v2' has no attribute 'nothing'"):
+        import_module("src.data.v2").nothing  # noqa: B018 - the access itself is the test
+    assert find_spec("onetape.data.utils.nothing") is None
+
+
+@pytest.mark.parametrize("root", ["src.data", "onetape.data"])
+@pytest.mark.parametrize("path, home", PROGRAMS)
+def test_a_program_is_run_by_its_older_path(
+    path: str, home: str, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import runpy
+
+    module, _, function = home.partition(":")
+    monkeypatch.setattr(f"{module}.{function}", lambda: 7)
+    for name in ("src.data", "onetape.data"):
+        monkeypatch.delitem(sys.modules, f"{name}.{path}", raising=False)
+    with pytest.raises(SystemExit, match="7"):
+        runpy.run_module(f"{root}.{path}", run_name="__main__")
+    runpy.run_module(f"{root}.{path}", run_name="__mp_main__")  # a process that it starts
+
+
+def test_older_paths_run_as_programs(tmp_path: Path) -> None:
+    said = run(["-W", "error", "-m", "src.data.pipeline.run_pipeline", "--help"], tmp_path)
+    assert said.stdout.startswith("usage: run_pipeline ") and said.stderr == ""
+    said = run(["-m", "onetape.data.utils.validation"], tmp_path)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+    said = run(["-m", "onetape.data.utils.caching"], tmp_path)
+    assert said.stderr.rstrip().endswith(older_paths.ROWS["utils.caching"].marks["-"])
+
+
+def test_a_patch_at_home_is_seen_by_the_older_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    from src.data.utils import retry as older
+
+    stand_in = object()
+    assert older.exponential_backoff is not stand_in
+    monkeypatch.setattr("src.data.compat.retry.exponential_backoff", stand_in)
+    assert older.exponential_backoff is stand_in
+
+
+def test_data_portal_is_what_the_settings_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    import src.data.polars as older
+
+    for value, name in (("0", "PandasDataPortal"), ("1", "PolarsDataPortal")):
+        monkeypatch.setenv("RUSTYBT_USE_POLARS", value)
+        assert older.DataPortal.__name__ == name
+
+
+def test_pickles_by_an_older_path_load() -> None:
+    import pickle
+
+    for root in ("src.data", "onetape.data"):
+        pickled = f"c{root}.utils.validation\nValidationResult\n.".encode()
+        assert pickle.loads(pickled) is import_module("src.data.compat.validation").ValidationResult
+
+
+def test_an_older_package_contains_no_files() -> None:
+    for path in ("utils", "bundles", "polars"):
+        found = resources.files(f"onetape.data.{path}")
+        assert [*found.iterdir()] == [] and not found.joinpath("x.json").is_file()
+
+
+def test_the_table_is_loaded_only_for_older_paths(tmp_path: Path) -> None:
+    code = (
+        "import sys, onetape; onetape.DataManager('cache').coverage('AAPL', '1d')\n"
+        "from importlib.util import find_spec; assert find_spec('onetape.data.nothing') is None\n"
+        "assert 'onetape.data.older_paths' not in sys.modules\n"
+        "import onetape.data.logs; print('onetape.data.older_paths' in sys.modules)"
+    )
+    said = run(["-W", "ignore", "-c", code], tmp_path)
+    assert said.stdout == "True\n", said.stderr
+
+
+def test_what_begins_with_a_path_that_is_gone_is_found_first() -> None:
+    """A folder may be left that only contains compiled files."""
+    tops = {path.partition(".")[0] for path in older_paths.ROWS}
+    files = {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert tops - files == finders.GONE
+    assert tops & files == finders.WITHIN
+
+
+def test_folders_with_only_compiled_files_hide_nothing(tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    for name in ("onetape/__init__.py", "onetape/_older_name.py"):
+        (copied / name).parent.mkdir(parents=True, exist_ok=True)
+        (copied / name).write_bytes((ROOT / name).read_bytes())
+    (copied / "src").mkdir()
+    (copied / "src" / "data").mkdir()
+    for path in PACKAGE.iterdir():
+        (copied / "src" / "data" / path.name).symlink_to(path)
+    for name in finders.GONE:
+        (copied / "src" / "data" / name / "__pycache__").mkdir(parents=True, exist_ok=True)
+    code = (
+        "import sys; sys.dont_write_bytecode = True\n"
+        "from onetape.data.bundles import lineage\n"
+        "from src.data.utils.retry import exponential_backoff\n"
+        "from src.data.catalog import DataCatalog\nimport src.data.logs, onetape; print(onetape.__file__)"
+    )
+    said = run(["-c", code], tmp_path, copied)
+    assert said.stdout == f"{copied}/onetape/__init__.py\n", said.stderr
+
+
+def test_modules_of_a_user_named_like_older_paths_stay_theirs(tmp_path: Path) -> None:
+    for name in ("utils", "catalog", "pipeline", "bundles"):
+        (tmp_path / f"{name}.py").write_text(f"NAME = {name!r}\n")
+    code = (
+        "import onetape, onetape.data.utils.retry, onetape.data.bundles\n"
+        "import utils, catalog, pipeline, bundles\n"
+        "print(utils.NAME, catalog.NAME, pipeline.NAME, bundles.NAME)"
+    )
+    assert run(["-c", code], tmp_path).stdout == "utils catalog pipeline bundles\n"
+
+
+@pytest.mark.parametrize("order", ["onetape, src.data", "src.data, onetape"])
+def test_a_src_data_of_another_project_gets_no_module_of_ours(order: str, tmp_path: Path) -> None:
+    (tmp_path / "src" / "data").mkdir(parents=True)
+    (tmp_path / "src" / "__init__.py").touch()
+    (tmp_path / "src" / "data" / "__init__.py").touch()
+    for name in ("utils", "errors"):
+        code = f"import {order}\nimport src.data.{name}"
+        said = run(["-c", code], tmp_path)
+        assert said.stderr.endswith(f"ModuleNotFoundError: No module named 'src.data.{name}'\n")
+
+
+def test_the_first_of_two_copies_serves_its_own_paths(tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    (second / "onetape" / "data").mkdir(parents=True)
+    (second / "onetape" / "__init__.py").write_text("raise SystemExit('the second copy')\n")
+    code = (
+        "import onetape, sys; sys.modules.pop('onetape'); import onetape\n"
+        "from onetape.data.utils.retry import exponential_backoff as f; print(f.__module__)\n"
+        "print(sum(one.__name__ == 'OlderPaths' for one in sys.meta_path if isinstance(one, type)))"
+    )
+    path = os.pathsep.join([PYTHONPATH, str(second)])
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=dict(os.environ, PYTHONPATH=path),
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert said.stdout == "onetape.data.compat.retry\n1\n", said.stderr
+
+
+def test_an_older_path_is_imported_in_threads_at_the_start(tmp_path: Path) -> None:
+    code = (
+        "import sys, threading\nsys.setswitchinterval(1e-6)\n"
+        "lines = ['import onetape.data.cache.unified_cache as c; seen.append(c.UnifiedCache)',\n"
+        "         'import onetape.data.utils.validation as c; seen.append(c.ValidationResult)',\n"
+        "         'from src.data.downloader.paging import check_symbol as c; seen.append(c)']\n"
+        "seen = []\n"
+        "threads = [threading.Thread(target=exec, args=(lines[n % 3], {'seen': seen})) for n in range(12)]\n"
+        "[t.start() for t in threads]; [t.join(60) for t in threads]\n"
+        "print(len(seen), *sorted({c.__name__ for c in seen}))"
+    )
+    said = run(["-c", code], tmp_path)
+    assert said.stdout == "12 UnifiedCache ValidationResult check_symbol\n", said.stderr
+
+
+def test_older_paths_work_without_docstrings(tmp_path: Path) -> None:
+    code = "from src.data.downloader.paging import check_symbol; print(check_symbol.__doc__)"
+    assert run(["-OO", "-c", code], tmp_path).stdout == "None\n"
+
+
+TABLE = """
+moved
+    * errors
+    ! text of a warning
+names.inside
+    errors: QueryError older=DataError ~hidden=NoDataError
+    > cli: main
+"""
+
+
+def test_the_marks_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = older_paths._parse(TABLE)
+    assert set(rows) == {"moved", "names", "names.inside"}
+    assert rows["names.inside"].names == {
+        "QueryError": ("errors", "QueryError"),
+        "older": ("errors", "DataError"),
+        "hidden": ("errors", "NoDataError"),
+    }
+    assert rows["names.inside"].public == ["QueryError", "older"]
+    assert rows["names.inside"].marks == {">": "cli: main"}
+    monkeypatch.setattr(older_paths, "ROWS", rows)
+    monkeypatch.setattr(finders, "WITHIN", {"moved", "names"})
+    try:
+        with pytest.warns(DeprecationWarning, match="text of a warning") as caught:
+            exec("import src.data.moved, onetape.data.moved as one\nassert one is src.data.errors")
+        assert len(caught) == 1
+        from onetape.data.names import inside  # type: ignore[import-not-found]
+
+        assert inside.older is src.data.errors.DataError
+    finally:
+        for name in ("moved", "names", "names.inside"):
+            for root in ("src.data", "onetape.data"):
+                sys.modules.pop(f"{root}.{name}", None)
+        for name in ("moved", "names"):
+            vars(src.data).pop(name, None)
