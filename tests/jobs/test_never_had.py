@@ -122,6 +122,7 @@ def test_every_place_has_the_same_numbers(
     text = page.read_text()
     assert '"number":4,"of":"to look at"' in text
     assert "<b>3</b><span>failed</span>" in text and "<b>1</b><span>incomplete</span>" in text
+    assert text.count('"since":"2024-06-12"') == 3
     board = Board(DataManager(folder, clock=clock)).to_json()
     names = ("to_look_at", "series", "never_had_bars", "with_gaps", "doubted")
     assert [board["counts"][name] for name in names] == [4, 5, 3, 1, 0]

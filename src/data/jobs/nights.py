@@ -137,8 +137,9 @@ def record_night(services: Services, job: str, report: Mapping[str, Any], begun_
         for one in report.get("never", ()):
             series = one["symbol"], one["timeframe"]
             before = lines.get(series, one)
-            lists = sorted({*before["lists"], *one["lists"]})
-            lines[series] = {**one, "since": before["since"], "lists": lists}
+            # In the report, too.
+            one |= {"since": before["since"], "lists": sorted({*before["lists"], *one["lists"]})}
+            lines[series] = one
         for series, one in _series(lines).items():
             one["lists"] = lists_now(one)
             if series in good or not one["lists"]:
