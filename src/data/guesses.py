@@ -291,6 +291,7 @@ _REASONS = {
 _MISPLACED: tuple[tuple[str, str, Any, _Call | None], ...] = (
     ("features", "start", list | tuple, _Call("features", "symbols timeframe recipes start end")),
     ("get_quote", "max_age", str, _Call("get_quotes", "symbols")),
+    ("get_ohlcv", "symbol", list | tuple, None),
     *(("", name, int | float, None) for name in ("start", "end", "start_date", "end_date")),
 )
 # Maps each method that passes on options to the method that has them.
@@ -617,6 +618,8 @@ def _converted(name: str, mine: str, value: _Value, given: Mapping[str, _Value])
     if mine in ("start", "end") and isinstance(known, int | float) and 0 <= known < _END_MS:
         seconds = known / 1000 if known >= _FIRST_MS else known
         return repr(f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}")
+    if mine == "recipes":
+        return re.sub(r"(?<=[a-z])_(?=\d)", ":", value.text)
     if name == mine:
         return value.text
     if mine == "adjustment":

@@ -118,8 +118,6 @@ fetch AAPL,IBM 1d
     fetch AAPL IBM 1d
 fetch AAPL 1 day --provider demo
     fetch AAPL 1d --provider demo
-fetch AAPL '1 day' --provider demo
-    fetch AAPL 1d --provider demo
 gaps AAPL 15 minutes
     gaps AAPL 15m
 fetch 1d AAPL

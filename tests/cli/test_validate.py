@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from src.data.cli import whole_parser
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError
 from tests.cli.conftest import Run
@@ -26,7 +29,9 @@ def test_findings_are_shown_with_the_next_step(bare: Run, folder: str) -> None:
     ran = bare("validate", BAD, "1d", "--cache-dir", folder)
     assert ran.code == 1
     assert "error  unit (cause certain): 4 rows 100 times too small" in ran.out
-    assert "→ fetch these bars again" in ran.out
+    (line,) = {*re.findall(r"→ fetch these bars again .*`onetape (.*)`", ran.out)}
+    assert line == f"fetch {BAD} 1d --start 2015-05-25 --end 2015-05-28 --refresh"
+    assert whole_parser().parse_args(shlex.split(line)).run
     assert "not checked  dividend" in ran.out
 
 

@@ -184,6 +184,10 @@ dm.features("AAPL", "1d", ["rsi:14"], provider="demo")
     start of features is ['rsi:14'] (use features(['AAPL'], '1d', provider='demo', recipes=['rsi:14']))
 dm.at("2012-06-30").features("AAPL", "1d", ["rsi:14"], "2012-01-03")
     start of features is ['rsi:14'] (use features(['AAPL'], '1d', start='2012-01-03', recipes=['rsi:14']))
+dm.features("AAPL", "1d", ["rsi_14"], "2012-01-03")
+    start of features is ['rsi_14'] (use features(['AAPL'], '1d', start='2012-01-03', recipes=['rsi:14']))
+dm.get_ohlcv(["AAPL", "IBM"], "1d", provider="demo")
+    symbol of get_ohlcv is ['AAPL', 'IBM'] (use get_ohlcv_batch(['AAPL', 'IBM'], '1d', provider='demo'))
 dm.get_quote("AAPL", "IBM")
     max_age of get_quote is 'IBM' (use get_quotes(['AAPL', 'IBM']))
 dm.get_ohlcv("AAPL", "1d", 1325548800, 1326000000000)
@@ -289,8 +293,6 @@ def test_a_column_of_a_batch_names_the_wide_layout(dm: DataManager) -> None:
     assert dm.get_ohlcv_batch(["AAPL", "IBM"], "1d", layout="wide", **days)["close"].shape == (3, 2)
     with pytest.raises(KeyError, match=r"^'NOPE'$"):
         frames["NOPE"]
-    with pytest.raises(AttributeError, match=r"no attribute 'AAPL'; use \['AAPL'\]"):
-        frames.AAPL  # noqa: B018 - the guess
     assert frames.get("close") is None and not hasattr(frames, "NOPE")
     assert [*copy.copy(frames)] == [*pickle.loads(pickle.dumps(frames))] == ["AAPL", "IBM"]
 

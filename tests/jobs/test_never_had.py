@@ -17,7 +17,9 @@ from src.data.data_manager import DataManager
 from src.data.errors import QueryError
 from src.data.jobs.nights import never_had, nights_of
 from src.data.jobs.populate import populate_cache, sync_cache
+from src.data.model.instant import parse_iso
 from src.data.model.universe import Members
+from src.data.server.board import Board
 from src.data.wiring import Services
 from tests.vendor_server import Fault, VendorServer
 
@@ -64,12 +66,14 @@ def test_symbols_of_a_list_without_bars_are_counted_for_three_nights(
     path = str(Path(folder).with_name("list.txt"))
     options = ("--symbols-file", path, "--timeframes", "1d", "--start", DAYS[0])
     assert main(["populate", *options, "--cache-dir", folder]) == 1
-    assert f"2 of 5 series succeeded, 58 new bars; 3 have never had a bar: {NEVER}" in told(capsys)
+    assert f"2 of 5 series succeeded, 58 bars fetched; 3 have never had a bar: {NEVER}" in told(
+        capsys
+    )
     for _ in range(2):
         clock.advance(DAY_S)
         vendors.clear_log()
         assert main(["sync", "--cache-dir", folder]) == 1
-        assert f"2 of 5 series succeeded, 2 new bars; 3 have never had a bar: {NEVER}" in told(
+        assert f"2 of 5 series succeeded, 2 bars fetched; 3 have never had a bar: {NEVER}" in told(
             capsys
         )
         asked = {entry.path.rpartition("/")[2] for entry in vendors.log("yahoo")}
@@ -85,8 +89,50 @@ def test_symbols_of_a_list_without_bars_are_counted_for_three_nights(
     vendors.heal()
     clock.advance(DAY_S)
     assert main(["sync", "--cache-dir", folder]) == 1
-    assert "4 of 5 series succeeded, 66 new bars; 1 has never had a bar: QAB" in told(capsys)
+    assert "4 of 5 series succeeded, 66 bars fetched; 1 has never had a bar: QAB" in told(capsys)
     assert never(folder, clock) == ["QAB"]
+
+
+def test_every_place_has_the_same_numbers(
+    folder: str,
+    vendors: VendorServer,
+    clock: ManualClock,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The output of the command, the report, the record and the first page, after a second night."""
+    monkeypatch.setattr("src.data.server.board._PATIENCE_S", None)
+    days = [parse_iso(f"2024-05-{day}T00:00:00Z") for day in (14, 15)]
+    vendors.fault("yahoo", Fault.drop_stamps(*days), symbol="QAD")
+    populate(folder)
+    clock.advance(DAY_S)
+    page = Path(folder).with_name("night.html")
+    assert main(["sync", "--cache-dir", folder, "--report", str(page)]) == 1
+    said = told(capsys)
+    assert (
+        said.count(" 0 - 0 failed") + said.count(" 0 - 1 failed"),
+        said.count(" incomplete "),
+    ) == (3, 1)
+    assert f"2 of 5 series succeeded, 2 bars fetched; 3 have never had a bar: {NEVER}" in said
+    line = next(
+        one for one in map(json.loads, record_of(folder).open()) if one.get("job") == "sync"
+    )
+    figures = [line[name] for name in ("series", "failed", "lacking", "doubtful", "bars")]
+    assert figures == [5, 3, 1, 0, 2]
+    text = page.read_text()
+    assert '"number":4,"of":"to look at"' in text
+    assert "<b>3</b><span>failed</span>" in text and "<b>1</b><span>incomplete</span>" in text
+    assert text.count('"since":"2024-06-12"') == 3
+    board = Board(DataManager(folder, clock=clock)).to_json()
+    names = ("to_look_at", "series", "never_had_bars", "with_gaps", "doubted")
+    assert [board["counts"][name] for name in names] == [4, 5, 3, 1, 0]
+    assert board["look"]["text"] == f"3 have never had a bar: {NEVER}; 1 other to look at"
+    assert board["nights"]["nights"][-1]["text"].startswith(
+        "sync: 5 series, 3 failed, 1 incomplete ("
+    )
+    first = board["needs"][1]
+    assert first["text"] == "unknown symbol; first failed on 2024-06-12, on the list list.txt"
+    assert "`onetape sync QAB`" in first["next_step"]
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -145,7 +191,9 @@ def test_members_of_a_universe_are_a_list(folder: str, clock: ManualClock) -> No
     assert "QAA" in never(folder, clock)
     fewer = replace(members, symbols=("AAPL", "QAZ"))
     report = sync_cache("*", folder, symbols=fewer)
-    assert [(one["symbol"], one["reason"]) for one in report["never"]] == [("QAZ", "bad question")]
+    assert [(one["symbol"], one["reason"]) for one in report["never"]] == [
+        ("QAZ", "cannot be requested")
+    ]
     assert never(folder, clock) == ["QAZ"]
     report = sync_cache("QAZ", folder)
     assert "nothing is cached for it" in report["results"][0]["error"]
@@ -228,7 +276,7 @@ def test_an_invalid_row_of_a_list_stays(folder: str, clock: ManualClock, tmp_pat
     [
         {"symbol": 5},
         {"reason": None},
-        {"why": "\udfff"},
+        {"reason": "\udfff"},
         {"lists": None},
         {"lists": [5]},
         {"start": []},

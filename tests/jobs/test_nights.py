@@ -65,8 +65,8 @@ def test_a_failure_and_a_night_without_a_run_are_seen(
         ("2024-06-15", "incomplete"),
     ]
     found = nights_of(services)
-    assert found["nights"][2]["text"] == "sync: 2 series, 1 failed, 1 not complete (alpaca is down)"
-    assert found["nights"][3]["text"] == "sync: 1 series, 1 not complete, 1 doubtful"
+    assert found["nights"][2]["text"] == "sync: 2 series, 1 failed (alpaca is down)"
+    assert found["nights"][3]["text"] == "sync: 1 series, 1 incomplete, 1 doubtful"
     assert found["vendors"] == [
         {"vendor": "alpaca", "score": [None] * 4, "failed": [0, 0, 1, 0]},
         {"vendor": "yahoo", "score": [0.85, None, 0.9, 0.9], "failed": [0, 0, 0, 0]},
@@ -95,7 +95,7 @@ def test_the_runs_of_a_date_are_one_line(services: Services) -> None:
     (night,) = nights_of(services)["nights"]
     assert night["state"] == "incomplete"
     assert night["text"] == (
-        "populate: 1 series; sync: 1 series, 1 of 2 runs not complete (alpaca is down)"
+        "populate: 1 series; sync: 1 series, 1 of 2 runs incomplete (alpaca is down)"
     )
     assert [line["requests"] for line in night["jobs"]] == [0, 0]
     assert len(record_of(services).read_text().splitlines()) == 2
@@ -143,7 +143,7 @@ def test_a_series_that_is_compared_often_is_one_series(services: Services) -> No
     found += [name | {"lane": "yahoo", "contradicted": 0, "error": "down"}] * 2
     run(services, *found, job="verify", compared=500, found=5)
     (night,) = nights_of(services)["nights"]
-    assert night["text"] == "verify: 2 series, 2 not complete, 1 doubtful"
+    assert night["text"] == "verify: 2 series, 1 incomplete, 1 doubtful"
     assert night["jobs"][0]["contradicted"] == 5
 
 
@@ -152,7 +152,7 @@ def test_a_symbol_that_fails_for_several_types_of_data_has_failed_once(services:
     names = [f"{name} {what}" for name in ("AAPL", "MSFT", "F") for what in ("ratios", "profile")]
     why = [{"failed": True, "why": "fmp is down", "series": names[:5]}]
     run(services, *results, job="populate --fundamentals", reasons=why, successful=["F"])
-    text = "populate --fundamentals: 3 series, 3 failed, 2 not complete (fmp is down)"
+    text = "populate --fundamentals: 3 series, 3 failed (fmp is down)"
     assert nights_of(services)["nights"][0]["text"] == text
 
 
@@ -161,7 +161,7 @@ def test_a_run_whose_series_were_passed_over_is_not_complete(services: Services)
     assert states(services) == [("2024-06-12", "failed")]
     run(services, job="verify", compared=100)
     assert states(services) == [("2024-06-12", "incomplete")]
-    assert "1 of 2 runs not complete" in nights_of(services)["nights"][0]["text"]
+    assert "1 of 2 runs incomplete" in nights_of(services)["nights"][0]["text"]
 
 
 def test_a_run_that_compared_nothing_is_neither_done_nor_failed(
@@ -289,7 +289,7 @@ def test_a_validation_records_series_that_cannot_be_read(services: Services) -> 
     reports = [CacheError("AAPL 1d cannot be read"), CacheError("MSFT 1d cannot be read")]
     assert list(recorded(services, iter(reports))) == reports
     assert states(services) == [("2024-06-12", "failed")]
-    text = "validate: 2 series, 2 failed, 2 not complete (AAPL 1d cannot be read)"
+    text = "validate: 2 series, 2 failed (AAPL 1d cannot be read)"
     assert nights_of(services)["nights"][0]["text"] == text
 
 

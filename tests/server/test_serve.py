@@ -171,7 +171,7 @@ def test_the_first_page_has_the_last_nights_and_the_quality_of_each_vendor(
     assert [night["state"] for night in board["nights"]["nights"]] == ["failed", "did not run"]
     text = site.get("/", headers=PAGE).text
     assert "<b>did not run</b><span>last night</span>" in text
-    assert "sync: 2 series, 1 failed, 1 not complete (&lt;b&gt;alpaca&lt;/b&gt; is down)" in text
+    assert "sync: 2 series, 1 failed (&lt;b&gt;alpaca&lt;/b&gt; is down)" in text
     assert "0.97, –</td>" in text
     assert "<title>2024-06-12: 0.97</title>" in text
 
@@ -844,7 +844,7 @@ def test_symbols_that_never_had_a_bar_are_first_and_all_numbers_agree(
     site: Site, manager: DataManager, clock: ManualClock
 ) -> None:
     one: dict[str, Any] = {"symbol": "QAA", "timeframe": "1d", "start": "2024-01-02"}
-    one |= {"since": "2024-06-11", "reason": "HTTP 500", "why": "<b>HTTP 500</b> from a vendor"}
+    one |= {"since": "2024-06-11", "reason": "<b>no data</b>"}
     # A series without bars may have a folder.
     empty = one | {"symbol": "AAPL", "timeframe": "1h", "lists": ["/x/a.txt"]}
     never = [one | {"lists": ["/x/a.txt", "universe b"]}, empty]
@@ -859,25 +859,27 @@ def test_symbols_that_never_had_a_bar_are_first_and_all_numbers_agree(
         ("AAPL", "never"),
         ("QAA", "never"),
     ]
-    assert "on the list a.txt, universe b: <b>HTTP 500" in needs[1]["text"]
-    assert "onetape cache clear QAA" in needs[1]["next_step"]
+    said = "<b>no data</b>; first failed on 2024-06-11, on the list a.txt, universe b"
+    assert needs[1]["text"] == said
+    assert "`onetape cache clear QAA`" in needs[1]["next_step"]
     assert len(needs) == counts["to_look_at"] == board["look"]["number"]
     assert len({(need["symbol"], need["timeframe"]) for need in needs}) == len(needs)
     assert board["look"]["of"] == f"of {counts['series']} series"
     parts = ("never_had_bars", "fresh", "stale", "idle")
     assert sum(counts[name] for name in parts) == counts["series"] == len(board["series"]) + 2
-    assert board["look"]["text"] == "2 have never had a bar: AAPL (HTTP 500), QAA (HTTP 500)"
+    never_said = "2 have never had a bar: AAPL (<b>no data</b>), QAA (<b>no data</b>)"
+    assert board["look"]["text"] == f"{never_said}; 1 other to look at"
     text = site.get("/", headers=PAGE).text
     assert text.index("Never had a bar") < text.index("To look at, the worst first")
     assert f"<b>{counts['to_look_at']}</b><span>to look at</span>" in text
-    assert "&lt;b&gt;HTTP 500" in text
+    assert "&lt;b&gt;no data" in text
 
 
 def test_very_many_symbols_that_never_had_a_bar_do_not_hide_a_wrong_one(
     site: Site, manager: DataManager, clock: ManualClock
 ) -> None:
     one: dict[str, Any] = {"timeframe": "1d", "start": "2024-01-02", "lists": ["/x/a.txt"]}
-    one |= {"since": "2024-06-11", "reason": "HTTP 500", "why": "HTTP 500"}
+    one |= {"since": "2024-06-11", "reason": "HTTP 500"}
     never = [one | {"symbol": f"Q{i:04}"} for i in range(1_000)]
     record_night(manager._services, "populate", {"results": [], "never": never}, clock.now_ms())
     board = site.get("/").json()

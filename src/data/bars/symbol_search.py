@@ -137,7 +137,7 @@ class NameService:
         if not vendors:
             raise NoProviderError(
                 "none of the configured vendors can be searched",
-                hint="use offline=True to search the cached names",
+                hint="offline=True (`--offline`) searches the cached names",
             )
         return sorted(vendors, key=lambda vendor: vendor.table.is_list)
 
@@ -261,6 +261,6 @@ def _failure(text: str, attempts: Iterable[Attempt]) -> AllProvidersFailedError:
     return AllProvidersFailedError(
         f"All providers failed for a search for {text!r}: {'; '.join(reasons)}",
         attempts=tried,
-        hint="use offline=True to search the cached names; `onetape doctor` shows which vendors "
+        hint="offline=True (`--offline`) searches the cached names; `onetape doctor` shows which vendors "
         "can be reached",
     )

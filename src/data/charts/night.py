@@ -31,9 +31,9 @@ from .pages import (
 _MOST = 1000
 # Maps each number of a night to its label, and to whether a larger number is worse.
 _NUMBERS = {
-    "bars": ("new bars", False),
+    "bars": ("bars fetched", False),
     "failed": ("failed", True),
-    "lacking": ("not complete", True),
+    "lacking": ("incomplete", True),
     "contradicted": ("bars contradicted", True),
     "requests": ("requests", False),
     "seconds": ("took", False),
@@ -46,7 +46,13 @@ _PERISHABLE = {**_SERIES, "what": "what", "vendor": "vendor", "last": "last"} | 
 }
 # Maps a value that only the results of one job have to the columns for that job.
 _RESULTS = {
-    "fetched": {**_SERIES, "bars": "rows", "new": "fetched", "vendors": "vendors", "gaps": "gaps"}
+    "fetched": {
+        **_SERIES,
+        "bars": "rows",
+        "fetched": "fetched",
+        "vendors": "vendors",
+        "gaps": "gaps",
+    }
     | {"quality": "score", "complete": "complete", "error": "error", "lacking": "lacking"},
     "confirmed": {**_SERIES, "lane": "lane", "vendor": "vendor", "from": "start", "up to": "end"}
     | {"bars": "bars", "confirmed": "confirmed", "contradicted": "contradicted"}
@@ -97,7 +103,7 @@ def night_page(
 
 
 def _summary_of(report: JobReport) -> dict[str, Any]:
-    """Return a job's summary: outcome, number of incomplete series, and next step."""
+    """Return a job's summary: outcome, number of series to look at, and next step."""
     reasons = sorted(
         report.get("reasons", ()), key=lambda reason: (not reason["failed"], -len(reason["series"]))
     )
@@ -107,7 +113,7 @@ def _summary_of(report: JobReport) -> dict[str, Any]:
     step = next((reason["next_step"] for reason in reasons if reason["next_step"]), "")
     if report.get("interrupted"):
         step = "run it again: it continues where it stopped"
-    look = {"number": number, "of": "not complete", "text": report.title, "next_step": step}
+    look = {"number": number, "of": "to look at", "text": report.title, "next_step": step}
     if contradicted:
         look |= {"number": contradicted, "of": "bars contradicted", "next_step": step or _VERIFY}
     is_poor = reasons or report.get("interrupted")
@@ -141,7 +147,7 @@ def _causes(report: Mapping[str, Any]) -> list[Html]:
         # The text of a cause that several series share may name only one of them.
         is_one = len(names) > 1 and names[0].partition(" ")[0] in reason["why"]
         results = [result for name in names for result in by_name.get(name, ())]
-        state, css = ("failed", "bad") if reason["failed"] else ("not complete", "poor")
+        state, css = ("failed", "bad") if reason["failed"] else ("incomplete", "poor")
         more = f" and {len(names) - 5:,} more" if names[5:] else ""
         causes.append(
             filled(
@@ -178,7 +184,7 @@ def _results(report: Mapping[str, Any]) -> Html:
     named = {name for reason in report.get("reasons", ()) for name in reason["series"]}
     good = [result for result in results if not is_poor(result)]
     poor = [result for result in results if is_poor(result) and _name(result) not in named]
-    parts = [titled(f"{len(poor):,} not complete, or contradicted", poor and _table(poor), "h3")]
+    parts = [titled(f"{len(poor):,} incomplete, or contradicted", poor and _table(poor), "h3")]
     if good:
         parts.append(folded(f"{len(good):,} without complaint", _table(good)))
     return titled(counted(len(results), "result"), joined(parts) or " ")

@@ -130,6 +130,7 @@ def step_text(text: Any) -> str:
 _FORMATS: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("start", "end", "at", "first", "last", "lost"), moment),
     "next_step": step_text,
+    "text": lambda text: with_code(shown(text)),
     "class": spaced,
     "next_due": lambda due: moment(due) if due else "never",
 }

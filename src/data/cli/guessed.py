@@ -25,8 +25,6 @@ _OPTION = re.compile(r"-(?!\.?\d).")
 # A word that is probably a symbol rather than a mistyped command.
 _SYMBOL = re.compile(r"\^?(?=[^a-z]*[A-Z])[A-Z0-9][A-Z0-9.=:/^_-]*")
 _SERIES = ({"symbol", "timeframe"}, {"symbols", "timeframe"})
-# The command that needs a timeframe although its parser does not.
-_NEEDS_TIMEFRAME = "verify"
 _ParserOf = Callable[[Sequence[str]], argparse.ArgumentParser]
 
 
@@ -172,14 +170,11 @@ class _Line:
             return places
         if len(places) > 1 and places[-2].isdigit() and (both := _timeframe("".join(places[-2:]))):
             places = [*places[:-2], both]
-        places = [
-            _timeframe(word.replace(" ", "")) or word if " " in word else word for word in places
-        ]
-        times = [word for word in places if _timeframe(word)]
-        if len(times) == 1 and len(places) > 1:
-            at = places.index(times[0])
-            return [*places[:at], *places[at + 1 :], times[0]]
-        needs = own["timeframe"].required or self._command == [_NEEDS_TIMEFRAME]
+        # The parser of `verify` needs no timeframe, although the command does.
+        needs = own["timeframe"].required or self._command == ["verify"]
+        times = sum(map(bool, map(_timeframe, places)))
+        if times == 1:
+            places.sort(key=lambda word: bool(_timeframe(word)))
         return [*places, "1d"] if needs and (not times or len(places) == 1) else places
 
 

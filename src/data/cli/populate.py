@@ -227,14 +227,11 @@ def _refuse_provider(args: argparse.Namespace) -> None:
     if provider is None:
         return
     name = canonical_vendor(provider) or provider
+    why = "this command queries the vendors in the rules"
     if is_free(name):
-        raise QueryError(
-            f"--provider {short_words(provider)}: your own files are read when requested, and nothing "
-            "of them is cached",
-            hint=f"`onetape fetch SYMBOL 1d --provider {name}` reads them",
-        )
+        why = "your own files are read when requested, and nothing of them is cached"
     raise QueryError(
-        f"--provider {short_words(provider)}: this command queries the vendors in the rules",
+        f"--provider {short_words(provider)}: {why}",
         hint="name the vendor in the rules, or use `onetape fetch SYMBOL 1d --provider NAME`",
     )
 
@@ -276,8 +273,6 @@ def _populate(args: argparse.Namespace, *, may_lack: bool) -> _Done:
                 session=args.session,
                 **options,
             )
-    if members is not None:
-        report["universe"] = members.as_dict()
     if not (report["series"] if args.dry_run else report["results"]):
         raise _nothing_to_fill(report)
     if args.dry_run:
@@ -291,16 +286,10 @@ def _populate(args: argparse.Namespace, *, may_lack: bool) -> _Done:
 
 
 def _nothing_to_fill(report: dict[str, Any]) -> QueryError:
-    samples, own_files = report.get("samples"), report.get("own_files")
-    if own_files:
-        more = f" and {len(own_files) - 1:,} more" if len(own_files) > 1 else ""
-        return QueryError(
-            f"nothing to fill: {own_files[0]}{more} was cached from your own files, which are now read "
-            "when requested",
-            hint="`onetape cache clean` removes what an earlier version cached",
-        )
+    samples = report.get("samples")
     if not samples:
-        own = "; your own files are read when requested" if report.get("reads_own_files") else ""
+        has_files = report.get("own_files") or report.get("reads_own_files")
+        own = "; your own files are read when requested" if has_files else ""
         return QueryError(
             f"nothing to fill: no matching series is cached{own}",
             hint="name the symbols: onetape populate --symbols AAPL,BTCUSDT",

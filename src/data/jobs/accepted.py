@@ -28,23 +28,35 @@ from ..model.span import Span
 from ..prices.judgement.findings import QualityFinding, QualityReport, no_rows
 from ..quality.service import EVER, validate
 from ..wiring import Services
+from .gaps import fetch_command
 
 __all__ = ["accept", "accepted_stamps", "is_known", "series_of_finding", "with_acceptances"]
 
 
 def with_acceptances(client: BarsClient, key: SeriesKey, report: QualityReport) -> QualityReport:
-    """Return the report with the ID of each finding, and with the acceptances that still apply.
+    """Return the report with the ID and the commands of each finding, and with valid acceptances.
 
     Raises:
         CacheError: The acceptances or the bars cannot be read.
     """
-    findings = [replace(one, id=_id_of(key, one), accepted={}) for one in report.findings]
+    findings = [
+        replace(one, id=_id_of(key, one), next_step=_step_of(client, key, one), accepted={})
+        for one in report.findings
+    ]
     known = {entry.id: entry for entry in client.comparisons.accepted(key)}
     if known:
         judged = _digests(client, key, findings)
         valid = {name: _shown(e) for name, e in known.items() if e.judged == judged.get(name)}
         findings = [replace(one, accepted=valid.get(one.id, {})) for one in findings]
     return replace(report, findings=tuple(findings))
+
+
+def _step_of(client: BarsClient, key: SeriesKey, finding: QualityFinding) -> str:
+    """Return the next step for a finding, with commands that can be copied."""
+    series, length = f"{key.symbol} {key.timeframe}", 20 if key.timeframe.is_intraday else 10
+    ends = [iso(int(stamp))[:length] for stamp in (*finding.rows[:1], *finding.rows[-1:])]
+    fetch = fetch_command(client, key, *ends) if ends else f"onetape fetch {series}"
+    return finding.next_step.format(symbol=key.symbol, series=series, fetch=fetch)
 
 
 def accept(

@@ -15,7 +15,6 @@ from ..model.instant import DAY_MS, from_ms
 from ..model.instrument import Instrument
 from ..model.kind import AskedSession
 from ..model.timeframe import Timeframe
-from ..model.universe import Members
 from .work_list import NO_PRIORITY, WorkItem
 
 When = date | datetime | str
@@ -65,7 +64,6 @@ class Job:
         timeout_s: Seconds after which a request ends if no vendor has returned a page; waits for
             rate limits count.
         refresh: Whether bars that are already stored are fetched again.
-        members: Universe whose members the symbols are, if any.
     """
 
     series: tuple[SeriesToFill, ...]
@@ -74,7 +72,6 @@ class Job:
     now_ms: int
     timeout_s: float = JobRules().timeout_s
     refresh: bool = False
-    members: Members | None = None
 
     @classmethod
     def of(

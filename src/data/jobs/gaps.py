@@ -313,7 +313,7 @@ def _classify(
 
     market = _market(key, outline)
     market_days = [day for day in days if (day.calendar, day.timeframe) == market]
-    fetch = partial(_fetch, client, key)
+    fetch = partial(fetch_command, client, key)
     every = classify_gaps(key, outline, now, within, present, market_days, fetch)
     counts, bars = Counter[str](gap.gap_class for gap in every), Counter[str]()
     for gap in every:
@@ -323,8 +323,8 @@ def _classify(
     return SeriesGaps(key, listed, dict(counts), dict(bars))
 
 
-def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
-    """Return the command that fills a gap in a series, or a sentence that says that none can."""
+def fetch_command(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
+    """Return the command that requests a range of a series, or a sentence that says that none can."""
     question = client.question_for(key, start, end)
     if question is None:
         by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))

@@ -37,7 +37,8 @@ class JobReport(InLines, dict[str, Any]):
         noun = "series" if "success" in self else "symbol"
         new = sum(result.get("fetched", 0) for result in self.get("results", ()))
         text = f"{len(good):,} of {counted(total, noun)} succeeded"
-        return f"{text}, {counted(new, 'new bar')}{never_text(self)}" if "success" in self else text
+        text += f", {counted(new, 'bar')} fetched" if "success" in self else ""
+        return text + never_text(self)
 
     def lines(self) -> Iterator[Line]:
         """Yield lines on failures by cause, requests by vendor, incidents, and data about to be lost."""
@@ -64,9 +65,8 @@ class JobReport(InLines, dict[str, Any]):
 def compared_text(report: Mapping[str, Any]) -> str:
     """Return how many bars a run of ``verify --sample`` has compared, or would compare."""
     would = "would be " if report.get("dry_run") else ""
-    return (
-        f"{counted(report['compared'], 'bar') if report['compared'] else 'nothing'} {would}compared"
-    )
+    bars = counted(report["compared"], "bar") if report["compared"] else "nothing"
+    return f"{bars} {would}compared"
 
 
 def never_text(report: Mapping[str, Any]) -> str:

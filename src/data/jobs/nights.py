@@ -59,7 +59,7 @@ _KINDS = {
     **dict.fromkeys(("seconds", "runs", "bad_runs", *_FIGURES), int),
 }
 # Texts of a series that has never had a bar; its ``lists`` are a list of texts.
-_NEVER = ("symbol", "timeframe", "start", "since", "reason", "why")
+_NEVER = ("symbol", "timeframe", "start", "since", "reason")
 _Line = dict[str, Any]
 # Lines by night and job, or by symbol and timeframe.
 _Lines = dict[tuple[str, str], _Line]
@@ -68,7 +68,10 @@ _NOTHING: Mapping[str, Any] = {"score": None, "failed": 0}
 
 
 def figures_of(report: Mapping[str, Any]) -> dict[str, int]:
-    """Return the figures of a job's report: series, new bars, failures, requests and so on."""
+    """Return the figures of a job's report: series, fetched bars, failures, requests and so on.
+
+    A failed series counts as ``failed`` only, not as ``lacking`` as well.
+    """
     results = _results_of(report)
     counts = requests_by_vendor(report).values()
     failed = [name for why in report.get("reasons", ()) if why["failed"] for name in why["series"]]
@@ -78,7 +81,7 @@ def figures_of(report: Mapping[str, Any]) -> dict[str, int]:
         "series": len(results),
         "bars": sum(result.get("fetched") or 0 for result in results),
         "failed": len(failed),
-        "lacking": sum(map(is_poor, results)),
+        "lacking": sum(is_poor(one) and not _has_failed(one) for one in results),
         "contradicted": report.get("found", 0),
         "requests": sum(one.get("sent", one.get("requests", 0)) for one in counts),
     }
@@ -103,8 +106,12 @@ def _results_of(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def is_poor(result: Mapping[str, Any]) -> bool:
     """Return whether a result of a job lacks something, failed, or was contradicted."""
-    is_lacking = not result.get("complete", True) or not result.get("success", True)
-    return bool(is_lacking or result.get("error") or result.get("contradicted"))
+    is_lacking = not result.get("complete", True) or result.get("contradicted")
+    return bool(is_lacking or _has_failed(result))
+
+
+def _has_failed(result: Mapping[str, Any]) -> bool:
+    return bool(result.get("error") or not result.get("success", True))
 
 
 def record_night(services: Services, job: str, report: Mapping[str, Any], begun_ms: int) -> None:
@@ -130,8 +137,9 @@ def record_night(services: Services, job: str, report: Mapping[str, Any], begun_
         for one in report.get("never", ()):
             series = one["symbol"], one["timeframe"]
             before = lines.get(series, one)
-            lists = sorted({*before["lists"], *one["lists"]})
-            lines[series] = {**one, "since": before["since"], "lists": lists}
+            # In the report, too.
+            one |= {"since": before["since"], "lists": sorted({*before["lists"], *one["lists"]})}
+            lines[series] = one
         for series, one in _series(lines).items():
             one["lists"] = lists_now(one)
             if series in good or not one["lists"]:
@@ -171,7 +179,7 @@ def never_had(services: Services) -> list[dict[str, Any]]:
 
     Each entry has the keys ``symbol`` and ``timeframe`` (such as ``1m@extended``; may be empty),
     ``stored`` (the symbol as stored), ``lists`` (paths of files, or ``universe NAME``), ``start``,
-    ``since`` (date of the first failure), ``reason`` (a few words) and ``why``.
+    ``since`` (date of the first failure) and ``reason`` (a few words on the last one).
     """
     found, lists_now = list[_Line](), _lists_now(None)
     with suppress(CacheError):  # recording this run will log it
@@ -278,9 +286,10 @@ def recorded(
                 key = SeriesKey(report.symbol, Timeframe.parse(report.timeframe), lane)
                 spans = services.client.coverage(key)
                 vendors = {span.vendor for span in spans if span.state in WITH_BARS}
-                wrong = bool(report.not_accepted("warning"))
+                faults = {finding.check for finding in report.not_accepted("warning")}
+                wrong = bool(faults - {"calendar"})  # missing bars are not doubtful ones
                 facts = {"vendors": vendors, "score": report.score, "wrong": wrong}
-                results.append(facts | {"complete": not wrong})
+                results.append(facts | {"complete": not faults})
             else:
                 failed.append(str(report))
                 results.append({"error": failed[-1]})
@@ -293,7 +302,7 @@ def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _L
     cut = _CUT[bool(report.get("interrupted"))]
     reasons = sorted(report.get("reasons", ()), key=lambda one: not one["failed"])
     why = cut or next((one["why"] for one in reasons), "")
-    is_bad = figures["failed"] or figures["lacking"] or cut or report.get("error")
+    is_bad = figures["failed"] or any(map(is_poor, results)) or cut or report.get("error")
     return {
         "night": str(date_of(begun_ms)),
         "job": job,
@@ -302,16 +311,11 @@ def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _L
         "seconds": max(0, (now_ms - begun_ms) // SECOND_MS),
         "runs": 1,
         "bad_runs": int(bool(is_bad)),
-        "why": clean(report.get("error") or why),
+        "why": printable(without_keys(report.get("error") or why, known_keys().values())),
         "vendors": _vendors(results),
         **figures,
         "doubtful": sum(bool(one.get("wrong") or one.get("contradicted")) for one in results),
     }
-
-
-def clean(text: str) -> str:
-    """Return a text for the record: without keys and control characters."""
-    return printable(without_keys(text, known_keys().values()))
 
 
 def _vendors(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -450,10 +454,10 @@ def _is_idle(line: _Line) -> bool:
 
 
 def _text(line: _Line) -> str:
-    names = {"failed": "failed", "lacking": "not complete", "doubtful": "doubtful"}
+    names = {"failed": "failed", "lacking": "incomplete", "doubtful": "doubtful"}
     counts = ["nothing compared" if _is_idle(line) else f"{line['series']:,} series"]
     counts += [f"{line[name]:,} {word}" for name, word in names.items() if line[name]]
     if line["runs"] > 1:
-        counts.append(f"{line['bad_runs']:,} of {line['runs']:,} runs not complete")
+        counts.append(f"{line['bad_runs']:,} of {line['runs']:,} runs incomplete")
     text = f"{line['job']}: {', '.join(counts)}"
     return f"{text} ({line['why']})" if line["why"] else text

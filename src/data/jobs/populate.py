@@ -49,7 +49,7 @@ from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
 from .gaps import find_vendor_days
 from .job_report import JobReport, with_quotas
-from .nights import clean, never_had, record_night, recording, without_bars
+from .nights import never_had, record_night, recording, without_bars
 from .other_hosts import is_match, pull_elsewhere
 from .perishable import perishable
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
@@ -169,8 +169,7 @@ def populate_cache(
     end = only_given(end_date=end_date, end=end)
     job = checked_job(services, listed, intervals, start, end, timeout, session)
     job = replace(job, refresh=only_given(force_refresh=force_refresh, refresh=refresh) or False)
-    job = replace(job, members=symbols if isinstance(symbols, Members) else None)
-    return _done(services, job, progress, "populate", dry_run=dry_run)
+    return _done(services, job, progress, "populate", symbols, dry_run)
 
 
 def _lists(symbols: object) -> tuple[str, ...]:
@@ -276,10 +275,10 @@ def sync_cache(
     rows += [WorkItem(symbol, problem=NOTHING_STORED, lists=lists) for symbol in absent]
     rows += [replace(item, lists=item.lists + lists) for item in never]
     job = checked_job(services, rows, ("1d",), None, None, timeout)
-    job = replace(job, members=symbols if isinstance(symbols, Members) else None)
-    report = _done(services, job, progress, "sync", dry_run=dry_run)
+    report = _done(services, job, progress, "sync", symbols, dry_run)
     report["samples"] = [str(key) for key in entries if key.is_sample]
-    report["reads_own_files"] = "local" in (services.selector.rules.get("providers") or {})
+    local = (services.selector.rules.get("providers") or {}).get("local") or {}
+    report["reads_own_files"] = "folder" in local
     report["own_files"] = [str(key) for key in own_files if not key.is_sample]
     return report
 
@@ -333,15 +332,17 @@ def _item(row: Mapping[str, Any]) -> WorkItem:
 
 
 def _done(
-    services: Services, job: Job, progress: Listener | None, name: str, *, dry_run: bool
+    services: Services, job: Job, progress: Listener | None, name: str, symbols: Any, dry_run: bool
 ) -> JobReport:
     """Run a job, record it, and return its report, or the planned requests for a dry run."""
+    universe = {"universe": symbols.as_dict()} if isinstance(symbols, Members) else {}
     if dry_run:
-        return JobReport(cost_of(services.client, job, services.network.vendor_days()))
+        cost = cost_of(services.client, job, services.network.vendor_days())
+        return JobReport(cost | universe)
     with recording(services, name, job.now_ms):
         report = _filled(services, job, progress)
         report["never"] = list(_never(services, job, report["results"]))
-        report |= {} if job.members is None else {"universe": job.members.as_dict()}
+        report |= universe
     if job.series:
         record_night(services, name, report, job.now_ms)
     return report
@@ -354,14 +355,14 @@ def _never(
     without = without_bars(services) if any(series.lists for series in job.series) else bool
     for series, result in zip(job.series, results, strict=True):
         start, status = series.start or job.start, _STATUS.search(result["error"])
+        words = result["reason"].replace("bad_question", "cannot be requested")
         one = {
             "symbol": series.symbol,
             "timeframe": series.label,
             "lists": sorted(set(series.lists)),
             "start": start if isinstance(start, str) else start.isoformat(),
             "since": str(date_of(job.now_ms)),
-            "reason": status[0] if status else result["reason"].replace("_", " ") or "no bars",
-            "why": clean(result["error"]),
+            "reason": status[0] if status else words.replace("_", " ") or "no bars",
         }
         is_failed = series.lists and result["error"] and without(one)
         if is_failed and not _is_built(services, job, series):

@@ -45,10 +45,6 @@ class Frames(InLines, dict[str, "pd.DataFrame"]):
             raise KeyError(f"{name!r} is a column of each frame; for all symbols, use {how}")
         raise KeyError(name)
 
-    def __getattr__(self, name: str) -> Any:
-        use = f"; use [{name!r}]" if name in self else ""
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{use}")
-
     @property
     def title(self) -> str:
         """The number of symbols, and how many of them are incomplete."""

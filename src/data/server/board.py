@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -183,7 +184,9 @@ class Board:
             look = look | {"number": len(needs), "of": f"of {counted(total or 0, 'series')}"}
         if never:
             steps = {"state": "bad", "next_step": "`onetape sync` requests them again"}
-            look |= {"text": never_text(report).removeprefix("; ")} | steps
+            others = len(needs) - len(never)
+            text = never_text(report) + (f"; {counted(others, 'other')} to look at" * bool(others))
+            look |= {"text": text.removeprefix("; ")} | steps
         counts = {
             "to_look_at": len(needs) if is_known else None,
             "series": total,
@@ -194,9 +197,8 @@ class Board:
             "with_gaps": with_gaps if is_known else None,
             "doubted": doubted if is_known else None,
         }
-        now_ms = self._manager.client.clock.now_ms()
         return {
-            "as_of": iso(now_ms // SECOND_MS * SECOND_MS),
+            "as_of": iso(self._place.clock.now_ms() // SECOND_MS * SECOND_MS),
             "made": report["made"],
             "look": look,
             "problem": report.get("problem", ""),
@@ -212,21 +214,19 @@ class Board:
 def _never(one: dict[str, Any]) -> dict[str, Any]:
     """Return the entry of a series that has never had a bar."""
     lists = ", ".join(PurePath(name).name for name in one["lists"])
-    return {
-        "symbol": one["symbol"],
-        "timeframe": one["timeframe"],
+    name = shlex.quote(one["symbol"])
+    return _part(one, _NAME[:2]) | {
         "lane": "",
         "kind": "never",
-        "text": f"never had a bar since {one['since']}, on the list {lists}: {one['why']}",
-        "next_step": f"correct the list, or `onetape cache clear {one['symbol']}`",
+        "text": f"{one['reason']}; first failed on {one['since']}, on the list {lists}",
+        "next_step": f"`onetape sync {name}`; or correct the list, or `onetape cache clear {name}`",
     }
 
 
 def _need(series: dict[str, Any]) -> dict[str, Any]:
     """Return the entry of a series that needs attention, with its reasons in one text."""
-    reasons: list[dict[str, Any]] = series["attention"]
-    text = "; ".join(reason["text"] for reason in reasons)
-    return _part(series, _NAME) | reasons[0] | {"text": text}
+    text = "; ".join(reason["text"] for reason in series["attention"])
+    return {**_part(series, _NAME), **series["attention"][0], "text": text}
 
 
 def _part(series: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -134,9 +134,8 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
     if invalid:
         what = f"the symbol {symbol!r} contains {invalid[0]!r}, which is not allowed in symbols"
         if ":" in invalid:
-            return SymbolRefusal(
-                "malformed", what, hint="write a pair as BTC/USDT, and a venue as NASDAQ:AAPL"
-            )
+            hint = "write a pair as BTC/USDT (perpetual: provider='ccxt:binanceusdm'), a venue as NASDAQ:AAPL"
+            return SymbolRefusal("malformed", what, hint=hint)
         meant, hint = _meant_with_spaces(text)
         return SymbolRefusal("malformed", what, hint=hint, meant=meant)
     if not _SHAPE.fullmatch(text):

@@ -65,7 +65,7 @@ def adjusted_close_errors(series: CheckedSeries) -> list[Defect] | str:
     if adj is None or len(np.unique(adj[np.isfinite(adj)])) < 2:
         return "it has no adjusted close, or a constant one"
     if series.splits is None:
-        return "its splits are not stored: `onetape fundamentals --type actions` fetches them"
+        return "its splits are not stored: `onetape actions SYMBOL` fetches them"
     share = np.log(adj / series.table.close)
     is_above = share > np.log(_MOST_ABOVE)
     steps = list(_split_steps(series, share))

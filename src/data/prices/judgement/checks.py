@@ -33,7 +33,8 @@ class QualityCheck:
     Attributes:
         name: Name used in findings.
         about: Short description of the defects that the check finds.
-        next_step: Advice on what to do about a finding.
+        next_step: Advice on what to do about a finding; ``{symbol}``, ``{series}`` and ``{fetch}`` are
+            filled in for each finding.
         find: Function that returns the defects, or the reason why the check could not run. None for
             checks against a vendor, which compare bars (like ``onetape verify``) or stored reports
             of splits and dividends (like price adjustment).
@@ -52,8 +53,13 @@ class QualityCheck:
     takes_all: bool = False
 
 
-_FETCH = "fetch these bars again, or from another vendor: `onetape fetch ... --refresh --provider`"
-_VERIFY = "nothing, if the market moved; `onetape verify` queries the vendor again"
+# Advice has places for the symbol, for symbol and timeframe, and for the command that requests the bars.
+_FETCH = "fetch these bars again (from another vendor: add --provider): `{fetch} --refresh`"
+_VERIFY = "nothing, if the market moved; `onetape verify {series}` queries the vendor again"
+_SPLIT = (
+    "compare with `onetape fundamentals {symbol} --type actions`, then fetch these bars again: "
+    "`{fetch} --refresh`"
+)
 
 # In the order in which they run. The certain repairs from the first three are applied before the
 # others run, so that a wrong unit is not also reported as an outlier, a missing split or an odd
@@ -63,20 +69,20 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck(
         "adjusted close",
         "splits that adj_close follows, but no vendor reported, or with another ratio",
-        "compare with `onetape fundamentals --type actions`, then fetch these bars again with --refresh",
+        _SPLIT,
         adjusted_close_errors,
     ),
     QualityCheck(
         "split",
         "a split that is missing, or applied to only some of the rows",
-        "compare with `onetape fundamentals --type actions`, then fetch these bars again with --refresh",
+        _SPLIT,
         split_errors,
     ),
     QualityCheck("order", "rows that cannot be bars", _FETCH, order_errors, takes_all=True),
     QualityCheck(
         "calendar",
         "bars that are missing, or exist while the market is closed",
-        "`onetape gaps` says why; `onetape fetch` requests those that are due",
+        "`onetape gaps {series}` says why; `{fetch}` requests those that are due",
         calendar_errors,
         takes_all=True,
     ),
@@ -88,7 +94,7 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck(
         "dividend",
         "wrong dividends, or dividends that adj_close does not follow",
-        "compare with `onetape fundamentals --type actions`; let another vendor's dividends adjust",
+        "compare with `onetape fundamentals {symbol} --type actions`; let another vendor's dividends adjust",
         dividend_errors,
     ),
     QualityCheck(
@@ -106,7 +112,7 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck(
         "disputed action",
         "splits and dividends that vendors report differently",
-        "the company's own notice decides; `onetape fundamentals --type actions` shows all reports",
+        "the company's own notice decides; `onetape fundamentals {symbol} --type actions` shows all reports",
         level="corroborated",
     ),
     QualityCheck(

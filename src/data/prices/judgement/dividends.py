@@ -92,7 +92,7 @@ def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
     if not series.timeframe.is_intraday and series.timeframe.step_ms != DAY_MS:
         return "in weeks and months a dividend cannot be distinguished from a price move"
     if series.dividends is None:
-        return "its dividends are not stored: `onetape fundamentals --type actions` fetches them"
+        return "its dividends are not stored: `onetape actions SYMBOL` fetches them"
     payments = _payments(series)
     defects = list(_adj_close_defects(series, payments))
     wrong = {int(stamp) for defect in defects for stamp in defect.stamps}
