@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -357,13 +358,13 @@ MISTAKE = dividend(0.9, day=date(2020, 8, 10))
 NOW = YEAR.end
 
 
-def missing(*actions: Action, **more: bool) -> WholeAnswer:
+def missing(*actions: Action, **more: Any) -> WholeAnswer:
     return WholeAnswer(frozenset((a.type, a.ex_date) for a in actions), **more)
 
 
 def answered(
     book: ActionBook, actions: list[Action], at: int, *lacking: Action, source: str = "acme",
-    **more: bool,
+    **more: Any,
 ) -> ActionBook:  # fmt: skip
     return book.with_answer(actions, Asked(YEAR, source, at), missing(*lacking, **more))
 
@@ -443,6 +444,18 @@ def test_one_answer_of_a_refresh_is_enough_for_an_action_first_reported_under_90
     assert [lack.is_withdrawn for lack in young.lacks] == [True]
     old = answered(told, PAID, NOW + 90 * DAY_MS, MISTAKE, is_refresh=True)
     assert [lack.is_withdrawn for lack in old.lacks] == [False]
+
+
+def test_answers_without_a_later_bar_only_cause_a_doubt(told: ActionBook) -> None:
+    book, key = told, frozenset({(MISTAKE.type, MISTAKE.ex_date)})
+    for day in range(3):
+        at = NOW + day * DAY_MS
+        book = answered(book, PAID, at, MISTAKE, is_refresh=True, unproven=key)
+        assert (len(book.doubted), len(book.withdrawn), len(book.actions)) == (1, 0, 8)
+    proven = answered(book, PAID, NOW + 3 * DAY_MS, MISTAKE)
+    assert (len(proven.doubted), len(proven.withdrawn)) == (0, 1)
+    again = book.with_answer([*PAID, MISTAKE], Asked(YEAR, "acme", NOW + 3 * DAY_MS))
+    assert again.lacks == ()
 
 
 def test_splits_and_dividends_from_two_endpoints_are_compared_separately() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.data.cache.faults import Fault, without_volume
+from src.data.cache.faults import Fault, faults_by_year
 from src.data.model.instant import DAY_MS, year_start
 from src.data.model.span import Span
 
@@ -15,7 +15,7 @@ NEW_YEAR = year_start(2024)
 def test_bars_without_volume_are_counted_in_their_own_year() -> None:
     stamps = NEW_YEAR + np.array([-400, -3, -2, 0, 4, 9]) * DAY_MS
     answered = Span(NEW_YEAR - 30 * DAY_MS, NEW_YEAR + 9 * DAY_MS)
-    assert list(without_volume(stamps, answered)) == [
+    assert list(faults_by_year("missing_volume", stamps, answered)) == [
         Fault(Span(NEW_YEAR - 3 * DAY_MS, NEW_YEAR - 2 * DAY_MS + 1), "missing_volume", 2),
         Fault(Span(NEW_YEAR, NEW_YEAR + 4 * DAY_MS + 1), "missing_volume", 2),
     ]

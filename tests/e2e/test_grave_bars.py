@@ -58,6 +58,10 @@ class Walker(FixedVendor):
             return replace(super().fetch(query), actions=self.actions)
         return super().fetch(query)
 
+    def fetch_actions(self, *_: Any, **__: Any) -> Any:
+        """Return the same splits without bars."""
+        return self.actions or ()
+
 
 class Case:
     """A series, and what its first vendor makes of it."""

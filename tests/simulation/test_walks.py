@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from src.data.errors import DataError, IncompleteDataError
+from src.data.model.instant import iso, parse_iso
 from tests.cache.counts import FULL
 from tests.vendor_server import Fault
 
@@ -85,6 +86,29 @@ STORIES = {
         ("alpaca", "fmp", "eodhd"), "AAPL",
         (("change", "split", "withdrawn", 0, 30, 3), ("wait", 2, 23),
          ("pieces", "1M", (2, 3, 0, 1), "all"), ("settle",)),
+    ),
+    "a dividend is withdrawn, and a refresh before the next close asks for earlier weeks": Walk(
+        ("alpaca",), "AAPL",
+        (("change", "dividend", "withdrawn", 1, 1, 2), ("wait", 1, 15),
+         ("ask", "1d", 5, 20, "all", ""), ("wait", 1, 12), ("ask", "1w", 30, 20, "all", "refresh"),
+         ("settle",)),
+    ),
+    "months are built from days of which some were fetched while a dividend was awaited": Walk(
+        ("tiingo",), "AAPL",
+        (("last", "1w", 30, "split"), ("wait", 40, 12), ("wait", 12, 15),
+         ("pieces", "1M", (3, 2, 1, 0), "raw")),
+    ),
+    "months are asked for from within the first one, and its dividend is before the answer": Walk(
+        ("polygon",), "AAPL",
+        (("wait", 1, 23), ("last", "1M", 30, "raw"),
+         ("change", "dividend", "cut at the front", 0, 9, 1), ("wait", 40, 23), ("wait", 6, 12),
+         ("pieces", "1M", (1, 2, 3, 0), "raw")),
+    ),
+    "dividends are forgotten, and later ones and a split are not": Walk(
+        ("alpaca",), "AAPL",
+        (("ask", "1d", 0, 70, "all", ""), ("change", "dividend", "told by another", 2, 30, 1),
+         ("wait", 1, 23), ("wait", 12, 23), ("change", "split", "told by another", 0, 30, 0),
+         ("wait", 2, 12), ("change", "dividend", "cut at the front", 0, 30, 0), ("settle",)),
     ),
     "a split is told late, and the adjusted closes are from before": Walk(
         ("eodhd",), "AAPL",
@@ -456,6 +480,37 @@ def test_a_refresh_is_incomplete_if_the_only_vendor_of_a_split_is_down(
         assert refreshed() == pytest.approx(APRIL if operation == "withdrawn" else APRIL * 10)
 
 
+@pytest.mark.parametrize("size", [0, 3])
+def test_an_adjusted_close_that_reflects_an_action_of_the_current_session_is_left_out(
+    size: int,
+) -> None:
+    # A split that Tiingo reports until 15 June, and that never happens: 2:1, or 1:10 in reverse.
+    with world_of(Walk(("tiingo",), "AAPL", ())) as world:
+        manager = world.sim.manager
+        world.wait_until(parse_iso("2024-06-05T13:45"))
+        split = world.change("split", "withdrawn", 0, 3, size)
+        assert split is not None and iso(split.day_ms)[:10] == "2024-06-12"
+        with world.fresh() as other:
+            world.wait_until(parse_iso("2024-06-11T15:00"))
+            before = other.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-11")
+        world.wait_until(parse_iso("2024-06-12T15:00"))
+        during = manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-12")
+        world.wait_until(parse_iso("2024-06-19T21:00"))
+        question = ("AAPL", "1d", "2024-06-04", "2024-06-14")
+        after = manager.get_ohlcv(*question, adjustment="all")
+        fetched = manager.get_ohlcv(*question, adjustment="all", refresh=True)
+    by_hand = 209.46 * (1 - 0.1 / 210.86)
+    assert before["adj_close"].iloc[0] == pytest.approx(by_hand, rel=1e-4)
+    assert "adj_close" not in during and during.attrs["onetape"]["complete"]
+    assert after["adj_close"][:"2024-06-11"].isna().all()
+    assert after["adj_close"]["2024-06-12":].notna().all()
+    sentence = "adj_close is missing for bars that tiingo sent on 2024-06-12: it reflects a split"
+    for frame in (during, after):
+        assert any(text.startswith(sentence) for text in frame.attrs["onetape"]["problems"])
+    assert fetched["adj_close"].iloc[0] == pytest.approx(fetched["close"].iloc[0])
+    assert fetched["adj_close"].notna().all() and not fetched.attrs["onetape"]["problems"]
+
+
 @pytest.mark.parametrize("vendor", ["fmp", "polygon"])
 def test_a_first_list_of_actions_that_was_empty_by_mistake_is_requested_again(vendor: str) -> None:
     # One dividend of March and one of April are older than what is checked again anyway.
@@ -561,63 +616,3 @@ def test_prices_from_before_a_late_report_are_incomplete_while_their_vendor_is_d
         world.sim.vendors.fault("fmp", Fault.status(503))
         with pytest.raises(DataError):
             manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-04-19", strict=True)
-
-
-# Walks whose difference is not judged yet: it is a fault of the library, or may be permitted.
-OPEN: tuple[Walk, ...] = (
-    Walk(
-        ("alpaca",),
-        "AAPL",
-        (
-            ("change", "dividend", "withdrawn", 1, 1, 2),
-            ("wait", 1, 15),
-            ("ask", "1d", 5, 20, "all", ""),
-            ("wait", 1, 12),
-            ("ask", "1w", 30, 20, "all", "refresh"),
-        ),
-    ),
-    Walk(
-        ("polygon",),
-        "AAPL",
-        (
-            ("wait", 1, 23),
-            ("last", "1M", 30, "raw"),
-            ("change", "dividend", "cut at the front", 0, 9, 1),
-            ("wait", 1, 15),
-            ("wait", 40, 23),
-            ("wait", 5, 12),
-            ("pieces", "1M", (1, 2, 3, 0), "raw"),
-        ),
-    ),
-    Walk(
-        ("tiingo",),
-        "AAPL",
-        (
-            ("last", "1w", 30, "split"),
-            ("wait", 40, 12),
-            ("wait", 12, 15),
-            ("pieces", "1M", (3, 2, 1, 0), "raw"),
-        ),
-    ),
-    Walk(
-        ("alpaca",),
-        "AAPL",
-        (
-            ("ask", "1d", 0, 70, "all", ""),
-            ("change", "dividend", "told by another", 2, 30, 1),
-            ("wait", 1, 23),
-            ("wait", 12, 23),
-            ("change", "split", "told by another", 0, 30, 0),
-            ("wait", 2, 12),
-            ("change", "dividend", "cut at the front", 0, 30, 0),
-            ("settle",),
-        ),
-    ),
-)
-
-
-@pytest.mark.skipif(not FULL, reason="ONETAPE_FULL is not set")
-@pytest.mark.xfail(strict=True, reason="its difference has not been judged yet")
-@pytest.mark.parametrize("walk", OPEN, ids=range(len(OPEN)))
-def test_an_open_walk_still_differs(walk: Walk) -> None:
-    assert play(walk) == []

@@ -424,21 +424,24 @@ class World:
     def _told_since(self, true: Listing) -> Iterator[tuple[Action, ...]]:
         """Yield the true actions that a cache may know after a vendor has forgotten some.
 
-        It knows all since it first asked, or more, until some question before they were forgotten; or what
-        the vendor still tells, and all splits: one that stored bars show is kept.
+        It knows what a vendor still tells and all splits, since one that stored bars show is kept; or
+        what a vendor still tells and all since it first asked, or more, until some question before they
+        were forgotten.
         """
         since = date_of(self.known_since)
         forgot = date_of(max(c.since_ms for c in self.history.changes if c.is_cut))
         firsts = {since, *(a.ex_date for a in true.actions if a.ex_date <= since)}
         lasts = {forgot, *(a.ex_date for a in true.actions if since <= a.ex_date <= forgot)}
-        for first, last in product(firsts, lasts):
-            yield tuple(
-                a for a in true.actions if first <= a.ex_date and not last <= a.ex_date < forgot
-            )
         for vendor in self.vendors:
             listing = self.history.telling(vendor, self.now_ms).listing
             told = (listing and listing.told) or ()
             yield tuple(a for a in true.actions if a.type == "split" or a in told)
+            for first, last in product(firsts, lasts):
+                yield tuple(
+                    a
+                    for a in true.actions
+                    if a in told or (first <= a.ex_date and not last <= a.ex_date < forgot)
+                )
 
     @property
     def _has_namesake(self) -> bool:
@@ -465,7 +468,7 @@ class World:
         ratio, paid = 1.0, 0.0
         # What happened where bars are missing belongs to the next row.
         before = [s for s in cached.rows if s < stamp]
-        begin = parse_iso(asked.start) if asked.start else stamp
+        begin = _first_open(parse_iso(asked.start), asked.timeframe) if asked.start else stamp
         begin = _end_of(before[-1], asked.timeframe) if before else begin
         own = [a for a in known if begin <= day_ms(a.ex_date) < _end_of(stamp, asked.timeframe)]
         for action in own:
@@ -546,6 +549,13 @@ def _end_of(stamp: int, timeframe: str) -> int:
     if timeframe == "1M":
         return day_ms((date_of(stamp) + timedelta(31)).replace(day=1))
     return stamp + STEPS[timeframe]
+
+
+def _first_open(ms: int, timeframe: str) -> int:
+    """Return when the first bar opens that begins at an instant or later."""
+    if timeframe == "1M":
+        return _end_of(day_ms(date_of(ms - DAY_MS).replace(day=1)), timeframe)
+    return ms + (-date_of(ms).weekday() % 7 * DAY_MS if timeframe == "1w" else 0)
 
 
 def _near(one: float, other: float) -> bool:

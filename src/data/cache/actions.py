@@ -85,11 +85,14 @@ class WholeAnswer(NamedTuple):
         missing: Types and ex-dates of these reports.
         is_by_type: Whether splits and dividends come from different endpoints.
         is_refresh: Whether the answer is part of a refresh.
+        unproven: Those of ``missing`` that the answer cannot withdraw, because no later bar shows
+            that the share was traded after the ex-date.
     """
 
     missing: frozenset[tuple[str, date]]
     is_by_type: bool = False
     is_refresh: bool = False
+    unproven: frozenset[tuple[str, date]] = frozenset()
 
 
 # A vendor's answer: its actions, the query, and which earlier reports are really missing from it.
@@ -502,7 +505,8 @@ class ActionBook:
             missing = [a for a in own if a.ex_date > first and _key(a) in whole.missing]
             missing = [a for a in missing if not has_support(a, self.reports)]
             are_many = len(missing) > _MOST_LACKING and len(missing) * _LARGEST_SHARE > len(own)
-            yield from ((action, bool(sent) and not are_many) for action in missing)
+            is_list = bool(sent) and not are_many
+            yield from ((a, is_list and _key(a) not in whole.unproven) for a in missing)
 
     def sure_adj_close(
         self, table: BarTable, parts: Iterable[BasisPart], instrument: Instrument

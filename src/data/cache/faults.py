@@ -75,12 +75,14 @@ class Fault(NamedTuple):
         ]
 
 
-def without_volume(stamps: Stamps, answered: Span) -> Iterator[Fault]:
-    """Yield one fault per year for the bars in ``answered`` that lack a volume.
+def faults_by_year(name: str, stamps: Stamps, answered: Span, text: str = "") -> Iterator[Fault]:
+    """Yield one fault per year for the bars at ``stamps`` in ``answered``.
 
     Args:
-        stamps: Timestamps of bars without a volume, ascending.
+        name: Type of the faults.
+        stamps: Timestamps of the bars, ascending.
         answered: Span that was checked.
+        text: Text of the faults.
     """
     stamps = stamps[(stamps >= answered.start) & (stamps < answered.end)]
     if not len(stamps):
@@ -88,7 +90,8 @@ def without_volume(stamps: Stamps, answered: Span) -> Iterator[Fault]:
     for year in range(year_of(int(stamps[0])), year_of(int(stamps[-1])) + 1):
         in_year = stamps[(stamps >= year_start(year)) & (stamps < year_start(year + 1))]
         if len(in_year):
-            yield Fault(Span(int(in_year[0]), int(in_year[-1]) + 1), MISSING_VOLUME, len(in_year))
+            span = Span(int(in_year[0]), int(in_year[-1]) + 1)
+            yield Fault(span, name, len(in_year), text)
 
 
 class FaultGroup(NamedTuple):

@@ -435,10 +435,15 @@ class BookConversion:
 
     @property
     def _known_ex_dates(self) -> list[Span]:
-        """The ex-dates that were requested, with those whose actions no vendor has published yet."""
+        """The ex-dates that were requested, with those whose actions no vendor has published yet.
+
+        An answer with raw prices, whose adjusted closes are as of these, needs them published.
+        """
         book, today = self.book, self.bars.today
         news_ms = NEVER_MS if today is None else today.news_ms
-        return [asked.span for asked in (*book.answers, *book.answers_awaited(news_ms))]
+        is_raw = self.bars.query.adjustment == "raw"
+        awaited = [] if is_raw else book.answers_awaited(news_ms)
+        return [asked.span for asked in (*book.answers, *awaited)]
 
     def _disputed(self, needed: Sequence[Span]) -> list[ActionEvent]:
         """Return the disputed splits and, if prices depend on them, dividends.

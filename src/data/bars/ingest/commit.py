@@ -42,7 +42,7 @@ from .sorted_answer import ClassifiedAnswer
 
 # Tolerance for adjusted close prices, which vendors recompute for each answer, often in single
 # precision.
-_ADJUSTED_CLOSE_TOLERANCE = 1e-6
+ADJUSTED_CLOSE_TOLERANCE = 1e-6
 # Number of bars, and logarithm of the median ratio of their prices, beyond which a vendor contradicts
 # itself.
 _FEW_BARS, _FAR = 4, 0.1
@@ -453,7 +453,7 @@ def _readjusted_stamps(draft: AnswerDraft) -> Stamps:
         return stamps[:0]
     new = new_rows.adj_close[new_index]
     old = np.full(len(stamps), np.nan) if rows.adj_close is None else rows.adj_close[old_index]
-    same = np.isclose(old, new, rtol=_ADJUSTED_CLOSE_TOLERANCE, atol=0.0)
+    same = np.isclose(old, new, rtol=ADJUSTED_CLOSE_TOLERANCE, atol=0.0)
     return stamps[~same & ~np.isnan(new)]
 
 

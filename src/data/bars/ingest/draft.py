@@ -117,6 +117,7 @@ class AnswerDraft:
             no actions.
         clock_suspicion: (1) Reason why the date of the price adjustment is unknown; None if that date
             is known.
+        note: (1) Sentence about the whole answer, which is stored with it; empty if there is none.
         splices: (2) Results of comparing it with adjacent bars.
         check: (3) Result of checking its rows.
         grid: (3) Grid of its bars; the one of the request has the anchor of the lane.
@@ -152,6 +153,7 @@ class AnswerDraft:
     sent: BarTable = field(init=False)
     actions: Asked | None = None
     clock_suspicion: Suspicion | None = None
+    note: str = ""
     splices: tuple[Splice, ...] = ()
     check: CheckedRows = field(init=False)
     grid: BarGrid = field(init=False)

@@ -39,7 +39,8 @@ def whole_answer(
     """Return the vendor's reports that an answer lacks although it would contain them; None if none.
 
     It would contain them if the share was traded before and after the ex-date, and no price shows
-    that there was a split. A downloader without ``actions_of`` answers a request for actions alone
+    that there was a split. If no such bars are stored, a list of actions alone that lacks a report
+    only causes a doubt. A downloader without ``actions_of`` answers a request for actions alone
     with none at all.
 
     Args:
@@ -74,16 +75,19 @@ def whole_answer(
         return None
     sent: list[_Bars] = stored if rows is None else [(request.key.timeframe, rows, None)]
     days = {day_ms(date_of(stamp)) for _, table, _ in sent for stamp in table.stamps.tolist()}
-    proven = (
-        (report.type, report.ex_date)
+    first, last = min(days, default=0), max(days, default=0)
+    lacking = [
+        (day, (report.type, report.ex_date))
         for day, report in missing
-        if days
-        and min(days) < day < max(days)
+        if first < day
+        and (day < last or rows is None)
         # Some vendors report an action only with the bar for its day.
         and (day in days or not caps.actions_by_bar)
         and not any(_has_step(report, *bars) for bars in (*stored, *sent))
-    )
-    return WholeAnswer(frozenset(proven), not caps.actions, request.query.refresh)
+    ]
+    found = frozenset(key for _, key in lacking)
+    unproven = frozenset(key for day, key in lacking if day >= last)
+    return WholeAnswer(found, not caps.actions, request.query.refresh, unproven)
 
 
 def _has_step(

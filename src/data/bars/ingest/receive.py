@@ -14,7 +14,7 @@ import numpy as np
 
 from ...cache.actions import ActionBook, Asked
 from ...cache.store import Commit
-from ...calendars.calendar import opened_and_coming, price_calendar
+from ...calendars.calendar import first_unclosed, opened_and_coming, price_calendar
 from ...errors import KindMismatchError, NoDataError, SpliceConflictError
 from ...model.bars import BarTable, among, distinct, inside, merge
 from ...model.capabilities import Fetched
@@ -40,7 +40,7 @@ from ..answer.adjust import with_answers
 from ..selection.candidates import Candidate
 from ..series import LaneRequest, SeriesStore, Side
 from ..validity import SKEW_MS, Suspicion, first_session, latest_known
-from .commit import are_many
+from .commit import ADJUSTED_CLOSE_TOLERANCE, are_many
 from .draft import AnswerDraft, Sessions
 
 
@@ -66,12 +66,44 @@ def receive(draft: AnswerDraft, series: SeriesStore) -> None:
     draft.sessions = sessions_around(draft.request, fetched)
     reported = draft.question.span_of_actions
     draft.actions = ex_dates(draft.request, draft.candidate, fetched, reported, draft.sessions)
+    _leave_out_ahead(draft)
     draft.sent = fetched.table
     if reported != draft.span:
-        wanted = fetched.table.take(fetched.table.stamps >= draft.span.start)
+        rows = draft.fetched.table
+        wanted = rows.take(rows.stamps >= draft.span.start)
         if not len(wanted):
             raise _no_data(draft, draft.span)
-        draft.fetched = replace(fetched, table=wanted)
+        draft.fetched = replace(draft.fetched, table=wanted)
+
+
+def _leave_out_ahead(draft: AnswerDraft) -> None:
+    """Leave out adjusted closes that reflect an action that their vendor has not published yet.
+
+    They do if that of the last bar before the current session, whose own bar has not closed or was
+    not sent, differs from its close.
+    """
+    table, asked, grid = draft.fetched.table, draft.actions, draft.request.grid
+    opened, caps, adj = draft.sessions.opened, draft.candidate.capabilities, table.adj_close
+    is_by_bar = caps is not None and caps.actions_by_bar and not grid.timeframe.is_intraday
+    if not (is_by_bar and draft.fetched.basis.adjustment == "raw" and len(table)):
+        return
+    if asked is None or opened is None or adj is None:
+        return
+    cap_ms = first_unclosed(grid.calendar, grid.timeframe, draft.now_ms, grid.anchor)
+    last = int(table.stamps.argmax())
+    following = int(table.stamps[last]) + DAY_MS
+    is_newest = first_session(grid.calendar, following, date_of(opened)) == opened
+    gap = abs(adj[last] - table.close[last])
+    if (
+        is_newest
+        and opened in (cap_ms, asked.until)
+        and gap > ADJUSTED_CLOSE_TOLERANCE * table.close[last]
+    ):
+        draft.fetched = replace(draft.fetched, table=table.with_adj_close(None))
+        draft.note = (
+            f"adj_close is missing for bars that {draft.vendor} sent on {date_of(opened)}: it "
+            "reflects a split or dividend that is published together with the bar of that day"
+        )
 
 
 def _no_data(draft: AnswerDraft, span: Span) -> NoDataError:

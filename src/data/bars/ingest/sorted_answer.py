@@ -20,7 +20,7 @@ from ...cache.faults import (
     NOTE,
     Fault,
     FaultGroup,
-    without_volume,
+    faults_by_year,
 )
 from ...cache.write.coverage_update import year_span, years_of
 from ...calendars.calendar import first_unclosed
@@ -385,7 +385,7 @@ def faults_of(
     ]
     total = sum(len(group.edges) for group in groups)
     faults = [fault for group in groups for fault in group.faults(total)]
-    faults += without_volume(checked.without_volume, answered)
+    faults += faults_by_year(MISSING_VOLUME, checked.without_volume, answered)
     if checked.duplicates:
         faults.append(Fault(_span_at(answered.start), DUPLICATE, checked.duplicates))
     notes = (text for text in checked.problems if not _SENTENCE_OF_BARS.match(text))

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from ...cache.faults import Fault
+from ...cache.faults import NOTE, Fault, faults_by_year
 from ...cache.store import Commit
 from ...cache.values import no_check
 from ...calendars.calendar import first_unclosed
@@ -108,7 +108,7 @@ def process_answer(draft: AnswerDraft, series: SeriesStore) -> None:
     draft.forming = _forming_bars(draft, answer.forming)
     # Stored problems are read together with the bars.
     if any(unstored is commit for unstored in series.unstored):
-        draft.problems = tuple(draft.check.problems)
+        draft.problems = (*draft.check.problems, *(note.text for note in _notes(draft)))
 
 
 def take_forming(draft: AnswerDraft, series: SeriesStore) -> None:
@@ -281,7 +281,11 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
         with_splices(marked, draft.splices, draft.span),
         next_due=_due_ms(draft, marked),
         judged=judged,
-        faults=(*faults_of(draft.check, answer, draft.grid, kept), *_older_faults(draft, judged)),
+        faults=(
+            *faults_of(draft.check, answer, draft.grid, kept),
+            *_notes(draft),
+            *_older_faults(draft, judged),
+        ),
         kind=_kind(draft),
         has_verdicts=True,
         compared_at=draft.local_ms if is_compared else None,
@@ -334,6 +338,12 @@ def _due_ms(draft: AnswerDraft, commit: Commit) -> int | None:
         provisional_from=min(_provisional(draft, commit), default=None),
     )
     return due if up_to_now or due_before is None else min(due_before, due)
+
+
+def _notes(draft: AnswerDraft) -> list[Fault]:
+    """Return the note about the answer's bars, if there is one, for each year with bars."""
+    stamps, answered = draft.to_store.closed.stamps, draft.to_store.answered
+    return [*faults_by_year(NOTE, stamps, answered, draft.note)] if draft.note else []
 
 
 def _older_faults(draft: AnswerDraft, judged: Span) -> list[Fault]:

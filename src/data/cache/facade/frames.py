@@ -28,7 +28,7 @@ from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import ClosesBefore, basis_parts, common_as_of, rebase
 from ...prices.quality import CheckedRows, check, off_grid_rows
-from ..faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
+from ..faults import BAD, CONTRADICTED, DUPLICATE, MISSING, MISSING_VOLUME, Fault, faults_by_year
 from ..legacy.reader import session_stamps
 from ..prior_sessions import PriorSessions
 from ..store import BarStore
@@ -205,7 +205,7 @@ def _faults(
             span = hole.clip(year_span(year))
             length = offer.timeframe.longest_ms
             faults.append(Fault(span, MISSING, max(1, (span.end - span.start) // length)))
-    faults += without_volume(checked.without_volume, extent)
+    faults += faults_by_year(MISSING_VOLUME, checked.without_volume, extent)
     if checked.duplicates:
         start = Span(extent.start, extent.start + 1)
         faults.append(Fault(start, DUPLICATE, checked.duplicates))
