@@ -33,10 +33,9 @@ from ..model.edges import Edges, distinct, holds
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
-from ..model.reasons import BEFORE_FIRST, BEHIND, CLOSED, DOUBTFUL, UNEXPECTED
+from ..model.reasons import BEFORE_FIRST, BEHIND, CLOSED, DOUBTFUL, NEAR_SPLIT, UNEXPECTED
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..vendors.registry import is_free
 
 if TYPE_CHECKING:
     from ..cache.actions import ActionBook, Lack
@@ -225,18 +224,16 @@ def has_loose_hours(instrument: Instrument) -> bool:
 def may_hold_more(coverage: Coverage, closed: Span, instrument: Instrument) -> bool:
     """Return whether to query a vendor for a span in which no bar is expected.
 
-    The result is True in three cases. First, for currencies and futures: vendors keep different
+    The result is True in two cases. First, for currencies and futures: vendors keep different
     hours, and the result of a query must not depend on earlier queries. Second, for other asset
     classes, if off-calendar bars are stored within a day of the span or, allowing an hour for clock
-    changes, at its times of day. Third, next to bars from the user's own files, because queries to
-    that vendor are free.
+    changes, at its times of day.
     """
     if has_loose_hours(instrument):
         return True
     return any(
-        is_free(c.vendor) or (c.reason == UNEXPECTED and _is_at_such_hours(c.span, closed))
+        c.state in WITH_BARS and c.reason == UNEXPECTED and _is_at_such_hours(c.span, closed)
         for c in coverage.opened()
-        if c.state in WITH_BARS
     )
 
 
@@ -329,7 +326,7 @@ def split_suspicion(splits: Iterable[Action], fetched_at: int) -> Suspicion | No
     if not near:
         return None
     last = max(near, key=lambda split: split.ex_date)
-    return Suspicion(f"fetched within a week of the {last}", day_ms(last.ex_date) + _NEAR_SPLIT_MS)
+    return Suspicion(f"{NEAR_SPLIT}{last}", day_ms(last.ex_date) + _NEAR_SPLIT_MS)
 
 
 def split_marks(coverage: Coverage, book: ActionBook) -> list[Covered]:
