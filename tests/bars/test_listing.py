@@ -19,7 +19,7 @@ from src.data.errors import NoDataError, SpliceConflictError, UnavailableError
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import FetchQuery
 from src.data.model.coverage import Coverage, Covered
-from src.data.model.instant import DAY_MS, HOUR_MS, iso
+from src.data.model.instant import DAY_MS, HOUR_MS, NEVER_MS, iso
 from src.data.model.lifetime import DATA, PAGES, Bound, Lifetime
 from src.data.model.reasons import BEFORE_FIRST, CLOSED, LOST, NO_BAR
 from src.data.model.series import SeriesKey
@@ -40,6 +40,7 @@ class Vendor:
         self.name, self.error, self.can_tell = name, error, can_tell
         self.capabilities: object | None = object()
         self.refuses = ""
+        self.last_ms = 0
         self.asked: list[FetchQuery] = []
 
     def refusal(self, instrument: object, timeframe: object) -> str:
@@ -49,7 +50,7 @@ class Vendor:
         self.asked.append(asked)
         if self.error is not None:
             raise self.error
-        bar = Bar(asked.span.end - HOUR_MS, 1.0, 1.0, 1.0, 1.0, 1.0)
+        bar = Bar(self.last_ms or asked.span.end - HOUR_MS, 1.0, 1.0, 1.0, 1.0, 1.0)
         return SimpleNamespace(table=BarTable.from_bars([bar]))
 
 
@@ -263,11 +264,14 @@ def test_data_of_a_user_end_only_after_a_halt(vendor: str) -> None:
     assert ended(HALT, vendor).sought() is not None
 
 
-def test_files_with_recent_bars_are_not_read_again_for_their_end() -> None:
-    files = Vendor("local")
-    bars = final(hours(LAST - 9, LAST - 5), vendor="local")
-    case = Case(bars, empty(LAST - 5, LAST + 1, vendor="local"), vendors=(files,))
-    assert (case.sought(), files.asked) == (None, [])
+@pytest.mark.parametrize("lacks", [0, 1, 2, HALT - 1])
+def test_a_file_ends_with_its_last_row_if_a_later_bar_has_closed(lacks: int) -> None:
+    files, end = Vendor("local"), LAST - lacks
+    files.last_ms = hour(end - 1)
+    bars = final(hours(end - 9, end - 2), vendor="local")  # its last rows cannot be bars
+    case = Case(bars, empty(end - 2, end + lacks, vendor="local"), vendors=(files,))
+    expected = Lifetime(delisted=Bound(files.last_ms + 1, "local", LATER, NEVER_MS, DATA))
+    assert case.sought() == (expected if lacks else None)
 
 
 def test_a_delisting_expires_at_the_latest_after_the_expiry_of_old_spans() -> None:
@@ -358,17 +362,17 @@ def test_only_a_vendor_of_real_markets_that_has_bars_proves_that_the_symbol_ende
     ],
     ids=["files", "samples", "files and a vendor", "own", "a vendor"],
 )
-def test_only_a_lane_of_files_alone_is_read_for_later_bars(
+def test_only_a_lane_of_files_or_samples_alone_is_read_for_its_end(
     names: list[str], asked: list[int]
 ) -> None:
-    """The answer does not reach up to now: a file is read on, and nobody is sent a request for that."""
+    """The answer does not reach up to now: a sample is read on, and nobody is sent a request for that."""
     vendors = tuple(Vendor(name, NoDataError("none")) for name in names)
     first, end = LAST - 3 * HALT, LAST - HALT
     bars = final(hours(first - 9, first), vendor="local")
     case = Case(bars, empty(first, end, vendor="local"), vendors=vendors)
     learned = case.sought()
     assert [len(vendor.asked) for vendor in vendors] == asked
-    assert (learned is not None) is (asked == [1])
+    assert (learned is not None) is (names == ["demo"])
     if learned is not None and learned.delisted is not None:
         assert (learned.delisted.proof, vendors[0].asked[0].span) == (DATA, hours(end, LAST))
 

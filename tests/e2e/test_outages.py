@@ -6,6 +6,7 @@ Each answer also lists the vendors that were not queried for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
+    AllProvidersFailedError,
     AuthenticationError,
     CircuitOpenError,
     DataError,
@@ -459,3 +461,34 @@ def test_an_answer_only_from_the_cache_lists_why_no_vendor_was_queried(
     frame = manager.get_ohlcv(*DAYS[:3])
     closed = [("2024-05-04T00:00:00", "2024-06-12T00:00:00")]
     assert [gap[:2] for gap in gaps(frame)] == closed, "today's bar is not missing yet"
+
+
+@pytest.mark.parametrize(
+    ("status", "pause_s", "tries"),
+    [(401, 3600, 1), (503, 30, 5), (503, 0, 5)],
+    ids=["a key, after the pause", "an outage, after the pause", "an outage, during the pause"],
+)
+def test_a_batch_after_a_pause_fetches_every_symbol_as_a_job_does(
+    status: int, pause_s: int, tries: int, rules: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    names = [f"Q{letter}" for letter in "ABCDEFGHIJKL"]
+    for name in names:
+        vendors.truth.add(replace(vendors.truth.listing("AAPL"), symbol=name, actions=()))
+    manager = DataManager(rules.parent / "cache", rules, clock=clock)
+    asked: dict[str, Any] = {"start_date": "2024-05-01", "end_date": "2024-05-31"}
+
+    def batch() -> dict[str, pd.DataFrame]:
+        return manager.get_ohlcv_batch(names, "1d", provider="yahoo", **asked)
+
+    vendors.fault("yahoo", Fault.status(status))
+    for _ in range(tries):
+        with pytest.raises(AllProvidersFailedError):
+            manager.get_ohlcv("AAPL", "1d", provider="yahoo", **asked)
+    for again in range(2):
+        clock.advance(pause_s * 2**again)
+        vendors.clear_log()
+        assert all(frame.empty for frame in batch().values())
+        assert 1 <= vendors.count("yahoo") <= 10 * 3, "those at once, with retries"
+    vendors.heal()
+    clock.advance(pause_s * 4)
+    assert {name: len(frame) for name, frame in batch().items()} == dict.fromkeys(names, 22)

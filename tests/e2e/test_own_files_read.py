@@ -17,7 +17,7 @@ from src.data.cache.values import Commit, CommitPiece, SeriesChangedError
 from src.data.cli import main
 from src.data.clock import ManualClock, SystemClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, QueryError
+from src.data.errors import AllProvidersFailedError, QueryError, UnknownSymbolError
 from src.data.jobs.health import CHECKS, Installation
 from src.data.layer.lineage import Lineages, lineage
 from src.data.layer.lineage_check import IDENTICAL, REVISED, UNKNOWN, CheckedRead
@@ -182,21 +182,20 @@ def void(_: object) -> None:
 def test_bars_of_two_contents_are_never_in_one_answer(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is replaced after its first bars are in memory, while the others are parsed."""
+    """The file is replaced after its bars are parsed, before they are in memory."""
     write(folder, DAYS[:50])
-    reader, real, parsed = manager(folder), LocalDataDownloader.parse_bars, list[int]()
-    assert ask(reader, DAYS[0], DAYS[9]) == [10] * 10
+    reader, real, parsed = manager(folder), LocalDataDownloader.parse_bars, list[float]()
 
     def parse(vendor: LocalDataDownloader, response: Any, query: Any) -> Any:
         page = real(vendor, response, query)
-        if not parsed:
+        parsed.append(page.bars.close[0])
+        if len(parsed) == 2:  # first, the time of its bars, and then the bars
             write(folder, DAYS[:50], dict.fromkeys(DAYS, 11))
-        parsed.append(len(page.bars))
         return page
 
     monkeypatch.setattr(LocalDataDownloader, "parse_bars", parse)
     assert ask(reader, DAYS[0], DAYS[49], strict=True) == [11] * 50
-    assert parsed[0] == 40, "only the others"
+    assert parsed[:3] == [10, 10, 11]
 
 
 def test_a_commit_of_the_content_before_is_not_added_to_that_of_now() -> None:
@@ -418,3 +417,29 @@ def test_a_pinned_file_answers_alone_whatever_the_rules_were_asked_before(
         assert not pinned or frame.equals(fresh)
     last = reader.get_ohlcv("BTCUSDT", "1d", bars=3, provider="local")
     assert last.attrs["onetape"]["vendors"] in (["local"], [])
+
+
+# --- files that are not there
+
+
+@pytest.mark.parametrize("asked", [{}, {"provider": "local"}, {"offline": True}, {"bars": 3}])
+@pytest.mark.parametrize("was_there", [False, True], ids=["never", "deleted"])
+def test_the_error_for_a_missing_file_names_it_and_its_folder_and_no_other_symbols(
+    folder: Path, asked: dict[str, Any], *, was_there: bool
+) -> None:
+    write(folder, DAYS[:50])
+    manager(folder)
+    rules = folder.parent / "rules.yaml"
+    rules.write_text(f"crypto: {{primary: local, backup: []}}\n{rules.read_text()}")
+    reader = DataManager(folder.parent / "cache", rules, clock=ManualClock(NOW))
+    bounds = {} if "bars" in asked else {"start_date": DAYS[0], "end_date": DAYS[9]}
+    if was_there:
+        assert len(reader.get_ohlcv("BTCUSDT", "1d", **bounds, **asked))
+    (folder / "BTCUSDT_1d.csv").unlink()
+    with pytest.raises(UnknownSymbolError) as raised:
+        reader.get_ohlcv("BTCUSDT", "1d", **bounds, **asked)
+    said, names = str(raised.value), "BTCUSDT_1d.csv (or .csv.gz, .parquet, .feather)"
+    assert said.startswith("no file has bars for 'BTCUSDT'. ")
+    assert f"local: there is no file {names} in {folder}" in said
+    assert "did you mean" not in said
+    assert raised.value.candidates == ()

@@ -270,7 +270,9 @@ def test_offline_a_missing_lead_makes_rows_missing_and_is_reported(
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-10", "2024-05-12")
     vendor.asked.clear()
-    with pytest.warns(IncompleteDataWarning, match="no bars before the range"):
+    with pytest.warns(
+        IncompleteDataWarning, match="1 symbols have too few bars before the range: BTCUSDT"
+    ):
         frame = ask(manager, "sma:20", "dow", "rsi:2", end="2024-05-12", offline=True)
     assert vendor.asked == []
     assert frame["sma:20"].isna().sum() == 19
@@ -880,7 +882,7 @@ def test_a_history_that_begins_in_the_lead_is_not_a_listing(market: Market, move
 def test_a_lead_that_begins_a_little_before_the_history_is_a_lack(market: Market) -> None:
     manager = market.manager(short_history(market))
     asked = {"timeframe": "15m", "start": "2024-04-06", "end": "2024-04-08"}
-    with pytest.warns(IncompleteDataWarning, match="no bars before the range"):
+    with pytest.warns(IncompleteDataWarning, match="too few bars before the range: BTCUSDT"):
         facts = ask(manager, "sma:150", **asked).attrs["onetape"]
     assert facts["symbols"]["BTCUSDT"]["complete"]
     assert facts["lead_missing"]["BTCUSDT"] == "binance serves 15m bars only 59 days back"

@@ -373,12 +373,12 @@ def test_a_file_of_months_is_not_read_as_minutes(
         )
     vendor = local(tmp_path)
     assert len(vendor.fetch(query("1M", "2024-01-01", "2024-02-01", COIN)).table) == 1
-    with pytest.raises(SymbolNotFoundError, match="no file BTCUSDT_1m in its folder"):
+    with pytest.raises(SymbolNotFoundError, match=r"no file BTCUSDT_1m\.csv"):
         vendor.fetch(query("1m", "2024-01-01", "2024-02-01", COIN))
     # The label may also be a part of the symbol.
     (tmp_path / "1MBABYDOGEUSDT_1m.csv").write_text(HEADER + "2024-01-01,1,2,1,2,3\n")
     doge = Instrument("1MBABYDOGEUSDT", "crypto", base="1MBABYDOGE", quote="USDT")
-    with pytest.raises(SymbolNotFoundError, match="no file 1MBABYDOGEUSDT_1M in its folder"):
+    with pytest.raises(SymbolNotFoundError, match=r"no file 1MBABYDOGEUSDT_1M\.csv"):
         vendor.fetch(query("1M", "2024-01-01", "2024-02-01", doge))
 
 
@@ -672,8 +672,13 @@ def test_a_symbol_without_a_file_is_unknown_and_cannot_leave_the_folder(
 
 
 def test_the_error_for_a_missing_file_contains_its_expected_name(tmp_path: Path) -> None:
-    with pytest.raises(SymbolNotFoundError, match=r"there is no file my MSFT in its folder"):
-        fetch(local(tmp_path, pattern="my {symbol}"), symbol="MSFT")
+    others = r"\(or \.csv\.gz, \.parquet, \.feather\) "
+    for pattern, name in (
+        ("my {symbol}", rf"my MSFT\.csv {others}"),
+        ("{symbol}.csv", "MSFT.csv "),
+    ):
+        with pytest.raises(SymbolNotFoundError, match=f"there is no file {name}in {tmp_path}$"):
+            fetch(local(tmp_path, pattern=pattern), symbol="MSFT")
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:

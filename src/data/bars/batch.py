@@ -19,7 +19,7 @@ from ..model.query import BarsQuery, distinct_symbols
 from ..model.series import SeriesKey
 from ..net.deadline import current_deadline, run_call
 from ..observability.logs import carried, running, subject_of
-from ..runtime.compute_slots import ComputeSlots, computing
+from ..runtime.compute_slots import computing
 from .answer.answer import Answer, Gap, Rows, provenance
 from .answer.reader import attempt_entries
 from .lookup import Hit
@@ -151,7 +151,9 @@ def in_threads(
 ) -> list[R]:
     """Return the result of ``get`` for each item; no thread is started for a single item.
 
-    Each vendor has its own ``most`` threads, so that a slow vendor does not delay the others.
+    Each vendor has its own ``most`` threads, so that a slow vendor does not delay the others. The
+    calls count as those of one job, or of the job in which this is called; so after a pause, a
+    vendor is queried for all items at once, until the first failure.
 
     Args:
         get: Function to call with each item.
@@ -164,14 +166,17 @@ def in_threads(
         return list(_report_each(items, map(get, items), on_result))
     from concurrent.futures import Future, ThreadPoolExecutor  # not needed if everything is stored
 
-    shared, pools = ComputeSlots(), dict[str, ThreadPoolExecutor]()
+    from ..net.guarded_call import JobCalls
+
+    job, pools = JobCalls.current(), dict[str, ThreadPoolExecutor]()
 
     def in_slot(item: A) -> R:
         """Return the result for an item, after waiting for a free slot of its vendor."""
-        with computing(shared):
+        with computing(job.slots):
             return get(item)
 
-    work = carried(in_slot)
+    with job.shared():
+        work = carried(in_slot)
     futures: list[Future[R]] = []
     try:
         for item in items:

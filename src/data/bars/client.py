@@ -346,22 +346,16 @@ class BarsClient:
             return Lookup(None, (query.span,), result.source)
         return Lookup(None, result.missing if isinstance(result, PartialHit) else (query.span,))
 
-    def read_file(self, query: BarsQuery, *, is_whole: bool) -> None:
-        """Read the user's own file if it answers a query; no vendor is queried.
+    def read_file(self, query: BarsQuery) -> None:
+        """Read the whole file of the user's if it answers a query; no vendor is queried.
 
         If the bars come from elsewhere, nothing happens.
-
-        Args:
-            query: Query for the series.
-            is_whole: Whether to read the whole file rather than the range of the query.
 
         Raises:
             DataError: The file cannot be read, or has no bars in the range.
         """
-        sources = self._service.lanes.sources
         if self.series_of(query).is_of_files:
-            span = sources.whole_span(query) if is_whole else query.span
-            self._service.answered(replace(query, span=span, bars=None, offline=True))
+            self._service.answered(replace(query, bars=None, offline=True))
 
     def has_file(self, series: SeriesKey) -> bool:
         """Return whether a lane's bars can be read from the user's own file, in the folder in the rules.

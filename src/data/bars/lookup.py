@@ -160,7 +160,9 @@ class CacheLookup:
         grid = grid_for(query.instrument, query.timeframe, view.kind)
         now_ms = self._clock.now_ms()
         cap_ms = first_unclosed(grid.calendar, query.timeframe, now_ms, grid.anchor)
-        cap_ms = min(cap_ms, lifetime_of(view).for_gaps(now_ms).end)
+        life = lifetime_of(view)
+        if query.provider is not None or life.ended is not None:  # other vendors may have more
+            cap_ms = min(cap_ms, life.for_gaps(now_ms).end)
         if query.instrument.asset_class == "stock":
             self._reader.days.current(query.instrument)  # the calendar is loaded
         answer, start, end = None, 0, min(query.span.end, cap_ms)
@@ -175,7 +177,9 @@ class CacheLookup:
             answer = as_known(looked_up.answer)
             if closed_rows(answer) >= count:
                 break
-        return MISS if answer is None else Hit(counted(answer, count, start))
+        if answer is None or (view.key.of_folder and closed_rows(answer) < count):
+            return MISS  # the rows of a file may be further apart
+        return Hit(counted(answer, count, start))
 
     def _find_span(self, query: BarsQuery, view: SeriesView, wanted: Span) -> LookupResult:
         """Look for all bars in a span."""

@@ -12,6 +12,7 @@ from ..model.listings import Listing
 from ..model.query import BarsQuery
 from ..model.symbol_changes import concerning, known_by
 from ..symbols.name_search import merged, nearest, propose
+from .selection.candidates import are_of_files
 
 
 def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
@@ -43,6 +44,8 @@ def _is_about_symbol(error: DataError) -> bool:
     """Return whether every vendor that answered reported that it does not know the symbol."""
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
     answers = [a for a in attempts if a.error is None or a.error.reason not in _SILENT]
+    if are_of_files(attempts):  # a missing file says nothing about the symbol
+        return False
     unknown = [isinstance(answer.error, SymbolNotFoundError) for answer in answers]
     return isinstance(error, UnknownSymbolError) or (bool(unknown) and all(unknown))
 

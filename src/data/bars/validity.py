@@ -33,11 +33,10 @@ from ..model.edges import Edges, distinct, holds
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
-from ..model.reasons import BEFORE_FIRST, BEHIND, CLOSED, DOUBTFUL, UNEXPECTED
+from ..model.reasons import BEFORE_FIRST, BEHIND, CLOSED, DOUBTFUL, NEAR_SPLIT, UNEXPECTED
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..prices.disputes import has_support
-from ..vendors.registry import is_free
 
 if TYPE_CHECKING:
     from ..cache.actions import ActionBook, Lack
@@ -226,18 +225,16 @@ def has_loose_hours(instrument: Instrument) -> bool:
 def may_hold_more(coverage: Coverage, closed: Span, instrument: Instrument) -> bool:
     """Return whether to query a vendor for a span in which no bar is expected.
 
-    The result is True in three cases. First, for currencies and futures: vendors keep different
+    The result is True in two cases. First, for currencies and futures: vendors keep different
     hours, and the result of a query must not depend on earlier queries. Second, for other asset
     classes, if off-calendar bars are stored within a day of the span or, allowing an hour for clock
-    changes, at its times of day. Third, next to bars from the user's own files, because queries to
-    that vendor are free.
+    changes, at its times of day.
     """
     if has_loose_hours(instrument):
         return True
     return any(
-        is_free(c.vendor) or (c.reason == UNEXPECTED and _is_at_such_hours(c.span, closed))
+        c.state in WITH_BARS and c.reason == UNEXPECTED and _is_at_such_hours(c.span, closed)
         for c in coverage.opened()
-        if c.state in WITH_BARS
     )
 
 
@@ -336,7 +333,7 @@ def split_suspicion(
     if not near:
         return None
     last = max(near, key=lambda split: split.ex_date)
-    day, reason = day_ms(last.ex_date), f"fetched within a week of the {last}"
+    day, reason = day_ms(last.ex_date), f"{NEAR_SPLIT}{last}"
     is_asked = own is not None and own.covers(Span(day, day + DAY_MS))
     if own and is_asked and last not in own.reports and not has_support(last, own.reports):
         reason = f"{DOUBTFUL}{reason}, which its vendor does not report"

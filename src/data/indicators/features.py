@@ -194,7 +194,7 @@ def features(
     frame = _wide(frame, columns) if layout == "wide" else frame
     frame.attrs[ATTRS_KEY] = freeze({"symbols": facts, **lacking, **more})
     _warn(
-        {"no bars": failed, "no bars before the range": lacks, "missing reports": unreported},
+        {"no bars": failed, "too few bars before the range": lacks, "missing reports": unreported},
         len(frames),
     )
     return frame

@@ -183,7 +183,7 @@ def gap_report(
         if symbol is not None and timeframe is not None:
             query = services.client.query(symbol, timeframe, start, end)
             with suppress(DataError):
-                services.client.read_file(query, is_whole=start is None)
+                services.client.read_file(query)
         keys = _chosen_keys(services, symbol, timeframe, provider)
     else:
         stored = _chosen_keys(services, None, timeframe, provider)

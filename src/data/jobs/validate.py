@@ -188,7 +188,7 @@ def _stored_key(
     symbol, timeframe = query.instrument.symbol, query.timeframe
     pull_first(services.cache.store, symbol, timeframe)
     with suppress(DataError):
-        services.client.read_file(query, is_whole=_is_whole(question))
+        services.client.read_file(query)
     lanes = services.client.of_vendor(services.client.lanes(symbol, timeframe), question.provider)
     keys = (k for k in lanes if question.lane is None or k.lane_label == question.lane)
     key = next(keys, None)

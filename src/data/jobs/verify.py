@@ -594,7 +594,7 @@ class StoredBars:
     def comparisons(self) -> Iterator[Comparison]:
         """Yield one comparison for each lane and vendor; the user's own file is read first."""
         with suppress(DataError):
-            self._services.client.read_file(self._query, is_whole=False)
+            self._services.client.read_file(self._query)
         wanted = self._query.instrument.symbol, self._query.timeframe
         for key in self._store.keys():
             is_vendors = not key.made_of and self._is_asked(key)

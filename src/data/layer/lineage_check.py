@@ -246,7 +246,7 @@ def _read_file(client: BarsClient, read: SeriesRead) -> None:
         query = client.query(key.symbol, key.timeframe, *bounds, wishes=wishes)
         if client.series_of(query) != key:
             raise CacheError(f"the rules do not name the folder of {key} any more")
-        client.read_file(query, is_whole=False)
+        client.read_file(query)
 
 
 def _first_rows(read: SeriesRead, table: BarTable) -> BarTable:

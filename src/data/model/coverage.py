@@ -22,7 +22,7 @@ from .edges import Edges, distinct, edges_of, merged, spans_of
 from .frozen import of_values
 from .instant import HOUR_MS, iso, parse_iso
 from .kind import Basis, Kind
-from .reasons import AHEAD, FOLDED, LOST, SPOILT, UNEXPECTED, UNVOUCHED, Cause, cause_of
+from .reasons import AHEAD, FOLDED, LOST, NEAR_SPLIT, SPOILT, UNEXPECTED, UNVOUCHED, Cause, cause_of
 from .span import Span, coalesce
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
 # The states of spans with bars; all other states have none.
 WITH_BARS: frozenset[State] = frozenset({"final", "provisional", "suspect"})
 # Reasons for doubting stored bars, besides those that are a cause; all others concern rejected rows.
-_OF_STORED_BARS = (UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
+_OF_STORED_BARS = (UNEXPECTED, AHEAD, LOST, NEAR_SPLIT, SPOILT, UNVOUCHED)
 # Folding starts above this number of small entries within one source, and folds up to this many
 # into one.
 _FEW_ENTRIES, _MOST_FOLDED = 8, 256
@@ -152,7 +152,7 @@ class Covered:
     @property
     def is_of_rejected_row(self) -> bool:
         """Whether the vendor sent a row that cannot be a bar; ``reason`` says why."""
-        is_doubted = self.cause or self.reason in _OF_STORED_BARS
+        is_doubted = self.cause or self.reason.startswith(_OF_STORED_BARS)
         return self.state == "suspect" and not is_doubted
 
     @property

@@ -47,6 +47,8 @@ DELETED = "deleted by another caller while it was read"
 LOST = "the vendor does not have this bar any more"
 FORMING = "forming"
 SPOILT = "the vendor now sends something here that cannot be a bar"
+# Prefix for bars that were fetched close to a split.
+NEAR_SPLIT = "fetched within a week of the "
 # Prefix for the slot of a row that a vendor sent and that is in no answer.
 REJECTED = "a row that cannot be a bar: "
 UNEXPECTED = "outside the sessions of the market's calendar"
@@ -103,9 +105,7 @@ _OWN = "|".join(
         ),
     )
 )
-_DATED = (
-    rf"{DATA_ENDS}[\d-]+|{REJECTED}[a-z ]+|fetched within a week of the split of [\d.:]+ on [\d-]+"
-)
+_DATED = rf"{DATA_ENDS}[\d-]+|{REJECTED}[a-z ]+|{NEAR_SPLIT}split of [\d.:]+ on [\d-]+"
 _IS_OWN = re.compile(rf"(\d+ of \d+ \S+ bars: )*({_OWN}|{_DATED})(; ({_OWN}|{_DATED}))*")
 
 

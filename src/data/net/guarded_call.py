@@ -69,9 +69,14 @@ class JobCalls:
         self._call_slots: dict[str, threading.Semaphore] = {}
         self._logged: dict[tuple[str, str, float], object] = {}
 
+    @classmethod
+    def current(cls) -> JobCalls:
+        """Return the job in which this code runs, or a new one outside of any job."""
+        return _job.get() or cls()
+
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Make calls in the block count as calls of the job."""
+        """Make calls in the block, and in threads that it starts, count as calls of the job."""
         token = _job.set(self)
         try:
             yield

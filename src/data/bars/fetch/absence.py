@@ -285,7 +285,8 @@ def _is_valid(entry: Covered, now_ms: int) -> bool:
 
 def _is_news(entry: Covered, names: Set[str]) -> bool:
     """Return whether more vendors (``names``) than recorded so far report a span as empty."""
-    return entry.reason.startswith(NO_BAR) and set(entry.vendor.split(",")) < names
+    is_hole = entry.reason.startswith(NO_BAR) or entry.is_of_rejected_row
+    return is_hole and set(entry.vendor.split(",")) < names
 
 
 def _marks_without_bars(

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from datetime import date
 
 from ...cache.store import Commit
 from ...calendars.finality import settles_at
 from ...errors import FAILOVER_ERRORS, CapabilityError, NoDataError
 from ...model.capabilities import FetchQuery
 from ...model.coverage import WITH_BARS, Coverage, Covered
-from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.instant import DAY_MS, NEVER_MS, date_of, day_ms
 from ...model.lifetime import DATA, PAGES, Bound, Lifetime
 from ...model.reasons import BEFORE_FIRST, CLOSED, PLAINLY_NONE
 from ...model.span import Span, coalesce
 from ...model.timeframe import Timeframe
-from ...vendors.registry import is_free, is_of_market, is_sample
+from ...vendors.registry import is_of_market, is_sample
 from ..selection.candidates import Candidate
+from ..selection.source_check import span_of_rows
 from ..series import Journal, LaneRequest, SeriesStore
 from ..validity import LONGEST_MS, end_due
+from .plan import cap_of, is_of_one_file
 
 # No temporary halt lasts longer than this; also how far back a vendor is queried for daily bars.
 LONGEST_HALT_MS = 45 * DAY_MS
 # Number of vendors that must report that no bars exist before the listing.
 PROVING = 2
-_EARLIEST = date(1900, 1, 1)
 # If so many other series of a vendor end within this time of each other, the vendor is at fault.
 _MANY, _SAME_TIME_MS = 2, 7 * DAY_MS
 
@@ -39,9 +39,8 @@ def prove_bounds(
     guess, so only these conclusions are drawn, in this order, from spans that were just requested:
 
     1. Nothing was traded before the first bar (:func:`_proved_listing`).
-    2. After the last bar, the series has ended, or only the data has (:func:`_proved_end`).
-    3. If no bar is stored in or after the requested spans, the user's files end before them
-       (:func:`_end_of_files`).
+    2. A user's file ends with its last bar (:func:`_end_of_files`).
+    3. After the last bar, the series has ended, or only the data has (:func:`_proved_end`).
 
     Each function states what it costs. A query is one request, unless the vendor sends such bars in
     several pages. If no empty span follows from the request, there are none.
@@ -52,7 +51,7 @@ def prove_bounds(
         journal: Record of the attempts.
         segments: Spans just requested.
     """
-    coverage, end = series.coverage(), None
+    coverage = series.coverage()
     before_first, after_last = _before_first_bar(coverage), _after_last_bar(coverage)
     if before_first is not None and any(before_first.overlaps(s) for s in segments):
         listed = _proved_listing(request, series, journal, before_first, coverage)
@@ -60,11 +59,9 @@ def prove_bounds(
             empty = Covered(before_first, "empty", listed.source, fetched_at=listed.learned_at)
             mark = empty.having(reason=BEFORE_FIRST, expires=listed.expires)
             series.commit(Commit(marks=(mark,), lifetime=Lifetime(listed=listed)))
-    if after_last is not None and any(after_last.overlaps(s) for s in segments):
+    end = _end_of_files(request, series)
+    if end is None and after_last is not None and any(after_last.overlaps(s) for s in segments):
         end = _proved_end(request, series, journal, after_last, coverage, segments)
-    last = series.view().last
-    if end is None and segments and (last is None or last < segments[-1].start):
-        end = _end_of_files(request, series)
     if end is not None:
         life, before = Lifetime(delisted=end), series.lifetime().delisted
         # Reported once, and not each time that the end is checked.
@@ -102,7 +99,29 @@ def _proved_listing(
     return Bound(empty.end, ",".join(sorted(agreeing)), now_ms, now_ms + LONGEST_MS, PAGES)
 
 
-# --- 2. the end of the series, or of its data
+# --- 2. the end of the user's files
+
+
+def _end_of_files(request: LaneRequest, series: SeriesStore) -> Bound | None:
+    """Return the end of the user's file if the lane is only for it, and a later bar has closed.
+
+    Otherwise, the result is None. The end is that of one version of the file, so it does not expire.
+    Reading the file costs no request.
+    """
+    if not is_of_one_file(request):
+        return None
+    (candidate,), now_ms = request.route.candidates, series.now_ms()
+    try:
+        series_of_file = request.query.instrument, request.grid.timeframe
+        end = span_of_rows(candidate, *series_of_file, now_ms).end
+    except FAILOVER_ERRORS:
+        return None
+    if not end or request.grid.next_open(end) >= cap_of(request, series):
+        return None
+    return Bound(end, candidate.name, now_ms, NEVER_MS, DATA)
+
+
+# --- 3. the end of the series, or of its data
 
 
 def _proved_end(
@@ -220,7 +239,7 @@ def _files_have_none(request: LaneRequest, series: SeriesStore, later: Span) -> 
     Reading them costs no request.
     """
     (candidate, *others), now_ms = request.route.candidates, series.now_ms()
-    if others or not (is_free(candidate.name) or is_sample(candidate.name)):
+    if others or not is_sample(candidate.name):
         return False
     try:
         page = FetchQuery(request.query.instrument, request.grid.timeframe, later, now_ms)
@@ -231,46 +250,6 @@ def _files_have_none(request: LaneRequest, series: SeriesStore, later: Span) -> 
         return False
     finally:
         series.end_phase()
-
-
-# --- 3. the end of the user's files
-
-
-def note_end_of_files(request: LaneRequest, series: SeriesStore) -> None:
-    """Record the end of the user's files, from which a number of bars is counted back.
-
-    What was requested before must not matter, so the files are read unless their end is known. This
-    costs no request.
-    """
-    end = series.lifetime().delisted
-    is_closed = request.query.offline and not request.key.of_folder
-    if is_closed or (end is not None and end.is_valid(series.now_ms())):
-        return
-    if (end := _end_of_files(request, series)) is not None:
-        series.commit(Commit(lifetime=Lifetime(delisted=end)))
-
-
-def _end_of_files(request: LaneRequest, series: SeriesStore) -> Bound | None:
-    """Return the end of the bars in the user's files if the lane is only for these; otherwise None.
-
-    The last bar must be older than the longest halt; otherwise the result is None. Reading the files
-    costs no request.
-    """
-    candidates, now_ms, stored = request.route.candidates, series.now_ms(), series.view().last
-    is_live = stored is not None and now_ms - stored < LONGEST_HALT_MS
-    if is_live or len(candidates) != 1 or not is_free(candidates[0].name):
-        return None
-    span = Span(day_ms(_EARLIEST), now_ms)
-    try:
-        query = FetchQuery(request.query.instrument, request.grid.timeframe, span, now_ms)
-        last = int(candidates[0].fetch(query).table.within(span).stamps[-1])
-    except (*FAILOVER_ERRORS, IndexError):
-        return None
-    finally:
-        series.end_phase()
-    if now_ms - last < LONGEST_HALT_MS:
-        return None
-    return Bound(last + 1, candidates[0].name, now_ms, end_due(last, now_ms), DATA)
 
 
 # --- what vendors reported, and what they report when they are queried again

@@ -20,6 +20,7 @@ from ...errors import (
 from ...model.bars import inside
 from ...model.capabilities import Fetched, FetchQuery
 from ...model.coverage import Coverage
+from ...model.edges import spans_of
 from ...model.instant import DAY_MS, iso
 from ...model.reasons import CLOSED, NO_BAR
 from ...model.span import Span, clipped, coalesce, subtract, touching
@@ -27,11 +28,13 @@ from ...net.deadline import check_time, run_part
 from ...net.send_records import reporting
 from ...observability.logs import level_of
 from ...vendors.archives import chunk_end
+from ...vendors.registry import is_free
 from ..ingest.draft import AnswerDraft
 from ..ingest.receive import check_kind, in_stored_unit
 from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import process_answer, take_forming
 from ..selection.candidates import Candidate
+from ..selection.source_check import span_of_rows
 from ..series import Journal, LaneRequest, SeriesStore, VendorQuestion
 from .absence import missing_symbol_as_outage, record_absence, suppliers
 from .actions import ActionFetcher
@@ -354,6 +357,10 @@ class Fetcher:
         seams = coalesce(fetched.seams)
         between = [hole for hole in classified.holes if hole != span and touching(seams, hole)]
         lacking = classified.lacking
+        if is_free(
+            candidate.name
+        ):  # all of its rows are used, so other vendors only fill its holes
+            lacking = subtract(group.spans, spans_of(classified.with_bars))
         if classified.requested:
             # Another vendor has reported bars that are missing here, so the lack of bars is not an
             # answer, even from a vendor that sends only bars with trades.
@@ -390,6 +397,8 @@ class Fetcher:
         """
         request, series, journal = self._request, self._series, self._journal
         spans, until_ms, ends_fetching = group
+        if is_free(candidate.name):
+            spans = self._spans_in_file(candidate, spans)
         question = question_for(request, series, candidate, spans, until_ms, ends_fetching)
         query, kind = self._fetch_query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
@@ -414,6 +423,17 @@ class Fetcher:
         journal.scores.append(draft.check.score)
         journal.problems += (p for p in draft.problems if p not in journal.problems)
         return draft
+
+    def _spans_in_file(self, candidate: Candidate, spans: Sequence[Span]) -> Sequence[Span]:
+        """Return the span of all rows of the user's file if none has been read, otherwise ``spans``.
+
+        A file is judged as a whole, so that an answer does not depend on what was requested before.
+        """
+        if candidate.name in suppliers(self._series):
+            return spans
+        series = self._request.query.instrument, self._request.grid.timeframe
+        rows = span_of_rows(candidate, *series, self._series.now_ms())
+        return spans if rows.is_empty else [rows]
 
     def _take_until_current(
         self, candidate: Candidate, question: VendorQuestion, fetched: Fetched
@@ -483,7 +503,7 @@ def _has_none(coverage: Coverage, candidate: Candidate, span: Span, now_ms: int)
     empty = [
         entry.span
         for entry in entries
-        if entry.state == "empty"
+        if (entry.state == "empty" or entry.is_of_rejected_row)
         and entry.is_valid(now_ms)
         and (entry.reason == CLOSED or candidate.has_answered(entry))
     ]

@@ -33,7 +33,7 @@ from ..validity import LONGEST_MS, Expiry
 from .absence import still_excluded
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
-from .bounds import note_end_of_files, prove_bounds
+from .bounds import prove_bounds
 from .fetcher import Fetcher
 from .plan import (
     FetchPlan,
@@ -127,7 +127,6 @@ class LaneRun:
             is_cut_off = self.journal.unfilled and not len(answer.table) and not query.offline
             if closed_rows(answer) >= query.bars or is_cut_off:
                 break
-            note_end_of_files(request, self.series)
             try:
                 wanted = wanted_span(request, self.series, reach)
             except BadRangeError:  # calendars do not go back further: these are all the bars

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,17 +67,22 @@ class FetchPlan:
 def wanted_span(request: LaneRequest, series: SeriesStore, bars: int | None = None) -> Span:
     """Return the requested span; a number of bars is counted back from the last closed bar.
 
-    If the series has ended, they are counted back from its end, offline even if that was to be
-    checked again by now. ``bars`` replaces the query's own number.
+    The span contains that number of rows of a user's file. If the series has ended, they are counted
+    back from its end, offline even if that was to be checked again by now. ``bars`` replaces the
+    query's own number.
     """
     query = request.query
     if query.bars is None:
         return query.span
     end, count = min(query.span.end, cap_of(request, series)), bars or query.bars
-    bound = series.lifetime().delisted
+    bound = _agreed(series.lifetime(), request).delisted
     if bound is not None and (query.offline or bound.is_valid(series.now_ms())):
         end = min(end, bound.at)
-    return Span(back(request.grid, end, count, request.route.kind), query.span.end)
+    start = back(request.grid, end, count, request.route.kind)
+    if is_of_one_file(request) and series.view().exists:  # its rows may be far apart
+        rows = series.read(Span(series.view().first or end, end), is_use=False)[0].stamps
+        start = min([start, *rows[-query.bars :][:1].tolist()])
+    return Span(start, query.span.end)
 
 
 def end_to_check(request: LaneRequest, series: SeriesStore, wanted: Span) -> Span:
@@ -130,6 +135,12 @@ def reader_of(request: LaneRequest) -> Candidate | None:
     folder = request.key.of_folder
     readers = (c for c in request.route.candidates if folder and c.folder_lane == folder)
     return next(readers, None)
+
+
+def is_of_one_file(request: LaneRequest) -> bool:
+    """Return whether a user's file is the only source of a lane's bars."""
+    names = [candidate.name for candidate in request.route.candidates]
+    return len(names) == 1 and is_free(names[0])
 
 
 def _begin_file(request: LaneRequest, series: SeriesStore, *, anew: bool) -> None:
@@ -203,7 +214,7 @@ def plan_missing(
         if is_refresh
         else [
             *reliable.standing(now_ms, reach),
-            *_unlisted(lifetime_of(view), request, journal, now_ms),
+            *_agreed(lifetime_of(view), request, journal.excluded).beyond(now_ms),
         ]
     )
     # 3. The bars to request, up to the first time at which any bar, expected or not, may be open.
@@ -274,8 +285,7 @@ def _is_worth_requesting(
         return False
     if not may_open(request.grid, closed, request.route.kind):
         return False
-    is_own = is_free(request.route.candidates[0].name)
-    return is_refresh or is_own or may_hold_more(stored, closed, request.query.instrument)
+    return is_refresh or may_hold_more(stored, closed, request.query.instrument)
 
 
 def _with_unsettled(
@@ -311,7 +321,8 @@ def _can_be_queried(entry: Covered, request: LaneRequest, journal: Journal, now_
 
     This is False for spans that two vendors prove to be before a listing.
     """
-    if entry.state in WITH_BARS or entry.reason in (CLOSED, BEFORE_FIRST):
+    is_bar = entry.state in WITH_BARS and not entry.is_of_rejected_row
+    if is_bar or entry.reason in (CLOSED, BEFORE_FIRST):
         return False
     return any(
         not candidate.has_answered(entry)
@@ -321,15 +332,11 @@ def _can_be_queried(entry: Covered, request: LaneRequest, journal: Journal, now_
     )
 
 
-def _unlisted(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int) -> list[Span]:
-    """Return the spans before the listing and after a delisting reported by all usable vendors."""
-    if (end := life.delisted) and not all(
-        candidate.is_among(end.source.split(","))
-        for candidate in request.route.candidates
-        if candidate.name not in journal.excluded
-    ):
-        life = replace(life, delisted=None)
-    return life.beyond(now_ms)
+def _agreed(life: Lifetime, request: LaneRequest, excluded: Collection[str] = ()) -> Lifetime:
+    """Return the lifetime, without an end that not all usable vendors report."""
+    names = life.delisted.source.split(",") if life.delisted else ()
+    usable = (c for c in request.route.candidates if c.name not in excluded)
+    return life if all(c.is_among(names) for c in usable) else replace(life, delisted=None)
 
 
 def _trusted_part(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int) -> Coverage:

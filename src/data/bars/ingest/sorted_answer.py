@@ -30,7 +30,7 @@ from ...calendars.grid import BarGrid
 from ...model.bars import BadRow, BarTable, Stamps, among, distinct, inside, merge, union
 from ...model.capabilities import Fetched
 from ...model.coverage import Covered
-from ...model.edges import Edges, edges_of, meets, merged, spans_of
+from ...model.edges import Edges, difference, edges_of, meets, merged, spans_of
 from ...model.instant import HOUR_MS, MINUTE_MS, date_of
 from ...model.reasons import DID_NOT_COME, NO_TRADE
 from ...model.span import Span, coalesce, intersect
@@ -109,6 +109,11 @@ class ClassifiedAnswer:
         return merged(edges_of((*self.holes, *self.bad_spans, *self.off_slots)))
 
     @property
+    def with_bars(self) -> Edges:
+        """The spans that were answered, except those in :attr:`without_bars`."""
+        return difference(edges_of([self.answered]), self.without_bars)
+
+    @property
     def refusal(self) -> str:
         """The reason why the answer as a whole cannot be used; empty if it can be used."""
         if not self.is_usable:
@@ -148,6 +153,8 @@ def sorted_answer(
     density: Density | None = None,
     least_share: float = 0.0,
     requested: Sequence[Span] = (),
+    *,
+    is_own: bool = False,
 ) -> ClassifiedAnswer:
     """Sort the bars of a checked answer by finality, and find the missing bars.
 
@@ -174,6 +181,8 @@ def sorted_answer(
             answer is trusted.
         requested: Ascending spans, if only these are requested. Rows and missing bars outside them
             are then ignored.
+        is_own: Whether the answer is a file of the user's, whose rows are used however many bars it
+            lacks; all of these are holes then.
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)
@@ -192,7 +201,7 @@ def sorted_answer(
     unpublished = _unpublished_span(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
     parts = requested or [answered]
-    holes, doubt = _find_holes(answered, present, grid, density, least_share)
+    holes, doubt = _find_holes(answered, present, grid, density, least_share, is_own=is_own)
     finality = finality_of(
         answered, closed.stamps, grid, fetched.settle_ms, now, is_dated=fetched.dated
     )
@@ -296,11 +305,18 @@ def _unpublished_span(
 
 
 def _find_holes(
-    answered: Span, present: Stamps, grid: BarGrid, density: Density, least_share: float
+    answered: Span,
+    present: Stamps,
+    grid: BarGrid,
+    density: Density,
+    least_share: float,
+    *,
+    is_own: bool = False,
 ) -> tuple[list[Span], str]:
     """Return the holes, and the reason not to trust the answer; the reason is empty if it is trusted.
 
-    An answer is not trusted if it has too many holes to list, or too few bars.
+    An answer is not trusted if it has too many holes to list, or too few bars; all holes of the
+    user's own files are listed instead.
     """
     if density == "unknown":
         return [], ""
@@ -317,12 +333,14 @@ def _find_holes(
         for span in absent
         if _holds_a_session(span, grid)
         or np.diff(opens.searchsorted(span))[0] >= _FAR_BEYOND * usual
-    ][:MOST_HOLES]
+    ][: None if is_own else MOST_HOLES]
     expected = _stamps_outside(opens, long_holes)
     missing = int(np.count_nonzero(~among(expected, present)))
     enough = len(expected) - missing >= least_share * len(expected)
     if density == "sparse" and (enough or _need_not_trade(grid)):
         return long_holes, ""
+    if is_own:
+        return absent, ""
     return long_holes, f"{missing} of {len(expected)} {DID_NOT_COME}"
 
 

@@ -28,6 +28,7 @@ from ...prices.judgement.series import DailySessions
 from ...prices.judgement.sessions import daily_sessions, proven
 from ...prices.quality import check
 from ...prices.splice import ONE_MARKET
+from ...vendors.registry import is_free
 from ..series import Forming, LaneRequest, SeriesStore
 from ..validity import LONGEST_MS, beside_filled, is_older, split_marks, split_suspicion
 from .commit import ahead_marks, basis_of, build_commit, disowned, without_overruled
@@ -156,6 +157,7 @@ def _check(draft: AnswerDraft) -> None:
         "unknown" if is_unknown else None,
         checks.min_quality_score,
         draft.question.missing_parts,
+        is_own=is_free(draft.candidate.name),
     )
 
 

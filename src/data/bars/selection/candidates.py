@@ -35,7 +35,7 @@ from ...vendors.foreign import (
     fetch_legacy,
     kind_of,
 )
-from ...vendors.registry import family_of, is_of_files, is_sample
+from ...vendors.registry import family_of, is_free, is_of_files, is_sample
 from ...vendors.session import endpoint_of
 from .conversion import Conversion, conversion_for
 from .offers import has_extra_hours
@@ -355,10 +355,18 @@ def unknown_symbol(
     reasons = [str(a) for a in failures]
     reasons += [f"{name} is skipped: {reason}" for name, reason in namesakes.items()]
     symbol = query.instrument.symbol
+    lead = f"unknown symbol {symbol!r}"
+    if are_of_files(attempts):
+        lead = f"no file has bars for {symbol!r}"
+        hint = hint or "`folder` and `pattern` under providers.local in the rules name the files"
     return UnknownSymbolError(
-        f"unknown symbol {symbol!r}. All providers failed for {query}: "
-        f"{'; '.join(dict.fromkeys(reasons))}",
+        f"{lead}. All providers failed for {query}: {'; '.join(dict.fromkeys(reasons))}",
         attempts=attempts,
         symbol=symbol,
         hint=hint or "`onetape doctor` shows which vendors can be reached and which keys are set",
     )
+
+
+def are_of_files(attempts: Sequence[Attempt]) -> bool:
+    """Return whether only the user's own files were read."""
+    return bool(attempts) and all(is_free(attempt.provider) for attempt in attempts)

@@ -60,17 +60,6 @@ class SourceCheck:
         is_its_folder = getattr(downloader, "folder_lane", "") == key.of_folder
         return is_its_folder and bool(version_of(downloader, instrument, key.timeframe))
 
-    def whole_span(self, query: BarsQuery) -> Span:
-        """Return the span from the first bar in the file that answers a query to now.
-
-        Raises:
-            DataError: The file cannot be read, or contains no bars.
-        """
-        now_ms = query.now_ms
-        whole = FetchQuery(query.instrument, query.timeframe, Span(_EARLIEST, now_ms), now_ms)
-        table = self._downloader(query.provider or _OF_RULES).fetch(whole).table
-        return Span(int(table.stamps.min()), now_ms + 1)
-
     def _downloader(self, name: str) -> Any:
         from ...vendors.factory import downloader_for
 
@@ -82,6 +71,22 @@ def has_others(query: BarsQuery, view: SeriesView) -> bool:
     if query.provider != _OF_RULES or not view.key.of_folder:
         return False
     return any({*source.vendor.split(",")} - {_OF_RULES, ""} for source in view.coverage.sources)
+
+
+def span_of_rows(reader: Any, instrument: Instrument, timeframe: Timeframe, now_ms: int) -> Span:
+    """Return the span of all rows of a user's file up to now; it is empty if there are none.
+
+    Args:
+        reader: Candidate or downloader that reads the file.
+        instrument, timeframe: The series.
+        now_ms: Current time.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    whole = FetchQuery(instrument, timeframe, Span(_EARLIEST, now_ms), now_ms)
+    stamps = reader.fetch(whole).table.stamps
+    return Span(int(stamps.min()), int(stamps.max()) + 1) if len(stamps) else Span(0, 0)
 
 
 def version_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> str:

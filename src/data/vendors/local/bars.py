@@ -47,7 +47,7 @@ from ...net.redact import where
 from ...net.status import error_of
 from ...runtime.once import cached_property
 from ..base import BaseDataDownloader, Wired
-from .carrier import AS_WRITTEN, OF_ARROW, VERSION, FileCarrier
+from .carrier import AS_WRITTEN, OF_ARROW, SUFFIXES, VERSION, FileCarrier
 from .columns import Columns
 
 T = TypeVar("T")
@@ -566,7 +566,10 @@ class LocalDataDownloader(BaseDataDownloader):
     def classify(self, response: HttpResponse) -> DataError | None:
         """Return the error that a response represents: 404 means that the symbol has no file."""
         if response.status == 404:
-            return SymbolNotFoundError(f"there is no file {_name(response)} in its folder")
+            name, folder = _name(response), self.files.folder
+            others = "" if name.endswith(SUFFIXES) else f" (or {', '.join(SUFFIXES[1:])})"
+            name += SUFFIXES[0] if others else ""
+            return SymbolNotFoundError(f"there is no file {name}{others} in {folder}")
         return error_of(response)
 
     def _bar(
