@@ -22,6 +22,7 @@ from ..model.provenance import ATTRS_KEY
 from ..model.reasons import UNCACHED, sentence
 from ..model.texts import Line, counted, duration
 from ..model.timeframe import Timeframe
+from ..vendors.registry import is_whole_sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,10 +240,14 @@ class Facts:
         return self.may_fetch or sends_nothing(query.provider)
 
     def _end(self, query: BarsQuery) -> str | None:
-        """Return the time by which the last stored bar had closed; None if it is not past.
+        """Return the time by which the last stored bar, or that of a sample, had closed.
 
-        The result is also None if later bars may be requested. Samples end in the past anyway.
+        The result is None if it is not past, or if later bars may be requested.
         """
+        if is_whole_sample(query.provider or ""):
+            daily = (query.instrument.symbol, "1d", None, None, 1, Wishes(query.provider))
+            last = self.manager.client.get(self.manager.client.query(*daily))
+            return None if last.empty else str(last.index[-1].date())
         if not (query.offline or query.key.is_sample):
             return None
         spans = [one for key in self.stored_for(query) for one in self.manager.client.coverage(key)]
@@ -315,7 +320,8 @@ class Facts:
         lacks = next(iter(found["lead_missing"].values()), None)
         return Answer(
             self.about(facts, query)
-            | {"unit": None, "lead_missing": marked(lacks, query.provider)},
+            | {"unit": None, "complete": found["complete"]}
+            | {"lead_missing": marked(lacks, query.provider)},
             rows,
             f"No bars of {symbol} {timeframe} are known in this range, so nothing was computed; "
             "do not estimate any.",
@@ -344,6 +350,7 @@ class Facts:
             **_age(age),
             "is_live": False,
             "kind": {**kind, "adjustment": facts["adjustment"]},
+            "adjusted_as_of": facts["as_of"],
             "unit": kind.get("unit"),
             "currency": kind.get("unit"),
             "vendors": list(facts["vendors"]),
@@ -422,8 +429,10 @@ class Facts:
         client = self.manager.client
         if about == "plan":
             plan = self.manager.plan(symbol, timeframe, **asked)
-            cost = {"requests": plan.requests, "units_by_vendor": plan.units}
-            cost |= {"seconds": plan.takes_s, "cost": plan.verdict, "is_hit": plan.is_hit}
+            cost = {"possible": plan.is_possible, "bars_missing": plan.missing}
+            cost |= {"requests": plan.requests, "units_by_vendor": plan.units}
+            cost |= {"wait_seconds": plan.wait_s, "seconds": plan.takes_s}
+            cost |= {"cost": plan.verdict, "is_hit": plan.is_hit}
             facts = self._facts(plan.units, symbol=plan.symbol, timeframe=timeframe)
             quoted = [health.reason for health in plan.health] + of_others(plan.rejected)
             query = client.query(symbol, timeframe, wishes=Wishes(asked.get("provider")))

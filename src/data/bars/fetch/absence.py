@@ -27,6 +27,7 @@ from ...model.reasons import CLOSED, LOST, NO_BAR
 from ...model.span import Span, subtract, touching, uncovered
 from ...model.texts import stamp
 from ..answer.answer import UnfilledSpan
+from ..ingest.take import lifetime_since
 from ..series import LaneRequest, SeriesStore, is_outage
 from ..validity import LONGEST_MS, due_parts
 from .bounds import LONGEST_HALT_MS
@@ -77,7 +78,12 @@ def record_absence(
         for mark in _absence_marks(request, series, span, coverage, names, now, newest)
     ]
     if marks:
-        series.commit(Commit(marks=tuple(marks)))
+        life, timeframe = Lifetime(), request.grid.timeframe
+        for error in errors:
+            if isinstance(error, NoDataError) and error.listed_ms is not None:
+                vendor, stored = error.provider or "", series.lifetime()
+                life = lifetime_since(error.listed_ms, vendor, timeframe, now, stored)
+        series.commit(Commit(marks=tuple(marks), lifetime=life))
     return []
 
 

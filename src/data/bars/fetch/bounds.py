@@ -15,7 +15,7 @@ from ...model.lifetime import DATA, PAGES, Bound, Lifetime
 from ...model.reasons import BEFORE_FIRST, CLOSED, PLAINLY_NONE
 from ...model.span import Span, coalesce
 from ...model.timeframe import Timeframe
-from ...vendors.registry import is_free, is_of_market, is_sample
+from ...vendors.registry import is_free, is_of_market, is_sample, is_whole_sample
 from ..selection.candidates import Candidate
 from ..series import Journal, LaneRequest, SeriesStore
 from ..validity import LONGEST_MS, end_due
@@ -233,11 +233,11 @@ def _files_have_none(request: LaneRequest, series: SeriesStore, later: Span) -> 
         series.end_phase()
 
 
-# --- 3. the end of the user's files
+# --- 3. the end of the user's files, or of a sample
 
 
 def note_end_of_files(request: LaneRequest, series: SeriesStore) -> None:
-    """Record the end of the user's files, from which a number of bars is counted back.
+    """Record the end of the user's files, or of a sample, from which a number of bars is counted back.
 
     What was requested before must not matter, so the files are read unless their end is known. This
     costs no request.
@@ -251,14 +251,16 @@ def note_end_of_files(request: LaneRequest, series: SeriesStore) -> None:
 
 
 def _end_of_files(request: LaneRequest, series: SeriesStore) -> Bound | None:
-    """Return the end of the bars in the user's files if the lane is only for these; otherwise None.
+    """Return the end of the bars in the user's files or a sample if the lane is only for these, or None.
 
     The last bar must be older than the longest halt; otherwise the result is None. Reading the files
     costs no request.
     """
     candidates, now_ms, stored = request.route.candidates, series.now_ms(), series.view().last
     is_live = stored is not None and now_ms - stored < LONGEST_HALT_MS
-    if is_live or len(candidates) != 1 or not is_free(candidates[0].name):
+    if is_live or len(candidates) != 1:
+        return None
+    if not (is_free(candidates[0].name) or is_whole_sample(candidates[0].name)):
         return None
     span = Span(day_ms(_EARLIEST), now_ms)
     try:

@@ -114,6 +114,8 @@ class LaneRun:
         """
         request, query = self.request, self.request.query
         self._has_closes = has_closes or query.offline
+        if query.bars is not None and request.key.is_sample:
+            note_end_of_files(request, self.series)
         wanted = wanted_span(request, self.series)
         answer = self._answer_for(wanted)
         if query.bars is None or isinstance(answer, Missing):
