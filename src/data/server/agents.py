@@ -167,7 +167,7 @@ def _next(facts: Facts, name: str, arguments: Mapping[str, Any]) -> str:
     keys = facts.manager.client.series(escape(arguments.get("symbol", "")))
     stored = "".join(
         f"; provider={sample} is stored and needs neither"
-        for sample in sorted({key.action_key for key in keys if key.is_sample})[:1]
+        for sample in sorted({key.action_key or "" for key in keys if key.is_sample})[:1]
     )
     command = _FETCHES.get(name, "fetch")
     words = [str(arguments.get("symbol", arguments.get("text")))]

@@ -429,7 +429,7 @@ class Facts:
         client = self.manager.client
         if about == "plan":
             plan = self.manager.plan(symbol, timeframe, **asked)
-            cost = {"possible": plan.is_possible, "bars_missing": plan.missing}
+            cost = dict[str, Any](possible=plan.is_possible, bars_missing=plan.missing)
             cost |= {"requests": plan.requests, "units_by_vendor": plan.units}
             cost |= {"wait_seconds": plan.wait_s, "seconds": plan.takes_s}
             cost |= {"cost": plan.verdict, "is_hit": plan.is_hit}
