@@ -23,6 +23,7 @@ from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.health import Health
 from src.data.model.instant import day_ms
 from src.data.model.listings import Listing
+from src.data.model.proof import fingerprint
 from src.data.model.span import Span
 from src.data.server.agents import _INSTRUCTIONS, TOOLS, call
 from src.data.server.facts import MOST_BYTES, Facts
@@ -121,7 +122,7 @@ NOW: list[tuple[Question, Callable[[Any], bool]]] = [
     (("features", AAPL | {"recipes": "sma:2 ret:1", "bars": 2}), lambda a: a["columns"][2] == "ret:1"),
     (("features", AAPL | {"recipes": "sma:2", "bars": 1}), lambda a: abs(a["rows"][0][1] - 1.478) < 1e-9),
     (("features", AAPL | {"recipes": "sma:2", **HOLED}), lambda a: a["rows"][1] == ["2024-03-07", None]),
-    (("features", COIN | {"recipes": "sma:2"}), lambda a: (a["total"], a["returned"]) == (500, 0)),
+    (("features", COIN | {"recipes": "sma:2 sma:3"}), lambda a: (a["total"], a["returned"]) == (500, 0)),
     (("features", AAPL | {"recipes": "up:2"}), lambda a: "unknown recipe" in a["why"]),
     (("features", AAPL | {"recipes": "/etc/r.yaml"}), lambda a: "invalid recipe" in a["why"]),
     (("features", AAPL | {"symbol": "MSFT", "recipes": "dow"}), lambda a: "no answer" in a["note"]),
@@ -369,6 +370,12 @@ def test_samples_need_no_permission_over_the_protocol(market: Market) -> None:
     )
     days, weeks, features, actions, spans, last, early, unknown, begun = found
     assert (days["total"], weeks["total"], features["total"]) == (252, 52, 1)
+    assert days["returned"] == 252, "a year of daily bars fits with any adjustment"
+    exact = market.manager().get_ohlcv("IBM", "1d", **OF_2011, adjustment="all", provider="demo")
+    assert fingerprint(exact) == days["digest"]
+    for row, bar in zip(days["rows"], exact.to_numpy()[:, :5], strict=True):
+        assert row[1:] == [pytest.approx(value, rel=1e-9) for value in bar]
+        assert row[5] == bar[4], "a whole number has all its digits"
     assert days["is_sample"]
     assert abs(features["rows"][0][1] - 66.909966719730921) < 1e-9
     assert (features["complete"], features["lead_missing"]) == (True, None)

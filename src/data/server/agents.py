@@ -89,7 +89,8 @@ _FETCHES = {"search": "search", "fundamentals": "fundamentals"}
 _FETCHES["actions"] = "fundamentals --type actions"
 TOOLS: Mapping[str, Tool] = {
     "bars": Tool(
-        "Closed bars (open, high, low, close, volume) of a series, oldest first, with their gaps.",
+        "Closed bars (open, high, low, close, volume) of a series, oldest first, with their gaps. "
+        "Fractions have ten significant digits.",
         Facts.bars,
         _BARS,
         ("symbol", "timeframe"),

@@ -22,7 +22,6 @@ from ..model.provenance import ATTRS_KEY
 from ..model.reasons import UNCACHED, sentence
 from ..model.texts import Line, counted, duration
 from ..model.timeframe import Timeframe
-from ..vendors.registry import is_whole_sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -244,7 +243,7 @@ class Facts:
 
         The result is None if it is not past, or if later bars may be requested.
         """
-        if is_whole_sample(query.provider or ""):
+        if query.key.is_sample and not query.key.of_folder:
             daily = (query.instrument.symbol, "1d", None, None, 1, Wishes(query.provider))
             last = self.manager.client.get(self.manager.client.query(*daily))
             return None if last.empty else str(last.index[-1].date())
@@ -576,7 +575,10 @@ def _rows(frame: pd.DataFrame, columns: list[str]) -> list[list[Any]]:
 
 
 def _number(value: float) -> float | None:
-    return value if value == value else None
+    """Return a number with ten significant digits, a whole one with all; None instead of NaN."""
+    if value != value:
+        return None
+    return int(value) if value.is_integer() else float(f"{value:.10g}")
 
 
 def _plain(row: Mapping[Any, Any], *marked: str) -> dict[str, Any]:

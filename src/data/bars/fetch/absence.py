@@ -78,11 +78,9 @@ def record_absence(
         for mark in _absence_marks(request, series, span, coverage, names, now, newest)
     ]
     if marks:
-        life, timeframe = Lifetime(), request.grid.timeframe
-        for error in errors:
-            if isinstance(error, NoDataError) and error.listed_ms is not None:
-                vendor, stored = error.provider or "", series.lifetime()
-                life = lifetime_since(error.listed_ms, vendor, timeframe, now, stored)
+        told = [e for e in errors if isinstance(e, NoDataError) and e.listed_ms is not None]
+        listed = (told[0].listed_ms, told[0].provider or "") if told else (None, "")
+        life = lifetime_since(*listed, request.grid.timeframe, now, series.lifetime())
         series.commit(Commit(marks=tuple(marks), lifetime=life))
     return []
 

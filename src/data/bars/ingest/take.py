@@ -272,6 +272,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     judged = Span(answer.answered.start, max(answer.answered.end, draft.question.until_ms))
     is_compared = not draft.view.rows or not draft.question.with_own_bars_before.is_empty
     kept = draft.stored.kept_stamps(answer.closed.stamps)
+    listed = draft.fetched.listed_ms, draft.vendor, draft.grid.timeframe
     draft.commit = replace(
         with_splices(marked, draft.splices, draft.span),
         next_due=_due_ms(draft, marked),
@@ -280,13 +281,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
         kind=_kind(draft),
         has_verdicts=True,
         compared_at=draft.local_ms if is_compared else None,
-        lifetime=lifetime_since(
-            draft.fetched.listed_ms,
-            draft.vendor,
-            draft.grid.timeframe,
-            draft.now_ms,
-            series.lifetime(),
-        ),
+        lifetime=lifetime_since(*listed, draft.now_ms, series.lifetime()),
     )
 
 
