@@ -47,3 +47,19 @@ def test_a_next_step_brings_the_answer(
     found = json.loads(call(facts, name, {"symbol": "AAPL"} | more)[0])
     assert found["total"] > 0
     assert "next" not in found
+
+
+def test_the_next_steps_of_gaps_in_a_sample_fill_them(run: Run) -> None:
+    series = ("FB", "1d", "--provider", "demo")
+    assert run("fetch", *series, "--start", "2012-06-01", "--end", "2012-09-28").code == 0
+    steps = [gap["next_step"] for gap in _gaps(run, *series)]
+    steps = [step for step in steps if step.startswith("onetape fetch")]
+    assert [step for step in steps if "2012-10-01 --end 2013-03-01" in step]
+    for step in steps:
+        assert run(*shlex.split(step)[1:]).code == 0
+    left = _gaps(run, *series)
+    assert not [gap for gap in left if gap["next_step"].startswith("onetape fetch")]
+
+
+def _gaps(run: Run, *series: str) -> list[dict[str, Any]]:
+    return [gap for one in run("gaps", *series, "--json").json["series"] for gap in one["gaps"]]

@@ -40,8 +40,8 @@ def prove_bounds(
 
     1. Nothing was traded before the first bar (:func:`_proved_listing`).
     2. After the last bar, the series has ended, or only the data has (:func:`_proved_end`).
-    3. If no bar is stored in or after the requested spans, the user's files end before them
-       (:func:`_end_of_files`).
+    3. If no bar is stored in or after the requested spans, the user's files end before them; the end
+       of a sample is recorded in any case (:func:`_end_of_files`).
 
     Each function states what it costs. A query is one request, unless the vendor sends such bars in
     several pages. If no empty span follows from the request, there are none.
@@ -63,7 +63,9 @@ def prove_bounds(
     if after_last is not None and any(after_last.overlaps(s) for s in segments):
         end = _proved_end(request, series, journal, after_last, coverage, segments)
     last = series.view().last
-    if end is None and segments and (last is None or last < segments[-1].start):
+    is_sample_lane = any(is_whole_sample(c.name) for c in request.route.candidates)
+    is_open = is_sample_lane and series.lifetime().delisted is None
+    if end is None and segments and (last is None or last < segments[-1].start or is_open):
         end = _end_of_files(request, series)
     if end is not None:
         life, before = Lifetime(delisted=end), series.lifetime().delisted
