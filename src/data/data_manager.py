@@ -549,10 +549,10 @@ class DataManager:
             time), a float64 column for each output, and ``closed_by`` (naive UTC, when the bar closed
             and the row was known). ``wide``: naive UTC index ``timestamp``. A value that cannot be
             computed is NaN; nothing is filled forward. ``attrs["onetape"]`` contains ``symbols`` (the
-            provenance of each symbol's bars), ``failed``, ``lead_missing`` (why bars before the range
-            are missing), ``reports_missing`` (why reports are), ``reports`` (by symbol: the ``vendor``
-            whose reports are used, ``currencies`` of the values by column, ``providers_not_asked``
-            and ``providers_failed``, with reasons),
+            provenance of each symbol's bars), ``failed``, ``lead_missing`` (why values are NaN for want
+            of bars before the range), ``reports_missing`` (why reports are), ``reports`` (by symbol: the
+            ``vendor`` whose reports are used, ``currencies`` of the values by column,
+            ``providers_not_asked`` and ``providers_failed``, with reasons),
             ``not_members`` (number of rows left out because the symbol was not a member, by symbol),
             ``nan`` (rows without a value, by symbol and column) and ``complete``.
 
@@ -561,6 +561,7 @@ class DataManager:
             FeatureError: A registered function looks ahead, changes its frame, or returns other rows.
             ForeignError: A registered function raised an error.
             MissingExtraError: ``store`` needs the ``features`` extra.
+            IncompleteDataError: ``strict`` is set and the answer is incomplete (``.frame``).
 
         Warns:
             IncompleteDataWarning: Symbols have no bars, lack bars before the range, or lack reports.

@@ -510,11 +510,13 @@ class NoDataError(ProviderError):
     Attributes:
         server_now_ms: Time of the answer by the vendor's own clock, in UTC milliseconds; None if
             the vendor did not send a time.
+        listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
     """
 
     because: ClassVar[Reason] = "no_data"
 
     server_now_ms: int | None = None
+    listed_ms: int | None = None
 
 
 class ResponseFormatError(ProviderError):

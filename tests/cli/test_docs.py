@@ -73,6 +73,23 @@ def test_the_nearest_name_is_offered(run: Run) -> None:
     assert "did you mean 'yahoo'?" in run("docs", "vendors/yahooo").err
 
 
+@pytest.mark.parametrize(
+    "words, page, text",
+    [
+        ("sql", "command", "onetape sql"),
+        ("verify", "command", "onetape verify AAPL 1d"),
+        ("rsi", "features", "rsi:14"),
+    ],
+)
+def test_a_command_and_whole_words_come_first(run: Run, words: str, page: str, text: str) -> None:
+    found = run("docs", words, "--json").json
+    (own,) = [one for one in found[:2] if one["page"] == page]
+    assert text in own["text"]
+    if words == "sql":
+        assert found[1]["page"] == "bundles" and found[1]["section"] == "SQL"
+    assert "compatibility" not in [one["page"] for one in found if words == "rsi"]
+
+
 def test_words_are_searched_for(run: Run) -> None:
     """All of them, in either case; a page about them first, with the section and the line."""
     found = run("docs", "SURVIVORSHIP", "--json").json

@@ -23,7 +23,10 @@ def test_vendors_and_routes_for_machines(run: Run) -> None:
     assert vendors["binance"]["per_minute"] == 1200
     assert vendors["yahoo"]["depth_days"]["1m"] == 29
     assert vendors["local"]["why_not"] == "no folder is set for the vendor `local`"
-    assert vendors["local"]["advice"] == "set providers.local.folder"
+    assert (
+        vendors["local"]["advice"]
+        == "set providers.local.folder in a rules file, and start with --config FILE"
+    )
     routes = {r["rule"]: r for r in told["routes"]}
     assert routes["crypto"]["ready"] == ["binance", "yahoo"]
     assert routes["stock_weekly_monthly"]["vendors"] == ["tiingo", "yahoo", "fmp"]

@@ -143,7 +143,8 @@ def test_the_commands_take_the_vendor(
     assert {row["source"] for row in actions["rows"]} == {"demo"}
     brief = run("brief", "IBM", "--provider", "demo")
     assert brief["last"]["vendors"] == ["demo"]
-    assert "demo" in json.dumps(run("quote", "IBM", "--provider", "demo")["errors"])
+    (quote,) = run("quote", "IBM", "--provider", "demo")["quotes"]
+    assert (quote["vendor"], quote["state"], quote["time"][:10]) == ("demo", "stale", "2013-03-01")
 
 
 @pytest.mark.parametrize(

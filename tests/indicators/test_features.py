@@ -25,6 +25,7 @@ from src.data.errors import (
     DataError,
     FeatureError,
     ForeignError,
+    IncompleteDataError,
     IncompleteDataWarning,
     MissingExtraError,
     ProviderTimeoutError,
@@ -48,7 +49,8 @@ from tests.universe_doubles import DatedUniverse
 from .tapes import RECIPES as RECIPES_OFF_DEFAULTS
 
 _NOW = at("2024-06-03T00:00:00Z")
-_HOURS = every("1h", "2022-06-01T00:00:00Z", "2024-06-02T23:00:00Z")
+_LAST = "2024-06-02T23:00:00Z"
+_HOURS = every("1h", "2022-06-01T00:00:00Z", _LAST)
 
 
 class _Hours(FixedVendor):
@@ -888,6 +890,72 @@ def test_a_lead_that_begins_a_little_before_the_history_is_a_lack(market: Market
     assert facts["lead_missing"]["BTCUSDT"] == "binance serves 15m bars only 59 days back"
     assert facts["nan"]["BTCUSDT"]["sma:150"] == 149 - 96
     assert not facts["complete"]
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "1w"])
+def test_the_sample_begins_after_its_block_and_no_value_lacks_anything(
+    manager: DataManager, timeframe: str
+) -> None:
+    asked = {"timeframe": timeframe, "start": "2011-06-20", "end": "2011-06-30", "provider": "demo"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IncompleteDataWarning)
+        frame = ask(manager, "rsi:14", "vol:20", symbol="AAPL", strict=True, **asked)
+    facts = frame.attrs["onetape"]
+    assert (facts["lead_missing"], facts["nan"], facts["complete"]) == ({}, {}, True)
+    asked |= {"start": "2000-03-15", "end": "2011-06-30"}
+    with pytest.warns(IncompleteDataWarning, match="too few bars before the range: AAPL"):
+        early = ask(manager, "rsi:14", "vol:20", symbol="AAPL", **asked)
+    assert 0 < early["vol:20"].isna().sum() < 20
+    assert not early.attrs["onetape"]["complete"]
+    both = early.set_index("timestamp").loc[frame["timestamp"]]
+    spans = manager.coverage("AAPL", "1d", provider="demo")
+    assert str(spans["start"].min())[:10] == "2000-03-01", "the sample is not said to have a hole"
+    for name in ("rsi:14", "vol:20"):
+        assert both[name].to_numpy().tobytes() == frame[name].to_numpy().tobytes()
+
+
+def test_the_first_day_of_a_share_in_the_sample_is_its_listing(manager: DataManager) -> None:
+    asked = {"timeframe": "1d", "start": "2004-08-16", "end": "2004-12-31", "provider": "demo"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IncompleteDataWarning)
+        frame = ask(manager, "drawdown:listing", "sma:2", symbol="GOOG", strict=True, **asked)
+    assert str(frame["timestamp"].iloc[0])[:10] == "2004-08-19"
+    assert frame["drawdown:listing"].notna().all()
+    found = manager.gaps("GOOG", "1d", provider="demo").gaps
+    holes = [gap.evidence for gap in found if gap.gap_class == "vendor_hole"]
+    assert set(holes) <= {"the data ends on 2013-03-01"}
+    with pytest.warns(IncompleteDataWarning, match="demo has no bars before 2000-03-01"):
+        manager.get_ohlcv("IBM", "1d", "2000-02-28", "2000-03-03", provider="demo")
+
+
+@pytest.mark.parametrize("step", ["15m", "1h"])
+@pytest.mark.parametrize("store", [False, True], ids=["computed", "kept"])
+def test_a_lead_is_missing_only_if_a_value_is(
+    market: Market, step: str, store: bool, tmp_path: Path
+) -> None:
+    vendor = FixedVendor(market.clock, every(step, "2024-03-01T00:00:00Z", _LAST), "binance")
+    manager, kept = (
+        market.manager(vendor),
+        FrameStore(tmp_path / "frames", 1 << 20) if store else None,
+    )
+    wanted = ("rsi:14", "sma:20", "rsi:1", "vwap:session")
+    for start, lacks in [("2024-03-20", False), ("2024-03-04", True), ("2024-03-20", False)]:
+        asked = {"timeframe": step, "start": start, "end": "2024-03-22", "store": kept}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            facts = ask(manager, *wanted, **asked).attrs["onetape"]
+        assert [("before the range" in str(one.message)) for one in caught] == [True] * lacks
+        assert (bool(facts["nan"]), bool(facts["lead_missing"])) == (lacks, lacks)
+        assert facts["complete"] is not lacks
+    with pytest.raises(IncompleteDataError, match="too few bars before the range: BTCUSDT") as raised:
+        ask(manager, *wanted, timeframe=step, start="2024-03-04", end="2024-03-05", strict=True)
+    assert raised.value.frame is not None
+    assert raised.value.frame["rsi:14"].isna().any()
+
+
+def test_strict_features_name_a_symbol_that_failed(manager: DataManager) -> None:
+    with pytest.raises(IncompleteDataError, match="1 of 2 symbols have no bars: NOPE1"):
+        manager.features(["BTCUSDT", "NOPE1"], *DAY[1:], ["sma:2"], strict=True)
 
 
 def test_a_date_whose_bars_are_missing_up_to_the_first_block_is_no_anchor(market: Market) -> None:

@@ -138,7 +138,11 @@ def test_errors_name_what_is_near_or_have_the_first_line_of_duckdb(
 ) -> None:
     """S001-107."""
     wrong: list[tuple[object, type[DataError], str]] = [
-        ("SELECT * FROM bars('BTCUSD', '1d')", CacheError, "BTCUSD 1d .nearest: BTCUSDT 1d"),
+        (
+            "SELECT * FROM bars('BTCUSD', '1d')",
+            CacheError,
+            r"BTCUSD 1d .nearest: bars\('BTCUSDT', '1d'\)",
+        ),
         ("SELECT * FROM bars('BTCUSDT', '7q')", QueryError, "7q"),
         ("SELECT * FROM bundle('coin')", BundleNotFoundError, "coin .* .nearest: coins"),
         ("SELECT * FROM bundle('coins', 'minute')", BundleNotFoundError, "no minute_bars"),
@@ -161,7 +165,7 @@ def test_errors_name_what_is_near_or_have_the_first_line_of_duckdb(
 def test_sample_bars_are_named_by_their_vendor(manager: DataManager) -> None:
     """S001-107."""
     asked = manager.get_ohlcv("AAPL", "1d", "2010-01-04", "2010-02-01", provider="demo")
-    with pytest.raises(CacheError, match=r"AAPL 1d .nearest: AAPL 1d@demo"):
+    with pytest.raises(CacheError, match=r"AAPL 1d .nearest: bars\('AAPL', '1d', 'demo'\)"):
         query("SELECT * FROM bars('AAPL', '1d')", manager=manager)
     frame = query("SELECT close FROM bars('AAPL', '1d', 'demo')", manager=manager)
     assert frame["close"].to_list() == asked["close"].to_list()
@@ -191,7 +195,7 @@ def test_the_command_prints_rows_as_text_and_json(
     assert main(["sql", statement, *options]) == 0
     assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["BTCUSDT", "2024-01-01"]
     assert main(["sql", "SELECT * FROM bars('ETHUSD', '1d')", *options]) == 1
-    assert "nearest: ETHUSDT 1d" in capsys.readouterr().err
+    assert "nearest: bars('ETHUSDT', '1d')" in capsys.readouterr().err
 
 
 def test_a_statement_that_runs_too_long_is_stopped(

@@ -43,7 +43,7 @@ def plan(evil: str = "") -> Plan:
 
 def test_a_plan_in_words() -> None:
     assert str(plan()).splitlines() == [
-        "AAPL 1d: 2 requests, about 3 seconds of waiting; 1 gap",
+        "AAPL 1d: 2 requests, about 3 seconds of waiting; 1 gap, 1 bar missing",
         "cached     46%, 20 bars: 2024-03-01 .. 2024-03-28",
         "missing    2024-04-01 .. 2024-04-30, 22 bars (after the cached bars): yahoo 1 request; else fmp",
         "           failed lately",

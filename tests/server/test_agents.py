@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +23,9 @@ from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.health import Health
 from src.data.model.instant import day_ms
 from src.data.model.listings import Listing
+from src.data.model.proof import fingerprint
 from src.data.model.span import Span
-from src.data.server.agents import TOOLS, call
+from src.data.server.agents import _INSTRUCTIONS, TOOLS, call
 from src.data.server.facts import MOST_BYTES, Facts
 from src.data.wiring import Services
 from tests.e2e.fixed_vendor import Market
@@ -120,7 +122,7 @@ NOW: list[tuple[Question, Callable[[Any], bool]]] = [
     (("features", AAPL | {"recipes": "sma:2 ret:1", "bars": 2}), lambda a: a["columns"][2] == "ret:1"),
     (("features", AAPL | {"recipes": "sma:2", "bars": 1}), lambda a: abs(a["rows"][0][1] - 1.478) < 1e-9),
     (("features", AAPL | {"recipes": "sma:2", **HOLED}), lambda a: a["rows"][1] == ["2024-03-07", None]),
-    (("features", COIN | {"recipes": "sma:2"}), lambda a: (a["total"], a["returned"]) == (500, 0)),
+    (("features", COIN | {"recipes": "sma:2 sma:3"}), lambda a: (a["total"], a["returned"]) == (500, 0)),
     (("features", AAPL | {"recipes": "up:2"}), lambda a: "unknown recipe" in a["why"]),
     (("features", AAPL | {"recipes": "/etc/r.yaml"}), lambda a: "invalid recipe" in a["why"]),
     (("features", AAPL | {"symbol": "MSFT", "recipes": "dow"}), lambda a: "no answer" in a["note"]),
@@ -362,20 +364,32 @@ def test_samples_need_no_permission_over_the_protocol(market: Market) -> None:
             ("bars", SAMPLE | {"bars": 1}),
             ("bars", SAMPLE | {"symbol": "FB", "end": "2011-06-30", "bars": 1}),
             ("bars", SAMPLE | {"symbol": "XQZJW", "end": "2011-06-30", "bars": 1}),
+            ("features", SAMPLE | {"end": "2000-03-03", "bars": 1, "recipes": "rsi:14"}),
         ],
         mode="auto",
     )
-    days, weeks, features, actions, spans, last, early, unknown = found
+    days, weeks, features, actions, spans, last, early, unknown, begun = found
     assert (days["total"], weeks["total"], features["total"]) == (252, 52, 1)
+    assert days["returned"] == 252, "a year of daily bars fits with any adjustment"
+    exact = market.manager().get_ohlcv("IBM", "1d", **OF_2011, adjustment="all", provider="demo")
+    assert fingerprint(exact) == days["digest"]
+    for row, bar in zip(days["rows"], exact.to_numpy()[:, :5], strict=True):
+        assert row[1:] == [pytest.approx(value, rel=1e-9) for value in bar]
+        assert row[5] == bar[4], "a whole number has all its digits"
     assert days["is_sample"]
     assert abs(features["rows"][0][1] - 66.909966719730921) < 1e-9
+    assert (features["complete"], features["lead_missing"]) == (True, None)
+    assert (begun["complete"], begun["rows"][0][1]) == (False, None)
+    assert begun["lead_missing"] == "demo has no bars before 2000-03-01"
     paid = [row["paid"] for row in actions["rows"] if row["ex_date"][:4] == "2010"]
     assert paid == [0.55, 0.65, 0.65, 0.65]
     assert spans["vendors"] == ["demo"]
     assert spans["gaps_total"] >= 1
     assert last["total"] == 1
-    assert "from 2012-05-18" in early["why"]
-    assert "no sample bars for XQZJW" in unknown["why"]
+    assert (early["total"], early["complete"]) == (0, True)
+    assert [gap["reason"] for gap in early["gaps"]] == ["before the first bar"]
+    assert "no sample bars for XQZJW (available: AAPL, FB, GOOG, IBM, MSFT" in unknown["why"]
+    assert "doctor" not in str(unknown)
     assert not marks(found)
 
 
@@ -447,6 +461,65 @@ def test_two_sources_are_compared_and_the_wrong_row_is_named(
     then = one(Facts(market.manager(share), moment="2012-01-01"), "bars", **SAMPLE, against="local")
     assert "past time" in then["why"]
     assert share.asked == []
+
+
+def test_two_sources_without_a_folder_name_the_file_to_start_with(
+    market: Market, share: ShareVendor, tmp_path: Path
+) -> None:
+    asked = SAMPLE | OF_2011 | {"against": "local"}
+    manager = market.manager(share)
+    found = one(Facts(manager), "bars", **asked)
+    assert "next" not in found, "neither a permission nor a command of fetch sets a folder"
+    assert "providers.local.folder in a rules file, and start with --config FILE" in str(found)
+    _with_own_file(market, share, tmp_path)
+    market.patch.delenv("ONETAPE_RULES")
+    rules = ("--config", str(tmp_path / "rules.yaml"))
+    (done,) = answers(manager, [("bars", asked)], *rules, mode="auto")
+    assert (done["compared"], done["equal"]) == (252, 251)
+
+
+def test_the_last_price_of_a_sample_depends_on_no_earlier_call(
+    market: Market, share: ShareVendor
+) -> None:
+    facts = Facts(market.manager(share))
+    asked = {"symbol": "AAPL", "provider": "demo"}
+    weeks = SAMPLE | {"symbol": "AAPL", "timeframe": "1w", "bars": 2}
+    for _ in range(2):
+        quote = one(facts, "quote", **asked)
+        assert (quote["rows"][-1][0], quote["rows"][-1][4]) == ("2013-03-01", 430.47)
+        assert (quote["complete"], "next" in quote) == (True, False)
+        assert one(facts, "bars", **asked, timeframe="1d", bars=1)["last"][:10] == "2013-03-01"
+        assert one(facts, "bars", **weeks)["rows"][-1][0] == "2013-02-25"
+        assert one(facts, "features", **weeks, recipes="sma:2")["last"][:10] == "2013-02-25"
+        one(facts, "bars", **asked, timeframe="1d", start="2012-01-03", end="2012-01-31")
+    lost = one(facts, "bars", symbol="AAPL", timeframe="1d", bars=1)
+    assert lost["next"].endswith("; provider=demo is stored and needs neither")
+    unknown = one(facts, "quote", symbol="ZZZZ", provider="demo")
+    assert "rows" not in unknown and "onetape fetch" not in str(unknown)
+
+
+def test_an_answer_says_what_day_its_prices_are_adjusted_for(
+    manager: DataManager, share: ShareVendor
+) -> None:
+    assert "adjusted_as_of" in _INSTRUCTIONS
+    found = one(Facts(manager), "bars", **AAPL, bars=2)
+    assert (found["adjusted_as_of"], found["as_of"][:10]) == ("2024-06-12", "2024-06-12")
+    sample = one(Facts(manager), "bars", **SAMPLE, **OF_2011, adjustment="all")
+    assert sample["adjusted_as_of"][:7] == "2013-03"
+    assert one(Facts(manager), "bars", **COIN, bars=2)["adjusted_as_of"] is None
+    then = one(Facts(manager, moment="2024-06-05"), "bars", **AAPL, bars=2)
+    assert then["adjusted_as_of"] == "2024-06-05"
+
+
+def test_a_plan_says_whether_all_bars_can_be_had(market: Market, share: ShareVendor) -> None:
+    share.capabilities = replace(share.capabilities, depth_days={"1d": 29})
+    facts = Facts(market.manager(share))
+    found = one(facts, "explain", **AAPL, about="plan", start="2024-01-02", end="2024-06-11")
+    assert (found["possible"], found["requests"]) == (False, 1)
+    assert found["bars_missing"] == 93
+    assert "1 gap, 93 bars missing" in found["cost"]
+    near = one(facts, "explain", **AAPL, about="plan", start="2024-06-03", end="2024-06-11")
+    assert (near["possible"], near["bars_missing"], near["wait_seconds"]) == (True, 0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from src.data.errors import CapabilityError, MissingExtraError, SymbolNotFoundError, install_line
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    CapabilityError,
+    IncompleteDataWarning,
+    MissingExtraError,
+    SymbolNotFoundError,
+    UnknownSymbolError,
+    install_line,
+)
 from src.data.model.actions import Action
 from src.data.model.http import HttpRequest
 from src.data.model.instant import date_of, day_ms, parse_iso
@@ -107,6 +117,42 @@ def test_an_error_lists_the_symbols_dates_and_timeframes_of_the_sample() -> None
         vendor().fetch(query("1d", "2024-01-01", "2024-02-01", AAPL))
     with pytest.raises(CapabilityError, match="timeframes 1d, not 1h"):
         vendor().fetch(query("1h", "2012-01-01", "2012-02-01", AAPL))
+
+
+@pytest.mark.parametrize("symbol", ["ZZZZ", "NOSUCH", "nosuchatall"])
+def test_an_unknown_symbol_gets_the_same_answer_whatever_its_length(
+    tmp_path: Path, symbol: str
+) -> None:
+    manager = DataManager(tmp_path / "cache")
+    with pytest.raises(UnknownSymbolError, match="available: AAPL, FB, GOOG, IBM, MSFT") as raised:
+        manager.get_ohlcv(symbol, "1d", "2012-01-03", "2012-01-31", provider="demo")
+    assert raised.value.reason == "unknown_symbol"
+    assert "doctor" not in str(raised.value)
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "1w"])
+def test_a_range_before_a_listing_is_empty_for_that_reason(tmp_path: Path, timeframe: str) -> None:
+    manager = DataManager(tmp_path / "cache")
+    asked = {"start": "2011-01-03", "end": "2011-06-30", "provider": "demo", "strict": True}
+    frame = manager.get_ohlcv("FB", timeframe, **asked)  # type: ignore[arg-type]
+    facts = frame.attrs["onetape"]
+    assert (len(frame), facts["complete"], facts["empty"]) == (0, True, "before the first bar")
+    across = manager.get_ohlcv("FB", timeframe, "2012-05-01", "2012-06-29", provider="demo")
+    assert [gap["reason"] for gap in across.attrs["onetape"]["gaps"]] == ["before the first bar"]
+    then = manager.at("2011-06-30").get_ohlcv("FB", timeframe, bars=2, provider="demo")
+    assert (len(then), "2012" in str(then.attrs["onetape"]["gaps"])) == (0, False)
+    with pytest.raises(AllProvidersFailedError, match="no bars before 2000-03-01"):
+        manager.get_ohlcv("IBM", timeframe, "1998-01-05", "1998-06-30", provider="demo")
+
+
+def test_a_number_of_bars_is_counted_back_from_the_end_of_the_sample(tmp_path: Path) -> None:
+    manager = DataManager(tmp_path / "cache")
+    with pytest.warns(IncompleteDataWarning, match="the data ends on 2013-03-01"):
+        frame = manager.get_ohlcv("AAPL", "1d", bars=2, provider="demo")
+    assert [str(day)[:10] for day in frame.index] == ["2013-02-28", "2013-03-01"]
+    found = manager.gaps("AAPL", "1d", provider="demo")
+    assert "onetape fetch" not in str(found)
+    assert {gap.evidence for gap in found.gaps} == {"the data ends on 2013-03-01"}
 
 
 def test_samples_with_other_numbers_than_the_checked_ones_are_refused(

@@ -11,7 +11,7 @@ from ..calendars.ranges import closing_time, resolve_range
 from ..calendars.session import ALWAYS_OPEN
 from ..clock import Clock
 from ..config.offered import unknown_provider
-from ..errors import BadRangeError, BadTimeframeError, QueryError
+from ..errors import BadRangeError, BadTimeframeError, NoProviderError, QueryError
 from ..model.bars import PRICES
 from ..model.frozen import filled
 from ..model.instant import DAY_MS, iso
@@ -23,7 +23,7 @@ from ..model.suggestion import did_you_mean
 from ..model.texts import written
 from ..model.timeframe import Timeframe
 from ..net.deadline import seconds_of
-from ..vendors.registry import is_of_files
+from ..vendors.registry import is_of_files, is_whole_sample
 
 if TYPE_CHECKING:
     from ..provider_selector import ProviderSelector
@@ -137,7 +137,13 @@ class RequestParser:
         provider = wishes.provider
         if isinstance(symbol, str) and ":" in symbol:  # begins with a venue
             symbol, provider = self._selector.split_vendor(symbol, provider)
-        instrument = self._selector.instrument(symbol)
+        try:
+            instrument = self._selector.instrument(symbol)
+        except NoProviderError:
+            if not (isinstance(provider, str) and is_whole_sample(provider)):
+                raise
+            # The error of the sample lists the symbols that it has.
+            instrument = Instrument(symbol.strip().upper(), "stock", "XNYS", "America/New_York")
         if wishes.session != "regular":
             instrument = in_session(instrument, wishes.session, parsed)
         if parsed.is_intraday and parsed.longest_ms > DAY_MS and instrument.calendar != ALWAYS_OPEN:

@@ -17,7 +17,11 @@ _MOST_BYTES = 2_000_000_000
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
-    option(parser, "statement", "one SELECT over bars('AAPL', '1d') and bundle('mine')")
+    option(
+        parser,
+        "statement",
+        "one SELECT over bars('AAPL', '1d'), bars('AAPL', '1d', 'demo'), bundle('mine')",
+    )
     option(parser, "--bundles DIR", "bundle folder")
     command(parser, run, "Sends no request, changes nothing, and opens no other files.")
 

@@ -22,7 +22,7 @@ from .own import call_own
 from .recipes import RecipeUse
 from .rolling import Values
 
-__all__ = ["Tape", "block_at", "blocks", "compute"]
+__all__ = ["Tape", "block_at", "blocks", "compute", "rows_without_lead"]
 
 # Longest step of a timeframe, and the days of its blocks, counted from 1970-01-01: about ten
 # thousand bars of a market that is always open. Never changed: it would change the last digits of
@@ -136,16 +136,22 @@ def _rows_to_mask(use: RecipeUse, tape: Tape, start: int, first: int, block: ran
     is_cut = tape.lacks_lead and start == 0
     if use.anchor_ms is not None:
         is_lost = start > first or (first > 0 and tape.holes.get(first, 0) > use.anchor_ms)
-        is_cut = is_cut and use.anchor_ms < tape.stamps[0]
-        return len(tape) if is_lost or is_cut else 0
+        return len(tape) if is_lost else is_cut * rows_without_lead(use, tape)
+    if use.anchor or is_cut:
+        return rows_without_lead(use, tape, start)
+    has_lead = start == first == block.start - use.lead and start not in tape.holes
+    return 0 if has_lead and use.recipe.kind == "decaying" else use.rows_behind_holes
+
+
+def rows_without_lead(use: RecipeUse, tape: Tape, start: int = 0) -> int:
+    """Return the number of rows of a run that stay NaN if bars before its first one are missing."""
+    if use.anchor_ms is not None:
+        return len(tape) if use.anchor_ms < tape.stamps[0] else 0
     if use.anchor:
         opens = tape.columns["opens"][start:]
         is_open = opens[0] >= tape.stamps[start]  # a bar may begin before its session
         return 0 if is_open else int(opens.searchsorted(opens[0], "right"))
-    if is_cut:
-        return max(use.lead, use.rows_behind_holes)
-    has_lead = start == first == block.start - use.lead and start not in tape.holes
-    return 0 if has_lead and use.recipe.kind == "decaying" else use.rows_behind_holes
+    return max(use.lead, use.rows_behind_holes)
 
 
 def _outputs(use: RecipeUse, tape: Tape, start: int, end: int) -> tuple[Values, ...]:

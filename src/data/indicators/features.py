@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..bars.client import Wishes
 from ..calendars.calendar import MarketCalendar, calendar_for
-from ..errors import BadRangeError, IncompleteDataWarning, QueryError
+from ..errors import BadRangeError, IncompleteDataError, IncompleteDataWarning, QueryError
 from ..fundamentals.request import Wish
 from ..model.bars import Stamps
 from ..model.caller import warn_user
@@ -29,7 +29,7 @@ from ..model.query import BarsQuery
 from ..model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, UNASKED
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from .blocks import Tape, block_at
+from .blocks import Tape, block_at, rows_without_lead
 from .joins import ReportUse, values_of_report
 from .kept import values_of
 from .recipes import RecipeUse, parse_recipes
@@ -56,7 +56,7 @@ class _Series(NamedTuple):
         uses: Recipes, with the openings of their anchors.
         closes: Closing time of each bar of the answer, UTC milliseconds.
         missing: Closing times of missing bars, UTC milliseconds, ascending.
-        lacks: Reason why bars of the lead are missing; empty if none is.
+        lacks: Reason why bars of the lead are missing; empty if no value of the answer needs them.
     """
 
     tape: Tape
@@ -136,6 +136,7 @@ def features(
 
     Raises:
         QueryError: An argument is invalid; nothing is requested.
+        IncompleteDataError: ``strict`` is set and the answer is incomplete.
     """
     base, given, store = Timeframe.parse(timeframe), parse_recipes(recipes, anchor), request.store
     if store is not None and not (hasattr(store, "get") and hasattr(store, "put")):
@@ -193,9 +194,10 @@ def features(
     more = {"nan": nan, "not_members": not_members, "reports": reports, "complete": is_complete}
     frame = _wide(frame, columns) if layout == "wide" else frame
     frame.attrs[ATTRS_KEY] = freeze({"symbols": facts, **lacking, **more})
-    _warn(
+    _report(
         {"no bars": failed, "too few bars before the range": lacks, "missing reports": unreported},
         len(frames),
+        frame if request.options.get("strict") else None,
     )
     return frame
 
@@ -332,6 +334,7 @@ class _Market(NamedTuple):
         lacks = lacks if self._is_short(stamps, first) else ""
         positions = {int(stamps.searchsorted(hole.start)): hole.end for hole in holes}
         tape = Tape(self.timeframe, stamps, columns, positions, bool(lacks), first)
+        is_nan = any(first < rows_without_lead(use, tape) for use in self.uses)
         late = [hole for hole in holes if hole.end > stamps[first]]
         missing = [self.calendar.opens(self.timeframe, hole, self.anchor) for hole in late]
         lost = np.concatenate([np.empty(0, np.int64), *missing])
@@ -340,7 +343,7 @@ class _Market(NamedTuple):
             self.calendar.closes(self.timeframe, opens, self.anchor)
             for opens in (stamps[first:], lost)
         )
-        return _Series(tape, self.uses, closes, ends, lacks)
+        return _Series(tape, self.uses, closes, ends, lacks if is_nan else "")
 
     def _is_short(self, stamps: Stamps, first: int) -> bool:
         """Return whether bars of a lead are missing, or bars since an anchor."""
@@ -557,11 +560,19 @@ def _wide(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def _warn(lacking: Mapping[str, Mapping[str, str]], total: int) -> None:
-    """Issue a warning for each thing that symbols lack, with the reason for the first one."""
+def _report(
+    lacking: Mapping[str, Mapping[str, str]], total: int, strict: pd.DataFrame | None
+) -> None:
+    """Issue a warning for each thing that symbols lack, with the reason for the first one.
+
+    Raises:
+        IncompleteDataError: Something is lacking, and the frame is given because of ``strict``.
+    """
     for what, names in lacking.items():
         if names:
             first, reason = next(iter(names.items()))
             shown = ", ".join(map(str, list(names)[:20])) + (", ..." if len(names) > 20 else "")
             text = f"{len(names)} of {total} symbols have {what}: {shown}; {first}: {reason}"
+            if strict is not None:
+                raise IncompleteDataError(text, frame=strict)
             warn_user(text, IncompleteDataWarning)

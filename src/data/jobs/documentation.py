@@ -89,18 +89,24 @@ class PageHit(NamedTuple):
         section: Heading above the first line that contains the words.
         line: That line, without Markdown markup; empty if no single line contains all the words.
         lines: Number of lines that contain at least one of the words.
+        place: Where all words are: 0 in the line of the command with this name, 1 in a heading, 2 in
+            another line, 3 there as the beginnings of longer words, 4 in several lines.
     """
 
     page: Page
     section: str
     line: str
     lines: int
+    place: int
 
 
 def search_pages(text: str) -> list[PageHit]:
-    """Return the pages that contain all words in a search string; matches in titles come first.
+    """Return the pages that contain all words in a search string.
 
-    Case is ignored, and a word also matches inside a longer word.
+    The line of a command with this name comes first, then matches in titles and headings.
+
+    Case and a final ``s`` are ignored. A word also matches the beginning of a longer one, but whole
+    words come first.
 
     Raises:
         QueryError: No page contains the words; the page with the most similar name is suggested.
@@ -120,30 +126,40 @@ def search_pages(text: str) -> list[PageHit]:
 
 def _page_hit(page: Page, words: Sequence[str]) -> PageHit | None:
     text = text_of(page)
-    folded = f"{page.name} {page.title} {page.line} {text}".lower()
-    if not all(word in folded for word in words):
+    patterns = [
+        re.compile(
+            rf"(?<!\w)(?:({re.escape(word.removesuffix('s'))}s?(?!\w))|{re.escape(word)})", re.I
+        )
+        for word in words
+    ]
+    if not all(p.search(f"{page.name} {page.title} {page.line}\n{text}") for p in patterns):
         return None
-    section, best, count = page.title, ("", ""), 0
+    command = f"onetape {' '.join(words)}"
+    section, best, count = page.title, PageHit(page, page.title, "", 0, 4), 0
     for line in text.splitlines():
-        lowered = line.lower()
         if line.startswith("#"):
             section = line.lstrip("# ")
-        if any(word in lowered for word in words):
-            count += 1
-            if not best[1] and all(word in lowered for word in words):
-                best = (section, line)
-    return PageHit(page, best[0], _MARKUP.sub("", best[1]).strip(" #|-"), count)
+        found = [p.search(line) for p in patterns]
+        count += any(found)
+        place = 0 if line.startswith(command) else 1 if line.startswith("#") else 2
+        if any(match and match[1] is None for match in found):  # only the beginning of a word
+            place = 3
+        if all(found) and place < best.place:
+            best = PageHit(page, section, _MARKUP.sub("", line).strip(" #|-"), 0, place)
+    return best._replace(lines=count)
 
 
-def _rank(hit: PageHit, words: Sequence[str]) -> tuple[bool, bool, bool, int]:
+def _rank(hit: PageHit, words: Sequence[str]) -> tuple[bool, int, bool, int]:
     """Return the sort key of a search result.
 
-    Results with the words in the title come first, then those with the words in one line; then come
+    Results with the words in the title come first, then those by the place of the words; then come
     pages about using the package, and pages with many matching lines.
     """
     page = hit.page
-    in_title = all(word in f"{page.name} {page.title} {page.line}".lower() for word in words)
-    return (not in_title, not hit.line, page.group not in _FOR_USE, -hit.lines)
+    in_title = all(
+        word in f"{page.name} {page.title} {page.line}".lower().split() for word in words
+    )
+    return (hit.place > 0 and not in_title, hit.place, page.group not in _FOR_USE, -hit.lines)
 
 
 def text_of(page: Page) -> str:

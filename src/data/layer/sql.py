@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from functools import partial
@@ -35,6 +35,8 @@ except ImportError as missing:
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ..model.series import SeriesKey
 
 __all__ = ["query"]
 
@@ -180,10 +182,16 @@ def _bars(manager: DataManager, symbol: str, timeframe: str, provider: str) -> p
         wishes = Wishes(provider or None, offline=True)
         frame = stored_frame(manager.client, symbol, timeframe, wishes)
     except (AllProvidersFailedError, NoProviderError) as error:
-        known = map(str, manager.client.series())
+        known = {str(key): _call_for(key) for key in manager.client.series()}
         name = "@".join(filter(None, (f"{symbol} {timeframe}", provider)))
         raise CacheError(f"nothing is cached for {name}", hint=_nearest(name, known)) from error
     return frame.tz_localize(None).reset_index()
+
+
+def _call_for(key: SeriesKey) -> str:
+    """Return the table of a stored series as a statement names it."""
+    provider = f", '{key.action_key}'" if key.is_sample else ""
+    return f"bars('{key.symbol}', '{key.timeframe}'{provider})"
 
 
 def _called(read: Callable[[], Any], _: Records) -> Any:
@@ -207,9 +215,13 @@ def _add_bundle(connection: Any, view: str, bundle: Bundle, frequency: str) -> l
     return paths
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = get_close_matches(name, sorted(names), n=3, cutoff=0.5)
-    return f"nearest: {', '.join(near)}" if near else "the cache has nothing with a similar name"
+def _nearest(name: str, calls: Mapping[str, str]) -> str:
+    near = get_close_matches(name, sorted(calls), n=3, cutoff=0.5)
+    return (
+        f"nearest: {', '.join(calls[one] for one in near)}"
+        if near
+        else "the cache has nothing with a similar name"
+    )
 
 
 def _quoted(text: str, mark: str) -> str:

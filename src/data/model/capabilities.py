@@ -68,6 +68,8 @@ class Capabilities:
             absent has no such limit.
         depth_days: How many days back the history goes, by timeframe; for a timeframe that is
             absent, the history goes back to the listing.
+        begins_ms: Time before which the vendor has no bars at all, UTC milliseconds; None if bars of
+            any age may exist.
         kinds: Maps each asset class to the kind of its bars; an empty ``unit`` is taken from the
             answer or the instrument.
         intraday_kinds: Kinds of intraday bars, for the asset classes in which they differ from
@@ -100,6 +102,7 @@ class Capabilities:
     page_bars: int = 0
     page_days: Mapping[str, int] = field(default_factory=dict)
     depth_days: Mapping[str, int] = field(default_factory=dict)
+    begins_ms: int | None = None
     kinds: Mapping[AssetClass, Kind] = field(default_factory=dict)
     intraday_kinds: Mapping[AssetClass, Kind] = field(default_factory=dict)
     adjustment: Adjustment = "raw"

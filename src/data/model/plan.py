@@ -230,6 +230,11 @@ class Plan(InLines):
         return not self.lacking and not self.error
 
     @property
+    def missing(self) -> int:
+        """The number of bars that would be missing from the answer."""
+        return sum(part.bars for part in self.lacking)
+
+    @property
     def requests(self) -> int:
         """The total number of requests that would be sent."""
         return sum(step.requests for step in self.steps)
@@ -270,7 +275,8 @@ class Plan(InLines):
         takes = f"{counted(self.requests, 'request')}, {waiting(self.wait_s)}"
         takes += f", about {duration(self.takes_s)} in total" if self.takes_s >= _LONG_S else ""
         without = "a cache hit, no request" if self.is_hit else "no request"
-        gaps = f"{count} gap{'s' if count > 1 else ''}" if count else ""
+        missing = f", {counted(self.missing, 'bar')} missing"
+        gaps = f"{count} gap{'s' if count > 1 else ''}{missing}" if count else ""
         return "; ".join(filter(None, [takes if self.requests else without, gaps]))
 
     def lines(self) -> Iterator[Line]:

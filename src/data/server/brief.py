@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..errors import DataError
 from ..model.instant import DAY_MS, date_of, iso, parse_iso
-from ..model.outside import is_own_error, is_own_note, is_own_reason
+from ..model.outside import is_own_error, is_own_note, is_own_reason, sends_nothing
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
 from ..model.reasons import sentence
@@ -155,7 +155,8 @@ def brief_of(facts: Facts, symbol: str, provider: str | None = None) -> Brief:
     closes = last
     bars_of = partial(facts.bars, symbol, bars=_CLOSES, provider=provider)
     if label is None:
-        why.append(f"no bars of {symbol} are known: `onetape fetch {symbol} 1d` fetches some")
+        fetch = "" if sends_nothing(provider) else f": `onetape fetch {symbol} 1d` fetches some"
+        why.append(f"no bars of {symbol} are known{fetch}")
     else:
         last = closes = bars_of(label)
         if label != "1d" and "1d" in facts.timeframes(symbol, provider):

@@ -239,10 +239,14 @@ class Facts:
         return self.may_fetch or sends_nothing(query.provider)
 
     def _end(self, query: BarsQuery) -> str | None:
-        """Return the time by which the last stored bar had closed; None if it is not past.
+        """Return the time by which the last stored bar, or that of a sample, had closed.
 
-        The result is also None if later bars may be requested. Samples end in the past anyway.
+        The result is None if it is not past, or if later bars may be requested.
         """
+        if query.key.is_sample and not query.key.of_folder:
+            daily = (query.instrument.symbol, "1d", None, None, 1, Wishes(query.provider))
+            last = self.manager.client.get(self.manager.client.query(*daily))
+            return None if last.empty else str(last.index[-1].date())
         if not (query.offline or query.key.is_sample):
             return None
         spans = [one for key in self.stored_for(query) for one in self.manager.client.coverage(key)]
@@ -315,7 +319,8 @@ class Facts:
         lacks = next(iter(found["lead_missing"].values()), None)
         return Answer(
             self.about(facts, query)
-            | {"unit": None, "lead_missing": marked(lacks, query.provider)},
+            | {"unit": None, "complete": found["complete"]}
+            | {"lead_missing": marked(lacks, query.provider)},
             rows,
             f"No bars of {symbol} {timeframe} are known in this range, so nothing was computed; "
             "do not estimate any.",
@@ -344,6 +349,7 @@ class Facts:
             **_age(age),
             "is_live": False,
             "kind": {**kind, "adjustment": facts["adjustment"]},
+            "adjusted_as_of": facts["as_of"],
             "unit": kind.get("unit"),
             "currency": kind.get("unit"),
             "vendors": list(facts["vendors"]),
@@ -422,8 +428,10 @@ class Facts:
         client = self.manager.client
         if about == "plan":
             plan = self.manager.plan(symbol, timeframe, **asked)
-            cost = {"requests": plan.requests, "units_by_vendor": plan.units}
-            cost |= {"seconds": plan.takes_s, "cost": plan.verdict, "is_hit": plan.is_hit}
+            cost = dict[str, Any](possible=plan.is_possible, bars_missing=plan.missing)
+            cost |= {"requests": plan.requests, "units_by_vendor": plan.units}
+            cost |= {"wait_seconds": plan.wait_s, "seconds": plan.takes_s}
+            cost |= {"cost": plan.verdict, "is_hit": plan.is_hit}
             facts = self._facts(plan.units, symbol=plan.symbol, timeframe=timeframe)
             quoted = [health.reason for health in plan.health] + of_others(plan.rejected)
             query = client.query(symbol, timeframe, wishes=Wishes(asked.get("provider")))
@@ -567,7 +575,10 @@ def _rows(frame: pd.DataFrame, columns: list[str]) -> list[list[Any]]:
 
 
 def _number(value: float) -> float | None:
-    return value if value == value else None
+    """Return a number with ten significant digits, a whole one with all; None instead of NaN."""
+    if value != value:
+        return None
+    return int(value) if value.is_integer() else float(f"{value:.10g}")
 
 
 def _plain(row: Mapping[Any, Any], *marked: str) -> dict[str, Any]:

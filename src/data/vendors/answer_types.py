@@ -212,6 +212,7 @@ _OF_CAPABILITIES: _Checks = {
     **dict.fromkeys(("page_bars", "action_requests", "archive_days"), _is_count(10**9)),
     "page_days": _mapping_of(_is_word, _is_count(10**9)),
     "depth_days": _mapping_of(_is_word, _is_number),
+    "begins_ms": _fits_or_none(_is_instant),
     **dict.fromkeys(("kinds", "intraday_kinds"), _mapping_of(_is_word, _is(Kind))),
     "only": _mapping_of(_is_word, _labels),
     "adjustment": _one_of("unknown", *ADJUSTMENTS),

@@ -406,6 +406,7 @@ def _to_fetched(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> Fe
             raise harvest.nothing
         error = NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")
         error.server_now_ms = harvest.server_now_ms if harvest.dated else None
+        error.listed_ms = harvest.listed_ms
         raise error
     caps = vendor.capabilities.at(query.timeframe)
     kind = caps.kind(query.instrument, query.timeframe)

@@ -132,8 +132,7 @@ class RequestCount:
         timeframe, name, now_ms = request.grid.timeframe, candidate.name, request.query.now_ms
         span = candidate.servable(segment, timeframe, now_ms)
         if span.is_empty:
-            days = candidate.downloader.capabilities.depth_days.get(timeframe.label)
-            return VendorOffer(name, span, trouble=f"serves {timeframe} bars only {days} days back")
+            return VendorOffer(name, span, trouble=candidate.too_old(timeframe))
         alone, trouble = RequestCount(self.query), ""
         try:
             alone.add(candidate, FetchQuery(request.query.instrument, timeframe, span, now_ms))

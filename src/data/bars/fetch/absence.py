@@ -27,6 +27,7 @@ from ...model.reasons import CLOSED, LOST, NO_BAR
 from ...model.span import Span, subtract, touching, uncovered
 from ...model.texts import stamp
 from ..answer.answer import UnfilledSpan
+from ..ingest.take import lifetime_since
 from ..series import LaneRequest, SeriesStore, is_outage
 from ..validity import LONGEST_MS, due_parts
 from .bounds import LONGEST_HALT_MS
@@ -77,7 +78,10 @@ def record_absence(
         for mark in _absence_marks(request, series, span, coverage, names, now, newest)
     ]
     if marks:
-        series.commit(Commit(marks=tuple(marks)))
+        told = [e for e in errors if isinstance(e, NoDataError) and e.listed_ms is not None]
+        listed = (told[0].listed_ms, told[0].provider or "") if told else (None, "")
+        life = lifetime_since(*listed, request.grid.timeframe, now, series.lifetime())
+        series.commit(Commit(marks=tuple(marks), lifetime=life))
     return []
 
 

@@ -14,7 +14,7 @@ from ...model.lifetime import DATA, PAGES, Bound, Lifetime
 from ...model.reasons import BEFORE_FIRST, CLOSED, PLAINLY_NONE
 from ...model.span import Span, coalesce
 from ...model.timeframe import Timeframe
-from ...vendors.registry import is_of_market, is_sample
+from ...vendors.registry import is_of_market, is_sample, is_whole_sample
 from ..selection.candidates import Candidate
 from ..selection.source_check import span_of_rows
 from ..series import Journal, LaneRequest, SeriesStore
@@ -39,7 +39,7 @@ def prove_bounds(
     guess, so only these conclusions are drawn, in this order, from spans that were just requested:
 
     1. Nothing was traded before the first bar (:func:`_proved_listing`).
-    2. A user's file ends with its last bar (:func:`_end_of_files`).
+    2. A user's file, or a sample, ends with its last bar (:func:`_end_of_files`).
     3. After the last bar, the series has ended, or only the data has (:func:`_proved_end`).
 
     Each function states what it costs. A query is one request, unless the vendor sends such bars in
@@ -99,26 +99,38 @@ def _proved_listing(
     return Bound(empty.end, ",".join(sorted(agreeing)), now_ms, now_ms + LONGEST_MS, PAGES)
 
 
-# --- 2. the end of the user's files
+# --- 2. the end of the user's files, or of a sample
+
+
+def note_end_of_sample(request: LaneRequest, series: SeriesStore) -> None:
+    """Record the end of a sample, from which a number of bars is counted back.
+
+    What was requested before must not matter, so the sample is read unless its end is known.
+    """
+    if request.query.offline or series.lifetime().delisted is not None:
+        return
+    if (end := _end_of_files(request, series)) is not None:
+        series.commit(Commit(lifetime=Lifetime(delisted=end)))
 
 
 def _end_of_files(request: LaneRequest, series: SeriesStore) -> Bound | None:
-    """Return the end of the user's file if the lane is only for it, and a later bar has closed.
+    """Return the end of the user's file, or of a sample, if it is known that no later bar follows.
 
-    Otherwise, the result is None. The end is that of one version of the file, so it does not expire.
-    Reading the file costs no request.
+    The lane must be only for this source, and a later bar must have closed; otherwise, the result is
+    None. The end is that of one version of the file, so it does not expire. Reading costs no request.
     """
-    if not is_of_one_file(request):
+    candidates, now_ms = request.route.candidates, series.now_ms()
+    is_of_sample = len(candidates) == 1 and is_whole_sample(candidates[0].name)
+    if not (is_of_sample or is_of_one_file(request)):
         return None
-    (candidate,), now_ms = request.route.candidates, series.now_ms()
     try:
         series_of_file = request.query.instrument, request.grid.timeframe
-        end = span_of_rows(candidate, *series_of_file, now_ms).end
+        end = span_of_rows(candidates[0], *series_of_file, now_ms).end
     except FAILOVER_ERRORS:
         return None
     if not end or request.grid.next_open(end) >= cap_of(request, series):
         return None
-    return Bound(end, candidate.name, now_ms, NEVER_MS, DATA)
+    return Bound(end, candidates[0].name, now_ms, NEVER_MS, DATA)
 
 
 # --- 3. the end of the series, or of its data

@@ -21,7 +21,7 @@ from ...model.bars import inside
 from ...model.capabilities import Fetched, FetchQuery
 from ...model.coverage import Coverage
 from ...model.edges import spans_of
-from ...model.instant import DAY_MS, iso
+from ...model.instant import iso
 from ...model.reasons import CLOSED, NO_BAR
 from ...model.span import Span, clipped, coalesce, subtract, touching
 from ...net.deadline import check_time, run_part
@@ -468,14 +468,14 @@ class Fetcher:
 
     def _depth_error(self, candidate: Candidate, span: Span) -> CapabilityError:
         """Return the error for a vendor whose history is too short; record the skip once."""
-        depth = candidate.capabilities.depth_days if candidate.capabilities else {}
         timeframe = self._request.grid.timeframe
         error = CapabilityError(
-            f"{candidate.name} serves {timeframe} bars only {depth.get(timeframe.label)} days back",
+            f"{candidate.name} {candidate.too_old(timeframe)}",
             provider=candidate.name,
             symbol=self._request.query.instrument.symbol,
         )
-        error.begins_ms = self._series.now_ms() - depth.get(timeframe.label, 0) * DAY_MS
+        if candidate.capabilities is not None and candidate.capabilities.begins_ms is None:
+            error.begins_ms = candidate.servable(span, timeframe, self._series.now_ms()).start
         if not any(a.error and a.error.args == error.args for a in self._journal.attempts):
             self._note(VendorReply(candidate.name, span, error=error))
         return error

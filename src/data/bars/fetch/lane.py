@@ -33,7 +33,7 @@ from ..validity import LONGEST_MS, Expiry
 from .absence import still_excluded
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
-from .bounds import prove_bounds
+from .bounds import note_end_of_sample, prove_bounds
 from .fetcher import Fetcher
 from .plan import (
     FetchPlan,
@@ -114,6 +114,8 @@ class LaneRun:
         """
         request, query = self.request, self.request.query
         self._has_closes = has_closes or query.offline
+        if query.bars is not None and request.key.is_sample:
+            note_end_of_sample(request, self.series)
         wanted = wanted_span(request, self.series)
         answer = self._answer_for(wanted)
         if query.bars is None or isinstance(answer, Missing):

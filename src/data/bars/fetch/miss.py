@@ -45,7 +45,7 @@ from ..derive.derive import NO_ANSWER, Deriver, FallbackBars, is_whole, shortfal
 from ..derive.sources import SourceTimeframes
 from ..lookup import MISS, CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..pulls import pull_series
-from ..selection.candidates import Selector, candidates_of, unknown_symbol
+from ..selection.candidates import Selector, candidates_of, doctor_hint, unknown_symbol
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import LaneFinder
 from ..selection.offers import AnsweringLane
@@ -715,5 +715,5 @@ def _all_failed(
         f"All providers failed for {query}: {'; '.join(reasons)}",
         attempts=attempts,
         symbol=query.instrument.symbol,
-        hint="`onetape doctor` shows which vendors can be reached and which keys are set",
+        hint=doctor_hint(query),
     )

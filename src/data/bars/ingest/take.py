@@ -23,6 +23,7 @@ from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
 from ...model.reasons import DOUBTFUL
 from ...model.span import Span, subtract, touching
+from ...model.timeframe import Timeframe
 from ...net.deadline import check_time
 from ...prices.judgement.series import DailySessions
 from ...prices.judgement.sessions import daily_sessions, proven
@@ -279,6 +280,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     judged = Span(answer.answered.start, max(answer.answered.end, draft.question.until_ms))
     is_compared = not draft.view.rows or not draft.question.with_own_bars_before.is_empty
     kept = draft.stored.kept_stamps(answer.closed.stamps)
+    listed = draft.fetched.listed_ms, draft.vendor, draft.grid.timeframe
     draft.commit = replace(
         with_splices(marked, draft.splices, draft.span),
         next_due=_due_ms(draft, marked),
@@ -291,25 +293,26 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
         kind=_kind(draft),
         has_verdicts=True,
         compared_at=draft.local_ms if is_compared else None,
-        lifetime=_lifetime(draft, series.lifetime()),
+        lifetime=lifetime_since(*listed, draft.now_ms, series.lifetime()),
     )
 
 
-def _lifetime(draft: AnswerDraft, stored: Lifetime) -> Lifetime:
-    """Return a lifetime that begins on the listing date, if the vendor sent a new one; else empty.
+def lifetime_since(
+    listed_ms: int | None, vendor: str, timeframe: Timeframe, now: int, stored: Lifetime
+) -> Lifetime:
+    """Return a lifetime that begins on the listing date, if a vendor sent a new one; else empty.
 
     The lifetime begins at the start of that day. For weekly and monthly bars it begins earlier,
     because the first bar opens before the listing.
     """
-    if draft.fetched.listed_ms is None:
+    if listed_ms is None:
         return Lifetime()
-    timeframe, now = draft.request.grid.timeframe, draft.now_ms
     longest = 0 if timeframe.unit not in "wM" else timeframe.count * 31
-    listed_ms = draft.fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
+    listed_ms = listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
     listed = stored.listed
     if listed is not None and listed.at == listed_ms and now < listed.expires:
         return Lifetime()
-    return Lifetime(Bound(listed_ms, draft.vendor, now, now + LONGEST_MS, FIELD))
+    return Lifetime(Bound(listed_ms, vendor, now, now + LONGEST_MS, FIELD))
 
 
 def _due_ms(draft: AnswerDraft, commit: Commit) -> int | None:

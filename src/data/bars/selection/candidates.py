@@ -17,9 +17,10 @@ from ...errors import (
 from ...model.actions import Action
 from ...model.capabilities import Capabilities, Fetched, FetchQuery
 from ...model.coverage import Covered
-from ...model.instant import DAY_MS
+from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Adjustment, Kind
+from ...model.outside import sends_nothing
 from ...model.query import BarsQuery
 from ...model.series import folder_lane
 from ...model.span import Span
@@ -112,10 +113,19 @@ class Candidate:
 
     def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
         """Return the part of ``segment`` within the vendor's depth of history; it may be empty."""
-        depth = self.capabilities.depth_days.get(timeframe.label) if self.capabilities else None
-        if depth is None:
-            return segment
-        return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
+        caps, begin = self.capabilities, None
+        if caps is not None:
+            depth = caps.depth_days.get(timeframe.label)
+            begin = caps.begins_ms if depth is None else now_ms - depth * DAY_MS
+        return segment if begin is None else segment.clip(Span(begin, segment.end))
+
+    def too_old(self, timeframe: Timeframe) -> str:
+        """Return why the vendor has no bars before its history, as a phrase after its name."""
+        assert self.capabilities is not None  # else nothing is too old
+        days = self.capabilities.depth_days.get(timeframe.label)
+        if days is None:
+            return f"has no bars before {date_of(self.capabilities.begins_ms or 0)}"
+        return f"serves {timeframe} bars only {days} days back"
 
     def fetch(self, query: FetchQuery) -> Fetched:
         """Fetch bars; ``get_ohlcv`` is called if the downloader is from outside this library.
@@ -340,6 +350,12 @@ def _why_namesake(query: BarsQuery, name: str, owner: str) -> str:
     )
 
 
+def doctor_hint(query: BarsQuery) -> str | None:
+    """Return the hint on vendors that could not answer; None if the only vendor sends no request."""
+    hint = "`onetape doctor` shows which vendors can be reached and which keys are set"
+    return None if sends_nothing(query.provider) else hint
+
+
 def unknown_symbol(
     query: BarsQuery, attempts: Sequence[Attempt], namesakes: Mapping[str, str], hint: str = ""
 ) -> UnknownSymbolError:
@@ -363,7 +379,7 @@ def unknown_symbol(
         f"{lead}. All providers failed for {query}: {'; '.join(dict.fromkeys(reasons))}",
         attempts=attempts,
         symbol=symbol,
-        hint=hint or "`onetape doctor` shows which vendors can be reached and which keys are set",
+        hint=hint or doctor_hint(query),
     )
 
 

@@ -68,6 +68,8 @@ _DIVIDENDS: Final = {
 # 2020-08-31, and quarterly dividends) are left out: adjusting for dividends needs the closes before
 # them.
 _UNKNOWN_FROM: Final = date(2013, 3, 2)
+# The first day of the sample. A stock whose first bar is later was listed on that day.
+_BEGINS_MS: Final = day_ms(date(2000, 3, 1))
 
 
 class DemoDataDownloader(BaseDataDownloader):
@@ -94,6 +96,7 @@ class DemoDataDownloader(BaseDataDownloader):
     capabilities = Capabilities(
         asset_classes=frozenset({"stock"}),
         timeframes={"1d": "1d"},
+        begins_ms=_BEGINS_MS,
         # A separate venue keeps these bars out of every other series.
         kinds={"stock": Kind("regular", "session", "demo", "USD", "shares")},
         adjustment="raw",
@@ -127,13 +130,15 @@ class DemoDataDownloader(BaseDataDownloader):
         symbol = _symbol(response)
         rows = list(csv.DictReader(response.text.splitlines()))
         bars = [bar for row in rows if (bar := _bar(symbol, row)).stamp_ms in query.span]
-        if not bars:
+        first_ms = _bar(symbol, rows[0]).stamp_ms
+        listed_ms = first_ms if first_ms > _BEGINS_MS else None
+        if not bars and query.span.end > (listed_ms or 0):
             first, last = (rows[index]["date"] for index in (0, -1))
             raise CapabilityError(
                 f"the sample bars for {symbol} are from {first} to {last}",
                 hint="give an end in this range, or omit the provider to request other bars from vendors",
             )
-        return BarPage(bars)
+        return BarPage(bars, listed_ms=listed_ms)
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Return the error for a response; for an unknown stock the error lists the known ones."""

@@ -155,7 +155,8 @@ class LocalFiles:
             )
         if "folder" not in settings:
             raise ConfigError(
-                "no folder is set for the vendor `local`", hint="set providers.local.folder"
+                "no folder is set for the vendor `local`",
+                hint="set providers.local.folder in a rules file, and start with --config FILE",
             )
         settings["folder"] = Path(str(settings["folder"]))
         return cls(**settings)
