@@ -200,6 +200,11 @@ STORIES = {
          ("ask", "1d", 30, 15, "all", ""), ("wait", 2, 23), ("wait", 1, 23),
          ("ask", "1w", 0, 6, "split", "")),
     ),
+    "dividends are known for some of the months that a vendor no longer has": Walk(
+        ("yahoo",), "AAPL",
+        (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),
+         ("ask", "1d", 0, 70, "all", ""), ("ask", "1M", 0, 70, "split", "")),
+    ),
     "half of a range is stored of a substitute": Walk(
         ("binance", "yahoo"), "BTCUSDT",
         (("change", "bar", "cut at the front", 0, 9, 0), ("ask", "1d", 20, 10, "split", ""),

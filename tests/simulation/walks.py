@@ -463,10 +463,9 @@ class World:
         """Return the split and the dividend that truly belong to a row."""
         known = [a for a in self.history.truth().actions if day_ms(a.ex_date) < self._as_of(cached)]
         ratio, paid = 1.0, 0.0
-        # What happened where bars are missing belongs to the next row.
+        # What happened where bars are missing belongs to the next row, but not to the first.
         before = [s for s in cached.rows if s < stamp]
-        begin = parse_iso(asked.start) if asked.start else stamp
-        begin = _end_of(before[-1], asked.timeframe) if before else begin
+        begin = _end_of(before[-1], asked.timeframe) if before else stamp
         own = [a for a in known if begin <= day_ms(a.ex_date) < _end_of(stamp, asked.timeframe)]
         for action in own:
             later = prod(float(a.ratio) for a in known if a.type == "split" and a > action)
