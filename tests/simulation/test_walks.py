@@ -200,6 +200,11 @@ STORIES = {
          ("ask", "1d", 30, 15, "all", ""), ("wait", 2, 23), ("wait", 1, 23),
          ("ask", "1w", 0, 6, "split", "")),
     ),
+    "a split that never happened is reported after the raw bars": Walk(
+        ("alpaca", "fmp", "eodhd"), "AAPL",
+        (("ask", "1d", 0, 20, "split", ""), ("change", "split", "withdrawn", 0, 9, 0),
+         ("wait", 3, 21), ("ask", "1d", 0, 40, "raw", ""), ("last", "1d", 5, "split")),
+    ),
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),
@@ -437,6 +442,23 @@ def test_prices_from_before_a_late_report_are_incomplete_while_their_vendor_is_d
         world.sim.vendors.fault("fmp", Fault.status(503))
         with pytest.raises(DataError):
             manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-04-19", strict=True)
+
+
+@pytest.mark.parametrize("columns", [(), ("split",)], ids=["with the prices", "with the raw bars"])
+def test_prices_are_incomplete_if_a_split_reported_after_the_raw_bars_is_not_in_them(
+    columns: tuple[str, ...],
+) -> None:
+    steps = (("ask", "1d", 0, 20, "split", ""), ("change", "split", "withdrawn", 0, 9, 0),
+             ("wait", 3, 21))  # fmt: skip
+    question = ("AAPL", "1d", "2024-04-01", "2024-05-17")
+    with world_of(Walk(("alpaca",), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        raw = manager.get_ohlcv(*question, adjustment="raw", columns=columns)
+        with pytest.raises(IncompleteDataError, match="split"):
+            manager.get_ohlcv(*question, strict=True)
+    assert raw["close"].iloc[0] == pytest.approx(APRIL)
 
 
 # Walks whose difference is not judged yet: it is a fault of the library, or may be permitted.
