@@ -205,6 +205,11 @@ STORIES = {
         (("ask", "1d", 0, 20, "split", ""), ("change", "split", "withdrawn", 0, 9, 0),
          ("wait", 3, 21), ("ask", "1d", 0, 40, "raw", ""), ("last", "1d", 5, "split")),
     ),
+    "a split that never happened is not in the second vendor's prices": Walk(
+        ("tiingo", "yahoo"), "AAPL",
+        (("change", "split", "withdrawn", 0, 9, 0), ("wait", 3, 21), ("ask", "1d", 0, 40, "raw", ""),
+         ("ask", "1d", 10, 20, "raw", "")),
+    ),
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),
@@ -458,6 +463,22 @@ def test_prices_are_incomplete_if_a_split_reported_after_the_raw_bars_is_not_in_
         raw = manager.get_ohlcv(*question, adjustment="raw", columns=columns)
         with pytest.raises(IncompleteDataError, match="split"):
             manager.get_ohlcv(*question, strict=True)
+    assert raw["close"].iloc[0] == pytest.approx(APRIL)
+
+
+def test_raw_prices_of_a_second_vendor_are_those_traded_although_the_first_reports_a_split_in_error() -> (
+    None
+):
+    steps = (("change", "split", "withdrawn", 0, 9, 0), ("wait", 3, 21))
+    question = ("AAPL", "1d", "2024-04-01", "2024-05-17")
+    with world_of(Walk(("tiingo", "yahoo"), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        raw = manager.get_ohlcv(*question, adjustment="raw", columns=("source",))
+        with pytest.raises(IncompleteDataError, match="split of 2:1"):
+            manager.get_ohlcv(*question, adjustment="raw", strict=True)
+    assert raw["source"].iloc[0] == "yahoo"
     assert raw["close"].iloc[0] == pytest.approx(APRIL)
 
 

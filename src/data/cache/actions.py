@@ -219,6 +219,24 @@ class ActionBook:
             return self.actions
         return tuple(sorted(e.action(vendor) for e in self.events if e.counts))
 
+    def splits_not_in(self, vendor: str, as_of: date) -> list[ActionEvent]:
+        """Return the splits that prices from ``vendor`` as of a date do not seem to reflect.
+
+        The vendor did not report them although it was queried for their ex-dates on that date or later,
+        so it is silent about them in the result.
+        """
+        asked = [
+            a.span for a in self.answers if a.source == vendor and a.fetched_at >= day_ms(as_of)
+        ]
+        return [
+            replace(event, silent=tuple({*event.silent, vendor}))
+            for event in self.events
+            if event.type == "split"
+            and event.counts
+            and all(report.source != vendor for report in event.reports)
+            and any(day_ms(event.action().ex_date) in span for span in asked)
+        ]
+
     def only(self, vendor: str) -> ActionBook:
         """Return the book reduced to the reports from ``vendor`` and the queries to that vendor."""
         if is_sample(vendor) and self.samples is not None:
