@@ -210,6 +210,12 @@ STORIES = {
         (("change", "split", "withdrawn", 0, 9, 0), ("wait", 3, 21), ("ask", "1d", 0, 40, "raw", ""),
          ("ask", "1d", 10, 20, "raw", "")),
     ),
+    "a vendor that did not know the share for days reports a dividend": Walk(
+        ("fmp",), "AAPL",
+        (("ask", "1d", 0, 70, "raw", ""), ("change", "end", "told late", 0, 4.9, 2), ("wait", 3, 12),
+         ("change", "dividend", "told", 0, 1, 3), ("wait", 1, 12), ("ask", "1d", 0, 70, "all", ""),
+         ("wait", 2, 12), ("ask", "1d", 0, 70, "all", ""), ("settle",)),
+    ),
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

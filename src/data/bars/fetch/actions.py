@@ -20,17 +20,20 @@ from ...errors import (
 )
 from ...model.actions import Action
 from ...model.coverage import WITH_BARS
-from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.instant import DAY_MS, HOUR_MS, date_of, day_ms
 from ...model.kind import Adjustment, Basis
 from ...model.span import Span, coalesce, intersect, subtract, uncovered
 from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
 from ...prices.splice import COMPARED
-from ..ingest.missing_reports import due_at_new_splits, whole_answer
+from ..ingest.missing_reports import answers_alone, due_at_new_splits, whole_answer
 from ..selection.candidates import Candidate
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
 from .attempt import query_vendor
+
+# States of bars that their vendor has sent, rather than lacks by now.
+_SENT = ("final", "provisional")
 
 
 class ActionFetcher:
@@ -60,7 +63,8 @@ class ActionFetcher:
            vendor's recent and doubted reports, which are checked again.
         2. Query the vendors in order until one answers.
         3. Determine the ex-dates for which the answer counts: a vendor that has not published the
-           latest ones, or that cut off the beginning, has not reported on these.
+           latest ones, that cut off the beginning, or that does not seem to know the share any more,
+           has not reported on these.
         4. Store the actions, together with these ex-dates.
 
         A vendor that failed is not queried again by the same request. The same applies to a vendor
@@ -100,6 +104,8 @@ class ActionFetcher:
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
             dates = self._series.reported_ex_dates(whole, since, self._request.grid.calendar)
+            if not actions and self._may_not_know(candidate, wanted):
+                dates = dates.clip(Span(dates.start, now_ms - LATE_BY_MS))
             answer = Asked(dates, candidate.name, min(answered_ms, now_ms), until)
             self._answers.append((candidate, actions, answer))
             proof = whole_answer(request, self._series, candidate, actions, answer)
@@ -108,6 +114,22 @@ class ActionFetcher:
             journal.due_now += due_at_new_splits(request, self._series, before)
             return True
         return False
+
+    def _may_not_know(self, candidate: Candidate, span: Span) -> bool:
+        """Return whether a vendor without actions in ``span`` may not know the share at the moment.
+
+        It did report some, and has sent no bars within the last hour. Its answer then shows nothing about
+        the latest ex-dates.
+        """
+        name, since = candidate.name, self.clock.now_ms() - HOUR_MS
+        reports = (r for r in self._series.book().reports if r.source == name)
+        sources = (c for c in self._series.coverage().sources if c.state in _SENT)
+        is_lacking = any(day_ms(report.ex_date) in span for report in reports)
+        return (
+            is_lacking
+            and answers_alone(candidate)
+            and not any(source.vendor == name and source.fetched_at > since for source in sources)
+        )
 
     def judge_again(self) -> None:
         """Compare the vendors' answers with their earlier reports again, now that bars are stored."""

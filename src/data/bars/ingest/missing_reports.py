@@ -43,8 +43,7 @@ def whole_answer(
     """Return the vendor's reports that an answer lacks although it would contain them; None if none.
 
     It would contain them if the share was traded before and after the ex-date, and no price shows
-    that there was a split. A downloader without ``actions_of`` answers a request for actions alone
-    with none at all.
+    that there was a split.
 
     Args:
         request: Request to the lane.
@@ -65,9 +64,7 @@ def whole_answer(
         and (report.type, report.ex_date) not in repeated
         and answer.span.start <= day_ms(report.ex_date) < until
     ]
-    made = type(candidate.downloader)
-    is_default = [getattr(made, name, None) for name in _NAMES] == _DEFAULTS
-    if not missing or caps is None or (rows is None and is_default):
+    if not missing or caps is None or (rows is None and not answers_alone(candidate)):
         return None
     around = Span(missing[0][0] - LATE_BY_MS, missing[-1][0] + LATE_BY_MS)
     keys = dict.fromkeys((request.key.days, request.key))
@@ -88,6 +85,12 @@ def whole_answer(
         and not any(_has_step(report, *bars) for bars in (*stored, *sent))
     )
     return WholeAnswer(frozenset(proven), not caps.actions, request.query.refresh)
+
+
+def answers_alone(candidate: Candidate) -> bool:
+    """Return whether a downloader answers requests for actions alone; others return none at all."""
+    made = type(candidate.downloader)
+    return [getattr(made, name, None) for name in _NAMES] != _DEFAULTS
 
 
 def due_at_new_splits(request: LaneRequest, series: SeriesStore, before: ActionBook) -> list[Span]:
