@@ -229,7 +229,7 @@ class ActionBook:
             a.span for a in self.answers if a.source == vendor and a.fetched_at >= day_ms(as_of)
         ]
         return [
-            replace(event, silent=tuple({*event.silent, vendor}))
+            replace(event, silent=(*dict.fromkeys((*event.silent, vendor)),))
             for event in self.events
             if event.type == "split"
             and event.counts

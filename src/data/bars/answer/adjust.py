@@ -426,7 +426,8 @@ class BookConversion:
             error.hint = self._hint_of_files or error.hint
             raise
         used = Used(book, closes.closes, doubts=(*sorted(closes.doubts.items()),))
-        disputed = self._disputed([*book.disputed, *chain(*absent.values())], needed)
+        events = {event.words: event for event in (*book.disputed, *chain(*absent.values()))}
+        disputed = self._disputed(events.values(), needed)
         done = answer._replace(table=rows, disputed=disputed, used=used)
         if not lost:
             return done
