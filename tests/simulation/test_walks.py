@@ -200,11 +200,14 @@ STORIES = {
          ("ask", "1d", 30, 15, "all", ""), ("wait", 2, 23), ("wait", 1, 23),
          ("ask", "1w", 0, 6, "split", "")),
     ),
-    "a split that never happened is reported after the raw bars": Walk(
-        ("alpaca", "fmp", "eodhd"), "AAPL",
-        (("ask", "1d", 0, 20, "split", ""), ("change", "split", "withdrawn", 0, 9, 0),
-         ("wait", 3, 21), ("ask", "1d", 0, 40, "raw", ""), ("last", "1d", 5, "split")),
-    ),
+    **{
+        f"a split that never happened is reported after the raw bars, {len(vendors)} asked": Walk(
+            vendors, "AAPL",
+            (("ask", "1d", 0, 20, "split", ""), ("change", "split", "withdrawn", 0, 9, 0),
+             ("wait", 3, 21), ("ask", "1d", 0, 40, "raw", ""), ("last", "1d", 5, "split")),
+        )
+        for vendors in (("alpaca",), ("alpaca", "fmp", "eodhd"))
+    },
     "a split that never happened is not in the second vendor's prices": Walk(
         ("tiingo", "yahoo"), "AAPL",
         (("change", "split", "withdrawn", 0, 9, 0), ("wait", 3, 21), ("ask", "1d", 0, 40, "raw", ""),

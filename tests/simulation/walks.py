@@ -118,7 +118,8 @@ class Difference:
     """A difference that the cached answer does not name.
 
     Attributes:
-        kind: `error`, `row`, `missing`, `substitute`, or the column that differs.
+        kind: `error`, `row`, `missing`, `substitute`, `trust` if a wrong row that a fresh cache doubts
+            is not in doubt, or the column that differs.
         asked, text: where, and what.
     """
 
@@ -380,6 +381,10 @@ class World:
             other = fresh.rows.get(stamp)
             if other is not None and _alike(row, other):
                 kept = told_before.get(stamp, [])
+                is_right = stamp not in truth or _is_among(row, (truth[stamp], *kept))
+                if fresh.doubts(stamp) and not (cached.doubts(stamp) or is_right):
+                    told = f"{iso(stamp)[:16]} {cached.state[stamp]} {row[:4]}"
+                    found.append(("trust", f"{told}, a fresh cache doubts it"))
                 found += self._unlike(asked, stamp, truth.get(stamp), kept, cached, fresh)
                 continue
             is_doubted = cached.doubts(stamp) and not self._is_over()
