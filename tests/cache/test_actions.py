@@ -12,8 +12,8 @@ import pytest
 from src.data.cache.actions import ActionBook, Asked, WholeAnswer, dump_book, load_book
 from src.data.cache.format.json_document import dump, load
 from src.data.errors import CorruptEntryError, FormatVersionError
-from src.data.model.actions import Action
-from src.data.model.instant import DAY_MS, day_ms
+from src.data.model.actions import Action, amount_on
+from src.data.model.instant import DAY_MS, day_ms, parse_iso
 from src.data.model.span import Span
 from src.data.prices import disputes
 from tests.cache.bars import no_temps, store_in
@@ -139,7 +139,8 @@ def test_several_dividends_of_one_day_are_summed(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     book = store.add_actions("AAPL", [dividend(0.8), dividend(1.5)], YEAR, "acme", 5)
     assert [a.amount for a in book.actions] == [pytest.approx(2.3)]
-    assert store.add_actions("AAPL", [dividend(1.5), dividend(0.8)], YEAR, "acme", 6) == book
+    again = store.add_actions("AAPL", [dividend(1.5), dividend(0.8)], YEAR, "acme", 6)
+    assert again.reports == book.reports
 
 
 def test_different_splits_of_one_day_are_combined_and_equal_ones_count_once(
@@ -150,13 +151,41 @@ def test_different_splits_of_one_day_are_combined_and_equal_ones_count_once(
     store = store_in(tmp_path)
     book = store.add_actions("AAPL", [reverse, split(500.0)], YEAR, "acme", 5)
     assert [a.ratio for a in book.actions] == [1]
-    assert store.add_actions("AAPL", [split(500.0), reverse], YEAR, "acme", 6) == book
+    again = store.add_actions("AAPL", [split(500.0), reverse], YEAR, "acme", 6)
+    assert again.reports == book.reports
     doubled = replace(split(4.0), denominator=2.0)
     other = store.add_actions("OTHER", [split(2.0), doubled, split(3.0)], YEAR, "acme", 5)
     assert [a.ratio for a in other.actions] == [6]
     third = replace(split(1.0), denominator=3.0)
     rounded = store.add_actions("THIRD", [split(0.3333), third, split(0.333)], YEAR, "acme", 5)
     assert [a.ratio for a in rounded.actions] == [third.ratio]
+
+
+@pytest.mark.parametrize(
+    "known, until, later, paid",
+    [
+        # A split is moved, reported late, or was not requested before.
+        (["2020-06-01"], "2021-01-01", "2020-06-03", 0.8),
+        ([], "2021-01-01", "2020-06-01", 0.2),
+        ([], "2020-05-01", "2020-06-01", 0.8),
+    ],
+)
+def test_an_amount_keeps_its_value_as_paid_if_its_vendor_changes_a_split_reported_before(
+    known: list[str], until: str, later: str, paid: float
+) -> None:
+    def span(start: str, end: str) -> Span:
+        return Span(parse_iso(start), parse_iso(end))
+
+    old = dividend(0.2, day=date(2020, 3, 2))
+    splits = [split(day=date.fromisoformat(day)) for day in (*known, later)]
+    asked = Asked(span("2020-01-01", until), "acme", parse_iso("2020-06-02T22:00"))
+    book = ActionBook().with_answer([old, *splits[:-1]], asked)
+    for start, repeated, value in (("2020-05-01", [], paid), ("2020-01-01", [0.05], 0.2)):
+        again = Asked(span(start, "2020-07-01"), "acme", parse_iso("2020-06-04T22:00"))
+        amounts = [replace(old, amount=amount) for amount in repeated]
+        then = book.with_answer([*amounts, splits[-1]], again)
+        (kept,) = then.dividends
+        assert float(amount_on(kept, then.splits, None)) == pytest.approx(value)
 
 
 def test_a_sum_names_its_dividends_and_keeps_them(tmp_path: Path) -> None:

@@ -122,6 +122,62 @@ STORIES = {
         (("ask", "1d", 30, 20, "split", ""), ("change", "dividend", "told", 0, 9, 0),
          ("wait", 12, 21), ("ask", "1d", 42, 20, "split", "")),
     ),
+    "another company is sent for a symbol, then the right one without its first bars": Walk(
+        ("twelvedata", "polygon", "alpaca"), "AAPL",
+        (("change", "identity", "told late", 0, 9, 0), ("ask", "1w", 0, 70, "split", "refresh"),
+         ("change", "bar", "cut at the front", 0, 3, 1), ("settle",)),
+    ),
+    "another company is sent for a symbol, and the bars are refreshed": Walk(
+        ("twelvedata", "polygon", "alpaca"), "AAPL",
+        (("change", "identity", "told late", 0, 9, 0), ("ask", "1d", 0, 70, "split", ""),
+         ("change", "bar", "cut at the front", 0, 3, 1), ("wait", 12, 21),
+         ("ask", "1d", 0, 70, "split", "refresh"), ("settle",)),
+    ),
+    "prices are a ten-thousandth for some days": Walk(
+        ("eodhd",), "VOD.L",
+        (("last", "1d", 5, "raw"), ("wait", 1, 23), ("wait", 1, 12),
+         ("ask", "1d", 5, 70, "all", ""), ("change", "unit", "moved", 1, 9, 3), ("wait", 1, 23),
+         ("change", "unit", "told by another", 0, 9, 3), ("wait", 2, 21),
+         ("ask", "1d", 5, 70, "all", ""), ("settle",)),
+    ),
+    "a dividend is reported after the last bar": Walk(
+        ("tiingo", "eodhd", "yahoo"), "AAPL",
+        (("change", "end", "moved", 0, 30, 1), ("wait", 1, 21), ("last", "1d", 30, "raw"),
+         ("change", "end", "told", 0, 30, 2), ("settle",)),
+    ),
+    **{
+        f"a split is withdrawn by {vendor}, and older bars are fetched in the same session": Walk(
+            (vendor,), "AAPL",
+            (("ask", "1d", 60, 6, "raw", ""), ("change", "split", "withdrawn", 0, 30, 3),
+             ("wait", 30, 23), ("ask", "1d", 0, 35, "raw", ""), ("wait", 1, 12),
+             ("ask", "1d", 40, 20, "raw", "")),
+        )
+        for vendor in ("yahoo", "fmp", "finnhub")
+    },
+    "a split is withdrawn, and another company is sent for the symbol": Walk(
+        ("yahoo",), "AAPL",
+        (("ask", "1d", 5, 70, "raw", ""), ("change", "split", "withdrawn", 0, 30, 3),
+         ("wait", 12, 15), ("ask", "1d", 0, 20, "raw", ""),
+         ("change", "identity", "told late", 2, 9, 0), ("wait", 1, 21),
+         ("pieces", "1d", (2, 0, 3, 1), "raw")),
+    ),
+    "a dividend is moved by another vendor than the first, which answers later": Walk(
+        ("yahoo", "twelvedata", "eodhd"), "VOD.L",
+        (("change", "dividend", "moved", 0, 1, 0), ("wait", 12, 23), ("wait", 40, 21),
+         ("change", "zone", "withdrawn", 0, 30, 0), ("change", "dividend", "moved", 2, 3, 0),
+         ("wait", 12, 23), ("ask", "1d", 30, 6, "split", "refresh"), ("settle",)),
+    ),
+    "a dividend is told late, and older raw bars are asked next": Walk(
+        ("tiingo", "fmp", "finnhub"), "AAPL",
+        (("wait", 12, 15), ("change", "dividend", "told by another", 0, 9, 2), ("wait", 2, 15),
+         ("ask", "1d", 0, 70, "all", ""), ("wait", 12, 23), ("ask", "1d", 30, 6, "raw", "")),
+    ),
+    "a dividend is withdrawn by a vendor that is not queried any more": Walk(
+        ("finnhub", "yahoo", "tiingo"), "AAPL",
+        (("change", "bar", "cut at the front", 0, 0.1, 1),
+         ("change", "dividend", "withdrawn", 1, 9, 2), ("wait", 2, 23),
+         ("ask", "1d", 5, 70, "split", ""), ("settle",)),
+    ),
     "a history is cut after a split": Walk(
         ("tiingo",), "AAPL",
         (("ask", "1d", 30, 20, "split", ""), ("change", "split", "told", 0, 9, 0), ("wait", 12, 21),
@@ -223,6 +279,33 @@ STORIES = {
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),
          ("ask", "1d", 0, 70, "all", ""), ("ask", "1M", 0, 70, "split", "")),
+    ),
+    **{
+        f"a split is told after its day was asked, and {adjustment} bars of {what} come that weekend": Walk(
+            ("finnhub", "alpaca", "fmp"), "AAPL",
+            (("wait", 2, 23), ("change", "split", "told late", 0, 1, 1), ("wait", 0, 15),
+             ("ask", "1d", back, 15, "all", ""), ("wait", 2, 23),
+             ("ask", "1d", 0, 6, adjustment, "")),
+        )
+        for adjustment in ("raw", "split")
+        for what, back in (("known days", 0), ("other days", 30))
+    },
+    "a split is told a session early, and the dividends before it": Walk(
+        ("yahoo",), "AAPL",
+        (("wait", 45, 23), ("change", "split", "moved", 0, 0.1, 2), ("wait", 14, 21),
+         ("ask", "1d", 0, 70, "all", ""), ("settle",)),
+    ),
+    "a split that never happened is told by one, and the bars come from another": Walk(
+        ("finnhub", "fmp"), "AAPL",
+        (("wait", 17, 23), ("change", "split", "withdrawn", 0, 30, 2), ("wait", 12, 23),
+         ("last", "1d", 5, "all"), ("change", "bar", "told by another", 0, 0.1, 0),
+         ("ask", "1d", 10, 20, "raw", "")),
+    ),
+    "a vendor takes a symbol for another company after a split": Walk(
+        ("finnhub", "alpaca", "fmp"), "AAPL",
+        (("wait", 12, 12), ("change", "split", "told by another", 1, 0.1, 2), ("wait", 2, 23),
+         ("ask", "1d", 0, 6, "split", "refresh"), ("change", "identity", "moved", 0, 30, 1),
+         ("last", "1d", 5, "raw")),
     ),
     "half of a range is stored of a substitute": Walk(
         ("binance", "yahoo"), "BTCUSDT",
@@ -424,6 +507,52 @@ def test_actions_that_came_with_the_bars_of_a_second_vendor_are_not_requested_ag
         assert world.sim.vendors.sent["yahoo"] == 1
 
 
+def test_bars_are_in_doubt_for_a_day_if_they_differ_from_those_that_their_vendor_sent_before() -> (
+    None
+):
+    steps = (("ask", "1d", 0, 70, "split", ""), ("change", "identity", "told late", 0, 30, 0),
+             ("wait", 5, 21))  # fmt: skip
+    question = ("AAPL", "1d", "2024-04-01", "2024-05-17")
+    with world_of(Walk(("eodhd",), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        with pytest.raises(IncompleteDataError, match="eodhd sends other prices for the same days"):
+            manager.get_ohlcv(*question, strict=True)
+        frame = manager.get_ohlcv(*question, columns=("state",))
+    assert frame["close"].iloc[0] == pytest.approx(APRIL)
+    assert "final" not in set(frame["state"])
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "finnhub"])
+def test_splits_are_requested_again_an_hour_later_with_bars_of_earlier_sessions(
+    vendor: str,
+) -> None:
+    # A split of 10:1 on 15 May, which the vendor reports at 19:12 UTC.
+    steps = (("change", "split", "told late", 0, 0.8, 1), ("wait", 1, 15))
+    with world_of(Walk((vendor,), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager, sent = world.sim.manager, world.sim.vendors.sent
+        manager.get_ohlcv("AAPL", "1d", "2024-05-06", "2024-05-10", adjustment="raw")
+        before, counts = sent[vendor], []
+        for start, end, seconds in (
+            ("2024-04-29", "2024-05-03", 1800),
+            ("2024-04-22", "2024-04-26", 1799),
+            ("2024-04-15", "2024-04-19", 5 * 3600),
+            ("2024-04-08", "2024-04-12", 60),
+        ):
+            world.wait_until(world.now_ms + seconds * 1000)
+            frame = manager.get_ohlcv("AAPL", "1d", start, end)
+            counts.append(sent[vendor] - before)
+            before = sent[vendor]
+        raw = manager.get_ohlcv("AAPL", "1d", "2024-04-15", "2024-04-19", adjustment="raw")
+    # The bars, then the splits, then the stored bars that do not reflect the split.
+    assert counts == [1, 1, 3, 1]
+    assert frame["close"].iloc[0] == pytest.approx(21.733)
+    assert raw["close"].iloc[0] == pytest.approx(220.07)
+
+
 @pytest.mark.parametrize("vendor", ["fmp", "finnhub"])
 def test_no_strict_price_is_twice_too_high_after_a_split_is_told_late(vendor: str) -> None:
     steps = (("change", "split", "told late", 0, 3, 0), ("wait", 2, 21),
@@ -505,18 +634,6 @@ OPEN: tuple[Walk, ...] = (
         ),
     ),
     Walk(
-        ("finnhub", "alpaca", "fmp"),
-        "AAPL",
-        (
-            ("wait", 12, 12),
-            ("change", "split", "told by another", 1, 0.1, 2),
-            ("wait", 2, 23),
-            ("ask", "1d", 0, 6, "split", "refresh"),
-            ("change", "identity", "moved", 0, 30, 1),
-            ("last", "1d", 5, "raw"),
-        ),
-    ),
-    Walk(
         ("polygon",),
         "AAPL",
         (
@@ -530,16 +647,6 @@ OPEN: tuple[Walk, ...] = (
         ),
     ),
     Walk(
-        ("twelvedata", "polygon", "alpaca"),
-        "AAPL",
-        (
-            ("change", "identity", "told late", 0, 9, 0),
-            ("ask", "1w", 0, 70, "split", "refresh"),
-            ("change", "bar", "cut at the front", 0, 3, 1),
-            ("settle",),
-        ),
-    ),
-    Walk(
         ("tiingo",),
         "AAPL",
         (
@@ -547,36 +654,6 @@ OPEN: tuple[Walk, ...] = (
             ("wait", 40, 12),
             ("wait", 12, 15),
             ("pieces", "1M", (3, 2, 1, 0), "raw"),
-        ),
-    ),
-    Walk(
-        ("eodhd",),
-        "VOD.L",
-        (
-            ("last", "1d", 5, "raw"),
-            ("wait", 1, 23),
-            ("wait", 1, 12),
-            ("ask", "1d", 5, 70, "all", ""),
-            ("change", "unit", "moved", 1, 9, 3),
-            ("wait", 1, 23),
-            ("change", "unit", "told by another", 0, 9, 3),
-            ("wait", 2, 21),
-            ("ask", "1d", 5, 70, "all", ""),
-            ("settle",),
-        ),
-    ),
-    Walk(
-        ("yahoo",),
-        "AAPL",
-        (
-            ("wait", 5, 21),
-            ("wait", 40, 23),
-            ("change", "split", "moved", 1, 0.1, 2),
-            ("wait", 2, 23),
-            ("change", "end", "told", 1, 1, 2),
-            ("wait", 12, 21),
-            ("ask", "1d", 0, 70, "all", ""),
-            ("settle",),
         ),
     ),
     Walk(
@@ -590,79 +667,6 @@ OPEN: tuple[Walk, ...] = (
             ("change", "split", "told by another", 0, 30, 0),
             ("wait", 2, 12),
             ("change", "dividend", "cut at the front", 0, 30, 0),
-            ("settle",),
-        ),
-    ),
-    Walk(
-        ("tiingo", "eodhd", "yahoo"),
-        "AAPL",
-        (
-            ("change", "end", "moved", 0, 30, 1),
-            ("wait", 1, 21),
-            ("last", "1d", 30, "raw"),
-            ("change", "end", "told", 0, 30, 2),
-            ("settle",),
-        ),
-    ),
-    Walk(
-        ("finnhub", "alpaca", "fmp"),
-        "AAPL",
-        (
-            ("wait", 2, 23),
-            ("change", "split", "told late", 0, 1, 1),
-            ("wait", 0, 15),
-            ("pieces", "1d", (1, 2, 0, 3), "all"),
-            ("wait", 2, 23),
-            ("ask", "1d", 0, 6, "raw", ""),
-        ),
-    ),
-    Walk(
-        ("yahoo",),
-        "AAPL",
-        (
-            ("ask", "1d", 5, 70, "raw", ""),
-            ("change", "split", "withdrawn", 0, 30, 3),
-            ("wait", 12, 15),
-            ("ask", "1d", 0, 20, "raw", ""),
-            ("change", "identity", "told late", 2, 9, 0),
-            ("wait", 1, 21),
-            ("pieces", "1d", (2, 0, 3, 1), "raw"),
-        ),
-    ),
-    Walk(
-        ("yahoo", "twelvedata", "eodhd"),
-        "VOD.L",
-        (
-            ("change", "dividend", "moved", 0, 1, 0),
-            ("wait", 12, 23),
-            ("wait", 40, 21),
-            ("change", "zone", "withdrawn", 0, 30, 0),
-            ("change", "dividend", "moved", 2, 3, 0),
-            ("wait", 12, 23),
-            ("ask", "1d", 30, 6, "split", "refresh"),
-            ("settle",),
-        ),
-    ),
-    Walk(
-        ("tiingo", "fmp", "finnhub"),
-        "AAPL",
-        (
-            ("wait", 12, 15),
-            ("change", "dividend", "told by another", 0, 9, 2),
-            ("wait", 2, 15),
-            ("ask", "1d", 0, 70, "all", ""),
-            ("wait", 12, 23),
-            ("ask", "1d", 30, 6, "raw", ""),
-        ),
-    ),
-    Walk(
-        ("finnhub", "yahoo", "tiingo"),
-        "AAPL",
-        (
-            ("change", "bar", "cut at the front", 0, 0.1, 1),
-            ("change", "dividend", "withdrawn", 1, 9, 2),
-            ("wait", 2, 23),
-            ("ask", "1d", 5, 70, "split", ""),
             ("settle",),
         ),
     ),

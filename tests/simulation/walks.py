@@ -513,9 +513,20 @@ class World:
         sizes = {c.size for c in changes if (c.fact, c.operation) == ("bar", "moved")}
         for stamp, row in self._true_rows(asked, cached, true).items():
             found[stamp] += [times(row, size) for size in sizes]
-        if any(c.fact == "identity" for c in changes):
-            for stamp, row in self._true_rows(asked, cached, other_company(true)).items():
+        mistakes = [c for c in changes if c.fact == "identity"]
+        # Before a vendor took the symbol for another company, it told what it knew of the right one.
+        honest = History(self.history.base, [c for c in changes if c.fact != "identity"])
+        told_of = [honest.telling(v, c.since_ms).listing for c in mistakes for v in self.vendors]
+        for listing in filter(None, told_of):
+            for stamp, row in self._true_rows(asked, cached, listing).items():
                 found[stamp].append(row)
+        if mistakes:
+            splits = [a for a in true.actions if a.type == "split" and asked.adjustment == "raw"]
+            for stamp, row in self._true_rows(asked, cached, other_company(true)).items():
+                # Another company's bars as traded are without the splits of the right one.
+                days = range(stamp + 1, self._as_of(cached))
+                undone = prod(float(a.ratio) for a in splits if day_ms(a.ex_date) in days)
+                found[stamp] += [row, times(row, undone)]
         return found
 
 

@@ -26,10 +26,12 @@ from ..model.stored import KnownAction, actions_frame
 from ..model.timeframe import Timeframe
 from ..net.deadline import recorded_call
 from ..net.locks import SeriesLocks
+from ..prices.adjustment import basis_parts
 from ..prices.disputes import ActionEvent
 from ..vendors.registry import is_sample
 from .answer.action_columns import KnownActions
-from .answer.reader import attempt_entries, dissent_of
+from .answer.answer import Answer, as_known
+from .answer.reader import adj_close_missing, attempt_entries, dissent_of
 from .fetch.actions import ActionFetcher
 from .selection.candidates import Selector, candidates_of
 from .selection.route import LaneRoute
@@ -173,6 +175,22 @@ class ActionService:
             [f"splits and dividends are not known for all rows: {'; '.join(problems or [unknown])}"]
             * bool(lacking),
         )
+
+    def leave_out_adj_close(self, frame: pd.DataFrame, answer: Answer) -> None:
+        """Leave out of an answer's frame the adjusted closes that the actions stored since cast doubt on.
+
+        See :meth:`.ActionBook.sure_adj_close`; the answer was checked with those that it used.
+        """
+        used, instrument, answer = answer.used.book, answer.query.instrument, as_known(answer)
+        book = self._book(instrument)
+        if used is None or book is used or "adj_close" not in frame:
+            return
+        parts = basis_parts(answer.coverage)
+        table, reason = book.sure_adj_close(answer.table, parts, instrument)
+        if reason:
+            frame["adj_close"], facts = table.adj_close, frame.attrs[ATTRS_KEY]
+            problems = [*facts["problems"], adj_close_missing(answer.as_of, reason)]
+            frame.attrs[ATTRS_KEY] = freeze({**facts, "problems": problems})
 
     def get(
         self,

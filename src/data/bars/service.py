@@ -234,6 +234,7 @@ class BarsService:
         for name, column in action_columns(query, stamps, row_actions).items():
             if name in query.columns:
                 frame[name] = column
+        self.actions.leave_out_adj_close(frame, answer)
         if row_actions.problems:
             note_unknown(frame, query, row_actions.problems)
 

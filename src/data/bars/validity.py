@@ -36,6 +36,7 @@ from ..model.lifetime import PAGES, Bound, Lifetime
 from ..model.reasons import BEFORE_FIRST, BEHIND, CLOSED, DOUBTFUL, UNEXPECTED
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..prices.disputes import has_support
 from ..vendors.registry import is_free
 
 if TYPE_CHECKING:
@@ -323,13 +324,23 @@ _NEAR_SPLIT_MS = 7 * DAY_MS
 _ADJUSTED_FOR_SPLITS = ("split", "all")
 
 
-def split_suspicion(splits: Iterable[Action], fetched_at: int) -> Suspicion | None:
-    """Return why data fetched at ``fetched_at``, within a week of a split, is suspect, or None."""
+def split_suspicion(
+    splits: Iterable[Action], fetched_at: int, own: ActionBook | None = None
+) -> Suspicion | None:
+    """Return why data fetched at ``fetched_at``, within a week of a split, is suspect, or None.
+
+    If only other vendors report the split, although the data's vendor was queried for its date, too,
+    the data is in doubt. ``own`` has what that vendor reported.
+    """
     near = [s for s in splits if abs(fetched_at - day_ms(s.ex_date)) < _NEAR_SPLIT_MS]
     if not near:
         return None
     last = max(near, key=lambda split: split.ex_date)
-    return Suspicion(f"fetched within a week of the {last}", day_ms(last.ex_date) + _NEAR_SPLIT_MS)
+    day, reason = day_ms(last.ex_date), f"fetched within a week of the {last}"
+    is_asked = own is not None and own.covers(Span(day, day + DAY_MS))
+    if own and is_asked and last not in own.reports and not has_support(last, own.reports):
+        reason = f"{DOUBTFUL}{reason}, which its vendor does not report"
+    return Suspicion(reason, day + _NEAR_SPLIT_MS)
 
 
 def split_marks(coverage: Coverage, book: ActionBook) -> list[Covered]:
@@ -344,7 +355,10 @@ def split_marks(coverage: Coverage, book: ActionBook) -> list[Covered]:
         replace(entry, state="suspect", reason=found.reason, expires=found.expires_ms)
         for entry in coverage.opened()
         if _is_trusted(entry)
-        and (found := _changed_since(entry, book) or split_suspicion(book.splits, entry.fetched_at))
+        and (
+            found := _changed_since(entry, book)
+            or split_suspicion(book.splits, entry.fetched_at, book.only(entry.vendor))
+        )
     ]
 
 

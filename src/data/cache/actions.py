@@ -21,7 +21,7 @@ from ..calendars.calendar import day_span, opened_and_coming, price_calendar
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, FormatVersionError
-from ..model.actions import Action, current
+from ..model.actions import Action, amount_on, current
 from ..model.bars import NAN, BarTable, inside
 from ..model.instant import DAY_MS, HOUR_MS, NEVER_MS, date_of, day_ms
 from ..model.instrument import Instrument
@@ -50,7 +50,7 @@ _SETTLED_MS = 7 * DAY_MS
 _DATE_TOLERANCE_MS = 4 * DAY_MS
 # Time since the ex-date for which a report is checked again together with newer ones, and time since
 # the first report for which a refresh needs only one answer without it.
-_YOUNG_MS = 90 * DAY_MS
+YOUNG_MS = 90 * DAY_MS
 # Time before a doubted action in which there usually is another one of its type.
 _LONG_AGO_MS = 3653 * DAY_MS
 # Time before an ex-date that always contains a session.
@@ -85,11 +85,14 @@ class WholeAnswer(NamedTuple):
         missing: Types and ex-dates of these reports.
         is_by_type: Whether splits and dividends come from different endpoints.
         is_refresh: Whether the answer is part of a refresh.
+        is_blank: Whether the answer has no action, and the vendor sent no bars, either: it may not know
+            the share at the moment, so that the answer shows nothing about the last seven days.
     """
 
     missing: frozenset[tuple[str, date]]
     is_by_type: bool = False
     is_refresh: bool = False
+    is_blank: bool = False
 
 
 # A vendor's answer: its actions, the query, and which earlier reports are really missing from it.
@@ -366,7 +369,7 @@ class ActionBook:
         years earlier. This is not repeated as long as the answers that follow do not help.
         """
         own = [report for report in self.reports if report.source == vendor]
-        starts = [day for a in own if 0 <= now_ms - (day := day_ms(a.ex_date)) < _YOUNG_MS]
+        starts = [day for a in own if 0 <= now_ms - (day := day_ms(a.ex_date)) < YOUNG_MS]
         for action, since, last, _ in self.doubted:
             if action.source == vendor and now_ms - last >= max(DAY_MS, last - since):
                 same = (a.ex_date for a in own if a.type == action.type)
@@ -385,7 +388,39 @@ class ActionBook:
         """
         if is_sample(answer.source):
             return replace(self, samples=(self.samples or ActionBook())._append(actions, answer))
-        return self._append(actions, answer)._without_lacking(actions, answer, whole)
+        known = answer._replace(span=answer.settled) if whole and whole.is_blank else answer
+        book = self._append(actions, known)._without_lacking(actions, answer, whole)
+        return book._with_amounts_of(self, answer.source)
+
+    def _with_amounts_of(self, earlier: ActionBook, vendor: str) -> ActionBook:
+        """Return the book with amounts as paid where ``vendor`` has changed or withdrawn a split.
+
+        An amount reported before that reflects the splits that the vendor reported then, as in the
+        ``earlier`` book. The same applies to a split that the vendor reports late, but not to one
+        whose ex-date had not been requested.
+        """
+        before = [split for split in earlier.only(vendor).splits if split.is_sound]
+        after = [split for split in self.only(vendor).splits if split.is_sound]
+        if before == after:
+            return self
+        before += [
+            new
+            for new in after
+            if new not in self.late and not any(is_correction(old, new) for old in before)
+        ]
+        doubted = {lack.action for lack in self.lacks}
+        kept = set(earlier.reports).difference(doubted)
+
+        def as_then(action: Action) -> Action:
+            """Return a report with the amount that was paid according to the earlier book."""
+            is_own = action in kept and action.source == vendor and action.is_sound
+            if not is_own or action.type == "split":
+                return action
+            paid = amount_on(action, before, None)
+            is_same = paid == amount_on(action, after, None)
+            return action if is_same else replace(action, amount=float(paid), as_paid=True)
+
+        return replace(self, reports=tuple(sorted(map(as_then, self.reports))))
 
     def without(self, source: str) -> ActionBook:
         """Return the book without reports from, and queries to, the sample-data vendor ``source``."""
@@ -463,7 +498,7 @@ class ActionBook:
             and (lack.action.source != answer.source or _key(lack.action) not in repeated)
         }
         # An answer of a refresh is enough for actions first reported after this time.
-        young_ms = now_ms - _YOUNG_MS if whole and whole.is_refresh else now_ms
+        young_ms = now_ms - YOUNG_MS if whole and whole.is_refresh else now_ms
         for action, is_decisive in self._lacking(actions, answer, whole) if whole else ():
             since = min(lacks[action].since, now_ms) if action in lacks else now_ms
             is_enough = now_ms - since >= DAY_MS or action.fetched_at > young_ms
@@ -546,11 +581,12 @@ def _key(action: Action) -> tuple[str, date]:
 def _answers_with(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
     """Return the answers with ``new`` added, and joined to adjacent spans from the same source.
 
-    When settled spans are joined, the latest of their query times is kept. When fresh spans are
-    joined, the earliest is kept, because no fresh span may appear to have been requested later than
-    it was.
+    For its own ex-dates, ``new`` replaces the earlier ones. When settled spans are joined, the latest
+    of their query times is kept. When fresh spans are joined, the earliest is kept, because no fresh
+    span may appear to have been requested later than it was.
     """
-    same = [a for a in (*old, new) if a.source == new.source]
+    before = [a for a in old if a.source == new.source]
+    same = [new, *(a._replace(span=s) for a in before for s in uncovered(a.span, [new.span]))]
     settled = _joined_answers([a._replace(span=a.settled) for a in same], max)
     fresh = [a._replace(span=s) for a in same for s in uncovered(a.span, (b.span for b in settled))]
     joined = _joined_responses([*settled, *_joined_answers(fresh, min)])

@@ -61,6 +61,8 @@ class StoredBars:
         table, coverage: Bars, ascending, and their coverage, which has the basis of each span.
         actions: Actions that the call knows in addition to the stored ones.
         today: Day as of which prices are adjusted; None for the latest known day.
+        eve: Day before a dividend that cannot be applied, as of which prices are adjusted instead;
+            None if there is none.
     """
 
     store: BarStore
@@ -71,6 +73,7 @@ class StoredBars:
     coverage: Coverage
     actions: KnownActions
     today: TradingDay | None = None
+    eve: date | None = None
 
     @cached_property
     def parts(self) -> list[BasisPart]:
@@ -123,12 +126,15 @@ def convert(bars: StoredBars, to: Allowed) -> Rebased | Missing:
         if to != "part" or not isinstance(error, DividendError):
             return result
         # Later rows do not need this dividend, but a dividend with a later ex-date may be unusable,
-        # too.
+        # too. If there are none, all rows are adjusted as of the day before.
         instrument = bars.query.instrument.in_session(bars.key.session)
         ex_at = first_ms(instrument, error.ex_date)
         rows = table.take(table.stamps >= ex_at)
-        if len(rows) in (0, len(table)):
+        if len(rows) == len(table) or (bars.eve is not None and error.ex_date > bars.eve):
             return result
+        if not len(rows):
+            bars = replace(bars, eve=error.ex_date - _A_DAY)
+            continue
         bars, begins = replace(bars, table=rows), (ex_at, str(error))
 
 
@@ -260,6 +266,8 @@ class BookConversion:
         they will be published only along with bars (:meth:`_awaited_from`).
         """
         bars, book, today, past = self.bars, self.book, self.bars.today, self._past_day
+        if bars.eve is not None:
+            return _Dates([bars.eve], None, bars.eve + _A_DAY)
         awaited = self._awaited_from()
         is_known = past is not None and all(map(book.covers, self._action_spans(past)))
         if past is not None and (is_known or awaited is None or past < awaited):

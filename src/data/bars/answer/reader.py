@@ -561,15 +561,17 @@ def with_disputes(facts: dict[str, Any], rebased: Rebased, coverage: Coverage) -
     if rebased.borrowed:
         notes.append(f"splits and dividends were taken from {', '.join(rebased.borrowed)}")
     if rebased.without_adj_close:
-        notes.append(
-            f"adj_close is missing where it is not as of {rebased.as_of}: "
-            f"{rebased.without_adj_close}"
-        )
+        notes.append(adj_close_missing(rebased.as_of, rebased.without_adj_close))
     if not rebased.disputed:
         return facts | {"problems": [*notes, *facts["problems"]]}
     entries = [e for event in rebased.disputed for e in _entries(event, coverage)][:_MOST_DISPUTED]
     problems = [_sentence(rebased, coverage), *notes, *facts["problems"]]
     return facts | {"problems": problems, "actions_disputed": entries}
+
+
+def adj_close_missing(as_of: date | None, reason: str) -> str:
+    """Return the sentence about adjusted closes that an answer does not contain."""
+    return f"adj_close is missing where it is not as of {as_of}: {reason}"
 
 
 def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...cache.actions import Asked
+from ...cache.actions import YOUNG_MS, Asked
 from ...calendars.calendar import opened_and_coming, price_calendar
 from ...clock import Clock
 from ...errors import (
@@ -26,14 +26,11 @@ from ...model.span import Span, coalesce, intersect, subtract, uncovered
 from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
 from ...prices.splice import COMPARED
-from ..ingest.missing_reports import answers_alone, due_at_new_splits, whole_answer
+from ..ingest.missing_reports import due_at_new_splits, whole_answer
 from ..selection.candidates import Candidate
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
 from .attempt import query_vendor
-
-# States of bars that their vendor has sent, rather than lacks by now.
-_SENT = ("final", "provisional")
 
 
 class ActionFetcher:
@@ -63,8 +60,7 @@ class ActionFetcher:
            vendor's recent and doubted reports, which are checked again.
         2. Query the vendors in order until one answers.
         3. Determine the ex-dates for which the answer counts: a vendor that has not published the
-           latest ones, that cut off the beginning, or that does not seem to know the share any more,
-           has not reported on these.
+           latest ones, or that cut off the beginning, has not reported on these.
         4. Store the actions, together with these ex-dates.
 
         A vendor that failed is not queried again by the same request. The same applies to a vendor
@@ -104,35 +100,37 @@ class ActionFetcher:
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
             dates = self._series.reported_ex_dates(whole, since, self._request.grid.calendar)
-            if not actions and self._may_not_know(candidate, wanted):
-                dates = dates.clip(Span(dates.start, now_ms - LATE_BY_MS))
             answer = Asked(dates, candidate.name, min(answered_ms, now_ms), until)
             self._answers.append((candidate, actions, answer))
             proof = whole_answer(request, self._series, candidate, actions, answer)
             before = self._series.book()
             self._series.add_actions(actions, answer, proof)
             journal.due_now += due_at_new_splits(request, self._series, before)
+            if vendors is None:
+                self._check_disputes()
             return True
         return False
 
-    def _may_not_know(self, candidate: Candidate, span: Span) -> bool:
-        """Return whether a vendor without actions in ``span`` may not know the share at the moment.
+    def _check_disputes(self) -> None:
+        """Query vendors again for recent actions that differ in another vendor's answer, or are not in it.
 
-        It did report some, and has sent no bars within the last hour. Its answer then shows nothing about
-        the latest ex-dates.
+        Otherwise, an action that its vendor has taken back would stay in effect while only other
+        vendors are queried. Vendors that never reported a dividend may not report any.
         """
-        name, since = candidate.name, self.clock.now_ms() - HOUR_MS
-        reports = (r for r in self._series.book().reports if r.source == name)
-        sources = (c for c in self._series.coverage().sources if c.state in _SENT)
-        is_lacking = any(day_ms(report.ex_date) in span for report in reports)
-        return (
-            is_lacking
-            and answers_alone(candidate)
-            and not any(source.vendor == name and source.fetched_at > since for source in sources)
-        )
+        book, young_ms = self._series.book(), self.clock.now_ms() - YOUNG_MS
+        types = {(report.source, report.type) for report in book.reports}
+        for event in book.events:
+            dates = [day_ms(report.ex_date) for report in event.reports]
+            answers = [a for a in self._series.action_answers if dates[0] in a.span]
+            heard = {a.source for a in answers if a.until is None or dates[0] < a.until}
+            silent = heard - {report.source for report in event.reports}
+            is_lacking = any(event.type == "split" or (s, event.type) in types for s in silent)
+            if dates[0] > young_ms and (is_lacking or (heard and event.dissent(event.action()))):
+                self.fetch_again(Span(min(dates), max(dates) + 1))
 
     def judge_again(self) -> None:
         """Compare the vendors' answers with their earlier reports again, now that bars are stored."""
+        self._check_disputes()
         for candidate, actions, answer in self._answers:
             proof = whole_answer(self._request, self._series, candidate, actions, answer)
             if proof is not None and proof.missing:
@@ -269,6 +267,8 @@ class ActionFetcher:
         query, grid, basis = self._request.query, self._request.grid, candidate.adjustment
         if query.instrument.asset_class != "stock" or basis == "unknown":
             return
+        if basis != "raw":
+            self._fetch_splits_after(candidate, span)
         reach = COMPARED * grid.timeframe.longest_ms
         around = Span(span.start - reach, span.end + reach)
         stored = [c for c in self._series.coverage().within(around) if c.state in WITH_BARS]
@@ -280,21 +280,50 @@ class ActionFetcher:
             end = missing[-1].end
             self.fetch(Span(min(missing[0].start, end - LATE_BY_MS), end))
 
-    def fetch_own(self, candidate: Candidate, sent: Span) -> None:
-        """Fetch the recent actions of a vendor that sent bars, if another vendor is queried before it.
+    def _fetch_splits_after(self, candidate: Candidate, span: Span) -> None:
+        """Fetch a vendor's recent splits again that its new bars in ``span`` are to reflect.
 
-        Its prices may already reflect a split that the other vendor reports late. Actions that came
-        with the bars, for the ex-dates in ``sent``, are not fetched again.
+        If the vendor has taken one back since an earlier answer, its prices do not reflect it any more.
+        Splits in ``span`` may have come with the bars. If the actions of the current session are not
+        known, recent ones are fetched again together with these.
+        """
+        day, now_ms = self._days.current(self._request.query.instrument), self.clock.now_ms()
+        caps, book = candidate.capabilities, self._series.book()
+        if book.missing(Span(day_ms(day.day), day.end), day.news_ms):
+            return
+        own = book.only(candidate.name)
+        asked = [answer.span for answer in own.answers if answer.fetched_at > now_ms - HOUR_MS]
+        asked += [span] if caps is not None and caps.actions else []
+        for ex_ms in (day_ms(split.ex_date) for split in own.splits):
+            if max(span.start, now_ms - YOUNG_MS) < ex_ms and not any(ex_ms in a for a in asked):
+                self.fetch_again(Span(ex_ms, ex_ms + 1))
+
+    def fetch_own(self, candidate: Candidate, sent: Span, first_ms: int) -> None:
+        """Fetch the recent actions of a vendor that sent bars whose prices may reflect unknown ones.
+
+        That is the case if another vendor, which may report a split late, is queried before it, or if
+        it answered for ex-dates after the first bar (``first_ms``) more than an hour ago: it may have
+        reported another one since. Actions that came with the bars, for the ex-dates in ``sent``, are
+        not fetched again.
         """
         query, caps = self._request.query, candidate.capabilities
-        later = [reporter.name for reporter in self._request.route.reporters[1:]]
-        if caps is None or candidate.name not in later or candidate.adjustment == "raw":
+        names = [reporter.name for reporter in self._request.route.reporters]
+        if caps is None or candidate.name not in names or candidate.adjustment == "raw":
             return
         if query.instrument.asset_class == "stock":
             day = self._days.current(query.instrument)
             own = self._series.book().only(candidate.name)
             recent = Span(day.end - LATE_BY_MS, day.end)
-            if subtract(own.missing(recent, day.news_ms), [sent] if caps.actions else []):
+            missing = own.missing(recent, day.news_ms)
+            if not missing:
+                early_ms = self.clock.now_ms() - HOUR_MS
+                after = recent.clip(Span(first_ms + DAY_MS, day_ms(day.day) + 1))
+                missing = intersect(
+                    [after], [a.span for a in own.answers if a.fetched_at < early_ms]
+                )
+            elif candidate.name == names[0]:
+                return  # they are fetched when they are needed
+            if subtract(missing, [sent] if caps.actions else []):
                 self.fetch(recent, [candidate])
 
     def _missing(

@@ -397,7 +397,8 @@ class Fetcher:
             # Bars that are only compared with stored ones are not this vendor's supply.
             supplied = [query.span] if query.is_known else spans
             if inside(fetched.table.stamps, supplied).any():
-                self._action_fetcher.fetch_own(candidate, question.span_of_actions)
+                first_ms = int(fetched.table.stamps.min())
+                self._action_fetcher.fetch_own(candidate, question.span_of_actions, first_ms)
             fetched = in_stored_unit(fetched, series)
             try:
                 check_kind(kind, request, fetched)

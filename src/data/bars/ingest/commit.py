@@ -35,6 +35,7 @@ from ...model.reasons import (
     Cause,
 )
 from ...model.span import Span, clipped, coalesce, subtract, touching
+from ...prices.splice import ONE_MARKET
 from ..validity import LONGEST_MS, UNVOUCHED_MS, Suspicion, due_parts, may_reflect, postponed
 from .draft import AnswerDraft
 from .sorted_answer import ClassifiedAnswer
@@ -42,6 +43,9 @@ from .sorted_answer import ClassifiedAnswer
 # Tolerance for adjusted close prices, which vendors recompute for each answer, often in single
 # precision.
 _ADJUSTED_CLOSE_TOLERANCE = 1e-6
+# Number of bars, and logarithm of the median ratio of their prices, beyond which a vendor contradicts
+# itself.
+_FEW_BARS, _FAR = 4, 0.1
 
 
 def basis_of(fetched: Fetched, first_ms: int, query: BarsQuery, opened: int | None) -> Basis:
@@ -278,12 +282,13 @@ def _are_new(rows: Sequence[BadRow], draft: AnswerDraft) -> NDArray[np.bool_]:
 def _refuse_if_many_lost(draft: AnswerDraft, lost: Sequence[int]) -> None:
     """Raise an error if the answer lacks many of the stored bars that are trusted.
 
+    It does not count if the answer shows that the stored bars are wrong.
     If all stored bars before the answer's first row are from its vendor and convertible to its
     basis, ``usable_from`` is set first: a vendor whose history is shorter now still revises the rest.
     """
     missed = sum(not draft.stored.is_untrusted(stamp) for stamp in lost)
     stored, answer = len(draft.stored.rows), draft.to_store
-    if not are_many(missed, stored):
+    if not are_many(missed, stored) or disowned(draft):
         return
     firsts = [*answer.closed.stamps[:1].tolist(), *(row.bar.stamp_ms for row in answer.bad[:1])]
     first = min(firsts, default=lost[0])
@@ -297,6 +302,23 @@ def _refuse_if_many_lost(draft: AnswerDraft, lost: Sequence[int]) -> None:
         provider=draft.vendor,
         hint="the stored bars were kept",
     )
+
+
+def disowned(draft: AnswerDraft) -> Suspicion | None:
+    """Return a doubt if an answer differs by far from most final bars that its vendor sent before.
+
+    The vendor may have taken the symbol for another company; its other bars are then wrong, too. A
+    split or another unit changes all prices by one factor, which does not count.
+    """
+    new, old = draft.to_store.closed, draft.stored.rebased
+    own = draft.stored.coverage.where(lambda c: c.state == "final" and c.vendor == draft.vendor)
+    old = old.take(inside(old.stamps, own) & among(old.stamps, new.stamps))
+    steps = np.log(new.take(among(new.stamps, old.stamps)).close / old.close)
+    median = np.median(steps) if len(steps) > _FEW_BARS else 0.0
+    if abs(median) <= _FAR or np.median(np.abs(steps - median)) <= ONE_MARKET.spread:
+        return None
+    reason = f"{DOUBTFUL}{draft.vendor} sends other prices for the same days than before"
+    return Suspicion(reason, draft.local_ms + DAY_MS)
 
 
 def _withdrawn_stamps(draft: AnswerDraft, lost: Sequence[int]) -> list[int]:

@@ -26,8 +26,8 @@ from .sorted_answer import ClassifiedAnswer
 # are compared to the last bit.
 _AS_SENT, _REBASED = 1e-7, 1e-6
 _ALL_DAYS = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
-# Factors by which all prices change with the unit: pence, thousandths, and back.
-_UNIT_FACTORS = (100, 1000, 1 / 100, 1 / 1000)
+# Factors by which all prices change with the unit: pence (applied once or twice), thousandths, and back.
+_UNIT_FACTORS = (100, 1000, 10_000, 1 / 100, 1 / 1000, 1 / 10_000)
 # Common split factors, including 3:2, 4:3 and 5:4; then also those of reverse splits.
 _FORWARD_SPLIT_FACTORS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
 _SPLIT_FACTORS = (*_FORWARD_SPLIT_FACTORS, *(1 / factor for factor in _FORWARD_SPLIT_FACTORS))

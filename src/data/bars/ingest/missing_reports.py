@@ -16,7 +16,7 @@ from ...errors import CorruptEntryError
 from ...model.actions import Action
 from ...model.bars import BarTable, inside
 from ...model.coverage import Coverage
-from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.instant import DAY_MS, HOUR_MS, NEVER_MS, date_of, day_ms
 from ...model.reasons import DOUBTFUL
 from ...model.span import Span
 from ...model.timeframe import Timeframe
@@ -28,6 +28,8 @@ from .judge import ex_ms
 # Bars with their timeframe; and with their coverage if they are stored.
 _Bars = tuple[Timeframe, BarTable, Coverage | None]
 
+# States of bars that their vendor has sent, rather than lacks by now.
+_SENT = ("final", "provisional")
 _NAMES = ("fetch_actions", "actions_of")
 _DEFAULTS = [getattr(BaseDataDownloader, name) for name in _NAMES]
 
@@ -43,7 +45,8 @@ def whole_answer(
     """Return the vendor's reports that an answer lacks although it would contain them; None if none.
 
     It would contain them if the share was traded before and after the ex-date, and no price shows
-    that there was a split.
+    that there was a split. A downloader without ``actions_of`` answers a request for actions alone
+    with none at all.
 
     Args:
         request: Request to the lane.
@@ -64,7 +67,9 @@ def whole_answer(
         and (report.type, report.ex_date) not in repeated
         and answer.span.start <= day_ms(report.ex_date) < until
     ]
-    if not missing or caps is None or (rows is None and not answers_alone(candidate)):
+    made = type(candidate.downloader)
+    is_default = [getattr(made, name, None) for name in _NAMES] == _DEFAULTS
+    if not missing or caps is None or (rows is None and is_default):
         return None
     around = Span(missing[0][0] - LATE_BY_MS, missing[-1][0] + LATE_BY_MS)
     keys = dict.fromkeys((request.key.days, request.key))
@@ -84,13 +89,13 @@ def whole_answer(
         and (day in days or not caps.actions_by_bar)
         and not any(_has_step(report, *bars) for bars in (*stored, *sent))
     )
-    return WholeAnswer(frozenset(proven), not caps.actions, request.query.refresh)
-
-
-def answers_alone(candidate: Candidate) -> bool:
-    """Return whether a downloader answers requests for actions alone; others return none at all."""
-    made = type(candidate.downloader)
-    return [getattr(made, name, None) for name in _NAMES] != _DEFAULTS
+    lately = Span(answer.fetched_at - HOUR_MS, NEVER_MS)
+    sources = (
+        c for c in series.coverage().sources if c.state in _SENT and c.vendor == answer.source
+    )
+    is_known = bool(actions) or rows is not None or any(c.fetched_at in lately for c in sources)
+    refresh = request.query.refresh
+    return WholeAnswer(frozenset(proven), not caps.actions, refresh, is_blank=not is_known)
 
 
 def due_at_new_splits(request: LaneRequest, series: SeriesStore, before: ActionBook) -> list[Span]:

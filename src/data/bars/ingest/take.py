@@ -30,7 +30,7 @@ from ...prices.quality import check
 from ...prices.splice import ONE_MARKET
 from ..series import Forming, LaneRequest, SeriesStore
 from ..validity import LONGEST_MS, beside_filled, is_older, split_marks, split_suspicion
-from .commit import ahead_marks, basis_of, build_commit, without_overruled
+from .commit import ahead_marks, basis_of, build_commit, disowned, without_overruled
 from .compare import compare
 from .draft import AnswerDraft
 from .judge import judge
@@ -255,7 +255,13 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     coverage = draft.coverage.opened()
     if draft.fetched.basis.adjustment in ("split", "all"):
         others = split_marks(draft.coverage, draft.book)
-        draft.suspicion = draft.suspicion or split_suspicion(splits, draft.fetched.adjusted_at_ms)
+        draft.suspicion = draft.suspicion or split_suspicion(
+            splits, draft.fetched.adjusted_at_ms, draft.book.only(draft.vendor)
+        )
+    if doubt := disowned(draft):
+        doubted = partial(replace, state="suspect", reason=doubt.reason, expires=doubt.expires_ms)
+        others += [doubted(c) for c in coverage if c.state == "final" and c.vendor == draft.vendor]
+        draft.suspicion = draft.suspicion if draft.request.query.refresh else doubt
     commit = build_commit(draft)
     # Trust in bars fetched earlier is withdrawn before this answer can be joined to them.
     others += contradicted(draft)
