@@ -275,6 +275,12 @@ STORIES = {
          ("change", "dividend", "told", 0, 1, 3), ("wait", 1, 12), ("ask", "1d", 0, 70, "all", ""),
          ("wait", 2, 12), ("ask", "1d", 0, 70, "all", ""), ("settle",)),
     ),
+    "a split is told on a weekend, after the adjusted closes": Walk(
+        ("eodhd",), "AAPL",
+        (("wait", 2, 21), ("change", "split", "told late", 0, 2.25, 3), ("wait", 1, 23),
+         ("ask", "1d", 0, 70, "all", ""), ("wait", 2, 12), ("ask", "1d", 70, 70, "split", ""),
+         ("wait", 2, 21), ("ask", "1d", 0, 70, "all", "")),
+    ),
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

@@ -531,10 +531,11 @@ class ActionBook:
     ) -> tuple[BarTable, str]:
         """Return bars without the adjusted closes that may lack an action or reflect a withdrawn one.
 
-        An adjusted close may lack an action that its vendor reported only after a later session had
-        opened, if an earlier answer from the vendor lacked it, too (:attr:`late`), or if the ex-date
-        was less than a week before: an answer for that day may never have been requested. It may
-        reflect an action that the vendor withdrew since.
+        An adjusted close may lack an action that an earlier answer from its vendor lacked, too
+        (:attr:`late`), unless a session opened between the report and the bars. It may also lack one
+        that its vendor reported only after a later session had opened, if the ex-date was less than a
+        week before: an answer for that day may never have been requested. It may reflect an action that
+        the vendor withdrew since.
 
         Args:
             table: Ascending bars.
@@ -550,12 +551,14 @@ class ActionBook:
         for part in parts:
             own, as_of = self.only(part.vendor), part.basis.as_of or date.min
             unproven = (a for a in own.reports if (as_of - a.ex_date).days < 7)
-            late = ((a, a.fetched_at) for a in (*own.late, *unproven) if a.ex_date <= as_of)
-            gone = ((a, last) for a, _, last, _ in own.withdrawn if a.ex_date <= as_of)
-            for action, at in (*late, *gone):
+            late = ((a, a.fetched_at, a in own.late) for a in (*own.late, *unproven))
+            gone = ((a, last, False) for a, _, last, _ in own.withdrawn)
+            for action, at, is_late in (*late, *gone):
                 rows = inside(table.stamps, [part.span]) & (table.stamps < day_ms(action.ex_date))
                 opened, _ = opened_and_coming(price_calendar(instrument), at)
-                if np.isfinite(adj[rows]).any() and opened and as_of < opened[-1].day:
+                latest = opened[-1].day if opened else date.min
+                is_before = as_of < latest or (is_late and as_of == latest)
+                if action.ex_date <= as_of and is_before and np.isfinite(adj[rows]).any():
                     adj = np.where(rows, NAN, adj)
                     reason = f"it is not known whether that of {part.vendor} reflects the {action}"
         return (table.with_adj_close(adj), reason) if reason else (table, "")

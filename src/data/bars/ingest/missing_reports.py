@@ -15,9 +15,9 @@ from ...cache.store import Commit
 from ...errors import CorruptEntryError
 from ...model.actions import Action
 from ...model.bars import BarTable, inside
-from ...model.coverage import Coverage
+from ...model.coverage import WITH_BARS, Coverage
 from ...model.instant import DAY_MS, HOUR_MS, NEVER_MS, date_of, day_ms
-from ...model.reasons import DOUBTFUL
+from ...model.reasons import DOUBTFUL, LOST
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.base import BaseDataDownloader
@@ -28,8 +28,6 @@ from .judge import ex_ms
 # Bars with their timeframe; and with their coverage if they are stored.
 _Bars = tuple[Timeframe, BarTable, Coverage | None]
 
-# States of bars that their vendor has sent, rather than lacks by now.
-_SENT = ("final", "provisional")
 _NAMES = ("fetch_actions", "actions_of")
 _DEFAULTS = [getattr(BaseDataDownloader, name) for name in _NAMES]
 
@@ -91,7 +89,9 @@ def whole_answer(
     )
     lately = Span(answer.fetched_at - HOUR_MS, NEVER_MS)
     sources = (
-        c for c in series.coverage().sources if c.state in _SENT and c.vendor == answer.source
+        c
+        for c in series.coverage().sources
+        if c.state in WITH_BARS and c.reason != LOST and c.vendor == answer.source
     )
     is_known = bool(actions) or rows is not None or any(c.fetched_at in lately for c in sources)
     refresh = request.query.refresh
