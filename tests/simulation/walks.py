@@ -350,6 +350,8 @@ class World:
           week built from such days and from others, or a dividend's part of such a close (in prices or
           in an adjusted close), is no better and no worse than these days: its prices are between
           the two. It is not compared if a vendor took the symbol for another company;
+        - a row without an action that its vendor has not reported so far, if a fresh cache has no such row
+          since the vendor does not know the share at the moment: else it would have the same;
         - an adjusted close, a split or a dividend that is NaN: unknown;
         - an error that says that the vendor now lacks bars that are stored;
         - an error that says that stored bars cannot be adjusted, since splits and dividends are not known,
@@ -377,6 +379,7 @@ class World:
             found.append(("substitute", f"{cached.substitute}, a fresh cache: {fresh.substitute}"))
         truth = self._true_rows(asked, cached, self.history.truth())
         told_before = self._told_before(asked, cached)
+        unreported = self._unreported_rows(asked, cached)
         for stamp, row in cached.rows.items():
             other = fresh.rows.get(stamp)
             if other is not None and _alike(row, other):
@@ -394,6 +397,8 @@ class World:
             is_kept = _is_among(row, kept, within)
             if asked.timeframe in ("1w", "1M") and stamp in truth:
                 is_kept = is_kept or _is_between(row, [truth[stamp], *kept])
+            if other is None and _is_among(row, unreported.get(stamp, [])):
+                continue
             if is_doubted or is_kept or (stamp in truth and _is_among(row, (truth[stamp],))):
                 continue
             told = f"{iso(stamp)[:16]} {cached.state[stamp]} {row[:4]}"
@@ -499,6 +504,16 @@ class World:
                 here.setdefault(row.stamp_ms, times(row, factor))
             found |= {s: here[s] for s in stamps if cached.source[s] == vendor and s in here}
         return found
+
+    def _unreported_rows(self, asked: Asked, cached: Answer) -> dict[int, list[Row]]:
+        """Return the rows without the actions that vendors which do not know the share have not reported."""
+        true, now = self.history.truth(), self.now_ms
+        gone = {v for v in self.vendors if self.history.telling(v, now).listing is None}
+        now_told = [c for c in self.history.changes if c.since_ms <= now < c.until_ms]
+        hidden = {c.hides for c in now_told if c.vendor in gone and c.hides}
+        told = tuple(action for action in true.actions if action not in hidden)
+        rows = self._true_rows(asked, cached, replace(true, told=told)) if hidden else {}
+        return {stamp: [row] for stamp, row in rows.items()}
 
     def _told_before(self, asked: Asked, cached: Answer) -> dict[int, list[Row]]:
         """Return the bars as a vendor may have told them before it told otherwise, by stamp."""
