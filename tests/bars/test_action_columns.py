@@ -113,6 +113,24 @@ def test_an_action_of_a_bar_before_the_range_is_in_no_row() -> None:
     assert action_columns(counted, weeks, before)["split"].tolist() == [4, 0]
 
 
+@pytest.mark.parametrize(
+    "label, first, day, dividend",
+    [
+        ("1d", "2024-06-04", "2024-06-03", 0),
+        ("1M", "2024-06-01", "2024-05-07", 0),
+        ("1h", "2024-06-04T14:30", "2024-06-03", 0),
+        ("1h", "2024-06-04T14:30", "2024-06-04", 1),
+    ],
+    ids=["day", "month", "session before", "session of the row"],
+)
+def test_an_action_in_a_gap_at_the_start_is_in_no_row(
+    label: str, first: str, day: str, dividend: int
+) -> None:
+    query = BarsQuery(SHARE, Timeframe.parse(label), Span(parse_iso("2024-05-01"), NOW), NOW)
+    found = action_columns(query, np.array([parse_iso(first)]), KnownActions([paid(day)]))
+    assert found["dividend"].tolist() == [dividend]
+
+
 def test_only_rows_whose_dates_are_unknown_are_null() -> None:
     may = Span(parse_iso("2024-05-01"), parse_iso("2024-05-02"))
     found = columns("1M", ["2024-04-01", "2024-05-01"], unknown=(may,))["split"]

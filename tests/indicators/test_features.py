@@ -947,7 +947,9 @@ def test_a_lead_is_missing_only_if_a_value_is(
         assert [("before the range" in str(one.message)) for one in caught] == [True] * lacks
         assert (bool(facts["nan"]), bool(facts["lead_missing"])) == (lacks, lacks)
         assert facts["complete"] is not lacks
-    with pytest.raises(IncompleteDataError, match="too few bars before the range: BTCUSDT") as raised:
+    with pytest.raises(
+        IncompleteDataError, match="too few bars before the range: BTCUSDT"
+    ) as raised:
         ask(manager, *wanted, timeframe=step, start="2024-03-04", end="2024-03-05", strict=True)
     assert raised.value.frame is not None
     assert raised.value.frame["rsi:14"].isna().any()

@@ -281,6 +281,36 @@ STORIES = {
          ("ask", "1w", 0, 6, "split", "")),
     ),
     **{
+        f"a split that never happened is reported after the raw bars, {len(vendors)} asked": Walk(
+            vendors, "AAPL",
+            (("ask", "1d", 0, 20, "split", ""), ("change", "split", "withdrawn", 0, 9, 0),
+             ("wait", 3, 21), ("ask", "1d", 0, 40, "raw", ""), ("last", "1d", 5, "split")),
+        )
+        for vendors in (("alpaca",), ("alpaca", "fmp", "eodhd"))
+    },
+    "a split that never happened is not in the second vendor's prices": Walk(
+        ("tiingo", "yahoo"), "AAPL",
+        (("change", "split", "withdrawn", 0, 9, 0), ("wait", 3, 21), ("ask", "1d", 0, 40, "raw", ""),
+         ("ask", "1d", 10, 20, "raw", "")),
+    ),
+    "a vendor that did not know the share for days reports a dividend": Walk(
+        ("fmp",), "AAPL",
+        (("ask", "1d", 0, 70, "raw", ""), ("change", "end", "told late", 0, 4.9, 2), ("wait", 3, 12),
+         ("change", "dividend", "told", 0, 1, 3), ("wait", 1, 12), ("ask", "1d", 0, 70, "all", ""),
+         ("wait", 2, 12), ("ask", "1d", 0, 70, "all", ""), ("settle",)),
+    ),
+    "a split is told on a weekend, after the adjusted closes": Walk(
+        ("eodhd",), "AAPL",
+        (("wait", 2, 21), ("change", "split", "told late", 0, 2.25, 3), ("wait", 1, 23),
+         ("ask", "1d", 0, 70, "all", ""), ("wait", 2, 12), ("ask", "1d", 70, 70, "split", ""),
+         ("wait", 2, 21), ("ask", "1d", 0, 70, "all", "")),
+    ),
+    "dividends are known for some of the months that a vendor no longer has": Walk(
+        ("yahoo",), "AAPL",
+        (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),
+         ("ask", "1d", 0, 70, "all", ""), ("ask", "1M", 0, 70, "split", "")),
+    ),
+    **{
         f"a split is told after its day was asked, and {adjustment} bars of {what} come that weekend": Walk(
             ("finnhub", "alpaca", "fmp"), "AAPL",
             (("wait", 2, 23), ("change", "split", "told late", 0, 1, 1), ("wait", 0, 15),
@@ -616,3 +646,36 @@ def test_prices_from_before_a_late_report_are_incomplete_while_their_vendor_is_d
         world.sim.vendors.fault("fmp", Fault.status(503))
         with pytest.raises(DataError):
             manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-04-19", strict=True)
+
+
+@pytest.mark.parametrize("columns", [(), ("split",)], ids=["with the prices", "with the raw bars"])
+def test_prices_are_incomplete_if_a_split_reported_after_the_raw_bars_is_not_in_them(
+    columns: tuple[str, ...],
+) -> None:
+    steps = (("ask", "1d", 0, 20, "split", ""), ("change", "split", "withdrawn", 0, 9, 0),
+             ("wait", 3, 21))  # fmt: skip
+    question = ("AAPL", "1d", "2024-04-01", "2024-05-17")
+    with world_of(Walk(("alpaca",), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        raw = manager.get_ohlcv(*question, adjustment="raw", columns=columns)
+        with pytest.raises(IncompleteDataError, match="split"):
+            manager.get_ohlcv(*question, strict=True)
+    assert raw["close"].iloc[0] == pytest.approx(APRIL)
+
+
+def test_raw_prices_of_a_second_vendor_are_those_traded_although_the_first_reports_a_split_in_error() -> (
+    None
+):
+    steps = (("change", "split", "withdrawn", 0, 9, 0), ("wait", 3, 21))
+    question = ("AAPL", "1d", "2024-04-01", "2024-05-17")
+    with world_of(Walk(("tiingo", "yahoo"), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        raw = manager.get_ohlcv(*question, adjustment="raw", columns=("source",))
+        with pytest.raises(IncompleteDataError, match="split of 2:1"):
+            manager.get_ohlcv(*question, adjustment="raw", strict=True)
+    assert raw["source"].iloc[0] == "yahoo"
+    assert raw["close"].iloc[0] == pytest.approx(APRIL)

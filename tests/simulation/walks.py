@@ -118,7 +118,8 @@ class Difference:
     """A difference that the cached answer does not name.
 
     Attributes:
-        kind: `error`, `row`, `missing`, `substitute`, or the column that differs.
+        kind: `error`, `row`, `missing`, `substitute`, `trust` if a wrong row that a fresh cache doubts
+            is not in doubt, or the column that differs.
         asked, text: where, and what.
     """
 
@@ -349,6 +350,8 @@ class World:
           week built from such days and from others, or a dividend's part of such a close (in prices or
           in an adjusted close), is no better and no worse than these days: its prices are between
           the two. It is not compared if a vendor took the symbol for another company;
+        - a row without an action that its vendor has not reported so far, if a fresh cache has no such row
+          since the vendor does not know the share at the moment: else it would have the same;
         - an adjusted close, a split or a dividend that is NaN: unknown;
         - an error that says that the vendor now lacks bars that are stored;
         - an error that says that stored bars cannot be adjusted, since splits and dividends are not known,
@@ -376,10 +379,15 @@ class World:
             found.append(("substitute", f"{cached.substitute}, a fresh cache: {fresh.substitute}"))
         truth = self._true_rows(asked, cached, self.history.truth())
         told_before = self._told_before(asked, cached)
+        unreported = self._unreported_rows(asked, cached)
         for stamp, row in cached.rows.items():
             other = fresh.rows.get(stamp)
             if other is not None and _alike(row, other):
                 kept = told_before.get(stamp, [])
+                is_right = stamp not in truth or _is_among(row, (truth[stamp], *kept))
+                if fresh.doubts(stamp) and not (cached.doubts(stamp) or is_right):
+                    told = f"{iso(stamp)[:16]} {cached.state[stamp]} {row[:4]}"
+                    found.append(("trust", f"{told}, a fresh cache doubts it"))
                 found += self._unlike(asked, stamp, truth.get(stamp), kept, cached, fresh)
                 continue
             is_doubted = cached.doubts(stamp) and not self._is_over()
@@ -389,6 +397,8 @@ class World:
             is_kept = _is_among(row, kept, within)
             if asked.timeframe in ("1w", "1M") and stamp in truth:
                 is_kept = is_kept or _is_between(row, [truth[stamp], *kept])
+            if other is None and _is_among(row, unreported.get(stamp, [])):
+                continue
             if is_doubted or is_kept or (stamp in truth and _is_among(row, (truth[stamp],))):
                 continue
             told = f"{iso(stamp)[:16]} {cached.state[stamp]} {row[:4]}"
@@ -466,10 +476,9 @@ class World:
         """Return the split and the dividend that truly belong to a row."""
         known = [a for a in self.history.truth().actions if day_ms(a.ex_date) < self._as_of(cached)]
         ratio, paid = 1.0, 0.0
-        # What happened where bars are missing belongs to the next row.
+        # What happened where bars are missing belongs to the next row, but not to the first.
         before = [s for s in cached.rows if s < stamp]
-        begin = _first_open(parse_iso(asked.start), asked.timeframe) if asked.start else stamp
-        begin = _end_of(before[-1], asked.timeframe) if before else begin
+        begin = _end_of(before[-1], asked.timeframe) if before else stamp
         own = [a for a in known if begin <= day_ms(a.ex_date) < _end_of(stamp, asked.timeframe)]
         for action in own:
             later = prod(float(a.ratio) for a in known if a.type == "split" and a > action)
@@ -498,6 +507,16 @@ class World:
                 here.setdefault(row.stamp_ms, times(row, factor))
             found |= {s: here[s] for s in stamps if cached.source[s] == vendor and s in here}
         return found
+
+    def _unreported_rows(self, asked: Asked, cached: Answer) -> dict[int, list[Row]]:
+        """Return the rows without the actions that vendors which do not know the share have not reported."""
+        true, now = self.history.truth(), self.now_ms
+        gone = {v for v in self.vendors if self.history.telling(v, now).listing is None}
+        now_told = [c for c in self.history.changes if c.since_ms <= now < c.until_ms]
+        hidden = {c.hides for c in now_told if c.vendor in gone and c.hides}
+        told = tuple(action for action in true.actions if action not in hidden)
+        rows = self._true_rows(asked, cached, replace(true, told=told)) if hidden else {}
+        return {stamp: [row] for stamp, row in rows.items()}
 
     def _told_before(self, asked: Asked, cached: Answer) -> dict[int, list[Row]]:
         """Return the bars as a vendor may have told them before it told otherwise, by stamp."""
@@ -549,13 +568,6 @@ def _end_of(stamp: int, timeframe: str) -> int:
     if timeframe == "1M":
         return day_ms((date_of(stamp) + timedelta(31)).replace(day=1))
     return stamp + STEPS[timeframe]
-
-
-def _first_open(ms: int, timeframe: str) -> int:
-    """Return when the first bar opens that begins at an instant or later."""
-    if timeframe == "1M":
-        return _end_of(day_ms(date_of(ms - DAY_MS).replace(day=1)), timeframe)
-    return ms + (-date_of(ms).weekday() % 7 * DAY_MS if timeframe == "1w" else 0)
 
 
 def _near(one: float, other: float) -> bool:

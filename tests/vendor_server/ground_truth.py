@@ -172,10 +172,15 @@ _truly_again = lru_cache(maxsize=128)(_truly)
 
 
 def _known(listing: Listing, as_of_ms: int) -> list[Action]:
-    sessions = sessions_of(listing.calendar)
     told = listing.actions if listing.told is None else listing.told
-    known = [replace(a, ex_at=sessions.open_of(day_ms(a.ex_date))) for a in told]
-    return sorted(a for a in known if a.ex_at <= as_of_ms)
+    return [a for a in _dated(listing.calendar, told) if a.ex_at <= as_of_ms]
+
+
+@lru_cache(maxsize=64)
+def _dated(calendar: str, told: tuple[Action, ...]) -> tuple[Action, ...]:
+    """Return actions with the open of their ex-date, in their order."""
+    sessions = sessions_of(calendar)
+    return tuple(sorted(replace(a, ex_at=sessions.open_of(day_ms(a.ex_date))) for a in told))
 
 
 def _values(listing: Listing, bars: Bars, adjustment: Adjustment, as_of: int) -> list[Floats]:

@@ -87,12 +87,15 @@ class WholeAnswer(NamedTuple):
         is_refresh: Whether the answer is part of a refresh.
         unproven: Those of ``missing`` that the answer cannot withdraw, because no later bar shows
             that the share was traded after the ex-date.
+        is_blank: Whether the answer has no action, and the vendor sent no bars, either: it may not know
+            the share at the moment, so that the answer shows nothing about the last seven days.
     """
 
     missing: frozenset[tuple[str, date]]
     is_by_type: bool = False
     is_refresh: bool = False
     unproven: frozenset[tuple[str, date]] = frozenset()
+    is_blank: bool = False
 
 
 # A vendor's answer: its actions, the query, and which earlier reports are really missing from it.
@@ -221,6 +224,24 @@ class ActionBook:
         if not self.disputed:
             return self.actions
         return tuple(sorted(e.action(vendor) for e in self.events if e.counts))
+
+    def splits_not_in(self, vendor: str, as_of: date) -> list[ActionEvent]:
+        """Return the splits that prices from ``vendor`` as of a date do not seem to reflect.
+
+        The vendor did not report them although it was queried for their ex-dates on that date or later,
+        so it is silent about them in the result.
+        """
+        asked = [
+            a.span for a in self.answers if a.source == vendor and a.fetched_at >= day_ms(as_of)
+        ]
+        return [
+            replace(event, silent=(*dict.fromkeys((*event.silent, vendor)),))
+            for event in self.events
+            if event.type == "split"
+            and event.counts
+            and all(report.source != vendor for report in event.reports)
+            and any(day_ms(event.action().ex_date) in span for span in asked)
+        ]
 
     def only(self, vendor: str) -> ActionBook:
         """Return the book reduced to the reports from ``vendor`` and the queries to that vendor."""
@@ -370,7 +391,8 @@ class ActionBook:
         """
         if is_sample(answer.source):
             return replace(self, samples=(self.samples or ActionBook())._append(actions, answer))
-        book = self._append(actions, answer)._without_lacking(actions, answer, whole)
+        known = answer._replace(span=answer.settled) if whole and whole.is_blank else answer
+        book = self._append(actions, known)._without_lacking(actions, answer, whole)
         return book._with_amounts_of(self, answer.source)
 
     def _with_amounts_of(self, earlier: ActionBook, vendor: str) -> ActionBook:
@@ -513,10 +535,11 @@ class ActionBook:
     ) -> tuple[BarTable, str]:
         """Return bars without the adjusted closes that may lack an action or reflect a withdrawn one.
 
-        An adjusted close may lack an action that its vendor reported only after a later session had
-        opened, if an earlier answer from the vendor lacked it, too (:attr:`late`), or if the ex-date
-        was less than a week before: an answer for that day may never have been requested. It may
-        reflect an action that the vendor withdrew since.
+        An adjusted close may lack an action that an earlier answer from its vendor lacked, too
+        (:attr:`late`), unless a session opened between the report and the bars. It may also lack one
+        that its vendor reported only after a later session had opened, if the ex-date was less than a
+        week before: an answer for that day may never have been requested. It may reflect an action that
+        the vendor withdrew since.
 
         Args:
             table: Ascending bars.
@@ -532,12 +555,14 @@ class ActionBook:
         for part in parts:
             own, as_of = self.only(part.vendor), part.basis.as_of or date.min
             unproven = (a for a in own.reports if (as_of - a.ex_date).days < 7)
-            late = ((a, a.fetched_at) for a in (*own.late, *unproven) if a.ex_date <= as_of)
-            gone = ((a, last) for a, _, last, _ in own.withdrawn if a.ex_date <= as_of)
-            for action, at in (*late, *gone):
+            late = ((a, a.fetched_at, a in own.late) for a in (*own.late, *unproven))
+            gone = ((a, last, False) for a, _, last, _ in own.withdrawn)
+            for action, at, is_late in (*late, *gone):
                 rows = inside(table.stamps, [part.span]) & (table.stamps < day_ms(action.ex_date))
                 opened, _ = opened_and_coming(price_calendar(instrument), at)
-                if np.isfinite(adj[rows]).any() and opened and as_of < opened[-1].day:
+                latest = opened[-1].day if opened else date.min
+                is_before = as_of < latest or (is_late and as_of == latest)
+                if action.ex_date <= as_of and is_before and np.isfinite(adj[rows]).any():
                     adj = np.where(rows, NAN, adj)
                     reason = f"it is not known whether that of {part.vendor} reflects the {action}"
         return (table.with_adj_close(adj), reason) if reason else (table, "")

@@ -51,7 +51,8 @@ def action_columns(
     """Return the columns ``dividend`` and ``split`` for rows that open at ``stamps``.
 
     Each action is reported in the row that contains its ex-date or, for bars shorter than a day, in
-    the first row of its session; if that bar is missing, in the next row. ``dividend`` is the sum
+    the first row of its session; if that bar is missing, in the next row, but not if there is no row
+    before it: none of the actions in a gap at the start is reported. ``dividend`` is the sum
     of cash per share, in terms of the shares that the frame's prices refer to; ``split`` is the
     product of new shares per old share. Both are 0.0 without an action, and NaN if it is unknown
     whether there was an action.
@@ -98,9 +99,10 @@ def _row_of(query: BarsQuery, stamps: Stamps, action: Action) -> int | None:
     else:
         own = start_at(timeframe, bucket_at(timeframe, day_ms(action.ex_date)))
         row = int(np.searchsorted(stamps, own))
-    # The first row is not for actions before the range, nor for those before the last N bars.
+    # The first row is not for actions before its date, before the range, or before the last N bars.
     is_before = row == 0 and own < int(stamps[0] if len(stamps) else 0)
-    is_out = is_before and (query.bars is not None or own < query.span.start)
+    is_earlier = is_before and day_ms(action.ex_date) < ex_dates(query, stamps).start
+    is_out = (is_before and (query.bars is not None or own < query.span.start)) or is_earlier
     return None if row >= len(stamps) or is_out else row
 
 

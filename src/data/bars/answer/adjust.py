@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from itertools import product
+from itertools import chain, product
 from typing import NamedTuple
 
 from ...cache.actions import ActionBook, VendorActions, first_ms
@@ -13,7 +13,7 @@ from ...cache.prior_sessions import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import opened_day, session_date
 from ...errors import CorruptEntryError, KindMismatchError
-from ...model.actions import vendor_currency
+from ...model.actions import Action, vendor_currency
 from ...model.bars import BarTable
 from ...model.coverage import Coverage
 from ...model.instant import DAY_MS, NEVER_MS, date_of, day_ms
@@ -401,6 +401,18 @@ class BookConversion:
         applied = book.by_date(query.instrument.in_session(bars.key.session))
         actions_of = applied.of if book.disputed else None
         closes = ClosesBefore(book.actions, as_of, self._session_before, actions_of)
+        absent: dict[str, list[ActionEvent]] = {}
+        if query.adjustment == "raw":  # only what prices reflect is removed from them
+            dates = sorted(
+                (part.basis.as_of, part.vendor) for part in bars.parts if part.basis.as_of
+            )
+            absent = {vendor: applied.splits_not_in(vendor, day) for day, vendor in dates}
+
+        def removed(vendor: str) -> list[Action]:
+            """Return the actions to remove from a vendor's prices."""
+            events = absent.get(vendor, [])
+            return [a for a in applied.of(vendor) if not any(a in e.reports for e in events)]
+
         lost: list[KindMismatchError] = []
         try:
             rows = rebase(
@@ -409,7 +421,7 @@ class BookConversion:
                 applied.actions,
                 answer.own or query.adjustment,
                 as_of=as_of,
-                own=actions_of,
+                own=removed if any(absent.values()) else actions_of,
                 adj_close_dates=self._known_ex_dates,
                 lost=lost,
                 intraday=self._is_intraday,
@@ -422,7 +434,9 @@ class BookConversion:
             error.hint = self._hint_of_files or error.hint
             raise
         used = Used(book, closes.closes, doubts=(*sorted(closes.doubts.items()),))
-        done = answer._replace(table=rows, disputed=self._disputed(needed), used=used)
+        events = {event.words: event for event in (*book.disputed, *chain(*absent.values()))}
+        disputed = self._disputed(events.values(), needed)
+        done = answer._replace(table=rows, disputed=disputed, used=used)
         if not lost:
             return done
         ex_dates = [error.ex_date for error in lost if isinstance(error, DividendError)]
@@ -445,14 +459,16 @@ class BookConversion:
         awaited = [] if is_raw else book.answers_awaited(news_ms)
         return [asked.span for asked in (*book.answers, *awaited)]
 
-    def _disputed(self, needed: Sequence[Span]) -> list[ActionEvent]:
-        """Return the disputed splits and, if prices depend on them, dividends.
+    def _disputed(
+        self, disputed: Iterable[ActionEvent], needed: Sequence[Span]
+    ) -> list[ActionEvent]:
+        """Return those of the disputed splits and dividends that prices depend on.
 
         An event counts if any vendor's ex-date for it is inside one of the ``needed`` spans.
         """
         return [
             event
-            for event in self.book.disputed
+            for event in disputed
             if (self._takes_dividends or event.type == "split")
             and any(day_ms(report.ex_date) in span for report in event.reports for span in needed)
         ]

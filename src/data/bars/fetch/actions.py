@@ -26,7 +26,7 @@ from ...model.span import Span, coalesce, intersect, subtract, uncovered
 from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
 from ...prices.splice import COMPARED
-from ..ingest.missing_reports import whole_answer
+from ..ingest.missing_reports import due_at_new_splits, whole_answer
 from ..selection.candidates import Candidate
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
@@ -103,7 +103,9 @@ class ActionFetcher:
             answer = Asked(dates, candidate.name, min(answered_ms, now_ms), until)
             self._answers.append((candidate, actions, answer))
             proof = whole_answer(request, self._series, candidate, actions, answer)
+            before = self._series.book()
             self._series.add_actions(actions, answer, proof)
+            journal.due_now += due_at_new_splits(request, self._series, before)
             if vendors is None:
                 self._check_disputes()
             return True

@@ -1,19 +1,23 @@
-"""Determines which of a vendor's earlier splits and dividends are really missing from its answer.
+"""Compares a vendor's new splits and dividends with its earlier ones, and with stored prices.
 
-Such a report is in doubt or withdrawn; see :mod:`...cache.actions`.
+An earlier report that is really missing from its answer is in doubt or withdrawn; see
+:mod:`...cache.actions`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ...cache.actions import Asked, WholeAnswer
+from ...cache.actions import ActionBook, Asked, WholeAnswer
+from ...cache.store import Commit
 from ...errors import CorruptEntryError
 from ...model.actions import Action
 from ...model.bars import BarTable, inside
-from ...model.coverage import Coverage
-from ...model.instant import date_of, day_ms
+from ...model.coverage import WITH_BARS, Coverage
+from ...model.instant import DAY_MS, HOUR_MS, NEVER_MS, date_of, day_ms
+from ...model.reasons import DOUBTFUL, LOST
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.base import BaseDataDownloader
@@ -87,7 +91,48 @@ def whole_answer(
     ]
     found = frozenset(key for _, key in lacking)
     unproven = frozenset(key for day, key in lacking if day >= last)
-    return WholeAnswer(found, not caps.actions, request.query.refresh, unproven)
+    lately = Span(answer.fetched_at - HOUR_MS, NEVER_MS)
+    sources = (
+        c
+        for c in series.coverage().sources
+        if c.state in WITH_BARS and c.reason != LOST and c.vendor == answer.source
+    )
+    is_known = bool(actions) or rows is not None or any(c.fetched_at in lately for c in sources)
+    refresh = request.query.refresh
+    return WholeAnswer(found, not caps.actions, refresh, unproven, is_blank=not is_known)
+
+
+def due_at_new_splits(request: LaneRequest, series: SeriesStore, before: ActionBook) -> list[Span]:
+    """Mark stored raw bars as due around each new split that they do not show; return the spans.
+
+    They were judged without the split, so they are fetched and judged again.
+
+    Args:
+        request: Request to the lane.
+        series: Store of the series.
+        before: Splits and dividends known before.
+    """
+    due: list[Span] = []
+    for split in set(series.book().splits).difference(before.splits):
+        ex_ms, now_ms = day_ms(split.ex_date), series.now_ms()
+        near = Span(ex_ms - LATE_BY_MS, ex_ms + DAY_MS)
+        reason = f"{DOUBTFUL}fetched before {split.source} reported the {split}"
+        for key in dict.fromkeys((request.key.days, request.key)):
+            stored = series if key == request.key else series.other_series(key)
+            try:
+                table, coverage = stored.read(near, is_use=False)
+            except CorruptEntryError:
+                continue
+            is_between = len(table) > 0 and table.stamps[0] < ex_ms <= table.stamps[-1]
+            if is_between and not _has_step(split, key.timeframe, table, coverage):
+                marks = tuple(
+                    replace(entry, state="suspect", reason=reason, expires=now_ms)
+                    for entry in coverage.within(near)
+                    if entry.state == "final" and entry.basis.adjustment == "raw"
+                )
+                stored.commit(Commit(marks=marks))
+                due += [mark.span for mark in marks if stored is series]
+    return due
 
 
 def _has_step(
