@@ -355,7 +355,7 @@ def test_only_a_vendor_of_real_markets_that_has_bars_proves_that_the_symbol_ende
     ("names", "asked"),
     [
         (["local"], [1]),
-        (["demo"], [1]),
+        (["demo"], [2]),  # the whole sample, and then the bars up to now
         (["local", VENUE], [0, 0]),
         (["mine"], [0]),
         ([VENUE], [0]),
@@ -374,7 +374,7 @@ def test_only_a_lane_of_files_or_samples_alone_is_read_for_its_end(
     assert [len(vendor.asked) for vendor in vendors] == asked
     assert (learned is not None) is (names == ["demo"])
     if learned is not None and learned.delisted is not None:
-        assert (learned.delisted.proof, vendors[0].asked[0].span) == (DATA, hours(end, LAST))
+        assert (learned.delisted.proof, vendors[0].asked[-1].span) == (DATA, hours(end, LAST))
 
 
 def test_the_own_class_of_a_program_proves_no_end_under_the_name_of_a_vendor() -> None:
