@@ -534,13 +534,22 @@ class ActionBook:
             unproven = (a for a in own.reports if (as_of - a.ex_date).days < 7)
             late = ((a, a.fetched_at) for a in (*own.late, *unproven) if a.ex_date <= as_of)
             gone = ((a, last) for a, _, last, _ in own.withdrawn if a.ex_date <= as_of)
-            for action, at in (*late, *gone):
+            lacked = ((a, None) for a in self.splits if a.ex_date <= as_of and own._lacks_split(a))
+            for action, at in (*late, *gone, *lacked):
                 rows = inside(table.stamps, [part.span]) & (table.stamps < day_ms(action.ex_date))
-                opened, _ = opened_and_coming(price_calendar(instrument), at)
-                if np.isfinite(adj[rows]).any() and opened and as_of < opened[-1].day:
+                if not np.isfinite(adj[rows]).any():
+                    continue
+                opened = at and opened_and_coming(price_calendar(instrument), at)[0]
+                if at is None or (opened and as_of < opened[-1].day):
                     adj = np.where(rows, NAN, adj)
                     reason = f"it is not known whether that of {part.vendor} reflects the {action}"
         return (table.with_adj_close(adj), reason) if reason else (table, "")
+
+    def _lacks_split(self, split: Action) -> bool:
+        """Return whether this book's vendors answered for a split's date, but report none near it."""
+        day = day_ms(split.ex_date)
+        near = (abs(day_ms(a.ex_date) - day) <= _DATE_TOLERANCE_MS for a in self.splits)
+        return split.is_sound and self.covers(Span(day, day + DAY_MS)) and not any(near)
 
     def _vendors_at(self, day: date) -> set[str]:
         """Return the vendors whose settled answers cover ``day`` and the four days before and after it.
