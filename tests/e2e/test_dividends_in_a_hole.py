@@ -15,7 +15,6 @@ from src.data.bundles import Lineages, lineage
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
-    AllProvidersFailedError,
     IncompleteDataError,
     IncompleteDataWarning,
     UnavailableError,
@@ -140,12 +139,17 @@ def test_strict_raises_for_a_dividend_in_a_hole_and_the_error_has_the_later_bars
     assert len(behind) == len(BEHIND), "bars not affected by such a dividend are complete"
 
 
-def test_a_range_wholly_before_a_dividend_in_a_hole_is_refused(
+def test_a_range_wholly_before_a_dividend_in_a_hole_is_as_of_the_day_before_and_incomplete(
     market: Market, clock: ManualClock
 ) -> None:
+    spring = ("AAPL", "1d", "2015-03-01", "2015-05-31")
     manager = market.manager(Paying(clock, [IN_HOLE]))
-    with pytest.raises(AllProvidersFailedError, match="2018-03-05"):
-        manager.get_ohlcv("AAPL", "1d", "2015-03-01", "2015-05-31", adjustment="all")
+    with pytest.raises(IncompleteDataError, match="2018-03-05 on are not known"):
+        manager.get_ohlcv(*spring, adjustment="all", strict=True)
+    frame = manager.get_ohlcv(*spring, adjustment="all")
+    assert frame.attrs["onetape"]["as_of"] == "2018-03-04"
+    plain = market.manager(Paying(clock, [])).get_ohlcv(*spring)
+    assert frame["close"].tolist() == plain["close"].tolist()
 
 
 def test_a_dividend_as_large_as_the_price_removes_only_the_bars_before_its_ex_date(
@@ -226,8 +230,11 @@ def test_an_earlier_close_does_not_replace_a_rejected_one_before_a_dividend(
     vendor.spoil = lambda rows: [r._replace(close=0.0) if r.stamp_ms == EVE else r for r in rows]
     manager = market.manager(vendor)
     manager.get_ohlcv("AAPL", "1d", "2021-03-01", "2021-05-28")
-    with pytest.raises(AllProvidersFailedError, match="close for AAPL before 2021-05-03"):
-        manager.get_ohlcv(*EARLY, adjustment="all")
+    with pytest.raises(IncompleteDataError, match="2021-05-03 on are not known"):
+        manager.get_ohlcv(*EARLY, adjustment="all", strict=True)
+    frame = manager.get_ohlcv(*EARLY, adjustment="all")
+    assert frame.attrs["onetape"]["as_of"] == "2021-05-02"
+    assert frame["close"].tolist() == manager.get_ohlcv(*EARLY)["close"].tolist()
 
 
 @pytest.mark.parametrize("provider", [None, "yahoo"])

@@ -343,6 +343,43 @@ STORIES = {
          ("change", "bar", "told by another", 1, 0.1, 0), ("ask", "1d", 20, 20, "split", ""),
          ("wait", 0, 21), ("ask", "1d", 20, 20, "split", "")),
     ),
+    **{
+        f"a split is told 30 days late, and a second vendor sends {adjustment} bars on day 14": Walk(
+            ("finnhub", "yahoo", "twelvedata"), "AAPL",
+            (("change", "split", "told late", 0, 30, 3), ("wait", 12, 21), ("wait", 2, 23),
+             ("wait", 1, 15), ("pieces", frame, (2, 3, 0, 1), adjustment)),
+        )
+        for frame, adjustment in (("1w", "all"), ("1d", "raw"))
+    },
+    "a split is told a session late, and its bars come from a vendor that reports none": Walk(
+        ("twelvedata", "finnhub", "eodhd"), "AAPL",
+        (("ask", "1w", 0, 6, "raw", ""), ("change", "split", "moved", 1, 30, 0), ("wait", 1, 15),
+         ("ask", "1d", 5, 70, "split", ""), ("wait", 1, 21), ("ask", "1d", 0, 70, "split", ""),
+         ("settle",)),
+    ),
+    "only another vendor reports a split, and the adjusted closes are from after it": Walk(
+        ("tiingo", "fmp", "yahoo"), "YNG",
+        (("change", "split", "told by another", 0, 3, 3), ("wait", 1, 21),
+         ("last", "1w", 30, "raw"), ("wait", 0, 15), ("ask", "1d", 0, 6, "all", ""),
+         ("wait", 5, 12), ("pieces", "1d", (3, 2, 1, 0), "raw")),
+    ),
+    "the only split of a vendor is withdrawn, and dividends are asked as paid": Walk(
+        ("eodhd", "alpaca", "yahoo"), "AAPL",
+        (("change", "split", "withdrawn", 0, 3, 3), ("wait", 1, 23),
+         ("ask", "1d", 0, 70, "split", ""), ("settle",)),
+    ),
+    "a split that never happens is told by the first vendor, and others send bars within a week": Walk(
+        ("yahoo", "twelvedata", "polygon"), "AAPL",
+        (("change", "split", "withdrawn", 0, 30, 3), ("wait", 5, 12),
+         ("ask", "1w", 0, 70, "split", ""), ("pieces", "1d", (3, 2, 1, 0), "all")),
+    ),
+    "a vendor forgets its dividends after it told a split that never happened": Walk(
+        ("alpaca", "yahoo", "finnhub"), "AAPL",
+        (("ask", "1w", 5, 70, "split", ""), ("change", "split", "withdrawn", 0, 30, 3),
+         ("wait", 12, 12), ("wait", 2, 23), ("ask", "1d", 0, 20, "split", ""),
+         ("change", "split", "cut at the front", 0, 1, 3), ("wait", 0, 23),
+         ("pieces", "1d", (3, 2, 1, 0), "all")),
+    ),
 }  # fmt: skip
 
 
@@ -679,3 +716,63 @@ def test_raw_prices_of_a_second_vendor_are_those_traded_although_the_first_repor
             manager.get_ohlcv(*question, adjustment="raw", strict=True)
     assert raw["source"].iloc[0] == "yahoo"
     assert raw["close"].iloc[0] == pytest.approx(APRIL)
+
+
+def test_prices_sent_on_both_sides_of_an_unreported_split_are_in_doubt_until_they_are_fetched_again() -> (
+    None
+):
+    # A split of 2:1 on 15 May, which Finnhub reports three days late; Twelve Data reports none.
+    steps = (("ask", "1d", 0, 6, "split", ""), ("change", "split", "told late", 1, 3, 0),
+             ("wait", 1, 15))  # fmt: skip
+    question = ("AAPL", "1d", "2024-04-01", "2024-05-14")
+    with world_of(Walk(("twelvedata", "finnhub"), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        with pytest.raises(IncompleteDataError, match="at different times differ as after a split"):
+            manager.get_ohlcv(*question, strict=True)
+        for _ in range(2):
+            world.wait(1, 21)
+            manager.get_ohlcv(*question)
+        frame = manager.get_ohlcv(*question, strict=True)
+    # The closes of 1 April and of 8 to 14 May as traded, copied from the tape.
+    by_hand = [APRIL, 230.8, 226.24, 222.89, 223.3, EVE]
+    assert frame["close"].iloc[[0, -5, -4, -3, -2, -1]].tolist() == pytest.approx(
+        [close / 2 for close in by_hand], rel=1e-3
+    )
+
+
+def test_values_as_traded_are_unknown_while_an_action_that_they_depend_on_is_in_doubt() -> None:
+    # A reverse split of 1:10 on 15 May that never happened; the vendor never reported another split.
+    steps = (("change", "split", "withdrawn", 0, 3, 3), ("wait", 2, 21),
+             ("ask", "1d", 0, 70, "split", ""), ("wait", 12, 21),
+             ("ask", "1d", 0, 70, "split", ""))  # fmt: skip
+    question, more = ("AAPL", "1d", "2024-04-01", "2024-05-20"), ("split", "dividend")
+    with world_of(Walk(("eodhd",), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        raw = manager.get_ohlcv(*question, adjustment="raw", columns=more)
+    facts, reason = raw.attrs["onetape"], "eodhd no longer reports the split of 1:10 on 2024-05-15"
+    assert any(reason in problem for problem in facts["problems"]) and not facts["complete"]
+    assert raw["close"].iloc[0] == pytest.approx(APRIL)
+    unknown = raw.index[raw["dividend"].isna()].strftime("%Y-%m-%d")
+    assert list(unknown) == ["2024-04-05", "2024-05-07", "2024-05-15"]
+    assert raw["split"].fillna(0.0).eq(0.0).all()
+
+
+def test_an_adjusted_close_is_unknown_if_only_other_vendors_report_a_split_before_it() -> None:
+    # A reverse split of 1:10 on 15 May that Tiingo reports 9 days late.
+    steps = (("change", "split", "told late", 0, 9, 3), ("wait", 1, 21),
+             ("ask", "1d", 0, 70, "raw", ""), ("change", "bar", "told by another", 0, 0.1, 0),
+             ("wait", 0, 22), ("ask", "1d", 0, 6, "split", ""), ("wait", 2, 21))  # fmt: skip
+    question = ("AAPL", "1d", "2024-04-01", "2024-04-30")
+    with world_of(Walk(("tiingo", "fmp"), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        manager.get_ohlcv("AAPL", "1d", "2024-05-13", "2024-05-17", adjustment="split")
+        raw = manager.get_ohlcv(*question, adjustment="raw", columns=("source",))
+    assert set(raw["source"]) == {"tiingo"} and raw["adj_close"].isna().all()
+    reason = "it is not known whether that of tiingo reflects the split of 1:10 on 2024-05-15"
+    assert any(reason in problem for problem in raw.attrs["onetape"]["problems"])

@@ -104,6 +104,12 @@ class Answer:
         """Return whether a row is not to be trusted, and the answer says so: `strict` raises."""
         return self.state[stamp] == "suspect" and not self.facts["complete"]
 
+    def disputes_dividend(self, stamp: int, timeframe: str) -> bool:
+        """Return whether the answer names a dividend of a row about which vendors disagree."""
+        listed = [e for e in self.facts.get("actions_disputed", ()) if e["type"] == "dividend"]
+        row = range(stamp, _end_of(stamp, timeframe))
+        return any(parse_iso(str(entry["ex_date"])) in row for entry in listed)
+
     def names_gap(self, stamp: int) -> bool:
         """Return whether a bar is listed as missing, with a reason that is true."""
         gaps = self.facts["gaps"]
@@ -353,6 +359,10 @@ class World:
         - a row without an action that its vendor has not reported so far, if a fresh cache has no such row
           since the vendor does not know the share at the moment: else it would have the same;
         - an adjusted close, a split or a dividend that is NaN: unknown;
+        - a row that is `suspect` in both answers, because it was fetched within a week of a split that one
+          vendor tells by mistake: others know of none, and nothing decides yet who is right;
+        - a dividend that `actions_disputed` names: its amount depends on whose splits count, and who has
+          forgotten its report is no longer heard;
         - an error that says that the vendor now lacks bars that are stored;
         - an error that says that stored bars cannot be adjusted, since splits and dividends are not known,
           and that the vendor, which has forgotten some, has none in their range. A fresh cache has no
@@ -401,6 +411,11 @@ class World:
                 continue
             if is_doubted or is_kept or (stamp in truth and _is_among(row, (truth[stamp],))):
                 continue
+            if (
+                self._tells_false_split()
+                and cached.state[stamp] == fresh.state.get(stamp) == "suspect"
+            ):
+                continue
             told = f"{iso(stamp)[:16]} {cached.state[stamp]} {row[:4]}"
             found.append(("row", f"{told}, a fresh cache has {other}"))
         if asked.bars is not None and len(cached.rows) >= len(fresh.rows):
@@ -429,6 +444,7 @@ class World:
             if not (isnan(a) or isnan(b) or _near(a, b))
             and not (is_of_others if name == "adj_close" else is_doubted)
             and not any(_near(a, value) for value in allowed)
+            and not (name == "dividend" and cached.disputes_dividend(stamp, asked.timeframe))
         ]
 
     def _told_since(self, true: Listing) -> Iterator[tuple[Action, ...]]:
@@ -452,6 +468,16 @@ class World:
                     for a in true.actions
                     if a in told or (first <= a.ex_date and not last <= a.ex_date < forgot)
                 )
+
+    def _tells_false_split(self) -> bool:
+        """Return whether a vendor now tells a split that did not happen."""
+        return any(
+            c.fact == "split"
+            and c.tells
+            and not c.happens
+            and c.since_ms <= self.now_ms < c.until_ms
+            for c in self.history.changes
+        )
 
     @property
     def _has_namesake(self) -> bool:

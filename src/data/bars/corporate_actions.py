@@ -167,13 +167,15 @@ class ActionService:
         used = used if is_own or _lacking(book, dates, as_of, today, awaits=False) else book
         lacking = _lacking(used, needed, as_of, today)
         missing = coalesce([*used.missing(dates), *lacking])
+        doubts = _in_doubt(used, dates) if query.adjustment == "raw" else {}
         is_ahead = bool(missing) and missing[0].start >= today.end
         unknown = "vendors report them after the open" if is_ahead else "they were never requested"
+        reasons = [*((problems or [unknown]) if lacking else []), *dict.fromkeys(doubts.values())]
         return KnownActions(
             known_actions(used, as_of or today.day),
-            missing,
-            [f"splits and dividends are not known for all rows: {'; '.join(problems or [unknown])}"]
-            * bool(lacking),
+            coalesce([*missing, *doubts]),
+            [f"splits and dividends are not known for all rows: {'; '.join(reasons)}"]
+            * bool(reasons),
         )
 
     def leave_out_adj_close(self, frame: pd.DataFrame, answer: Answer) -> None:
@@ -313,6 +315,20 @@ def _lacking(
     of_amounts = _of_amounts(book, dates, as_of, today)
     unsure = [day for day, later in of_amounts if book.missing(later, since_ms)]
     return coalesce([*book.missing(dates, since_ms), *unsure])
+
+
+def _in_doubt(book: ActionBook, dates: Span) -> dict[Span, str]:
+    """Map each ex-date in ``dates`` whose values as traded depend on an action in doubt to the reason.
+
+    These are the action's own date and, for a split, those of earlier dividends that reflect it.
+    """
+    found: dict[Span, str] = {}
+    for action, *_ in book.doubted:
+        days = [a.ex_date for a in book.dividends if a.ex_date < action.ex_date and not a.as_paid]
+        for day in [action.ex_date, *(days if action.type == "split" else ())]:
+            if (span := Span(day_ms(day), day_ms(day) + DAY_MS)).overlaps(dates):
+                found[span] = f"{action.source} no longer reports the {action}"
+    return found
 
 
 def _unasked(book: ActionBook, dates: Span, as_of: date | None, today: TradingDay) -> list[Span]:

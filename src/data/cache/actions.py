@@ -557,15 +557,23 @@ class ActionBook:
             unproven = (a for a in own.reports if (as_of - a.ex_date).days < 7)
             late = ((a, a.fetched_at, a in own.late) for a in (*own.late, *unproven))
             gone = ((a, last, False) for a, _, last, _ in own.withdrawn)
-            for action, at, is_late in (*late, *gone):
+            lacked = ((a, None, False) for a in self.splits if own._lacks_split(a))
+            for action, at, is_late in (*late, *gone, *lacked):
                 rows = inside(table.stamps, [part.span]) & (table.stamps < day_ms(action.ex_date))
-                opened, _ = opened_and_coming(price_calendar(instrument), at)
+                if action.ex_date > as_of or not np.isfinite(adj[rows]).any():
+                    continue
+                opened = () if at is None else opened_and_coming(price_calendar(instrument), at)[0]
                 latest = opened[-1].day if opened else date.min
-                is_before = as_of < latest or (is_late and as_of == latest)
-                if action.ex_date <= as_of and is_before and np.isfinite(adj[rows]).any():
+                if at is None or as_of < latest or (is_late and as_of == latest):
                     adj = np.where(rows, NAN, adj)
                     reason = f"it is not known whether that of {part.vendor} reflects the {action}"
         return (table.with_adj_close(adj), reason) if reason else (table, "")
+
+    def _lacks_split(self, split: Action) -> bool:
+        """Return whether this book's vendors answered for a split's date, but report none near it."""
+        day = day_ms(split.ex_date)
+        near = (abs(day_ms(a.ex_date) - day) <= _DATE_TOLERANCE_MS for a in self.splits)
+        return split.is_sound and self.covers(Span(day, day + DAY_MS)) and not any(near)
 
     def _vendors_at(self, day: date) -> set[str]:
         """Return the vendors whose settled answers cover ``day`` and the four days before and after it.

@@ -314,6 +314,9 @@ class ActionFetcher:
             day = self._days.current(query.instrument)
             own = self._series.book().only(candidate.name)
             recent = Span(day.end - LATE_BY_MS, day.end)
+            if candidate.name != names[0]:  # the vendors before it may report a split much later
+                first_ms = max(first_ms, day.end - YOUNG_MS)
+                recent = Span(min(recent.start, first_ms + DAY_MS), day.end)
             missing = own.missing(recent, day.news_ms)
             if not missing:
                 early_ms = self.clock.now_ms() - HOUR_MS

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from ...cache.store import Commit, CommitPiece
 from ...errors import QualityError
-from ...model.bars import BadRow, BarTable, Stamps, among, distinct, inside
+from ...model.bars import BadRow, BarTable, Stamps, among, distinct, inside, merge
 from ...model.capabilities import Fetched
 from ...model.coverage import WITH_BARS, Columns, Covered, State, Stretches, spread
 from ...model.edges import Edges, difference, edges_of, meets, merged, spans_of
-from ...model.instant import DAY_MS, NEVER_MS, date_of
+from ...model.instant import DAY_MS, HOUR_MS, NEVER_MS, date_of
 from ...model.kind import Basis, Kind
 from ...model.query import BarsQuery
 from ...model.reasons import (
@@ -46,6 +46,8 @@ ADJUSTED_CLOSE_TOLERANCE = 1e-6
 # Number of bars, and logarithm of the median ratio of their prices, beyond which a vendor contradicts
 # itself.
 _FEW_BARS, _FAR = 4, 0.1
+# Logarithm of the smallest jump that may be a split (about 3:2), and longest time between its two bars.
+_SPLIT, _NEAR_MS = 0.37, 7 * DAY_MS
 
 
 def basis_of(fetched: Fetched, first_ms: int, query: BarsQuery, opened: int | None) -> Basis:
@@ -308,17 +310,42 @@ def disowned(draft: AnswerDraft) -> Suspicion | None:
     """Return a doubt if an answer differs by far from most final bars that its vendor sent before.
 
     The vendor may have taken the symbol for another company; its other bars are then wrong, too. A
-    split or another unit changes all prices by one factor, which does not count.
+    split or another unit changes all prices by one factor, which counts only if the vendor reports no
+    splits, and prices jump by it.
     """
     new, old = draft.to_store.closed, draft.stored.rebased
     own = draft.stored.coverage.where(lambda c: c.state == "final" and c.vendor == draft.vendor)
     old = old.take(inside(old.stamps, own) & among(old.stamps, new.stamps))
     steps = np.log(new.take(among(new.stamps, old.stamps)).close / old.close)
     median = np.median(steps) if len(steps) > _FEW_BARS else 0.0
-    if abs(median) <= _FAR or np.median(np.abs(steps - median)) <= ONE_MARKET.spread:
+    if abs(median) > _FAR and np.median(np.abs(steps - median)) > ONE_MARKET.spread:
+        reason = f"{draft.vendor} sends other prices for the same days than before"
+    elif _jumps_beside_earlier(draft):
+        reason = f"prices that {draft.vendor} sent at different times differ as after a split"
+    else:
         return None
-    reason = f"{DOUBTFUL}{draft.vendor} sends other prices for the same days than before"
-    return Suspicion(reason, draft.local_ms + DAY_MS)
+    return Suspicion(f"{DOUBTFUL}{reason}", draft.local_ms + DAY_MS)
+
+
+def _jumps_beside_earlier(draft: AnswerDraft) -> bool:
+    """Return whether prices jump between an answer and earlier final bars of its vendor.
+
+    A vendor that adjusts its prices for splits without reporting them may have adjusted only those of
+    the answer, if the vendor that reports them does so late.
+    """
+    is_own = draft.fetched.basis.adjustment == "split" and not draft.candidate.tells_actions
+    if not (draft.is_of_share and is_own):
+        return False
+    new, old = draft.to_store.closed, draft.surroundings.rebased
+    early_ms = draft.local_ms - HOUR_MS
+    own = draft.surroundings.coverage.where(
+        lambda c: c.state == "final" and c.vendor == draft.vendor and c.fetched_at < early_ms
+    )
+    old = old.take(inside(old.stamps, own) & ~among(old.stamps, new.stamps))
+    table = merge(old, new)
+    is_new = among(table.stamps, new.stamps)
+    is_edge = (is_new[1:] != is_new[:-1]) & (np.diff(table.stamps) < _NEAR_MS)
+    return bool((np.abs(np.log(table.open[1:] / table.close[:-1]))[is_edge] > _SPLIT).any())
 
 
 def _withdrawn_stamps(draft: AnswerDraft, lost: Sequence[int]) -> list[int]:
