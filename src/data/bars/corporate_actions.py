@@ -140,8 +140,9 @@ class ActionService:
 
         If a pinned vendor reports its own actions, only those are fetched and used. Otherwise the
         actions from all vendors are used, as they are when its prices are converted. Actions that
-        cannot be fetched are unknown. Those up to ``as_of`` are needed, too: prices of that date may
-        reflect a split that the vendor reported only after it had been queried for the ex-date.
+        cannot be fetched are unknown, and so are those in doubt. Those up to ``as_of`` are needed,
+        too: prices of that date may reflect a split that the vendor reported only after it had been
+        queried for the ex-date.
 
         Args:
             query: Query for bars; if it is offline or for a version, no vendor is queried.
@@ -169,11 +170,15 @@ class ActionService:
         missing = coalesce([*used.missing(dates), *lacking])
         is_ahead = bool(missing) and missing[0].start >= today.end
         unknown = "vendors report them after the open" if is_ahead else "they were never requested"
+        doubted = [a for a, *_ in used.doubted if day_ms(a.ex_date) in dates]
+        reasons = [f"{a.source} no longer reports the {a}" for a in doubted]
+        reasons += (problems or [unknown]) * bool(lacking)
+        days = (Span(day_ms(a.ex_date), day_ms(a.ex_date) + DAY_MS) for a in doubted)
         return KnownActions(
             known_actions(used, as_of or today.day),
-            missing,
-            [f"splits and dividends are not known for all rows: {'; '.join(problems or [unknown])}"]
-            * bool(lacking),
+            coalesce([*missing, *days]),
+            [f"splits and dividends are not known for all rows: {'; '.join(reasons)}"]
+            * bool(reasons),
         )
 
     def leave_out_adj_close(self, frame: pd.DataFrame, answer: Answer) -> None:
