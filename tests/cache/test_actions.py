@@ -386,6 +386,26 @@ def test_a_report_is_late_if_its_vendor_had_answered_for_its_day_without_it(
     assert other.late == later.only("other").late == ()
 
 
+def test_a_split_that_gets_another_date_is_late_with_both_and_no_time_around_it_was_quiet(
+    told: ActionBook,
+) -> None:
+    first, then = date(2020, 8, 31), date(2020, 9, 1)
+    days, week = Span(day_ms(first), day_ms(then)), Span(day_ms(then), day_ms(then) + DAY_MS)
+    book = told.with_answer([split(day=first)], Asked(YEAR, "acme", NOW))
+    assert not book.late[1:] and book.is_quiet(week, settled=True)
+    moved = book.with_answer([split(day=then)], Asked(YEAR, "acme", NOW + DAY_MS))
+    assert [a.ex_date for a in moved.actions if a.type == "split"] == [then]
+    assert [(a.ex_date, a.fetched_at) for a in moved.late[-2:]] == [
+        (first, NOW + DAY_MS), (then, NOW + DAY_MS)
+    ]  # fmt: skip
+    assert not any(moved.is_quiet(span, settled=True) for span in (days, week))
+    # Likewise around a dividend that was withdrawn: bars fetched by then may reflect it.
+    span = Span(day_ms(MISTAKE.ex_date), day_ms(MISTAKE.ex_date) + DAY_MS)
+    for day in range(2):
+        told = answered(told, PAID, NOW + day * DAY_MS, MISTAKE)
+        assert not told.is_quiet(span, settled=True)
+
+
 @pytest.fixture
 def told() -> ActionBook:
     """Return a book with seven dividends and one that is a mistake."""

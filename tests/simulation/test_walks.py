@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -380,6 +381,55 @@ STORIES = {
          ("change", "split", "cut at the front", 0, 1, 3), ("wait", 0, 23),
          ("pieces", "1d", (3, 2, 1, 0), "all")),
     ),
+    **{
+        f"a dividend is moved within a week, and {frame} bars show both dates": Walk(
+            ("polygon",), "AAPL",
+            (("change", "dividend", "moved", 1, 9, 0), ("wait", 2, 23),
+             ("last", "1d", 30, "split"), ("wait", 12, 21), ("ask", frame, 0, 20, adjustment, "")),
+        )
+        for frame, adjustment in (("1d", "split"), ("1w", "raw"))
+    },
+    "a split is moved to the day before, and the adjusted close of its day is from before": Walk(
+        ("eodhd",), "AAPL",
+        (("change", "split", "moved", 0, 9, 0), ("wait", 0, 15), ("wait", 1, 23),
+         ("pieces", "1d", (2, 1, 3, 0), "raw"), ("wait", 40, 15), ("last", "1d", 30, "all")),
+    ),
+    "a split is moved, and the adjusted closes of its day are joined with others": Walk(
+        ("eodhd",), "AAPL",
+        (("wait", 5, 15), ("ask", "1d", 0, 6, "split", ""), ("change", "split", "moved", 0, 9, 0),
+         ("wait", 0, 15), ("wait", 1, 23), ("pieces", "1d", (2, 1, 3, 0), "raw"), ("wait", 40, 15),
+         ("last", "1d", 30, "all"), ("wait", 5, 21), ("ask", "1d", 30, 70, "all", "")),
+    ),
+    "a dividend is told by another vendor than that of the adjusted closes": Walk(
+        ("eodhd", "yahoo", "fmp"), "AAPL",
+        (("wait", 2, 12), ("wait", 5, 21), ("change", "dividend", "moved", 1, 30, 0),
+         ("wait", 1, 15), ("change", "end", "told late", 0, 9, 0), ("ask", "1d", 0, 20, "all", ""),
+         ("settle",)),
+    ),
+    "a dividend of the last day is withdrawn": Walk(
+        ("polygon", "twelvedata", "eodhd"), "AAPL",
+        (("wait", 12, 15), ("wait", 5, 12), ("wait", 40, 23), ("wait", 1, 23),
+         ("change", "dividend", "withdrawn", 0, 1, 0), ("wait", 0, 15),
+         ("ask", "1w", 5, 6, "all", ""), ("settle",)),
+    ),
+    "a dividend is told late, and the earlier ones are forgotten": Walk(
+        ("tiingo",), "AAPL",
+        (("last", "1M", 30, "raw"), ("change", "dividend", "told late", 2, 9, 0),
+         ("change", "split", "cut at the front", 1, 30, 3), ("wait", 1, 23),
+         ("last", "1w", 30, "split")),
+    ),
+    "a bar is wrong, and its vendor forgets it": Walk(
+        ("binance", "local:a"), "BTCUSDT",
+        (("wait", 12, 15), ("change", "bar", "moved", 2, 3, 0),
+         ("pieces", "1d", (1, 3, 2, 0), "split"), ("change", "bar", "cut at the front", 0, 0.1, 0),
+         ("settle",)),
+    ),
+    "a split is told late, and its vendor knows no such symbol": Walk(
+        ("fmp",), "YNG",
+        (("change", "split", "told late", 0, 30, 1), ("wait", 1, 23),
+         ("ask", "1d", 0, 70, "split", ""), ("wait", 1, 21),
+         ("change", "listing", "told by another", 0, 3, 1), ("last", "1d", 5, "all")),
+    ),
 }  # fmt: skip
 
 
@@ -620,6 +670,31 @@ def test_bars_are_in_doubt_for_a_day_if_they_differ_from_those_that_their_vendor
         frame = manager.get_ohlcv(*question, columns=("state",))
     assert frame["close"].iloc[0] == pytest.approx(APRIL)
     assert "final" not in set(frame["state"])
+
+
+@pytest.mark.parametrize("adjustment", ["raw", "split"])
+def test_a_dividend_in_doubt_is_nan_in_its_row_and_strict_raises(adjustment: str) -> None:
+    # 2 % of 180, told for 16 May and moved to the 15th.
+    steps = (("change", "dividend", "moved", 0, 9, 0), ("wait", 2, 23),
+             ("last", "1d", 30, "split"), ("wait", 12, 21))  # fmt: skip
+    question: dict[str, Any] = {"adjustment": adjustment, "columns": ("dividend",)}
+    with world_of(Walk(("polygon",), "AAPL", steps)) as world:
+        for one in steps:
+            take(world, one)
+        manager = world.sim.manager
+        frame = manager.get_ohlcv("AAPL", "1d", "2024-05-06", "2024-05-28", **question)
+        told = "polygon no longer reports the dividend of 3.6 on 2024-05-16"
+        with pytest.raises(IncompleteDataError, match=told):
+            manager.get_ohlcv("AAPL", "1w", "2024-05-06", "2024-05-28", strict=True, **question)
+        # Bars without that day are not in doubt, and neither are prices.
+        manager.get_ohlcv("AAPL", "1d", "2024-05-17", "2024-05-28", strict=True, **question)
+        manager.get_ohlcv(
+            "AAPL", "1d", "2024-05-06", "2024-05-28", adjustment=adjustment, strict=True
+        )
+    paid = frame["dividend"]
+    assert paid[paid != 0].index.strftime("%d").tolist() == ["07", "15", "16"]
+    assert paid["2024-05-15"] == 3.6
+    assert paid.isna().sum() == 1
 
 
 @pytest.mark.parametrize("vendor", ["fmp", "finnhub"])

@@ -355,7 +355,8 @@ class World:
         - a final row as its vendor told it, before it told otherwise: only `refresh` asks again. A
           week built from such days and from others, or a dividend's part of such a close (in prices or
           in an adjusted close), is no better and no worse than these days: its prices are between
-          the two. It is not compared if a vendor took the symbol for another company;
+          the two. It is not compared if a vendor took the symbol for another company. A refresh
+          does not change it if the vendor has forgotten the bar;
         - a row without an action that its vendor has not reported so far, if a fresh cache has no such row
           since the vendor does not know the share at the moment: else it would have the same;
         - an adjusted close, a split or a dividend that is NaN: unknown;
@@ -388,7 +389,7 @@ class World:
         if cached.substitute and fresh.rows and cached.substitute != fresh.substitute:
             found.append(("substitute", f"{cached.substitute}, a fresh cache: {fresh.substitute}"))
         truth = self._true_rows(asked, cached, self.history.truth())
-        told_before = self._told_before(asked, cached)
+        told_before = self._told_before(asked, cached, fresh)
         unreported = self._unreported_rows(asked, cached)
         for stamp, row in cached.rows.items():
             other = fresh.rows.get(stamp)
@@ -400,7 +401,7 @@ class World:
                     found.append(("trust", f"{told}, a fresh cache doubts it"))
                 found += self._unlike(asked, stamp, truth.get(stamp), kept, cached, fresh)
                 continue
-            is_doubted = cached.doubts(stamp) and not self._is_over()
+            is_doubted = cached.doubts(stamp) and not self._is_over(cached)
             # Another company's bars are adjusted for dividends of the right one.
             within = 0.02 if has_namesake else 1e-4
             kept = told_before.get(stamp, [])
@@ -432,7 +433,7 @@ class World:
         if cached.doubts(stamp) or fresh.doubts(stamp):
             return []
         # The rows before an action carry the doubt about it.
-        is_doubted = any(map(cached.doubts, cached.rows)) and not self._is_over()
+        is_doubted = any(map(cached.doubts, cached.rows)) and not self._is_over(cached)
         is_of_others = self._has_namesake and not self.is_settled
         names = ("adj_close", "split", "dividend")
         told = [bar.adj_close or 0.0 for bar in ([true] if true else []) + [*kept]]
@@ -455,7 +456,10 @@ class World:
         were forgotten.
         """
         since = date_of(self.known_since)
-        forgot = date_of(max(c.since_ms for c in self.history.changes if c.is_cut))
+        changes = self.history.changes
+        forgot = date_of(max(c.since_ms for c in changes if c.is_cut))
+        # What happened, and no vendor has told yet.
+        unheard = {c.hides for c in changes if c.hides == c.happens and self.now_ms < c.until_ms}
         firsts = {since, *(a.ex_date for a in true.actions if a.ex_date <= since)}
         lasts = {forgot, *(a.ex_date for a in true.actions if since <= a.ex_date <= forgot)}
         for vendor in self.vendors:
@@ -466,7 +470,8 @@ class World:
                 yield tuple(
                     a
                     for a in true.actions
-                    if a in told or (first <= a.ex_date and not last <= a.ex_date < forgot)
+                    if a in told
+                    or (first <= a.ex_date and not last <= a.ex_date < forgot and a not in unheard)
                 )
 
     def _tells_false_split(self) -> bool:
@@ -484,12 +489,16 @@ class World:
         """Whether a vendor has taken the symbol for another company."""
         return any(c.fact == "identity" for c in self.history.changes)
 
-    def _is_over(self) -> bool:
+    def _is_over(self, cached: Answer) -> bool:
         """Return whether no doubt may remain.
 
         One remains about an action if its vendor now tells none of its type, or has forgotten those of
-        long ago: an answer without any action, or one that lacks many, withdraws nothing.
+        long ago: an answer without any action, or one that lacks many, withdraws nothing. So does one
+        without a bar after the ex-date.
         """
+        told = [day_ms(c.tells.ex_date) for c in self.history.changes if c.tells is not None]
+        if max(told, default=0) >= max(cached.rows):
+            return False
         known = {a.type for a in self.history.truth().actions}
         taken_back = {c.fact for c in self.history.changes if c.tells is not None and not c.happens}
         return self.is_settled and not self.history.is_cut and taken_back <= known
@@ -544,23 +553,29 @@ class World:
         rows = self._true_rows(asked, cached, replace(true, told=told)) if hidden else {}
         return {stamp: [row] for stamp, row in rows.items()}
 
-    def _told_before(self, asked: Asked, cached: Answer) -> dict[int, list[Row]]:
-        """Return the bars as a vendor may have told them before it told otherwise, by stamp."""
+    def _told_before(self, asked: Asked, cached: Answer, fresh: Answer) -> dict[int, list[Row]]:
+        """Return the bars as a vendor may have told them before it told otherwise, by stamp.
+
+        After a refresh, these are only bars that vendors have forgotten.
+        """
         found: dict[int, list[Row]] = defaultdict(list)
         true = self.history.truth()
         for told in self._told_since(true) if self.history.is_cut else ():
             for stamp, row in self._true_rows(asked, cached, replace(true, told=told)).items():
                 found[stamp].append(row)
-        if asked.refresh or self.is_settled:
-            return found
+        is_over = asked.refresh or self.is_settled
         changes = self.history.changes
         sizes = {c.size for c in changes if (c.fact, c.operation) == ("bar", "moved")}
         for stamp, row in self._true_rows(asked, cached, true).items():
-            found[stamp] += [times(row, size) for size in sizes]
+            if not is_over or (self.history.is_cut and stamp not in fresh.rows):
+                found[stamp] += [times(row, size) for size in sizes]
+        if is_over:
+            return found
         mistakes = [c for c in changes if c.fact == "identity"]
-        # Before a vendor took the symbol for another company, it told what it knew of the right one.
-        honest = History(self.history.base, [c for c in changes if c.fact != "identity"])
-        told_of = [honest.telling(v, c.since_ms).listing for c in mistakes for v in self.vendors]
+        # Before a vendor took the symbol for another company, or none, it told what it knew.
+        lost = [*mistakes, *(c for c in changes if c.fact == "listing")]
+        honest = History(self.history.base, [c for c in changes if c not in lost])
+        told_of = [honest.telling(v, c.since_ms).listing for c in lost for v in self.vendors]
         for listing in filter(None, told_of):
             for stamp, row in self._true_rows(asked, cached, listing).items():
                 found[stamp].append(row)

@@ -140,8 +140,9 @@ class ActionService:
 
         If a pinned vendor reports its own actions, only those are fetched and used. Otherwise the
         actions from all vendors are used, as they are when its prices are converted. Actions that
-        cannot be fetched are unknown. Those up to ``as_of`` are needed, too: prices of that date may
-        reflect a split that the vendor reported only after it had been queried for the ex-date.
+        cannot be fetched are unknown, and so are those in doubt. Those up to ``as_of`` are needed,
+        too: prices of that date may reflect a split that the vendor reported only after it had been
+        queried for the ex-date.
 
         Args:
             query: Query for bars; if it is offline or for a version, no vendor is queried.
@@ -167,7 +168,7 @@ class ActionService:
         used = used if is_own or _lacking(book, dates, as_of, today, awaits=False) else book
         lacking = _lacking(used, needed, as_of, today)
         missing = coalesce([*used.missing(dates), *lacking])
-        doubts = _in_doubt(used, dates) if query.adjustment == "raw" else {}
+        doubts = _in_doubt(used, dates, as_traded=query.adjustment == "raw")
         is_ahead = bool(missing) and missing[0].start >= today.end
         unknown = "vendors report them after the open" if is_ahead else "they were never requested"
         reasons = [*((problems or [unknown]) if lacking else []), *dict.fromkeys(doubts.values())]
@@ -317,15 +318,16 @@ def _lacking(
     return coalesce([*book.missing(dates, since_ms), *unsure])
 
 
-def _in_doubt(book: ActionBook, dates: Span) -> dict[Span, str]:
-    """Map each ex-date in ``dates`` whose values as traded depend on an action in doubt to the reason.
+def _in_doubt(book: ActionBook, dates: Span, *, as_traded: bool) -> dict[Span, str]:
+    """Map each ex-date in ``dates`` whose values depend on an action in doubt to the reason.
 
-    These are the action's own date and, for a split, those of earlier dividends that reflect it.
+    These are the action's own date and, for values ``as_traded``, those of earlier dividends that
+    reflect a split in doubt.
     """
     found: dict[Span, str] = {}
     for action, *_ in book.doubted:
         days = [a.ex_date for a in book.dividends if a.ex_date < action.ex_date and not a.as_paid]
-        for day in [action.ex_date, *(days if action.type == "split" else ())]:
+        for day in [action.ex_date, *(days if as_traded and action.type == "split" else ())]:
             if (span := Span(day_ms(day), day_ms(day) + DAY_MS)).overlaps(dates):
                 found[span] = f"{action.source} no longer reports the {action}"
     return found

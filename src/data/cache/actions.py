@@ -150,7 +150,8 @@ class ActionBook:
         lacks: Reports that are in doubt or withdrawn, because their vendor's later answers lack
             them. Only those in doubt are among the reports.
         late: Reports that an earlier answer from their vendor lacked, although it covered their
-            ex-date; the vendor's prices did not reflect them by then, either.
+            ex-date; the vendor's prices did not reflect them by then, either. A split that gets
+            another date is among them with both dates.
         extra: Keys written by other versions of this library, preserved unchanged.
     """
 
@@ -320,14 +321,15 @@ class ActionBook:
         ]
 
     def is_quiet(self, days: Span, *, settled: bool) -> bool:
-        """Return whether all ex-dates in ``days`` were requested and no vendor reported an action.
+        """Return whether all ex-dates in ``days`` were requested and no vendor ever reported an action.
 
         With ``settled``, each date must have been requested so long afterwards that even a late
         report would be known.
         """
         if uncovered(days, [answer.settled if settled else answer.span for answer in self.answers]):
             return False
-        return not any(day_ms(action.ex_date) in days for action in self.reports)
+        gone = (lack.action for lack in self.withdrawn)
+        return not any(day_ms(a.ex_date) in days for a in (*self.reports, *self.late, *gone))
 
     def up_to(self, now_ms: int) -> ActionBook:
         """Return the book without the queries that were recorded as sent after ``now_ms``.
@@ -455,7 +457,11 @@ class ActionBook:
                 currency = action.currency or older[0].currency
                 parts = action.parts or older[0].parts
                 action = replace(older[0], pay_date=pay_date, currency=currency, parts=parts)
-            if not older and any(day_ms(action.ex_date) in span for span in covered):
+            # Adjusted closes reflect the split as of its former date.
+            moved = [a for a in older if a.ex_date != action.ex_date]
+            late += [replace(a, fetched_at=action.fetched_at) for a in moved]
+            is_new = bool(moved) or not older
+            if is_new and any(day_ms(action.ex_date) in span for span in covered):
                 late.append(action)
             reports = [*(entry for entry in reports if entry not in older), action]
         old = self.answers
@@ -538,8 +544,9 @@ class ActionBook:
         An adjusted close may lack an action that an earlier answer from its vendor lacked, too
         (:attr:`late`), unless a session opened between the report and the bars. It may also lack one
         that its vendor reported only after a later session had opened, if the ex-date was less than a
-        week before: an answer for that day may never have been requested. It may reflect an action that
-        the vendor withdrew since.
+        week before: an answer for that day may never have been requested. So it may lack a recent
+        action that only another vendor reports. It may reflect an action that the vendor withdrew or
+        moved since.
 
         Args:
             table: Ascending bars.
@@ -554,7 +561,8 @@ class ActionBook:
             return table, ""
         for part in parts:
             own, as_of = self.only(part.vendor), part.basis.as_of or date.min
-            unproven = (a for a in own.reports if (as_of - a.ex_date).days < 7)
+            others = (e.action() for e in self.events if e.counts and part.vendor not in e.sources)
+            unproven = (a for a in (*own.reports, *others) if (as_of - a.ex_date).days < 7)
             late = ((a, a.fetched_at, a in own.late) for a in (*own.late, *unproven))
             gone = ((a, last, False) for a, _, last, _ in own.withdrawn)
             lacked = ((a, None, False) for a in self.splits if own._lacks_split(a))

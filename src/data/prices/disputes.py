@@ -97,9 +97,14 @@ class ActionEvent:
         return [word.action for word in self.words]
 
     @property
+    def sources(self) -> set[str]:
+        """The vendors that report the event."""
+        return {word.action.source for word in self.words}
+
+    @property
     def counts(self) -> bool:
         """Whether the event is applied to prices: it has at least as many reporters as silent vendors."""
-        return len(self.silent) <= len({word.action.source for word in self.words})
+        return len(self.silent) <= len(self.sources)
 
     @property
     def is_disputed(self) -> bool:
@@ -112,8 +117,7 @@ class ActionEvent:
         mine = self._word("")
         votes = self._votes(mine)
         rivals = [word for word in self.words if not (word.is_value(mine) and word.is_date(mine))]
-        reporters = len({word.action.source for word in self.words})
-        return len(self.silent) != reporters and all(self._votes(r) < votes for r in rivals)
+        return len(self.silent) != len(self.sources) and all(self._votes(r) < votes for r in rivals)
 
     def action(self, vendor: str = "") -> Action:
         """Return the report to use for bars from ``vendor``; its own report is preferred in a tie."""
