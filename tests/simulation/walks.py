@@ -47,10 +47,10 @@ START = "2024-05-14T15:00"
 HOURS = (12, 15, 21, 23)
 # A user's own files have prices in another unit, so that they are of another kind.
 FILE_FACTOR = 1.1
-# What an error says about a vendor that has forgotten bars, and about stored ones that it has forgotten
-# and that cannot be adjusted without it.
+# What an error says about a vendor that has forgotten bars, and about stored ones that cannot be adjusted
+# without it.
 _FORGOT = "now lacks"
-_STUCK = ("splits and dividends for", "are not known for all of", "bars in this range")
+_STUCK = ("splits and dividends for", "are not known for all of")
 _LONDONERS = ("yahoo", "fmp", "eodhd", "twelvedata")
 
 Step = tuple[Any, ...]
@@ -366,8 +366,8 @@ class World:
           forgotten its report is no longer heard;
         - an error that says that the vendor now lacks bars that are stored;
         - an error that says that stored bars cannot be adjusted, since splits and dividends are not known,
-          and that the vendor, which has forgotten some, has none in their range. A fresh cache has no
-          such bars: it answers with the few that the vendor still has.
+          if the vendor has forgotten some. A fresh cache has no such bars: it answers with the few that
+          the vendor still has.
 
         After vendors have told the truth for days, and the caller has refreshed, doubts and gaps are
         over, too.
