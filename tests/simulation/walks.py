@@ -367,7 +367,7 @@ class World:
         - an error that says that the vendor now lacks bars that are stored;
         - an error that says that stored bars cannot be adjusted, since splits and dividends are not known,
           if the vendor has forgotten some. A fresh cache has no such bars: it answers with the few that
-          the vendor still has.
+          the vendor still has, or with those of another company that it takes the symbol for.
 
         After vendors have told the truth for days, and the caller has refreshed, doubts and gaps are
         over, too.
@@ -379,7 +379,8 @@ class World:
                 c.is_cut and c.fact in ("bar", "listing") for c in self.history.changes
             )
             is_stuck = all(part in cached.error for part in _STUCK)
-            is_named = is_stuck and has_forgotten and not fresh.facts["complete"]
+            is_few = has_forgotten and not fresh.facts["complete"]
+            is_named = is_stuck and (is_few or self._has_namesake)
             return [] if is_named else [("error", f"a fresh cache answers: {cached.error[:200]}")]
         found: Differing = []
         has_namesake = self._has_namesake
