@@ -13,10 +13,10 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .data.older_paths import OlderPath
+    from .data.doors.older_paths import OlderPath
 
 OLDER, NAME = "src.data", "onetape.data"
-_TABLE = f"{NAME}.older_paths"
+_TABLE = f"{NAME}.doors.older_paths"
 # The first names of older paths: those whose folder or file is gone, and packages that contain some.
 # An updated checkout still has a folder that is gone if Python kept compiled files there, and a folder
 # without code is imported as a package.

@@ -8,7 +8,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-HIDDEN = frozenset("charts cli compat db feed jobs layer older_paths server".split())
+HIDDEN = frozenset("charts cli compat db doors feed jobs layer server".split())
 # On the floors of what the core uses.
 OPEN = frozenset(
     {"onetape.data.compat", "onetape.data.compat.retry", "onetape.data.compat.limiters"}

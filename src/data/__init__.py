@@ -277,7 +277,7 @@ def __getattr__(name: str) -> Any:
             # First, because a fork then waits for the imports that follow.
             from .runtime import forks as forks
         return getattr(load_part(_HOMES[name]), name)
-    from .older_paths import NAMES, refuse_name
+    from .doors.older_paths import NAMES, refuse_name
 
     if name in NAMES:
         refuse_name(name)

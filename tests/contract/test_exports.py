@@ -13,7 +13,7 @@ import typing
 import pytest
 
 import src.data
-from src.data.older_paths import NAMES, ROWS
+from src.data.doors.older_paths import NAMES, ROWS
 from tests.contract.source import PACKAGE, ROOT, modules
 
 HEAVY = ("pandas", "numpy", "requests", "yfinance", "binance", "yaml", "tenacity", "rich",

@@ -30,7 +30,7 @@ FLOORS = {
     "layer": 15,
     "server": 16,
     "cli": 17,
-    "compat": 18, "__main__": 18, "older_paths": 18,
+    "compat": 18, "__main__": 18, "doors": 18,
 }  # fmt: skip
 
 # Documented names that moved up: the root of a package shows them without using them.

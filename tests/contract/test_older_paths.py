@@ -21,7 +21,7 @@ import pytest
 
 import onetape._older_name as finders
 import src.data
-from src.data import older_paths
+from src.data.doors import older_paths
 from tests.contract.source import PACKAGE, ROOT
 from tests.programs import PYTHONPATH
 
@@ -185,8 +185,8 @@ def test_the_table_is_loaded_only_for_older_paths(tmp_path: Path) -> None:
     code = (
         "import sys, onetape; onetape.DataManager('cache').coverage('AAPL', '1d')\n"
         "from importlib.util import find_spec; assert find_spec('onetape.data.nothing') is None\n"
-        "assert 'onetape.data.older_paths' not in sys.modules\n"
-        "import onetape.data.logs; print('onetape.data.older_paths' in sys.modules)"
+        "assert 'onetape.data.doors.older_paths' not in sys.modules\n"
+        "import onetape.data.logs; print('onetape.data.doors.older_paths' in sys.modules)"
     )
     said = run(["-W", "ignore", "-c", code], tmp_path)
     assert said.stdout == "True\n", said.stderr
