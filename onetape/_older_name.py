@@ -24,20 +24,37 @@ GONE = frozenset(
     {
         "adapters",
         "bundles",
+        "cache",
         "catalog",
+        "charts",
+        "clock",
+        "compat",
+        "config",
         "data_downloader_factory",
         "downloader",
+        "fundamentals",
+        "hosts",
+        "indicators",
+        "layer",
         "logs",
         "metrics_prometheus",
+        "model",
+        "net",
+        "observability",
         "ohlcv_contract",
         "pipeline",
         "polars",
+        "prices",
+        "provider_selector",
+        "quality",
         "sources",
         "utils",
         "v2",
+        "vendors",
+        "yf",
     }
 )
-WITHIN = frozenset({"cache", "db", "feed"})
+WITHIN = frozenset({"db", "feed", "jobs"})
 
 
 class _Loader:
@@ -82,7 +99,7 @@ class _PathLoader:
         if "-" in path.marks:
             raise ImportError(f"{name} is not available: {path.marks['-']}", name=name)
         if "!" in path.marks:
-            from .data.model.caller import warn_user
+            from .data.core.model.words.caller import warn_user
 
             warn_user(path.marks["!"], DeprecationWarning)
         if "*" in path.marks:

@@ -8,10 +8,10 @@ from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-from tests.contract.source import Module, expect_none, imports, module, modules, targets
+from tests.contract.source import Module, expect_none, imports, module, modules, room, targets
 
 FLOORS = {
-    "_version": 0, "vendors.registry": 0,
+    "_version": 0, "registry": 0, "core": 0, "doors": 0,
     "errors": 0, "clock": 0, "runtime": 0,
     "disk": 1, "model": 1, "parts": 1,
     "calendars": 2, "guesses": 2, "symbols": 2,
@@ -19,22 +19,23 @@ FLOORS = {
     "observability": 4, "cache": 4,
     "net": 5,
     "hosts": 6,
-    "vendors": 7, "compat.retry": 7,
-    "fundamentals": 8, "macro": 8, "provider_selector": 8, "compat.limiters": 8,
+    "vendors": 7,
+    "fundamentals": 8, "macro": 8, "provider_selector": 8, "own_loops": 8,
     "bars": 9,
     "wiring": 10,
-    "quality": 11, "progress": 11, "members": 11, "indicators": 11,
-    "feed": 12, "jobs": 12,
-    "data_manager": 13,
-    "at": 14, "charts": 14, "db": 14, "yf": 14,
-    "layer": 15,
-    "server": 16,
-    "cli": 17,
-    "compat": 18, "__main__": 18, "doors": 18,
+    "members": 11, "features": 11,
+    "feed": 12,
+    "jobs": 13,
+    "data_manager": 14,
+    "db": 15, "show": 15, "yf": 15,
+    "research": 16,
+    "server": 17,
+    "cli": 18,
+    "compat": 19, "__main__": 19, "older_paths": 19,
 }  # fmt: skip
 
 # Documented names that moved up: the root of a package shows them without using them.
-FACES = {("feed", "compat.data_feed_factory")}
+FACES = {("feed", "doors.compat.data_feed_factory")}
 
 
 def floor_violations(source: Module) -> list[str]:
@@ -54,16 +55,14 @@ def floor_violations(source: Module) -> list[str]:
 def _is_allowed(source: Module, target: str, names: tuple[str, ...]) -> bool:
     if not target:  # `from . import __version__`
         return set(names) <= {"__version__"}
-    top = target.split(".")[0]
-    has_own_floor = "." in source.name and source.name in FLOORS
-    if top == source.top and not has_own_floor:
+    if room(target) == source.top:
         return _is_allowed_inside(source, target)
     return _floor(target) < _floor(source.name)
 
 
 def _floor(name: str) -> int:
-    """Return the floor of a module: its own, where it has one, else its package's."""
-    return FLOORS.get(name, FLOORS.get(name.split(".")[0], 99))
+    """Return the floor of a module's room."""
+    return FLOORS.get(room(name), 99)
 
 
 def _is_allowed_inside(source: Module, target: str) -> bool:
@@ -91,8 +90,8 @@ def absolute_self_imports(source: Module) -> list[str]:
 # keep what a stream has sent.
 BELOW_THE_CLIENT = {
     "feed.services", "feed.live_feeds",
-    "jobs.confirm", "jobs.export", "jobs.freshness", "jobs.health",
-    "jobs.verify", "wiring",
+    "jobs.validation.confirm", "jobs.export.export", "jobs.fill.freshness", "jobs.doctor.health",
+    "jobs.validation.verify", "core.wiring",
 }  # fmt: skip
 
 
@@ -108,7 +107,7 @@ def client_violations(source: Module) -> list[str]:
 
 
 def _is_below_the_client(target: str) -> bool:
-    return target.startswith("bars.") and target != "bars.client"
+    return room(target) == "bars" and target not in ("core.bars", "core.bars.client")
 
 
 def test_bars_are_reached_by_their_client() -> None:
@@ -117,13 +116,11 @@ def test_bars_are_reached_by_their_client() -> None:
     assert below >= BELOW_THE_CLIENT, "what needs no more than the client stands here no longer"
 
 
-# Modules with a floor of their own; every package above `bars` stands on one floor as a whole.
-ALONE = {"vendors.registry", "compat.retry", "compat.limiters"}
-MOST_FLOORS = 19
+MOST_FLOORS = 20
 
 
 def test_packages_are_whole_on_few_floors() -> None:
-    assert {name for name in FLOORS if "." in name} == ALONE
+    assert {name for name in FLOORS if "." in name} == set()
     assert sorted(set(FLOORS.values())) == list(range(MOST_FLOORS))
 
 
@@ -155,20 +152,20 @@ def test_a_circle_is_found() -> None:
 @pytest.mark.parametrize(
     "name, code",
     [
-        ("model.span", "from ..calendars import gaps"),
-        ("model.span", "from ..disk.files import Disk"),
-        ("cache.store", "from ..net.http import HttpTransport"),
-        ("net.http", "from ..vendors import base"),
-        ("cache.store", "def read():\n    from ..wiring import build"),
-        ("cache.store", "from ..wiring import build"),
-        ("cache.unified_cache", "def __init__(self):\n    from ..wiring import build"),
-        ("calendars.finality", "if TYPE_CHECKING:\n    from ..config import rules"),
-        ("vendors.acme.bars", "from ..tiingo.bars import B"),
-        ("vendors.registry", "from ..model.span import Span"),
-        ("vendors.registry", "from .base import BaseDataDownloader"),
-        ("provider_selector", "from .bars.fetch import plan"),
-        ("jobs.populate", "from ..data_manager import DataManager"),
-        ("jobs.populate", "from .. import DataManager"),
+        ("core.model.time.span", "from ...calendars import gaps"),
+        ("core.model.time.span", "from ...disk.files import Disk"),
+        ("core.cache.store", "from ..net.http import HttpTransport"),
+        ("core.net.http.http", "from ...vendors import base"),
+        ("core.cache.store", "def read():\n    from ..wiring import build"),
+        ("core.cache.store", "from ..wiring import build"),
+        ("core.cache.facade.unified_cache", "def __init__(self):\n    from ...wiring import build"),
+        ("core.calendars.finality", "if TYPE_CHECKING:\n    from ..config import rules"),
+        ("core.vendors.acme.bars", "from ..tiingo.bars import B"),
+        ("core.registry", "from .model.time.span import Span"),
+        ("core.registry", "from .vendors.base import BaseDataDownloader"),
+        ("core.provider_selector", "from .bars.fetch import plan"),
+        ("jobs.fill.populate", "from ...data_manager import DataManager"),
+        ("jobs.fill.populate", "from ... import DataManager"),
         ("data_manager", "from .cli import main"),
         ("cli.fetch", "from ..ohlcv_contract import REQUIRED_COLUMNS"),
         ("gadgets.nice", "import json"),
@@ -181,13 +178,16 @@ def test_the_floor_gate_refuses_an_import_upwards(name: str, code: str) -> None:
 @pytest.mark.parametrize(
     "name, code",
     [
-        ("calendars.gaps", "from ..model.span import Span\nfrom .calendar import sessions"),
-        ("calendars.calendar", "from .sessions import SESSIONS"),
-        ("bars.fetch.plan", "from ..provider_selector import ProviderSelector"),
-        ("calendars.finality", "from .gaps import find"),
-        ("vendors.acme.bars", "from ..base import BaseDataDownloader"),
-        ("model.kind", "from ..vendors.registry import row_of"),
-        ("net.http", "from .limits import Limiter\nimport requests"),
+        (
+            "core.calendars.gaps",
+            "from ..model.time.span import Span\nfrom .calendar import sessions",
+        ),
+        ("core.calendars.calendar", "from .sessions import SESSIONS"),
+        ("core.bars.fetch.plan", "from ..provider_selector import ProviderSelector"),
+        ("core.calendars.finality", "from .gaps import find"),
+        ("core.vendors.acme.bars", "from ..base import BaseDataDownloader"),
+        ("core.model.identity.kind", "from ...registry import row_of"),
+        ("core.net.http.http", "from ..limits.steady import Limiter\nimport requests"),
         ("cli.fetch", "from ..data_manager import DataManager\nfrom .. import __version__"),
     ],
 )
@@ -201,10 +201,10 @@ def test_an_absolute_import_of_ourselves_is_refused() -> None:
 
 
 # What the facade loads of packages built above it, at one place, when it is first used.
-ABOVE_THE_FACADE = {"at", "charts", "db"}
+ABOVE_THE_FACADE = {"db", "research.at", "show"}
 # What those may use, so that they see bars as a user does: nothing of the store, of vendors, of the network.
 OPEN_TO_THEM = {
-    "", "_version", "bars.client", "calendars", "clock", "config", "data_manager", "disk",
+    "", "_version", "core.bars.client", "calendars", "clock", "config", "data_manager", "disk",
     "errors", "jobs", "model", "observability", "parts", "prices", "runtime", "symbols",
 }  # fmt: skip
 
@@ -213,23 +213,23 @@ def test_packages_above_the_facade_use_only_its_public_names() -> None:
     expect_none([
         f"{source.name}:{item.line} imports {target}"
         for source in modules()
-        if source.top in ABOVE_THE_FACADE
+        if {source.top, source.name} & ABOVE_THE_FACADE
         for target, item in targets(source)
-        if not {target, target.split(".")[0]} & {*OPEN_TO_THEM, source.top}
+        if not {target, room(target)} & {*OPEN_TO_THEM, source.top}
     ])  # fmt: skip
 
 
 # The doors show what these compute, and import nothing below them but values.
 OPEN_TO_THE_DOORS = {
     "",
-    "bars.client",
-    "charts",
+    "core.bars.client",
+    "show",
     "clock",
     "data_manager",
     "errors",
     "jobs",
     "model",
-    "observability.prometheus",
+    "core.observability.prometheus",
     "server",
 }
 
@@ -240,7 +240,7 @@ def test_the_doors_import_only_the_facade_the_client_the_jobs_and_values() -> No
         for source in modules()
         if source.top == "server"
         for target, item in targets(source)
-        if not {target, target.split(".")[0]} & OPEN_TO_THE_DOORS
+        if not {target, room(target)} & OPEN_TO_THE_DOORS
     ])  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def loaded_parts(source: Module) -> set[str]:
     calls = [node for node in source.nodes if isinstance(node, ast.Call)]
     named = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "load_part"]
     return {
-        ast.literal_eval(call.args[0]).split(".")[0]
+        room(ast.literal_eval(call.args[0]))
         for call in named
         if isinstance(call.args[0], ast.Constant)
     }
@@ -261,10 +261,10 @@ def test_the_facade_loads_packages_of_higher_floors_through_one_lookup() -> None
     facade = module("data_manager")
     parts = loaded_parts(facade)
     above = {name for name in parts if FLOORS[name] > FLOORS["data_manager"]}
-    assert above == ABOVE_THE_FACADE | {"layer"}  # whose store of frames keeps features
-    assert parts - above == {"feed", "jobs", "quality"}
+    assert above == {"db", "research", "show"}  # the store of frames of `research` keeps features
+    assert parts - above == {"feed", "jobs"}
     others = {m.name: loaded_parts(m) for m in modules() if m.name != "data_manager"}
     # Only programs call it without a store of the wiring's.
-    assert {n: p for n, p in others.items() if p} == {"cache.facade.folder": {"hosts"}}
+    assert {n: p for n, p in others.items() if p} == {"core.cache.facade.folder": {"hosts"}}
     named = {getattr(node, kind, "") for node in facade.nodes for kind in ("id", "attr", "name")}
     assert "import_module" not in named

@@ -155,7 +155,7 @@ def test_a_patch_at_home_is_seen_by_the_older_path(monkeypatch: pytest.MonkeyPat
 
     stand_in = object()
     assert older.exponential_backoff is not stand_in
-    monkeypatch.setattr("src.data.compat.retry.exponential_backoff", stand_in)
+    monkeypatch.setattr("src.data.core.own_loops.retry.exponential_backoff", stand_in)
     assert older.exponential_backoff is stand_in
 
 
@@ -172,7 +172,10 @@ def test_pickles_by_an_older_path_load() -> None:
 
     for root in ("src.data", "onetape.data"):
         pickled = f"c{root}.utils.validation\nValidationResult\n.".encode()
-        assert pickle.loads(pickled) is import_module("src.data.compat.validation").ValidationResult
+        assert (
+            pickle.loads(pickled)
+            is import_module("src.data.doors.compat.validation").ValidationResult
+        )
 
 
 def test_an_older_package_contains_no_files() -> None:
@@ -257,7 +260,7 @@ def test_the_first_of_two_copies_serves_its_own_paths(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=dict(os.environ, PYTHONPATH=path),
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert said.stdout == "onetape.data.compat.retry\n1\n", said.stderr
+    assert said.stdout == "onetape.data.core.own_loops.retry\n1\n", said.stderr
 
 
 def test_an_older_path_is_imported_in_threads_at_the_start(tmp_path: Path) -> None:

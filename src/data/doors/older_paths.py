@@ -39,110 +39,116 @@ _CATALOG = (
 
 PATHS = f"""
 adapters/
-    layer.adapters: AdapterRegistry AlpacaAdapter AlphaVantageAdapter BaseDataAdapter
-    layer.adapters: CCXTAdapter=CCXTDataAdapter CCXTDataAdapter CSVAdapter PolygonAdapter
-    layer.adapters: YFinanceAdapter YFinanceDataAdapter=YFinanceAdapter
-    layer.vendor_sources: AlpacaDataSource AlphaVantageDataSource CCXTDataSource CSVConfig
-    layer.vendor_sources: CSVDataSource PolygonDataSource SchemaMapping YFinanceDataSource
+    research.sources.adapters: AdapterRegistry AlpacaAdapter AlphaVantageAdapter BaseDataAdapter
+    research.sources.adapters: CCXTAdapter=CCXTDataAdapter CCXTDataAdapter CSVAdapter PolygonAdapter
+    research.sources.adapters: YFinanceAdapter YFinanceDataAdapter=YFinanceAdapter
+    research.sources.vendor_sources: AlpacaDataSource AlphaVantageDataSource CCXTDataSource CSVConfig
+    research.sources.vendor_sources: CSVDataSource PolygonDataSource SchemaMapping YFinanceDataSource
 adapters.base
     errors: AuthenticationError SymbolNotFoundError
-    layer.adapters: BaseDataAdapter DataParsingError InvalidDataError NetworkError
-    layer.adapters: QuotaExceededError RateLimitError ValidationError calculate_checksum
+    research.sources.adapters: BaseDataAdapter DataParsingError InvalidDataError NetworkError
+    research.sources.adapters: QuotaExceededError RateLimitError ValidationError calculate_checksum
 adapters.registry
-    layer.adapters: AdapterRegistry
+    research.sources.adapters: AdapterRegistry
 bundles/
-    layer.catalog: DataCatalog
-    layer.lineage: LineageRun Lineages lineage
-    layer.scan: scan
+    research.catalog.catalog: DataCatalog
+    research.lineage.lineage: LineageRun Lineages lineage
+    research.bundles.scan: scan
 bundles.adapter_bundles
-    compat.adapter_bundles: ccxt_hourly_profiling_bundle ccxt_minute_profiling_bundle
-    compat.adapter_bundles: csv_profiling_bundle yfinance_profiling_bundle
+    doors.compat.adapter_bundles: ccxt_hourly_profiling_bundle ccxt_minute_profiling_bundle
+    doors.compat.adapter_bundles: csv_profiling_bundle yfinance_profiling_bundle
 bundles.bundle
-    layer.bundle: Bundle BundleChange BundleState FileProblem bundle_names
+    research.bundles.bundle: Bundle BundleChange BundleState FileProblem bundle_names
 bundles.catalog
-    layer.catalog: DataCatalog DatasetUse cache_key
+    research.catalog.catalog: DataCatalog DatasetUse cache_key
 bundles.export
-    layer.lineage_export: export exported
+    research.lineage.lineage_export: export exported
 bundles.metadata
-    layer.catalog: BundleMetadata
+    research.catalog.catalog: BundleMetadata
 bundles.migration
-    layer.migration: HDF5ToParquetMigrator
+    research.catalog.migration: HDF5ToParquetMigrator
 cache.fill_gaps
-    compat.gap_files: fill_gaps
-    > compat.gap_commands: main_fill
+    doors.compat.gap_files: fill_gaps
+    > doors.compat.gap_commands: main_fill
+cache.fundamentals_cache
+    * core.cache.beside.fundamentals_cache
 cache.fundamentals_combiner
-    fundamentals.combiner: FundamentalsCombiner get_fundamentals_combiner
+    core.fundamentals.combiner: FundamentalsCombiner get_fundamentals_combiner
 cache.populate_cache utils.populate_cache
-    compat.populator: CachePopulator
-    jobs.populate: populate_cache
+    doors.compat.populator: CachePopulator
+    jobs.fill.populate: populate_cache
     > cli.populate: main
+cache.unified_cache
+    * core.cache.facade.unified_cache
 cache.validate_gaps
-    compat.gap_files: validate_gaps
-    > compat.gap_commands: main_validate
+    doors.compat.gap_files: validate_gaps
+    > doors.compat.gap_commands: main_validate
 catalog
-    layer.catalog: DataCatalog
+    research.catalog.catalog: DataCatalog
     ! {_CATALOG}
+config.fundamentals_config_validator
+    * core.config.fundamentals_config_validator
 data_downloader_factory
-    vendors.factory: DataDownloaderFactory
+    core.vendors.factory: DataDownloaderFactory
 db.core.json_types
     db.core.types: JsonType=JsonDocument
 downloader/
-    vendors.alpaca.bars: AlpacaDataDownloader
-    vendors.alpha_vantage.bars: AlphaVantageDataDownloader
-    vendors.base: BaseDataDownloader
-    vendors.binance.bars: BinanceDataDownloader
-    vendors.ccxt.bars: CCXTDataDownloader
-    vendors.coingecko.bars: CoinGeckoDataDownloader
-    vendors.factory: DataDownloaderFactory
-    vendors.demo.bars: DemoDataDownloader
-    vendors.eodhd.bars: EODHDDataDownloader
-    vendors.fmp.bars: FMPDataDownloader
-    vendors.finnhub.bars: FinnhubDataDownloader
-    vendors.ibkr.bars: IBKRDataDownloader
-    vendors.local.bars: LocalDataDownloader
-    vendors.mock.bars: MockDataDownloader
-    vendors.polygon.bars: PolygonDataDownloader
-    vendors.tiingo.bars: TiingoDataDownloader
-    vendors.twelvedata.bars: TwelveDataDataDownloader
-    vendors.yahoo.bars: YahooDataDownloader
+    core.vendors.alpaca.bars: AlpacaDataDownloader
+    core.vendors.alpha_vantage.bars: AlphaVantageDataDownloader
+    core.vendors.base: BaseDataDownloader
+    core.vendors.binance.bars: BinanceDataDownloader
+    core.vendors.ccxt.bars: CCXTDataDownloader
+    core.vendors.coingecko.bars: CoinGeckoDataDownloader
+    core.vendors.factory: DataDownloaderFactory
+    core.vendors.demo.bars: DemoDataDownloader
+    core.vendors.eodhd.bars: EODHDDataDownloader
+    core.vendors.fmp.bars: FMPDataDownloader
+    core.vendors.finnhub.bars: FinnhubDataDownloader
+    core.vendors.ibkr.bars: IBKRDataDownloader
+    core.vendors.local.bars: LocalDataDownloader
+    core.vendors.mock.bars: MockDataDownloader
+    core.vendors.polygon.bars: PolygonDataDownloader
+    core.vendors.tiingo.bars: TiingoDataDownloader
+    core.vendors.twelvedata.bars: TwelveDataDataDownloader
+    core.vendors.yahoo.bars: YahooDataDownloader
 downloader.alpaca_data_downloader
-    vendors.alpaca.bars: AlpacaDataDownloader
+    core.vendors.alpaca.bars: AlpacaDataDownloader
 downloader.alpha_vantage_data_downloader
-    vendors.alpha_vantage.bars: AlphaVantageDataDownloader
+    core.vendors.alpha_vantage.bars: AlphaVantageDataDownloader
 downloader.base_data_downloader
-    vendors.base: BaseDataDownloader Wired is_ours
+    core.vendors.base: BaseDataDownloader Wired is_ours
 downloader.binance_data_downloader
-    vendors.binance.bars: BinanceDataDownloader
+    core.vendors.binance.bars: BinanceDataDownloader
 downloader.ccxt_data_downloader
-    vendors.ccxt.bars: CCXTDataDownloader
+    core.vendors.ccxt.bars: CCXTDataDownloader
 downloader.coingecko_data_downloader
-    vendors.coingecko.bars: CoinGeckoDataDownloader
+    core.vendors.coingecko.bars: CoinGeckoDataDownloader
 downloader.data_downloader_factory
-    vendors.factory: DataDownloaderFactory ProviderSpec
+    core.vendors.factory: DataDownloaderFactory ProviderSpec
 downloader.eodhd_data_downloader
-    vendors.eodhd.bars: EODHDDataDownloader
+    core.vendors.eodhd.bars: EODHDDataDownloader
 downloader.finnhub_data_downloader
-    vendors.finnhub.bars: FinnhubDataDownloader
+    core.vendors.finnhub.bars: FinnhubDataDownloader
 downloader.fmp_data_downloader
-    vendors.fmp.bars: FMPDataDownloader create_fmp_downloader
+    core.vendors.fmp.bars: FMPDataDownloader create_fmp_downloader
 downloader.ibkr_data_downloader
-    vendors.ibkr.bars: IBKRDataDownloader
+    core.vendors.ibkr.bars: IBKRDataDownloader
 downloader.ibkr_downloader
-    vendors.ibkr.bars: IBKRDownloader=IBKRDataDownloader
+    core.vendors.ibkr.bars: IBKRDownloader=IBKRDataDownloader
 downloader.local_data_downloader
-    vendors.local.bars: LocalDataDownloader
+    core.vendors.local.bars: LocalDataDownloader
 downloader.mock_data_downloader
-    vendors.mock.bars: MockDataDownloader MockDataSource
+    core.vendors.mock.bars: MockDataDownloader MockDataSource
 downloader.paging
-    vendors.paging: check_symbol
+    core.vendors.paging: check_symbol
 downloader.polygon_data_downloader
-    vendors.polygon.bars: PolygonDataDownloader
+    core.vendors.polygon.bars: PolygonDataDownloader
 downloader.tiingo_data_downloader
-    vendors.tiingo.bars: TiingoDataDownloader
+    core.vendors.tiingo.bars: TiingoDataDownloader
 downloader.twelvedata_data_downloader
-    vendors.twelvedata.bars: TwelveDataDataDownloader
+    core.vendors.twelvedata.bars: TwelveDataDataDownloader
 downloader.yahoo_data_downloader
-    vendors.yahoo.bars: YahooDataDownloader
+    core.vendors.yahoo.bars: YahooDataDownloader
 feed.base_live_data_feed
     feed.backtrader.live: BaseLiveDataFeed
 feed.binance_data_feed
@@ -152,102 +158,106 @@ feed.binance_live_feed
 feed.coingecko_live_feed
     feed.backtrader.live: CoinGeckoLiveDataFeed
 feed.data_feed_factory
-    compat.data_feed_factory: DataFeedFactory
+    doors.compat.data_feed_factory: DataFeedFactory
 feed.ibkr_live_feed
     feed.backtrader.live: IBKRLiveDataFeed
 feed.yahoo_live_feed
     feed.backtrader.live: YahooLiveDataFeed
+fundamentals.combiner
+    * core.fundamentals.combiner
 logs
-    observability.logs: LOGGERS ContextFilter JsonFormatter TextFormatter configure_logging
+    core.observability.logs: LOGGERS ContextFilter JsonFormatter TextFormatter configure_logging
 metrics_prometheus
-    observability.prometheus: HasMetrics MetricsCollector start_exporter
+    core.observability.prometheus: HasMetrics MetricsCollector start_exporter
 ohlcv_contract
-    model.frame: REQUIRED_COLUMNS coerce_ohlcv_timestamp_column validate_normalized_ohlcv
+    core.model.answer.frame: REQUIRED_COLUMNS coerce_ohlcv_timestamp_column validate_normalized_ohlcv
 pipeline.run_pipeline
-    compat.pipeline: DataPipelineRunner main
-    > compat.pipeline: main
+    doors.compat.pipeline: DataPipelineRunner main
+    > doors.compat.pipeline: main
 pipeline.step01_download_alpaca_1m
-    compat.pipeline_minutes: AlpacaPipelineDownloader main
-    > compat.pipeline_minutes: main
+    doors.compat.pipeline_minutes: AlpacaPipelineDownloader main
+    > doors.compat.pipeline_minutes: main
 pipeline.step02_calculate_timeframes
-    compat.pipeline_timeframes: TimeframeCalculator main
-    > compat.pipeline_timeframes: main
+    doors.compat.pipeline_timeframes: TimeframeCalculator main
+    > doors.compat.pipeline_timeframes: main
 polars/
-    layer.data_portal: DataPortal
-    layer.portal: PandasDataPortal
-    layer.polars_portal: PolarsDataPortal
-    layer.frames: pl
-    layer.series: scan_series
+    research.portal.data_portal: DataPortal
+    research.portal.portal: PandasDataPortal
+    research.portal.polars_portal: PolarsDataPortal
+    research.frames.frames: pl
+    research.frames.series: scan_series
 polars.aggregation
-    layer.aggregation: resample_custom_interval resample_daily_to_monthly resample_daily_to_weekly
-    layer.aggregation: resample_minute_to_daily
+    research.frames.aggregation: resample_custom_interval resample_daily_to_monthly resample_daily_to_weekly
+    research.frames.aggregation: resample_minute_to_daily
 polars.cache_manager
-    layer.stored: CacheManager LRUCache
+    research.sources.stored: CacheManager LRUCache
 polars.catalog
-    layer.catalog: DataCatalog
+    research.catalog.catalog: DataCatalog
 polars.data_portal
-    layer.polars_portal: PolarsDataPortal
+    research.portal.polars_portal: PolarsDataPortal
 polars.decimals
-    layer.frames: DecimalFrame decimal_frame float_frame
+    research.frames.frames: DecimalFrame decimal_frame float_frame
 polars.parquet_daily_bars
-    layer.bundle_reader: PolarsParquetDailyReader
+    research.bundles.bundle_reader: PolarsParquetDailyReader
 polars.parquet_minute_bars
-    layer.bundle_reader: PolarsParquetMinuteReader
+    research.bundles.bundle_reader: PolarsParquetMinuteReader
 polars.parquet_writer
-    layer.bundle_writer: ParquetWriter
+    research.bundles.bundle_writer: ParquetWriter
 polars.schemas
-    layer.frames: ADJUSTMENTS_SCHEMA DAILY_BARS_SCHEMA MINUTE_BARS_SCHEMA get_schema_for_frequency
-    layer.frames: validate_schema
+    research.frames.frames: ADJUSTMENTS_SCHEMA DAILY_BARS_SCHEMA MINUTE_BARS_SCHEMA get_schema_for_frequency
+    research.frames.frames: validate_schema
+provider_selector
+    * core.provider_selector
 sources/
-    layer.vendor_sources: AlpacaDataSource AlphaVantageDataSource CCXTDataSource CSVConfig
-    layer.vendor_sources: CSVDataSource DataSourceRegistry OnetapeDataSource PolygonDataSource
-    layer.vendor_sources: SchemaMapping SourceAnswer VendorDataSource YFinanceDataSource
-    layer.freshness: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
-    layer.freshness: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
-    layer.freshness: TTLFreshnessPolicy
-    layer.stored: CachedDataSource
-    layer.sources: DataSource DataSourceConfig DataSourceMetadata
+    research.sources.vendor_sources: AlpacaDataSource AlphaVantageDataSource CCXTDataSource CSVConfig
+    research.sources.vendor_sources: CSVDataSource DataSourceRegistry OnetapeDataSource PolygonDataSource
+    research.sources.vendor_sources: SchemaMapping SourceAnswer VendorDataSource YFinanceDataSource
+    research.sources.freshness: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
+    research.sources.freshness: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
+    research.sources.freshness: TTLFreshnessPolicy
+    research.sources.stored: CachedDataSource
+    research.sources.sources: DataSource DataSourceConfig DataSourceMetadata
 sources.base
-    layer.sources: DataSource DataSourceConfig DataSourceMetadata
+    research.sources.sources: DataSource DataSourceConfig DataSourceMetadata
 sources.cached_source
-    layer.stored: CachedDataSource
+    research.sources.stored: CachedDataSource
 sources.freshness
-    layer.freshness: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
-    layer.freshness: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
-    layer.freshness: TTLFreshnessPolicy
+    research.sources.freshness: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
+    research.sources.freshness: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
+    research.sources.freshness: TTLFreshnessPolicy
 utils.periodic_fundamentals_refresh
-    jobs.refresh_fundamentals: periodic_refresh
+    jobs.fill.refresh_fundamentals: periodic_refresh
     > cli.populate: main_periodic
 utils.rate_limiting
-    compat.limiters: AdaptiveRateLimiter ProviderRateLimiter RateLimiter configure_provider_limits
-    compat.limiters: get_all_provider_stats get_provider_limiter
+    core.own_loops.limiters: AdaptiveRateLimiter ProviderRateLimiter RateLimiter configure_provider_limits
+    core.own_loops.limiters: get_all_provider_stats get_provider_limiter
 utils.refresh_fundamentals_cache
-    jobs.refresh_fundamentals: cleanup_fundamentals get_cached_symbols load_symbols_from_file
-    jobs.refresh_fundamentals: refresh_fundamentals refresh_symbol_fundamentals
+    jobs.fill.refresh_fundamentals: cleanup_fundamentals get_cached_symbols load_symbols_from_file
+    jobs.fill.refresh_fundamentals: refresh_fundamentals refresh_symbol_fundamentals
     > cli.populate: main_refresh
 utils.retry
-    compat.retry: TRANSIENT_EXCEPTIONS exponential_backoff request_with_backoff retry_on_exception
-    compat.retry: retry_on_rate_limit
+    core.own_loops.retry: TRANSIENT_EXCEPTIONS exponential_backoff request_with_backoff retry_on_exception
+    core.own_loops.retry: retry_on_rate_limit
 utils.validation
-    compat.validation: REQUIRED_COLUMNS ValidationResult get_data_quality_score
-    compat.validation: parse_interval_to_minutes validate_data_gaps validate_ohlcv_data
-    compat.validation: validate_price_consistency validate_timestamps validate_volume_data
+    doors.compat.validation: REQUIRED_COLUMNS ValidationResult get_data_quality_score
+    doors.compat.validation: parse_interval_to_minutes validate_data_gaps validate_ohlcv_data
+    doors.compat.validation: validate_price_consistency validate_timestamps validate_volume_data
 v2/
-    layer.providers: AlphaVantageProvider DataProvider FMPProvider VendorProvider YFinanceProvider
-    layer.providers: provider_for
-    compat.data_validator: CheckResult DataAwareStrategySelector DataQualityReport DataQualityScorer
-    compat.data_validator: DataValidator
-    layer.columnar: ColumnarDataLoader
-    layer.data_cache: DataCache
+    research.loading.providers: AlphaVantageProvider DataProvider FMPProvider VendorProvider YFinanceProvider
+    research.loading.providers: provider_for
+    doors.compat.data_validator: CheckResult DataAwareStrategySelector DataQualityReport DataQualityScorer
+    doors.compat.data_validator: DataValidator
+    research.loading.columnar: ColumnarDataLoader
+    research.loading.data_cache: DataCache
     errors: DataProviderError
-    compat.universe_sync: DataSyncManager SyncReport
-    layer.failover: HealthStatus MultiProviderDataManager ProviderHealthMonitor
-    layer.lazy: LazyDataFrame
-    layer.live: LiveDataPipeline PipelineBar
-    compat.missing_data: MissingDataHandler
-    layer.loader: SmartDataLoader
-    layer.v1: V1CompatibilityAdapter
-    compat.validation: ValidationResult
+    doors.compat.universe_sync: DataSyncManager SyncReport
+    research.loading.failover: HealthStatus MultiProviderDataManager ProviderHealthMonitor
+    research.frames.lazy: LazyDataFrame
+    research.loading.live: LiveDataPipeline PipelineBar
+    doors.compat.missing_data: MissingDataHandler
+    research.loading.loader: SmartDataLoader
+    research.loading.v1: V1CompatibilityAdapter
+    doors.compat.validation: ValidationResult
     db.symbols.processor: ~CorporateActionsProcessor
     db.universe.definition: ~UniverseDefinition
     db.universe.manager: ~UniverseManager
@@ -304,6 +314,33 @@ NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+# Inner modules that pages showed before they moved: the package of each now, and its older path. Importing
+# one by this path warns.
+MOVED = """
+core: clock hosts
+core.config: config.feed_presets
+core.model.answer: model.frame model.interchange model.proof
+core.model.identity: model.instrument model.kind model.listings
+core.model.market: model.bars model.quote model.stream
+core.model.request: model.capabilities model.http model.outcome
+core.model.time: model.span model.timeframe
+core.model.words: model.printable
+core.net.http: net.status
+core.observability: observability.logs observability.prometheus
+core.own_loops: compat.limiters
+core.prices.judgement: prices.judgement.precision
+core.vendors: vendors.base vendors.factory vendors.fundamentals_table vendors.paging vendors.stream_protocol
+doors.compat: compat.data_feed_factory compat.validation
+doors.yf: yf.arguments yf.download yf.search yf.ticker
+features: indicators.check indicators.recipes indicators.rolling
+jobs.fill: jobs.populate jobs.refresh_fundamentals
+jobs.run: jobs.nights
+jobs.validation: jobs.confirm jobs.validate jobs.verify quality.repair
+research.bundles: layer.sql
+research.sources: layer.stored
+show.charts: charts.picture
+"""
+
 
 class OlderPath(NamedTuple):
     """One path of the table.
@@ -343,7 +380,20 @@ def _parse(text: str) -> dict[str, OlderPath]:
     return rows
 
 
-ROWS: Mapping[str, OlderPath] = MappingProxyType(_parse(PATHS))
+def _moved() -> str:
+    """Return the rows of the modules that have moved."""
+    lines = [line.split(": ") for line in MOVED.split("\n")[1:-1]]
+    pairs = [
+        (old, f"{now}.{old.rpartition('.')[2]}") for now, older in lines for old in older.split()
+    ]
+    return "".join(
+        f"{old}\n    * {now}\n    ! onetape.data.{old} is deprecated: import its names from onetape or, "
+        f"if they are not there, from onetape.data.{now}\n"
+        for old, now in pairs
+    )
+
+
+ROWS: Mapping[str, OlderPath] = MappingProxyType(_parse(PATHS + _moved()))
 
 
 def refuse_name(name: str) -> NoReturn:
