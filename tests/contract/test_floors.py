@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 import pytest
 
 from tests.contract.source import Module, expect_none, imports, module, modules, room, targets
+from tests.contract.way import ring_of
 
 FLOORS = {
     "_version": 0, "registry": 0, "core": 0, "doors": 0,
@@ -36,6 +37,119 @@ FLOORS = {
 
 # Documented names that moved up: the root of a package shows them without using them.
 FACES = {("feed", "doors.compat.data_feed_factory")}
+
+# Each folder, and the folders and modules of the root that it may import besides itself. The package
+# root and what starts the command stand above all of them.
+_CORE = frozenset({"errors", "core"})
+_BELOW_THE_FACADE = _CORE | {"feed", "features", "jobs"}
+_FACADE = _BELOW_THE_FACADE | {"data_manager"}
+RINGS = {
+    "errors": frozenset[str](),
+    "core": frozenset({"errors"}),
+    "feed": _CORE,
+    "features": _CORE,
+    "jobs": _CORE | {"feed", "features"},
+    "data_manager": _BELOW_THE_FACADE,
+    "db": _FACADE,
+    "show": _FACADE,
+    "research": _FACADE | {"db"},
+    "server": _FACADE | {"db", "show"},
+    "cli": _FACADE | {"db", "show", "research", "server"},
+    "doors": _FACADE | {"db", "show", "research", "server", "cli"},
+}
+# What else is imported, with its importer. The list is exact: what is no longer imported leaves it.
+OUTSIDE_THE_RINGS = {*FACES}
+ROOT_MODULES = {"", "__main__", "_version"}
+
+
+def outside_the_rings(source: Module) -> set[tuple[str, str]]:
+    """Return what ``source`` imports of folders that its own folder may not import."""
+    folder = source.name.partition(".")[0]
+    if folder in ROOT_MODULES:
+        return set()
+    allowed = {folder, *ROOT_MODULES, *RINGS.get(folder, ())}
+    return {(source.name, t) for t, _ in targets(source) if t.partition(".")[0] not in allowed}
+
+
+def test_each_folder_imports_only_the_folders_of_its_row() -> None:
+    assert {pair for m in modules() for pair in outside_the_rings(m)} == OUTSIDE_THE_RINGS
+
+
+def test_every_folder_has_a_row() -> None:
+    assert {m.name.partition(".")[0] for m in modules()} == RINGS.keys() | ROOT_MODULES
+
+
+@pytest.mark.parametrize(
+    "name, code",
+    [
+        ("errors", "from .core.model.words import caller"),
+        ("core.cache.store", "from ...jobs.progress import events"),
+        ("core.wiring", "def build():\n    from ..show.charts import draw"),
+        ("feed.services", "from ..features import features"),
+        ("feed.services", "if TYPE_CHECKING:\n    from ..data_manager import DataManager"),
+        ("jobs.fill.populate", "from ...data_manager import DataManager"),
+        ("data_manager", "from .db.universe import open_universes"),
+        ("show.charts.draw", "from ...db import universe"),
+        ("research.at", "from ..show.charts import draw"),
+        ("server.pages", "from ..research.bundles import scan"),
+        ("cli.fetch", "from ..doors.yf import ticker"),
+        ("gadgets.nice", "from ..errors import DataError"),
+    ],
+)
+def test_an_import_of_another_folder_is_found(name: str, code: str) -> None:
+    assert len(outside_the_rings(Module(name, code))) == 1
+
+
+# Where ring A imports rings B and C (``weight.json``): the names of the root, the facade's methods, and the
+# composition root, for many hosts and macro series; the package of feeds shows a documented name.
+COMPOSING = {"", "core.wiring", "data_manager", "feed"}
+
+
+def imports_of_higher_rings(source: Module) -> list[tuple[str, bool]]:
+    """Return each import of a ring above that of ``source``, and whether it runs with the module itself."""
+    own, known = ring_of(source), {m.name: m for m in modules()}
+    checked = [n for n in source.nodes if isinstance(n, ast.If) and _is_for_types(n)]
+    lines = {line for n in checked for line in range(n.lineno, (n.end_lineno or n.lineno) + 1)}
+    return [
+        (target, item.function is None and item.line not in lines)
+        for target, item in targets(source)
+        if target in known and ring_of(known[target]) > own
+    ]
+
+
+def _is_for_types(node: ast.If) -> bool:
+    return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def test_no_ring_imports_a_higher_one_but_on_use_where_it_composes_or_in_a_command() -> None:
+    found = {m.name: imports_of_higher_rings(m) for m in modules() if m.name != "__main__"}
+    assert [
+        (name, t) for name, pairs in found.items() for t, is_at_once in pairs if is_at_once
+    ] == []
+    assert {name for name, pairs in found.items() if pairs and room(name) != "cli"} == COMPOSING
+    assert {room(target) for target, _ in found["core.wiring"]} == {"hosts", "macro"}
+    assert {room(t) for name, pairs in found.items() if room(name) == "cli" for t, _ in pairs} == {
+        "server"
+    }
+
+
+@pytest.mark.parametrize(
+    "name, code, is_at_once",
+    [
+        ("core.bars.client", "from ...jobs.fill import populate", True),
+        ("core.bars.client", "def f():\n    from ...jobs.fill import populate", False),
+        ("core.bars.client", "if TYPE_CHECKING:\n    from ..macro.service import Macro", False),
+        ("jobs.progress.bar", "from ..fill.populate import populate_cache", True),
+        ("research.bundles.scan", "from ..at import ManagerAt", True),
+    ],
+)
+def test_an_import_of_a_higher_ring_is_found(name: str, code: str, is_at_once: bool) -> None:
+    assert [at_once for _, at_once in imports_of_higher_rings(Module(name, code))] == [is_at_once]
+
+
+def test_an_import_of_the_same_or_a_lower_ring_is_no_fault() -> None:
+    code = "from ...core.bars import client\nfrom ..progress import bar\nfrom ..run import runner"
+    assert imports_of_higher_rings(Module("jobs.fill.populate", code)) == []
 
 
 def floor_violations(source: Module) -> list[str]:
@@ -114,6 +228,70 @@ def test_bars_are_reached_by_their_client() -> None:
     expect_none([v for m in modules() for v in client_violations(m)])
     below = {m.name for m in modules() for t, _ in targets(m) if _is_below_the_client(t)}
     assert below >= BELOW_THE_CLIENT, "what needs no more than the client stands here no longer"
+
+
+# What above `core` imports packages of it that stand behind the client and the facade, by package. The
+# lists are exact and only get shorter: new code uses the client, the facade and values.
+BEHIND_THE_CLIENT = {
+    "cache": {
+        "cli.cache_clean", "cli.cache_maintenance", "cli.cached", "jobs.doctor.health",
+        "jobs.export.export", "jobs.fill.freshness", "jobs.fill.perishable", "jobs.fill.populate",
+        "jobs.run.nights", "jobs.run.other_hosts", "jobs.validation.accepted",
+        "jobs.validation.confirm", "jobs.validation.gaps", "jobs.validation.quarantine",
+        "jobs.validation.verify",
+    },
+    "net": {
+        "cli.alerts", "cli.demo", "cli.doctor", "data_manager", "doors.yf.arguments",
+        "doors.yf.download", "feed.backtrader.live", "feed.live_feeds", "feed.selection",
+        "feed.sources.stream", "feed.streams.connection", "jobs.doctor.health",
+        "jobs.fill.populate", "jobs.fill.refresh_fundamentals", "jobs.progress.events",
+        "jobs.run.runner", "jobs.validation.confirm", "jobs.validation.validate",
+        "jobs.validation.verify", "jobs.vendors.extras", "jobs.vendors.key_probe",
+        "jobs.vendors.vendors", "research.calls", "research.loading.failover",
+        "research.loading.tiers", "research.portal.portal", "research.portal.portal_sources",
+        "research.sources.adapters", "research.sources.sources", "research.sources.stored",
+        "research.sources.vendor_sources",
+    },
+    "vendors": {
+        "cli.ingest", "features.own", "feed.backtrader.live", "feed.file_data_feed",
+        "feed.live_feed", "feed.live_feeds", "feed.services", "feed.sources.base",
+        "feed.sources.callback", "feed.sources.judge", "feed.streams.connection", "jobs.alerts",
+        "jobs.fill.freshness", "jobs.fill.perishable", "jobs.validation.confirm",
+        "jobs.vendors.extras", "jobs.vendors.key_probe", "jobs.vendors.matrix",
+        "jobs.vendors.vendors", "research.calls", "research.loading.providers",
+        "research.portal.portal_sources", "research.sources.vendor_sources",
+    },
+    "fundamentals": {
+        "cli.fundamentals", "data_manager", "features.features", "jobs.fill.refresh_fundamentals",
+    },
+    "hosts": {
+        "cli.hosts", "data_manager", "jobs.doctor.health",
+    },
+    "macro": set[str](),
+}  # fmt: skip
+
+
+def behind_the_client(source: Module) -> set[str]:
+    """Return the packages behind the client that ``source`` imports from above ``core``."""
+    if source.name.partition(".")[0] in {"core", *ROOT_MODULES}:
+        return set()
+    inner = {room(target) for target, _ in targets(source) if target.startswith("core.")}
+    return inner & BEHIND_THE_CLIENT.keys()
+
+
+def test_no_more_modules_above_the_core_import_what_is_behind_the_client() -> None:
+    found = {m.name: behind_the_client(m) for m in modules()}
+    for package, listed in BEHIND_THE_CLIENT.items():
+        importers = {name for name, packages in found.items() if package in packages}
+        assert importers == listed, (
+            f"core.{package}: bars.client and the facade have what is needed"
+        )
+
+
+def test_an_import_of_what_is_behind_the_client_is_found() -> None:
+    code = "from ..core.cache.store import BarStore\nfrom ..core.model.time import span"
+    assert behind_the_client(Module("show.new", code)) == {"cache"}
+    assert behind_the_client(Module("core.new", "from .cache.store import BarStore")) == set()
 
 
 MOST_FLOORS = 20

@@ -178,7 +178,9 @@ def _function_lines(path: str) -> dict[int, int]:
 
 
 # Folders and files that have a ring of their own; all others are in ring A.
-_RINGS = json.loads(Path(__file__).with_name("weight.json").read_text("utf-8"))["rings"]
+_RINGS: dict[str, str] = json.loads(Path(__file__).with_name("weight.json").read_text("utf-8"))[
+    "rings"
+]
 CORE = ("bars", "cache", "calendars", "config", "model", "net", "prices", "symbols", "vendors")
 
 
@@ -203,6 +205,11 @@ def _folder(module: Module) -> str:
         places.append(places[-1].rpartition("/")[0])
     is_root = not module.is_package and "/" not in path
     return next((p for p in places if p in _RINGS), places[0] if is_root else module.top)
+
+
+def ring_of(module: Module) -> str:
+    """Return the ring of a module: A, B or C. Vendors' own folders belong to ring A."""
+    return "A" if _is_of_a_vendor(module) else _RINGS.get(_folder(module), "A")
 
 
 def is_core(module: Module) -> bool:
