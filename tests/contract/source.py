@@ -19,7 +19,7 @@ PACKAGE = ROOT / "src" / "data"
 
 @dataclass(frozen=True)
 class Module:
-    """One file of the package; ``name`` is dotted and relative to it (``net.http``)."""
+    """One file of the package; ``name`` is dotted and relative to it (``core.net.http``)."""
 
     name: str
     text: str

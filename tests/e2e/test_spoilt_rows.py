@@ -1,6 +1,6 @@
 """Rows that cannot be bars, from every source: dropped and reported, and the other rows stay.
 
-The rule is in ``prices/bar_rule.py``. For messages of streams, see ``tests/feed/test_refused.py``.
+The rule is in ``core/prices/bar_rule.py``. For messages of streams, see ``tests/feed/test_refused.py``.
 """
 
 from __future__ import annotations

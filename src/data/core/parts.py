@@ -9,7 +9,7 @@ _ROOT = __name__.rsplit(".", 2)[0]
 
 
 def load_part(module: str) -> Any:
-    """Import a module of an upper package (``jobs.gaps``) when one of its names is first used.
+    """Import a module of an upper package (``jobs.validation.gaps``) when one of its names is first used.
 
     Raises:
         MissingExtraError: The package, or a package that it needs, is not installed.

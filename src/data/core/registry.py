@@ -6,7 +6,7 @@ the object at a row's path.
 A rules file may name vendors that this version does not support: it still loads, and these vendors
 are never queried. Their names remain reserved, because bars are stored under them, and a name must
 always mean the same supplier. Vendors from other packages have their own names
-(``config.offered``).
+(``core.config.offered``).
 
 A family is a group of suppliers that share one interface; each member is a separate vendor, named
 ``family:member``, such as ``ccxt:kraken``.

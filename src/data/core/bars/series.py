@@ -355,7 +355,7 @@ class SeriesStore:
     ) -> None:
         """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it before it is written.
 
-        ``ends_fetching`` is the value of ``net.deadline.ends_fetching`` for this commit.
+        ``ends_fetching`` is the value of ``net.calls.deadline.ends_fetching`` for this commit.
 
         Raises:
             OvertakenError: Another host has committed to the series since this phase began, and the

@@ -358,7 +358,7 @@ class BarStore:
 
     # --- stores that many hosts share ------------------------------------------------------
 
-    # `SharedFolder` (`hosts/folder.py`) overrides these three, `commit`, `clear`, `clear_years`, and the
+    # `SharedFolder` (`core/hosts/folder.py`) overrides these three, `commit`, `clear`, `clear_years`, and the
     # methods that read or change actions.
 
     def position(self, key: SeriesKey) -> int | None:

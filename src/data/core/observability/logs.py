@@ -199,7 +199,7 @@ class ContextFilter(logging.Filter):
 class _Masking(logging.Formatter):
     """Masks API keys in the formatted text.
 
-    They should not be in it: `net.redact` masks them in vendors' responses, and removes queries from
+    They should not be in it: `net.http.redact` masks them in vendors' responses, and removes queries from
     the HTTP library's records.
 
     Control characters, which a vendor's text or a symbol may contain, are escaped.

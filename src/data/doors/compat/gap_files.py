@@ -1,4 +1,4 @@
-"""The older tools that validate and fill gaps; built on ``jobs.gaps``.
+"""The older tools that validate and fill gaps; built on ``jobs.validation.gaps``.
 
 The first tool writes ``validate-metadata.json`` to the cache folder; the second reads it. The file
 lists the gaps by series and year, in the format of older programs, with the class and evidence of

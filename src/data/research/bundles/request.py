@@ -29,9 +29,9 @@ class Request:
     1. Add a line to the end of this class. Bundles of before do not have the key.
     2. Pass it on: ``Bundle.create`` and ``Bundle.ingest`` get an argument of the same name, and pass
        it to :func:`request_of`. ``get_ohlcv_batch``, ``Wishes`` and ``BatchWishes``
-       (``model/wide.py``) receive all options. If it is new to the library,
-       ``RequestParser.query`` (``bars/request.py``) passes it on to ``BarsQuery``
-       (``model/query.py``). ``ingest_to_bundle`` of a source passes on ``adjustment`` and
+       (``core/model/answer/wide.py``) receive all options. If it is new to the library,
+       ``RequestParser.query`` (``core/bars/request.py``) passes it on to ``BarsQuery``
+       (``core/model/request/query.py``). ``ingest_to_bundle`` of a source passes on ``adjustment`` and
        ``provider`` alone.
     3. If the command should have it, add it to ``onetape bundle create`` (``cli/bundle.py``).
 

@@ -3,7 +3,7 @@
 For bars in the store, a policy decides only about those that are not final: it cannot make bars
 final, ignore gaps or cause final history to be fetched again. For a custom source's frames, it
 decides about the whole frame; see :class:`.CachedDataSource`. The age of a series in market time
-is in ``bars/freshness.py``, the lifetime of stored data in ``bars/validity.py``.
+is in ``core/bars/freshness.py``, the lifetime of stored data in ``core/bars/validity.py``.
 
 Each policy is a class with one rule: the time from which bars may be requested again. To add one,
 write its class and add its name to the table ``_POLICIES``.

@@ -230,7 +230,7 @@ def derived(
 
     Args:
         query: Requested bars.
-        source: Timeframe of the shorter bars; ``prices.conversions`` must allow the conversion.
+        source: Timeframe of the shorter bars; ``core.prices.conversions`` must allow the conversion.
         anchor: Origin of the source bars' time grid, if known; the derived bars have the same
             origin.
         answer_query: Function that returns the source bars, from the store or from vendors.

@@ -1,4 +1,4 @@
-"""Freezes the provenance of an answer, which ``bars/answer/answer.py`` builds, for ``df.attrs``.
+"""Freezes the provenance of an answer, which ``core/bars/answer/answer.py`` builds, for ``df.attrs``.
 
 pandas deep-copies ``attrs`` in nearly every operation.
 

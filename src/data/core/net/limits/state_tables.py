@@ -1,7 +1,7 @@
 """Tables of the shared state: accounts, leases, unknown symbols, vendors' missing days.
 
 This module only reads and writes; decisions are made elsewhere. Times are seconds of the
-*remembered time*, the steady clock that ``net.steady`` maintains across processes.
+*remembered time*, the steady clock that ``.steady`` maintains across processes.
 """
 
 from __future__ import annotations

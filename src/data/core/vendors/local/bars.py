@@ -81,7 +81,7 @@ _MOST_DAYS = 3_660
 _MOST_FILES = 8
 _REQUIRED = ("open", "high", "low", "close")
 _COLUMNS = (*_REQUIRED, "volume", "adj_close")
-# The column that is true in filled-in rows (``model.frame.FILLED``).
+# The column that is true in filled-in rows (``core.model.answer.frame.FILLED``).
 _FILLED = "filled"
 _DAY = Timeframe.parse("1d")
 # Files do not describe themselves, so properties that the rules do not declare are unknown.
