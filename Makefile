@@ -50,10 +50,10 @@ compiled: $(VENV)/.installed-dev
 
 # What a question for bars enters, in an environment of its own that has no extra, while every package that stands
 # above `bars` is hidden. The files left out test what is above, or a vendor together with it.
-CORE = bars cache calendars config disk golden model net prices symbols vendors
-ABOVE = cache/test_columnar_cache_decisions.py net/test_websocket.py vendors/test_adding_a_provider.py \
-	vendors/test_factory.py vendors/test_ibkr.py \
-	vendors/test_offered_parts.py vendors/test_offered_vendors.py vendors/test_plugin_faults.py vendors/test_register.py
+CORE = core/bars core/cache core/calendars core/config core/disk golden core/model core/net core/prices core/symbols core/vendors
+ABOVE = core/cache/test_columnar_cache_decisions.py core/net/test_websocket.py core/vendors/test_adding_a_provider.py \
+	core/vendors/test_factory.py core/vendors/test_ibkr.py \
+	core/vendors/test_offered_parts.py core/vendors/test_offered_vendors.py core/vendors/test_plugin_faults.py core/vendors/test_register.py
 
 test-core:  ## the core's tests alone, without extras and without what stands above (3 minutes)
 	@$(MAKE) --no-print-directory VENV=$(VENV)-core core-tested
@@ -64,8 +64,8 @@ core-tested: $(VENV)/.installed-test
 		-o tmp_path_retention_policy=none $(CORE:%=tests/%) $(ABOVE:%=--ignore=tests/%)
 
 # The tests that do more when ONETAPE_FULL is set. All others would only do the same again.
-COUNTED = $(sort $(shell grep -rlE 'ONETAPE_FULL|tests\.cache\.counts' --include='test_*.py' tests; \
-	grep -ohE '^ *"?tests/[a-z0-9_/]+\.py' tests/thinned.py tests/left_out.txt | tr -d ' "'; find tests/db tests/v2 -name 'test_*.py'))
+COUNTED = $(sort $(shell grep -rlE 'ONETAPE_FULL|tests\.core\.cache\.counts' --include='test_*.py' tests; \
+	grep -ohE '^ *"?tests/[a-z0-9_/]+\.py' tests/thinned.py tests/left_out.txt | tr -d ' "'; find tests/db tests/research/loading -name 'test_*.py'))
 
 test-full: $(VENV)/.installed-full lint types  ## all tests, at least 90 % covered with branches, then the full fault counts (long)
 	$(RUN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-branch --cov-report=term --cov-fail-under=90

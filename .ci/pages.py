@@ -2,7 +2,7 @@
 
 ``docs/providers.md`` and ``docs/vendors`` (one page a vendor), ``docs/reference.md`` (what is public),
 ``docs/llms.txt`` (every page in one line), ``.ci/description.md`` (README as package indexes show it) and
-``src/data/config/packaged_rules.json`` (the packaged rules in parsed form, which can be read faster).
+``src/data/core/config/packaged_rules.json`` (the packaged rules in parsed form, which can be read faster).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import onetape  # noqa: E402 - of this tree, not of an installed one
 import onetape.aio  # noqa: E402 - as above
 import onetape.yf  # noqa: E402 - as above
 from onetape.data import _HOMES  # noqa: E402 - as above
-from onetape.data.config.rules_file import (  # noqa: E402 - as above
+from onetape.data.core.config.rules_file import (  # noqa: E402 - as above
     AS_READ,
     packaged_bytes,
     written_as_read,
 )
-from onetape.data.vendors.factory import downloader_class  # noqa: E402 - as above
-from onetape.data.vendors.registry import SERVED  # noqa: E402 - as above
+from onetape.data.core.registry import SERVED  # noqa: E402 - as above
+from onetape.data.core.vendors.factory import downloader_class  # noqa: E402 - as above
 
 DOCS = ROOT / "docs"
 # A link of Markdown that is no picture: its text and its target.

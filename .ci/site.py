@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from onetape.data.charts.pages import packaged  # noqa: E402 - of this tree, not of an installed one
 from onetape.data.errors import MissingExtraError, StorageError, install_line  # noqa: E402 - as above
+from onetape.data.show.charts.pages import packaged  # noqa: E402 - of this tree, not of an installed one
 
 # What the pages link to, beside the pages themselves.
 FILES = ("LICENSE", "setup.cfg", "config/data/provider_rules.yaml")

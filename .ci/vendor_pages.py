@@ -9,8 +9,12 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from onetape.data.config.rules_file import packaged_rules
-from onetape.data.jobs.matrix import (
+from onetape.data.core.config.rules_file import packaged_rules
+from onetape.data.core.model.request.capabilities import Limits
+from onetape.data.core.registry import FAMILIES, SERVED, is_sample, row_of
+from onetape.data.core.vendors.factory import downloader_class
+from onetape.data.core.vendors.fundamentals_table import table_of
+from onetape.data.jobs.vendors.matrix import (
     BOUNDS,
     KIND_COLUMNS,
     ServedRow,
@@ -18,10 +22,6 @@ from onetape.data.jobs.matrix import (
     kinds_table,
     served,
 )
-from onetape.data.model.capabilities import Limits
-from onetape.data.vendors.factory import downloader_class
-from onetape.data.vendors.fundamentals_table import table_of
-from onetape.data.vendors.registry import FAMILIES, SERVED, is_sample, row_of
 
 _HEAD = """# What each vendor serves
 
@@ -67,7 +67,7 @@ def vendor_page(name: str) -> str:
     """Return the page about one vendor of this package, generated from its declarations.
 
     Args:
-        name: One of :data:`~onetape.data.vendors.registry.SERVED`.
+        name: One of :data:`~onetape.data.core.registry.SERVED`.
     """
     cls = downloader_class(name)
     entries = served(name, cls.capabilities)

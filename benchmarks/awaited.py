@@ -18,10 +18,10 @@ from unittest.mock import patch
 import numpy as np
 
 from onetape.aio import AsyncDataManager
+from onetape.data.core.model.identity.kind import Basis
+from onetape.data.core.model.time.instant import HOUR_MS
 from onetape.data.data_manager import DataManager
 from onetape.data.errors import DataError
-from onetape.data.model.instant import HOUR_MS
-from onetape.data.model.kind import Basis
 
 from .harness import Figure, Report, Row, sized
 from .stage import COIN, YEAR, commit

@@ -11,13 +11,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 
-from onetape.data.layer.bundle_reader import PolarsParquetDailyReader, PolarsParquetMinuteReader
-from onetape.data.layer.bundle_writer import ParquetWriter
-from onetape.data.layer.frames import FIELDS, decimal_frame
-from onetape.data.model.frame import NS_IN_MS
-from onetape.data.model.interchange import to_polars
-from onetape.data.model.series import SeriesKey
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.answer.frame import NS_IN_MS
+from onetape.data.core.model.answer.interchange import to_polars
+from onetape.data.core.model.identity.series import SeriesKey
+from onetape.data.core.model.time.timeframe import Timeframe
+from onetape.data.research.bundles.bundle_reader import (
+    PolarsParquetDailyReader,
+    PolarsParquetMinuteReader,
+)
+from onetape.data.research.bundles.bundle_writer import ParquetWriter
+from onetape.data.research.frames.frames import FIELDS, decimal_frame
 
 from .harness import Figure, Report, Row, race, sized
 from .stage import MINUTES, YEAR, long_stage
@@ -36,10 +39,10 @@ import polars as pl, pandas as pd, numpy
 from onetape.data import DataManager
 from onetape.data.polars import PolarsDataPortal
 from onetape.data.sources import CachedDataSource, VendorDataSource
-from onetape.data.layer.bundle import Bundle
+from onetape.data.research.bundles.bundle import Bundle
 from onetape.data.polars.parquet_writer import ParquetWriter
-from onetape.data.model.interchange import to_polars
-import onetape.data.vendors.mock.bars
+from onetape.data.core.model.answer.interchange import to_polars
+import onetape.data.core.vendors.mock.bars
 what, folder = sys.argv[1:]
 manager = DataManager(folder + "/cache")
 rows = 252

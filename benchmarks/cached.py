@@ -15,17 +15,17 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from onetape.data.clock import ManualClock
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.time.instant import parse_iso
 from onetape.data.data_manager import DataManager
-from onetape.data.layer.sources import DataSource, DataSourceMetadata
-from onetape.data.layer.stored import CachedDataSource
-from onetape.data.layer.vendor_sources import (
+from onetape.data.research.sources.sources import DataSource, DataSourceMetadata
+from onetape.data.research.sources.stored import CachedDataSource
+from onetape.data.research.sources.vendor_sources import (
     CSVDataSource,
     PolygonDataSource,
     VendorDataSource,
     YFinanceDataSource,
 )
-from onetape.data.model.instant import parse_iso
 from tests.vendor_server import VendorServer
 from tests.vendor_server.keyed import KEY
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from onetape.data import DataManager
-from onetape.data.layer.catalog import DataCatalog
+from onetape.data.research.catalog.catalog import DataCatalog
 
 from .harness import Figure, Report, Row, race, sized
 

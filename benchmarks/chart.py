@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from time import process_time
 
-from onetape.data.charts.picture import ChartPicture, plot
 from onetape.data.data_manager import DataManager
+from onetape.data.show.charts.picture import ChartPicture, plot
 
 from .harness import Figure, Report, Row, sized
 from .stage import MINUTES, long_stage, stage

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from onetape.data.cache.fundamentals_cache import FundamentalsCache
-from onetape.data.clock import ManualClock
+from onetape.data.core.cache.beside.fundamentals_cache import FundamentalsCache
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.market.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot
 from onetape.data.data_manager import DataManager
-from onetape.data.model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot
 
 from .harness import Figure, Report, Row, race
 

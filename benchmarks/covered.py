@@ -10,11 +10,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
-from onetape.data.cache.store import BarStore
-from onetape.data.disk.files import Disk, DiskStep
-from onetape.data.model.series import SeriesKey
-from onetape.data.model.span import uncovered
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.cache.store import BarStore
+from onetape.data.core.disk.files import Disk, DiskStep
+from onetape.data.core.model.identity.series import SeriesKey
+from onetape.data.core.model.time.span import uncovered
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .harness import Figure, Report, Row, sized
 from .stage import FETCHED, FIVE_YEARS, crowd_stage

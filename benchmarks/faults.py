@@ -13,9 +13,9 @@ from unittest.mock import patch
 
 import pandas as pd
 
-from onetape.data.clock import ManualClock
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.time.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from onetape.data.data_manager import DataManager
-from onetape.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 
 from .harness import Figure, Report, Row
 

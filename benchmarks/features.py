@@ -14,13 +14,13 @@ import pandas as pd
 import polars as pl
 import talib
 
-from onetape.data.cache.store import BarStore
-from onetape.data.clock import ManualClock
+from onetape.data.core.cache.store import BarStore
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.identity.kind import Basis
+from onetape.data.core.model.time.instant import DAY_MS, MINUTE_MS, year_start
+from onetape.data.core.model.time.span import Span
 from onetape.data.data_manager import DataManager
-from onetape.data.layer.stored import FrameStore
-from onetape.data.model.instant import DAY_MS, MINUTE_MS, year_start
-from onetape.data.model.kind import Basis
-from onetape.data.model.span import Span
+from onetape.data.research.sources.stored import FrameStore
 
 from .harness import Figure, Report, Row, race, sized
 from .stage import COIN, FETCHED, YEAR, _Unsynced, commit, crowd_stage

@@ -13,9 +13,18 @@ from typing import Any
 import backtrader as bt
 import pandas as pd
 
-from onetape.data.calendars.calendar import calendar_for
-from onetape.data.calendars.grid import BarGrid
-from onetape.data.clock import Clock, ManualClock, SystemClock
+from onetape.data.core.calendars.calendar import calendar_for
+from onetape.data.core.calendars.grid import BarGrid
+from onetape.data.core.clock import Clock, ManualClock, SystemClock
+from onetape.data.core.model.identity.instrument import Instrument
+from onetape.data.core.model.market.stream import LiveBar, Topic
+from onetape.data.core.model.request.capabilities import Limits
+from onetape.data.core.model.time.instant import MINUTE_MS, from_ms, parse_iso
+from onetape.data.core.model.time.timeframe import Timeframe
+from onetape.data.core.net.http.websocket import Dialer
+from onetape.data.core.net.limits.limiter import Limiter
+from onetape.data.core.net.limits.state import State
+from onetape.data.core.vendors.binance.stream import BinanceStream
 from onetape.data.feed.backtrader.feed import BacktraderFeed, run_live
 from onetape.data.feed.live_feed import LiveFeed
 from onetape.data.feed.sources.base import Sink
@@ -23,15 +32,6 @@ from onetape.data.feed.sources.judge import StreamJudge
 from onetape.data.feed.streams.connection import Connection
 from onetape.data.feed.streams.listeners import BarListener
 from onetape.data.feed.streams.pool import Hub, Subscription
-from onetape.data.model.capabilities import Limits
-from onetape.data.model.instant import MINUTE_MS, from_ms, parse_iso
-from onetape.data.model.instrument import Instrument
-from onetape.data.model.stream import LiveBar, Topic
-from onetape.data.model.timeframe import Timeframe
-from onetape.data.net.limiter import Limiter
-from onetape.data.net.state import State
-from onetape.data.net.websocket import Dialer
-from onetape.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server.streams import StreamServer
 
 from .feed_waits import delays, stops

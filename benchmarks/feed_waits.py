@@ -10,9 +10,19 @@ from typing import Any
 
 import backtrader as bt
 
-from onetape.data.calendars.calendar import calendar_for
-from onetape.data.calendars.grid import BarGrid
-from onetape.data.clock import ManualClock
+from onetape.data.core.calendars.calendar import calendar_for
+from onetape.data.core.calendars.grid import BarGrid
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.identity.instrument import Instrument
+from onetape.data.core.model.market.stream import LiveBar, StreamState, StreamStatus, Topic
+from onetape.data.core.model.request.capabilities import Limits
+from onetape.data.core.model.time.instant import MINUTE_MS, parse_iso
+from onetape.data.core.model.time.span import Span
+from onetape.data.core.model.time.timeframe import Timeframe
+from onetape.data.core.net.http.websocket import Dialer, Wire
+from onetape.data.core.net.limits.limiter import Limiter
+from onetape.data.core.net.limits.state import State
+from onetape.data.core.vendors.binance.stream import BinanceStream
 from onetape.data.errors import UnavailableError
 from onetape.data.feed.backtrader.feed import BacktraderFeed, run_live
 from onetape.data.feed.live_feed import LiveFeed
@@ -23,16 +33,6 @@ from onetape.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
 from onetape.data.feed.streams.connection import Connection, ConnectionTimings, Dial
 from onetape.data.feed.streams.listeners import BarListener
 from onetape.data.feed.streams.pool import Hub, Subscription
-from onetape.data.model.capabilities import Limits
-from onetape.data.model.instant import MINUTE_MS, parse_iso
-from onetape.data.model.instrument import Instrument
-from onetape.data.model.span import Span
-from onetape.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
-from onetape.data.model.timeframe import Timeframe
-from onetape.data.net.limiter import Limiter
-from onetape.data.net.state import State
-from onetape.data.net.websocket import Dialer, Wire
-from onetape.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server.streams import StreamServer, hanging
 
 _START = parse_iso("2024-06-10T12:00:01Z")

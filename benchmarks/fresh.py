@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import pandas as pd
 
-from onetape.data.clock import ManualClock
+from onetape.data.core.clock import ManualClock
 from onetape.data.data_manager import DataManager
 
 from .harness import Figure, Report, Row, sized
@@ -41,7 +41,7 @@ _OURS = """
 import json, sys
 from time import perf_counter
 import pandas
-from onetape.data.clock import ManualClock
+from onetape.data.core.clock import ManualClock
 from onetape.data.data_manager import DataManager
 folder, now, symbols, asked = json.load(sys.stdin)
 manager, found = DataManager(folder, clock=ManualClock(now)), []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from onetape.data.cache.read import series_reader
-from onetape.data.cache.read.columnar_cache import Sidecars
+from onetape.data.core.cache.read import series_reader
+from onetape.data.core.cache.read.columnar_cache import Sidecars
+from onetape.data.core.model.answer import frame as frames
 from onetape.data.data_manager import DataManager
-from onetape.data.model import frame as frames
 
 from .harness import Figure, Inside, Report, Row
 from .stage import stage

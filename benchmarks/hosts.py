@@ -12,18 +12,18 @@ from time import perf_counter
 import numpy as np
 import psycopg
 
-from onetape.data.cache.store import BarStore
-from onetape.data.cache.values import Commit, CommitPiece
-from onetape.data.clock import ManualClock
-from onetape.data.hosts.folder import SharedFolder
-from onetape.data.hosts.postgres import PostgresFiles
-from onetape.data.hosts.protocol import FileBytes, Head
-from onetape.data.model.bars import BarTable
-from onetape.data.model.instant import DAY_MS, MINUTE_MS, year_start
-from onetape.data.model.kind import Basis, Kind
-from onetape.data.model.series import SeriesKey
-from onetape.data.model.span import Span
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.cache.store import BarStore
+from onetape.data.core.cache.values import Commit, CommitPiece
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.hosts.folder import SharedFolder
+from onetape.data.core.hosts.postgres import PostgresFiles
+from onetape.data.core.hosts.protocol import FileBytes, Head
+from onetape.data.core.model.identity.kind import Basis, Kind
+from onetape.data.core.model.identity.series import SeriesKey
+from onetape.data.core.model.market.bars import BarTable
+from onetape.data.core.model.time.instant import DAY_MS, MINUTE_MS, year_start
+from onetape.data.core.model.time.span import Span
+from onetape.data.core.model.time.timeframe import Timeframe
 from tests.db.server import server
 
 from .harness import Figure, Report, Row, race
@@ -49,7 +49,7 @@ _NOTE = (
 
 def measure() -> Report:
     """Measure against a server of this process's own."""
-    logging.getLogger("onetape.data.hosts").setLevel(logging.ERROR)
+    logging.getLogger("onetape.data.core.hosts").setLevel(logging.ERROR)
     with server(durable=True) as url, TemporaryDirectory() as folder:
         rows = [_push(url), *_commits(url, Path(folder)), *_new_hosts(url, Path(folder))]
     return Report("Many hosts", _NOTE, rows, less=("times",))

@@ -14,17 +14,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from onetape.data.cache.format.documents import dump_meta, dump_series
-from onetape.data.cache.format.gzip_member import file_id, verify
-from onetape.data.cache.store import BarStore, Commit, CommitPiece
-from onetape.data.calendars.calendar import calendar_for
-from onetape.data.clock import ManualClock, SystemClock
+from onetape.data.core.cache.format.documents import dump_meta, dump_series
+from onetape.data.core.cache.format.gzip_member import file_id, verify
+from onetape.data.core.cache.store import BarStore, Commit, CommitPiece
+from onetape.data.core.calendars.calendar import calendar_for
+from onetape.data.core.clock import ManualClock, SystemClock
+from onetape.data.core.model.identity.kind import Basis, Kind
+from onetape.data.core.model.identity.series import SeriesKey
+from onetape.data.core.model.time.instant import DAY_MS, date_of, year_start
+from onetape.data.core.model.time.span import Span
+from onetape.data.core.model.time.timeframe import Timeframe
 from onetape.data.data_manager import DataManager
-from onetape.data.model.instant import DAY_MS, date_of, year_start
-from onetape.data.model.kind import Basis, Kind
-from onetape.data.model.series import SeriesKey
-from onetape.data.model.span import Span
-from onetape.data.model.timeframe import Timeframe
 
 from .harness import Figure, Report, Row, sized
 from .stage import made_up_at
@@ -44,7 +44,7 @@ _PROGRAM = """
 import json, sys, time
 from onetape.data import DataManager
 from onetape.data.cli.cached import listed
-from onetape.data.jobs.health import checkup
+from onetape.data.jobs.doctor.health import checkup
 
 manager = DataManager(sys.argv[1])
 manager.cache.max_size_gb = 1000.0

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from onetape.data.cache.store import Commit, CommitPiece
+from onetape.data.core.cache.store import Commit, CommitPiece
+from onetape.data.core.model.identity.kind import Basis
+from onetape.data.core.model.identity.series import SeriesKey
+from onetape.data.core.model.time.instant import HOUR_MS
+from onetape.data.core.model.time.timeframe import Timeframe
+from onetape.data.core.observability.reads import reads
 from onetape.data.data_manager import DataManager
-from onetape.data.layer.lineage import LineageRun, lineage
-from onetape.data.model.instant import HOUR_MS
-from onetape.data.model.kind import Basis
-from onetape.data.model.series import SeriesKey
-from onetape.data.model.timeframe import Timeframe
-from onetape.data.observability.reads import reads
+from onetape.data.research.lineage.lineage import LineageRun, lineage
 
 from .harness import Call, Figure, Report, Row, race
 from .stage import COIN, FETCHED, YEAR, made_up_at, stage

@@ -11,11 +11,11 @@ from datetime import date, datetime, timedelta
 from time import process_time
 from typing import Any
 
-from onetape.data.layer.data_cache import DataCache
-from onetape.data.layer.live import LiveDataPipeline, PipelineBar, _Series
-from onetape.data.layer.loader import SmartDataLoader
-from onetape.data.layer.providers import provider_for
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.timeframe import Timeframe
+from onetape.data.research.loading.data_cache import DataCache
+from onetape.data.research.loading.live import LiveDataPipeline, PipelineBar, _Series
+from onetape.data.research.loading.loader import SmartDataLoader
+from onetape.data.research.loading.providers import provider_for
 
 from .feed import _frames, _to_callback
 from .harness import Figure, Report, Row, sized

@@ -7,13 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from onetape.data.cache.store import BarStore
-from onetape.data.clock import ManualClock
+from onetape.data.core.cache.store import BarStore
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.identity.series import SeriesKey
+from onetape.data.core.model.time.instant import DAY_MS, iso, parse_iso
+from onetape.data.core.model.time.span import Span
+from onetape.data.core.model.time.timeframe import Timeframe
 from onetape.data.data_manager import DataManager
-from onetape.data.model.instant import DAY_MS, iso, parse_iso
-from onetape.data.model.series import SeriesKey
-from onetape.data.model.span import Span
-from onetape.data.model.timeframe import Timeframe
 from tests.vendor_server import VendorServer
 
 from .harness import Figure, Report, Row, race

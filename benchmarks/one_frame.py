@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import polars as pl
 
+from onetape.data.core.model.answer.interchange import to_polars
+from onetape.data.core.model.time.instant import day_ms
+from onetape.data.core.model.time.span import Span
 from onetape.data.data_manager import DataManager
-from onetape.data.layer.frames import bars_frame
-from onetape.data.model.instant import day_ms
-from onetape.data.model.interchange import to_polars
-from onetape.data.model.span import Span
+from onetape.data.research.frames.frames import bars_frame
 
 from .harness import Figure, Report, Row, race, sized
 from .peers import Naive

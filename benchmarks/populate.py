@@ -13,17 +13,17 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 
-from onetape.data.calendars.continuous import ContinuousCalendar
-from onetape.data.calendars.exchange import ExchangeCalendar
-from onetape.data.clock import ManualClock
+from onetape.data.core.calendars.continuous import ContinuousCalendar
+from onetape.data.core.calendars.exchange import ExchangeCalendar
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.request.capabilities import Limits
+from onetape.data.core.model.time.instant import to_ms
+from onetape.data.core.model.time.span import Span
+from onetape.data.core.model.time.timeframe import Timeframe
 from onetape.data.data_manager import DataManager
-from onetape.data.jobs.fill_job import Job
-from onetape.data.jobs.populate import fill
-from onetape.data.jobs.work_list import WorkItem
-from onetape.data.model.capabilities import Limits
-from onetape.data.model.instant import to_ms
-from onetape.data.model.span import Span
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.jobs.fill.fill_job import Job
+from onetape.data.jobs.fill.populate import fill
+from onetape.data.jobs.fill.work_list import WorkItem
 
 from .harness import Figure, Report, Row, sized
 from .stage import FETCHED

@@ -8,10 +8,10 @@ from time import perf_counter
 
 import polars as pl
 
+from onetape.data.core.model.answer.interchange import to_polars
 from onetape.data.data_manager import DataManager
-from onetape.data.layer.lineage import lineage
-from onetape.data.layer.polars_portal import PolarsDataPortal
-from onetape.data.model.interchange import to_polars
+from onetape.data.research.lineage.lineage import lineage
+from onetape.data.research.portal.polars_portal import PolarsDataPortal
 
 from .harness import Call, Figure, Report, Row, race
 from .lineage import Recorded, not_recording

@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from onetape.data.clock import ManualClock
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.time.instant import parse_iso
 from onetape.data.data_manager import DataManager
-from onetape.data.model.instant import parse_iso
 from tests.vendor_server import VendorServer
 
 from .harness import Figure, Report, Row, race

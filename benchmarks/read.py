@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from onetape.data.clock import ManualClock
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.time.instant import parse_iso
 from onetape.data.data_manager import DataManager
-from onetape.data.model.instant import parse_iso
 
 from .harness import Figure, Report, Row, sized
 from .peers import Elsewhere, peers_of, summed

@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 from time import process_time
 from unittest.mock import patch
 
-from onetape.data.charts.chart_page import SCRIPTS
-from onetape.data.charts.heat import cells_of, heat_map, months_of
-from onetape.data.charts.pages import page
-from onetape.data.charts.report_pages import coverage_map
 from onetape.data.data_manager import DataManager
+from onetape.data.show.charts.chart_page import SCRIPTS
+from onetape.data.show.charts.heat import cells_of, heat_map, months_of
+from onetape.data.show.charts.pages import page
+from onetape.data.show.reports.report_pages import coverage_map
 
 from .harness import Figure, Report, Row, sized
 from .stage import FETCHED, TEN_YEARS, YEAR, crowd_stage
@@ -38,7 +38,7 @@ _FIRST = """
 import json, resource, sys
 from pathlib import Path
 from time import process_time
-from onetape.data.clock import ManualClock
+from onetape.data.core.clock import ManualClock
 from onetape.data.data_manager import DataManager
 cache, folder, now = sys.argv[1:]
 report = DataManager(Path(cache), clock=ManualClock(int(now))).report()

@@ -9,13 +9,13 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 
-from onetape.data.calendars.calendar import MarketCalendar, calendar_for
-from onetape.data.model.bars import BarTable
-from onetape.data.model.instant import DAY_MS, parse_iso
-from onetape.data.model.instrument import Instrument
-from onetape.data.model.span import Span
-from onetape.data.model.timeframe import Timeframe
-from onetape.data.prices.resample import resample_many
+from onetape.data.core.calendars.calendar import MarketCalendar, calendar_for
+from onetape.data.core.model.identity.instrument import Instrument
+from onetape.data.core.model.market.bars import BarTable
+from onetape.data.core.model.time.instant import DAY_MS, parse_iso
+from onetape.data.core.model.time.span import Span
+from onetape.data.core.model.time.timeframe import Timeframe
+from onetape.data.core.prices.resample import resample_many
 
 from .harness import Call, Figure, Report, Row, sized
 

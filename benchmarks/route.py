@@ -8,13 +8,13 @@ from unittest.mock import patch
 
 import pandas as pd
 
-from onetape.data.bars.selection.candidates import candidates_of
-from onetape.data.bars.selection.route import find_route
+from onetape.data.core.bars.selection.candidates import candidates_of
+from onetape.data.core.bars.selection.route import find_route
+from onetape.data.core.model.request.query import BarsQuery
+from onetape.data.core.model.time.timeframe import Timeframe
+from onetape.data.core.provider_selector import ProviderSelector
 from onetape.data.data_manager import DataManager
 from onetape.data.errors import UnavailableError
-from onetape.data.model.query import BarsQuery
-from onetape.data.model.timeframe import Timeframe
-from onetape.data.provider_selector import ProviderSelector
 
 from .harness import Call, Figure, Report, Row, race
 from .stage import YEAR, stage

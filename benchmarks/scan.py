@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 
-from onetape.data.layer.bundle_writer import ParquetWriter
-from onetape.data.layer.scan import scan
-from onetape.data.layer.series import scan_series
+from onetape.data.research.bundles.bundle_writer import ParquetWriter
+from onetape.data.research.bundles.scan import scan
+from onetape.data.research.frames.series import scan_series
 
 from .harness import Figure, Report, Row, race, sized
 from .stage import MINUTES, long_stage

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import requests
 
-from onetape.data.clock import ManualClock
+from onetape.data.core.clock import ManualClock
 from onetape.data.data_manager import DataManager
 from onetape.data.server.bars import arrow_of
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from onetape.data.cache.store import BarStore, Commit, CommitPiece
-from onetape.data.cache.unified_cache import UnifiedCache
-from onetape.data.model.bars import BarTable
-from onetape.data.model.frame import build_frame
-from onetape.data.model.instant import DAY_MS, MINUTE_MS
-from onetape.data.model.kind import Basis
-from onetape.data.model.series import SeriesKey
-from onetape.data.model.span import Span
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.cache.facade.unified_cache import UnifiedCache
+from onetape.data.core.cache.store import BarStore, Commit, CommitPiece
+from onetape.data.core.model.answer.frame import build_frame
+from onetape.data.core.model.identity.kind import Basis
+from onetape.data.core.model.identity.series import SeriesKey
+from onetape.data.core.model.market.bars import BarTable
+from onetape.data.core.model.time.instant import DAY_MS, MINUTE_MS
+from onetape.data.core.model.time.span import Span
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .harness import Figure, Report, Row
 from .stage import COIN, FETCHED, YEAR, made_up

@@ -13,17 +13,17 @@ from unittest.mock import patch
 
 import numpy as np
 
-from onetape.data.cache.store import BarStore, Commit, CommitPiece
-from onetape.data.calendars.calendar import calendar_for
-from onetape.data.clock import ManualClock
+from onetape.data.core.cache.store import BarStore, Commit, CommitPiece
+from onetape.data.core.calendars.calendar import calendar_for
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.disk.files import Disk, DiskStep
+from onetape.data.core.model.identity.kind import Basis, Kind
+from onetape.data.core.model.identity.series import SeriesKey
+from onetape.data.core.model.market.bars import BarTable, Stamps
+from onetape.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso, year_start
+from onetape.data.core.model.time.span import Span
+from onetape.data.core.model.time.timeframe import Timeframe
 from onetape.data.data_manager import DataManager
-from onetape.data.disk.files import Disk, DiskStep
-from onetape.data.model.bars import BarTable, Stamps
-from onetape.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso, year_start
-from onetape.data.model.kind import Basis, Kind
-from onetape.data.model.series import SeriesKey
-from onetape.data.model.span import Span
-from onetape.data.model.timeframe import Timeframe
 
 # All bars are from one past year, so no answer depends on the day of measuring. Queries are made at
 # the time when splits and dividends were fetched: later, each answer would look for newer ones

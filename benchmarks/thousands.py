@@ -9,17 +9,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from onetape.data.cache.store import Commit, CommitPiece
-from onetape.data.calendars.calendar import calendar_for
-from onetape.data.clock import ManualClock, SystemClock
+from onetape.data.core.cache.store import Commit, CommitPiece
+from onetape.data.core.calendars.calendar import calendar_for
+from onetape.data.core.clock import ManualClock, SystemClock
+from onetape.data.core.model.identity.kind import Basis, Kind
+from onetape.data.core.model.identity.series import SeriesKey
+from onetape.data.core.model.market.actions import Action
+from onetape.data.core.model.market.bars import Stamps
+from onetape.data.core.model.time.instant import DAY_MS, date_of, year_start
+from onetape.data.core.model.time.span import Span
+from onetape.data.core.model.time.timeframe import Timeframe
 from onetape.data.data_manager import DataManager
-from onetape.data.model.actions import Action
-from onetape.data.model.bars import Stamps
-from onetape.data.model.instant import DAY_MS, date_of, year_start
-from onetape.data.model.kind import Basis, Kind
-from onetape.data.model.series import SeriesKey
-from onetape.data.model.span import Span
-from onetape.data.model.timeframe import Timeframe
 
 from .harness import Report, Row, sized
 from .library import copy_files, in_processes

@@ -16,9 +16,9 @@ import redis.asyncio
 
 from onetape.aio import AsyncDataManager
 from onetape.data.data_manager import DataManager
-from onetape.data.layer import tiers
-from onetape.data.layer.data_cache import DataCache
-from tests.v2.servers import server
+from onetape.data.research.loading import tiers
+from onetape.data.research.loading.data_cache import DataCache
+from tests.research.loading.servers import server
 
 from .harness import Figure, Report, Row, race
 from .stage import stage

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from onetape.data.model.bars import BarTable
-from onetape.data.model.instant import MINUTE_MS, parse_iso
-from onetape.data.model.timeframe import Timeframe
-from onetape.data.prices.judgement.checks import run_checks
-from onetape.data.prices.judgement.series import CheckedSeries
+from onetape.data.core.model.market.bars import BarTable
+from onetape.data.core.model.time.instant import MINUTE_MS, parse_iso
+from onetape.data.core.model.time.timeframe import Timeframe
+from onetape.data.core.prices.judgement.checks import run_checks
+from onetape.data.core.prices.judgement.series import CheckedSeries
 
 from .harness import Figure, Report, Row
 

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from unittest.mock import patch
 
-from onetape.data.clock import ManualClock
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.time.instant import iso, parse_iso
 from onetape.data.data_manager import DataManager
-from onetape.data.model.instant import iso, parse_iso
 from tests.vendor_server import VendorServer
 
 from .harness import Figure, Report, Row

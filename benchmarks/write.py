@@ -20,13 +20,13 @@ import pyarrow as pa
 from isal import igzip
 from pyarrow import csv
 
-from onetape.data.cache.store import BarStore
-from onetape.data.clock import ManualClock
+from onetape.data.core.cache.store import BarStore
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.answer.frame import build_frame
+from onetape.data.core.model.identity.series import SeriesKey
+from onetape.data.core.model.time.instant import MINUTE_MS
+from onetape.data.core.model.time.timeframe import Timeframe
 from onetape.data.data_manager import DataManager
-from onetape.data.model.frame import build_frame
-from onetape.data.model.instant import MINUTE_MS
-from onetape.data.model.series import SeriesKey
-from onetape.data.model.timeframe import Timeframe
 
 from .harness import Figure, Report, Row, sized
 from .peers import ARCTIC_PYTHON, Arctic, Naive

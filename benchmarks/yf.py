@@ -15,12 +15,12 @@ from time import process_time
 from unittest.mock import patch
 
 import onetape.yf as ours
-from onetape.data.clock import ManualClock
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.time.instant import to_ms
+from onetape.data.core.wiring import MANAGER
 from onetape.data.data_manager import DataManager
-from onetape.data.model.instant import to_ms
-from onetape.data.wiring import MANAGER
+from tests.doors.yf.real import real_yfinance
 from tests.vendor_server import VendorServer
-from tests.yf.real import real_yfinance
 
 from .harness import Figure, Report, Row
 

@@ -220,7 +220,7 @@ if not TYPE_CHECKING:  # type checkers report names that do not exist
         if name not in __all__:
             if name.startswith("_"):
                 raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-            guesses = import_module(".data.guesses", __name__)
+            guesses = import_module(".data.core.guesses", __name__)
             guesses.refuse_package_name(__name__, name, __all__, data.DataManager)
         return getattr(data, name)
 

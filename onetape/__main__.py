@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .data.parts import load_part
+from .data.core.parts import load_part
 
 
 def main() -> int:

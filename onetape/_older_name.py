@@ -13,10 +13,10 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .data.older_paths import OlderPath
+    from .data.doors.older_paths import OlderPath
 
 OLDER, NAME = "src.data", "onetape.data"
-_TABLE = f"{NAME}.older_paths"
+_TABLE = f"{NAME}.doors.older_paths"
 # The first names of older paths: those whose folder or file is gone, and packages that contain some.
 # An updated checkout still has a folder that is gone if Python kept compiled files there, and a folder
 # without code is imported as a package.
@@ -24,20 +24,37 @@ GONE = frozenset(
     {
         "adapters",
         "bundles",
+        "cache",
         "catalog",
+        "charts",
+        "clock",
+        "compat",
+        "config",
         "data_downloader_factory",
         "downloader",
+        "fundamentals",
+        "hosts",
+        "indicators",
+        "layer",
         "logs",
         "metrics_prometheus",
+        "model",
+        "net",
+        "observability",
         "ohlcv_contract",
         "pipeline",
         "polars",
+        "prices",
+        "provider_selector",
+        "quality",
         "sources",
         "utils",
         "v2",
+        "vendors",
+        "yf",
     }
 )
-WITHIN = frozenset({"cache", "db", "feed"})
+WITHIN = frozenset({"db", "feed", "jobs"})
 
 
 class _Loader:
@@ -82,7 +99,7 @@ class _PathLoader:
         if "-" in path.marks:
             raise ImportError(f"{name} is not available: {path.marks['-']}", name=name)
         if "!" in path.marks:
-            from .data.model.caller import warn_user
+            from .data.core.model.words.caller import warn_user
 
             warn_user(path.marks["!"], DeprecationWarning)
         if "*" in path.marks:

@@ -31,18 +31,18 @@ from typing import (
 )
 
 from .data import data_manager as _sync
-from .data.clock import SystemClock
+from .data.core.clock import SystemClock
+from .data.core.guesses import refuse_attribute
+from .data.core.model.answer.member_frames import Frames
+from .data.core.model.answer.wide import LAYOUTS, BatchWishes, wide_frame
+from .data.core.model.request.query import distinct_symbols
+from .data.core.model.words.caller import called_from, working_for
+from .data.core.net.calls.call_threads import answer
+from .data.core.net.calls.deadline import Deadline, seconds_of
 from .data.data_manager import DataManager, When
 from .data.errors import QueryError
-from .data.guesses import refuse_attribute
-from .data.model.caller import called_from, working_for
-from .data.model.member_frames import Frames
-from .data.model.query import distinct_symbols
-from .data.model.wide import LAYOUTS, BatchWishes, wide_frame
-from .data.net.call_threads import answer
-from .data.net.deadline import Deadline, seconds_of
-from .data.progress.bar import listening
-from .data.progress.events import SymbolsProgress
+from .data.jobs.progress.bar import listening
+from .data.jobs.progress.events import SymbolsProgress
 
 __all__ = ["AsyncDataManager", "get_data_manager"]
 

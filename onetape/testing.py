@@ -23,19 +23,19 @@ from typing import Any
 
 import pandas as pd
 
-from .data.clock import ManualClock, SystemClock
+from .data.core.clock import ManualClock, SystemClock
+from .data.core.model.request.capabilities import Limits
+from .data.core.model.request.http import HttpRequest, HttpResponse
+from .data.core.model.request.shape import ShapeChange
+from .data.core.net.http.recordings import Recording
+from .data.core.net.http.retry import RetryPolicy
+from .data.core.net.http.send_records import SendRecord
+from .data.core.net.http.sender import Sender
+from .data.core.net.limits.limiter import Limiter
+from .data.core.net.limits.state import State
+from .data.core.vendors.base import BaseDataDownloader
 from .data.data_manager import DataManager
 from .data.errors import AllProvidersFailedError, DataError, RateLimitedError
-from .data.model.capabilities import Limits
-from .data.model.http import HttpRequest, HttpResponse
-from .data.model.shape import ShapeChange
-from .data.net.limiter import Limiter
-from .data.net.recordings import Recording
-from .data.net.retry import RetryPolicy
-from .data.net.send_records import SendRecord
-from .data.net.sender import Sender
-from .data.net.state import State
-from .data.vendors.base import BaseDataDownloader
 
 __all__ = ["examine"]
 

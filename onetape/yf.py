@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from .data.yf.arguments import NotServedError
-from .data.yf.download import download
-from .data.yf.download import shared as shared
-from .data.yf.not_served import OF_MODULE, refuse_name, set_tz_cache_location
-from .data.yf.search import Search
-from .data.yf.ticker import FastInfo, Ticker, Tickers
+from .data.doors.yf.arguments import NotServedError
+from .data.doors.yf.download import download
+from .data.doors.yf.download import shared as shared
+from .data.doors.yf.not_served import OF_MODULE, refuse_name, set_tz_cache_location
+from .data.doors.yf.search import Search
+from .data.doors.yf.ticker import FastInfo, Ticker, Tickers
 
 __all__ = [
     "FastInfo",

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
-from src.data.clock import ManualClock
-from src.data.model.instant import parse_iso
-from tests.cache.counts import FULL
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import parse_iso
+from tests.core.cache.counts import FULL
 from tests.e2e.fresh import Fresh
 from tests.programs import keep_programs_offline
 from tests.thinned import chosen, is_left_out
@@ -129,10 +129,10 @@ def state_dir(_states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ONETAPE_STATE_DIR", str(folder))
     monkeypatch.setenv("XDG_DATA_HOME", str(folder.with_suffix(".data")))
     if senders := sys.modules.get(
-        "onetape.data.net.sender_pool"
+        "onetape.data.core.net.http.sender_pool"
     ):  # else nothing of older tests is in it
         monkeypatch.setattr(senders, "process_senders", senders.ProcessSenders())
-    if credentials := sys.modules.get("onetape.data.config.credentials"):
+    if credentials := sys.modules.get("onetape.data.core.config.credentials"):
         # Keys of other tests would be masked in the texts of this one.
         monkeypatch.setattr(credentials, "handed_out", {})
         monkeypatch.setattr(credentials, "noted_variables", {})
@@ -156,7 +156,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def old_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all files look written long ago: unchanged ones are not read again, however fast a test is."""
-    from src.data.disk.files import Disk
+    from src.data.core.disk.files import Disk
 
     now_ns = Disk.now_ns
     monkeypatch.setattr(Disk, "now_ns", lambda disk: now_ns(disk) + 10**12)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from src.data.observability.logs import LOGGERS, ContextFilter
+from src.data.core.observability.logs import LOGGERS, ContextFilter
 
 
 class Ledger(logging.Handler):

@@ -10,7 +10,7 @@ import pytest
 
 from src.data import errors
 from src.data.cli.output import described
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
     REASONS,
@@ -26,7 +26,7 @@ from src.data.errors import (
     RegionError,
     UnknownSymbolError,
 )
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.vendor_server import VendorServer
 
 CLASSES = [

@@ -10,12 +10,12 @@ from unittest import mock
 
 import pytest
 
-from src.data import provider_selector
-from src.data.config import donotshare
-from src.data.config.credentials import spellings_of
-from src.data.provider_selector import ProviderSelector
-from src.data.vendors.factory import DataDownloaderFactory
-from src.data.vendors.registry import VENDORS, key_names
+from src.data.core import provider_selector
+from src.data.core.config import donotshare
+from src.data.core.config.credentials import spellings_of
+from src.data.core.provider_selector import ProviderSelector
+from src.data.core.registry import VENDORS, key_names
+from src.data.core.vendors.factory import DataDownloaderFactory
 
 CHANGES: dict[str, tuple[Callable[[ProviderSelector, pytest.MonkeyPatch], object], list[str]]] = {}
 

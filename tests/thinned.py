@@ -23,10 +23,10 @@ BOTH_ENGINES = frozenset(
 
 # Over more vendors.
 VENDORS: dict[str, dict[str, int]] = {
-    "tests/adapters/test_documented_adapters.py": {
+    "tests/research/adapters/test_documented_adapters.py": {
         "test_from_a_vendor_to_a_dataset_that_is_found": 1,
     },
-    "tests/bars/test_pairs_of_vendors.py": {
+    "tests/core/bars/test_pairs_of_vendors.py": {
         "test_each_pair_of_vendors_gets_the_documented_verdict": 8,
     },
     "tests/conformance/test_alone.py": {
@@ -71,7 +71,7 @@ VENDORS: dict[str, dict[str, int]] = {
         "test_a_reverse_split_that_is_taken_back_after_three_days_is_not_applied_any_more": 3,
         "test_an_adjusted_close_that_reflects_a_withdrawn_dividend_is_left_out_until_a_refresh": 2,
     },
-    "tests/runtime/test_forks.py": {
+    "tests/core/runtime/test_forks.py": {
         "test_a_child_forked_during_the_first_request_of_a_thread_gets_bars": 2,
         "test_threads_that_need_polars_at_the_same_time_get_all_of_it": 1,
     },
@@ -173,56 +173,56 @@ VENDORS: dict[str, dict[str, int]] = {
     "tests/feed/test_seams.py": {
         "test_a_clock_ahead_of_or_behind_the_vendors_moves_no_bar": 1,
     },
-    "tests/fundamentals/test_faults.py": {
+    "tests/core/fundamentals/test_faults.py": {
         "test_one_bad_vendor_does_not_spoil_the_other": 4,
     },
     "tests/jobs/test_populate.py": {
         "test_a_vendor_that_fails_for_bars_missing_at_the_next_one_is_a_failure": 1,
     },
-    "tests/v2/test_providers.py": {
+    "tests/research/loading/test_providers.py": {
         "test_each_declared_provider_asks_its_vendor_with_the_key_it_was_given": 1,
     },
-    "tests/v2/test_tier_faults.py": {
+    "tests/research/loading/test_tier_faults.py": {
         "test_other_clients_serve_as_well": 1,
     },
-    "tests/vendors/test_carriers.py": {
+    "tests/core/vendors/test_carriers.py": {
         "TestByRequests::test_every_error_of_a_vendors_package_becomes_a_typed_error_without_the_key": 10,
     },
 }
 
 # Over more values, damages and places.
 VALUES: dict[str, dict[str, int]] = {
-    "tests/bars/test_answer_cache.py": {
+    "tests/core/bars/test_answer_cache.py": {
         "test_bars_of_shares_are_cached_until_the_next_session": 2,
     },
-    "tests/bars/test_calculated.py": {
+    "tests/core/bars/test_calculated.py": {
         "test_longer_bars_are_calculated_from_two_years_of_minutes": 2,
     },
-    "tests/bars/test_derive.py": {
+    "tests/core/bars/test_derive.py": {
         "test_a_timeframe_is_built_from_the_longest_that_divides_it_and_only_that_is_stored": 1,
         "test_a_forming_bar_is_returned_if_requested_and_never_stored": 1,
     },
-    "tests/bars/test_failed_and_none.py": {
+    "tests/core/bars/test_failed_and_none.py": {
         "test_the_failure_is_the_reason_until_the_vendor_answers": 1,
     },
-    "tests/bars/test_outcome_matrix.py": {
+    "tests/core/bars/test_outcome_matrix.py": {
         "test_each_outcome_at_each_position_leads_to_the_documented_queries_and_bars": 6,
         "test_each_of_two_segments_of_one_request_has_its_own_outcome": 3,
     },
-    "tests/bundles/test_bundle_row.py": {
+    "tests/research/bundles/test_bundle_row.py": {
         "test_a_symbol_without_an_answer_lacks_all_of_its_bars": 2,
     },
-    "tests/bundles/test_lineage.py": {
+    "tests/research/bundles/test_lineage.py": {
         "test_recorded_actions_reproduce_adjusted_prices_despite_later_ones": 1,
         "test_a_run_id_of_any_text_is_found_and_cannot_be_reused": 1,
     },
-    "tests/bundles/test_lineage_edges.py": {
+    "tests/research/bundles/test_lineage_edges.py": {
         "test_recording_a_read_takes_the_same_effort_after_many_others": 1,
     },
-    "tests/cache/test_adopt.py": {
+    "tests/core/cache/test_adopt.py": {
         "test_a_process_killed_while_converting_an_older_file_loses_no_bar": 1,
     },
-    "tests/cache/test_bit_rot.py": {
+    "tests/core/cache/test_bit_rot.py": {
         "test_a_document_with_invalid_values_is_handled_like_a_lost_one": 1,
         "test_a_flipped_bit_loses_only_its_own_member": 1,
         "test_a_flipped_bit_of_a_document_loses_no_bar": 1,
@@ -235,34 +235,34 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_flipped_bit_without_metadata_loses_only_its_own_member": 1,
         "test_swapped_files_give_no_bars_of_another_series": 1,
     },
-    "tests/cache/test_check_and_recovery.py": {
+    "tests/core/cache/test_check_and_recovery.py": {
         "test_a_check_predicts_what_recovery_does_and_changes_no_file": 15,
     },
-    "tests/cache/test_columnar.py": {
+    "tests/core/cache/test_columnar.py": {
         "test_the_second_read_opens_no_year_file": 1,
         "test_a_change_of_returned_columns_does_not_change_the_store": 1,
         "test_columns_equal_the_year_files_after_random_commits": 1,
         "test_a_truncated_columnar_file_is_ignored": 3,
     },
-    "tests/cache/test_columnar_attacks.py": {
+    "tests/core/cache/test_columnar_attacks.py": {
         "test_a_damaged_timestamp_read_by_a_binary_search_changes_no_answer": 1,
         "test_a_forged_columnar_header_does_not_change_the_answer": 5,
         "test_flipped_bits_in_a_long_columnar_file_change_no_answer": 1,
         "test_years_cleared_and_filled_with_other_bars_return_the_new_bars": 1,
     },
-    "tests/cache/test_columnar_crashes.py": {
+    "tests/core/cache/test_columnar_crashes.py": {
         "test_any_part_of_a_columnar_file_may_be_lost_in_a_power_failure": 1,
         "test_a_process_killed_at_any_disk_call_changes_no_answer": 1,
         "test_a_failure_of_any_disk_call_changes_no_answer": 1,
         "test_random_operations_leave_the_answers_of_a_reference_model": 1,
     },
-    "tests/cache/test_columnar_reader.py": {
+    "tests/core/cache/test_columnar_reader.py": {
         "test_a_changed_value_in_any_block_is_reported_as_damage": 4,
     },
-    "tests/cache/test_commit.py": {
+    "tests/core/cache/test_commit.py": {
         "test_a_process_killed_while_it_stores_an_empty_answer_keeps_the_older_bars": 1,
     },
-    "tests/cache/test_crash_states.py": {
+    "tests/core/cache/test_crash_states.py": {
         "test_acknowledged_actions_survive_a_power_failure": 1,
         "test_a_power_failure_during_the_adoption_of_an_older_file_loses_no_bar": 1,
         "test_a_power_failure_at_any_time_loses_no_acknowledged_bar": 2,
@@ -270,60 +270,60 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_commit_after_a_kill_survives_a_crash": 1,
         "test_bars_that_were_read_after_a_kill_survive_a_crash": 1,
     },
-    "tests/cache/test_csv_rows.py": {
+    "tests/core/cache/test_csv_rows.py": {
         "test_blocks_of_market_numbers_equal_numbers_encoded_one_by_one": 1,
     },
-    "tests/cache/test_document_reads.py": {
+    "tests/core/cache/test_document_reads.py": {
         "test_the_view_after_a_failed_commit_equals_that_of_a_new_process": 5,
     },
-    "tests/cache/test_migrate.py": {
+    "tests/core/cache/test_migrate.py": {
         "test_a_migration_killed_at_any_disk_call_loses_no_bar": 1,
     },
-    "tests/cache/test_range_reader.py": {
+    "tests/core/cache/test_range_reader.py": {
         "test_years_of_this_library_and_of_older_tools_are_read_together": 1,
     },
-    "tests/cache/test_recover.py": {
+    "tests/core/cache/test_recover.py": {
         "TestDataDamaged::test_a_damaged_member_between_sound_ones_loses_only_its_bars": 1,
     },
-    "tests/cache/test_segments.py": {
+    "tests/core/cache/test_segments.py": {
         "test_corrected_years_equal_years_encoded_number_by_number": 1,
     },
-    "tests/cache/test_series_index.py": {
+    "tests/core/cache/test_series_index.py": {
         "test_a_used_index_equals_a_new_one": 1,
     },
-    "tests/cache/test_store_faults.py": {
+    "tests/core/cache/test_store_faults.py": {
         "test_a_commit_with_any_failing_disk_call_keeps_old_or_new_bars": 1,
         "test_a_writer_killed_at_any_disk_call_leaves_old_or_new_bars": 1,
     },
-    "tests/cache/test_table_faults.py": {
+    "tests/core/cache/test_table_faults.py": {
         "test_a_damaged_document_causes_a_new_request_and_loses_no_row": 1,
         "test_a_full_disk_loses_no_row": 1,
         "test_a_process_killed_by_sigkill_loses_no_row": 1,
         "test_damaged_tables_count_as_missing_and_are_quarantined_whole": 1,
     },
-    "tests/cache/test_writers.py": {
+    "tests/core/cache/test_writers.py": {
         "test_concurrent_writers_and_readers_lose_no_bar": 1,
     },
-    "tests/calendars/test_answer_files.py": {
+    "tests/core/calendars/test_answer_files.py": {
         "test_a_closure_that_the_library_lacks_is_no_session": 2,
         "test_sessions_and_hours_are_those_that_are_published": 2,
         "test_holidays_that_pandas_3_loses": 3,
     },
-    "tests/calendars/test_calendar.py": {
+    "tests/core/calendars/test_calendar.py": {
         "test_the_span_of_a_date_follows_the_instruments_sessions": 4,
     },
-    "tests/calendars/test_exchange.py": {
+    "tests/core/calendars/test_exchange.py": {
         "test_a_calendar_that_the_library_cannot_build_is_weekdays_and_says_so": 1,
         "test_days_without_a_session_in_new_york": 4,
     },
-    "tests/calendars/test_gaps.py": {
+    "tests/core/calendars/test_gaps.py": {
         "test_holes_are_the_expected_bars_that_did_not_come": 10,
         "test_every_expected_bar_that_is_not_held_is_asked_for_and_nothing_that_is_trusted": 16,
     },
-    "tests/charts/test_notebook.py": {
+    "tests/show/test_notebook.py": {
         "test_a_notebook_stays_small": 2,
     },
-    "tests/charts/test_pictures.py": {
+    "tests/show/test_pictures.py": {
         "test_a_png_has_its_size_and_the_colours_of_its_elements": 1,
         "test_hostile_texts_are_texts_in_every_picture": 1,
     },
@@ -360,7 +360,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/cli/test_live.py": {
         "test_a_terminal_shows_one_screen_that_is_painted_anew": 1,
     },
-    "tests/config/test_trust.py": {
+    "tests/core/config/test_trust.py": {
         "test_a_variable_of_other_keys": 12,
     },
     "tests/corpus/test_answers.py": {
@@ -611,10 +611,10 @@ VALUES: dict[str, dict[str, int]] = {
         "test_history_and_holes_of_a_stream_are_fetched_within_the_feeds_timeout": 1,
         "test_each_polled_bar_is_fetched_within_the_feeds_timeout": 1,
     },
-    "tests/fundamentals/test_service.py": {
+    "tests/core/fundamentals/test_service.py": {
         "test_a_faulty_downloader_of_another_program_counts_as_failed": 3,
     },
-    "tests/hosts/test_replay.py": {
+    "tests/core/hosts/test_replay.py": {
         "test_an_empty_host_gets_the_same_bytes": 1,
         "test_users_that_switch_between_two_hosts_read_one_store": 1,
     },
@@ -644,88 +644,88 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/jobs/test_verify.py": {
         "test_verify_finds_no_difference_in_fetched_bars": 1,
     },
-    "tests/model/test_coverage_growth.py": {
+    "tests/core/model/test_coverage_growth.py": {
         "test_twice_the_stretches_take_about_twice_the_work": 2,
     },
-    "tests/model/test_http.py": {
+    "tests/core/model/test_http.py": {
         "test_json_that_would_take_too_much_is_not_parsed": 1,
     },
-    "tests/net/test_certificates.py": {
+    "tests/core/net/test_certificates.py": {
         "test_a_certificate_with_one_fault_is_refused_before_anything_is_sent": 5,
         "test_a_sound_certificate_is_accepted": 2,
         "test_all_transports_trust_the_certificates_of_the_first_variable_set": 2,
     },
-    "tests/net/test_deadlines.py": {
+    "tests/core/net/test_deadlines.py": {
         "test_a_request_to_every_misbehaving_server_ends_at_the_deadline": 1,
     },
-    "tests/net/test_decoder.py": {
+    "tests/core/net/test_decoder.py": {
         "test_a_compressed_body_is_decoded_from_pieces_of_any_size": 1,
     },
-    "tests/net/test_outcomes.py": {
+    "tests/core/net/test_outcomes.py": {
         "test_each_error_leads_to_the_next_vendor_or_to_the_caller": 16,
     },
-    "tests/net/test_secrets.py": {
+    "tests/core/net/test_secrets.py": {
         "test_no_failure_shows_the_key": 1,
     },
     "tests/packaging/test_installed.py": {
         "test_older_module_paths_run_as_commands": 1,
     },
-    "tests/polars/test_decimals.py": {
+    "tests/research/portal/test_decimals.py": {
         "test_eight_decimals_come_back_as_the_same_float": 1,
     },
-    "tests/polars/test_portal_properties.py": {
+    "tests/research/portal/test_portal_properties.py": {
         "test_no_answer_of_a_portal_has_look_ahead": 1,
     },
-    "tests/polars/test_portal_requests.py": {
+    "tests/research/portal/test_portal_requests.py": {
         "test_a_walk_adjusted_for_dividends_costs_one_request_unless_a_session_is_on": 1,
         "test_a_walk_back_costs_one_request_for_each_series_and_has_the_values_of_a_walk_forward": 1,
         "test_a_walk_over_a_cached_range_costs_no_request": 1,
         "test_a_walk_over_an_uncached_range_costs_one_request_for_each_series": 1,
         "test_an_outage_costs_a_portal_no_more_requests_than_a_plain_call": 1,
     },
-    "tests/polars/test_series_scan.py": {
+    "tests/research/portal/test_series_scan.py": {
         "test_every_filter_selects_the_same_rows_as_after_reading": 8,
     },
-    "tests/prices/judgement/test_grave.py": {
+    "tests/core/prices/judgement/test_grave.py": {
         "test_what_is_grave_is_an_error_of_validate_and_the_reverse": 1,
         "test_a_clean_series_has_no_grave_finding": 7,
         "test_a_stretch_in_another_unit_is_found": 7,
     },
-    "tests/prices/judgement/test_holes.py": {
+    "tests/core/prices/judgement/test_holes.py": {
         "test_two_stretches_have_the_findings_of_each": 1,
     },
-    "tests/prices/judgement/test_market.py": {
+    "tests/core/prices/judgement/test_market.py": {
         "test_in_real_series_only_the_known_defects_are_found": 8,
     },
-    "tests/prices/judgement/test_planted.py": {
+    "tests/core/prices/judgement/test_planted.py": {
         "test_a_planted_defect_is_found_where_it_is": 1,
         "test_a_repaired_series_equals_the_clean_one": 1,
         "test_a_clean_series_raises_no_alarm": 7,
     },
-    "tests/prices/judgement/test_shapes.py": {
+    "tests/core/prices/judgement/test_shapes.py": {
         "test_a_right_move_is_not_grave_and_no_error": 1,
         "test_the_work_grows_with_the_rows": 1,
         "test_all_rows_before_a_split_that_they_ignore_are_grave": 8,
         "test_rows_off_by_a_known_factor_are_grave_and_no_others": 5,
     },
-    "tests/prices/test_closes.py": {
+    "tests/core/prices/test_closes.py": {
         "TestPublished::test_raw_to_all_and_back_knowing_no_close": 1,
         "TestPublished::test_rounded_as_vendors_do": 1,
     },
-    "tests/prices/test_conversions.py": {
+    "tests/core/prices/test_conversions.py": {
         "test_regular_hours_are_cut_out_of_extended_hours": 10,
     },
-    "tests/prices/test_differences.py": {
+    "tests/core/prices/test_differences.py": {
         "test_a_split_that_one_side_lacks": 10,
     },
-    "tests/prices/test_quality.py": {
+    "tests/core/prices/test_quality.py": {
         "TestRealSeries::test_in_real_series_only_the_known_bad_rows_are_found": 1,
     },
-    "tests/prices/test_resample.py": {
+    "tests/core/prices/test_resample.py": {
         "test_many_symbols_at_once_are_what_each_of_them_is_alone": 1,
         "test_an_outage_leaves_out_its_bars_alone": 2,
     },
-    "tests/quality/test_service.py": {
+    "tests/jobs/validation/test_service.py": {
         "test_days_that_were_never_requested_do_not_lower_the_score": 2,
     },
     "tests/simulation/test_found_faults.py": {
@@ -738,51 +738,51 @@ VALUES: dict[str, dict[str, int]] = {
         "test_the_last_closed_hours_are_told_alike_though_those_before_them_were_asked_for": 1,
         "test_what_a_vendor_tells_is_of_its_own_time_where_the_clock_is_ahead": 1,
     },
-    "tests/sources/test_cached_foreign.py": {
+    "tests/research/sources/test_cached_foreign.py": {
         "test_a_disk_that_fails_costs_no_answer": 1,
     },
-    "tests/sources/test_cached_ours.py": {
+    "tests/research/sources/test_cached_ours.py": {
         "test_history_is_fetched_once_and_no_hole_passes": 1,
     },
-    "tests/sources/test_effort.py": {
+    "tests/research/sources/test_effort.py": {
         "test_a_fetch_costs_as_many_requests_for_a_long_range_as_for_two_days": 1,
         "test_a_fetch_of_a_month_of_minutes_or_hours_costs_no_request_more": 1,
     },
-    "tests/v2/test_doors.py": {
+    "tests/research/loading/test_doors.py": {
         "test_a_loop_closed_with_questions_under_way_costs_the_next_loop_nothing": 1,
     },
-    "tests/utils/test_validation.py": {
+    "tests/doors/utils/test_validation.py": {
         "TestOneJudgement::test_a_column_of_text_is_not_valid": 2,
     },
     "tests/vendor_server/test_ground_truth.py": {
         "test_every_bar_can_be_a_bar": 2,
         "test_longer_bars_of_coins_are_derived_from_shorter_ones": 2,
     },
-    "tests/vendors/test_adding_a_provider.py": {
+    "tests/core/vendors/test_adding_a_provider.py": {
         "test_a_failing_stream_ends_only_its_own_feed": 1,
     },
-    "tests/vendors/test_carriers.py": {
+    "tests/core/vendors/test_carriers.py": {
         "TestSocketsByRequests::test_a_forked_child_opens_its_own_connection": 1,
     },
-    "tests/vendors/test_ccxt_carrier.py": {
+    "tests/core/vendors/test_ccxt_carrier.py": {
         "test_a_malformed_answer_that_ccxt_reads_as_no_bars_is_rejected": 1,
     },
-    "tests/vendors/test_demo.py": {
+    "tests/core/vendors/test_demo.py": {
         "test_every_bar_equals_the_sample": 2,
     },
-    "tests/vendors/test_offered_parts.py": {
+    "tests/core/vendors/test_offered_parts.py": {
         "test_a_faulty_stream_of_a_plugin_is_reported_when_requested": 1,
         "test_a_faulty_table_of_a_plugin_is_reported_when_requested": 1,
     },
-    "tests/vendors/test_plugin_faults.py": {
+    "tests/core/vendors/test_plugin_faults.py": {
         "test_a_plugin_that_fails_to_import_is_reported_and_affects_no_other": 2,
         "test_a_fault_of_a_plugin_counts_as_a_failure_of_its_vendor": 5,
         "test_an_answer_of_wrong_types_counts_as_a_failure_of_the_vendor": 1,
     },
-    "tests/yf/test_beside_yfinance.py": {
+    "tests/doors/yf/test_beside_yfinance.py": {
         "test_our_frames_equal_those_of_yfinance_except_for_listed_differences": 4,
     },
-    "tests/yf/test_scripts.py": {
+    "tests/doors/yf/test_scripts.py": {
         "test_a_script_runs_with_one_other_line": 2,
     },
 }
@@ -820,7 +820,7 @@ def chosen(name: str, params: Sequence[Mapping[str, object]]) -> list[int]:
     if kept := VENDORS.get(file, {}).get(test) or VALUES.get(file, {}).get(test):
         return sorted(taken(len(params), kept, name))
     numbers = list(range(len(params)))
-    if file.startswith(("tests/db/", "tests/v2/")) and file not in BOTH_ENGINES:
+    if file.startswith(("tests/db/", "tests/research/loading/")) and file not in BOTH_ENGINES:
         for pair in TURNS:
             engines = [engine_of(one, pair) for one in params]
             if set(pair) <= set(engines):

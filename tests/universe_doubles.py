@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from src.data.core.model.identity.universe import Members
+from src.data.core.model.words.caller import warn_user
 from src.data.errors import SurvivorshipWarning, UniverseError
-from src.data.model.caller import warn_user
-from src.data.model.universe import Members
 
 
 @dataclass

@@ -8,11 +8,10 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-HIDDEN = frozenset("charts cli compat db feed jobs layer older_paths server".split())
-# On the floors of what the core uses.
-OPEN = frozenset(
-    {"onetape.data.compat", "onetape.data.compat.retry", "onetape.data.compat.limiters"}
-)
+HIDDEN = frozenset("cli db doors feed jobs research server show".split())
+# What requests for bars use: reports of batches, and the checks and marks of stored bars.
+OPEN = frozenset({"jobs", "jobs.progress", "jobs.validation"})
+USED = frozenset("gap_classes marks repair service vendor_days".split())
 
 
 class _Hider(MetaPathFinder):
@@ -21,12 +20,9 @@ class _Hider(MetaPathFinder):
     ) -> ModuleSpec | None:
         """Raise for a module of a hidden package, as if it were not installed."""
         parts = name.split(".")
-        if (
-            parts[:2] == ["onetape", "data"]
-            and parts[2:]
-            and parts[2] in HIDDEN
-            and name not in OPEN
-        ):
+        is_hidden = parts[:2] == ["onetape", "data"] and parts[2:] and parts[2] in HIDDEN
+        is_used = parts[3:4] != ["validation"] or {*parts[4:]} <= USED
+        if is_hidden and (".".join(parts[2:4]) not in OPEN or not is_used):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return None
 

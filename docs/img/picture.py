@@ -90,9 +90,9 @@ def _page(style: str, main: str, height: int) -> str:
 
 def board() -> str:
     """Return the first page of ``onetape serve`` on sample bars, of which three are left out."""
-    from onetape.data.clock import ManualClock
+    from onetape.data.core.clock import ManualClock
     from onetape.data.data_manager import DataManager
-    from onetape.data.jobs.nights import record_night
+    from onetape.data.jobs.run.nights import record_night
     from onetape.data.server import board as boards
     from onetape.data.server.pages import asset, board_page
 
@@ -198,7 +198,7 @@ def crash() -> str:
     import numpy as np
     import pandas as pd
 
-    from onetape.data.indicators.rolling import deviations
+    from onetape.data.features.rolling import deviations
 
     first, days = 150, 300
     closes = 80 * np.exp(np.cumsum(np.random.default_rng(7).normal(0, 0.03, first + days)))

@@ -22,10 +22,10 @@ import requests
 import urllib3
 
 from onetape import DataError, DataManager
+from onetape.data.core.model.request.outcome import Outcome
+from onetape.data.core.model.words.printable import printable
 from onetape.data.errors import QueryError
 from onetape.data.jobs.alerts import Alert, AlertJob, Message, read_bars
-from onetape.data.model.outcome import Outcome
-from onetape.data.model.printable import printable
 
 log = logging.getLogger("telegram_bot")
 Answer = tuple[str, bytes | None]  # text, and a picture

@@ -22,12 +22,19 @@ if __name__ == "src.data":  # in a checkout, this file has both names
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .cache.unified_cache import UnifiedCache
-    from .charts.picture import plot
-    from .compat.data_feed_factory import DataFeedFactory
-    from .compat.limiters import RateLimiter
-    from .compat.validation import get_data_quality_score, validate_ohlcv_data
+    from .core.cache.facade.unified_cache import UnifiedCache
+    from .core.model.answer.frame import coerce_ohlcv_timestamp_column
+    from .core.model.answer.interchange import to_arrow, to_polars
+    from .core.model.answer.proof import describe, fingerprint
+    from .core.model.identity.listings import Listing
+    from .core.model.market.quote import Quote, Quotes
+    from .core.observability.logs import configure_logging
+    from .core.own_loops.limiters import RateLimiter
+    from .core.provider_selector import ProviderSelector, get_provider_selector
+    from .core.vendors.factory import register
     from .data_manager import DataManager, get_data_manager, reset_data_manager
+    from .doors.compat.data_feed_factory import DataFeedFactory
+    from .doors.compat.validation import get_data_quality_score, validate_ohlcv_data
     from .errors import (
         AllProvidersFailedError,
         AuthenticationError,
@@ -87,16 +94,9 @@ if TYPE_CHECKING:
         UnknownSymbolError,
         UnsupportedError,
     )
-    from .indicators.check import check_features
-    from .indicators.recipes import register_recipe
-    from .model.frame import coerce_ohlcv_timestamp_column
-    from .model.interchange import to_arrow, to_polars
-    from .model.listings import Listing
-    from .model.proof import describe, fingerprint
-    from .model.quote import Quote, Quotes
-    from .observability.logs import configure_logging
-    from .provider_selector import ProviderSelector, get_provider_selector
-    from .vendors.factory import register
+    from .features.check import check_features
+    from .features.recipes import register_recipe
+    from .show.charts.picture import plot
 
 # Maps each public name to its module. No submodule may have the same name as one of them, because
 # importing the submodule would overwrite the name.
@@ -104,26 +104,26 @@ _HOMES = {
     "DataManager": "data_manager",
     "get_data_manager": "data_manager",
     "reset_data_manager": "data_manager",
-    "ProviderSelector": "provider_selector",
-    "get_provider_selector": "provider_selector",
-    "UnifiedCache": "cache.unified_cache",
-    "coerce_ohlcv_timestamp_column": "model.frame",
-    "to_polars": "model.interchange",
-    "register_recipe": "indicators.recipes",
-    "to_arrow": "model.interchange",
-    "DataFeedFactory": "compat.data_feed_factory",
-    "configure_logging": "observability.logs",
-    "check_features": "indicators.check",
-    "describe": "model.proof",
-    "fingerprint": "model.proof",
-    "plot": "charts.picture",
-    "Listing": "model.listings",
-    "Quote": "model.quote",
-    "Quotes": "model.quote",
-    "RateLimiter": "compat.limiters",
-    "register": "vendors.factory",
-    "validate_ohlcv_data": "compat.validation",
-    "get_data_quality_score": "compat.validation",
+    "ProviderSelector": "core.provider_selector",
+    "get_provider_selector": "core.provider_selector",
+    "UnifiedCache": "core.cache.facade.unified_cache",
+    "coerce_ohlcv_timestamp_column": "core.model.answer.frame",
+    "to_polars": "core.model.answer.interchange",
+    "register_recipe": "features.recipes",
+    "to_arrow": "core.model.answer.interchange",
+    "DataFeedFactory": "doors.compat.data_feed_factory",
+    "configure_logging": "core.observability.logs",
+    "check_features": "features.check",
+    "describe": "core.model.answer.proof",
+    "fingerprint": "core.model.answer.proof",
+    "plot": "show.charts.picture",
+    "Listing": "core.model.identity.listings",
+    "Quote": "core.model.market.quote",
+    "Quotes": "core.model.market.quote",
+    "RateLimiter": "core.own_loops.limiters",
+    "register": "core.vendors.factory",
+    "validate_ohlcv_data": "doors.compat.validation",
+    "get_data_quality_score": "doors.compat.validation",
     "DataError": "errors",
     "ConfigError": "errors",
     "RulesError": "errors",
@@ -270,21 +270,21 @@ __all__ = (
 
 def __getattr__(name: str) -> Any:
     """Return a public name from its module, without caching it, so that a patched module is respected."""
-    from .parts import load_part
+    from .core.parts import load_part
 
     if name in _HOMES:
         if _HOMES[name] != "errors":
             # First, because a fork then waits for the imports that follow.
-            from .runtime import forks as forks
+            from .core.runtime import forks as forks
         return getattr(load_part(_HOMES[name]), name)
-    from .older_paths import NAMES, refuse_name
+    from .doors.older_paths import NAMES, refuse_name
 
     if name in NAMES:
         refuse_name(name)
     from importlib.util import find_spec  # here: programs rarely look up other names
 
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
-        from .guesses import refuse_package_name
+        from .core.guesses import refuse_package_name
 
         refuse_package_name(__name__, name, __all__, __getattr__("DataManager"))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

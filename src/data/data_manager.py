@@ -9,49 +9,49 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from .bars.client import Wishes
-from .calendars.ranges import resolve_days, resolve_instants
-from .calendars.written_times import Period
-from .clock import Clock
+from .core.bars.client import Wishes
+from .core.calendars.ranges import resolve_days, resolve_instants
+from .core.calendars.written_times import Period
+from .core.clock import Clock
+from .core.guesses import answering_guesses, refuse_attribute
+from .core.model.display.texts import as_html
+from .core.model.request.query import check_switches, distinct_symbols, only_given
+from .core.model.stored.stored import coverage_frame, sessions_frame
+from .core.model.time.timeframe import Timeframe
+from .core.net.calls.deadline import run_call, seconds_of
+from .core.observability.logs import running, subject_of
+from .core.parts import load_part
+from .core.provider_selector import ProviderSelector, get_provider_selector
+from .core.runtime.once import cached_property
+from .core.wiring import MANAGER, build
 from .errors import BadRangeError, QueryError
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
-from .guesses import answering_guesses, refuse_attribute
-from .model.query import check_switches, distinct_symbols, only_given
-from .model.stored import coverage_frame, sessions_frame
-from .model.texts import as_html
-from .model.timeframe import Timeframe
-from .net.deadline import run_call, seconds_of
-from .observability.logs import running, subject_of
-from .parts import load_part
-from .provider_selector import ProviderSelector, get_provider_selector
-from .runtime.once import cached_property
-from .wiring import MANAGER, build
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .core.model.answer.member_frames import Frames, MemberFrames
+    from .core.model.answer.wide import BatchWishes, Layout
+    from .core.model.display.picture import Picture
+    from .core.model.display.stored_report import BarsReport
+    from .core.model.identity.instrument import Instrument
+    from .core.model.identity.kind import AskedAdjustment, AskedSession
+    from .core.model.identity.listings import Listing
+    from .core.model.identity.universe import Universes
+    from .core.model.market.quote import LivePrice, Quote, Quotes
+    from .core.model.request.explanation import Explanation
+    from .core.model.request.plan import Plan
+    from .core.model.request.query import ExtraColumn
+    from .core.observability.events import Event
+    from .core.prices.judgement.findings import Level, QualityReport
+    from .features.features import FeatureLayout
+    from .features.kept import BlockStore
     from .feed.live_feeds import LiveFeeds
     from .feed.selection import AnyFeed
-    from .indicators.features import FeatureLayout
-    from .indicators.kept import BlockStore
-    from .jobs.gaps import GapReport
-    from .model.explanation import Explanation
-    from .model.instrument import Instrument
-    from .model.kind import AskedAdjustment, AskedSession
-    from .model.listings import Listing
-    from .model.member_frames import Frames, MemberFrames
-    from .model.picture import Picture
-    from .model.plan import Plan
-    from .model.query import ExtraColumn
-    from .model.quote import LivePrice, Quote, Quotes
-    from .model.stored_report import BarsReport
-    from .model.universe import Universes
-    from .model.wide import BatchWishes, Layout
-    from .observability.events import Event
-    from .prices.judgement.findings import Level, QualityReport
-    from .progress.by_symbol import Explanations, Plans
+    from .jobs.progress.by_symbol import Explanations, Plans
+    from .jobs.validation.gaps import GapReport
 
 __all__ = [
     "DataManager",
@@ -231,7 +231,7 @@ class DataManager:
     def _refreshed(
         self, ask: Callable[[Wishes], _T], symbols: Iterable[str], timeframe: str, wishes: Wishes
     ) -> _T:
-        answer: _T = load_part("quality.marks").refreshed(
+        answer: _T = load_part("jobs.validation.marks").refreshed(
             self._services, ask, symbols, timeframe, wishes
         )
         return answer
@@ -260,7 +260,7 @@ class DataManager:
         Raises:
             BadRangeError: The value is not a time, or is in the future.
         """
-        manager: DataManager = load_part("at").ManagerAt(self, moment)
+        manager: DataManager = load_part("research.at").ManagerAt(self, moment)
         return manager
 
     def plot(
@@ -327,7 +327,7 @@ class DataManager:
             end_date,
             bars,
         )
-        charts, client = load_part("charts.picture"), self._services.client
+        charts, client = load_part("show.charts.picture"), self._services.client
         if not isinstance(symbol, str):
             symbols = distinct_symbols(symbol)
             symbol = symbols[0] if len(symbols) == 1 else symbols
@@ -466,24 +466,24 @@ class DataManager:
                 (start_date, start), (end_date, end), (force_refresh, refresh)
             )
         if layout != "dict":
-            from .model.wide import check_layout, wide_frame
+            from .core.model.answer.wide import check_layout, wide_frame
 
             check_layout(layout)
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, timeout=timeout, session=session)
         bounds = (_start("a batch", start_date, period), end_date, bars)
-        from .progress.bar import listening
+        from .jobs.progress.bar import listening
 
         client, members = self._services.client, None
         if symbols is None or universe is not None or as_of is not None:
-            from .members import check_choice, member_frames, named_members, warn_of_past
+            from .core.members import check_choice, member_frames, named_members, warn_of_past
 
             name, now_ms = check_choice(symbols, universe, as_of), self._services.clock.now_ms()
             symbols = members = named_members(self.universes, name, as_of, now_ms, strict=strict)
         with listening(progress) as reporter:
             listener, names = None, symbols
             if reporter is not None:
-                from .progress.events import BatchProgress  # most batches are not watched
+                from .jobs.progress.events import BatchProgress  # most batches are not watched
 
                 listener = BatchProgress(client, reporter)
 
@@ -495,7 +495,7 @@ class DataManager:
                 frames = self._refreshed(ask, names, timeframe, wishes)
             else:
                 frames = client.get_by_symbol(names, timeframe, bounds, wishes, listener)
-        from .model.member_frames import Frames
+        from .core.model.answer.member_frames import Frames
 
         if members is None:
             found = Frames(frames)
@@ -539,7 +539,7 @@ class DataManager:
                 or the path of a YAML file with the key ``recipes``.
             anchor: ``session``, ``listing`` or a date: where anchored recipes begin that name no anchor.
             store: Whether to keep the computed blocks in the folder of cached frames; or a store, such as
-                ``onetape.data.layer.stored.FrameStore``.
+                ``onetape.data.research.sources.stored.FrameStore``.
             layout: ``long`` (a row for each bar of each symbol) or ``wide`` (columns (recipe, symbol)).
             **options: Other options of :meth:`get_ohlcv_batch`, except ``include_forming`` and ``columns``.
                 With ``universe`` and without ``as_of``, the rows are those of each day's members.
@@ -567,13 +567,13 @@ class DataManager:
             IncompleteDataWarning: Symbols have no bars, lack bars before the range, or lack reports.
             SurvivorshipWarning: The members of a universe are not point-in-time.
         """
-        from .indicators.features import Request, features
+        from .features.features import Request, features
 
         if store is True:
             store = self._kept_features
         client, members, bounds = self._services.client, None, (start, end)
         if symbols is None and options.get("as_of") is None:
-            from .members import members_by_day
+            from .core.members import members_by_day
 
             now_ms = getattr(self._services, "known_ms", client.clock.now_ms())
             name, strict = options.pop("universe", None), options.get("strict", False)
@@ -782,7 +782,7 @@ class DataManager:
         options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
         client, wishes = self._services.client, Wishes(*options, session=session)
         if recipes or not isinstance(symbol, str):
-            from .progress.by_symbol import Plans
+            from .jobs.progress.by_symbol import Plans
 
             symbol = [symbol] if isinstance(symbol, str) else symbol
             common: dict[str, Any] = {"provider": provider, "adjustment": adjustment}
@@ -793,7 +793,7 @@ class DataManager:
                 start = _start(name, start_date, period)
                 plans[name] = self.plan(name, timeframe, start, *bounds, **common, **more)
                 if recipes:
-                    from .indicators.features import Request, reads_before
+                    from .features.features import Request, reads_before
 
                     request = Request(self, (start, end_date), common | more, store=store)
                     asked = name, timeframe, recipes, anchor
@@ -857,7 +857,7 @@ class DataManager:
             start_date, end_date, _ = _bounds((start_date, start), (end_date, end))
         client, wishes = self._services.client, Wishes(provider, adjustment, session=session)
         if not isinstance(symbol, str):
-            from .progress.by_symbol import Explanations
+            from .jobs.progress.by_symbol import Explanations
 
             explanations = {
                 name: self.explain(
@@ -1027,7 +1027,7 @@ class DataManager:
             CacheError: Nothing is stored for the series, or the cache cannot be read.
         """
         check_switches(mark=mark)
-        job = load_part("jobs.validate")
+        job = load_part("jobs.validation.validate")
         question = job.ValidateQuestion(symbol, timeframe, start, end, level, lane, mark, provider)
         seconds, services = seconds_of(timeout, symbol), self._services
         query = services.client.query(symbol, timeframe, *question.bounds)
@@ -1066,7 +1066,7 @@ class DataManager:
                 symbols are given, ``report.absent`` instead names those without stored bars.
         """
         question = symbol, timeframe, start, end, provider
-        report: GapReport = load_part("jobs.gaps").gap_report(self._services, *question)
+        report: GapReport = load_part("jobs.validation.gaps").gap_report(self._services, *question)
         return report
 
     def report(
@@ -1106,7 +1106,9 @@ class DataManager:
         Warns:
             IncompleteDataWarning: The bars that the chart shows are incomplete.
         """
-        report: BarsReport = load_part("charts.report").report_of(self, symbol, timeframe, provider)
+        report: BarsReport = load_part("show.reports.report").report_of(
+            self, symbol, timeframe, provider
+        )
         return report
 
     def sessions(self, symbol: str, start: When, end: When) -> pd.DataFrame:
@@ -1178,7 +1180,7 @@ class DataManager:
             IncompleteDataWarning: Part of the range could not be fetched; ``attrs["onetape"]``
                 shows which part.
         """
-        from .model.figures import FUNDING, FUNDING_PERIOD
+        from .core.model.market.figures import FUNDING, FUNDING_PERIOD
 
         given = (start_date, start), (end_date, end), (force_refresh, refresh)
         return self._figures(FUNDING, symbol, FUNDING_PERIOD, given, timeout)
@@ -1210,7 +1212,7 @@ class DataManager:
         Raises:
             QueryError, AllProvidersFailedError: As for :meth:`get_funding_rate`.
         """
-        from .model.figures import OPEN_INTEREST
+        from .core.model.market.figures import OPEN_INTEREST
 
         given = (start_date, start), (end_date, end), (force_refresh, refresh)
         return self._figures(OPEN_INTEREST, symbol, period, given, timeout)
@@ -1235,7 +1237,7 @@ class DataManager:
 
         Arguments, length of history and errors are the same as for :meth:`get_open_interest`.
         """
-        from .model.figures import LONG_SHORT
+        from .core.model.market.figures import LONG_SHORT
 
         given = (start_date, start), (end_date, end), (force_refresh, refresh)
         return self._figures(LONG_SHORT, symbol, period, given, timeout)
@@ -1337,7 +1339,7 @@ class DataManager:
         Warns:
             IncompleteDataWarning: The record is empty; issued once per call, with the reason.
         """
-        from .fundamentals.request import Wish
+        from .core.fundamentals.request import Wish
 
         if refresh is not False:
             force_refresh = only_given(force_refresh=force_refresh, refresh=refresh)
@@ -1386,8 +1388,10 @@ class DataManager:
 
     @cached_property
     def _kept_features(self) -> BlockStore:
-        folder = load_part("layer.folder").frames_folder()
-        store: BlockStore = load_part("layer.stored").FrameStore(folder, _MOST_KEPT_BYTES)
+        folder = load_part("research.settings.folder").frames_folder()
+        store: BlockStore = load_part("research.sources.stored").FrameStore(
+            folder, _MOST_KEPT_BYTES
+        )
         return store
 
     @cached_property
@@ -1400,7 +1404,7 @@ class DataManager:
 
         This method is kept because older programs call it.
         """
-        from .fundamentals.request import normalized
+        from .core.fundamentals.request import normalized
 
         return normalized(symbol)
 
@@ -1432,10 +1436,10 @@ class DataManager:
         figures = self._services.observer.snapshot() | {"vendor_days": dict(days)}
         now_s = self._services.clock.monotonic()
         if now_s - self._levels[0] >= _LEVELS_EVERY_S:
-            self._levels = now_s, load_part("jobs.health").worst_levels(self._services)
+            self._levels = now_s, load_part("jobs.doctor.health").worst_levels(self._services)
         figures["checks"] = dict(self._levels[1])
         if hasattr(store := self.cache.store, "shared"):
-            from .hosts.state import host_metrics
+            from .core.hosts.state import host_metrics
 
             figures["hosts"] = host_metrics(store)
         return figures

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from tests.conftest import WEDNESDAY  # noqa: F401 - the time of the fixture `clock`
 from tests.vendor_server import VendorServer

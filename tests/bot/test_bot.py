@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import MINUTE_MS, iso
 from src.data.jobs.alerts import Message
-from src.data.model.instant import MINUTE_MS, iso
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.bot_api import TOKEN, units
 

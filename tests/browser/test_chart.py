@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.charts.chart_page import html_of
-from src.data.charts.overlays import overlaid
-from src.data.charts.picture import plot
-from src.data.charts.reading import chart_of
+from src.data.show.charts.chart_page import html_of
+from src.data.show.charts.overlays import overlaid
+from src.data.show.charts.picture import plot
+from src.data.show.charts.reading import chart_of
 from tests.browser.conftest import Open, Opened
-from tests.charts.frames import COIN, SHARE, frame_of, gap
-from tests.charts.pages import columns_of, read_page
+from tests.show.frames import COIN, SHARE, frame_of, gap
+from tests.show.pages import columns_of, read_page
 
 _BARS = 900
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from src.data.charts.chart_page import SCRIPTS
-from src.data.charts.heat import STATES, Months, heat_map
-from src.data.charts.night import night_page
-from src.data.charts.pages import page
-from src.data.charts.report_pages import coverage_map
+from src.data.show.charts.chart_page import SCRIPTS
+from src.data.show.charts.heat import STATES, Months, heat_map
+from src.data.show.charts.pages import page
+from src.data.show.reports.night import night_page
+from src.data.show.reports.report_pages import coverage_map
 from tests.browser.conftest import Open, Opened
-from tests.charts.test_report import NIGHT, recorded_night
 from tests.cli.conftest import Run
+from tests.show.test_report import NIGHT, recorded_night
 
 HALT = ("HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
 DATA = "() => document.getElementById('data').textContent"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from tests.vendor_server import VendorServer
 
 
@@ -76,7 +76,10 @@ def bare(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
     """Return a runner of commands as they are typed."""
-    for module in ("wiring", "net.reach"):  # the vendors' dates are those of the clock, too
+    for module in (
+        "core.wiring",
+        "core.net.http.reach",
+    ):  # the vendors' dates are those of the clock, too
         monkeypatch.setattr(f"src.data.{module}.SystemClock", lambda: clock)
 
     def run(*words: str) -> Ran:

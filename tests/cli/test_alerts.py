@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import src.data.cli.alerts as command
-from src.data.clock import ManualClock
-from src.data.model.instant import MINUTE_MS
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import MINUTE_MS
 from tests.cli.conftest import Run
-from tests.net.scripted import reply, serving
+from tests.core.net.scripted import reply, serving
 
 pytest.importorskip("sqlalchemy", reason="the extra db is not installed")
 

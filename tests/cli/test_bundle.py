@@ -16,7 +16,7 @@ import pytest
 import src.data.bundles
 from src.data.cli import main
 from src.data.polars.parquet_writer import ParquetWriter
-from tests.polars.bars import days
+from tests.research.portal.bars import days
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_a_refresh_names_what_an_only_copy_has_lost(
 def test_without_polars_the_extra_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    packages = ("onetape.data.polars", "onetape.data.bundles", "onetape.data.layer")
+    packages = ("onetape.data.polars", "onetape.data.bundles", "onetape.data.research")
     with monkeypatch.context() as without:
         for name in [n for n in sys.modules if n.startswith(packages)]:
             if name in packages:  # importing it again sets the attribute of the package above, too

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.cache.unified_cache import UnifiedCache
-from src.data.clock import ManualClock
+from src.data.core.cache.facade.unified_cache import UnifiedCache
+from src.data.core.clock import ManualClock
 from tests.cli.conftest import Run
 
 MAY = ("--start", "2024-05-01", "--end", "2024-05-31")

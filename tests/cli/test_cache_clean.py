@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.cache.unified_cache import UnifiedCache
-from src.data.clock import ManualClock
+from src.data.core.cache.facade.unified_cache import UnifiedCache
+from src.data.core.clock import ManualClock
 from tests.cli.conftest import Run
 
 MAY = ("--start", "2024-05-20", "--end", "2024-06-10")

@@ -14,17 +14,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.cache.fundamentals_cache import FundamentalsCache
-from src.data.cache.tables import TableStore
-from src.data.clock import ManualClock
-from src.data.disk.files import Disk, DiskStep
-from src.data.model.instant import day_ms
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from tests.cache.damage import change, flipped
-from tests.cache.disks import CHANGING
+from src.data.core.cache.beside.fundamentals_cache import FundamentalsCache
+from src.data.core.cache.beside.tables import TableStore
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import Disk, DiskStep
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.time.instant import day_ms
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
 from tests.cli.conftest import Run
+from tests.core.cache.damage import change, flipped
+from tests.core.cache.disks import CHANGING
 from tests.vendor_server import Fault, VendorServer
 
 MAY = ("--start", "2024-05-01", "--end", "2024-05-31")
@@ -205,7 +205,7 @@ def test_compact_reports_sizes_before_and_after(
     run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "src.data.cache.write.segments.FEW_ROWS", 0
+        "src.data.core.cache.write.segments.FEW_ROWS", 0
     )  # days of so many bars stay apart
     for day in range(1, 6):
         stop = f"2024-05-{day:02d}"

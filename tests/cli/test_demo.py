@@ -80,7 +80,7 @@ def test_vendors_that_fail_give_way_to_the_samples(
 def test_neither_network_nor_samples_is_exit_1(
     bare: Run, rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.vendors.demo.bars.PACKAGE", "no_such_package_here")
+    monkeypatch.setattr("src.data.core.vendors.demo.bars.PACKAGE", "no_such_package_here")
     ran = bare("demo", "--offline", "--config", str(rules))
     assert ran.code == 1
     assert install_line("demo") in " ".join(ran.err.split())

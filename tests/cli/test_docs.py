@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from src.data.config import packaged
-from src.data.disk import atomic
-from src.data.disk.files import Disk
+from src.data.core.config import packaged
+from src.data.core.disk import atomic
+from src.data.core.disk.files import Disk
 from src.data.errors import StorageError
-from src.data.jobs.documentation import all_pages
+from src.data.jobs.doctor.documentation import all_pages
 from tests.cli.conftest import Run
 from tests.contract.source import ROOT
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from tests.cli.conftest import Ran, Run
 from tests.vendor_server import VendorServer
 
@@ -205,7 +205,7 @@ def test_doctor_reports_the_effect_of_a_vendors_package(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("src.data.jobs.extras.installed", lambda _: (version, ""))
+    monkeypatch.setattr("src.data.jobs.vendors.extras.installed", lambda _: (version, ""))
     path = tmp_path / "mine.yaml"
     path.write_text(f"providers:\n  alpaca: {{transport: {mode}}}\n  fmp: {{transport: sdk}}\n")
     asked = ("--config", str(path), "--cache-dir", str(tmp_path / "cache"))
@@ -226,7 +226,7 @@ def test_doctor_reports_the_effect_of_a_vendors_package(
 def test_history_that_will_be_lost(
     run: Run, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.jobs.health.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.doctor.health.SystemClock", lambda: clock)
     run("fetch", "AAPL", "5m", "--start", "2024-06-10", "--end", "2024-06-11")
     assert "lose history" not in run("doctor", "--no-network").out
     clock.advance(50 * 86_400)

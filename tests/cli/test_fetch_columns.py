@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from src.data.model.query import EXTRA_COLUMNS
+from src.data.core.model.request.query import EXTRA_COLUMNS
 from tests.cli.conftest import Run
 
 DAYS = ("--start", "2024-06-11", "--end", "2024-06-12")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.cli.fundamentals import number
-from src.data.clock import ManualClock
-from src.data.model.fundamentals import Fact, Snapshot
+from src.data.core.cache.beside.fundamentals_cache import FundamentalsCache
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.fundamentals import Fact, Snapshot
 from tests.cli.conftest import Run
 from tests.conftest import WEDNESDAY
-from tests.fundamentals.conftest import asking
+from tests.core.fundamentals.conftest import asking
 
 HOUR_MS = 3_600_000
 

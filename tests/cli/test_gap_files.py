@@ -13,9 +13,9 @@ import pytest
 
 from src.data.cache import fill_gaps as documented_fill
 from src.data.cache import validate_gaps as documented_validate
-from src.data.clock import ManualClock
-from src.data.compat.gap_commands import main_fill, main_validate
-from src.data.compat.gap_files import FILE
+from src.data.core.clock import ManualClock
+from src.data.doors.compat.gap_commands import main_fill, main_validate
+from src.data.doors.compat.gap_files import FILE
 from src.data.errors import QueryError
 from tests.cli.conftest import Run
 from tests.vendor_server import Fault, VendorServer

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.client import BarsClient
-from src.data.clock import ManualClock
-from src.data.model.series import SeriesKey
+from src.data.core.bars.client import BarsClient
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.series import SeriesKey
 from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 
@@ -60,7 +60,7 @@ def test_a_damaged_year_is_reported_and_not_a_never_asked_gap(run: Run, cache: P
 def test_an_incident_is_listed_first_without_its_gaps(
     run: Run, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.jobs.health.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.doctor.health.SystemClock", lambda: clock)
     symbols = ["SPY", "MSFT", "AAPL", "NVDA"]
     for symbol in symbols[:3]:
         listing = vendors.truth.listing(symbol)
@@ -68,7 +68,7 @@ def test_an_incident_is_listed_first_without_its_gaps(
         vendors.truth.add(replace(listing, outages=(outage,)))
     bounds = ("--start-date", "2024-06-03", "--end-date", "2024-06-11")
     ahead = ManualClock(clock.now_ms() + 300_000)  # of the vendors' dates
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: ahead)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: ahead)
     done = run("populate", "--symbols", ",".join(symbols), "--timeframes", "1d", *bounds, "--json")
     (incident,) = done.json["incidents"]
     assert (incident["vendor"], incident["day"], incident["lacking"]) == ("yahoo", "2024-06-05", 3)

@@ -13,7 +13,7 @@ from src.data import cli
 from src.data.cli import ALIASES, COMMANDS
 from src.data.cli import _meant_line as meant_line
 from src.data.cli.parser import EXAMPLES
-from src.data.guesses import COMMAND_GUESSES
+from src.data.core.guesses import COMMAND_GUESSES
 from tests.cli.conftest import Run
 from tests.programs import ROOT
 

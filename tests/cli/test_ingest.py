@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from src.data.bundles.metadata import BundleMetadata
-from src.data.clock import ManualClock
-from src.data.config.credentials import handed_out
-from src.data.layer.bundle import Bundle
-from src.data.layer.vendor_sources import DataSourceRegistry
-from src.data.model.instant import date_of
+from src.data.core.clock import ManualClock
+from src.data.core.config.credentials import handed_out
+from src.data.core.model.time.instant import date_of
+from src.data.research.bundles.bundle import Bundle
+from src.data.research.sources.vendor_sources import DataSourceRegistry
 from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
-from src.data.compat.gap_commands import main_fill, main_validate
-from src.data.compat.gap_files import FILE
-from src.data.jobs.populate import sync_cache
+from src.data.core.clock import ManualClock
+from src.data.doors.compat.gap_commands import main_fill, main_validate
+from src.data.doors.compat.gap_files import FILE
+from src.data.jobs.fill.populate import sync_cache
 from tests.cli.conftest import Ran, Run
 from tests.e2e.oracle import ms
 from tests.vendor_server import Fault, VendorServer
@@ -163,7 +163,7 @@ def test_perishable_bars_are_reported_for_the_lane_that_answers(
     by: By, late: str, rules_of: Callable[[str], Path], cache: Path, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.jobs.health.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.doctor.health.SystemClock", lambda: clock)
     for order in (BINANCE, "yahoo"):
         by(order, "fetch", "BTCUSDT", "5m", "--start", "2024-06-10", "--end", "2024-06-10")
     clock.advance(50 * 86_400)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.client import BarsClient
 from src.data.bundles import lineage
 from src.data.cli import main
+from src.data.core.bars.client import BarsClient
 from src.data.data_manager import DataManager
 from src.data.errors import UnavailableError
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import parse_iso
 from src.data.data_manager import DataManager
-from src.data.model.instant import parse_iso
 from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 
@@ -32,12 +32,12 @@ def clock() -> RoundsClock:
 
 @pytest.fixture(autouse=True)
 def standing_still(clock: RoundsClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.data.jobs.health.SystemClock", lambda: clock)
-    monkeypatch.setattr("src.data.jobs.health.memory", lambda: _memory())
+    monkeypatch.setattr("src.data.jobs.doctor.health.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.doctor.health.memory", lambda: _memory())
 
 
 def _memory() -> object:
-    from src.data.runtime.resources import Memory
+    from src.data.core.runtime.resources import Memory
 
     return Memory(used=50_000_000, free=9_000_000_000)
 

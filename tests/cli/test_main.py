@@ -16,7 +16,7 @@ import pytest
 
 from src.data.cli import COMMANDS, main
 from src.data.cli.execution import guarded
-from src.data.observability.logs import LOGGERS
+from src.data.core.observability.logs import LOGGERS
 from tests.cli.conftest import Run
 from tests.programs import PYTHONPATH
 
@@ -67,7 +67,9 @@ def test_the_list_of_commands_loads_nothing_but_the_parser(words: list[str]) -> 
     process = typed("-c", code)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    loaded = {f"onetape.data.{name}" for name in ("_version", "parts", "cli", "cli.parser")}
+    loaded = {
+        f"onetape.data.{name}" for name in ("_version", "core", "core.parts", "cli", "cli.parser")
+    }
     assert {*out.splitlines()[-1].split()} == loaded
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
-from src.data.layer.bundle import Bundle, bundle_names
-from src.data.layer.frames import DecimalFrame, decimal_frame
-from src.data.layer.migration import HDF5ToParquetMigrator
-from src.data.model.instant import DAY_MS
-from tests.bundles.hdf5_samples import WHY, bars, write
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import DAY_MS
+from src.data.research.bundles.bundle import Bundle, bundle_names
+from src.data.research.catalog.migration import HDF5ToParquetMigrator
+from src.data.research.frames.frames import DecimalFrame, decimal_frame
 from tests.cli.conftest import Run
+from tests.research.bundles.hdf5_samples import WHY, bars, write
 
 needs_hdf5 = pytest.mark.usefixtures("_needs_hdf5")
 
@@ -87,7 +87,7 @@ def test_validate_apply_and_revert_within_seven_days(
     assert bundle_names(folder) == ["csvdir_parquet"]
     migrated = Bundle("csvdir_parquet", folder).records().origin.ingested_at
     later = ManualClock(migrated + 8 * DAY_MS)
-    monkeypatch.setattr("src.data.layer.migration.SystemClock", lambda: later)
+    monkeypatch.setattr("src.data.research.catalog.migration.SystemClock", lambda: later)
     ran = bare("bundle", "migrate", "csvdir", "--revert")
     assert ran.code == 1 and "in the last 7 days" in ran.err
     assert bundle_names(folder) == ["csvdir_parquet"]
@@ -133,7 +133,7 @@ def test_validate_finds_what_was_written_wrong(
     def fewer(rows: Any, **options: Any) -> DecimalFrame:
         return DecimalFrame(decimal_frame(rows, **options).frame.head(3), 0)
 
-    monkeypatch.setattr("src.data.layer.bundle_writer.decimal_frame", fewer)
+    monkeypatch.setattr("src.data.research.bundles.bundle_writer.decimal_frame", fewer)
     ran = bare(*PRINTED.split())
     assert ran.code == 1 and "it has 3 bars, not 5" in ran.err and bundle_names(folder) == []
     ran = bare(*PRINTED.split()[:-1])

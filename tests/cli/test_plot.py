@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from src.data.charts.reading import chart_of
 from src.data.cli.answers import Blocks, chart
-from tests.charts.frames import frame_of
-from tests.charts.pages import columns_of, read_page
+from src.data.show.charts.reading import chart_of
 from tests.cli.conftest import Run
+from tests.show.frames import frame_of
+from tests.show.pages import columns_of, read_page
 from tests.vendor_server import Fault, VendorServer
 
 DAYS = ("--start", "2024-06-01", "--end", "2024-06-02")

@@ -12,17 +12,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from src.data.bars.fetch import fetcher
 from src.data.cli.job_output import progress_shown
 from src.data.cli.populate import main as older_main
-from src.data.clock import ManualClock
-from src.data.jobs import fill_job
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import HOUR_MS, parse_iso
-from src.data.net.deadline import Wait
-from src.data.net.http import HttpTransport
-from src.data.progress.events import JobProgress, RunningItem
-from src.data.progress.results import SeriesResult
+from src.data.core.bars.fetch import fetcher
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.model.time.instant import HOUR_MS, parse_iso
+from src.data.core.net.calls.deadline import Wait
+from src.data.core.net.http.http import HttpTransport
+from src.data.jobs.fill import fill_job
+from src.data.jobs.progress.events import JobProgress, RunningItem
+from src.data.jobs.progress.results import SeriesResult
 from tests.cli.conftest import Run
 from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
@@ -497,7 +497,7 @@ def test_every_so_often_until_a_signal(
             raise KeyboardInterrupt
 
     monkeypatch.setattr("src.data.cli.populate.time.sleep", rest)
-    monkeypatch.setattr("src.data.clock.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.clock.SystemClock", lambda: clock)
     ran = run("sync", "--every", "1h", "--report", "night.html")
     assert (ran.code, ran.out.count("1 of 1 series succeeded")) == (0, 3)
     assert "begun 2024-06-12 17:" in Path("night.html").read_text(), "the third run"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.cli.populate import main_periodic, main_refresh
-from src.data.clock import ManualClock
-from src.data.model.fundamentals import Fact, Snapshot
-from src.data.model.instant import DAY_MS
+from src.data.core.cache.beside.fundamentals_cache import FundamentalsCache
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.fundamentals import Fact, Snapshot
+from src.data.core.model.time.instant import DAY_MS
 from tests.cli.conftest import Run
-from tests.fundamentals.conftest import asking
+from tests.core.fundamentals.conftest import asking
 
 REFRESH = ("populate", "--fundamentals")
 
@@ -24,7 +24,7 @@ def held(cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.Monke
     """Keep what one vendor, which has no key here, said of two companies."""
     (rules.parent / "fundamentals.json").write_text(json.dumps(asking("fmp")))
     monkeypatch.delenv("FMP_API_KEY", raising=False)
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     kept = FundamentalsCache(cache, clock=clock)
     for symbol, days in (("AAPL", 1), ("MSFT", 40)):
         for kind in ("profile", "ratios"):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from src.data.vendors.ccxt.bars import member_class
-from src.data.vendors.ccxt.carrier import facts_of
-from src.data.vendors.registry import SERVED, VENDORS
-from tests.cache.counts import some
+from src.data.core.registry import SERVED, VENDORS
+from src.data.core.vendors.ccxt.bars import member_class
+from src.data.core.vendors.ccxt.carrier import facts_of
 from tests.cli.conftest import Run
+from tests.core.cache.counts import some
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.server.agents import call
 from src.data.server.facts import Facts

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from src.data.clock import ManualClock
-from src.data.model.instant import date_of
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import date_of
 from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 

@@ -14,13 +14,13 @@ import pytest
 from rich.console import Console
 
 from src.data.cli.live import feed_shown
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import LiveBar, StreamState, StreamStatus, Topic
+from src.data.core.model.request.capabilities import Limits
+from src.data.core.model.time.instant import MINUTE_MS, parse_iso
+from src.data.core.vendors.binance.stream import BinanceStream
 from src.data.errors import UnavailableError
 from src.data.feed.live_feed import FeedSnapshot, LiveFeed
-from src.data.model.capabilities import Limits
-from src.data.model.instant import MINUTE_MS, parse_iso
-from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
-from src.data.vendors.binance.stream import BinanceStream
 from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer

@@ -14,7 +14,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError
 from tests.cli.conftest import Run
 from tests.conformance.sheet import sheet_of
-from tests.quality.test_service import BAD, GOOD, filled, manager
+from tests.jobs.validation.test_service import BAD, GOOD, filled, manager
 from tests.vendor_server import VendorServer
 
 __all__ = ["filled", "manager"]
@@ -72,7 +72,7 @@ def test_bars_that_are_wrong_for_certain_are_marked_on_request(
 
 
 def test_all_series_are_marked(bare: Run, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_on, tasks = "src.data.jobs.validate.run_on", list[Any]()
+    run_on, tasks = "src.data.jobs.validation.validate.run_on", list[Any]()
     monkeypatch.setattr(
         run_on, lambda make, work, given: tasks.extend((work, t) for t in given) or []
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
-from src.data.model.instant import parse_iso
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import parse_iso
 from tests.cli.conftest import Run
 from tests.vendor_server import Fault, VendorServer, dividend, split
 from tests.vendor_server.keyed import KEY

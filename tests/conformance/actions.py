@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.core.model.identity.kind import Adjustment
+from src.data.core.model.market.actions import Action
+from src.data.core.model.time.instant import DAY_MS, day_ms, iso, parse_iso
+from src.data.core.model.time.span import Span
 from src.data.errors import AllProvidersFailedError, DataError
-from src.data.model.actions import Action
-from src.data.model.instant import DAY_MS, day_ms, iso, parse_iso
-from src.data.model.kind import Adjustment
-from src.data.model.span import Span
 from tests.e2e.scripted_vendor import provenance
 from tests.vendor_server.faults import Fault
 from tests.vendor_server.listings import split

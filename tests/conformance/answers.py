@@ -6,12 +6,12 @@ from contextlib import suppress
 
 import pytest
 
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.time.instant import DAY_MS, iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.prices.quality import CheckedRows
 from src.data.errors import CapabilityError, NoDataError
-from src.data.model.instant import DAY_MS, iso
-from src.data.model.instrument import Instrument
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.prices.quality import CheckedRows
 
 from .bench import Bench
 from .sheet import Series

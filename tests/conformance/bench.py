@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.bars import BarTable
+from src.data.core.model.request.capabilities import Fetched, FetchQuery, Limits
+from src.data.core.model.time.span import Span
+from src.data.core.net.http.http import HttpTransport
+from src.data.core.net.http.retry import RetryPolicy
+from src.data.core.net.http.sender import Sender
+from src.data.core.net.limits.limiter import Limiter
+from src.data.core.net.limits.state import State
+from src.data.core.prices.quality import CheckedRows, check
+from src.data.core.vendors.base import BaseDataDownloader
+from src.data.core.vendors.factory import downloader_class
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, NoDataError, QualityError
-from src.data.model.bars import BarTable
-from src.data.model.capabilities import Fetched, FetchQuery, Limits
-from src.data.model.span import Span
-from src.data.net.http import HttpTransport
-from src.data.net.limiter import Limiter
-from src.data.net.retry import RetryPolicy
-from src.data.net.sender import Sender
-from src.data.net.state import State
-from src.data.prices.quality import CheckedRows, check
-from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.factory import downloader_class
 from tests.e2e.scripted_vendor import route_to
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.ground_truth import Row

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from tests.vendor_server import VendorServer
 
 from .bench import Bench

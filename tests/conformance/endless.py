@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
+from src.data.core.net.calls.deadline import within
+from src.data.core.net.http.http import HttpTransport
+from src.data.core.vendors.ccxt import carrier
+from src.data.core.vendors.paging import IDLE_PAGES
 from src.data.errors import (
     AllProvidersFailedError,
     DataError,
     IncompleteDataWarning,
     ProviderTimeoutError,
 )
-from src.data.net.deadline import within
-from src.data.net.http import HttpTransport
-from src.data.vendors.ccxt import carrier
-from src.data.vendors.paging import IDLE_PAGES
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Reply
 

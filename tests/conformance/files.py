@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
-from src.data.model.capabilities import Limits
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import parse_iso
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import Limiter
-from src.data.net.sender import Sender
-from src.data.net.state import State
-from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.factory import downloader_class
-from src.data.vendors.local.carrier import FileCarrier
+from src.data.core.model.request.capabilities import Limits
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.net.http.sender import Sender
+from src.data.core.net.limits.limiter import Limiter
+from src.data.core.net.limits.state import State
+from src.data.core.vendors.base import BaseDataDownloader
+from src.data.core.vendors.factory import downloader_class
+from src.data.core.vendors.local.carrier import FileCarrier
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Face, Page, Reply, local_midnight
 from tests.vendor_server.listings import NEW_YORK

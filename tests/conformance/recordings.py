@@ -7,23 +7,23 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
-from src.data.config.rules_file import packaged_rules
+from src.data.core.config.rules_file import packaged_rules
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.identity.kind import Adjustment
+from src.data.core.model.market.bars import BarTable
+from src.data.core.model.request.capabilities import FetchQuery
+from src.data.core.model.time.instant import DAY_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.prices.quality import check
+from src.data.core.registry import key_names
+from src.data.core.symbols.classify import classify
+from src.data.core.vendors.base import BaseDataDownloader
+from src.data.core.vendors.factory import downloader_class
 from src.data.errors import DataError, NoDataError, ResponseFormatError
-from src.data.model.bars import BarTable
-from src.data.model.capabilities import FetchQuery
-from src.data.model.instant import DAY_MS, parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.kind import Adjustment
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.prices.quality import check
-from src.data.symbols.classify import classify
-from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.factory import downloader_class
-from src.data.vendors.registry import key_names
-from tests.net.scripted import ScriptedTransport, sender_over
+from tests.core.net.scripted import ScriptedTransport, sender_over
+from tests.core.vendors.acme import recorded, recordings
 from tests.reference import reference
-from tests.vendors.acme import recorded, recordings
 
 from .sheet import Series
 
@@ -228,7 +228,7 @@ def known(vendor: str) -> dict[str, Recording]:
     if vendor in EXCHANGES:
         names = recordings(vendor)
         return {name: Recording(vendor, name, "other", EXCHANGES[vendor]) for name in names}
-    own = import_module(f"tests.vendors.test_{vendor}")
+    own = import_module(f"tests.core.vendors.test_{vendor}")
     errors = dict(own.ERRORS)
     errors |= dict.fromkeys(getattr(own, "UNREADABLE", ()), ResponseFormatError)
     errors |= dict.fromkeys(EMPTY.get(vendor, ()), NoDataError)

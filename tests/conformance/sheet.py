@@ -8,7 +8,14 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Literal
 
-from src.data.config.rules_file import packaged_rules
+from src.data.core.config.rules_file import packaged_rules
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.identity.kind import Adjustment
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.registry import SERVED
+from src.data.core.symbols.classify import classify
 from src.data.errors import (
     AuthenticationError,
     DataError,
@@ -20,19 +27,12 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
-from src.data.model.instant import parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.kind import Adjustment
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.symbols.classify import classify
-from src.data.vendors.registry import SERVED
 
 # Vendors of the registry that the kit cannot examine, and who does it in its place.
 ABSENT: Mapping[str, str] = {
-    "demo": "it has sample bars: tests/vendors/test_demo.py",
-    "ibkr": "it speaks to a gateway and not over HTTP: tests/vendors/test_ibkr.py",
-    "mock": "it asks nobody: tests/vendors/test_mock.py",
+    "demo": "it has sample bars: tests/core/vendors/test_demo.py",
+    "ibkr": "it speaks to a gateway and not over HTTP: tests/core/vendors/test_ibkr.py",
+    "mock": "it asks nobody: tests/core/vendors/test_mock.py",
 }
 
 Situation = Literal[

@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
-from src.data.calendars.localtime import local_to_utc
+from src.data.core.calendars.localtime import local_to_utc
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.identity.kind import Kind
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, iso
+from src.data.core.symbols.assets import named_at
+from src.data.core.vendors.dates import zone_of
 from src.data.errors import (
     AllProvidersFailedError,
     CapabilityError,
@@ -22,11 +27,6 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
-from src.data.model.instant import DAY_MS, HOUR_MS, iso
-from src.data.model.instrument import Instrument
-from src.data.model.kind import Kind
-from src.data.symbols.assets import named_at
-from src.data.vendors.dates import zone_of
 from tests.e2e.scripted_vendor import ScriptedVendor, route_to
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Page, Reply

@@ -18,6 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.core.model.answer.provenance import ATTRS_KEY
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.model.time.instant import MINUTE_MS, iso
+from src.data.core.net.http.http import HttpTransport
 from src.data.errors import (
     AllProvidersFailedError,
     DataError,
@@ -25,11 +29,7 @@ from src.data.errors import (
     IncompleteDataWarning,
     NoDataError,
 )
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import MINUTE_MS, iso
-from src.data.model.provenance import ATTRS_KEY
-from src.data.net.http import HttpTransport
-from tests.cache.counts import FULL, examples
+from tests.core.cache.counts import FULL, examples
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Page
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from src.data.vendors.registry import SERVED
+from src.data.core.registry import SERVED
 
 from .bench import Bench
 from .checks import CHECKS

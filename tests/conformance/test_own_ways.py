@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from src.data.core.model.time.instant import DAY_MS, iso
+from src.data.core.model.time.span import Span
 from src.data.errors import (
     AuthenticationError,
     CapabilityError,
@@ -19,8 +21,6 @@ from src.data.errors import (
     RateLimitedError,
     SymbolNotFoundError,
 )
-from src.data.model.instant import DAY_MS, iso
-from src.data.model.span import Span
 from tests.reference import needs_reference, reference
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Reply

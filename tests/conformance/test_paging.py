@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.model.span import Span
-from src.data.vendors.paging import windows
-from tests.cache.counts import FULL, MANY
+from src.data.core.model.time.span import Span
+from src.data.core.vendors.paging import windows
+from tests.core.cache.counts import FULL, MANY
 
 from .bench import Bench
 from .sheet import examined, sheet_of

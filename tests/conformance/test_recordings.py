@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from src.data.vendors.registry import SERVED
+from src.data.core.registry import SERVED
+from tests.core.vendors.acme import recordings
 from tests.reference import REFERENCE, needs_reference
-from tests.vendors.acme import recordings
 
 from .recordings import (
     BARS,

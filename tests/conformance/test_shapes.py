@@ -10,25 +10,25 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.observer import Observer
-from src.data.clock import ManualClock
+from src.data.core.bars.observer import Observer
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.capabilities import Limits
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.model.request.shape import shape_change
+from src.data.core.model.time.instant import DAY_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.net.http.retry import RetryPolicy
+from src.data.core.net.http.sender import Sender
+from src.data.core.net.limits.limiter import Limiter
+from src.data.core.net.limits.state import State
+from src.data.core.observability.events import Event, ShapeChanged
+from src.data.core.registry import SERVED
+from src.data.core.vendors.base import BaseDataDownloader
+from src.data.core.vendors.factory import downloader_class
 from src.data.errors import DataError
-from src.data.model.capabilities import Limits
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import DAY_MS, parse_iso
-from src.data.model.shape import shape_change
-from src.data.model.span import Span
-from src.data.net.limiter import Limiter
-from src.data.net.retry import RetryPolicy
-from src.data.net.sender import Sender
-from src.data.net.state import State
-from src.data.observability.events import Event, ShapeChanged
-from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.factory import downloader_class
-from src.data.vendors.registry import SERVED
+from tests.core.vendors.acme import recorded
 from tests.reference import REFERENCE, needs_reference
 from tests.vendor_server import Fault
-from tests.vendors.acme import recorded
 
 from .bench import Bench
 from .recordings import EXCHANGES, Recording, all_known, question_of, vendor_over

@@ -55,8 +55,8 @@ def page(entered_files: Iterable[str]) -> str:
     rows = [f"{number}. {_line(path, core[path])}" for number, path in enumerate(first, 1)]
     parts, package = [_TOP, *rows, _SECOND], ""
     for path in rest:
-        if path.partition("/")[0] != package:
-            package = path.partition("/")[0]
+        if path.split("/")[1] != package:
+            package = path.split("/")[1]
             parts.append(f"\n### {package}\n")
         parts.append(f"- {_line(path, core[path])}")
     return "\n".join(parts) + "\n"

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "src" / "data"
 
 @dataclass(frozen=True)
 class Module:
-    """One file of the package; ``name`` is dotted and relative to it (``net.http``)."""
+    """One file of the package; ``name`` is dotted and relative to it (``core.net.http``)."""
 
     name: str
     text: str
@@ -36,14 +36,14 @@ class Module:
 
     @property
     def top(self) -> str:
-        """The first part of the name: the floor is told by it."""
-        return self.name.split(".")[0]
+        """The room: the floor is told by it."""
+        return room(self.name)
 
     @property
     def vendor(self) -> str | None:
         """The vendor whose folder this is in."""
         parts = self.name.split(".")
-        return parts[1] if parts[0] == "vendors" and len(parts) == 3 else None
+        return parts[2] if parts[:2] == ["core", "vendors"] and len(parts) == 4 else None
 
     @property
     def is_vendor(self) -> bool:
@@ -57,6 +57,12 @@ class Module:
         here = parts if self.is_package else parts[:-1]
         base = here[: len(here) - (level - 1)] if level > 1 else here
         return ".".join([*base, *([target] if target else [])])
+
+
+def room(name: str) -> str:
+    """Return the first part of a module's name, or the second one in the folders that only contain rooms."""
+    parts = name.split(".")
+    return parts[1] if parts[0] in ("core", "doors") and len(parts) > 1 else parts[0]
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def _walked(text: str) -> tuple[ast.AST, ...]:
 @lru_cache(maxsize=1)
 def vendors() -> frozenset[str]:
     """Return the vendors that have a folder."""
-    return frozenset(p.parent.name for p in (PACKAGE / "vendors").glob("*/__init__.py"))
+    return frozenset(p.parent.name for p in (PACKAGE / "core" / "vendors").glob("*/__init__.py"))
 
 
 @lru_cache(maxsize=1)

@@ -13,8 +13,8 @@ import benchmarks
 from benchmarks import harness
 from benchmarks.__main__ import SCRIPTS
 from benchmarks.stage import YEAR
-from src.data.model.instant import DAY_MS
-from src.data.model.span import Span
+from src.data.core.model.time.instant import DAY_MS
+from src.data.core.model.time.span import Span
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))
 FILES = sorted(path.stem for path in Path(benchmarks.__path__[0]).glob("[!_]*.py"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cache.counts import FULL
 from tests.contract.core_page import entered, page
 from tests.contract.source import ROOT
+from tests.core.cache.counts import FULL
 
 _FILE = re.compile(r"^(\d+\.|-) `([^`]+)`: (.+)$", re.MULTILINE)
 

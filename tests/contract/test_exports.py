@@ -13,7 +13,7 @@ import typing
 import pytest
 
 import src.data
-from src.data.older_paths import NAMES, ROWS
+from src.data.doors.older_paths import NAMES, ROWS
 from tests.contract.source import PACKAGE, ROOT, modules
 
 HEAVY = ("pandas", "numpy", "requests", "yfinance", "binance", "yaml", "tenacity", "rich",
@@ -203,7 +203,7 @@ def test_a_name_that_is_not_served_names_its_successor(name: str) -> None:
 
 @pytest.mark.parametrize("sentence", sorted({*NAMES.values(), *REMOVED.values()}))
 def test_a_successor_that_is_named_exists(sentence: str) -> None:
-    factory = importlib.import_module("src.data.vendors.factory").DataDownloaderFactory
+    factory = importlib.import_module("src.data.core.vendors.factory").DataDownloaderFactory
     assert all(hasattr(factory, name) for name in re.findall(r"Factory\.(\w+)\(", sentence))
     for path in re.findall(r"(?<!group )onetape(?:\.\w+)+", sentence):
         module, _, name = path.rpartition(".")
@@ -249,8 +249,8 @@ def test_importing_an_error_loads_no_heavy_package() -> None:
 
 
 def test_a_module_called_like_a_guess_is_imported_without_a_look_at_the_guesses() -> None:
-    look = "import sys; assert 'onetape.data.guesses' not in sys.modules"
-    assert loaded_by(f"from src.data import bars, prices; {look}") == set()
+    look = "import sys; assert 'onetape.data.core.guesses' not in sys.modules"
+    assert loaded_by(f"from src.data.core import bars, prices; {look}") == set()
 
 
 def test_the_command_line_starts_without_pandas() -> None:

@@ -8,10 +8,11 @@ from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-from tests.contract.source import Module, expect_none, imports, module, modules, targets
+from tests.contract.source import Module, expect_none, imports, module, modules, room, targets
+from tests.contract.way import ring_of
 
 FLOORS = {
-    "_version": 0, "vendors.registry": 0,
+    "_version": 0, "registry": 0, "core": 0, "doors": 0,
     "errors": 0, "clock": 0, "runtime": 0,
     "disk": 1, "model": 1, "parts": 1,
     "calendars": 2, "guesses": 2, "symbols": 2,
@@ -19,22 +20,136 @@ FLOORS = {
     "observability": 4, "cache": 4,
     "net": 5,
     "hosts": 6,
-    "vendors": 7, "compat.retry": 7,
-    "fundamentals": 8, "macro": 8, "provider_selector": 8, "compat.limiters": 8,
+    "vendors": 7,
+    "fundamentals": 8, "macro": 8, "provider_selector": 8, "own_loops": 8,
     "bars": 9,
     "wiring": 10,
-    "quality": 11, "progress": 11, "members": 11, "indicators": 11,
-    "feed": 12, "jobs": 12,
-    "data_manager": 13,
-    "at": 14, "charts": 14, "db": 14, "yf": 14,
-    "layer": 15,
-    "server": 16,
-    "cli": 17,
-    "compat": 18, "__main__": 18, "older_paths": 18,
+    "members": 11, "features": 11,
+    "feed": 12,
+    "jobs": 13,
+    "data_manager": 14,
+    "db": 15, "show": 15, "yf": 15,
+    "research": 16,
+    "server": 17,
+    "cli": 18,
+    "compat": 19, "__main__": 19, "older_paths": 19,
 }  # fmt: skip
 
 # Documented names that moved up: the root of a package shows them without using them.
-FACES = {("feed", "compat.data_feed_factory")}
+FACES = {("feed", "doors.compat.data_feed_factory")}
+
+# Each folder, and the folders and modules of the root that it may import besides itself. The package
+# root and what starts the command stand above all of them.
+_CORE = frozenset({"errors", "core"})
+_BELOW_THE_FACADE = _CORE | {"feed", "features", "jobs"}
+_FACADE = _BELOW_THE_FACADE | {"data_manager"}
+RINGS = {
+    "errors": frozenset[str](),
+    "core": frozenset({"errors"}),
+    "feed": _CORE,
+    "features": _CORE,
+    "jobs": _CORE | {"feed", "features"},
+    "data_manager": _BELOW_THE_FACADE,
+    "db": _FACADE,
+    "show": _FACADE,
+    "research": _FACADE | {"db"},
+    "server": _FACADE | {"db", "show"},
+    "cli": _FACADE | {"db", "show", "research", "server"},
+    "doors": _FACADE | {"db", "show", "research", "server", "cli"},
+}
+# What else is imported, with its importer. The list is exact: what is no longer imported leaves it.
+OUTSIDE_THE_RINGS = {*FACES}
+ROOT_MODULES = {"", "__main__", "_version"}
+
+
+def outside_the_rings(source: Module) -> set[tuple[str, str]]:
+    """Return what ``source`` imports of folders that its own folder may not import."""
+    folder = source.name.partition(".")[0]
+    if folder in ROOT_MODULES:
+        return set()
+    allowed = {folder, *ROOT_MODULES, *RINGS.get(folder, ())}
+    return {(source.name, t) for t, _ in targets(source) if t.partition(".")[0] not in allowed}
+
+
+def test_each_folder_imports_only_the_folders_of_its_row() -> None:
+    assert {pair for m in modules() for pair in outside_the_rings(m)} == OUTSIDE_THE_RINGS
+
+
+def test_every_folder_has_a_row() -> None:
+    assert {m.name.partition(".")[0] for m in modules()} == RINGS.keys() | ROOT_MODULES
+
+
+@pytest.mark.parametrize(
+    "name, code",
+    [
+        ("errors", "from .core.model.words import caller"),
+        ("core.cache.store", "from ...jobs.progress import events"),
+        ("core.wiring", "def build():\n    from ..show.charts import draw"),
+        ("feed.services", "from ..features import features"),
+        ("feed.services", "if TYPE_CHECKING:\n    from ..data_manager import DataManager"),
+        ("jobs.fill.populate", "from ...data_manager import DataManager"),
+        ("data_manager", "from .db.universe import open_universes"),
+        ("show.charts.draw", "from ...db import universe"),
+        ("research.at", "from ..show.charts import draw"),
+        ("server.pages", "from ..research.bundles import scan"),
+        ("cli.fetch", "from ..doors.yf import ticker"),
+        ("gadgets.nice", "from ..errors import DataError"),
+    ],
+)
+def test_an_import_of_another_folder_is_found(name: str, code: str) -> None:
+    assert len(outside_the_rings(Module(name, code))) == 1
+
+
+# Where ring A imports rings B and C (``weight.json``): the names of the root, the facade's methods, and the
+# composition root, for many hosts and macro series; the package of feeds shows a documented name.
+COMPOSING = {"", "core.wiring", "data_manager", "feed"}
+
+
+def imports_of_higher_rings(source: Module) -> list[tuple[str, bool]]:
+    """Return each import of a ring above that of ``source``, and whether it runs with the module itself."""
+    own, known = ring_of(source), {m.name: m for m in modules()}
+    checked = [n for n in source.nodes if isinstance(n, ast.If) and _is_for_types(n)]
+    lines = {line for n in checked for line in range(n.lineno, (n.end_lineno or n.lineno) + 1)}
+    return [
+        (target, item.function is None and item.line not in lines)
+        for target, item in targets(source)
+        if target in known and ring_of(known[target]) > own
+    ]
+
+
+def _is_for_types(node: ast.If) -> bool:
+    return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def test_no_ring_imports_a_higher_one_but_on_use_where_it_composes_or_in_a_command() -> None:
+    found = {m.name: imports_of_higher_rings(m) for m in modules() if m.name != "__main__"}
+    assert [
+        (name, t) for name, pairs in found.items() for t, is_at_once in pairs if is_at_once
+    ] == []
+    assert {name for name, pairs in found.items() if pairs and room(name) != "cli"} == COMPOSING
+    assert {room(target) for target, _ in found["core.wiring"]} == {"hosts", "macro"}
+    assert {room(t) for name, pairs in found.items() if room(name) == "cli" for t, _ in pairs} == {
+        "server"
+    }
+
+
+@pytest.mark.parametrize(
+    "name, code, is_at_once",
+    [
+        ("core.bars.client", "from ...jobs.fill import populate", True),
+        ("core.bars.client", "def f():\n    from ...jobs.fill import populate", False),
+        ("core.bars.client", "if TYPE_CHECKING:\n    from ..macro.service import Macro", False),
+        ("jobs.progress.bar", "from ..fill.populate import populate_cache", True),
+        ("research.bundles.scan", "from ..at import ManagerAt", True),
+    ],
+)
+def test_an_import_of_a_higher_ring_is_found(name: str, code: str, is_at_once: bool) -> None:
+    assert [at_once for _, at_once in imports_of_higher_rings(Module(name, code))] == [is_at_once]
+
+
+def test_an_import_of_the_same_or_a_lower_ring_is_no_fault() -> None:
+    code = "from ...core.bars import client\nfrom ..progress import bar\nfrom ..run import runner"
+    assert imports_of_higher_rings(Module("jobs.fill.populate", code)) == []
 
 
 def floor_violations(source: Module) -> list[str]:
@@ -54,16 +169,14 @@ def floor_violations(source: Module) -> list[str]:
 def _is_allowed(source: Module, target: str, names: tuple[str, ...]) -> bool:
     if not target:  # `from . import __version__`
         return set(names) <= {"__version__"}
-    top = target.split(".")[0]
-    has_own_floor = "." in source.name and source.name in FLOORS
-    if top == source.top and not has_own_floor:
+    if room(target) == source.top:
         return _is_allowed_inside(source, target)
     return _floor(target) < _floor(source.name)
 
 
 def _floor(name: str) -> int:
-    """Return the floor of a module: its own, where it has one, else its package's."""
-    return FLOORS.get(name, FLOORS.get(name.split(".")[0], 99))
+    """Return the floor of a module's room."""
+    return FLOORS.get(room(name), 99)
 
 
 def _is_allowed_inside(source: Module, target: str) -> bool:
@@ -91,8 +204,8 @@ def absolute_self_imports(source: Module) -> list[str]:
 # keep what a stream has sent.
 BELOW_THE_CLIENT = {
     "feed.services", "feed.live_feeds",
-    "jobs.confirm", "jobs.export", "jobs.freshness", "jobs.health",
-    "jobs.verify", "wiring",
+    "jobs.validation.confirm", "jobs.export.export", "jobs.fill.freshness", "jobs.doctor.health",
+    "jobs.validation.verify", "core.wiring",
 }  # fmt: skip
 
 
@@ -108,7 +221,7 @@ def client_violations(source: Module) -> list[str]:
 
 
 def _is_below_the_client(target: str) -> bool:
-    return target.startswith("bars.") and target != "bars.client"
+    return room(target) == "bars" and target not in ("core.bars", "core.bars.client")
 
 
 def test_bars_are_reached_by_their_client() -> None:
@@ -117,13 +230,75 @@ def test_bars_are_reached_by_their_client() -> None:
     assert below >= BELOW_THE_CLIENT, "what needs no more than the client stands here no longer"
 
 
-# Modules with a floor of their own; every package above `bars` stands on one floor as a whole.
-ALONE = {"vendors.registry", "compat.retry", "compat.limiters"}
-MOST_FLOORS = 19
+# What above `core` imports packages of it that stand behind the client and the facade, by package. The
+# lists are exact and only get shorter: new code uses the client, the facade and values.
+BEHIND_THE_CLIENT = {
+    "cache": {
+        "cli.cache_clean", "cli.cache_maintenance", "cli.cached", "jobs.doctor.health",
+        "jobs.export.export", "jobs.fill.freshness", "jobs.fill.perishable", "jobs.fill.populate",
+        "jobs.run.nights", "jobs.run.other_hosts", "jobs.validation.accepted",
+        "jobs.validation.confirm", "jobs.validation.gaps", "jobs.validation.quarantine",
+        "jobs.validation.verify",
+    },
+    "net": {
+        "cli.alerts", "cli.demo", "cli.doctor", "data_manager", "doors.yf.arguments",
+        "doors.yf.download", "feed.backtrader.live", "feed.live_feeds", "feed.selection",
+        "feed.sources.stream", "feed.streams.connection", "jobs.doctor.health",
+        "jobs.fill.populate", "jobs.fill.refresh_fundamentals", "jobs.progress.events",
+        "jobs.run.runner", "jobs.validation.confirm", "jobs.validation.validate",
+        "jobs.validation.verify", "jobs.vendors.extras", "jobs.vendors.key_probe",
+        "jobs.vendors.vendors", "research.calls", "research.loading.failover",
+        "research.loading.tiers", "research.portal.portal", "research.portal.portal_sources",
+        "research.sources.adapters", "research.sources.sources", "research.sources.stored",
+        "research.sources.vendor_sources",
+    },
+    "vendors": {
+        "cli.ingest", "features.own", "feed.backtrader.live", "feed.file_data_feed",
+        "feed.live_feed", "feed.live_feeds", "feed.services", "feed.sources.base",
+        "feed.sources.callback", "feed.sources.judge", "feed.streams.connection", "jobs.alerts",
+        "jobs.fill.freshness", "jobs.fill.perishable", "jobs.validation.confirm",
+        "jobs.vendors.extras", "jobs.vendors.key_probe", "jobs.vendors.matrix",
+        "jobs.vendors.vendors", "research.calls", "research.loading.providers",
+        "research.portal.portal_sources", "research.sources.vendor_sources",
+    },
+    "fundamentals": {
+        "cli.fundamentals", "data_manager", "features.features", "jobs.fill.refresh_fundamentals",
+    },
+    "hosts": {
+        "cli.hosts", "data_manager", "jobs.doctor.health",
+    },
+    "macro": set[str](),
+}  # fmt: skip
+
+
+def behind_the_client(source: Module) -> set[str]:
+    """Return the packages behind the client that ``source`` imports from above ``core``."""
+    if source.name.partition(".")[0] in {"core", *ROOT_MODULES}:
+        return set()
+    inner = {room(target) for target, _ in targets(source) if target.startswith("core.")}
+    return inner & BEHIND_THE_CLIENT.keys()
+
+
+def test_no_more_modules_above_the_core_import_what_is_behind_the_client() -> None:
+    found = {m.name: behind_the_client(m) for m in modules()}
+    for package, listed in BEHIND_THE_CLIENT.items():
+        importers = {name for name, packages in found.items() if package in packages}
+        assert importers == listed, (
+            f"core.{package}: bars.client and the facade have what is needed"
+        )
+
+
+def test_an_import_of_what_is_behind_the_client_is_found() -> None:
+    code = "from ..core.cache.store import BarStore\nfrom ..core.model.time import span"
+    assert behind_the_client(Module("show.new", code)) == {"cache"}
+    assert behind_the_client(Module("core.new", "from .cache.store import BarStore")) == set()
+
+
+MOST_FLOORS = 20
 
 
 def test_packages_are_whole_on_few_floors() -> None:
-    assert {name for name in FLOORS if "." in name} == ALONE
+    assert {name for name in FLOORS if "." in name} == set()
     assert sorted(set(FLOORS.values())) == list(range(MOST_FLOORS))
 
 
@@ -155,20 +330,20 @@ def test_a_circle_is_found() -> None:
 @pytest.mark.parametrize(
     "name, code",
     [
-        ("model.span", "from ..calendars import gaps"),
-        ("model.span", "from ..disk.files import Disk"),
-        ("cache.store", "from ..net.http import HttpTransport"),
-        ("net.http", "from ..vendors import base"),
-        ("cache.store", "def read():\n    from ..wiring import build"),
-        ("cache.store", "from ..wiring import build"),
-        ("cache.unified_cache", "def __init__(self):\n    from ..wiring import build"),
-        ("calendars.finality", "if TYPE_CHECKING:\n    from ..config import rules"),
-        ("vendors.acme.bars", "from ..tiingo.bars import B"),
-        ("vendors.registry", "from ..model.span import Span"),
-        ("vendors.registry", "from .base import BaseDataDownloader"),
-        ("provider_selector", "from .bars.fetch import plan"),
-        ("jobs.populate", "from ..data_manager import DataManager"),
-        ("jobs.populate", "from .. import DataManager"),
+        ("core.model.time.span", "from ...calendars import gaps"),
+        ("core.model.time.span", "from ...disk.files import Disk"),
+        ("core.cache.store", "from ..net.http import HttpTransport"),
+        ("core.net.http.http", "from ...vendors import base"),
+        ("core.cache.store", "def read():\n    from ..wiring import build"),
+        ("core.cache.store", "from ..wiring import build"),
+        ("core.cache.facade.unified_cache", "def __init__(self):\n    from ...wiring import build"),
+        ("core.calendars.finality", "if TYPE_CHECKING:\n    from ..config import rules"),
+        ("core.vendors.acme.bars", "from ..tiingo.bars import B"),
+        ("core.registry", "from .model.time.span import Span"),
+        ("core.registry", "from .vendors.base import BaseDataDownloader"),
+        ("core.provider_selector", "from .bars.fetch import plan"),
+        ("jobs.fill.populate", "from ...data_manager import DataManager"),
+        ("jobs.fill.populate", "from ... import DataManager"),
         ("data_manager", "from .cli import main"),
         ("cli.fetch", "from ..ohlcv_contract import REQUIRED_COLUMNS"),
         ("gadgets.nice", "import json"),
@@ -181,13 +356,16 @@ def test_the_floor_gate_refuses_an_import_upwards(name: str, code: str) -> None:
 @pytest.mark.parametrize(
     "name, code",
     [
-        ("calendars.gaps", "from ..model.span import Span\nfrom .calendar import sessions"),
-        ("calendars.calendar", "from .sessions import SESSIONS"),
-        ("bars.fetch.plan", "from ..provider_selector import ProviderSelector"),
-        ("calendars.finality", "from .gaps import find"),
-        ("vendors.acme.bars", "from ..base import BaseDataDownloader"),
-        ("model.kind", "from ..vendors.registry import row_of"),
-        ("net.http", "from .limits import Limiter\nimport requests"),
+        (
+            "core.calendars.gaps",
+            "from ..model.time.span import Span\nfrom .calendar import sessions",
+        ),
+        ("core.calendars.calendar", "from .sessions import SESSIONS"),
+        ("core.bars.fetch.plan", "from ..provider_selector import ProviderSelector"),
+        ("core.calendars.finality", "from .gaps import find"),
+        ("core.vendors.acme.bars", "from ..base import BaseDataDownloader"),
+        ("core.model.identity.kind", "from ...registry import row_of"),
+        ("core.net.http.http", "from ..limits.steady import Limiter\nimport requests"),
         ("cli.fetch", "from ..data_manager import DataManager\nfrom .. import __version__"),
     ],
 )
@@ -201,10 +379,10 @@ def test_an_absolute_import_of_ourselves_is_refused() -> None:
 
 
 # What the facade loads of packages built above it, at one place, when it is first used.
-ABOVE_THE_FACADE = {"at", "charts", "db"}
+ABOVE_THE_FACADE = {"db", "research.at", "show"}
 # What those may use, so that they see bars as a user does: nothing of the store, of vendors, of the network.
 OPEN_TO_THEM = {
-    "", "_version", "bars.client", "calendars", "clock", "config", "data_manager", "disk",
+    "", "_version", "core.bars.client", "calendars", "clock", "config", "data_manager", "disk",
     "errors", "jobs", "model", "observability", "parts", "prices", "runtime", "symbols",
 }  # fmt: skip
 
@@ -213,23 +391,23 @@ def test_packages_above_the_facade_use_only_its_public_names() -> None:
     expect_none([
         f"{source.name}:{item.line} imports {target}"
         for source in modules()
-        if source.top in ABOVE_THE_FACADE
+        if {source.top, source.name} & ABOVE_THE_FACADE
         for target, item in targets(source)
-        if not {target, target.split(".")[0]} & {*OPEN_TO_THEM, source.top}
+        if not {target, room(target)} & {*OPEN_TO_THEM, source.top}
     ])  # fmt: skip
 
 
 # The doors show what these compute, and import nothing below them but values.
 OPEN_TO_THE_DOORS = {
     "",
-    "bars.client",
-    "charts",
+    "core.bars.client",
+    "show",
     "clock",
     "data_manager",
     "errors",
     "jobs",
     "model",
-    "observability.prometheus",
+    "core.observability.prometheus",
     "server",
 }
 
@@ -240,7 +418,7 @@ def test_the_doors_import_only_the_facade_the_client_the_jobs_and_values() -> No
         for source in modules()
         if source.top == "server"
         for target, item in targets(source)
-        if not {target, target.split(".")[0]} & OPEN_TO_THE_DOORS
+        if not {target, room(target)} & OPEN_TO_THE_DOORS
     ])  # fmt: skip
 
 
@@ -251,7 +429,7 @@ def loaded_parts(source: Module) -> set[str]:
     calls = [node for node in source.nodes if isinstance(node, ast.Call)]
     named = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "load_part"]
     return {
-        ast.literal_eval(call.args[0]).split(".")[0]
+        room(ast.literal_eval(call.args[0]))
         for call in named
         if isinstance(call.args[0], ast.Constant)
     }
@@ -261,10 +439,10 @@ def test_the_facade_loads_packages_of_higher_floors_through_one_lookup() -> None
     facade = module("data_manager")
     parts = loaded_parts(facade)
     above = {name for name in parts if FLOORS[name] > FLOORS["data_manager"]}
-    assert above == ABOVE_THE_FACADE | {"layer"}  # whose store of frames keeps features
-    assert parts - above == {"feed", "jobs", "quality"}
+    assert above == {"db", "research", "show"}  # the store of frames of `research` keeps features
+    assert parts - above == {"feed", "jobs"}
     others = {m.name: loaded_parts(m) for m in modules() if m.name != "data_manager"}
     # Only programs call it without a store of the wiring's.
-    assert {n: p for n, p in others.items() if p} == {"cache.facade.folder": {"hosts"}}
+    assert {n: p for n, p in others.items() if p} == {"core.cache.facade.folder": {"hosts"}}
     named = {getattr(node, kind, "") for node in facade.nodes for kind in ("id", "attr", "name")}
     assert "import_module" not in named

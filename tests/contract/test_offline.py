@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 
 TESTS = Path(__file__).parents[1]
 # Looks at wheels in environments of their own, without the modules of this machine (`-S`).

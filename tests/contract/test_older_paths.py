@@ -2,7 +2,8 @@
 
 ``older_names.tsv`` was written from these files. Its columns: path below ``onetape.data``, what it is,
 name, and the object (``module:name``) or the sentence. A path and name ``listed`` is part of
-``import *``, one that is ``served`` is not; a ``program`` is run by ``python -m``.
+``import *``, one that is ``served`` is not; a ``program`` is run by ``python -m``. An inner module that is
+``shown`` has moved since pages showed it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import pytest
 
 import onetape._older_name as finders
 import src.data
-from src.data import older_paths
+from src.data.doors import older_paths
 from tests.contract.source import PACKAGE, ROOT
 from tests.programs import PYTHONPATH
 
@@ -30,7 +31,8 @@ ROWS = [
     for line in Path(__file__).with_name("older_names.tsv").read_text("utf-8").splitlines()
 ]
 NAMES = [(path, name, home) for path, kind, name, home in ROWS if kind in ("listed", "served")]
-PATHS = sorted({path for path, kind, _, _ in ROWS if path and kind != "refused"})
+PATHS = sorted({path for path, kind, _, _ in ROWS if path and kind not in ("refused", "shown")})
+SHOWN = [(path, home) for path, kind, _, home in ROWS if kind == "shown"]
 # Paths in the list that are still files serve more than the names in the list.
 TABLE_PATHS = [path for path in PATHS if path in older_paths.ROWS and older_paths.ROWS[path].names]
 REFUSED = [(path, name, text) for path, kind, name, text in ROWS if kind == "refused"]
@@ -48,7 +50,7 @@ def run(code: list[str], folder: Path, *before: Path) -> subprocess.CompletedPro
 
 
 def test_the_list_is_whole() -> None:
-    assert (len(NAMES), len(PATHS), len(REFUSED)) == (319, 97, 41)
+    assert (len(NAMES), len(PATHS), len(REFUSED), len(SHOWN)) == (319, 97, 41, 47)
 
 
 @pytest.mark.parametrize("root", ["src.data", "onetape.data"])
@@ -81,6 +83,26 @@ def test_only_the_path_that_warned_warns(path: str, monkeypatch: pytest.MonkeyPa
         import_module(f"onetape.data.{path}")
     ours = [str(w.message) for w in caught if "onetape.data" in str(w.message)]
     assert ours == texts
+
+
+@pytest.mark.parametrize("path, home", SHOWN)
+def test_an_inner_module_that_pages_showed_is_the_moved_one_and_warns_once(
+    path: str, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for root in ("src.data", "onetape.data"):
+        monkeypatch.delitem(sys.modules, f"{root}.{path}", raising=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        served = [import_module(f"{root}.{path}") for root in ("src.data", "onetape.data")]
+    assert served[0] is served[1] is import_module(home)
+    assert served[0].__name__ == home
+    assert [(w.category, str(w.message)) for w in caught] == [
+        (
+            DeprecationWarning,
+            f"onetape.data.{path} is deprecated: import its names from onetape or, "
+            f"if they are not there, from {home}",
+        )
+    ]
 
 
 @pytest.mark.parametrize("program", [
@@ -155,7 +177,7 @@ def test_a_patch_at_home_is_seen_by_the_older_path(monkeypatch: pytest.MonkeyPat
 
     stand_in = object()
     assert older.exponential_backoff is not stand_in
-    monkeypatch.setattr("src.data.compat.retry.exponential_backoff", stand_in)
+    monkeypatch.setattr("src.data.core.own_loops.retry.exponential_backoff", stand_in)
     assert older.exponential_backoff is stand_in
 
 
@@ -172,7 +194,10 @@ def test_pickles_by_an_older_path_load() -> None:
 
     for root in ("src.data", "onetape.data"):
         pickled = f"c{root}.utils.validation\nValidationResult\n.".encode()
-        assert pickle.loads(pickled) is import_module("src.data.compat.validation").ValidationResult
+        assert (
+            pickle.loads(pickled)
+            is import_module("src.data.doors.compat.validation").ValidationResult
+        )
 
 
 def test_an_older_package_contains_no_files() -> None:
@@ -185,8 +210,8 @@ def test_the_table_is_loaded_only_for_older_paths(tmp_path: Path) -> None:
     code = (
         "import sys, onetape; onetape.DataManager('cache').coverage('AAPL', '1d')\n"
         "from importlib.util import find_spec; assert find_spec('onetape.data.nothing') is None\n"
-        "assert 'onetape.data.older_paths' not in sys.modules\n"
-        "import onetape.data.logs; print('onetape.data.older_paths' in sys.modules)"
+        "assert 'onetape.data.doors.older_paths' not in sys.modules\n"
+        "import onetape.data.logs; print('onetape.data.doors.older_paths' in sys.modules)"
     )
     said = run(["-W", "ignore", "-c", code], tmp_path)
     assert said.stdout == "True\n", said.stderr
@@ -257,7 +282,7 @@ def test_the_first_of_two_copies_serves_its_own_paths(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=dict(os.environ, PYTHONPATH=path),
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert said.stdout == "onetape.data.compat.retry\n1\n", said.stderr
+    assert said.stdout == "onetape.data.core.own_loops.retry\n1\n", said.stderr
 
 
 def test_an_older_path_is_imported_in_threads_at_the_start(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import onetape
 import src.data
 from onetape.aio import AsyncDataManager
 from src.data import errors
+from src.data.core.model.answer.member_frames import Frames
 from src.data.errors import DataError
-from src.data.model.member_frames import Frames
 from tests.contract.source import ROOT, modules
 from tests.contract.test_exports import DEEP_PATHS
 from tests.programs import PYTHONPATH
@@ -106,9 +106,9 @@ def test_each_file_is_one_module_by_both_names() -> None:
 
 def test_the_older_name_imported_first_loads_no_file_twice(tmp_path: Path) -> None:
     code = (
-        "import sys, src.data, src.data.cache.store as older\n"
+        "import sys, src.data, src.data.core.cache.store as older\n"
         "from src.data.db.services import telegram_service\n"
-        "import onetape.data.cache.store as newer\n"
+        "import onetape.data.core.cache.store as newer\n"
         "print(older is newer, src.data is sys.modules['onetape'].data, telegram_service.__name__)\n"
         "print({n for n, m in sys.modules.items() if m.__name__.startswith('src.')})"
     )

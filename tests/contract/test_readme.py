@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.jobs.extras import EXTRAS
+from src.data.jobs.vendors.extras import EXTRAS
 from tests.pages import pages
 from tests.programs import PYTHONPATH
 

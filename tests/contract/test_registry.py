@@ -15,7 +15,7 @@ FUNDAMENTALS = ROOT / "config" / "data" / "fundamentals.json"
 
 
 def registered() -> set[str]:
-    from src.data.vendors.factory import DataDownloaderFactory
+    from src.data.core.vendors.factory import DataDownloaderFactory
 
     return set(DataDownloaderFactory.PROVIDER_MAP.values())
 
@@ -33,7 +33,7 @@ def vendors_in(rules: Mapping[str, Any]) -> set[str]:
 
 
 def test_folder_and_registry_agree() -> None:
-    from src.data.vendors.registry import VENDORS
+    from src.data.core.registry import VENDORS
 
     others = {name for name, row in VENDORS.items() if row.of_folders or row.series}
     assert vendors() == registered() | others

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from src.data.model import reasons
-from src.data.model.reasons import sentence
-from tests.cache.bars import store_in
-from tests.cache.crash import Quick
+from src.data.core.model.stored import reasons
+from src.data.core.model.stored.reasons import sentence
+from tests.core.cache.bars import store_in
+from tests.core.cache.crash import Quick
 from tests.golden import make
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests import thinned
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,12 +84,12 @@ def test_a_test_of_the_database_takes_one_engine_with_all_its_other_cases() -> N
     assert halves == {(0, 1, 2), (3, 4, 5)}
     servers = [{"_server": server} | one for server in ("valkey", "redis") for one in cases]
     for n in range(20):
-        held = thinned.chosen(f"tests/v2/test_it.py::test_{n}", servers)
+        held = thinned.chosen(f"tests/research/loading/test_it.py::test_{n}", servers)
         assert len({(servers[k]["_server"], servers[k]["database"]) for k in held}) == 1
         assert [servers[k]["n"] for k in held] == [0, 1, 2]
     both = sorted(thinned.BOTH_ENGINES)[0]
     assert thinned.chosen(f"{both}::test_it", cases) == list(range(6))
-    assert thinned.chosen("tests/cache/test_it.py::test_it", cases) == list(range(6))
+    assert thinned.chosen("tests/core/cache/test_it.py::test_it", cases) == list(range(6))
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ class Way:
         files = self.files
         lengths = [lines_of(path) for path in files]
         return {
-            "files": len({"model/" if p.startswith("model/") else p for p in files}),
+            "files": len({"model/" if p.startswith("core/model/") else p for p in files}),
             "functions": len(self._functions),
             "code lines": sum(_function_lines(path).get(n, 0) for path, _, n in self._functions),
             "longest file": max(map(len, lengths), default=0),
@@ -177,21 +177,39 @@ def _function_lines(path: str) -> dict[int, int]:
     return counts
 
 
+# Folders and files that have a ring of their own; all others are in ring A.
+_RINGS: dict[str, str] = json.loads(Path(__file__).with_name("weight.json").read_text("utf-8"))[
+    "rings"
+]
 CORE = ("bars", "cache", "calendars", "config", "model", "net", "prices", "symbols", "vendors")
 
 
 @cache
 def weight() -> Figures:
-    """Return the code lines of each folder; modules of the root count apart, as do vendors' own folders."""
+    """Return the code lines of each folder; what has a ring of its own counts apart, as do vendors'."""
     lines = Counter[str]()
     for module in modules():
-        is_root = not module.is_package and "." not in module.name
-        folder = f"{module.name}.py" if is_root else module.top
-        lines["vendors' folders" if _is_of_a_vendor(module) else folder] += len(code_lines(module))
+        folder = "vendors' folders" if _is_of_a_vendor(module) else _folder(module)
+        lines[folder] += len(code_lines(module))
     door = ROOT / "onetape"
     for path in (*door.glob("*.py"), *(door / "_linked").rglob("*.py")):
         lines["onetape"] += len(code_lines(Module(path.stem, path.read_text("utf-8"))))
     return dict(sorted(lines.items()))
+
+
+def _folder(module: Module) -> str:
+    """Return the longest path of a module that has a ring, else its room or its file in the root."""
+    path = module.name.replace(".", "/")
+    places = [path] if module.is_package else [f"{path}.py", path.rpartition("/")[0]]
+    while "/" in places[-1]:
+        places.append(places[-1].rpartition("/")[0])
+    is_root = not module.is_package and "/" not in path
+    return next((p for p in places if p in _RINGS), places[0] if is_root else module.top)
+
+
+def ring_of(module: Module) -> str:
+    """Return the ring of a module: A, B or C. Vendors' own folders belong to ring A."""
+    return "A" if _is_of_a_vendor(module) else _RINGS.get(_folder(module), "A")
 
 
 def is_core(module: Module) -> bool:
@@ -201,7 +219,9 @@ def is_core(module: Module) -> bool:
 
 def _is_of_a_vendor(module: Module) -> bool:
     path = module.name.split(".")
-    return path[0] == "vendors" and len(path) > 1 and (PACKAGE / "vendors" / path[1]).is_dir()
+    return (
+        path[:2] == ["core", "vendors"] and len(path) > 2 and (PACKAGE.joinpath(*path[:3])).is_dir()
+    )
 
 
 def shape() -> Figures:
@@ -249,9 +269,9 @@ Counted = tuple[str, str, Figures, list[str]]
 
 
 def _counted(root: Path, now_ms: int, is_stored: bool) -> Iterator[Counted]:
-    from src.data.clock import ManualClock
+    from src.data.core.clock import ManualClock
+    from src.data.core.disk.files import Disk
     from src.data.data_manager import DataManager
-    from src.data.disk.files import Disk
 
     if is_stored:
         # What is younger than a tick of the file system's clock is looked at again each time.
@@ -291,8 +311,8 @@ def _ask(manager: DataManager, symbol: str, arguments: dict[str, Any]) -> None:
 
 def counted(folder: Path) -> Iterator[Counted]:
     """Ask every question in two processes, as a miss and as a hit: name, kind, figures, files entered."""
-    from src.data.clock import ManualClock
-    from src.data.model.instant import parse_iso
+    from src.data.core.clock import ManualClock
+    from src.data.core.model.time.instant import parse_iso
     from tests.vendor_server import VendorServer
 
     clock = ManualClock(parse_iso("2024-09-11T15:00:30"))

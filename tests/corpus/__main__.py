@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from src.data.prices.judgement import checks, precision
+from src.data.core.prices.judgement import checks, precision
 from tests.reference import REFERENCE
 
 from .answers import Answered, answered

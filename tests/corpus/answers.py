@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.request.capabilities import Fetched, FetchQuery
+from src.data.core.model.stored.reasons import sentence
+from src.data.core.model.time.instant import DAY_MS, date_of, day_ms
+from src.data.core.model.time.span import Span
+from src.data.core.prices.judgement.series import CheckedSeries, ShareEvent
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
-from src.data.model.actions import Action
-from src.data.model.bars import Bar
-from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import DAY_MS, date_of, day_ms
-from src.data.model.reasons import sentence
-from src.data.model.span import Span
-from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 from tests.e2e.fixed_vendor import FixedVendor
 from tests.e2e.scripted_vendor import provenance, route_to
 

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from src.data.model.instant import DAY_MS, parse_iso
+from src.data.core.model.time.instant import DAY_MS, parse_iso
 
 _LIST = Path(__file__).with_name("labels.json")
 

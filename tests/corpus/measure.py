@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.data.model.instant import DAY_MS
-from src.data.prices.judgement import checks
-from src.data.prices.judgement.findings import QualityFinding
-from src.data.prices.judgement.series import CheckedSeries
-from tests.prices.judgement.planting import Planted
+from src.data.core.model.time.instant import DAY_MS
+from src.data.core.prices.judgement import checks
+from src.data.core.prices.judgement.findings import QualityFinding
+from src.data.core.prices.judgement.series import CheckedSeries
+from tests.core.prices.judgement.planting import Planted
 
 from .labels import Cause, Entry, Half, Label, entries
 from .planting import KINDS, Kind, planted

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from src.data.prices.judgement import precision
-from src.data.prices.judgement.precision import LEAST_PRECISION, Precision
+from src.data.core.prices.judgement import precision
+from src.data.core.prices.judgement.precision import LEAST_PRECISION, Precision
 
 from .answers import Answered, Reported
 from .labels import Half, digest

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from src.data.model.bars import merge
-from src.data.model.instant import DAY_MS
-from src.data.prices.judgement.series import CheckedSeries, ShareEvent
-from tests.prices.judgement import planting as simple
-from tests.prices.judgement.planting import ALL, Planted, Random, scaled, with_columns
+from src.data.core.model.market.bars import merge
+from src.data.core.model.time.instant import DAY_MS
+from src.data.core.prices.judgement.series import CheckedSeries, ShareEvent
+from tests.core.prices.judgement import planting as simple
+from tests.core.prices.judgement.planting import ALL, Planted, Random, scaled, with_columns
 
 from .series import sessions_of
 

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.calendars.calendar import calendar_for
-from src.data.calendars.grid import BarGrid
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.market.bars import BarTable
+from src.data.core.model.request.http import HttpRequest
+from src.data.core.model.time.instant import DAY_MS, day_ms, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
+from src.data.core.vendors.demo.carrier import SampleCarrier
 from src.data.errors import ConfigError
-from src.data.model.bars import BarTable
-from src.data.model.http import HttpRequest
-from src.data.model.instant import DAY_MS, day_ms, parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
-from src.data.vendors.demo.carrier import SampleCarrier
 from tests.conformance.recordings import known, question_of, vendor_over
-from tests.prices.judgement.market import MARKET, load, with_factors
+from tests.core.prices.judgement.market import MARKET, load, with_factors
+from tests.core.vendors.acme import recorded
 from tests.reference import reference
-from tests.vendors.acme import recorded
 
 from .labels import Entry
 

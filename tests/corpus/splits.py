@@ -10,16 +10,16 @@ from dataclasses import replace
 from datetime import date
 from functools import cache
 
-from src.data.model.actions import amount_on
-from src.data.model.instant import DAY_MS, day_ms
-from src.data.model.instrument import Instrument
-from src.data.model.span import Span
-from src.data.prices.judgement.checks import CHECKS, run_checks
-from src.data.prices.judgement.findings import QualityFinding
-from src.data.prices.judgement.series import CheckedSeries, ShareEvent
-from src.data.vendors.demo.bars import DemoDataDownloader
-from tests.prices.judgement.market import adjusted
-from tests.prices.judgement.planting import ALL, scaled
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.market.actions import amount_on
+from src.data.core.model.time.instant import DAY_MS, day_ms
+from src.data.core.model.time.span import Span
+from src.data.core.prices.judgement.checks import CHECKS, run_checks
+from src.data.core.prices.judgement.findings import QualityFinding
+from src.data.core.prices.judgement.series import CheckedSeries, ShareEvent
+from src.data.core.vendors.demo.bars import DemoDataDownloader
+from tests.core.prices.judgement.market import adjusted
+from tests.core.prices.judgement.planting import ALL, scaled
 
 from .series import demo_series
 

@@ -9,11 +9,11 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from src.data.prices.judgement import precision
-from src.data.prices.judgement.checks import CHECKS, finding_of
-from src.data.prices.judgement.findings import Severity
-from src.data.prices.judgement.levels import Defect
-from src.data.prices.judgement.precision import (
+from src.data.core.prices.judgement import precision
+from src.data.core.prices.judgement.checks import CHECKS, finding_of
+from src.data.core.prices.judgement.findings import Severity
+from src.data.core.prices.judgement.levels import Defect
+from src.data.core.prices.judgement.precision import (
     LEAST_PRECISION,
     MEASURED,
     Precision,

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event, select
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.db.core.database import Database
 from src.data.db.symbols.models import CorporateAction, Symbol, SymbolName

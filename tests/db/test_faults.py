@@ -20,15 +20,15 @@ from sqlalchemy import event, select, text
 from sqlalchemy.engine import default
 from sqlalchemy.exc import DBAPIError
 
+from src.data.core.disk import atomic, calls, files
+from src.data.core.disk import database as disk_database
 from src.data.db.core import database as databases
 from src.data.db.core import engine, schema
 from src.data.db.core.database import Database
 from src.data.db.core.engine import typed_errors
 from src.data.db.symbols.models import Symbol
-from src.data.disk import atomic, calls, files
-from src.data.disk import database as disk_database
 from src.data.errors import DatabaseError
-from tests.cache.counts import some
+from tests.core.cache.counts import some
 from tests.db.conftest import execute
 from tests.processes import ended, fork, killed_at, places
 

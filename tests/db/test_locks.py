@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import parse_iso
 from src.data.db.core.database import Database, locked, once_more
 from src.data.db.models.model_telegram import TelegramSetting
 from src.data.db.models.model_users import User
 from src.data.db.repos.repo_users import UsersRepo
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import DatabaseError
-from src.data.model.instant import parse_iso
 
 NOW_MS = parse_iso("2024-06-12T15:00:00")
 

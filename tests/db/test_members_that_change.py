@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.provider_selector import ProviderSelector
 from src.data.db import Database
 from src.data.db.universe import StoredUniverses
-from src.data.model.instant import parse_iso
-from src.data.provider_selector import ProviderSelector
 from tests.simulation.facts import OPERATIONS
 
 HEAD = "symbol,from,to\n"

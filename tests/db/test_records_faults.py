@@ -21,7 +21,9 @@ import pytest
 from sqlalchemy import create_engine, delete, event, text
 from sqlalchemy.engine import default
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.outcome import Outcome
+from src.data.core.model.time.instant import MINUTE_MS, parse_iso
 from src.data.db import alert_records
 from src.data.db.alert_records import StoredAlerts
 from src.data.db.core import database as databases
@@ -35,9 +37,7 @@ from src.data.db.services.trading_service import TradingService
 from src.data.errors import DatabaseError
 from src.data.jobs import alerts as job
 from src.data.jobs.alerts import LEASE_MS, LOCAL, AlertJob, ClosedBars, Message
-from src.data.model.instant import MINUTE_MS, parse_iso
-from src.data.model.outcome import Outcome
-from tests.cache.counts import FULL, some
+from tests.core.cache.counts import FULL, some
 from tests.db.test_faults import end_connections
 from tests.processes import ended, fork, killed_at, places
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.db.alert_records import StoredAlerts
 from src.data.db.core.database import Database
 from src.data.db.cron import Cron

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.db.core.database import Database
 from src.data.db.models import Position
 from src.data.db.repos.repo_telegram import SettingsRepo

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.db.core.database import Database
 from src.data.db.repos.telegram_repository import TelegramRepository
 from src.data.db.services import database_service, telegram_service

@@ -23,7 +23,7 @@ from src.data.db.core.schema import revisions
 from src.data.db.models import METADATA, AuthIdentity, User
 from src.data.db.symbols.models import CorporateAction, Symbol
 from src.data.errors import DatabaseError, SchemaError
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.db.conftest import SECOND
 from tests.processes import together
 

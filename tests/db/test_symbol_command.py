@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.db.core.database import Database
 from tests.conftest import WEDNESDAY

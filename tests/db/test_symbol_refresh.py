@@ -17,19 +17,19 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.symbol_changes import SymbolChange
+from src.data.core.model.market.actions import Action, current
+from src.data.core.model.stored.stored import KnownAction
+from src.data.core.model.time.instant import day_ms
 from src.data.data_manager import DataManager
 from src.data.db.core.database import Database
 from src.data.db.symbols.gather import SymbolFacts, action_facts, exact, gather, volatility
 from src.data.db.symbols.models import CorporateAction, Symbol
 from src.data.db.symbols.refresh import RefreshedSymbol, refresh_symbols, write
 from src.data.errors import AllProvidersFailedError, DatabaseError, QueryError, StorageError
-from src.data.model.actions import Action, current
-from src.data.model.instant import day_ms
-from src.data.model.stored import KnownAction
-from src.data.model.symbol_changes import SymbolChange
-from tests.cache.counts import FULL
 from tests.conftest import WEDNESDAY
+from tests.core.cache.counts import FULL
 from tests.vendor_server import VendorServer
 
 from .symbols import NOW, dump, imported, killed_at, manager_on
@@ -394,7 +394,7 @@ def test_a_cache_on_a_full_disk_is_reported_and_the_row_is_written(
     def full(*_: object) -> None:
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr("src.data.cache.actions.write_atomically", full)
+    monkeypatch.setattr("src.data.core.cache.actions.write_atomically", full)
     (result,) = refreshed(database, manager, "FB")
     assert any(
         "could not be recorded in the cache: the disk is full" in text for text in result.problems

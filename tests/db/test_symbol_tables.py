@@ -17,7 +17,7 @@ from src.data.db.core.sessions import run
 from src.data.db.symbols.models import SymbolName
 from src.data.db.symbols.tables import changes_by_name, import_changes, resolve
 from src.data.errors import DatabaseError, QueryError
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 
 from .symbols import NOW, dump, imported
 

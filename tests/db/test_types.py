@@ -21,7 +21,7 @@ from src.data.db.core.database import Database
 from src.data.db.core.types import ExactDecimal, exact_decimal
 from src.data.db.symbols.models import Symbol
 from src.data.errors import DatabaseError
-from tests.cache.counts import examples
+from tests.core.cache.counts import examples
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 

@@ -16,12 +16,12 @@ from sqlalchemy import event, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
+from src.data.core.model.request.unit_of_work import refuse_inside_unit
 from src.data.db.core import engine as engines
 from src.data.db.core.database import Database, adapted, get_database, locked
 from src.data.db.symbols.models import Symbol
 from src.data.errors import DatabaseError
-from src.data.model.unit_of_work import refuse_inside_unit
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.e2e.fresh import Fresh
 from tests.processes import ended, fork, together
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from src.data.cli import main
-from src.data.clock import ManualClock
-from src.data.compat.universe_sync import DataSyncManager, SyncReport
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer.member_frames import DaysWithoutBars, MemberFrames
 from src.data.data_manager import DataManager, get_universes
 from src.data.db.core.database import Database
 from src.data.db.universe import StoredUniverses
+from src.data.doors.compat.universe_sync import DataSyncManager, SyncReport
 from src.data.errors import MissingExtraError, QueryError, SurvivorshipWarning, UniverseError
-from src.data.model.member_frames import DaysWithoutBars, MemberFrames
 from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
 
@@ -47,7 +47,7 @@ def rules(
         f"  coingecko: {{base_url: '{vendors.base_url('binance')}'}}\n"
         f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http, rate_limits: {fast}}}\n"
     )
-    for module in ("wiring", "net.reach", "compat.universe_sync"):
+    for module in ("core.wiring", "core.net.http.reach", "doors.compat.universe_sync"):
         monkeypatch.setattr(f"src.data.{module}.SystemClock", lambda: clock)
     monkeypatch.setenv("ONETAPE_RULES", str(path))
     monkeypatch.chdir(tmp_path)

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import to_ms
 from src.data.data_manager import DataManager
 from src.data.db import Database, UniverseDefinition
 from src.data.db.symbols.models import Symbol
 from src.data.db.universe import StoredUniverses
-from src.data.model.instant import to_ms
 
 Run = Callable[..., tuple[int, str, str]]
 

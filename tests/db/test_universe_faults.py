@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select
 
-from src.data.clock import ManualClock, SystemClock
+from src.data.core.clock import ManualClock, SystemClock
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.provider_selector import ProviderSelector
 from src.data.db import Database, UniverseDefinition
 from src.data.db.core.database import get_database
 from src.data.db.universe import StoredUniverses, open_universes
 from src.data.db.universe.models import Universe, UniverseMember
 from src.data.errors import DatabaseError
-from src.data.model.instant import parse_iso
-from src.data.provider_selector import ProviderSelector
 from tests.processes import ended, fork
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))

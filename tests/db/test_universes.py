@@ -14,15 +14,15 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.universe import Members, Universes
+from src.data.core.model.time.instant import to_ms
+from src.data.core.provider_selector import ProviderSelector
 from src.data.db import Database, UniverseDefinition, UniverseManager
 from src.data.db.symbols.models import Symbol
 from src.data.db.universe import StoredUniverses
 from src.data.db.universe.models import Universe, UniverseMember
 from src.data.errors import QueryError, SurvivorshipWarning, UniverseError
-from src.data.model.instant import to_ms
-from src.data.model.universe import Members, Universes
-from src.data.provider_selector import ProviderSelector
 from tests.db.made_index import MadeIndex, made_index
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))

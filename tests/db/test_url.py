@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from src.data.config.credentials import known_keys
+from src.data.core.config.credentials import known_keys
 from src.data.db.core import url
 from src.data.db.core.database import Database, get_database, session_scope
 from src.data.db.core.url import DatabaseUrl, database_url
 from src.data.errors import DatabaseError, DatabaseUrlError
-from tests.cache.counts import crossed
+from tests.core.cache.counts import crossed
 
 CANARY = "canary-7f3a"
 PARTS = {

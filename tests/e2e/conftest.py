@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import Disk
 from src.data.data_manager import DataManager
-from src.data.disk.files import Disk
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import VendorServer
 

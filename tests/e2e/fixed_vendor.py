@@ -11,19 +11,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.kind import Basis
+from src.data.core.model.market.bars import Bar, BarTable
+from src.data.core.model.request.capabilities import Capabilities, Fetched, FetchQuery
+from src.data.core.model.time.instant import HOUR_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.registry import SAMPLES
+from src.data.core.vendors.base import BaseDataDownloader
+from src.data.core.vendors.factory import downloader_class, names
+from src.data.core.wiring import Services, build
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, NoDataError
-from src.data.model.bars import Bar, BarTable
-from src.data.model.capabilities import Capabilities, Fetched, FetchQuery
-from src.data.model.instant import HOUR_MS, parse_iso
-from src.data.model.kind import Basis
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.factory import downloader_class, names
-from src.data.vendors.registry import SAMPLES
-from src.data.wiring import Services, build
 
 from .scripted_vendor import route_to
 

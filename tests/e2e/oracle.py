@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from src.data.clock import ManualClock
-from src.data.model.instant import parse_iso
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import parse_iso
 from tests.vendor_server import VendorServer
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from src.data.core.model.identity.kind import Basis
+from src.data.core.model.market.bars import Bar, BarTable
+from src.data.core.model.request.capabilities import Fetched, FetchQuery
+from src.data.core.model.time.span import Span
+from src.data.core.provider_selector import ProviderSelector
+from src.data.core.vendors.base import BaseDataDownloader
+from src.data.core.vendors.binance.bars import BinanceDataDownloader
 from src.data.errors import DataError, NoDataError
-from src.data.model.bars import Bar, BarTable
-from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.kind import Basis
-from src.data.model.span import Span
-from src.data.provider_selector import ProviderSelector
-from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.binance.bars import BinanceDataDownloader
 from tests.vendor_server import VendorServer
 
 Spoil = Callable[[list[Bar]], list[Bar]]

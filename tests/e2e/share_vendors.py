@@ -16,17 +16,17 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from src.data.calendars.calendar import calendar_for
-from src.data.clock import ManualClock
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.identity.kind import Adjustment, Basis, Kind
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import Bar, BarTable
+from src.data.core.model.request.capabilities import Capabilities, Fetched, FetchQuery
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, day_ms
+from src.data.core.model.time.span import Span
+from src.data.core.vendors.base import BaseDataDownloader
 from src.data.errors import DataError, NoDataError, UnavailableError
-from src.data.model.actions import Action
-from src.data.model.bars import Bar, BarTable
-from src.data.model.capabilities import Capabilities, Fetched, FetchQuery
-from src.data.model.instant import DAY_MS, HOUR_MS, day_ms
-from src.data.model.instrument import Instrument
-from src.data.model.kind import Adjustment, Basis, Kind
-from src.data.model.span import Span
-from src.data.vendors.base import BaseDataDownloader
 
 APPLE = Instrument("AAPL", "stock", "XNYS", "America/New_York")
 _OPEN_MS = 13 * HOUR_MS + HOUR_MS // 2

@@ -13,7 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.kind import Adjustment
+from src.data.core.model.market.actions import Action
+from src.data.core.model.time.instant import day_ms
+from src.data.core.model.time.span import Span
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -21,11 +25,7 @@ from src.data.errors import (
     IncompleteDataWarning,
     ProviderTimeoutError,
 )
-from src.data.model.actions import Action
-from src.data.model.instant import day_ms
-from src.data.model.kind import Adjustment
-from src.data.model.span import Span
-from tests.cache.counts import crossed
+from tests.core.cache.counts import crossed
 
 from .oracle import ms
 from .scripted_vendor import provenance, route_to

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
-from tests.cache.counts import crossed
 from tests.conformance.sheet import sheet_of
+from tests.core.cache.counts import crossed
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import ms

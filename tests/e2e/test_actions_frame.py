@@ -16,8 +16,12 @@ import pytest
 
 from onetape import fingerprint
 from onetape.aio import AsyncDataManager
-from src.data.bars.corporate_actions import ActionService
-from src.data.clock import ManualClock
+from src.data.core.bars.corporate_actions import ActionService
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.actions import ActionList, vendor_currency
+from src.data.core.model.time.instant import DAY_MS, day_ms, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.vendors.us_equities import dividend as us_dividend
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -27,10 +31,6 @@ from src.data.errors import (
     IncompleteDataWarning,
     NoProviderError,
 )
-from src.data.model.actions import ActionList, vendor_currency
-from src.data.model.instant import DAY_MS, day_ms, parse_iso
-from src.data.model.span import Span
-from src.data.vendors.us_equities import dividend as us_dividend
 
 from .scripted_vendor import route_to
 from .share_vendors import DIVIDENDS, SPLIT, Script, ShareVendor, Truth, dividend, split

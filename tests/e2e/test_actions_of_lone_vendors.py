@@ -12,7 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import day_ms
+from src.data.core.vendors.tiingo.bars import TiingoDataDownloader
+from src.data.core.wiring import build
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -20,12 +23,9 @@ from src.data.errors import (
     IncompleteDataError,
     IncompleteDataWarning,
 )
-from src.data.jobs.key_probe import probe
-from src.data.jobs.verify import Verification, VerifyQuestion, verify_with
-from src.data.model.instant import day_ms
-from src.data.vendors.tiingo.bars import TiingoDataDownloader
-from src.data.wiring import build
-from tests.cache.counts import crossed
+from src.data.jobs.validation.verify import Verification, VerifyQuestion, verify_with
+from src.data.jobs.vendors.key_probe import probe
+from tests.core.cache.counts import crossed
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
 from tests.vendor_server.listings import dividend

@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.calendars.calendar import calendar_for
-from src.data.clock import ManualClock
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.request.capabilities import Fetched, FetchQuery
+from src.data.core.model.stored.reasons import GRAVE
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, date_of, day_ms, from_ms
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, UnavailableError
-from src.data.model.actions import Action
-from src.data.model.bars import Bar
-from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import DAY_MS, HOUR_MS, date_of, day_ms, from_ms
-from src.data.model.reasons import GRAVE
-from tests.prices.judgement.market import load, needs_market
+from tests.core.prices.judgement.market import load, needs_market
 
 from .fixed_vendor import FixedVendor, Market, at
 from .scripted_vendor import provenance

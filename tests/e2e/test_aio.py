@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 
 from onetape.aio import AsyncDataManager
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.net.calls import call_threads
+from src.data.core.net.calls.deadline import Deadline
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, QueryError
-from src.data.net import call_threads
-from src.data.net.deadline import Deadline
 from tests.vendor_server import Fault, VendorServer
 
 DAY = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
@@ -370,7 +370,7 @@ def test_a_forked_child_has_its_own_call_threads(async_manager: AsyncDataManager
 def test_a_program_ends_even_if_a_call_hangs() -> None:
     script = """
 import asyncio
-from src.data.net import call_threads
+from src.data.core.net.calls import call_threads
 async def main():
     gone = asyncio.wrap_future(call_threads.calls.submit(lambda: __import__("threading").Event().wait()))
     try:

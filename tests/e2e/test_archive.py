@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import DAY_MS, parse_iso
 from src.data.data_manager import DataManager
-from src.data.model.instant import DAY_MS, parse_iso
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.binance_archive import PREFIX
 

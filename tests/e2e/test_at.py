@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.at import RULES
+from src.data.core.model.identity.symbol_changes import SymbolChange
+from src.data.core.model.market.fundamentals import Snapshot, Statement
+from src.data.core.model.time.instant import DAY_MS, from_ms, iso
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -26,13 +28,11 @@ from src.data.errors import (
     MissingExtraError,
     QueryError,
 )
-from src.data.model.fundamentals import Snapshot, Statement
-from src.data.model.instant import DAY_MS, from_ms, iso
-from src.data.model.symbol_changes import SymbolChange
+from src.data.research.at import RULES
 from src.data.server.agents import TOOLS, call
 from src.data.server.brief import brief_of
 from src.data.server.facts import Facts
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.simulation.simulation import shares, simulated
 from tests.universe_doubles import DatedUniverse
 from tests.vendor_server import VendorServer

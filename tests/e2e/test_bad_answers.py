@@ -10,11 +10,11 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.bars import Bar
+from src.data.core.vendors.factory import downloader_for
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnavailableError
-from src.data.model.bars import Bar
-from src.data.vendors.factory import downloader_for
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms

@@ -12,16 +12,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.cache.fundamentals_cache import FundamentalsCache
-from src.data.cache.tables import TableStore
-from src.data.clock import ManualClock
+from src.data.core.cache.beside.fundamentals_cache import FundamentalsCache
+from src.data.core.cache.beside.tables import TableStore
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import Disk
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.time.instant import DAY_MS, from_ms, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
-from src.data.disk.files import Disk
 from src.data.errors import StorageError
-from src.data.model.instant import DAY_MS, from_ms, parse_iso
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
 from tests.conftest import WEDNESDAY
 from tests.vendor_server import VendorServer
 

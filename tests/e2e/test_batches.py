@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from src.data import describe, fingerprint
-from src.data.bars import batch
-from src.data.clock import ManualClock
+from src.data.core.bars import batch
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import to_ms
 from src.data.data_manager import DataManager
 from src.data.errors import (
     BadRangeError,
@@ -21,7 +22,6 @@ from src.data.errors import (
     QueryError,
     UnknownProviderError,
 )
-from src.data.model.instant import to_ms
 from tests.vendor_server import Fault, VendorServer
 
 from .scripted_vendor import provenance
@@ -118,8 +118,8 @@ def test_a_hit_of_a_batch_is_counted_once(manager: DataManager, threads: list[st
 
 
 def _key(symbol: str) -> Any:
-    from src.data.model.series import SeriesKey
-    from src.data.model.timeframe import Timeframe
+    from src.data.core.model.identity.series import SeriesKey
+    from src.data.core.model.time.timeframe import Timeframe
 
     return SeriesKey(symbol, Timeframe.parse("1d"))
 

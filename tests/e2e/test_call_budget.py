@@ -25,12 +25,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.bars import quotes as quotes_module
-from src.data.bars.fetch import absence, fetcher
-from src.data.bars.ingest import take
-from src.data.cache.write import commit, year_commit
-from src.data.clock import ManualClock, SystemClock
-from src.data.config.rules import JobRules
+from src.data.core.bars.fetch import absence, fetcher
+from src.data.core.bars.figures import quotes as quotes_module
+from src.data.core.bars.ingest import take
+from src.data.core.cache.write import commit, year_commit
+from src.data.core.clock import ManualClock, SystemClock
+from src.data.core.config.rules import JobRules
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.net.calls import background
+from src.data.core.wiring import build
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -39,13 +43,9 @@ from src.data.errors import (
     ProviderTimeoutError,
     QueryError,
 )
-from src.data.jobs import populate
-from src.data.jobs.populate import Job, fill, populate_cache
-from src.data.model.instant import parse_iso
-from src.data.model.instrument import Instrument
-from src.data.net import background
-from src.data.wiring import build
-from tests.net.misbehaving import BEHAVIOURS, endless
+from src.data.jobs.fill import populate
+from src.data.jobs.fill.populate import Job, fill, populate_cache
+from tests.core.net.misbehaving import BEHAVIOURS, endless
 from tests.vendor_server import Fault, VendorServer
 
 BUDGET_S = 0.3

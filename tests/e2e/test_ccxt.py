@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, SymbolNotFoundError, UnknownProviderError
 from tests.vendor_server import Fault, VendorServer
@@ -121,7 +121,7 @@ def test_the_command_line_accepts_a_vendor_name_with_a_colon(
     rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     places = ["--config", str(rules), "--cache-dir", str(tmp_path / "cache")]
     words = "BTCUSDT 1d --start 2024-01-01 --end 2024-01-05".split()
     assert main(["fetch", *words, "--provider", NAME, *places]) == 0

@@ -9,12 +9,12 @@ from itertools import product
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import from_ms, parse_iso
 from src.data.data_manager import DataManager
-from src.data.jobs.fill_job import Job
-from src.data.jobs.populate import fill
-from src.data.model.instant import from_ms, parse_iso
-from src.data.progress.events import Progress
+from src.data.jobs.fill.fill_job import Job
+from src.data.jobs.fill.populate import fill
+from src.data.jobs.progress.events import Progress
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true

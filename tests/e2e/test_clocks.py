@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from tests.vendor_server import Fault, VendorServer

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from src.data import describe, fingerprint
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.time.instant import DAY_MS
+from src.data.core.vendors.yahoo.bars import YahooDataDownloader
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
-from src.data.model.bars import Bar
-from src.data.model.instant import DAY_MS
-from src.data.vendors.yahoo.bars import YahooDataDownloader
 from tests.vendor_server import VendorServer
 
 from .fresh import Fresh
@@ -176,7 +176,7 @@ def test_an_invalid_closed_by_is_refused_before_any_request(
 ASK = """
 import json, sys
 from src.data import DataManager
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 manager = DataManager({cache!r}, {rules!r}, clock=ManualClock({now}))
 rows = [len(manager.get_ohlcv(*request, closed_by=at)) for *request, at in {requests!r}]
 print(json.dumps([rows, "exchange_calendars" in sys.modules, "requests" in sys.modules]))

@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.span import Span
 from src.data.data_manager import DataManager
-from src.data.model.span import Span
-from tests.cache.counts import crossed
+from tests.core.cache.counts import crossed
 
 from .fixed_vendor import FixedVendor, Market, at, every, serving, shown
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from src.data import fingerprint
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.query import EXTRA_COLUMNS
+from src.data.core.model.time.instant import HOUR_MS
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError, UnavailableError
-from src.data.model.instant import HOUR_MS
-from src.data.model.query import EXTRA_COLUMNS
 from tests.vendor_server import Fault, VendorServer, split
 
 from .oracle import ms

@@ -13,15 +13,15 @@ import pytest
 
 from onetape import testing
 from onetape.testing import examine
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.capabilities import BarPage, FetchQuery
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.vendors.binance.bars import BinanceDataDownloader
+from src.data.core.vendors.factory import downloader_class
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, NoDataError, UnavailableError
-from src.data.model.capabilities import BarPage, FetchQuery
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.vendors.binance.bars import BinanceDataDownloader
-from src.data.vendors.factory import downloader_class
-from tests.cache.counts import FULL
 from tests.conformance.sheet import sheet_of
+from tests.core.cache.counts import FULL
 from tests.vendor_server import VendorServer
 
 COIN = ("BTCUSDT", "1h", "2024-05-01", "2024-05-01")

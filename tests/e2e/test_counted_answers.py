@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.observability.events import AttemptFailed, Event
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning
-from src.data.observability.events import AttemptFailed, Event
 from tests.vendor_server import Fault, VendorServer
 
 DAY = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")

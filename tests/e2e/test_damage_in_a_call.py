@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.format.columnar import START
-from src.data.clock import ManualClock
+from src.data.core.cache.format.columnar import START
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import Disk, DiskStep
 from src.data.data_manager import DataManager
-from src.data.disk.files import Disk, DiskStep
 from src.data.errors import AllProvidersFailedError, StorageError
-from tests.cache.counts import crossed
-from tests.cache.disks import CHANGING, Killed
+from tests.core.cache.counts import crossed
+from tests.core.cache.disks import CHANGING, Killed
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true

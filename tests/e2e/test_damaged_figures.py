@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.model.time.span import Span
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning
-from src.data.model.instant import parse_iso
-from src.data.model.span import Span
-from tests.cache.counts import crossed
-from tests.cache.damage import flipped
+from tests.core.cache.counts import crossed
+from tests.core.cache.damage import flipped
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
 

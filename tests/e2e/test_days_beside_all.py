@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.read import year_file
-from src.data.clock import ManualClock
-from src.data.model.actions import ActionList
-from src.data.model.bars import BarTable
-from src.data.model.instant import DAY_MS, day_ms
-from src.data.model.span import Span
-from tests.cache.counts import FULL
+from src.data.core.cache.read import year_file
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.actions import ActionList
+from src.data.core.model.market.bars import BarTable
+from src.data.core.model.time.instant import DAY_MS, day_ms
+from src.data.core.model.time.span import Span
+from tests.core.cache.counts import FULL
 from tests.effort import calls_of
 
 from .fixed_vendor import Market, at, every

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.answer.reader import FetchOutcome
-from src.data.cache.tables import TableStore
-from src.data.clock import ManualClock
+from src.data.core.bars.answer.reader import FetchOutcome
+from src.data.core.cache.beside.tables import TableStore
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from tests.vendor_server import VendorServer

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache import actions
-from src.data.clock import ManualClock
+from src.data.core.cache import actions
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer.proof import describe
+from src.data.core.vendors.demo import bars as demo
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -22,8 +24,6 @@ from src.data.errors import (
     UnknownProviderError,
     install_line,
 )
-from src.data.model.proof import describe
-from src.data.vendors.demo import bars as demo
 from tests.vendor_server import VendorServer
 
 from .scripted_vendor import provenance

@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import HOUR_MS, date_of, day_ms
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
-from src.data.jobs.populate import populate_cache
-from src.data.model.instant import HOUR_MS, date_of, day_ms
+from src.data.jobs.fill.populate import populate_cache
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 
@@ -236,7 +236,7 @@ def test_a_batch_and_a_job_derive_bars_from_the_same_stored_series(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path, rules: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     cache = tmp_path / "cache"
     result = populate_cache(["AAPL", "BTCUSDT"], ["1w", "3M", "45m"], "2024-05-27", "2024-06-09",
                             cache_dir=cache, config_path=rules)  # fmt: skip
@@ -277,7 +277,7 @@ def test_extra_columns_of_a_derived_bar_are_those_of_its_shorter_bars(manager: D
 
 HIT = """
 import json, sys
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 manager = DataManager({cache!r}, {rules!r}, clock=ManualClock({now}))
 frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")

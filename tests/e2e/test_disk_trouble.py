@@ -8,15 +8,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.cache.store import BarStore
-from src.data.clock import ManualClock
+from src.data.core.cache.store import BarStore
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import Disk, DiskStep, Space
+from src.data.core.model.identity.series import SeriesKey
 from src.data.data_manager import DataManager
-from src.data.disk.files import Disk, DiskStep, Space
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, LockTimeoutError
-from src.data.jobs.fill_job import Job
-from src.data.jobs.populate import fill
-from src.data.model.series import SeriesKey
-from src.data.progress.events import Progress
+from src.data.jobs.fill.fill_job import Job
+from src.data.jobs.fill.populate import fill
+from src.data.jobs.progress.events import Progress
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true

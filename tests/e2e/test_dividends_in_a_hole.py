@@ -12,17 +12,17 @@ import pandas as pd
 import pytest
 
 from src.data.bundles import Lineages, lineage
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.request.capabilities import Fetched, FetchQuery
+from src.data.core.model.time.instant import DAY_MS, day_ms
 from src.data.data_manager import DataManager
 from src.data.errors import (
     IncompleteDataError,
     IncompleteDataWarning,
     UnavailableError,
 )
-from src.data.model.actions import Action
-from src.data.model.bars import Bar
-from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import DAY_MS, day_ms
 
 from .fixed_vendor import FixedVendor, Market, at, days
 from .scripted_vendor import gaps, provenance

@@ -11,16 +11,16 @@ from types import SimpleNamespace
 import pytest
 
 from src.data import DataManager, get_data_manager, reset_data_manager
-from src.data.clock import ManualClock, SystemClock
+from src.data.core.clock import ManualClock, SystemClock
+from src.data.core.model.request.http import HttpRequest
+from src.data.core.net.http.retry import RetryPolicy
+from src.data.core.net.http.sender import Sender
+from src.data.core.net.limits.limiter import Limiter
+from src.data.core.net.limits.state import State
+from src.data.core.vendors.factory import downloader_class
 from src.data.errors import UnavailableError
 from src.data.feed.coingecko_live_feed import CoinGeckoLiveDataFeed
-from src.data.jobs.vendors import vendor_check
-from src.data.model.http import HttpRequest
-from src.data.net.limiter import Limiter
-from src.data.net.retry import RetryPolicy
-from src.data.net.sender import Sender
-from src.data.net.state import State
-from src.data.vendors.factory import downloader_class
+from src.data.jobs.vendors.vendors import vendor_check
 from tests.vendor_server import Fault, VendorServer
 
 

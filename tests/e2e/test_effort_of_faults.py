@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import HOUR_MS, MINUTE_MS, iso, parse_iso
+from src.data.core.vendors.local.columns import Columns
 from src.data.data_manager import DataManager
-from src.data.model.instant import HOUR_MS, MINUTE_MS, iso, parse_iso
-from src.data.vendors.local.columns import Columns
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.effort import calls_of
 
 pytestmark = pytest.mark.usefixtures("young_files")

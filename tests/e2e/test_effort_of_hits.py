@@ -17,18 +17,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.cache.format import gzip_member
-from src.data.cache.store import Commit, CommitPiece
-from src.data.clock import ManualClock
+from src.data.core.cache.format import gzip_member
+from src.data.core.cache.store import Commit, CommitPiece
+from src.data.core.clock import ManualClock
+from src.data.core.disk import calls as disk_calls
+from src.data.core.model.identity.kind import Basis, Kind
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.bars import BarTable
+from src.data.core.model.time.instant import DAY_MS, MINUTE_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
-from src.data.disk import calls as disk_calls
-from src.data.model.bars import BarTable
-from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
-from src.data.model.kind import Basis, Kind
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.effort import calls_by_name, calls_of, effort_of
 
 FETCHED = parse_iso("2024-06-03T12:00:00")

@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.bars.answer.answer import Answer
-from src.data.bars.fetch.lane import LaneRun
-from src.data.clock import ManualClock
+from src.data.core.bars.answer.answer import Answer
+from src.data.core.bars.fetch.lane import LaneRun
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import parse_iso
 from src.data.data_manager import DataManager
-from src.data.model.instant import parse_iso
 from tests.effort import effort_of
 
 pytestmark = pytest.mark.usefixtures("young_files")

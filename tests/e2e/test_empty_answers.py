@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from onetape.aio import AsyncDataManager
-from src.data.bars.answer.empty import reason_of_empty
-from src.data.bars.request import Wishes
-from src.data.clock import ManualClock
+from src.data.core.bars.answer.empty import reason_of_empty
+from src.data.core.bars.request import Wishes
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer.proof import describe
+from src.data.core.model.request.query import BarsQuery
+from src.data.core.model.stored.coverage import Coverage
 from src.data.errors import IncompleteDataWarning
-from src.data.model.coverage import Coverage
-from src.data.model.proof import describe
-from src.data.model.query import BarsQuery
-from tests.bars.answers import COIN, HOURLY, KIND, LATER, hour, hours
+from tests.core.bars.answers import COIN, HOURLY, KIND, LATER, hour, hours
 
 from .fixed_vendor import FixedVendor, Market, at, every, serving
 from .scripted_vendor import provenance

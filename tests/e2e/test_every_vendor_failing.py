@@ -15,7 +15,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS
+from src.data.core.registry import SAMPLES, SERVED
+from src.data.core.vendors.factory import downloader_class, downloader_for
 from src.data.data_manager import DataManager
 from src.data.errors import (
     IncompleteDataWarning,
@@ -23,10 +27,6 @@ from src.data.errors import (
     UnavailableError,
     UnknownProviderError,
 )
-from src.data.model.bars import Bar
-from src.data.model.instant import DAY_MS, HOUR_MS
-from src.data.vendors.factory import downloader_class, downloader_for
-from src.data.vendors.registry import SAMPLES, SERVED
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import ms

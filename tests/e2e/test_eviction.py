@@ -11,22 +11,22 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.bars import refetchable
-from src.data.cache.retention import eviction
-from src.data.cache.retention import manager as retention
-from src.data.cache.retention.inventory import Inventory, Size
-from src.data.cache.store import BarStore
-from src.data.cache.unified_cache import UnifiedCache
-from src.data.cache.write import write_guard
-from src.data.clock import ManualClock
+from src.data.core.bars import refetchable
+from src.data.core.cache.facade.unified_cache import UnifiedCache
+from src.data.core.cache.retention import eviction
+from src.data.core.cache.retention import manager as retention
+from src.data.core.cache.retention.inventory import Inventory, Size
+from src.data.core.cache.store import BarStore
+from src.data.core.cache.write import write_guard
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import Disk, DiskStep, Space
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.request.capabilities import Fetched, FetchQuery
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.vendors.binance.bars import BinanceDataDownloader
 from src.data.data_manager import DataManager
-from src.data.disk.files import Disk, DiskStep, Space
 from src.data.errors import BadSymbolError
-from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.vendors.binance.bars import BinanceDataDownloader
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true
@@ -184,8 +184,8 @@ def test_hits_do_not_measure_the_cache(
 def test_a_job_enforces_the_cache_limit_once_at_its_end(
     tmp_path: Path, rules: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from src.data.cache.facade.folder import CacheFolder
-    from src.data.jobs.populate import populate_cache
+    from src.data.core.cache.facade.folder import CacheFolder
+    from src.data.jobs.fill.populate import populate_cache
 
     looks: list[object] = []
     monkeypatch.setattr(CacheFolder, "look_after", lambda self: looks.append(self))
@@ -283,7 +283,7 @@ def test_bars_of_a_symbol_now_unknown_to_its_vendor_are_not_evicted(
 ) -> None:
     manager.get_ohlcv(*BTC)
     rest(manager, clock)
-    monkeypatch.setattr("src.data.vendors.base.unknown_symbol_error", lambda *_: LookupError())
+    monkeypatch.setattr("src.data.core.vendors.base.unknown_symbol_error", lambda *_: LookupError())
     assert why(manager) == [refetchable.NOT_KNOWN]
 
 
@@ -333,7 +333,7 @@ def test_bars_are_returned_and_not_stored_below_the_disk_reserve(
             assert_true(frame, vendors, clock, symbol, "1h", "2024-06-03", "2024-06-11")
             assert any("reserve" in said for said in provenance(frame)["problems"])
     assert [r.name for r in caplog.records if "not cached" in r.getMessage()] == [
-        "onetape.data.cache.write.write_guard"
+        "onetape.data.core.cache.write.write_guard"
     ]
     assert everything(manager.cache.cache_dir / "ohlcv").items() >= before.items()
     assert manager.cache.list_symbols() == ["BTCUSDT"]

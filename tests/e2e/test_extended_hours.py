@@ -15,7 +15,9 @@ import pytest
 
 from onetape.aio import AsyncDataManager
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
+from src.data.core.wiring import Services, build
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -23,11 +25,9 @@ from src.data.errors import (
     NoProviderError,
     QueryError,
 )
-from src.data.jobs.populate import populate_cache, sync_cache
-from src.data.jobs.verify import VerifyQuestion, verify_with
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
-from src.data.quality.gaps import ClassifiedGap
-from src.data.wiring import Services, build
+from src.data.jobs.fill.populate import populate_cache, sync_cache
+from src.data.jobs.validation.gap_classes import ClassifiedGap
+from src.data.jobs.validation.verify import VerifyQuestion, verify_with
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer, dividend, split
 
@@ -485,7 +485,7 @@ def test_populate_and_sync_update_extended_hours(
     """Reports name the series as their folders are named: regular bars of that name lie beside."""
     manager = by("yahoo")
     services = services_beside(manager, clock)
-    monkeypatch.setattr("src.data.jobs.populate.job_services", lambda *_: services)
+    monkeypatch.setattr("src.data.jobs.fill.populate.job_services", lambda *_: services)
     days, names = ("2024-06-04", "2024-06-05"), ["AAPL", "BTC-USD"]
     report = populate_cache(names, ["30m"], *days, session="extended")
     assert (report["success"], report["failed"]) == (

@@ -10,7 +10,9 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.request.capabilities import Fetched, FetchQuery
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -20,8 +22,6 @@ from src.data.errors import (
     NoDataError,
     UnavailableError,
 )
-from src.data.model.bars import Bar
-from src.data.model.capabilities import Fetched, FetchQuery
 from tests.effort import effort_of
 from tests.vendor_server import Fault, VendorServer
 

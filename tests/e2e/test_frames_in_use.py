@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from src.data import DataManager
-from src.data.cache.compact import compact_series
-from src.data.cache.read import columnar_reader
-from src.data.clock import ManualClock
-from src.data.model import frame as model_frame
+from src.data.core.cache.read import columnar_reader
+from src.data.core.cache.upkeep.compact import compact_series
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer import frame as model_frame
 from tests.processes import Talker
 from tests.vendor_server import VendorServer
 

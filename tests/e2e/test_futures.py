@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -15,7 +16,6 @@ from src.data.errors import (
     NoProviderError,
     QueryError,
 )
-from src.data.model.instant import DAY_MS, HOUR_MS
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.binance_futures import funding_rate, statistic
 

@@ -12,14 +12,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
 from src.data.errors import CacheError, IncompleteDataWarning, QueryError, UnavailableError
-from src.data.jobs.gaps import find_vendor_days
-from src.data.model.instant import DAY_MS, HOUR_MS
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
-from src.data.quality.gaps import ClassifiedGap
+from src.data.jobs.validation.gap_classes import ClassifiedGap
+from src.data.jobs.validation.gaps import find_vendor_days
 from tests.conftest import WEDNESDAY
 
 from .fixed_vendor import FixedVendor, Market, at, days, every

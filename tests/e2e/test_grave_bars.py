@@ -12,17 +12,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.bars.stream_store import Origin, StreamKeeper
-from src.data.calendars.calendar import calendar_for
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.bars.stream_store import Origin, StreamKeeper
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.request.capabilities import Fetched, FetchQuery
+from src.data.core.model.time.instant import day_ms
+from src.data.core.observability.events import Event, QualityLow
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnavailableError
-from src.data.model.actions import Action
-from src.data.model.bars import Bar
-from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import day_ms
-from src.data.observability.events import Event, QualityLow
 
 from .fixed_vendor import FixedVendor, Market, at, days, every
 from .scripted_vendor import provenance, route_to
@@ -391,7 +391,7 @@ def test_bars_are_judged_with_the_dividends_of_the_book_in_the_shares_of_their_p
     vendor.actions = (merged, paid, replace(later, ex_at=opens + 34 * DAY * 1000))
     judged: list[Any] = []
     monkeypatch.setattr(
-        "src.data.bars.ingest.judge.graves", lambda series: judged.append(series) or []
+        "src.data.core.bars.ingest.judge.graves", lambda series: judged.append(series) or []
     )
     market.manager(vendor).get_ohlcv(*OF_DAYS)
     (series,) = judged

@@ -18,9 +18,9 @@ import onetape
 import src.data
 from onetape import aio
 from onetape.aio import AsyncDataManager
+from src.data.core.guesses import ARGUMENTS, GUESSES, PACKAGE_SENTENCES, SENTENCES
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
-from src.data.guesses import ARGUMENTS, GUESSES, PACKAGE_SENTENCES, SENTENCES
 from tests.vendor_server import VendorServer
 
 # The calls of other tools, and habits; each with the end of its error. `dm` is a data manager.

@@ -22,16 +22,18 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks h
 
 # Each stands above `bars`, with a name of the facade or of the package root that needs it.
 LOST = {
-    "charts": "manager.plot('BTCUSDT', '1h', '2024-01-02', '2024-01-03')",
+    "show": "manager.plot('BTCUSDT', '1h', '2024-01-02', '2024-01-03')",
     "cli": "import onetape.__main__; onetape.__main__.main()",
-    "compat": "onetape.data.RateLimiter",
+    "doors": "onetape.data.validate_ohlcv_data",
     "db": "manager.universes",
     "feed": "manager.live_feed('BTCUSDT', '1h')",
-    "jobs": "manager.validate('BTCUSDT', '1h')",
-    "quality": "manager.get_ohlcv(*QUESTION, force_refresh=True)",
+    "jobs.doctor": "",
+    "jobs.fill": "",
+    "jobs.run": "",
+    "jobs.validation": "manager.validate('BTCUSDT', '1h')",
 }
 
-ALL = (*LOST, "fundamentals")
+ALL = (*LOST, "core.fundamentals")
 QUESTION = "BTCUSDT", "1h", "2024-01-02", "2024-01-03"
 
 
@@ -133,7 +135,8 @@ def run(program: Talker, bars_alone: str, tmp_path: Path) -> Run:
 
 CALLS = [(name, call) for name, call in LOST.items() if call]
 # The module of this name is there, and one that it needs is not.
-CALLS.append(("feed", "onetape.data.DataFeedFactory"))
+CALLS.append(("doors", "onetape.data.DataFeedFactory"))
+CALLS.append(("jobs.validation", "manager.get_ohlcv(*QUESTION, force_refresh=True)"))
 
 
 @pytest.mark.parametrize("package, call", CALLS)

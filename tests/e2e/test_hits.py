@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.bars.lookup import CacheLookup
-from src.data.cache.store import Commit
-from src.data.clock import ManualClock
+from src.data.core.bars.lookup import CacheLookup
+from src.data.core.cache.store import Commit
+from src.data.core.clock import ManualClock
+from src.data.core.model.stored.coverage import Covered
+from src.data.core.model.stored.reasons import NO_BAR
+from src.data.core.model.time.span import Span
 from src.data.data_manager import DataManager
-from src.data.model.coverage import Covered
-from src.data.model.reasons import NO_BAR
-from src.data.model.span import Span
 from tests.vendor_server import VendorServer
 
 from .fresh import Fresh
@@ -25,18 +25,17 @@ ASK = """
 import json, sys, warnings
 warnings.simplefilter("error")
 from src.data import DataManager
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 manager = DataManager({cache!r}, {rules!r}, clock=ManualClock({now}))
 rows = [len(manager.get_ohlcv(*request, **{options!r})) for request in {requests!r}]
 heavy = ("requests", "urllib3", "exchange_calendars", "tenacity", "sqlite3", "yfinance", "binance",
-         "matplotlib", "onetape.data.charts")
-of_a_miss = ("onetape.data.vendors.", "onetape.data.bars.fetch.", "onetape.data.bars.ingest.",
-             "onetape.data.cache.recovery", "onetape.data.cache.retention.clear",
-             "onetape.data.cache.retention.trim", "onetape.data.cache.write.commit",
-             "onetape.data.cache.write.year", "onetape.data.cache.confirmations",
-             "onetape.data.cache.legacy.migrate", "onetape.data.cache.maintenance", "html")
+         "matplotlib", "onetape.data.show")
+of_a_miss = ("onetape.data.core.vendors.", "onetape.data.core.bars.fetch.", "onetape.data.core.bars.ingest.",
+             "onetape.data.core.cache.recovery", "onetape.data.core.cache.retention.clear",
+             "onetape.data.core.cache.retention.trim", "onetape.data.core.cache.write.commit",
+             "onetape.data.core.cache.write.year", "onetape.data.core.cache.confirmations",
+             "onetape.data.core.cache.legacy.migrate", "onetape.data.core.cache.upkeep.maintenance", "html")
 vendors = [name for name in sys.modules if name.startswith(of_a_miss)]
-vendors.remove("onetape.data.vendors.registry")  # names and paths, which load nothing
 print(json.dumps([rows, [name for name in heavy if name in sys.modules], vendors]))
 """
 SHARE, COIN = ("AAPL", "1d", "2024-03-01", "2024-05-31"), ("BTCUSDT", "1h", "2024-06-01")
@@ -143,7 +142,7 @@ def test_a_fetch_loads_the_vendor_module_and_the_http_library(
     rows, heavy, modules = in_a_fresh_process(fresh, tmp_path, clock.now_ms(), COIN)
     assert rows[0] > 200
     assert "requests" in heavy, "the test above would check nothing"
-    assert "onetape.data.vendors.binance.bars" in modules
+    assert "onetape.data.core.vendors.binance.bars" in modules
 
 
 def test_a_stored_answer_up_to_now_does_not_hide_an_earlier_hole(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer.frame import build_frame
+from src.data.core.model.market.bars import Bar, BarTable
+from src.data.core.model.stored.coverage import Coverage
+from src.data.core.model.time.instant import HOUR_MS, iso
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnavailableError
-from src.data.model.bars import Bar, BarTable
-from src.data.model.coverage import Coverage
-from src.data.model.frame import build_frame
-from src.data.model.instant import HOUR_MS, iso
-from tests.cache.counts import FULL, crossed
+from tests.core.cache.counts import FULL, crossed
 
 from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
 from .scripted_vendor import gaps, provenance

@@ -6,10 +6,10 @@ import warnings
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
-from src.data.jobs.health import checkup
+from src.data.jobs.doctor.health import checkup
 
 from .fixed_vendor import FixedVendor, Market, at, every, serving, shown
 from .scripted_vendor import provenance

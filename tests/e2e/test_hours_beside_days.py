@@ -7,16 +7,16 @@ from datetime import date
 import pandas as pd
 import pytest
 
-from src.data.cache.format.json_document import dump, load
-from src.data.cache.store import BarStore
-from src.data.clock import ManualClock
+from src.data.core.cache.format.json_document import dump, load
+from src.data.core.cache.store import BarStore
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.request.capabilities import Fetched, FetchQuery
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, day_ms
+from src.data.core.model.time.span import Span
 from src.data.errors import FormatVersionError, IncompleteDataError
-from src.data.model.actions import Action
-from src.data.model.bars import Bar
-from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import DAY_MS, HOUR_MS, day_ms
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
 
 from .fixed_vendor import FixedVendor, Market, at, days, every
 from .test_grave_bars import Walker, grave_spans, scaled

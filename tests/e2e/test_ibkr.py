@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import parse_iso
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError
-from src.data.model.instant import parse_iso
-from tests.net.gateway import Bars, Script, gateway
+from tests.core.net.gateway import Bars, Script, gateway
 
 from .scripted_vendor import provenance
 

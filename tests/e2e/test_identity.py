@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -18,7 +18,7 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnknownSymbolError,
 )
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import Listing
 

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from src.data.bars import observer
-from src.data.clock import ManualClock
+from src.data.core.bars import observer
+from src.data.core.clock import ManualClock
+from src.data.core.disk import lock
+from src.data.core.net.calls import deadline
+from src.data.core.net.limits import leases, state, state_tables
+from src.data.core.net.limits.leases import Leases
+from src.data.core.net.limits.state import State
+from src.data.core.observability import logs
+from src.data.core.runtime import lru_cache
 from src.data.data_manager import DataManager
-from src.data.disk import lock
-from src.data.net import deadline, leases, state, state_tables
-from src.data.net.leases import Leases
-from src.data.net.state import State
-from src.data.observability import logs
-from src.data.runtime import lru_cache
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.interrupts import interrupted
 from tests.vendor_server import VendorServer
 
@@ -137,7 +138,7 @@ def test_a_call_after_an_interrupted_fetch_waits_for_no_lock(
     make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
 ) -> None:
     """The whole library, interrupted while it fetches; then the same question by another object."""
-    root = Path(leases.__file__).parents[1]
+    root = Path(leases.__file__).parents[3]
     files = {str(path) for path in root.rglob("*.py")} | {str(contextlib.__file__)}
     manager = make()
 

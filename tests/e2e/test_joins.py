@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.data.core.model.market.fundamentals import Snapshot, Statement, plain_statement
+from src.data.core.model.time.instant import DAY_MS
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, QueryError, SurvivorshipWarning, UniverseError
-from src.data.indicators.joins import ReportUse, values_of_report
-from src.data.model.fundamentals import Snapshot, Statement, plain_statement
-from src.data.model.instant import DAY_MS
-from tests.cache.counts import FULL
+from src.data.features.joins import ReportUse, values_of_report
+from tests.core.cache.counts import FULL
 from tests.universe_doubles import DatedUniverse
 from tests.vendor_server import VendorServer
 

@@ -13,19 +13,19 @@ from unittest import mock
 
 import pytest
 
-from src.data import provider_selector
-from src.data.clock import ManualClock
+from src.data.core import provider_selector
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.capabilities import FetchQuery
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.net.http.sender import Sender
+from src.data.core.vendors.base import BaseDataDownloader
+from src.data.core.vendors.binance.bars import BinanceDataDownloader
+from src.data.core.vendors.factory import DataDownloaderFactory
+from src.data.core.wiring import build
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, NoProviderError
-from src.data.model.capabilities import FetchQuery
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.net.sender import Sender
-from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.binance.bars import BinanceDataDownloader
-from src.data.vendors.factory import DataDownloaderFactory
-from src.data.wiring import build
 from tests.conformance.sheet import sheet_of
-from tests.net.scripted import answer
+from tests.core.net.scripted import answer
 from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer
 
@@ -77,7 +77,7 @@ def rules(tmp_path: Path, vendors: VendorServer) -> Path:
 @pytest.fixture
 def desk(tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """Let the factory make the vendor with a key, and return who looks at its keys."""
-    from src.data.net.http import HttpTransport
+    from src.data.core.net.http.http import HttpTransport
 
     desk = Desk(HttpTransport())
     create = DataDownloaderFactory.create_downloader
@@ -222,7 +222,7 @@ def test_a_vendor_without_a_key_is_not_created_again_for_each_call(
 def test_keys_in_a_file_count_only_if_they_are_exported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("NEWSAPI_API_KEY=from-a-file\nPOLYGON_KEY='of two spellings'\n")
     show = (
-        "from src.data.config.credentials import all_credentials as c; "
+        "from src.data.core.config.credentials import all_credentials as c; "
         "print(c().get('NEWSAPI_API_KEY'), c().get('POLYGON_API_KEY'))"
     )
     script = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.clock import ManualClock
-from src.data.model.instant import HOUR_MS, MINUTE_MS
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import HOUR_MS, MINUTE_MS
 from tests.vendor_server import VendorServer
 
 from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
@@ -14,8 +14,8 @@ from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
 def share_hours(vendor: str, clock: ManualClock) -> FixedVendor:
     """Return a vendor with the hours of June 2017, where it counts them from."""
     fixed = FixedVendor(clock, [], vendor)
-    from src.data.model.instrument import Instrument
-    from src.data.model.timeframe import Timeframe
+    from src.data.core.model.identity.instrument import Instrument
+    from src.data.core.model.time.timeframe import Timeframe
 
     kind = fixed.capabilities.kind(
         Instrument("AAPL", "stock", "XNYS", "America/New_York"), Timeframe.parse("1h")

@@ -10,9 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.store import BarStore, Commit
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.cache.store import BarStore, Commit
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer.proof import describe
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.stored.lifetime import Bound, Lifetime
+from src.data.core.model.time.instant import DAY_MS, parse_iso
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.model.words.caller import collecting_warnings
 from src.data.data_manager import DataManager
 from src.data.errors import (
     EntitlementError,
@@ -22,12 +28,6 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
-from src.data.model.caller import collecting_warnings
-from src.data.model.instant import DAY_MS, parse_iso
-from src.data.model.lifetime import Bound, Lifetime
-from src.data.model.proof import describe
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
 from tests.conftest import WEDNESDAY
 from tests.vendor_server import VendorServer
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import DAY_MS
 from src.data.errors import IncompleteDataError
-from src.data.model.instant import DAY_MS
 
 from .fixed_vendor import FixedVendor, Market, at, days, every, serving, shown
 from .scripted_vendor import gaps, provenance

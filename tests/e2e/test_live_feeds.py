@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import StreamState
+from src.data.core.model.time.instant import MINUTE_MS, from_ms
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -29,9 +32,6 @@ from src.data.feed.live_feed import LiveFeed
 from src.data.feed.replay import replay_feed
 from src.data.feed.sources.base import Halt
 from src.data.feed.sources.poll import polled
-from src.data.model.instant import MINUTE_MS, from_ms
-from src.data.model.stream import StreamState
-from src.data.model.timeframe import Timeframe
 from tests.feed.conftest import wait_until
 from tests.feed.hands import LIVE, Hand, minute
 from tests.feed.test_poll import Notebook

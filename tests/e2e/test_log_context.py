@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import parse_iso
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
-from src.data.jobs.populate import Job, fill
-from src.data.model.instant import parse_iso
+from src.data.jobs.fill.populate import Job, fill
 from tests.ledger import listening
 from tests.vendor_server import Fault, VendorServer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from tests.vendor_server import VendorServer
 

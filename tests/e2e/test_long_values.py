@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
-from src.data.config.rules_parser import read_rules
+from src.data.core.clock import ManualClock
+from src.data.core.config.rules_parser import read_rules
 from src.data.data_manager import DataManager
 from src.data.errors import (
     ConfigError,
@@ -21,7 +21,7 @@ from src.data.errors import (
     RulesError,
     shortened,
 )
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 
 from .oracle import ms
 

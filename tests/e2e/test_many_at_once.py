@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from tests.vendor_server import Fault, VendorServer
 

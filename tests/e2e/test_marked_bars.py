@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.stored.reasons import IN_WHOLE
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
-from src.data.model.reasons import IN_WHOLE
 
 from .fixed_vendor import Market, at
 from .scripted_vendor import provenance
@@ -25,7 +25,7 @@ OF_SHARE, OF_COIN = CASES[0], CASES[3]
 @pytest.fixture(autouse=True)
 def _blind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let bars pass as they come: what only the whole series proves is not seen beside neighbours."""
-    monkeypatch.setattr("src.data.bars.ingest.judge.graves", lambda series: [])
+    monkeypatch.setattr("src.data.core.bars.ingest.judge.graves", lambda series: [])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)
         yield

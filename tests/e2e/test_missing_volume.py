@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.instrument import AssetClass
+from src.data.core.model.identity.kind import NO_VOLUME, Kind
+from src.data.core.model.request.capabilities import Capabilities
+from src.data.core.registry import SERVED
+from src.data.core.vendors.factory import downloader_class
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
-from src.data.model.capabilities import Capabilities
-from src.data.model.instrument import AssetClass
-from src.data.model.kind import NO_VOLUME, Kind
-from src.data.vendors.factory import downloader_class
-from src.data.vendors.registry import SERVED
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.faults import _changed
 

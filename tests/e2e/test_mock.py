@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer.proof import describe
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning
-from src.data.model.proof import describe
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true

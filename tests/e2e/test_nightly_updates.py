@@ -8,15 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.cache.format.gzip_member import Header, file_id, walk
-from src.data.clock import ManualClock
+from src.data.core.cache.format.gzip_member import Header, file_id, walk
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer.proof import fingerprint
+from src.data.core.model.identity.kind import Adjustment, Basis
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.time.instant import DAY_MS, iso
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
-from src.data.model.instant import DAY_MS, iso
-from src.data.model.kind import Adjustment, Basis
-from src.data.model.proof import fingerprint
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.vendor_server import VendorServer, dividend, split
 
 from .oracle import assert_true, ms

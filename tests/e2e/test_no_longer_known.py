@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import parse_iso
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -19,7 +20,6 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnknownSymbolError,
 )
-from src.data.model.instant import parse_iso
 from tests.vendor_server import Fault, VendorServer
 
 from .fixed_vendor import FixedVendor, Market, every

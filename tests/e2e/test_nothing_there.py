@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.vendors.yahoo.bars import YahooDataDownloader
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -15,7 +16,6 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
-from src.data.vendors.yahoo.bars import YahooDataDownloader
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true

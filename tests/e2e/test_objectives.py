@@ -12,18 +12,18 @@ import backtrader as bt
 import pandas as pd
 import pytest
 
-from src.data.cache.unified_cache import UnifiedCache
-from src.data.clock import ManualClock
+from src.data.core.cache.facade.unified_cache import UnifiedCache
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.capabilities import Limits
+from src.data.core.model.time.instant import MINUTE_MS, parse_iso
+from src.data.core.vendors.binance.stream import BinanceStream
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from src.data.feed.backtrader.feed import run_live
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.services import feeds_of
-from src.data.model.capabilities import Limits
-from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.ohlcv_contract import validate_normalized_ohlcv
 from src.data.pipeline.run_pipeline import DataPipelineRunner
-from src.data.vendors.binance.stream import BinanceStream
 from tests.feed.conftest import BITCOIN, PATIENCE, PULSE, Stage, clock, ours, streams, wait_until
 from tests.feed.hands import Witness
 from tests.vendor_server import Fault, VendorServer
@@ -49,7 +49,7 @@ def stage(
     """Yield a manager, its vendors and a venue's socket; jobs work with the same rules and clock."""
     free = replace(BinanceStream.traits, connects=Limits(), spacing_s=0.0)
     monkeypatch.setattr(BinanceStream, "traits", free)
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     monkeypatch.setenv("FMP_API_KEY", KEY)
     fast = "rate_limits: {requests_per_minute: 6000000, requests_per_second: 100000, burst_size: 100000}"
     rules = tmp_path / "rules.yaml"

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, QueryError
-from src.data.observability.events import (
+from src.data.core.clock import ManualClock
+from src.data.core.observability.events import (
     AnswerIncomplete,
     AttemptFailed,
     CallFailed,
@@ -25,8 +23,10 @@ from src.data.observability.events import (
     SplitFound,
     VendorPaused,
 )
-from src.data.observability.logs import LOGGERS, configure_logging
-from src.data.vendors.binance.bars import BinanceDataDownloader
+from src.data.core.observability.logs import LOGGERS, configure_logging
+from src.data.core.vendors.binance.bars import BinanceDataDownloader
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, QueryError
 from tests.vendor_server import Fault, VendorServer, split
 
 from .oracle import ms

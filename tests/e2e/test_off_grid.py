@@ -17,12 +17,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.time.instant import HOUR_MS, MINUTE_MS
+from src.data.core.vendors.factory import downloader_for
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
-from src.data.model.bars import Bar
-from src.data.model.instant import HOUR_MS, MINUTE_MS
-from src.data.vendors.factory import downloader_for
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Page
 
@@ -191,7 +191,7 @@ class TestOutsideTheCalendar:
         return sorted([*rows, *invented])
 
     def share(self, vendors: VendorServer) -> ScriptedVendor:
-        from src.data.vendors.yahoo.bars import YahooDataDownloader
+        from src.data.core.vendors.yahoo.bars import YahooDataDownloader
 
         return ScriptedVendor(vendors, YahooDataDownloader)
 
@@ -368,7 +368,7 @@ class TestContradictions:
 
 def test_a_downloader_called_directly_returns_rows_off_the_grid(vendors: VendorServer) -> None:
     """Without the manager there is no grid: the row is the vendor's own."""
-    from src.data.vendors.binance.bars import BinanceDataDownloader
+    from src.data.core.vendors.binance.bars import BinanceDataDownloader
 
     vendors.fault("binance", late(9, 12))
     loader: Any = BinanceDataDownloader(base_url=vendors.base_url("binance"))

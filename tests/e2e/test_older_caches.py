@@ -12,7 +12,7 @@ from types import MappingProxyType
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from tests.vendor_server import Fault, VendorServer

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import Bar
 from src.data.data_manager import DataManager
 from src.data.errors import CacheError, UnknownProviderError
-from src.data.model.actions import Action
-from src.data.model.bars import Bar
 
 from .fixed_vendor import FixedVendor, Market, at, days
 

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import day_ms
 from src.data.errors import (
     AllProvidersFailedError,
     DataError,
@@ -16,7 +17,6 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
-from src.data.model.instant import day_ms
 
 from .fixed_vendor import FixedVendor, Market, at, days, every
 from .scripted_vendor import gaps, provenance

@@ -10,14 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.bars import validity
-from src.data.clock import ManualClock
+from src.data.core.bars import validity
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, UnavailableError
-from src.data.model.instant import DAY_MS, HOUR_MS, iso
-from src.data.model.instrument import Instrument
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
 
 from .fixed_vendor import FixedVendor, Market, at, every, serving, shown
 from .scripted_vendor import provenance

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.vendors.yahoo.bars import YahooDataDownloader
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -28,8 +29,7 @@ from src.data.errors import (
     RegionError,
     UnavailableError,
 )
-from src.data.jobs.populate import populate_cache
-from src.data.vendors.yahoo.bars import YahooDataDownloader
+from src.data.jobs.fill.populate import populate_cache
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true
@@ -326,7 +326,7 @@ def test_populate_cache_reports_a_substitute_as_a_failure(
     rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch, *, cached: bool,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     series = (["BTCUSDT"], ["1d"], "2024-05-01")
     if cached:
         assert populate_cache(*series, "2024-05-03", tmp_path / "cache", config_path=rules)[

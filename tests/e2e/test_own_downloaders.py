@@ -13,7 +13,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.figures import FetchedFigures, Figure, FigureQuery, ServedMeasure
+from src.data.core.model.time.instant import HOUR_MS
+from src.data.core.observability.events import AttemptFailed, CallFailed, CircuitOpened, Event
+from src.data.core.observability.logs import LOGGERS, TextFormatter, attach
+from src.data.core.vendors.base import BaseDataDownloader
+from src.data.core.vendors.fmp.bars import FMPDataDownloader
 from src.data.data_manager import DataManager, NetworkException
 from src.data.errors import (
     AllProvidersFailedError,
@@ -23,12 +29,6 @@ from src.data.errors import (
     UnavailableError,
 )
 from src.data.feed.live_feed import Caller
-from src.data.model.figures import FetchedFigures, Figure, FigureQuery, ServedMeasure
-from src.data.model.instant import HOUR_MS
-from src.data.observability.events import AttemptFailed, CallFailed, CircuitOpened, Event
-from src.data.observability.logs import LOGGERS, TextFormatter, attach
-from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.fmp.bars import FMPDataDownloader
 
 KEY = "s3cr3t/key+0123456789"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,

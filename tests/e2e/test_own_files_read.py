@@ -11,26 +11,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.cache import file_lanes
-from src.data.cache.file_lanes import FileLanes
-from src.data.cache.values import Commit, CommitPiece, SeriesChangedError
 from src.data.cli import main
-from src.data.clock import ManualClock, SystemClock
+from src.data.core.cache import file_lanes
+from src.data.core.cache.file_lanes import FileLanes
+from src.data.core.cache.values import Commit, CommitPiece, SeriesChangedError
+from src.data.core.clock import ManualClock, SystemClock
+from src.data.core.model.answer.reads import is_same_file
+from src.data.core.model.identity.kind import Basis, Kind
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.bars import BarTable
+from src.data.core.model.time.instant import DAY_MS
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.vendors.local import carrier
+from src.data.core.vendors.local.bars import LocalDataDownloader
+from src.data.core.vendors.local.carrier import FileCarrier
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, QueryError, UnknownSymbolError
-from src.data.jobs.health import CHECKS, Installation
-from src.data.layer.lineage import Lineages, lineage
-from src.data.layer.lineage_check import IDENTICAL, REVISED, UNKNOWN, CheckedRead
-from src.data.model.bars import BarTable
-from src.data.model.instant import DAY_MS
-from src.data.model.kind import Basis, Kind
-from src.data.model.reads import is_same_file
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.vendors.local import carrier
-from src.data.vendors.local.bars import LocalDataDownloader
-from src.data.vendors.local.carrier import FileCarrier
+from src.data.jobs.doctor.health import CHECKS, Installation
+from src.data.research.lineage.lineage import Lineages, lineage
+from src.data.research.lineage.lineage_check import IDENTICAL, REVISED, UNKNOWN, CheckedRead
 from tests.vendor_server import VendorServer
 
 from .oracle import ms

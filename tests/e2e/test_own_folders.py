@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.bars.client import Wishes
-from src.data.cache.layout import decode_lane, encode_lane
-from src.data.clock import ManualClock
+from src.data.core.bars.client import Wishes
+from src.data.core.cache.layout import decode_lane, encode_lane
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -23,7 +24,6 @@ from src.data.errors import (
     QueryError,
     UnknownSymbolError,
 )
-from src.data.model.timeframe import Timeframe
 from tests.conftest import WEDNESDAY
 from tests.vendor_server import Fault, VendorServer
 
@@ -417,7 +417,7 @@ def test_a_hit_takes_one_stat_of_the_folder_and_one_of_the_file(
     path = write(tmp_path / "own", 1.0)
     # As if it had rested for a minute when it was read.
     clock = ManualClock(path.stat().st_ctime_ns // 10**6 + 60_000)
-    monkeypatch.setattr("src.data.vendors.local.carrier.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.vendors.local.carrier.SystemClock", lambda: clock)
     rules = tmp_path / "rules.yaml"
     rules.write_text(
         "stock_daily: {primary: local, backup: [], timeframes: [1d]}\n"

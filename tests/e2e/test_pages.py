@@ -24,24 +24,24 @@ import onetape
 import onetape.testing
 import onetape.yf
 import src.data
+import src.data.core.model.answer.interchange
 import src.data.db.universe
-import src.data.model.interchange
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import StreamState
+from src.data.core.model.request.capabilities import Capabilities
+from src.data.core.model.time.instant import MINUTE_MS, from_ms
+from src.data.core.observability.logs import LOGGERS
+from src.data.core.vendors.base import BaseDataDownloader
+from src.data.core.wiring import MANAGER
 from src.data.data_manager import DataManager
-from src.data.model.capabilities import Capabilities
-from src.data.model.instant import MINUTE_MS, from_ms
-from src.data.model.stream import StreamState
-from src.data.observability.logs import LOGGERS
-from src.data.vendors.base import BaseDataDownloader
-from src.data.wiring import MANAGER
+from tests.core.fundamentals import test_page as of_fundamentals
+from tests.core.vendors import test_adding_a_provider as of_adding
+from tests.core.vendors.packages import forget
 from tests.feed.conftest import wait_until
-from tests.fundamentals import test_page as of_fundamentals
 from tests.pages import SKILL, Block, pages
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
 from tests.vendor_server.streams import StreamServer
-from tests.vendors import test_adding_a_provider as of_adding
-from tests.vendors.packages import forget
 
 from .fresh import Fresh
 
@@ -232,7 +232,7 @@ def installation(
     monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("FRED_API_KEY", KEY)
     if find_spec("polars") is None:
-        monkeypatch.setattr(src.data.model.interchange, "to_polars", lambda many: many)
+        monkeypatch.setattr(src.data.core.model.answer.interchange, "to_polars", lambda many: many)
     MANAGER.forget()
     MANAGER.get(lambda: manager)
     yield {}
@@ -246,7 +246,7 @@ def two_vendors(
 ) -> Names:  # fmt: skip
     """Return no names; a second vendor has days of shares, too."""
     monkeypatch.setenv("FMP_API_KEY", KEY)
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     two = "stock_daily: {primary: yahoo, backup: [fmp]}\n"
     fmp = f"  fmp: {{base_url: '{vendors.base_url('fmp')}'}}\n"
     rules.write_text(two + rules.read_text() + fmp)
@@ -311,7 +311,7 @@ def observed(
 ) -> Iterator[Names]:  # fmt: skip
     """Yield a manager, and what a program has that logs by itself."""
     pytest.importorskip("prometheus_client")
-    from src.data.observability import logs, prometheus
+    from src.data.core.observability import logs, prometheus
 
     ports: list[int] = []
     monkeypatch.setattr(prometheus, "start_exporter", lambda _, port: ports.append(port))

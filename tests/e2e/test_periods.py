@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import iso
 from src.data.data_manager import DataManager
 from src.data.errors import BadRangeError
-from src.data.model.instant import iso
 
 
 def test_a_period_selects_the_same_range_for_bars_plans_and_batches(

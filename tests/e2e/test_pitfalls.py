@@ -13,7 +13,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.http import HttpResponse
+from src.data.core.vendors.binance.bars import BinanceDataDownloader
+from src.data.core.vendors.factory import downloader_for
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -22,9 +25,6 @@ from src.data.errors import (
     IncompleteDataError,
     RateLimitedError,
 )
-from src.data.model.http import HttpResponse
-from src.data.vendors.binance.bars import BinanceDataDownloader
-from src.data.vendors.factory import downloader_for
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms

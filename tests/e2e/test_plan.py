@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.request import Wishes
-from src.data.clock import ManualClock
+from src.data.core.bars.request import Wishes
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.plan import Plan
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
+from src.data.core.vendors.factory import downloader_for
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, BadSymbolError, QueryError, UnavailableError
-from src.data.layer.stored import FrameStore
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
-from src.data.model.plan import Plan
-from src.data.vendors.factory import downloader_for
-from tests.cache.counts import FULL
+from src.data.research.sources.stored import FrameStore
+from tests.core.cache.counts import FULL
 from tests.effort import calls_of
 from tests.vendor_server import Fault, VendorServer
 
@@ -105,12 +105,12 @@ def test_the_plan_of_a_hit_loads_no_vendor(
     code = f"""
 import sys
 from src.data import DataManager
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 manager = DataManager({str(tmp_path / "cache")!r}, {str(tmp_path / "rules.yaml")!r},
                       clock=ManualClock({clock.now_ms()}))
 plan = manager.plan(*{SHARE!r})
 heavy = [n for n in ("requests", "exchange_calendars", "sqlite3", "tenacity") if n in sys.modules]
-own = [n for n in sys.modules if n.startswith("onetape.data.vendors.")]
+own = [n for n in sys.modules if n.startswith("onetape.data.core.vendors.")]
 print(plan.is_hit, heavy, [n for n in own if n.endswith((".base", ".bars"))])
 """
     assert fresh.run(code) == "True [] []\n"
@@ -455,8 +455,8 @@ def test_an_offline_plan_sends_no_request_and_names_the_missing_bars(
 def test_a_plan_names_the_variable_of_a_missing_key(
     make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from src.data.vendors import factory
-    from src.data.vendors.yahoo.bars import YahooDataDownloader
+    from src.data.core.vendors import factory
+    from src.data.core.vendors.yahoo.bars import YahooDataDownloader
 
     monkeypatch.setattr(YahooDataDownloader, "requires_api_key", True)
     monkeypatch.setattr(YahooDataDownloader, "secrets", ("YAHOO_KEY",))

@@ -15,10 +15,10 @@ import pytest
 
 from onetape.aio import AsyncDataManager
 from src.data import plot
-from src.data.charts.picture import ChartPicture
+from src.data.core.model.stored.reasons import GRAVE
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, QueryError
-from src.data.model.reasons import GRAVE
+from src.data.show.charts.picture import ChartPicture
 from tests.vendor_server import Fault, VendorServer
 
 HOURS = ("BTCUSDT", "1h", "2024-06-01", "2024-06-02")

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.fundamentals_cache import FundamentalsCache
-from src.data.cache.unified_cache import UnifiedCache
-from src.data.clock import ManualClock
+from src.data.core.cache.beside.fundamentals_cache import FundamentalsCache
+from src.data.core.cache.facade.unified_cache import UnifiedCache
+from src.data.core.clock import ManualClock
+from src.data.core.wiring import build
 from src.data.data_manager import DataManager
-from src.data.jobs.checks import Check
-from src.data.jobs.health import checkup
-from src.data.wiring import build
+from src.data.jobs.doctor.health import checkup
+from src.data.jobs.vendors.checks import Check
 from tests.vendor_server import VendorServer
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
@@ -149,4 +149,4 @@ def _open_the_way_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             return os.stat_result((found.st_mode | OTHERS, *found[1:]))
         return found
 
-    monkeypatch.setattr("src.data.disk.scratch.os.lstat", lstat)
+    monkeypatch.setattr("src.data.core.disk.scratch.os.lstat", lstat)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from src.data import DataManager
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from tests.processes import Talker
 from tests.vendor_server import Fault, VendorServer
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from src.data import get_data_manager, reset_data_manager
-from src.data.cache.unified_cache import UnifiedCache
-from src.data.clock import ManualClock
+from src.data.core.cache.facade.unified_cache import UnifiedCache
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import ConfigError, QueryError
 from src.data.feed.data_feed_factory import DataFeedFactory
@@ -30,7 +30,7 @@ def configured(
     tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[DataManager]:
     """Yield the process's own manager, made for this test's cache, rules and clock."""
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     reset_data_manager()
     yield get_data_manager(tmp_path / "cache", rules)
     reset_data_manager()

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.core.model.answer.wide import wide_frame
+from src.data.core.model.identity.symbol_changes import SymbolChange
 from src.data.data_manager import DataManager
-from src.data.model.symbol_changes import SymbolChange
-from src.data.model.wide import wide_frame
 from tests.contract.source import ROOT
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import Listing

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.quote import Quote
+from src.data.core.model.market.stream import LiveBar, StreamState, StreamStatus
+from src.data.core.model.time.instant import MINUTE_MS, from_ms, parse_iso
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -24,9 +27,6 @@ from src.data.errors import (
     UnknownSymbolError,
 )
 from src.data.feed.services import feeds_of
-from src.data.model.instant import MINUTE_MS, from_ms, parse_iso
-from src.data.model.quote import Quote
-from src.data.model.stream import LiveBar, StreamState, StreamStatus
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Page
 

@@ -15,12 +15,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
+from src.data.core.model.time.span import Span
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
-from src.data.model.span import Span
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.vendor_server import Fault, VendorServer
 
 from .scripted_vendor import provenance

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import DiskStep
 from src.data.data_manager import DataManager
-from src.data.disk.files import DiskStep
 from src.data.errors import ReadOnlyCacheWarning
-from tests.cache.disks import CHANGING
+from tests.core.cache.disks import CHANGING
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true

@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.bars.turns import Turns
-from src.data.cache.store import Commit, CommitPiece
-from src.data.clock import ManualClock
+from src.data.core.bars.turns import Turns
+from src.data.core.cache.store import Commit, CommitPiece
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import Disk, FileState
+from src.data.core.model.identity.kind import Basis, Kind
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.bars import BarTable
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.model.time.instant import HOUR_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.net.http.http import HttpTransport
 from src.data.data_manager import DataManager
-from src.data.disk.files import Disk, FileState
-from src.data.model.bars import BarTable
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import HOUR_MS, parse_iso
-from src.data.model.kind import Basis, Kind
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.net.http import HttpTransport
 from tests.vendor_server import VendorServer
 
 # The lookup; the plan, once the series is ours in this process; before the first question, once it is

@@ -13,7 +13,11 @@ import pandas as pd
 import pytest
 
 from src.data import describe
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.model.time.instant import from_ms
+from src.data.core.net.http.recordings import Recorder, Recording
+from src.data.core.vendors.factory import downloader_class
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -22,10 +26,6 @@ from src.data.errors import (
     RulesError,
     UnknownProviderError,
 )
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import from_ms
-from src.data.net.recordings import Recorder, Recording
-from src.data.vendors.factory import downloader_class
 from tests.conformance.sheet import sheet_of
 from tests.contract.source import ROOT
 from tests.live.vendors import (
@@ -107,7 +107,7 @@ def test_answers_of_vendors_without_keys_to_the_live_tests_are_kept_and_can_be_r
     kept, rules = tmp_path / "kept", tmp_path / "live.yaml"
     base_url = vendors.base_url(vendor)
     rules.write_text(f"providers: {{{vendor}: {{base_url: '{base_url}', transport: http}}}}\n")
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     monkeypatch.setenv("FMP_API_KEY", SERVERS_KEY)
     monkeypatch.setenv(RECORDINGS, str(kept))
     span = settled_days(from_ms(clock.now_ms()))

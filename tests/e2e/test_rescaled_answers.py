@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError
 from tests.vendor_server import Fault, VendorServer

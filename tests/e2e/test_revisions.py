@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import HOUR_MS, iso
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError
-from src.data.model.instant import HOUR_MS, iso
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms

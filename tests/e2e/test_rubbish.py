@@ -10,15 +10,15 @@ import re
 import pandas as pd
 import pytest
 
-from src.data.cache.format.documents import SourceDocument
-from src.data.clock import ManualClock
+from src.data.core.cache.format.documents import SourceDocument
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.stored.coverage import Covered
+from src.data.core.model.time.instant import DAY_MS, MINUTE_MS, iso, parse_iso
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
-from src.data.model.bars import Bar
-from src.data.model.coverage import Covered
-from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 
 from .fixed_vendor import FixedVendor, Market
 from .scripted_vendor import provenance

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from onetape.aio import AsyncDataManager
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from tests.conformance.sheet import sheet_of

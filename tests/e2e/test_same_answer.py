@@ -22,13 +22,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.kind import Adjustment
+from src.data.core.model.market.actions import Action
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, day_ms, iso
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataError
-from src.data.model.actions import Action
-from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, iso
-from src.data.model.kind import Adjustment
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.vendor_server import Fault, VendorServer, dividend, split
 from tests.vendor_server.keyed import KEY
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from src.data.cli import whole_parser
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.listings import Listing
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -21,7 +22,6 @@ from src.data.errors import (
     QueryError,
     UnknownSymbolError,
 )
-from src.data.model.listings import Listing
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
 from tests.vendor_server.listings import Listing as Traded

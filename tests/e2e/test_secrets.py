@@ -30,20 +30,20 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.kind import Kind
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.request.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.net.http.http import HttpTransport
+from src.data.core.net.http.status import error_of
+from src.data.core.observability.events import Event
+from src.data.core.observability.logs import ContextFilter, JsonFormatter
+from src.data.core.registry import SERVED, VENDORS, key_names
+from src.data.core.vendors.base import BaseDataDownloader
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataError
-from src.data.model.bars import Bar
-from src.data.model.capabilities import BarPage, Capabilities, FetchQuery, Limits
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.kind import Kind
-from src.data.net.http import HttpTransport
-from src.data.net.status import error_of
-from src.data.observability.events import Event
-from src.data.observability.logs import ContextFilter, JsonFormatter
-from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.registry import SERVED, VENDORS, key_names
-from tests.net.scripted import reply, sender_over, serving
+from tests.core.net.scripted import reply, sender_over, serving
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import ms
@@ -517,7 +517,7 @@ def test_the_command_line_leaks_no_key_of_the_environment(
     fault: str, vendors: VendorServer, rules: Path, tmp_path: Path, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state_dir: Path,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     for vendor in ("binance", "yahoo"):
         if chosen := FAULTS[fault]:
             vendors.fault(vendor, chosen)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError
 from tests.vendor_server import Fault, VendorServer
@@ -129,7 +129,7 @@ def test_a_hit_touches_neither_the_database_nor_its_folder(
     unused = tmp_path / "unused"
     code = f"""
 import sys
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 manager = DataManager({str(tmp_path / "cache")!r}, {str(rules)!r}, clock=ManualClock({clock.now_ms()}))
 assert len(manager.get_ohlcv("BTCUSDT", "1h", {DAY[0]!r}, {DAY[1]!r})) == 48

@@ -16,7 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.kind import Basis
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.request.capabilities import Fetched, FetchQuery
+from src.data.core.model.time.span import Span
+from src.data.core.vendors.yahoo.bars import YahooDataDownloader
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -24,13 +30,7 @@ from src.data.errors import (
     IncompleteDataWarning,
     UnavailableError,
 )
-from src.data.model.actions import Action
-from src.data.model.bars import Bar
-from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.kind import Basis
-from src.data.model.span import Span
-from src.data.vendors.yahoo.bars import YahooDataDownloader
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.vendor_server import VendorServer, dividend, split
 
 from .oracle import assert_true, ms

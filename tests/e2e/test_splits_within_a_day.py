@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
-from src.data.model.actions import Action
-from src.data.model.bars import Bar
-from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import day_ms
-from src.data.model.instrument import Instrument
-from src.data.model.span import Span
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.request.capabilities import Fetched, FetchQuery
+from src.data.core.model.time.instant import day_ms
+from src.data.core.model.time.span import Span
 
 from .fixed_vendor import FixedVendor, Market, at
 

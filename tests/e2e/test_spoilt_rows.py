@@ -1,6 +1,6 @@
 """Rows that cannot be bars, from every source: dropped and reported, and the other rows stay.
 
-The rule is in ``prices/bar_rule.py``. For messages of streams, see ``tests/feed/test_refused.py``.
+The rule is in ``core/prices/bar_rule.py``. For messages of streams, see ``tests/feed/test_refused.py``.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.time.instant import HOUR_MS, MINUTE_MS, iso
+from src.data.core.model.time.span import Span
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError
 from src.data.feed.replay import replay_feed
 from src.data.feed.sources.base import Halt
 from src.data.feed.sources.poll import polled
-from src.data.model.bars import Bar
-from src.data.model.instant import HOUR_MS, MINUTE_MS, iso
-from src.data.model.span import Span
 from tests.feed.test_poll import Notebook
 
 from .fixed_vendor import FixedVendor, Market, at, every

@@ -16,15 +16,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.cache.fundamentals_cache import FundamentalsCache
-from src.data.cache.retention.disk_usage import Gauge
-from src.data.clock import ManualClock
+from src.data.core.cache.beside.fundamentals_cache import FundamentalsCache
+from src.data.core.cache.retention.disk_usage import Gauge
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
-from tests.cache.counts import FULL
 from tests.conftest import WEDNESDAY
+from tests.core.cache.counts import FULL
 from tests.vendor_server import Fault, VendorServer
 
 PATIENCE_S = 20

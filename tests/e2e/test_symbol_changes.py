@@ -15,9 +15,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.bars.client import BarsClient
-from src.data.cache.format import json_document
-from src.data.clock import ManualClock
+from src.data.core.bars.client import BarsClient
+from src.data.core.cache.format import json_document
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.symbol_changes import SymbolChange, concerning
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -27,9 +28,8 @@ from src.data.errors import (
     SeriesEndedWarning,
     StorageError,
 )
-from src.data.model.symbol_changes import SymbolChange, concerning
-from tests.cache.counts import FULL
 from tests.conftest import WEDNESDAY
+from tests.core.cache.counts import FULL
 from tests.effort import effort_of
 from tests.vendor_server import VendorServer
 from tests.vendor_server.listings import NEW_YORK, Listing
@@ -267,7 +267,7 @@ def test_a_full_disk_keeps_the_recorded_symbol_changes(
     def full(*_: object) -> None:
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr("src.data.cache.actions.write_atomically", full)
+    monkeypatch.setattr("src.data.core.cache.actions.write_atomically", full)
     with pytest.raises(StorageError):
         client(renamed).record_symbol_changes({"FB": [replace(RENAME, source="another")]})
     assert path.read_bytes() == before
@@ -338,7 +338,7 @@ def test_a_request_lists_the_symbol_changes_from_its_day_on() -> None:
         span = type(SPAN)(start, start + 86_400_000)
         return [c.symbol for c in concerning([RENAME, ETF], symbol, span, intraday=False)]
 
-    from src.data.model.span import Span
+    from src.data.core.model.time.span import Span
 
     SPAN = Span(0, 1)
     assert told("META", "2021-05-03") == ["META", "FB"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.net.http.http import HttpTransport
+from src.data.core.net.limits import state
 from src.data.data_manager import DataManager
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.net import state
-from src.data.net.http import HttpTransport
 from tests.vendor_server import Fault, VendorServer
 
 # Take the lease, enter the call, settle its request, leave it, give the lease back.

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer.member_frames import DaysWithoutBars, MemberFrames
 from src.data.data_manager import DataManager
 from src.data.errors import (
     BadRangeError,
@@ -20,7 +21,6 @@ from src.data.errors import (
     SurvivorshipWarning,
     UniverseError,
 )
-from src.data.model.member_frames import DaysWithoutBars, MemberFrames
 from tests.universe_doubles import DatedUniverse
 from tests.vendor_server import VendorServer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.errors import AllProvidersFailedError, SymbolNotFoundError, UnknownSymbolError
 
 from .fixed_vendor import FixedVendor, Market, at, every, serving

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
     IncompleteDataWarning,
     SymbolNotFoundError,
 )
-from src.data.jobs.health import checkup
+from src.data.jobs.doctor.health import checkup
 from tests.vendor_server import Fault, VendorServer
 
 DAYS = ("ZZZZQ", "1d", "2024-06-03", "2024-06-05")
@@ -107,7 +107,7 @@ def test_doctor_counts_unknown_symbols_without_reporting_a_fault(
     manager: DataManager, rules: Path, tmp_path: Path, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.jobs.health.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.doctor.health.SystemClock", lambda: clock)
     for number in range(3):
         refused(manager, f"ZZZZ{'QXY'[number]}", *DAYS[1:])
     checks = checkup(tmp_path / "cache", rules, network=False)

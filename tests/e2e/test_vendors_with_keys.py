@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import DAY_MS
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AllProvidersFailedError,
@@ -18,7 +19,6 @@ from src.data.errors import (
     IncompleteDataWarning,
     NoProviderError,
 )
-from src.data.model.instant import DAY_MS
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
 

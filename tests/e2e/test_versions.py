@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.time.instant import DAY_MS, iso
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, QueryError
-from src.data.model.instant import DAY_MS, iso
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
 from tests.conftest import WEDNESDAY
 from tests.vendor_server import VendorServer
 
@@ -119,10 +119,10 @@ def test_a_version_contains_the_bar_from_before_a_revision(
     store = manager.cache.store
     from dataclasses import replace
 
-    from src.data.cache.store import Commit, CommitPiece
-    from src.data.model.series import SeriesKey
-    from src.data.model.span import Span
-    from src.data.model.timeframe import Timeframe
+    from src.data.core.cache.store import Commit, CommitPiece
+    from src.data.core.model.identity.series import SeriesKey
+    from src.data.core.model.time.span import Span
+    from src.data.core.model.time.timeframe import Timeframe
 
     key = SeriesKey("BTCUSDT", Timeframe(1, "h"))
     span = Span(ms("2024-05-03"), ms("2024-05-04"))

@@ -16,24 +16,24 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.cache.actions import ActionBook
-from src.data.clock import ManualClock
+from src.data.core.cache.actions import ActionBook
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import DiskStep
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.request.capabilities import Fetched, FetchQuery
+from src.data.core.model.time.instant import DAY_MS, iso
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.vendors.base import BaseDataDownloader
 from src.data.data_manager import DataManager
-from src.data.disk.files import DiskStep
 from src.data.errors import (
     AllProvidersFailedError,
     IncompleteDataError,
     IncompleteDataWarning,
     ReadOnlyCacheWarning,
 )
-from src.data.model.actions import Action
-from src.data.model.bars import Bar
-from src.data.model.capabilities import Fetched, FetchQuery
-from src.data.model.instant import DAY_MS, iso
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
-from src.data.vendors.base import BaseDataDownloader
-from tests.cache.disks import CHANGING
+from tests.core.cache.disks import CHANGING
 from tests.vendor_server import Fault, VendorServer, dividend
 from tests.vendor_server.face import Reply
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import workload
 from benchmarks.workload import COINS, EVENING, SHARES, costs_of
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 
 
 # Few of the symbols and of the look-ups: requests are so many for each symbol, however many there are.

@@ -10,11 +10,11 @@ from unittest.mock import patch
 import pandas as pd
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, to_ms
 from src.data.data_manager import DataManager
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, to_ms
-from tests.cache.counts import FULL, crossed
 from tests.conformance.sheet import sheet_of
+from tests.core.cache.counts import FULL, crossed
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.unified_cache import UnifiedCache
-from src.data.clock import ManualClock
-from src.data.model.bars import Bar, BarTable
-from src.data.model.coverage import Coverage
-from src.data.model.frame import build_frame
+from src.data.core.cache.facade.unified_cache import UnifiedCache
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer.frame import build_frame
+from src.data.core.model.market.bars import Bar, BarTable
+from src.data.core.model.stored.coverage import Coverage
 
 from .fixed_vendor import FixedVendor, Market, at, every, serving
 from .scripted_vendor import provenance

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import LiveBar, StreamState, StreamStatus, Topic
+from src.data.core.model.request.capabilities import Limits
+from src.data.core.model.time.instant import MINUTE_MS, SECOND_MS, parse_iso
+from src.data.core.net.http.retry import RetryPolicy
+from src.data.core.vendors.binance.stream import BinanceStream
 from src.data.data_manager import DataManager
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.live_feeds import FeedTimings
@@ -18,11 +23,6 @@ from src.data.feed.selection import plain_feed
 from src.data.feed.services import feeds_of
 from src.data.feed.sources.stream import StreamTimings
 from src.data.feed.streams.connection import ConnectionTimings
-from src.data.model.capabilities import Limits
-from src.data.model.instant import MINUTE_MS, SECOND_MS, parse_iso
-from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
-from src.data.net.retry import RetryPolicy
-from src.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import Peer, StreamServer
 

@@ -10,13 +10,13 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import LiveBar, Topic
+from src.data.core.model.time.instant import MINUTE_MS, SECOND_MS
+from src.data.core.model.time.span import Span
 from src.data.errors import ConfigError, UnavailableError
 from src.data.feed.sources.history import FilledHistory
-from src.data.model.instant import MINUTE_MS, SECOND_MS
-from src.data.model.span import Span
-from src.data.model.stream import LiveBar, Topic
 from tests.vendor_server.ground_truth import Row
 from tests.vendor_server.stream_faces import StreamFace
 

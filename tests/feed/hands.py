@@ -8,12 +8,12 @@ from typing import Any
 
 import backtrader as bt
 
+from src.data.core.model.market.stream import LiveBar, Origin, StreamState, StreamStatus
+from src.data.core.model.time.instant import MINUTE_MS, parse_iso
 from src.data.errors import DataError
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.base import Sink
-from src.data.model.instant import MINUTE_MS, parse_iso
-from src.data.model.stream import LiveBar, Origin, StreamState, StreamStatus
 
 MONDAY = parse_iso("2024-06-10T00:00:00Z")
 LIVE = StreamStatus(StreamState.LIVE)

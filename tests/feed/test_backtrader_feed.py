@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.core.model.market.stream import LiveBar, StreamState, StreamStatus
+from src.data.core.model.time.instant import MINUTE_MS, from_ms
 from src.data.errors import ConfigError, FeedLagError, UnavailableError
 from src.data.feed.backtrader.feed import BacktraderFeed, day_number, run_live
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.base import Halt, Sink, ThreadedSource
-from src.data.model.instant import MINUTE_MS, from_ms
-from src.data.model.stream import LiveBar, StreamState, StreamStatus
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.feed.hands import LIVE, MONDAY, Hand, Witness, feed_of, minute, values, witnessed
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow

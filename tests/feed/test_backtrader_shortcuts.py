@@ -10,10 +10,10 @@ from typing import Any
 import backtrader as bt
 import pytest
 
+from src.data.core.model.market.stream import StreamState, StreamStatus
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.live_feed import LiveFeed
-from src.data.model.stream import StreamState, StreamStatus
-from tests.cache.counts import crossed
+from tests.core.cache.counts import crossed
 from tests.feed.hands import LIVE, Hand, minute
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow

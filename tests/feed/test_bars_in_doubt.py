@@ -8,29 +8,29 @@ from typing import Any
 
 import pytest
 
-from src.data.calendars.bar_builders import MinuteBars, TradeBars
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.calendars.bar_builders import MinuteBars, TradeBars
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.stream import BarSeen, LiveBar, Topic, Trade, Unreadable
+from src.data.core.model.request.capabilities import Limits
+from src.data.core.model.time.instant import DAY_MS, MINUTE_MS, SECOND_MS
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.net.limits.limiter import Limiter
+from src.data.core.net.limits.state import State
+from src.data.core.observability.events import BarCorrected, Event
+from src.data.core.prices.bar_rule import BEFORE_1970, EARLY, LATE
+from src.data.core.vendors.alpaca.stream import AlpacaStream
+from src.data.core.vendors.binance.stream import BinanceStream
+from src.data.core.vendors.finnhub.stream import FinnhubStream
+from src.data.core.vendors.polygon.stream import PolygonStream
 from src.data.feed.sources.judge import OUTDATED, StreamJudge
 from src.data.feed.sources.stream import Inbox
 from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import MinuteListener, TradeListener
-from src.data.model.capabilities import Limits
-from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.stream import BarSeen, LiveBar, Topic, Trade, Unreadable
-from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import Limiter
-from src.data.net.state import State
-from src.data.observability.events import BarCorrected, Event
-from src.data.prices.bar_rule import BEFORE_1970, EARLY, LATE
-from src.data.vendors.alpaca.stream import AlpacaStream
-from src.data.vendors.binance.stream import BinanceStream
-from src.data.vendors.finnhub.stream import FinnhubStream
-from src.data.vendors.polygon.stream import PolygonStream
-from tests.cache.counts import crossed
-from tests.calendars.market import ALWAYS
+from tests.core.cache.counts import crossed
+from tests.core.calendars.market import ALWAYS
 from tests.vendor_server.streams import framed
 
 from .conftest import BITCOIN, Stage, bars_in, emptied, wait_for_reader, wait_until

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.core.model.time.instant import from_ms
 from src.data.errors import UnavailableError
 from src.data.feed.backtrader.live import BaseLiveDataFeed
-from src.data.model.instant import from_ms
 from tests.feed.hands import witnessed
 from tests.feed.test_backtrader_feed import wait_until
 

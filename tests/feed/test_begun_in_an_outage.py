@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer.provenance import ATTRS_KEY
+from src.data.core.model.market.stream import LiveBar, StreamState, StreamStatus
+from src.data.core.model.stored.reasons import NO_BAR, UNPUBLISHED
+from src.data.core.model.time.instant import MINUTE_MS, SECOND_MS, iso, to_ms
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.net.http.retry import RetryPolicy
 from src.data.errors import AllProvidersFailedError, DataError, IncompleteDataError
 from src.data.feed.sources.base import Halt
 from src.data.feed.sources.history import ManagerHistory, frame_of
@@ -22,15 +29,8 @@ from src.data.feed.sources.stream import (
     StreamThread,
     StreamTimings,
 )
-from src.data.model.instant import MINUTE_MS, SECOND_MS, iso, to_ms
-from src.data.model.provenance import ATTRS_KEY
-from src.data.model.reasons import NO_BAR, UNPUBLISHED
-from src.data.model.span import Span
-from src.data.model.stream import LiveBar, StreamState, StreamStatus
-from src.data.model.timeframe import Timeframe
-from src.data.net.retry import RetryPolicy
-from tests.cache.counts import crossed, examples
-from tests.calendars.market import ALWAYS
+from tests.core.cache.counts import crossed, examples
+from tests.core.calendars.market import ALWAYS
 
 from .hands import MONDAY, HandStream, minute
 

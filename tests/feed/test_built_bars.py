@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import LiveBar, Revision, StreamState, Topic
+from src.data.core.model.time.instant import MINUTE_MS, parse_iso
+from src.data.core.vendors.alpaca.stream import AlpacaStream
+from src.data.core.vendors.polygon.stream import PolygonStream
 from src.data.data_manager import DataManager
 from src.data.feed.backtrader.live import StreamedLiveDataFeed
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.selection import live_feed, plain_feed
 from src.data.feed.services import feeds_of
-from src.data.model.instant import MINUTE_MS, parse_iso
-from src.data.model.stream import LiveBar, Revision, StreamState, Topic
-from src.data.vendors.alpaca.stream import AlpacaStream
-from src.data.vendors.polygon.stream import PolygonStream
 from tests.vendor_server import VendorServer
 from tests.vendor_server.stream_faces import AlpacaFace
 from tests.vendor_server.streams import StreamServer

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from src.data.disk.files import Disk
+from src.data.core.disk.files import Disk
+from src.data.core.model.market.stream import LiveBar, StreamState
 from src.data.errors import ConfigError, FeedLagError
 from src.data.feed import live_feeds
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.queue import Mailbox
 from src.data.feed.services import feeds_of
-from src.data.model.stream import LiveBar, StreamState
-from tests.cache.test_write_guard import RefusingDisk
+from tests.core.cache.test_write_guard import RefusingDisk
 from tests.processes import ended, fork, with_locks
 from tests.vendor_server.faults import Fault
 

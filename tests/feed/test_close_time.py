@@ -7,14 +7,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from src.data.calendars.calendar import calendar_for
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.time.instant import from_ms, parse_iso
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.errors import ConfigError
 from src.data.feed.backtrader.feed import localizing
 from src.data.feed.close_time import CloseTimes
 from src.data.feed.sources.history import lookback_range
-from src.data.model.instant import from_ms, parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.timeframe import Timeframe
 
 COIN = Instrument("BTCUSDT", "crypto")
 STOCK = Instrument("AAPL", "stock", "XNYS", "America/New_York")

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.grid import BarGrid
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.model.market.stream import LiveBar, Origin
+from src.data.core.model.time.instant import MINUTE_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.feed.continuation import Continuation, slots_of
-from src.data.model.instant import MINUTE_MS, parse_iso
-from src.data.model.span import Span
-from src.data.model.stream import LiveBar, Origin
-from src.data.model.timeframe import Timeframe
-from tests.cache.counts import examples
-from tests.calendars.market import ALWAYS, NEW_YORK
+from tests.core.cache.counts import examples
+from tests.core.calendars.market import ALWAYS, NEW_YORK
 
 MINUTES = BarGrid(ALWAYS, Timeframe.parse("1m"))
 SHARES = BarGrid(NEW_YORK, Timeframe.parse("1m"))

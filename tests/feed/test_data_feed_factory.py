@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.compat.data_feed_factory import SOURCES as FACTORY_SOURCES
-from src.data.config.feed_presets import load_preset, preset_names
+from src.data.core.config.feed_presets import load_preset, preset_names
+from src.data.doors.compat.data_feed_factory import SOURCES as FACTORY_SOURCES
 from src.data.feed.backtrader.feed import BacktraderFeed
 from src.data.feed.backtrader.live import CoinGeckoLiveDataFeed, IBKRLiveDataFeed, YahooLiveDataFeed
 from src.data.feed.data_feed_factory import DataFeedFactory

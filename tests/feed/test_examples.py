@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from src.data.core.model.time.instant import MINUTE_MS, from_ms
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.services import feeds_of
-from src.data.model.instant import MINUTE_MS, from_ms
 from tests.feed.conftest import BITCOIN, PATIENCE, PULSE, Stage, wait_until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

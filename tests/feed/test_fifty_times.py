@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from src.data.core.model.market.stream import StreamState
 from src.data.feed.services import feeds_of
-from src.data.model.stream import StreamState
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 
 from .conftest import BITCOIN, Stage, ours, wait_until
 

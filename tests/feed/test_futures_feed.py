@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
-from src.data.config.feed_presets import load_preset
+from src.data.core.clock import ManualClock
+from src.data.core.config.feed_presets import load_preset
+from src.data.core.model.market.stream import StreamState
+from src.data.core.model.time.instant import MINUTE_MS
 from src.data.data_manager import DataManager
 from src.data.feed.backtrader.live import StreamedLiveDataFeed
 from src.data.feed.data_feed_factory import DataFeedFactory
@@ -17,8 +19,6 @@ from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.selection import live_feed, live_feed_or_none
 from src.data.feed.services import feeds_of
 from src.data.feed.vendor_feeds import FUTURES
-from src.data.model.instant import MINUTE_MS
-from src.data.model.stream import StreamState
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.calendars.bar_builders import MinuteBars, TradeBars
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.calendars.bar_builders import MinuteBars, TradeBars
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import StreamState, Trade
+from src.data.core.model.time.instant import MINUTE_MS
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.feed.sources.stream import Inbox
 from src.data.feed.streams.listeners import BuildingListener, MinuteListener, TradeListener
-from src.data.model.instant import MINUTE_MS
-from src.data.model.stream import StreamState, Trade
-from src.data.model.timeframe import Timeframe
-from tests.calendars.market import ALWAYS
+from tests.core.calendars.market import ALWAYS
 
 from .conftest import bars_in, emptied
 from .hands import MONDAY, minute

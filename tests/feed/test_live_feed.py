@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from src.data.core.model.market.stream import LiveBar, Revision, StreamState, StreamStatus
+from src.data.core.model.time.instant import MINUTE_MS
+from src.data.core.model.time.span import Span
 from src.data.errors import DataError, FeedLagError, RefusedError
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.queue import Item, Mailbox
 from src.data.feed.sources.base import Sink
 from src.data.feed.sources.history import FilledHistory
-from src.data.model.instant import MINUTE_MS
-from src.data.model.span import Span
-from src.data.model.stream import LiveBar, Revision, StreamState, StreamStatus
 
 SOON_S = 20.0
 

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import LiveBar, StreamState, Topic
+from src.data.core.model.time.instant import MINUTE_MS, SECOND_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.registry import MEMBERS, VENDORS
+from src.data.core.vendors.polygon.stream import PolygonStream
 from src.data.data_manager import DataManager
 from src.data.errors import UnavailableError
 from src.data.feed import live_feeds
@@ -22,11 +27,6 @@ from src.data.feed.sources.base import Halt
 from src.data.feed.sources.history import FilledHistory
 from src.data.feed.sources.poll import PollSource
 from src.data.feed.sources.stream import GapFreeSource
-from src.data.model.instant import MINUTE_MS, SECOND_MS, parse_iso
-from src.data.model.span import Span
-from src.data.model.stream import LiveBar, StreamState, Topic
-from src.data.vendors.polygon.stream import PolygonStream
-from src.data.vendors.registry import MEMBERS, VENDORS
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer
 

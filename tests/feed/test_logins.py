@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import StreamRefusal, StreamState
+from src.data.core.model.request.http import HttpRequest
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.net.http.sender import Sender
+from src.data.core.observability.events import CallFailed, Event
+from src.data.core.observability.logs import ContextFilter
+from src.data.core.vendors.polygon.stream import PolygonStream
 from src.data.data_manager import DataManager
 from src.data.feed import live_feeds
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.services import feeds_of
-from src.data.model.http import HttpRequest
-from src.data.model.instant import parse_iso
-from src.data.model.stream import StreamRefusal, StreamState
-from src.data.net.sender import Sender
-from src.data.observability.events import CallFailed, Event
-from src.data.observability.logs import ContextFilter
-from src.data.vendors.polygon.stream import PolygonStream
-from tests.net.scripted import ScriptedTransport, answer
+from tests.core.net.scripted import ScriptedTransport, answer
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer, refusing
 

@@ -13,27 +13,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.bar_builders import MinuteBars, TradeBars
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.calendars.bar_builders import MinuteBars, TradeBars
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import LiveBar, StreamState, Topic, Trade
+from src.data.core.model.request.capabilities import Limits
+from src.data.core.model.time.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.net.limits.limiter import Limiter
+from src.data.core.net.limits.state import State
+from src.data.core.prices.bar_rule import AHEAD_MS, is_bar
+from src.data.core.vendors.alpaca.stream import AlpacaStream
+from src.data.core.vendors.binance.stream import BinanceFuturesStream, BinanceStream
+from src.data.core.vendors.finnhub.stream import FinnhubStream
+from src.data.core.vendors.polygon.stream import PolygonStream
 from src.data.errors import AuthenticationError, RateLimitedError, UnavailableError
 from src.data.feed.sources.judge import StreamJudge
 from src.data.feed.sources.stream import Inbox
 from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import BarListener, Listener, MinuteListener, TradeListener
-from src.data.model.capabilities import Limits
-from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
-from src.data.model.stream import LiveBar, StreamState, Topic, Trade
-from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import Limiter
-from src.data.net.state import State
-from src.data.prices.bar_rule import AHEAD_MS, is_bar
-from src.data.vendors.alpaca.stream import AlpacaStream
-from src.data.vendors.binance.stream import BinanceFuturesStream, BinanceStream
-from src.data.vendors.finnhub.stream import FinnhubStream
-from src.data.vendors.polygon.stream import PolygonStream
-from tests.cache.counts import FULL, examples, some
-from tests.calendars.market import ALWAYS
+from tests.core.cache.counts import FULL, examples, some
+from tests.core.calendars.market import ALWAYS
 from tests.reachable import reachable
 
 from .conftest import bars_in, emptied

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.data.core.model.answer.frame import build_frame
+from src.data.core.model.market.bars import BarTable
+from src.data.core.model.time.instant import HOUR_MS, parse_iso
 from src.data.feed.backtrader.backtest import BacktestFeed
-from src.data.model.bars import BarTable
-from src.data.model.frame import build_frame
-from src.data.model.instant import HOUR_MS, parse_iso
 
 from .conftest import Stage
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from src.data.calendars.calendar import calendar_for
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.market.stream import LiveBar, StreamState, StreamStatus
+from src.data.core.model.time.instant import HOUR_MS, MINUTE_MS, SECOND_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.errors import BadSymbolError, DataError, UnavailableError
 from src.data.feed.sources.base import Halt
 from src.data.feed.sources.history import FilledHistory
 from src.data.feed.sources.poll import PollSource
-from src.data.model.instant import HOUR_MS, MINUTE_MS, SECOND_MS, parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.span import Span
-from src.data.model.stream import LiveBar, StreamState, StreamStatus
-from src.data.model.timeframe import Timeframe
 
 NOON = parse_iso("2024-06-12T16:00:00Z")
 SHUT = Span(parse_iso("2024-06-12T20:00:00Z"), parse_iso("2024-06-13T13:30:00Z"))

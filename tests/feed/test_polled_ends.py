@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import StreamState
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.observability.events import CallFailed, Event
+from src.data.core.observability.logs import ContextFilter
 from src.data.data_manager import DataManager
 from src.data.errors import UnknownProviderError
 from src.data.feed.backtrader.live import PolledLiveDataFeed
@@ -17,10 +21,6 @@ from src.data.feed.live_feed import LiveFeed
 from src.data.feed.selection import live_feed, live_feed_or_none, plain_feed
 from src.data.feed.sources.base import ThreadedSource
 from src.data.feed.sources.poll import PollSource
-from src.data.model.instant import parse_iso
-from src.data.model.stream import StreamState
-from src.data.observability.events import CallFailed, Event
-from src.data.observability.logs import ContextFilter
 from tests.vendor_server import VendorServer
 from tests.vendor_server.keyed import KEY
 

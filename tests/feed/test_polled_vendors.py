@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.kind import AskedAdjustment
+from src.data.core.model.market.stream import LiveBar
+from src.data.core.model.time.instant import MINUTE_MS, parse_iso
 from src.data.data_manager import DataManager
 from src.data.feed.backtrader.live import IBKRLiveDataFeed, PolledLiveDataFeed, YahooLiveDataFeed
 from src.data.feed.data_feed_factory import DataFeedFactory
 from src.data.feed.selection import live_feed, plain_feed
 from src.data.feed.sources.poll import PollSource
-from src.data.model.instant import MINUTE_MS, parse_iso
-from src.data.model.kind import AskedAdjustment
-from src.data.model.stream import LiveBar
+from tests.core.net.gateway import Script, gateway
 from tests.feed.test_base_live_data_feed import Stub, hours
-from tests.net.gateway import Script, gateway
 from tests.vendor_server import VendorServer
 
 from .conftest import wait_until

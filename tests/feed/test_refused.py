@@ -12,9 +12,27 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.calendars.bar_builders import MinuteBars, TradeBars
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.calendars.bar_builders import MinuteBars, TradeBars
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import (
+    BarSeen,
+    LiveBar,
+    StreamEvent,
+    StreamState,
+    Topic,
+    Trade,
+)
+from src.data.core.model.request.capabilities import Limits
+from src.data.core.model.time.instant import MINUTE_MS, iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.net.limits.limiter import Limiter
+from src.data.core.net.limits.state import State
+from src.data.core.vendors.alpaca.stream import AlpacaStream
+from src.data.core.vendors.binance.stream import BinanceFuturesStream, BinanceStream
+from src.data.core.vendors.finnhub.stream import FinnhubStream
+from src.data.core.vendors.polygon.stream import PolygonStream
 from src.data.feed.sources.history import ManagerHistory, frame_of
 from src.data.feed.sources.judge import OFF_MINUTE, StreamJudge
 from src.data.feed.sources.stream import Inbox
@@ -25,25 +43,7 @@ from src.data.feed.streams.listeners import (
     MinuteListener,
     TradeListener,
 )
-from src.data.model.capabilities import Limits
-from src.data.model.instant import MINUTE_MS, iso
-from src.data.model.span import Span
-from src.data.model.stream import (
-    BarSeen,
-    LiveBar,
-    StreamEvent,
-    StreamState,
-    Topic,
-    Trade,
-)
-from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import Limiter
-from src.data.net.state import State
-from src.data.vendors.alpaca.stream import AlpacaStream
-from src.data.vendors.binance.stream import BinanceFuturesStream, BinanceStream
-from src.data.vendors.finnhub.stream import FinnhubStream
-from src.data.vendors.polygon.stream import PolygonStream
-from tests.calendars.market import ALWAYS
+from tests.core.calendars.market import ALWAYS
 
 from .conftest import bars_in, emptied
 from .hands import MONDAY, minute

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import LiveBar, StreamState, StreamStatus
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.errors import QueryError
 from src.data.feed.close_time import CloseTimes
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.replay import ReplaySource, at_speed, every
 from src.data.feed.sources.base import Halt
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
-from src.data.model.stream import LiveBar, StreamState, StreamStatus
-from src.data.model.timeframe import Timeframe
 from tests.feed.hands import minute
 
 CLOSING = CloseTimes(Timeframe.parse("1m"))

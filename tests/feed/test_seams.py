@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.stream import StreamState
+from src.data.core.model.time.instant import MINUTE_MS, SECOND_MS
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.feed.services import feeds_of
-from src.data.model.instant import MINUTE_MS, SECOND_MS
-from src.data.model.series import SeriesKey
-from src.data.model.stream import StreamState
-from src.data.model.timeframe import Timeframe
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.vendor_server.faults import Fault
 
 from .conftest import BITCOIN, PATIENCE, Stage, bars_in, check_states, emptied, ours, wait_until

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from src.data.calendars.calendar import calendar_for
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import HOUR_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
 from src.data.feed.services import FeedBars
 from src.data.feed.sources.history import ManagerHistory
-from src.data.model.instant import HOUR_MS, parse_iso
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
 from tests.e2e.fixed_vendor import FixedVendor
 from tests.e2e.scripted_vendor import route_to
 

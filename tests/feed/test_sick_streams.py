@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import pytest
 
+from src.data.core.model.market.stream import StreamState, Topic
+from src.data.core.model.time.instant import MINUTE_MS
+from src.data.core.net.http.retry import RetryPolicy
 from src.data.errors import AuthenticationError, UnavailableError
 from src.data.feed import live_feeds
 from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.selection import plain_feed
 from src.data.feed.streams.connection import ConnectionTimings, StreamSession
-from src.data.model.instant import MINUTE_MS
-from src.data.model.stream import StreamState, Topic
-from src.data.net.retry import RetryPolicy
 from tests.ledger import listening
 from tests.vendor_server.faults import Fault
 from tests.vendor_server.streams import TEXT, Handshake, Peer, framed, hanging, refusing

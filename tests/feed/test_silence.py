@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.calendars.calendar import MarketCalendar
+from src.data.core.calendars.calendar import MarketCalendar
+from src.data.core.model.time.instant import HOUR_MS
 from src.data.feed.continuation import open_ms
-from src.data.model.instant import HOUR_MS
-from tests.calendars.market import ALWAYS, HONG_KONG, NEW_YORK, span
+from tests.core.calendars.market import ALWAYS, HONG_KONG, NEW_YORK, span
 
 DAY = "2024-07-10"
 

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import pytest
 
-from src.data.model.instant import MINUTE_MS
-from src.data.model.stream import LiveBar
-from src.data.runtime.resources import memory
+from src.data.core.model.market.stream import LiveBar
+from src.data.core.model.time.instant import MINUTE_MS
+from src.data.core.runtime.resources import memory
 
 from .conftest import PATIENCE, Stage, ours
 

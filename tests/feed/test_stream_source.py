@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from src.data.calendars.calendar import MarketCalendar
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.calendars.calendar import MarketCalendar
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import LiveBar, Revision, StreamState, StreamStatus
+from src.data.core.model.time.instant import MINUTE_MS
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.errors import DataError, UnavailableError
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.history import FilledHistory
 from src.data.feed.sources.stream import GapFreeSource, Start
-from src.data.model.instant import MINUTE_MS
-from src.data.model.span import Span
-from src.data.model.stream import LiveBar, Revision, StreamState, StreamStatus
-from src.data.model.timeframe import Timeframe
-from tests.calendars.market import ALWAYS, NEW_YORK
+from tests.core.calendars.market import ALWAYS, NEW_YORK
 
 from .conftest import PATIENCE, bars_in, emptied, wait_until
 from .hands import LIVE, MONDAY, Hand, HandStream, feed_of, minute, witnessed

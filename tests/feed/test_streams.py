@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.errors import MissingCredentialsError
-from src.data.model.instant import parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.stream import (
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.market.stream import (
     BarRevised,
     BarSeen,
     Heard,
@@ -28,13 +26,15 @@ from src.data.model.stream import (
     TradeSeen,
     Unreadable,
 )
-from src.data.model.timeframe import Timeframe
-from src.data.vendors.alpaca.stream import AlpacaStream
-from src.data.vendors.binance.stream import BinanceFuturesStream, BinanceStream
-from src.data.vendors.finnhub.stream import FinnhubStream
-from src.data.vendors.polygon.stream import PolygonStream
-from src.data.vendors.stream_protocol import StreamProtocol
-from tests.cache.counts import examples
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.vendors.alpaca.stream import AlpacaStream
+from src.data.core.vendors.binance.stream import BinanceFuturesStream, BinanceStream
+from src.data.core.vendors.finnhub.stream import FinnhubStream
+from src.data.core.vendors.polygon.stream import PolygonStream
+from src.data.core.vendors.stream_protocol import StreamProtocol
+from src.data.errors import MissingCredentialsError
+from tests.core.cache.counts import examples
 from tests.reference import needs_reference, reference
 
 KEYS = {

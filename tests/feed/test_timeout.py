@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.stream import StreamState
+from src.data.core.model.request.query import BarsQuery
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
 from src.data.feed.data_feed_factory import DataFeedFactory
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.services import feeds_of
 from src.data.feed.sources.poll import polled
-from src.data.model.query import BarsQuery
-from src.data.model.stream import StreamState
 from tests.feed.test_base_live_data_feed import Own, Stub, hours
 from tests.vendor_server import VendorServer
 from tests.vendor_server.keyed import KEY

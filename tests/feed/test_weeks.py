@@ -15,9 +15,21 @@ from dataclasses import dataclass, field
 import backtrader as bt
 import pytest
 
-from src.data.calendars.calendar import calendar_for
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.market.stream import StreamState, Topic
+from src.data.core.model.request.capabilities import Limits
+from src.data.core.model.time.instant import DAY_MS, MINUTE_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.net.http.retry import RetryPolicy
+from src.data.core.net.limits.limiter import Limiter
+from src.data.core.net.limits.state import State
+from src.data.core.vendors.alpaca.stream import AlpacaStream
+from src.data.core.vendors.binance.stream import BinanceStream
+from src.data.core.vendors.stream_protocol import StreamProtocol
 from src.data.feed.backtrader.feed import BacktraderFeed, day_number, run_live
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.judge import StreamJudge
@@ -25,19 +37,7 @@ from src.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
 from src.data.feed.streams.connection import Connection, ConnectionTimings
 from src.data.feed.streams.listeners import BarListener
 from src.data.feed.streams.pool import Hub, Subscription
-from src.data.model.capabilities import Limits
-from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.span import Span
-from src.data.model.stream import StreamState, Topic
-from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import Limiter
-from src.data.net.retry import RetryPolicy
-from src.data.net.state import State
-from src.data.vendors.alpaca.stream import AlpacaStream
-from src.data.vendors.binance.stream import BinanceStream
-from src.data.vendors.stream_protocol import StreamProtocol
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.vendor_server.stream_faces import AlpacaFace, BinanceFace
 
 from .conftest import FAST

@@ -20,18 +20,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from src.data.cache.store import BarStore, Commit, CommitPiece
-from src.data.clock import ManualClock
-from src.data.model.actions import Action
-from src.data.model.bars import BadRow, Bar, BarTable
-from src.data.model.coverage import Covered
-from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
-from src.data.model.kind import Basis, Kind
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from tests.cache.crash import Recorder
-from tests.cache.disks import Killed
+from src.data.core.cache.store import BarStore, Commit, CommitPiece
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.kind import Basis, Kind
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import BadRow, Bar, BarTable
+from src.data.core.model.stored.coverage import Covered
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from tests.core.cache.crash import Recorder
+from tests.core.cache.disks import Killed
 
 ANSWERS = Path(__file__).with_name("answers")
 NOW = parse_iso("2024-09-09T12:00:00")

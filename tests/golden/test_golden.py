@@ -20,15 +20,15 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.format.gzip_member import file_id, walk
-from src.data.cache.store import BarStore, Commit
-from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
-from src.data.model.kind import Basis
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span, coalesce
-from src.data.model.timeframe import Timeframe
-from tests.cache.bars import EVER, no_temps, repaired, store_in
-from tests.cache.crash import Quick
+from src.data.core.cache.format.gzip_member import file_id, walk
+from src.data.core.cache.store import BarStore, Commit
+from src.data.core.model.identity.kind import Basis
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, parse_iso
+from src.data.core.model.time.span import Span, coalesce
+from src.data.core.model.time.timeframe import Timeframe
+from tests.core.cache.bars import EVER, no_temps, repaired, store_in
+from tests.core.cache.crash import Quick
 from tests.golden import make
 
 HERE = Path(__file__).parent

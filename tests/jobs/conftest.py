@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from tests.vendor_server import Listing, VendorServer
 
 
@@ -23,7 +23,7 @@ def rules(
         f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}\n"
         f"  coingecko: {{base_url: '{vendors.base_url('yahoo')}'}}\n"
     )
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     monkeypatch.setenv("ONETAPE_RULES", str(path))
     monkeypatch.chdir(tmp_path)
     return path

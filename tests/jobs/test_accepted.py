@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.confirmations import drop
-from src.data.clock import ManualClock
+from src.data.core.cache.confirmations import drop
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.time.instant import DAY_MS, day_ms
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
-from src.data.jobs.accepted import accepted_stamps, is_known
-from src.data.jobs.validate import accept_finding
-from src.data.model.instant import DAY_MS, day_ms
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.quality.service import EVER
+from src.data.jobs.validation.accepted import accepted_stamps, is_known
+from src.data.jobs.validation.service import EVER
+from src.data.jobs.validation.validate import accept_finding
 from tests.cli.conftest import Run, bare, cache, machine, rules, run
-from tests.quality.test_service import BAD, filled, frame_of, manager
+from tests.jobs.validation.test_service import BAD, filled, frame_of, manager
 from tests.vendor_server import VendorServer
 
 __all__ = ["bare", "cache", "filled", "machine", "manager", "rules", "run"]

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.outcome import Outcome
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, parse_iso
 from src.data.data_manager import DataManager
 from src.data.errors import (
     AuthenticationError,
@@ -35,9 +37,7 @@ from src.data.jobs.alerts import (
     evaluate,
     read_bars,
 )
-from src.data.jobs.validate import accept_finding
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, parse_iso
-from src.data.model.outcome import Outcome
+from src.data.jobs.validation.validate import accept_finding
 from tests.e2e.fixed_vendor import Market, every
 from tests.e2e.share_vendors import ShareVendor, Truth
 from tests.e2e.test_grave_bars import Walker, scaled

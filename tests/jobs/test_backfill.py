@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.client import BarsClient, Lookup
-from src.data.clock import ManualClock
+from src.data.core.bars.client import BarsClient, Lookup
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.request.capabilities import Supply
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.model.time.span import Span
 from src.data.errors import (
     AllProvidersFailedError,
     BadRangeError,
@@ -21,15 +25,11 @@ from src.data.errors import (
     LockTimeoutError,
     StorageError,
 )
-from src.data.jobs.fill_job import Job
-from src.data.jobs.populate import fill as fill_at_work
-from src.data.jobs.work_list import WorkItem
-from src.data.model.capabilities import Supply
-from src.data.model.instant import parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.span import Span
-from src.data.progress.events import Progress
-from src.data.progress.results import SeriesResult, reason_groups
+from src.data.jobs.fill.fill_job import Job
+from src.data.jobs.fill.populate import fill as fill_at_work
+from src.data.jobs.fill.work_list import WorkItem
+from src.data.jobs.progress.events import Progress
+from src.data.jobs.progress.results import SeriesResult, reason_groups
 
 NOW = parse_iso("2024-06-12T15:00:30")
 MAY = (date(2024, 5, 1), date(2024, 5, 31))

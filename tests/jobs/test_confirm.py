@@ -11,11 +11,19 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.confirmations import CONFIRMED
-from src.data.cache.store import Commit, CommitPiece
-from src.data.clock import ManualClock
+from src.data.core.cache.confirmations import CONFIRMED
+from src.data.core.cache.store import Commit, CommitPiece
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import Disk
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.actions import Action
+from src.data.core.model.time.instant import DAY_MS, day_ms, iso, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.observability.events import BarsContradicted, Event
+from src.data.core.runtime.compute_slots import waiting
+from src.data.core.vendors.alpha_vantage.bars import AlphaVantageDataDownloader
+from src.data.core.vendors.fmp.bars import FMPDataDownloader
 from src.data.data_manager import DataManager
-from src.data.disk.files import Disk
 from src.data.errors import (
     KindMismatchError,
     LockTimeoutError,
@@ -23,17 +31,9 @@ from src.data.errors import (
     RefusedError,
     StorageError,
 )
-from src.data.jobs.confirm import confirm_sample
-from src.data.jobs.verify import StoredBars
-from src.data.model.actions import Action
-from src.data.model.instant import DAY_MS, day_ms, iso, parse_iso
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.observability.events import BarsContradicted, Event
-from src.data.progress.events import Progress
-from src.data.runtime.compute_slots import waiting
-from src.data.vendors.alpha_vantage.bars import AlphaVantageDataDownloader
-from src.data.vendors.fmp.bars import FMPDataDownloader
+from src.data.jobs.progress.events import Progress
+from src.data.jobs.validation.confirm import confirm_sample
+from src.data.jobs.validation.verify import StoredBars
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, Row, VendorServer, dividend, split
 from tests.vendor_server.face import Page
@@ -62,7 +62,7 @@ def rules(
         lines.append(f"  {name}: {{{where}{', transport: http' * (name == 'yahoo')}}}")
     path = tmp_path / "rules.yaml"
     path.write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     return path
 
 
@@ -697,7 +697,7 @@ def test_confirmations_made_before_an_interrupt_are_kept(
         return beside(*given, **more)
 
     monkeypatch.setattr(StoredBars, "beside", third)
-    monkeypatch.setattr("src.data.jobs.runner.AT_WORK", 1)
+    monkeypatch.setattr("src.data.jobs.run.runner.AT_WORK", 1)
     if end is KeyboardInterrupt:
         report = run("90%")
         assert report["interrupted"]

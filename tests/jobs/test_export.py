@@ -7,8 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.cache.store import Commit
-from src.data.clock import ManualClock
+from src.data.core.cache.store import Commit
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.kind import Adjustment
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.wiring import Services, build
 from src.data.data_manager import DataManager
 from src.data.errors import (
     CacheError,
@@ -16,12 +20,8 @@ from src.data.errors import (
     KindMismatchError,
     StorageError,
 )
-from src.data.jobs.export import Exporter, ExportOptions, export_series
-from src.data.model.kind import Adjustment
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
-from src.data.wiring import Services, build
-from tests.cache.bars import EVER, piece, table
+from src.data.jobs.export.export import Exporter, ExportOptions, export_series
+from tests.core.cache.bars import EVER, piece, table
 from tests.vendor_server import Fault, VendorServer
 
 MAY = ("AAPL", "1d", "2024-05-01", "2024-05-31")

@@ -11,20 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.cache.values import Commit, CommitPiece
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.cache.values import Commit, CommitPiece
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.kind import Basis, Kind
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.bars import BarTable
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, StorageError
 from src.data.feed.services import services_of
-from src.data.jobs.export import Exporter
-from src.data.jobs.export_freqtrade import BarFile, write_files
-from src.data.model.bars import BarTable
-from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
-from src.data.model.kind import Basis, Kind
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
+from src.data.jobs.export.export import Exporter
+from src.data.jobs.export.export_freqtrade import BarFile, write_files
 from tests.e2e.conftest import make, manager, rules
 from tests.vendor_server import Fault, VendorServer
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from src.data.config.settings import load_settings
+from src.data.core.config.settings import load_settings
+from src.data.core.provider_selector import ProviderSelector
 from src.data.errors import install_line
-from src.data.jobs import extras
-from src.data.jobs.checks import Check
-from src.data.jobs.extras import (
+from src.data.jobs.vendors import extras
+from src.data.jobs.vendors.checks import Check
+from src.data.jobs.vendors.extras import (
     EXTRAS,
     GROUPS,
     Extra,
@@ -22,8 +23,7 @@ from src.data.jobs.extras import (
     installed,
     without_effect,
 )
-from src.data.jobs.vendors import selector_of
-from src.data.provider_selector import ProviderSelector
+from src.data.jobs.vendors.vendors import selector_of
 from tests.contract.source import ROOT
 
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.store import BarStore, Commit
-from src.data.clock import ManualClock
-from src.data.config.settings import load_settings
-from src.data.jobs.freshness import SeriesHealth, series_health
-from src.data.jobs.vendors import selector_of
-from src.data.model.instant import DAY_MS, parse_iso
-from src.data.model.series import SeriesKey
-from src.data.model.timeframe import Timeframe
-from src.data.provider_selector import ProviderSelector
-from tests.cache.bars import piece
+from src.data.core.cache.store import BarStore, Commit
+from src.data.core.clock import ManualClock
+from src.data.core.config.settings import load_settings
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.time.instant import DAY_MS, parse_iso
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.provider_selector import ProviderSelector
+from src.data.jobs.fill.freshness import SeriesHealth, series_health
+from src.data.jobs.vendors.vendors import selector_of
+from tests.core.cache.bars import piece
 
 DAILY = Timeframe.parse("1d")
 

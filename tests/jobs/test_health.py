@@ -13,19 +13,19 @@ from urllib.parse import urlsplit
 import pandas as pd
 import pytest
 
-from src.data.cache.fundamentals_cache import FundamentalsCache
-from src.data.cache.unified_cache import UnifiedCache
-from src.data.clock import ManualClock, SystemClock
-from src.data.config.settings import load_settings
+from src.data.core.cache.beside.fundamentals_cache import FundamentalsCache
+from src.data.core.cache.facade.unified_cache import UnifiedCache
+from src.data.core.clock import ManualClock, SystemClock
+from src.data.core.config.settings import load_settings
+from src.data.core.net.http.reach import ReachResult
+from src.data.core.net.http.sender_pool import Senders
+from src.data.core.runtime.resources import Memory
+from src.data.core.vendors.network import Network
 from src.data.data_manager import DataManager
 from src.data.errors import install_line
-from src.data.jobs import health as module
-from src.data.jobs.checks import Check, note
-from src.data.jobs.health import checkup
-from src.data.net.reach import ReachResult
-from src.data.net.sender_pool import Senders
-from src.data.runtime.resources import Memory
-from src.data.vendors.network import Network
+from src.data.jobs.doctor import health as module
+from src.data.jobs.doctor.health import checkup
+from src.data.jobs.vendors.checks import Check, note
 from tests.vendor_server import VendorServer
 
 SECTIONS = ["installation", "places", "health", "configuration", "keys", "vendors"]
@@ -195,7 +195,7 @@ def test_a_cache_above_its_limit_is_a_finding(
 def test_rules_that_need_a_missing_package_are_a_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.net.sender_pool.find_spec", lambda _: None)
+    monkeypatch.setattr("src.data.core.net.http.sender_pool.find_spec", lambda _: None)
     path = tmp_path / "rules.yaml"
     path.write_text("providers: {binance: {transport: sdk}}\n")
     check = found(checkup(tmp_path / "cache", path, network=False), "binance", "vendors")

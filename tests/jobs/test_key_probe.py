@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from src.data.cli import main
-from src.data.clock import ManualClock
-from src.data.config.settings import load_settings
+from src.data.core.clock import ManualClock
+from src.data.core.config.settings import load_settings
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, UnknownProviderError
-from src.data.jobs.checks import Check
-from src.data.jobs.key_probe import probe, probed_vendors
-from src.data.jobs.vendors import selector_of
-from tests.net.scripted import Recorder, reply, serving
+from src.data.jobs.vendors.checks import Check
+from src.data.jobs.vendors.key_probe import probe, probed_vendors
+from src.data.jobs.vendors.vendors import selector_of
+from tests.core.net.scripted import Recorder, reply, serving
 
 Probed = Callable[[], list[Check]]
 KEY = "CANARY-0123456789"
@@ -60,8 +60,8 @@ def places(
         "stock_daily: {primary: tiingo, backup: []}\nstock_intraday: {primary: tiingo, backup: []}\n"
         f"providers:\n  tiingo: {{base_url: '{server.base}'}}\n"
     )
-    monkeypatch.setattr("src.data.jobs.vendors.SystemClock", lambda: clock)
-    monkeypatch.setattr("src.data.clock.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.vendors.vendors.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.clock.SystemClock", lambda: clock)
     monkeypatch.chdir(tmp_path)
     for name in ("ALPACA_API_KEY", "POLYGON_API_KEY", "FMP_API_KEY", "COINGECKO_DEMO_API_KEY"):
         monkeypatch.delenv(name, raising=False)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from src.data import wiring
 from src.data.cli import main
-from src.data.clock import ManualClock, SystemClock
-from src.data.jobs.populate import populate_cache
-from src.data.jobs.runner import AT_WORK
+from src.data.core import wiring
+from src.data.core.clock import ManualClock, SystemClock
+from src.data.jobs.fill.populate import populate_cache
+from src.data.jobs.run.runner import AT_WORK
 from tests.processes import ended, fork
 from tests.vendor_server import VendorServer
 

@@ -6,18 +6,18 @@ import runpy
 from dataclasses import asdict
 from pathlib import Path
 
-from src.data.config.settings import load_settings
-from src.data.jobs.matrix import (
+from src.data.core.config.settings import load_settings
+from src.data.core.model.identity.kind import Kind
+from src.data.core.model.request.capabilities import Capabilities
+from src.data.core.registry import SERVED
+from src.data.core.vendors.factory import downloader_class
+from src.data.jobs.vendors.matrix import (
     bounds_table,
     kinds_table,
     matrix,
     served,
 )
-from src.data.jobs.vendors import selector_of
-from src.data.model.capabilities import Capabilities
-from src.data.model.kind import Kind
-from src.data.vendors.factory import downloader_class
-from src.data.vendors.registry import SERVED
+from src.data.jobs.vendors.vendors import selector_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CAPS = Capabilities(

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.universe import Members
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.wiring import Services
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
-from src.data.jobs.nights import never_had, nights_of
-from src.data.jobs.populate import populate_cache, sync_cache
-from src.data.model.instant import parse_iso
-from src.data.model.universe import Members
+from src.data.jobs.fill.populate import populate_cache, sync_cache
+from src.data.jobs.run.nights import never_had, nights_of
 from src.data.server.board import Board
-from src.data.wiring import Services
 from tests.vendor_server import Fault, VendorServer
 
 DAY_S = 86_400

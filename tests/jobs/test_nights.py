@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.wiring import Services
 from src.data.data_manager import DataManager
 from src.data.errors import CacheError, QueryError, StorageError
-from src.data.jobs import confirm, nights
-from src.data.jobs import refresh_fundamentals as fundamentals
-from src.data.jobs.confirm import confirm_sample
-from src.data.jobs.nights import nights_of, record_night, recorded
-from src.data.jobs.populate import populate_cache, sync_cache
-from src.data.jobs.refresh_fundamentals import Refresh, refresh_fundamentals
-from src.data.wiring import Services
+from src.data.jobs.fill import refresh_fundamentals as fundamentals
+from src.data.jobs.fill.populate import populate_cache, sync_cache
+from src.data.jobs.fill.refresh_fundamentals import Refresh, refresh_fundamentals
+from src.data.jobs.run import nights
+from src.data.jobs.run.nights import nights_of, record_night, recorded
+from src.data.jobs.validation import confirm
+from src.data.jobs.validation.confirm import confirm_sample
 from tests.vendor_server import VendorServer
 
 DAY_S = 86_400

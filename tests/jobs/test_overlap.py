@@ -17,16 +17,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.calendars.calendar import calendar_for
-from src.data.clock import ManualClock
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.clock import ManualClock
+from src.data.core.model.request.capabilities import MOST_AT_ONCE, Limits
+from src.data.core.model.time.instant import parse_iso, to_ms
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.net.limits.limiter import Limiter
 from src.data.data_manager import DataManager
-from src.data.jobs.fill_job import Job
-from src.data.jobs.populate import fill
-from src.data.model.capabilities import MOST_AT_ONCE, Limits
-from src.data.model.instant import parse_iso, to_ms
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import Limiter
+from src.data.jobs.fill.fill_job import Job
+from src.data.jobs.fill.populate import fill
 
 DAY, DAYS, SERIES, ANSWER_S = "1d", ("2024-05-06", "2024-05-10"), 6, 0.3
 # Requests a minute of the vendor of each rule; the first is the slowest.

@@ -7,24 +7,24 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.format.lane_entry import LaneEntry
-from src.data.cache.store import BarStore
-from src.data.cache.tables import TableStore
-from src.data.clock import ManualClock
-from src.data.disk.files import Disk
-from src.data.jobs.health import checkup
-from src.data.jobs.perishable import PerishableSeries, perishable
-from src.data.jobs.populate import populate_cache, sync_cache
-from src.data.model.capabilities import Supply
-from src.data.model.figures import MEASURES, Figure, figures_frame
-from src.data.model.instant import iso
-from src.data.model.instrument import Instrument
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.observability.events import Event, HistoryPerishes
-from src.data.provider_selector import ProviderSelector
-from tests.cache.bars import write_older_year
+from src.data.core.cache.beside.tables import TableStore
+from src.data.core.cache.format.lane_entry import LaneEntry
+from src.data.core.cache.store import BarStore
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import Disk
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.figures import MEASURES, Figure, figures_frame
+from src.data.core.model.request.capabilities import Supply
+from src.data.core.model.time.instant import iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.observability.events import Event, HistoryPerishes
+from src.data.core.provider_selector import ProviderSelector
+from src.data.jobs.doctor.health import checkup
+from src.data.jobs.fill.perishable import PerishableSeries, perishable
+from src.data.jobs.fill.populate import populate_cache, sync_cache
+from tests.core.cache.bars import write_older_year
 from tests.vendor_server import VendorServer
 
 pytestmark = pytest.mark.usefixtures("rules")
@@ -106,7 +106,7 @@ def test_figures_soon_beyond_a_vendors_history_are_reported(
     cache: Path, clock: ManualClock, name: str, what: str, option: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.jobs.health.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.doctor.health.SystemClock", lambda: clock)
     step, now = Timeframe.parse("5m"), clock.now_ms()
     for stored in (name, "funding_rate"):  # the latter goes back to the listing
         span = Span(now - 10 * DAY_S * 1000, now)
@@ -132,7 +132,7 @@ def test_figures_soon_beyond_a_vendors_history_are_reported(
 def test_bars_that_are_lost_soonest_are_fetched_first(
     tmp_path: Path, clock: ManualClock, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.jobs.runner.AT_WORK", 1)
+    monkeypatch.setattr("src.data.jobs.run.runner.AT_WORK", 1)
     for symbols, day in ((["AAPL", "KO"], "2024-06-11"), (["MSFT"], "2024-06-04")):
         populate_cache(symbols, ["5m"], day, day, tmp_path)
     clock.advance(45 * DAY_S)

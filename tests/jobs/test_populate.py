@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.retention.inventory import Inventory
-from src.data.clock import ManualClock
-from src.data.compat.populator import CachePopulator
+from src.data.core.cache.retention.inventory import Inventory
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.time.instant import parse_iso
+from src.data.core.net.limits.guarded_call import JobCalls
+from src.data.core.prices.judgement.findings import QualityReport
 from src.data.data_manager import DataManager
+from src.data.doors.compat.populator import CachePopulator
 from src.data.errors import BadRangeError, BadTimeframeError, IncompleteDataError, QueryError
-from src.data.jobs.populate import populate_cache, sync_cache
-from src.data.jobs.refresh_fundamentals import Refresh, refresh_fundamentals
-from src.data.model.instant import parse_iso
-from src.data.model.series import SeriesKey
-from src.data.net.guarded_call import JobCalls
-from src.data.prices.judgement.findings import QualityReport
-from tests.cache.bars import write_older_year
-from tests.cache.counts import crossed
+from src.data.jobs.fill.populate import populate_cache, sync_cache
+from src.data.jobs.fill.refresh_fundamentals import Refresh, refresh_fundamentals
 from tests.conformance.sheet import sheet_of
+from tests.core.cache.bars import write_older_year
+from tests.core.cache.counts import crossed
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
 from tests.vendor_server.keyed import KEY
@@ -345,7 +345,7 @@ class TestCachePopulator:
         def interrupted(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("src.data.net.http.HttpTransport.send", interrupted)
+        monkeypatch.setattr("src.data.core.net.http.http.HttpTransport.send", interrupted)
         with pytest.raises(KeyboardInterrupt):
             populator.populate_cache(["AAPL"], ["1d"], "2024-05-01", "2024-05-31")
 
@@ -362,7 +362,7 @@ class TestCachePopulator:
 def test_a_job_marks_the_bars_that_the_whole_series_proves_wrong(
     tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.bars.ingest.judge.graves", lambda series: [])
+    monkeypatch.setattr("src.data.core.bars.ingest.judge.graves", lambda series: [])
     at = parse_iso("2024-05-10T07:00")
     vendors.revise("BTCUSDT", "1h", at, 100.0, parse_iso("2099-01-01"))
     cache = tmp_path / "cache"
@@ -383,7 +383,7 @@ def test_a_job_marks_the_bars_that_the_whole_series_proves_wrong(
         looked_at.append(str(key))
         return QualityReport(key.symbol, key.timeframe.label)
 
-    monkeypatch.setattr("src.data.quality.marks.marked", look)
+    monkeypatch.setattr("src.data.jobs.validation.marks.marked", look)
     assert populate_cache(["BTCUSDT", "AAPL"], ["1h"], *bounds, cache)["marked"] == {}
     assert looked_at == [], "nothing was stored"
     populate_cache(["BTCUSDT", "AAPL"], ["1h"], bounds[0], "2024-06-03", cache)

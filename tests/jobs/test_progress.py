@@ -15,12 +15,12 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.jobs.populate import populate_cache
-from src.data.progress.bar import bar_in_notebook, bar_on, listening
-from src.data.progress.events import JobProgress, Progress
-from src.data.progress.results import SeriesResult
+from src.data.jobs.fill.populate import populate_cache
+from src.data.jobs.progress.bar import bar_in_notebook, bar_on, listening
+from src.data.jobs.progress.events import JobProgress, Progress
+from src.data.jobs.progress.results import SeriesResult
 from tests.vendor_server import Fault, VendorServer
 
 MAY = ("2024-05-01", "2024-05-04")

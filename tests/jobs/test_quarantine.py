@@ -10,21 +10,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.cache.store import Commit, CommitPiece
-from src.data.clock import ManualClock
+from src.data.core.cache.store import Commit, CommitPiece
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.kind import Basis, Kind
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.actions import Action
+from src.data.core.model.market.bars import BadRow, Bar, BarTable
+from src.data.core.model.stored.coverage import Covered
+from src.data.core.model.stored.reasons import RESCALED
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, parse_iso
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.prices.bar_rule import AHEAD
+from src.data.core.wiring import Services, build
 from src.data.data_manager import DataManager
-from src.data.jobs.quarantine import quarantine_report, restore
-from src.data.model.actions import Action
-from src.data.model.bars import BadRow, Bar, BarTable
-from src.data.model.coverage import Covered
-from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
-from src.data.model.kind import Basis, Kind
-from src.data.model.reasons import RESCALED
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.prices.bar_rule import AHEAD
-from src.data.wiring import Services, build
+from src.data.jobs.validation.quarantine import quarantine_report, restore
 from tests.cli.conftest import Run, bare, machine
 
 __all__ = ["bare", "machine"]

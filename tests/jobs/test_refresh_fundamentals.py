@@ -10,12 +10,14 @@ from unittest.mock import Mock
 
 import pytest
 
-from src.data.cache.fundamentals_cache import FundamentalsCache
-from src.data.clock import ManualClock
+from src.data.core.cache.beside.fundamentals_cache import FundamentalsCache
+from src.data.core.clock import ManualClock
+from src.data.core.fundamentals.service import FundamentalsService
+from src.data.core.model.market.fundamentals import Fact, Snapshot
+from src.data.core.model.time.instant import DAY_MS
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError, StorageError
-from src.data.fundamentals.service import FundamentalsService
-from src.data.jobs.refresh_fundamentals import (
+from src.data.jobs.fill.refresh_fundamentals import (
     Refresh,
     cleanup_fundamentals,
     get_cached_symbols,
@@ -24,12 +26,10 @@ from src.data.jobs.refresh_fundamentals import (
     refresh_fundamentals,
     refresh_symbol_fundamentals,
 )
-from src.data.jobs.refresh_plan import Choice
-from src.data.jobs.work_list import WorkItem
-from src.data.model.fundamentals import Fact, Snapshot
-from src.data.model.instant import DAY_MS
-from src.data.progress.events import Progress
-from tests.fundamentals import conftest as world
+from src.data.jobs.fill.refresh_plan import Choice
+from src.data.jobs.fill.work_list import WorkItem
+from src.data.jobs.progress.events import Progress
+from tests.core.fundamentals import conftest as world
 
 Run = Callable[..., dict[str, Any]]
 
@@ -64,7 +64,7 @@ def keep(kept: FundamentalsCache, symbol: str, at_ms: int) -> None:
 @pytest.fixture
 def run(cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return the job on that folder, with a clock that only its own waits advance."""
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
     return lambda wanted, **more: refresh_fundamentals(wanted, cache, config_path=rules, **more)
 
 
@@ -149,8 +149,8 @@ def test_a_vendor_that_does_not_answer_delays_no_other(
     run: Run, vendors: world.Vendors, held: FundamentalsCache, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("src.data.jobs.runner.QUIET_S", 0.05)
-    monkeypatch.setattr("src.data.jobs.runner.AT_WORK", 1)
+    monkeypatch.setattr("src.data.jobs.run.runner.QUIET_S", 0.05)
+    monkeypatch.setattr("src.data.jobs.run.runner.AT_WORK", 1)
     vendors.slow = {"/stable/profile"}
     waits: list[str] = []
 
@@ -212,7 +212,7 @@ def test_an_answer_that_cannot_be_stored_is_a_failure_and_a_full_disk_ends_the_r
         raise StorageError("the disk is full") from OSError(errno.ENOSPC, "no space")
 
     monkeypatch.setattr(FundamentalsCache, "keep", full)
-    monkeypatch.setattr("src.data.jobs.runner.AT_WORK", 1)
+    monkeypatch.setattr("src.data.jobs.run.runner.AT_WORK", 1)
     reported = run(Refresh(["AAPL", *MANY], ("profile",)))
     assert (reported["successful"], len(reported["failed"])) == ([], 51)
     assert len(vendors.asked) <= 8  # of each vendor one symbol at most, and FMP's four requests
@@ -235,8 +235,8 @@ def test_an_interrupted_run_reports_results_and_symbols_not_requested(
             quiet.append(True)
 
     vendors.slow = {"OVERVIEW"}
-    monkeypatch.setattr("src.data.jobs.runner.QUIET_S", 0.1)
-    monkeypatch.setattr("src.data.jobs.runner.GRACE_S", 0.0)
+    monkeypatch.setattr("src.data.jobs.run.runner.QUIET_S", 0.1)
+    monkeypatch.setattr("src.data.jobs.run.runner.GRACE_S", 0.0)
     wanted = Refresh([WorkItem("AAPL", priority=1), *MANY], ("profile",), force=True)
     reported = run(wanted, progress=stop)
     assert (reported["interrupted"], reported["successful"], len(reported["failed"])) == (
@@ -258,8 +258,8 @@ def test_an_interrupted_run_reports_results_and_symbols_not_requested(
 def test_the_periodic_job_requests_ratios_and_profiles_of_the_oldest(
     cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
-    monkeypatch.setattr("src.data.jobs.refresh_fundamentals.PERIODIC_SYMBOLS", 2)
+    monkeypatch.setattr("src.data.core.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.fill.refresh_fundamentals.PERIODIC_SYMBOLS", 2)
     reported = periodic_refresh(None, cache, config_path=rules)
     assert names(reported) == ["AAPL", "MSFT"]
     assert set(reported["results"][0]["data_types"]) == {"ratios", "profile"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from src.data.errors import QueryError
-from src.data.jobs.refresh_plan import Choice
+from src.data.jobs.fill.refresh_plan import Choice
 
 AGES = {"MID": 10.0, "NEW": 1.0, "OLD": 30.0, "NEVER": None, "LATE": 12.0}
 TODAY = 19_886

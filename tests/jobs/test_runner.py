@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import SystemClock
-from src.data.jobs import runner as module
-from src.data.jobs.runner import INTERRUPTED, Runner, TaskState, VendorTask
-from src.data.net.deadline import note_wait
-from src.data.progress.events import JobProgress, Progress
-from src.data.progress.results import SeriesResult
-from src.data.runtime.compute_slots import MOST_COMPUTING, waiting
+from src.data.core.clock import SystemClock
+from src.data.core.net.calls.deadline import note_wait
+from src.data.core.runtime.compute_slots import MOST_COMPUTING, waiting
+from src.data.jobs.progress.events import JobProgress, Progress
+from src.data.jobs.progress.results import SeriesResult
+from src.data.jobs.run import runner as module
+from src.data.jobs.run.runner import INTERRUPTED, Runner, TaskState, VendorTask
 from tests.effort import ThreadMeter
 
 _LONG_S = 60.0

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from src.data.compat.gap_files import fill_gaps, validate_gaps
-from src.data.jobs.populate import populate_cache
-from src.data.jobs.signals import hold_signals, job_signals
+from src.data.doors.compat.gap_files import fill_gaps, validate_gaps
+from src.data.jobs.fill.populate import populate_cache
+from src.data.jobs.run.signals import hold_signals, job_signals
 from src.data.pipeline import run_pipeline
 from tests.cli.conftest import Run, bare, machine, rules, run
 from tests.vendor_server import VendorServer
@@ -24,9 +24,9 @@ __all__ = ["bare", "machine", "rules", "run"]
 MAY = ("--start-date", "2024-05-01", "--end-date", "2024-05-31")
 # What a job does when the last series is over, one after another.
 MOMENTS = {
-    "the last series": "src.data.jobs.runner.Runner.run",
-    "retention": "src.data.cache.unified_cache.UnifiedCache.look_after",
-    "incidents": "src.data.jobs.populate.find_vendor_days",
+    "the last series": "src.data.jobs.run.runner.Runner.run",
+    "retention": "src.data.core.cache.facade.unified_cache.UnifiedCache.look_after",
+    "incidents": "src.data.jobs.fill.populate.find_vendor_days",
     "the screen": "src.data.cli.populate.requests_shown",
     "the file": "src.data.cli.job_output.write_report",
 }
@@ -83,7 +83,8 @@ def test_a_signal_after_the_last_series_does_not_lose_the_report(
 
 
 @pytest.mark.parametrize(
-    "moment", ["runner.Runner.run", "confirm.totals", "confirm.proof_in_words"]
+    "moment",
+    ["run.runner.Runner.run", "validation.confirm.totals", "validation.confirm.proof_in_words"],
 )
 def test_a_signal_does_not_lose_the_report_of_a_comparison(
     moment: str, run: Run, tmp_path: Path, signalled_at: Callable[..., list[int]]
@@ -95,7 +96,9 @@ def test_a_signal_does_not_lose_the_report_of_a_comparison(
     assert (reported["bars"], reported["interrupted"]) == (3, True)
 
 
-@pytest.mark.parametrize("moment", ["runner.Runner.run", "refresh_fundamentals.requests_between"])
+@pytest.mark.parametrize(
+    "moment", ["run.runner.Runner.run", "fill.refresh_fundamentals.requests_between"]
+)
 def test_a_signal_does_not_lose_the_report_of_a_refresh(
     moment: str, run: Run, tmp_path: Path, signalled_at: Callable[..., list[int]]
 ) -> None:
@@ -114,7 +117,7 @@ def test_a_signal_does_not_lose_the_report_of_the_pipeline(
 ) -> None:  # fmt: skip
     day = ("2024-06-10", "2024-06-10")
     populate_cache(["BTCUSDT"], ["1m"], *day, cache, config_path=rules)
-    signalled_at("src.data.cache.unified_cache.UnifiedCache.look_after")
+    signalled_at("src.data.core.cache.facade.unified_cache.UnifiedCache.look_after")
     places = ["--config", str(rules), "--cache-dir", str(cache), "--json"]
     dates = ["--start-date", day[0], "--end-date", day[1]] if steps == "1" else []
     assert run_pipeline.main(["--steps", steps, "--tickers", "BTCUSDT", *dates, *places]) == 1
@@ -128,7 +131,7 @@ def test_a_signal_does_not_lose_the_report_of_filled_gaps(
     run("populate", "--symbols", "HALTUSDT", "--timeframes", "1h", "--start", "2024-03-04",
         "--end", "2024-03-06")  # fmt: skip
     validate_gaps(None, None, cache, config_path=rules)
-    sent = signalled_at("src.data.jobs.runner.Runner.run", signal.SIGINT)
+    sent = signalled_at("src.data.jobs.run.runner.Runner.run", signal.SIGINT)
     reported = fill_gaps(None, None, cache, config_path=rules)
     assert (sent, reported["failed"]) == ([signal.SIGINT], {})
 
@@ -137,7 +140,7 @@ def test_a_second_signal_ends_a_report_and_restores_the_handlers(
     run: Run, signalled_at: Callable[..., list[int]]
 ) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    signalled_at("src.data.jobs.runner.Runner.run", signal.SIGINT)
+    signalled_at("src.data.jobs.run.runner.Runner.run", signal.SIGINT)
     signalled_at("src.data.cli.populate.requests_shown", signal.SIGINT)
     ran = run("populate", "--symbols", "BTCUSDT", "--timeframes", "1d", *MAY)
     assert (ran.code, "series succeeded" in ran.out) == (1, False)

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from src.data.clock import ManualClock
-from src.data.config.settings import load_settings
+from src.data.core.clock import ManualClock
+from src.data.core.config.settings import load_settings
+from src.data.core.net.http.reach import ReachResult
+from src.data.core.net.http.sender_pool import Senders
+from src.data.core.runtime.resources import Memory
+from src.data.core.vendors.network import Network
 from src.data.data_manager import DataManager
-from src.data.jobs import health
-from src.data.jobs.checks import Check
-from src.data.jobs.health import WATCHED, Installation
-from src.data.net.reach import ReachResult
-from src.data.net.sender_pool import Senders
-from src.data.runtime.resources import Memory
-from src.data.vendors.network import Network
+from src.data.jobs.doctor import health
+from src.data.jobs.doctor.health import WATCHED, Installation
+from src.data.jobs.vendors.checks import Check
 from tests.vendor_server import VendorServer
 
 

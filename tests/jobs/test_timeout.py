@@ -9,30 +9,30 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.client import BarsClient
 from src.data.cli.demo import SAMPLE_QUESTION, ask
-from src.data.clock import ManualClock
-from src.data.compat import populator as older
-from src.data.compat.populator import CachePopulator
+from src.data.core.bars.client import BarsClient
+from src.data.core.clock import ManualClock
+from src.data.core.fundamentals.fetch import FundamentalsSupply
+from src.data.core.fundamentals.request import Wish
+from src.data.core.fundamentals.service import FundamentalsService
+from src.data.core.model.request.query import BarsQuery
+from src.data.core.net.calls.deadline import Deadline, current_deadline
+from src.data.core.vendors.binance.bars import BinanceDataDownloader
+from src.data.core.wiring import Services, build
 from src.data.data_manager import DataManager
+from src.data.doors.compat import populator as older
+from src.data.doors.compat.populator import CachePopulator
 from src.data.errors import DataError, NoDataError, QueryError
-from src.data.fundamentals.fetch import FundamentalsSupply
-from src.data.fundamentals.request import Wish
-from src.data.fundamentals.service import FundamentalsService
-from src.data.jobs import verify as verification
-from src.data.jobs.key_probe import probe
-from src.data.jobs.populate import BackfillReport, Job
-from src.data.jobs.refresh_fundamentals import (
+from src.data.jobs.fill.populate import BackfillReport, Job
+from src.data.jobs.fill.refresh_fundamentals import (
     Refresh,
     periodic_refresh,
     refresh_fundamentals,
     refresh_symbol_fundamentals,
 )
-from src.data.jobs.verify import VerifyQuestion
-from src.data.model.query import BarsQuery
-from src.data.net.deadline import Deadline, current_deadline
-from src.data.vendors.binance.bars import BinanceDataDownloader
-from src.data.wiring import Services, build
+from src.data.jobs.validation import verify as verification
+from src.data.jobs.validation.verify import VerifyQuestion
+from src.data.jobs.vendors.key_probe import probe
 from tests.vendor_server import VendorServer
 
 pytestmark = pytest.mark.usefixtures("rules")

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from src.data.cache.unified_cache import UnifiedCache
-from src.data.clock import ManualClock
-from src.data.compat.universe_sync import DataSyncManager, SyncReport
+from src.data.core.cache.facade.unified_cache import UnifiedCache
+from src.data.core.clock import ManualClock
+from src.data.doors.compat.universe_sync import DataSyncManager, SyncReport
 from src.data.errors import QueryError
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.vendor_server import Fault, VendorServer
 
 pytestmark = pytest.mark.usefixtures("rules")
@@ -39,7 +39,7 @@ def test_a_universe_is_synced_and_failures_are_counted(
     tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = SimpleNamespace(monotonic=iter([100.0, 107.5, 200.0, 203.0]).__next__)
-    monkeypatch.setattr("src.data.compat.universe_sync.time", times)
+    monkeypatch.setattr("src.data.doors.compat.universe_sync.time", times)
     universes = {"mine": ["BTCUSDT", "AAPL", "ZZZZQ"]}
     manager = DataSyncManager(UnifiedCache(tmp_path), universes, start_date="2024-05-01")
     report = sync(manager, "mine", ["1h", "1d"])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import HOUR_MS, day_ms, parse_iso
+from src.data.core.prices.judgement.findings import score_of
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
-from src.data.model.instant import HOUR_MS, day_ms, parse_iso
-from src.data.prices.judgement.findings import score_of
 from tests.vendor_server import Fault, Listing, VendorServer, split
 from tests.vendor_server.keyed import KEY
 

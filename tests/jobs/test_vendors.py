@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from src.data.jobs.vendors import (
+from src.data.core.wiring import Services, build
+from src.data.jobs.vendors.vendors import (
     Obstacle,
     describe_vendors,
     obstacle_of,
     routes,
 )
-from src.data.wiring import Services, build
 
 
 @pytest.fixture

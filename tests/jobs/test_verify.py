@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.calendars.calendar import calendar_for
-from src.data.calendars.grid import BarGrid
-from src.data.clock import ManualClock
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.clock import ManualClock
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.time.instant import iso, parse_iso
+from src.data.core.wiring import Services, build
 from src.data.data_manager import DataManager
 from src.data.errors import CacheError, QueryError, UnavailableError, UnknownProviderError
-from src.data.jobs.verify import (
+from src.data.jobs.validation.verify import (
     Comparison,
     Refetcher,
     Verification,
@@ -23,9 +26,6 @@ from src.data.jobs.verify import (
     verify,
     verify_with,
 )
-from src.data.model.bars import Bar
-from src.data.model.instant import iso, parse_iso
-from src.data.wiring import Services, build
 from tests.e2e.scripted_vendor import ScriptedVendor, route_to
 from tests.vendor_server import Fault, Listing, VendorServer, dividend, split
 

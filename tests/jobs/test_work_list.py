@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.data.errors import QueryError
-from src.data.jobs.work_list import NO_PRIORITY, WorkItem, read_work_list
+from src.data.jobs.fill.work_list import NO_PRIORITY, WorkItem, read_work_list
 
 
 def read(tmp_path: Path, text: str | bytes, name: str = "list.txt") -> list[WorkItem]:

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.data.core.prices.judgement.findings import QualityReport
+from src.data.core.wiring import Services, build
 from src.data.errors import QueryError
-from src.data.jobs.upkeep import run_upkeep
-from src.data.jobs.validate import validate_all
-from src.data.jobs.workers import run_on, worker_processes
-from src.data.prices.judgement.findings import QualityReport
-from src.data.wiring import Services, build
-from tests.cache.counts import FULL
+from src.data.jobs.run.workers import run_on, worker_processes
+from src.data.jobs.validation.upkeep import run_upkeep
+from src.data.jobs.validation.validate import validate_all
+from tests.core.cache.counts import FULL
 
 from .tasks import die, double, refuse
 
@@ -112,7 +112,7 @@ def test_worker_processes_report_the_same_as_one_process(
 def test_a_worker_that_fails_is_a_problem_of_its_series(
     installation: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.jobs.upkeep.run_upkeep_task", die)
+    monkeypatch.setattr("src.data.jobs.validation.upkeep.run_upkeep_task", die)
     keys = installation.client.series()[:2]
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as executor:
         found, problems = run_upkeep(installation, "check", keys, executor)

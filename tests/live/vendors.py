@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from src.data import DataManager
-from src.data.config.settings import user_folder
-from src.data.vendors.factory import downloader_class
-from src.data.vendors.registry import SERVED
+from src.data.core.config.settings import user_folder
+from src.data.core.registry import SERVED
+from src.data.core.vendors.factory import downloader_class
 
 # What everybody who serves the class has, as each one spells it.
 STOCK, COIN = "AAPL", "BTC-USD"

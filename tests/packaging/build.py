@@ -18,8 +18,8 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from venv import EnvBuilder
 
-from tests.cache.counts import FULL
 from tests.contract.source import ROOT
+from tests.core.cache.counts import FULL
 from tests.processes import ended, fork
 
 PACKED = (
@@ -33,7 +33,7 @@ def copy_tree(target: Path) -> Path:
     """Copy what a build reads: building in place would leave `build/` behind and share it."""
     target.mkdir(parents=True)
     # Of the tests two packages stand for all, unless all is asked for.
-    tests = () if FULL else ("tests/disk", "tests/packaging")
+    tests = () if FULL else ("tests/core/disk", "tests/packaging")
     for name in (*(one for one in PACKED if not tests or one != "tests"), *tests):
         source = ROOT / name
         if source.is_dir():

@@ -20,9 +20,9 @@ import pytest
 import src.data
 from src.data import __version__
 from src.data.cli import main
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.errors import StorageError
-from src.data.jobs import link as linking
-from src.data.model.timeframe import Timeframe
+from src.data.jobs.doctor import link as linking
 from tests.contract.source import PACKAGE, ROOT
 from tests.contract.test_exports import DEEP_PATHS
 from tests.packaging.build import (
@@ -173,7 +173,8 @@ def test_the_metadata_lead_to_no_file_and_to_no_made_up_address(wheel: Path) -> 
         assert [n for n in archive.namelist() if n.endswith("/licenses/LICENSE")]
         # The script of others in pages of charts has its licence beside it.
         beside = {
-            f"onetape/data/charts/lightweight-charts.{end}" for end in ("js", "LICENSE", "NOTICE")
+            f"onetape/data/show/charts/lightweight-charts.{end}"
+            for end in ("js", "LICENSE", "NOTICE")
         }
         assert beside < set(archive.namelist())
     assert "License-Expression: MIT AND Apache-2.0\n" in head and "License-File: LICENSE\n" in head
@@ -349,7 +350,7 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(
     monkeypatch.setattr(linking.site, "getsitepackages", lambda: [str(tmp_path)])
     monkeypatch.setattr(linking, "_check_others", lambda: None)
     assert linking.link() == tmp_path / "onetape-link.pth"
-    monkeypatch.setattr("src.data.disk.atomic.write_atomically", read_only)
+    monkeypatch.setattr("src.data.core.disk.atomic.write_atomically", read_only)
     with pytest.raises(
         StorageError, match=r"onetape-link\.pth cannot be written.*PYTHONPATH instead"
     ):
@@ -368,22 +369,22 @@ def test_an_archive_that_is_not_unpacked_is_named(wheel: Path, tmp_path: Path) -
 
 # Each starts a program that imports the library.
 STARTED = (
-    "charts/test_pictures.py::test_only_a_picture_loads_the_drawing_library",
+    "show/test_pictures.py::test_only_a_picture_loads_the_drawing_library",
     "cli/test_main.py::test_a_full_disk_behind_the_screen_is_one_line",
     "cli/test_main.py::test_commands_that_show_no_frame_load_no_pandas",
     "cli/test_main.py::test_help_loads_no_heavy_package",
     "cli/test_main.py::test_the_list_of_commands_loads_nothing_but_the_parser",
-    "config/test_rules_file.py::TestAsRead::test_yaml_is_not_even_loaded",
+    "core/config/test_rules_file.py::TestAsRead::test_yaml_is_not_even_loaded",
     "contract/test_readme.py::test_its_blocks_run_after_its_own_line_that_installs",
     "db/test_universe_bars.py::test_a_batch_without_a_universe_loads_no_database",
     "e2e/test_keys.py::test_keys_in_a_file_count_only_if_they_are_exported",
-    "hosts/test_hosts.py::test_without_a_shared_store_none_of_its_modules_is_loaded",
-    "net/test_state.py::TestTheFile::test_a_hit_in_the_cache_does_not_load_the_database",
-    "observability/test_logs.py::test_the_library_attaches_no_handler_that_writes",
-    "vendors/test_network.py::test_a_manager_alone_loads_no_network",
-    "vendors/test_offered_vendors.py::"
+    "core/hosts/test_hosts.py::test_without_a_shared_store_none_of_its_modules_is_loaded",
+    "core/net/test_state.py::TestTheFile::test_a_hit_in_the_cache_does_not_load_the_database",
+    "core/observability/test_logs.py::test_the_library_attaches_no_handler_that_writes",
+    "core/vendors/test_network.py::test_a_manager_alone_loads_no_network",
+    "core/vendors/test_offered_vendors.py::"
     "test_importing_the_package_and_loading_rules_reads_no_package_metadata",
-    "yf/test_scripts.py::"
+    "doors/yf/test_scripts.py::"
     "test_the_yf_import_works_without_yfinance_and_onetape_does_not_load_pandas",
 )
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.market.actions import Action
+from src.data.core.model.time.instant import day_ms
+from src.data.core.model.time.span import Span
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
-from src.data.model.actions import Action
-from src.data.model.instant import day_ms
-from src.data.model.instrument import Instrument
-from src.data.model.span import Span
 from tests.e2e.fixed_vendor import FixedVendor, Market, days, every
 
 HOLE = date(2024, 3, 6)

@@ -14,20 +14,20 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.values import Commit
-from src.data.clock import ManualClock
+from src.data.core.cache.values import Commit
+from src.data.core.clock import ManualClock
+from src.data.core.model.answer.proof import fingerprint
+from src.data.core.model.identity.listings import Listing
+from src.data.core.model.market.fundamentals import Fact, Snapshot
+from src.data.core.model.request.health import Health
+from src.data.core.model.stored.coverage import Covered, VendorDay
+from src.data.core.model.time.instant import day_ms
+from src.data.core.model.time.span import Span
+from src.data.core.wiring import Services
 from src.data.data_manager import DataManager
 from src.data.errors import EntitlementError, QueryError, UnavailableError
-from src.data.model.coverage import Covered, VendorDay
-from src.data.model.fundamentals import Fact, Snapshot
-from src.data.model.health import Health
-from src.data.model.instant import day_ms
-from src.data.model.listings import Listing
-from src.data.model.proof import fingerprint
-from src.data.model.span import Span
 from src.data.server.agents import _INSTRUCTIONS, TOOLS, call
 from src.data.server.facts import MOST_BYTES, Facts
-from src.data.wiring import Services
 from tests.e2e.fixed_vendor import Market
 
 from .conftest import ShareVendor
@@ -624,7 +624,7 @@ def test_a_pause_is_explained_with_a_vendors_words_marked(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     health = Health("yahoo", reason=EVIL, failures=2)
-    monkeypatch.setattr("src.data.bars.dry_run.explain.health_of", lambda *_: health)
+    monkeypatch.setattr("src.data.core.bars.dry_run.explain.health_of", lambda *_: health)
     found = one(Facts(manager), "explain", **AAPL)
     assert count_of(found) == count_of(marks(found)) > 0
     assert any(isinstance(row, str) for row in found["rows"])

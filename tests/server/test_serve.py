@@ -21,21 +21,21 @@ import pytest
 import requests
 
 from src.data.cli import main
-from src.data.clock import ManualClock
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import Disk
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.time.instant import day_ms, iso
 from src.data.data_manager import DataManager
-from src.data.disk.files import Disk
 from src.data.errors import ConfigError, QueryError, UnavailableError
-from src.data.jobs.nights import nights_of, record_night
-from src.data.model.bars import Bar
-from src.data.model.instant import day_ms, iso
+from src.data.jobs.run.nights import nights_of, record_night
 from src.data.server.bars import EventsAfter
 from src.data.server.board import Shared
 from src.data.server.brief import brief_of
 from src.data.server.facts import Facts, stamps_of
 from src.data.server.pages import board_page, brief_page, error_page, page
 from src.data.server.running import Door, serve
-from tests.charts.hostile import Elements, shape
 from tests.e2e.fixed_vendor import FixedVendor, Market, days, every
+from tests.show.hostile import Elements, shape
 
 from .conftest import ShareVendor
 
@@ -522,7 +522,7 @@ def test_numbers_that_no_bar_can_have_are_refused(
 def test_a_fault_of_the_server_has_the_headers_too_and_no_details(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.charts.report.report_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("src.data.show.reports.report.report_of", lambda *_: 1 / 0)
     answer = site.get("/series/AAPL/1d", headers=PAGE)
     assert (answer.status_code, answer.text) == (500, "Internal Server Error")
     assert answer.headers["content-security-policy"].startswith("default-src 'self';")
@@ -693,7 +693,7 @@ def test_a_record_of_nights_that_cannot_be_read_is_said_on_the_first_page(
 def test_a_check_that_fails_spoils_neither_the_page_nor_the_counters(
     site: Site, manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.jobs.health.memory", lambda: 1 / 0)
+    monkeypatch.setattr("src.data.jobs.doctor.health.memory", lambda: 1 / 0)
     clock.advance(100)
     levels = manager.metrics()["checks"]
     assert (levels["health memory"], levels["places cache"]) == (2, 0)

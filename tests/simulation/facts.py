@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from src.data.model.actions import Action
-from src.data.model.instant import date_of, day_ms, iso
-from src.data.model.span import Span
+from src.data.core.model.market.actions import Action
+from src.data.core.model.time.instant import date_of, day_ms, iso
+from src.data.core.model.time.span import Span
 from tests.vendor_server.ground_truth import NEVER
 from tests.vendor_server.listings import Listing, dividend, split
 from tests.vendor_server.sessions import sessions_of
@@ -32,9 +32,9 @@ OPERATIONS = (
 # The cell is drawn by the walks of test_walks.py.
 WALK = "walk"
 # Facts behind other doors than bars, each with its six operations in one test.
-_FILING = "tests/fundamentals/test_filings_that_change.py::test_a_filing"
+_FILING = "tests/core/fundamentals/test_filings_that_change.py::test_a_filing"
 _MEMBER = "tests/db/test_members_that_change.py::test_a_member"
-_VINTAGE = "tests/macro/test_vintages_that_change.py::test_a_vintage"
+_VINTAGE = "tests/core/macro/test_vintages_that_change.py::test_a_vintage"
 _TIMELESS = "ruled out: vendors report it as of now, without a history whose front could be cut"
 
 TABLE: Mapping[str, Mapping[str, str]] = {

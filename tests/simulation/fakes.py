@@ -17,13 +17,13 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
-from src.data.clock import ManualClock
-from src.data.disk.files import DiskStep
+from src.data.core.clock import ManualClock
+from src.data.core.disk.files import DiskStep
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.model.time.instant import DAY_MS, MINUTE_MS, SECOND_MS, to_ms
+from src.data.core.model.time.timeframe import Timeframe
 from src.data.errors import DataError, ProviderTimeoutError, UnavailableError
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS, to_ms
-from src.data.model.timeframe import Timeframe
-from tests.cache.disks import CHANGING, Killed
+from tests.core.cache.disks import CHANGING, Killed
 from tests.vendor_server import Fault, Row, Truth, VendorServer
 from tests.vendor_server.face import Context, Face, Page, Request
 from tests.vendor_server.limits import Meter

@@ -11,28 +11,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from src.data.bars.stream_store import Origin, StreamKeeper
-from src.data.calendars.calendar import calendar_for
-from src.data.calendars.grid import BarGrid
+from src.data.core.bars.stream_store import Origin, StreamKeeper
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.model.answer.frame import table_of
+from src.data.core.model.identity.kind import Basis
+from src.data.core.model.identity.series import SeriesKey
+from src.data.core.model.market.stream import LiveBar, StreamState, StreamStatus, Topic
+from src.data.core.model.request.capabilities import Limits
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.model.time.instant import DAY_MS, MINUTE_MS, SECOND_MS, from_ms
+from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.net.http.retry import RetryPolicy
+from src.data.core.net.limits.limiter import Limiter
+from src.data.core.net.limits.state import State
+from src.data.core.vendors.binance.stream import BinanceStream
 from src.data.errors import DataError, IncompleteDataError
 from src.data.feed.sources.history import ManagerHistory
 from src.data.feed.sources.judge import StreamJudge
 from src.data.feed.sources.stream import GapFreeSource, Start, StreamThread, StreamTimings
 from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import BarListener
-from src.data.model.capabilities import Limits
-from src.data.model.frame import table_of
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS, from_ms
-from src.data.model.kind import Basis
-from src.data.model.series import SeriesKey
-from src.data.model.span import Span
-from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
-from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import Limiter
-from src.data.net.retry import RetryPolicy
-from src.data.net.state import State
-from src.data.vendors.binance.stream import BinanceStream
 from tests.feed.threadless import Threadless
 from tests.vendor_server import Fault, Row
 from tests.vendor_server.face import Page

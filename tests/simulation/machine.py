@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from src.data.model.instant import DAY_MS, iso
+from src.data.core.model.time.instant import DAY_MS, iso
 from tests.vendor_server import Fault
 
 from .fakes import close_times, contradicted, invented, off_grid, repeated, times_from

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
-from src.data.model.kind import Adjustment
-from src.data.model.lifetime import NO_BARS_SINCE
-from src.data.model.reasons import UNASKED
-from src.data.model.span import Span, coalesce
-from src.data.prices.judgement.findings import QualityReport
-from src.data.prices.judgement.grave import grave_of
+from src.data.core.model.identity.kind import Adjustment
+from src.data.core.model.stored.lifetime import NO_BARS_SINCE
+from src.data.core.model.stored.reasons import UNASKED
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
+from src.data.core.model.time.span import Span, coalesce
+from src.data.core.prices.judgement.findings import QualityReport
+from src.data.core.prices.judgement.grave import grave_of
 from tests.vendor_server import Row, Truth, sessions
 from tests.vendor_server.ground_truth import NEVER
 from tests.vendor_server.sessions import FOREX, FOREX_EARLY, sessions_of

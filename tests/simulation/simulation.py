@@ -23,13 +23,15 @@ from typing import Any
 
 import pandas as pd
 
-from src.data.bars import batch
-from src.data.bars.selection.lanes import LaneFinder
-from src.data.bars.stream_store import StreamKeeper
-from src.data.clock import ManualClock
-from src.data.config import offered
+from src.data.core.bars import batch
+from src.data.core.bars.selection.lanes import LaneFinder
+from src.data.core.bars.stream_store import StreamKeeper
+from src.data.core.clock import ManualClock
+from src.data.core.config import offered
+from src.data.core.disk import calls, files
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
+from src.data.core.net.http import http
 from src.data.data_manager import DataManager
-from src.data.disk import calls, files
 from src.data.errors import (
     AllProvidersFailedError,
     BadRangeError,
@@ -40,8 +42,6 @@ from src.data.errors import (
     KindMismatchError,
     QueryError,
 )
-from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
-from src.data.net import http
 from tests.vendor_server import Fault, Listing, Truth, dividend, split
 from tests.vendor_server.listings import NEW_YORK
 from tests.vendor_server.sessions import FOREX_EARLY, sessions_of

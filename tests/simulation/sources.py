@@ -12,21 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from src.data.bars.stream_store import Origin, StreamKeeper
-from src.data.calendars.calendar import calendar_for
-from src.data.calendars.grid import BarGrid
-from src.data.config.offered import ProgramOffer
-from src.data.model.bars import Bar
-from src.data.model.capabilities import BarPage, Capabilities, FetchQuery, Limits
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import iso
-from src.data.model.instrument import Instrument
-from src.data.model.kind import Basis, Kind
-from src.data.model.stream import BarSeen
-from src.data.model.timeframe import Timeframe
-from src.data.prices.bar_rule import is_bar
-from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.binance.stream import BinanceStream
+from src.data.core.bars.stream_store import Origin, StreamKeeper
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.config.offered import ProgramOffer
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.identity.kind import Basis, Kind
+from src.data.core.model.market.bars import Bar
+from src.data.core.model.market.stream import BarSeen
+from src.data.core.model.request.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.model.time.instant import iso
+from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.prices.bar_rule import is_bar
+from src.data.core.vendors.base import BaseDataDownloader
+from src.data.core.vendors.binance.stream import BinanceStream
 from tests.vendor_server import Row, Truth
 from tests.vendor_server.face import Context, Face, Page, Reply, Request
 from tests.vendor_server.listings import Listing

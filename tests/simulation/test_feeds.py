@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 
 from .feeds import DEFECTS, FAULTS, FEEDS, FeedWorld
 from .simulation import simulated

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from src.data.cache.actions import ActionBook, Asked
-from src.data.cache.store import Commit
-from src.data.model.instant import DAY_MS, iso, parse_iso
-from src.data.model.lifetime import PAGES, Bound, Lifetime
-from src.data.model.reasons import REJECTED
-from src.data.model.span import Span
+from src.data.core.cache.actions import ActionBook, Asked
+from src.data.core.cache.store import Commit
+from src.data.core.model.stored.lifetime import PAGES, Bound, Lifetime
+from src.data.core.model.stored.reasons import REJECTED
+from src.data.core.model.time.instant import DAY_MS, iso, parse_iso
+from src.data.core.model.time.span import Span
 from tests.vendor_server import Fault
 
 from .fakes import contradicted, off_grid

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from src.data.bars import lookup
-from src.data.bars.answer.adjust import BookConversion
-from src.data.bars.fetch import bounds, plan
-from src.data.bars.fetch.lane import LaneRun
-from src.data.bars.ingest import receive, sorted_answer
-from src.data.bars.selection import candidates
-from src.data.cache.facade import frames
-from src.data.calendars.grid import BarGrid
-from src.data.prices import quality
-from src.data.vendors.alpaca.bars import AlpacaDataDownloader
+from src.data.core.bars import lookup
+from src.data.core.bars.answer.adjust import BookConversion
+from src.data.core.bars.fetch import bounds, plan
+from src.data.core.bars.fetch.lane import LaneRun
+from src.data.core.bars.ingest import receive, sorted_answer
+from src.data.core.bars.selection import candidates
+from src.data.core.cache.facade import frames
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.prices import quality
+from src.data.core.vendors.alpaca.bars import AlpacaDataDownloader
 
 from .fakes import contradicted, off_grid
 from .model import Question

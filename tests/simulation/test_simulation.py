@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 
 from .changing import PROFILES as CHANGING
 from .changing import Changing

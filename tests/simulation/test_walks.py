@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from src.data.core.model.time.instant import iso, parse_iso
 from src.data.errors import DataError, IncompleteDataError
-from src.data.model.instant import iso, parse_iso
-from tests.cache.counts import FULL
+from tests.core.cache.counts import FULL
 from tests.vendor_server import Fault
 
 from . import simulation

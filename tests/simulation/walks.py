@@ -20,11 +20,11 @@ from typing import Any
 
 import pandas as pd
 
+from src.data.core.model.identity.kind import Adjustment
+from src.data.core.model.market.actions import Action
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, date_of, day_ms, iso, parse_iso
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
-from src.data.model.actions import Action
-from src.data.model.instant import DAY_MS, HOUR_MS, date_of, day_ms, iso, parse_iso
-from src.data.model.kind import Adjustment
 from tests.vendor_server import Fault, Listing
 from tests.vendor_server.ground_truth import Row, Truth
 from tests.vendor_server.listings import dividend

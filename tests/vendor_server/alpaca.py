@@ -6,9 +6,9 @@ import base64
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from onetape.data.model.instant import DAY_MS, MINUTE_MS, day_ms, iso, parse_iso
-from onetape.data.model.kind import Adjustment
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.identity.kind import Adjustment
+from onetape.data.core.model.time.instant import DAY_MS, MINUTE_MS, day_ms, iso, parse_iso
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import Context, Face, Page, Reason, Reply, Request, american, local_midnight
 from .ground_truth import Row

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from onetape.data.model.instant import DAY_MS, day_ms, from_ms
-from onetape.data.model.kind import Adjustment
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.identity.kind import Adjustment
+from onetape.data.core.model.time.instant import DAY_MS, day_ms, from_ms
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import Context, Page, Reason, Reply, Request, local_midnight
 from .keyed import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from onetape.data.model.instant import DAY_MS
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.instant import DAY_MS
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from . import binance_archive, binance_futures
 from .face import STATUS, Context, Face, Page, Reason, Reply, Request

@@ -9,8 +9,8 @@ import zipfile
 from collections.abc import Callable
 from datetime import date
 
-from onetape.data.model.instant import DAY_MS, day_ms
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.instant import DAY_MS, day_ms
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import Context, Page, Reply, Request
 from .ground_truth import Row

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from onetape.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import Context, Reply, Request
 

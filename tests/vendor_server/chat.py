@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from onetape.data.clock import SystemClock
+from onetape.data.core.clock import SystemClock
 
 from .bot_api import TOKEN, Sent, Telegram
 from .server import VendorServer

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar
 
-from onetape.data.model.instant import DAY_MS, SECOND_MS
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.instant import DAY_MS, SECOND_MS
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import STATUS, Context, Face, Page, Reason, Reply, Request
 from .keyed import KEY, pair_of

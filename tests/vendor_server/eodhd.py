@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
-from onetape.data.model.instant import HOUR_MS, SECOND_MS, from_ms
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.instant import HOUR_MS, SECOND_MS, from_ms
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import STATUS, Context, Page, Reason, Reply, Request
 from .ground_truth import Row

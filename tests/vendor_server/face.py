@@ -14,9 +14,9 @@ from email.utils import format_datetime
 from typing import Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
-from onetape.data.model.instant import to_ms
-from onetape.data.model.kind import Adjustment
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.identity.kind import Adjustment
+from onetape.data.core.model.time.instant import to_ms
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .ground_truth import Row, Truth
 from .listings import Listing

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from onetape.data.model.instant import DAY_MS
+from onetape.data.core.model.time.instant import DAY_MS
 
 from .face import Delivery, Face, Page, Reason, Reply, Request, http_date
 from .ground_truth import Row

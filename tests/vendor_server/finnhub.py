@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from onetape.data.model.instant import DAY_MS, SECOND_MS
-from onetape.data.model.kind import Adjustment
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.identity.kind import Adjustment
+from onetape.data.core.model.time.instant import DAY_MS, SECOND_MS
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import STATUS, Context, Page, Reason, Reply, Request
 from .keyed import Keyed, as_of_its_split, dates_in, listed_actions, pair_of, whole

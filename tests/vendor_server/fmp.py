@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from onetape.data.model.instant import DAY_MS
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.instant import DAY_MS
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import STATUS, Context, Page, Reason, Reply, Request
 from .keyed import (

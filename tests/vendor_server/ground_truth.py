@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onetape.data.model.actions import Action
-from onetape.data.model.instant import DAY_MS, WEEK_MS, day_ms
-from onetape.data.model.kind import Adjustment
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.identity.kind import Adjustment
+from onetape.data.core.model.market.actions import Action
+from onetape.data.core.model.time.instant import DAY_MS, WEEK_MS, day_ms
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .listings import Listing, usual_listings
 from .sessions import ALWAYS, Ints, pauses_of, sessions_of

@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from onetape.data.model.instant import DAY_MS, day_ms
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.instant import DAY_MS, day_ms
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import STATUS, Context, Face, Page, Reason, Reply, Request, local_midnight
 from .ground_truth import Row

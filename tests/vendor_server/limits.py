@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from onetape.data.model.instant import MINUTE_MS, SECOND_MS
+from onetape.data.core.model.time.instant import MINUTE_MS, SECOND_MS
 
 from .faults import Fault
 

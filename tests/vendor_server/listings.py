@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-from onetape.data.model.actions import Action
-from onetape.data.model.instant import day_ms, parse_iso
-from onetape.data.model.instrument import AssetClass
-from onetape.data.model.span import Span
-from onetape.data.runtime.once import cached_property
+from onetape.data.core.model.identity.instrument import AssetClass
+from onetape.data.core.model.market.actions import Action
+from onetape.data.core.model.time.instant import day_ms, parse_iso
+from onetape.data.core.model.time.span import Span
+from onetape.data.core.runtime.once import cached_property
 
 from .sessions import ALWAYS
 from .tape import NEVER, Tape

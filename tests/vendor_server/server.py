@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from onetape.data.clock import Clock
-from onetape.data.model.timeframe import Timeframe
-from onetape.data.runtime.once import cached_property
+from onetape.data.core.clock import Clock
+from onetape.data.core.model.time.timeframe import Timeframe
+from onetape.data.core.runtime.once import cached_property
 
 from .alpaca import Alpaca
 from .alpha_vantage import AlphaVantage

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from onetape.data.model.instant import DAY_MS, HOUR_MS
+from onetape.data.core.model.time.instant import DAY_MS, HOUR_MS
 
 Ints = NDArray[np.int64]
 ALWAYS = "24/7"

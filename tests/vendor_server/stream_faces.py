@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from onetape.data.model.stream import Topic
+from onetape.data.core.model.market.stream import Topic
 
 from .ground_truth import Row
 

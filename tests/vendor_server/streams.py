@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from onetape.data.clock import ManualClock
-from onetape.data.model.stream import Topic
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.market.stream import Topic
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .ground_truth import Row, Truth
 from .stream_faces import STREAM_FACES, StreamFace

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onetape.data.model.instant import DAY_MS, MINUTE_MS
-from onetape.data.model.span import Span
+from onetape.data.core.model.time.instant import DAY_MS, MINUTE_MS
+from onetape.data.core.model.time.span import Span
 
 from .sessions import ALWAYS, Ints, Sessions, pauses_of, sessions_of
 

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from onetape.data.clock import ManualClock
+from onetape.data.core.clock import ManualClock
 
 from .bot_api import TOKEN, Sent, Telegram
 from .bot_markup import NotPlayedError

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from onetape.data.clock import ManualClock
-from onetape.data.model.instant import HOUR_MS
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.time.instant import HOUR_MS
 
 from .asking import BROWSER, Client
 from .faults import Fault

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from onetape.data.model.instant import DAY_MS, parse_iso
+from onetape.data.core.model.time.instant import DAY_MS, parse_iso
 from tests.reference import needs_reference
 
 from .asking import Client, recorded, shape

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from onetape.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
+from onetape.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
 
 from .ground_truth import Expected, Truth
 from .listings import Listing, dividend, split

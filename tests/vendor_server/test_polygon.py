@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from onetape.data.clock import ManualClock
-from onetape.data.model.instant import iso, parse_iso
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.time.instant import iso, parse_iso
 from tests.reference import needs_reference
 
 from .asking import Client, recorded, shape

@@ -10,8 +10,8 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from onetape.data.clock import ManualClock
-from onetape.data.model.instant import DAY_MS, HOUR_MS, parse_iso
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.time.instant import DAY_MS, HOUR_MS, parse_iso
 
 from .asking import Client
 from .faults import Fault

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from onetape.data.clock import ManualClock
-from onetape.data.model.instant import parse_iso
+from onetape.data.core.clock import ManualClock
+from onetape.data.core.model.time.instant import parse_iso
 from tests.reference import needs_reference
 
 from .asking import Client, recorded, shape

@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from math import prod
 from typing import Any, ClassVar
 
-from onetape.data.model.instant import DAY_MS, date_of, day_ms, iso, parse_iso
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.instant import DAY_MS, date_of, day_ms, iso, parse_iso
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import Context, Face, Page, Reason, Reply, Request, american
 from .ground_truth import Row

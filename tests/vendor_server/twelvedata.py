@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
-from onetape.data.model.instant import DAY_MS, SECOND_MS, to_ms
-from onetape.data.model.kind import Adjustment
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.identity.kind import Adjustment
+from onetape.data.core.model.time.instant import DAY_MS, SECOND_MS, to_ms
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import Context, Page, Reason, Reply, Request
 from .keyed import Keyed, edge, fixed, newest_first, pair_of, whole

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from onetape.data.model.instant import DAY_MS, SECOND_MS, to_ms
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.instant import DAY_MS, SECOND_MS, to_ms
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import STATUS, Context, Face, Page, Reason, Reply, Request, local_midnight
 from .ground_truth import Row

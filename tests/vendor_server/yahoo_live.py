@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from onetape.data.model.instant import SECOND_MS
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.instant import SECOND_MS
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import Context
 from .ground_truth import Row

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from onetape.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS, to_ms
-from onetape.data.model.timeframe import Timeframe
+from onetape.data.core.model.time.instant import DAY_MS, MINUTE_MS, SECOND_MS, to_ms
+from onetape.data.core.model.time.timeframe import Timeframe
 
 from .face import Context
 from .listings import Listing

@@ -1,4 +1,4 @@
-"""The command ``onetape``: one module for each command, imported on use."""
+"""The command onetape: one module for each command, imported on use."""
 
 from __future__ import annotations
 

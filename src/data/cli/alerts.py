@@ -8,21 +8,21 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..core.model.request.outcome import Outcome
+from ..core.model.time.instant import iso
+from ..core.net.http.webhook import Webhook
 from ..errors import DataError, QueryError
 from ..jobs import alerts as jobs
 from ..jobs.alerts import CONDITIONS, LOCAL, PROBLEMS, Alert, AlertState, Message
-from ..jobs.signals import job_signals
-from ..model.instant import iso
-from ..model.outcome import Outcome
-from ..net.webhook import Webhook
+from ..jobs.run.signals import job_signals
 from .arguments import Actions, add_timeout, every, option, positive
 from .output import complain_about, note, print_line
 from .report import FAILED, OK, Line, Report
 from .tables import counted
 
 if TYPE_CHECKING:
+    from ..core.wiring import Services
     from ..db.alert_records import StoredAlerts
-    from ..wiring import Services
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +67,7 @@ def _records() -> StoredAlerts:
 
 
 def _services(args: argparse.Namespace) -> Services:
-    from ..jobs.populate import job_services
+    from ..jobs.fill.populate import job_services
 
     return job_services(args.cache_dir, args.config)
 

@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..core.model.answer.provenance import ATTRS_KEY
+from ..core.model.request.query import ACTION_COLUMNS, EXTRA_COLUMNS
+from ..core.model.stored.reasons import sentence
+from ..core.model.time.timeframe import Timeframe
 from ..errors import by_vendor
-from ..model.provenance import ATTRS_KEY
-from ..model.query import ACTION_COLUMNS, EXTRA_COLUMNS
-from ..model.reasons import sentence
-from ..model.timeframe import Timeframe
 from .report import Shown
 from .tables import (
     Cell,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
-    from ..charts.chart import Chart
+    from ..show.charts.chart import Chart
 
 _T = TypeVar("_T")
 _WIDEST_CHART = 100

@@ -7,15 +7,15 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.display.texts import counted
+from ..core.model.identity.kind import ADJUSTMENTS, SESSIONS
+from ..core.model.stored.retention import Age
+from ..core.model.time.timeframe import Timeframe
 from ..errors import QueryError, SurvivorshipWarning
-from ..model.kind import ADJUSTMENTS, SESSIONS
-from ..model.retention import Age
-from ..model.texts import counted
-from ..model.timeframe import Timeframe
 from .output import note
 
 if TYPE_CHECKING:
-    from ..model.universe import Members
+    from ..core.model.identity.universe import Members
     from .report import Report
 
 
@@ -246,9 +246,9 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
                 "--as-of needs --universe", hint="add --universe NAME, or omit --as-of"
             )
         return None
-    from ..clock import SystemClock
+    from ..core.clock import SystemClock
+    from ..core.members import named_members
     from ..data_manager import get_universes
-    from ..members import named_members
 
     bounds, now_ms = (start, end), SystemClock().now_ms()
     with warnings.catch_warnings():  # the line below reports the same

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.time.instant import date_of, iso
 from ..errors import BundleError, DataError, QueryError
-from ..model.instant import date_of, iso
 from . import ingest, lineage_command, migrate
 from .arguments import Actions, add_span, add_timeout, given, option, usual
 from .cached import manager_of
@@ -17,7 +17,7 @@ from .report import Line, Report, Shown
 from .tables import counted, moment, table, titled
 
 if TYPE_CHECKING:
-    from ..layer.bundle import Bundle, BundleChange
+    from ..research.bundles.bundle import Bundle, BundleChange
 
 _YEARS_KEPT = 5
 _MOST_LINES = 12
@@ -59,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _bundle(args: argparse.Namespace) -> Bundle:
-    from ..layer.bundle import Bundle
+    from ..research.bundles.bundle import Bundle
 
     return Bundle(args.name, args.bundles)
 
@@ -109,9 +109,9 @@ def _report(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
 
 def _list(args: argparse.Namespace) -> Report:
     """List all bundles with bars, range and size."""
-    from ..layer.bundle import bundle_names
-    from ..layer.catalog import BundleMetadata
-    from ..layer.folder import bundles_folder
+    from ..research.bundles.bundle import bundle_names
+    from ..research.catalog.catalog import BundleMetadata
+    from ..research.settings.folder import bundles_folder
 
     # A bundle outside the folder is listed by the name it was registered under.
     folder = bundles_folder(args.bundles)
@@ -140,7 +140,7 @@ def _list(args: argparse.Namespace) -> Report:
 
 def _info(args: argparse.Namespace) -> Report:
     """Show where the bars of a bundle come from, symbol by symbol."""
-    from ..layer.catalog import BundleMetadata
+    from ..research.catalog.catalog import BundleMetadata
 
     bundle = _bundle(args)
     records = bundle.records()

@@ -6,10 +6,10 @@ import argparse
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.display.texts import proof_in_words, series_name
+from ..core.model.time.instant import iso
+from ..core.model.time.timeframe import Timeframe
 from ..errors import DataError, QueryError
-from ..model.instant import iso
-from ..model.texts import proof_in_words, series_name
-from ..model.timeframe import Timeframe
 from . import cache_clean, cache_export, cache_maintenance, cache_quarantine
 from .arguments import Actions, add_series, add_which, option
 from .cached import chosen, confirmations, entries, listed, listed_elsewhere, manager_of, meant
@@ -17,7 +17,7 @@ from .report import Line, Report, Shown
 from .tables import counted, fields, moment, size, styled, table
 
 if TYPE_CHECKING:
-    from ..model.coverage import Covered
+    from ..core.model.stored.coverage import Covered
 
 _BYTES_IN_GB = 1024**3
 _DAYS_SHOWN = 14
@@ -166,7 +166,7 @@ def _series_shown(entry: dict[str, Any]) -> Shown:
 
 def _clear(args: argparse.Namespace) -> Report:
     """Delete bars or, with --all, all bars and tables; forget series that have never had a bar."""
-    from ..jobs.nights import forget
+    from ..jobs.run.nights import forget
 
     if args.all == bool(args.symbol):
         raise QueryError("give either a symbol, or --all to delete every series")

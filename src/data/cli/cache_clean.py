@@ -12,7 +12,7 @@ from .report import Line, Report, Shown
 from .tables import counted, fields, size, table
 
 if TYPE_CHECKING:
-    from ..cache.retention.age import Aged
+    from ..core.cache.retention.age import Aged
 
 _BYTES_IN_GB = 1024**3
 _ABOUT = (

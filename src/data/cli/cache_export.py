@@ -14,8 +14,8 @@ from .report import Report
 from .tables import counted, styled
 
 if TYPE_CHECKING:
-    from ..jobs.export import ExportedFile, ExportOptions
-    from ..model.series import SeriesKey
+    from ..core.model.identity.series import SeriesKey
+    from ..jobs.export.export import ExportedFile, ExportOptions
 
 _COLUMNS = "symbol timeframe lane? rows# first? last? left_out! missing#! first_gap? problem! path"
 
@@ -51,9 +51,9 @@ def _export(args: argparse.Namespace) -> Report:
     """Write bars to CSV or Parquet; sends no request."""
     if args.tool:
         return _for_freqtrade(args)
-    from ..jobs.export import Exporter
-    from ..jobs.other_hosts import pull_elsewhere
-    from ..wiring import build
+    from ..core.wiring import build
+    from ..jobs.export.export import Exporter
+    from ..jobs.run.other_hosts import pull_elsewhere
 
     is_one = bool(args.symbol and args.timeframe and args.out)
     if is_one == bool(args.all) or (args.all and (args.symbol or args.out or args.lane)):
@@ -88,10 +88,10 @@ def _files_report(done: Sequence[ExportedFile], more: str, empty: str, **others:
 
 def _for_freqtrade(args: argparse.Namespace) -> Report:
     """Write files in another tool's format, and report the bars that are left out."""
-    from ..jobs.export import Exporter
-    from ..jobs.export_freqtrade import write_files
-    from ..jobs.other_hosts import pull_elsewhere
-    from ..wiring import build
+    from ..core.wiring import build
+    from ..jobs.export.export import Exporter
+    from ..jobs.export.export_freqtrade import write_files
+    from ..jobs.run.other_hosts import pull_elsewhere
 
     tool, folder = args.tool
     others = ("out", "all", "format", "start", "end", "lane", "raw", "adjustment")
@@ -116,7 +116,7 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
 
 
 def _wanted_bars(args: argparse.Namespace) -> ExportOptions:
-    from ..jobs.export import ExportOptions
+    from ..jobs.export.export import ExportOptions
 
     is_parquet = Path(args.out or "").suffix.lower() == ".parquet"
     return ExportOptions(

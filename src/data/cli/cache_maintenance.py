@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..model.instant import iso
-from ..model.timeframe import Timeframe
+from ..core.model.time.instant import iso
+from ..core.model.time.timeframe import Timeframe
 from .arguments import Actions, add_processes, add_series, option, positive
 from .cached import (
     chosen,
@@ -22,11 +22,11 @@ from .report import Line, Report, Shown
 from .tables import counted, size, styled, table
 
 if TYPE_CHECKING:
-    from ..cache.compact import CompactResult
-    from ..cache.legacy.migrate import PrunedFile
-    from ..cache.other_data import OtherPart
-    from ..cache.recovery.check import Finding
-    from ..model.series import SeriesKey
+    from ..core.cache.legacy.migrate import PrunedFile
+    from ..core.cache.recovery.check import Finding
+    from ..core.cache.upkeep.compact import CompactResult
+    from ..core.cache.upkeep.other_data import OtherPart
+    from ..core.model.identity.series import SeriesKey
 
 # Keys of log entries that are shown; the logs of bars, tables and fundamentals have some of them.
 _COMMITS = "generation time what start? end? added#? changed#? removed#? bytes# kept? file? reason?"
@@ -55,8 +55,8 @@ def configure(actions: Actions) -> None:
 
 def _verify(args: argparse.Namespace) -> Report:
     """Read every file and show damage; change nothing."""
-    from ..jobs.upkeep import run_upkeep
-    from ..jobs.workers import worker_processes
+    from ..jobs.run.workers import worker_processes
+    from ..jobs.validation.upkeep import run_upkeep
 
     manager = manager_of(args)
     keys, others = chosen_with_others(manager, args.symbol, args.timeframe)
@@ -131,8 +131,8 @@ def _findings_shown(findings: Sequence[Finding], mark: str) -> Shown:
 
 def _compact(args: argparse.Namespace) -> Report:
     """Join small appended parts to make files smaller."""
-    from ..jobs.upkeep import run_upkeep
-    from ..jobs.workers import worker_processes
+    from ..jobs.run.workers import worker_processes
+    from ..jobs.validation.upkeep import run_upkeep
 
     manager = manager_of(args)
     upkeep, keys = manager.cache.maintenance, chosen(manager, args.symbol, args.timeframe)
@@ -244,7 +244,7 @@ def _log(args: argparse.Namespace) -> Report:
     keys, others = upkeep.logged(symbol, frame), upkeep.other_logs(symbol, frame)
     if not keys and not others:
         keys = chosen(manager, args.symbol, frame.label if frame else None)
-    from ..cache.layout import BARS
+    from ..core.cache.layout import BARS
 
     last = slice(-args.limit if args.limit else None, None)
     lifetimes = {key: manager.cache.store.view(key).lifetime for key in keys}

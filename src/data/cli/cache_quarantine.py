@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from ..core.model.display.texts import series_name
 from ..errors import QueryError
-from ..jobs.quarantine import QuarantineReport, quarantine_report, restore
-from ..model.texts import series_name
+from ..jobs.validation.quarantine import QuarantineReport, quarantine_report, restore
 from .arguments import Actions, add_series, option
 from .cached import chosen, manager_of, named, problem_rows, problems_shown
 from .report import Line, Report, Shown

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.time.instant import iso
+from ..core.model.time.timeframe import Timeframe
 from ..errors import CacheError, DataError, FormatVersionError, QueryError
-from ..model.instant import iso
-from ..model.timeframe import Timeframe
 from .report import Line, Shown
 
 if TYPE_CHECKING:
-    from ..cache.format.lane_entry import LaneEntry
-    from ..cache.other_data import OtherPart
+    from ..core.cache.format.lane_entry import LaneEntry
+    from ..core.cache.upkeep.other_data import OtherPart
+    from ..core.model.identity.series import SeriesKey
+    from ..core.model.stored.stored import ComparedBars
+    from ..core.wiring import Services
     from ..data_manager import DataManager
-    from ..model.series import SeriesKey
-    from ..model.stored import ComparedBars
-    from ..wiring import Services
 
     # Both have the cache as the attribute ``cache``.
     Installation = DataManager | Services
@@ -136,7 +136,7 @@ def listed_elsewhere(manager: Installation) -> tuple[list[dict[str, Any]], list[
     The descriptions are as in :func:`listed`, with ``elsewhere`` set. Without a shared store there
     are none.
     """
-    from ..jobs.other_hosts import series_elsewhere
+    from ..jobs.run.other_hosts import series_elsewhere
 
     series, problem = series_elsewhere(manager.cache.store)
     entries = [

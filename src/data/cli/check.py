@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.words.suggestion import did_you_mean
 from ..errors import QueryError
-from ..model.suggestion import did_you_mean
 from .arguments import add_span, add_timeout, command, option, usual
 from .cached import manager_of
 from .output import asking
@@ -20,7 +20,7 @@ from .report import Line, Report, Shown
 from .tables import counted
 
 if TYPE_CHECKING:
-    from ..indicators.check import FeatureCheck
+    from ..features.check import FeatureCheck
 
 _SECONDS = 30.0
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> Report:
     Raises:
         QueryError: The file or the name cannot be used, or there are too few bars.
     """
-    from ..indicators.check import check_features
+    from ..features.check import check_features
 
     with contextlib.redirect_stdout(sys.stderr), _without_bytecode():
         function = _load(args.target)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..bars.client import Wishes
+from ..core.bars.client import Wishes
+from ..core.model.time.instant import DAY_MS, date_of
 from ..errors import DataError, IncompleteDataWarning, install_line
-from ..model.instant import DAY_MS, date_of
 from .arguments import add_timeout, command, option
 from .fetch import frame_shown
 from .output import complain, print_json
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ..model.explanation import Explanation
-    from ..net.reach import ReachResult
-    from ..wiring import Services
+    from ..core.model.request.explanation import Explanation
+    from ..core.net.http.reach import ReachResult
+    from ..core.wiring import Services
 
 _ROWS = 6
 _DAYS = 30
@@ -111,8 +111,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the demonstration; return 1 if neither a network nor sample bars are available."""
-    from ..net.retry import RetryPolicy
-    from ..wiring import build
+    from ..core.net.http.retry import RetryPolicy
+    from ..core.wiring import build
 
     with _cache_folder(args) as folder:
         # Only one retry, after a short time, because a user is waiting.
@@ -173,7 +173,7 @@ def ask(services: Services, question: DemoQuestion, timeout: float | None = None
 
 def _reached(services: Services) -> dict[str, ReachResult]:
     """Return whether each usable vendor with a network address can be reached."""
-    from ..net.reach import reach_all
+    from ..core.net.http.reach import reach_all
 
     selector = services.selector
     made = {name: selector._initialize_downloader(name) for name in selector.provider_names()}
@@ -184,7 +184,7 @@ def _reached(services: Services) -> dict[str, ReachResult]:
 @contextmanager
 def _cache_folder(args: argparse.Namespace) -> Iterator[str | Path]:
     """Yield the cache folder from the options, or a temporary folder if none was given."""
-    from ..disk.scratch import scratch_folder
+    from ..core.disk.scratch import scratch_folder
 
     if args.cache_dir:
         yield args.cache_dir

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..disk.atomic import put_folder
-from ..jobs.documentation import (
+from ..core.disk.atomic import put_folder
+from ..jobs.doctor.documentation import (
     Page,
     PageHit,
     all_pages,

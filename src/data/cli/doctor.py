@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.time.instant import iso
 from ..errors import QueryError
-from ..model.instant import iso
 from .arguments import command, option, seconds
 from .report import OK, Report, Shown
 from .tables import counted, findings, moment, styled
 
 if TYPE_CHECKING:
-    from ..jobs.checks import Check
+    from ..jobs.vendors.checks import Check
 
 # Default time between two updates of ``--watch``, in seconds.
 _EVERY_S = 5.0
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> Report | int:
         raise QueryError("--full and --watch cannot be used together", hint="omit one of them")
     if args.watch:
         return watch(args)
-    from ..jobs.health import checkup
+    from ..jobs.doctor.health import checkup
 
     checks = checkup(args.cache_dir, args.config, network=not args.no_network, full=args.full)
     return _report(checks, lambda: _checks_shown(checks))
@@ -58,8 +58,8 @@ def watch(args: argparse.Namespace) -> Report | int:
     Returns:
         Exit code 0, even after Ctrl-C, which is the normal way to stop.
     """
-    from ..jobs.health import WATCHED, Installation
-    from ..net.reach import reach_all
+    from ..core.net.http.reach import reach_all
+    from ..jobs.doctor.health import WATCHED, Installation
     from .live import Screen
 
     reach = None if args.no_network else reach_all

@@ -10,9 +10,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ..core.observability.logs import LOGGERS, WritingHandler, attach, wanted
+from ..core.runtime.resources import rare_collections
 from ..errors import ConfigError, DataError, QueryError, shortened
-from ..observability.logs import LOGGERS, WritingHandler, attach, wanted
-from ..runtime.resources import rare_collections
 from .output import complain, complain_about, note, quiet, speak_plainly
 from .report import FAILED, OK, USAGE, Report, present
 

@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _export(manager: DataManager, frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
-    from ..disk.atomic import export_csv, export_parquet
-    from ..jobs.export import Exporter
+    from ..core.disk.atomic import export_csv, export_parquet
+    from ..jobs.export.export import Exporter
 
     written = []
     for name, export in ((args.csv, export_csv), (args.parquet, export_parquet)):

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.display.texts import by_reason, telling
+from ..core.model.request.query import EXTRA_COLUMNS
+from ..core.model.stored.reasons import sentence
 from ..errors import QueryError
-from ..model.query import EXTRA_COLUMNS
-from ..model.reasons import sentence
-from ..model.texts import by_reason, telling
 from .answers import Provenance, attempts_shown, bars_shown, gaps_shown, headline, records
 from .arguments import QUESTION, add_rows, command, given, listed, option, usual
 from .cached import manager_of
@@ -127,7 +127,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         QueryError: One file or the screen would get two outputs, or ``--version`` several symbols.
         ConfigError: The working directory no longer exists.
     """
-    from ..config.settings import working_dir
+    from ..core.config.settings import working_dir
 
     if len(args.symbols) > 1:
         if args.version is not None:
@@ -153,8 +153,8 @@ def _check_outside(manager: DataManager, args: argparse.Namespace) -> None:
     """Reject output files inside the cache folder, because they could replace stored bars."""
     names = [name for name in (args.csv, args.parquet) if name and name != _SCREEN]
     if names:
-        from ..config.settings import working_dir
-        from ..jobs.export import Exporter
+        from ..core.config.settings import working_dir
+        from ..jobs.export.export import Exporter
 
         exporter = Exporter.of(manager._services)
         for name in names:
@@ -163,7 +163,7 @@ def _check_outside(manager: DataManager, args: argparse.Namespace) -> None:
 
 def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
     """Write the requested files atomically, and return their paths."""
-    from ..disk.atomic import csv_text, export_csv, export_parquet
+    from ..core.disk.atomic import csv_text, export_csv, export_parquet
 
     written = []
     if args.csv == _SCREEN:

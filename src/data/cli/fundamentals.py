@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.time.instant import SECOND_MS, parse_iso
 from ..errors import AllProvidersFailedError, QueryError
-from ..model.instant import SECOND_MS, parse_iso
 from .answers import Provenance, attempts_shown, bars_table, dated, records
 from .arguments import add_span, command, given, listed, option, usual
 from .cached import manager_of
@@ -82,8 +82,8 @@ def run(args: argparse.Namespace) -> Report:
     if is_frame:
         _refuse(args, ("provider",))
         return _figures(args)
-    from ..fundamentals.request import Wish
-    from ..wiring import build
+    from ..core.fundamentals.request import Wish
+    from ..core.wiring import build
 
     wish = Wish(args.provider, args.refresh, **given(args, "strategy data_type as_of timeout"))
     services = build(args.cache_dir, args.config)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ..members import NOTHING_STORED
-from ..model.incident import incidents_of
+from ..core.members import NOTHING_STORED
+from ..core.model.stored.incident import incidents_of
 from .answers import records
 from .arguments import add_span, add_universe, add_which, check_one, command, members_of, usual
 from .cached import manager_of
@@ -14,7 +14,7 @@ from .report import Line, Report, Shown
 from .tables import counted, table
 
 if TYPE_CHECKING:
-    from ..jobs.gaps import GapReport
+    from ..jobs.validation.gaps import GapReport
 
 _SPANS = "start end state vendor? lane? next_due? reason?"
 

@@ -11,12 +11,12 @@ from io import StringIO
 from itertools import chain
 from typing import Any
 
+from ..core.guesses import ARGUMENTS, COMMAND_GUESSES, OUTPUTS, PROGRAM_OPTIONS, UNNEEDED, switched
+from ..core.model.time.timeframe import Timeframe
+from ..core.model.words.printable import printable
+from ..core.model.words.suggestion import nearest
+from ..core.symbols.classify import ISIN
 from ..errors import QueryError
-from ..guesses import ARGUMENTS, COMMAND_GUESSES, OUTPUTS, PROGRAM_OPTIONS, UNNEEDED, switched
-from ..model.printable import printable
-from ..model.suggestion import nearest
-from ..model.timeframe import Timeframe
-from ..symbols.classify import ISIN
 from .parser import EXAMPLES, NEAR
 
 # A longer command line is not repeated, because an error would shorten it.

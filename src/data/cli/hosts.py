@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.display.texts import duration
 from ..errors import ConfigError
-from ..model.texts import duration
 from .arguments import command, option
 from .cached import manager_of
 from .report import Line, Report
 from .tables import counted, table
 
 if TYPE_CHECKING:
-    from ..hosts.folder import SharedFolder
-    from ..hosts.state import HostState, SeriesState
+    from ..core.hosts.folder import SharedFolder
+    from ..core.hosts.state import HostState, SeriesState
 
 # States with exit code 0: a host that is behind fetches changes when it needs them.
 _FINE = ("in step", "behind")
@@ -60,7 +60,7 @@ def _store(args: argparse.Namespace) -> SharedFolder:
 
 def _status(args: argparse.Namespace) -> Report:
     store = _store(args)  # first, because it says so if the extra is missing
-    from ..hosts.state import host_state
+    from ..core.hosts.state import host_state
 
     state = host_state(store)
     return Report(state.to_json(), _state_shown(state), ok=state.state in _FINE)
@@ -96,7 +96,7 @@ def _table(series: tuple[SeriesState, ...] | list[SeriesState]) -> list[Any]:
 
 def _attach(args: argparse.Namespace) -> Report:
     store = _store(args)
-    from ..hosts.state import attach, host_state
+    from ..core.hosts.state import attach, host_state
 
     done = dict(attach(store))
     state = host_state(store)
@@ -113,8 +113,8 @@ def _attach(args: argparse.Namespace) -> Report:
 
 
 def _detach(args: argparse.Namespace) -> Report:
-    from ..config.settings import load_settings
-    from ..hosts.detached import detach
+    from ..core.config.settings import load_settings
+    from ..core.hosts.detached import detach
 
     folder = load_settings(getattr(args, "cache_dir", None)).cache_dir
     before = detach(folder)
@@ -126,7 +126,7 @@ def _detach(args: argparse.Namespace) -> Report:
 
 def _verify(args: argparse.Namespace) -> Report:
     store = _store(args)
-    from ..hosts.state import verify
+    from ..core.hosts.state import verify
 
     # A series that is only behind does not differ from the state that it shows.
     differing = [lane for lane in verify(store, deep=args.deep) if lane.state != "behind"]

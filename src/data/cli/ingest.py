@@ -14,9 +14,12 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..clock import SystemClock
-from ..config.credentials import note_key
-from ..config.settings import working_dir
+from ..core.clock import SystemClock
+from ..core.config.credentials import note_key
+from ..core.config.settings import working_dir
+from ..core.model.time.instant import date_of, iso
+from ..core.model.time.timeframe import Timeframe
+from ..core.vendors.foreign import masked
 from ..errors import (
     BundleError,
     DataError,
@@ -25,9 +28,6 @@ from ..errors import (
     ProviderTimeoutError,
     QueryError,
 )
-from ..model.instant import date_of, iso
-from ..model.timeframe import Timeframe
-from ..vendors.foreign import masked
 from .arguments import add_timeout, command, listed, option
 from .cached import manager_of
 from .output import note
@@ -35,9 +35,9 @@ from .report import Line, Report, Shown
 from .tables import counted, fields, titled
 
 if TYPE_CHECKING:
-    from ..layer.bundle import Bundle
-    from ..layer.catalog import BundleMetadata
-    from ..layer.sources import DataSource
+    from ..research.bundles.bundle import Bundle
+    from ..research.catalog.catalog import BundleMetadata
+    from ..research.sources.sources import DataSource
 
 # Days between the default start and now.
 _DAYS_BACK, _DAYS_BACK_INTRADAY = 365, 30
@@ -104,7 +104,7 @@ def _checked_name(name: str) -> str:
     Raises:
         ArgumentTypeError: The source does not exist.
     """
-    from ..layer.vendor_sources import DataSourceRegistry
+    from ..research.sources.vendor_sources import DataSourceRegistry
 
     if name.strip() and ":" not in name and not DataSourceRegistry.is_registered(name):
         try:
@@ -136,8 +136,8 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _run_ingest(args: argparse.Namespace) -> Report:
-    from ..layer.bundle import Bundle
-    from ..layer.catalog import BundleMetadata
+    from ..research.bundles.bundle import Bundle
+    from ..research.catalog.catalog import BundleMetadata
 
     name = _name(args)
     if not args.symbols:
@@ -231,8 +231,8 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
     Raises:
         QueryError: The source does not exist, or does not accept these options.
     """
-    from ..layer.portal_sources import others_code
-    from ..layer.vendor_sources import DataSourceRegistry, VendorDataSource
+    from ..research.portal.portal_sources import others_code
+    from ..research.sources.vendor_sources import DataSourceRegistry, VendorDataSource
 
     config = {to: value for option, to in _ARGUMENTS.items() if (value := getattr(args, option))}
     family = name.partition(":")[0].lower()
@@ -269,8 +269,8 @@ def _ingest(
     """
     import pandas as pd
 
-    from ..layer.portal_sources import others_code
-    from ..layer.vendor_sources import VendorDataSource
+    from ..research.portal.portal_sources import others_code
+    from ..research.sources.vendor_sources import VendorDataSource
 
     is_ours = isinstance(source, VendorDataSource)
     clock = source.manager.client.clock if isinstance(source, VendorDataSource) else SystemClock()
@@ -326,7 +326,7 @@ def stored_shown(stored: BundleMetadata, bundle: Bundle) -> Shown:
 
 
 def _sources() -> Report:
-    from ..layer.vendor_sources import DataSourceRegistry
+    from ..research.sources.vendor_sources import DataSourceRegistry
 
     every = [_source_json(name) for name in DataSourceRegistry.list_sources()]
     return Report.rows(every, "name class_name? auth_required? supported_frequencies")
@@ -342,7 +342,7 @@ def _source_info(name: str) -> Report:
 
 def _source_json(name: str) -> dict[str, Any]:
     """Return the registry's information on a source."""
-    from ..layer.vendor_sources import DataSourceRegistry
+    from ..research.sources.vendor_sources import DataSourceRegistry
 
     stored = DataSourceRegistry.get_source_info(name)
     return stored | {"metadata": asdict(stored["metadata"])}

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..model.instant import SECOND_MS, iso
-from ..model.texts import duration
+from ..core.model.display.texts import duration
+from ..core.model.time.instant import SECOND_MS, iso
 from .arguments import option
 from .output import console
 from .report import Report, Shown, present
 from .tables import counted, shortened, styled, table
 
 if TYPE_CHECKING:
-    from ..progress.events import Listener, Progress
+    from ..jobs.progress.events import Listener, Progress
 
 REPORT_HELP = "write the full report to this file: HTML if its name ends in .html, else JSON"
 # With more series than this, only incomplete ones are shown, and progress only from time to time.
@@ -37,14 +37,14 @@ def check_report(args: argparse.Namespace) -> None:
 
     This is checked before the work starts, because the work can take all night.
     """
-    from ..disk.atomic import check_target
+    from ..core.disk.atomic import check_target
 
     if args.report is not None:
         check_target(Path(args.report))
 
 
 def _now_ms() -> int:
-    from ..clock import SystemClock
+    from ..core.clock import SystemClock
 
     return SystemClock().now_ms()
 
@@ -56,15 +56,15 @@ def begin(args: argparse.Namespace, job: str) -> None:
 
 def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
     """Write a report to the ``--report`` path, as HTML or JSON; raise ``StorageError`` on failure."""
-    from ..disk.atomic import put
+    from ..core.disk.atomic import put
 
     if args.report is None:
         return
     path = Path(args.report)
     if path.suffix.lower() in (".html", ".htm"):
-        from ..charts.night import night_page
-        from ..jobs.nights import nights_of
-        from ..wiring import build
+        from ..core.wiring import build
+        from ..jobs.run.nights import nights_of
+        from ..show.reports.night import night_page
 
         started, written = (iso(ms // SECOND_MS * SECOND_MS) for ms in (args.begun_ms, _now_ms()))
         record = nights_of(build(args.cache_dir, args.config))["nights"]
@@ -100,7 +100,7 @@ def present_job(
 @contextmanager
 def progress_shown() -> Iterator[Listener]:
     """Yield a listener that shows progress on standard error: a bar in a terminal, otherwise lines."""
-    from ..progress.bar import bar_on
+    from ..jobs.progress.bar import bar_on
 
     screen = console(stderr=True)
     if not screen.is_terminal:
@@ -137,7 +137,7 @@ class _Lines:
 
 def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Shown:
     """Yield one line for each reason why series are incomplete, with the affected series."""
-    from ..progress.results import ReasonGroup
+    from ..jobs.progress.results import ReasonGroup
 
     for reason in reasons[:MOST_REASONS]:
         group = ReasonGroup(shortened(reason["why"]), reason["series"], noun=what)

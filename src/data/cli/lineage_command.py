@@ -12,8 +12,8 @@ from .report import Line, Report, Shown
 from .tables import counted, moment, styled, table
 
 if TYPE_CHECKING:
-    from ..layer.lineage import Lineages
-    from ..layer.lineage_check import CheckReport
+    from ..research.lineage.lineage import Lineages
+    from ..research.lineage.lineage_check import CheckReport
 
 _SHOWN = 20
 _STYLES = {
@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _lineages(args: argparse.Namespace) -> Lineages:
-    from ..layer.lineage import Lineages
+    from ..research.lineage.lineage import Lineages
 
     return Lineages(args.bundles, manager_of(args))
 
@@ -138,7 +138,7 @@ def _forget(args: argparse.Namespace) -> Report:
 
 def _export(args: argparse.Namespace) -> Report:
     """Write the record and the bars of a run into a new folder."""
-    from ..layer.lineage_export import exported
+    from ..research.lineage.lineage_export import exported
 
     path = _lineages(args).export(args.id, Path(args.folder))
     record, reads = exported(path)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from ..model.instant import iso
-from ..model.printable import printable
-from ..model.stream import LiveBar, Revision, StreamStatus
+from ..core.model.market.stream import LiveBar, Revision, StreamStatus
+from ..core.model.time.instant import iso
+from ..core.model.words.printable import printable
 from .output import console, print_state
 from .report import OK, Shown, show
 from .tables import TextTable, aligned, counted, moment, styled

@@ -71,9 +71,9 @@ def _pairs(args: argparse.Namespace, names: list[str]) -> list[tuple[Path, Path]
         BundleError: No HDF5 bundles were found.
         QueryError: A name is a path.
     """
-    from ..layer.bundle_files import checked_name
-    from ..layer.folder import bundles_folder
-    from ..layer.hdf5 import hdf5_bundles
+    from ..research.bundles.bundle_files import checked_name
+    from ..research.bundles.hdf5 import hdf5_bundles
+    from ..research.settings.folder import bundles_folder
 
     folder = bundles_folder(args.bundles)
     root, output = Path(args.source_dir or folder), Path(args.output_dir or folder)
@@ -90,7 +90,7 @@ def _report(
     """Do the work for each bundle, for several at once; an error in one does not stop the others."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from ..layer.migration import HDF5ToParquetMigrator
+    from ..research.catalog.migration import HDF5ToParquetMigrator
 
     def done(paths: tuple[Path, Path]) -> dict[str, Any] | DataError:
         """Return the result for a bundle, or the error."""

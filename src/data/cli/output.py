@@ -17,8 +17,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.words.printable import printable
 from ..errors import DataError, IncompleteDataWarning, ReadOnlyCacheWarning, SeriesEndedWarning
-from ..model.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -108,8 +108,8 @@ class Parser(argparse.ArgumentParser):
 
     def _refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Reject unknown words with the nearest options or, if none is similar, with all options."""
-        from ..guesses import ARGUMENTS, OUTPUTS, UNNEEDED
-        from ..model.suggestion import nearest
+        from ..core.guesses import ARGUMENTS, OUTPUTS, UNNEEDED
+        from ..core.model.words.suggestion import nearest
 
         names = [word.partition("=")[0].strip("-") for word in unknown if word.startswith("-")]
         options = [name for name in self._option_string_actions if name.startswith("--")]
@@ -133,8 +133,8 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         # What describes an error is imported here and below, because the help text needs none of it.
-        from ..guesses import COMMAND_GUESSES
-        from ..model.suggestion import did_you_mean
+        from ..core.guesses import COMMAND_GUESSES
+        from ..core.model.words.suggestion import did_you_mean
 
         names = [str(choice) for choice in action.choices]
         what = f"there is no {str(action.metavar or 'value').lower()} {value!r}"
@@ -161,8 +161,8 @@ class Parser(argparse.ArgumentParser):
 
         If that is not certain, the advice and a hint on how to get help are printed instead.
         """
+        from ..core.model.words.printable import printable
         from ..errors import QueryError, shortened
-        from ..model.printable import printable
         from .output import described, print_json
 
         if self._subparsers is not None and message.endswith("required: ACTION"):

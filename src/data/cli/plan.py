@@ -12,8 +12,8 @@ from .report import Report, Shown
 from .tables import counted, facts, styled, table, titled
 
 if TYPE_CHECKING:
-    from ..model.plan import Plan, PlanSegment
-    from ..progress.by_symbol import Plans
+    from ..core.model.request.plan import Plan, PlanSegment
+    from ..jobs.progress.by_symbol import Plans
 
 _STYLES = {
     "lacking": "yellow", "outcome": "bold red", "why": "yellow", "not asked": "dim",

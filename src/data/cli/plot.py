@@ -14,7 +14,7 @@ from .report import Line, Report, Shown
 from .tables import styled, titled
 
 if TYPE_CHECKING:
-    from ..charts.chart import Chart
+    from ..show.charts.chart import Chart
 
 _MOST_LINES = 5
 
@@ -48,13 +48,13 @@ def run(args: argparse.Namespace) -> Report:
     if args.out is not None:
         from pathlib import Path
 
-        from ..charts.picture import picture_ending
-        from ..disk.atomic import check_target
+        from ..core.disk.atomic import check_target
+        from ..show.charts.picture import picture_ending
 
         picture_ending(args.out)
         check_target(Path(args.out))
-    from ..charts.picture import ChartPicture
-    from ..charts.values import chart_values
+    from ..show.charts.picture import ChartPicture
+    from ..show.charts.values import chart_values
 
     manager = manager_of(args, makes_folder=True)
     with asking(args) as notes:

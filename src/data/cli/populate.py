@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from ..core.registry import canonical_vendor, is_free
 from ..errors import ConfigError, DataError, QueryError, short_words
-from ..jobs import refresh_plan
-from ..jobs.signals import job_signals
-from ..vendors.registry import canonical_vendor, is_free
+from ..jobs.fill import refresh_plan
+from ..jobs.run.signals import job_signals
 from .arguments import (
     add_session,
     add_timeout,
@@ -255,7 +255,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _populate(args: argparse.Namespace, *, may_lack: bool) -> _Done:
-    from ..jobs.populate import DEFAULT_START, populate_cache, sync_cache
+    from ..jobs.fill.populate import DEFAULT_START, populate_cache, sync_cache
 
     start = None if args.all_stored else args.start_date or DEFAULT_START
     members = members_of(args, start, args.end_date)
@@ -303,7 +303,7 @@ def _nothing_to_fill(report: dict[str, Any]) -> QueryError:
 
 
 def _report_shown(report: dict[str, Any]) -> Shown:
-    from ..jobs.job_report import JobReport, perishable_text
+    from ..jobs.run.job_report import JobReport, perishable_text
 
     results = report["results"]
     if len(results) <= MOST_SHOWN:
@@ -323,7 +323,7 @@ def _report_shown(report: dict[str, Any]) -> Shown:
 
 
 def _incidents_shown(report: dict[str, Any]) -> Shown:
-    from ..jobs.job_report import incident_texts
+    from ..jobs.run.job_report import incident_texts
 
     for incident in incident_texts(report)[:MOST_REASONS]:
         yield styled(f"incident: {incident}; `onetape gaps --all` shows it", "yellow")
@@ -341,7 +341,7 @@ def _cost_shown(report: dict[str, Any]) -> Shown:
 
 
 def _clean(args: argparse.Namespace) -> Report:
-    from ..jobs.refresh_fundamentals import cleanup_fundamentals
+    from ..jobs.fill.refresh_fundamentals import cleanup_fundamentals
 
     result = cleanup_fundamentals(args.cache_dir, config_path=args.config, dry_run=args.dry_run)
     would = "would be deleted" if args.dry_run else "deleted"
@@ -349,8 +349,8 @@ def _clean(args: argparse.Namespace) -> Report:
 
 
 def _refresh(args: argparse.Namespace) -> _Done:
-    from ..jobs.refresh_fundamentals import Refresh, refresh_fundamentals
-    from ..jobs.work_list import read_work_list
+    from ..jobs.fill.refresh_fundamentals import Refresh, refresh_fundamentals
+    from ..jobs.fill.work_list import read_work_list
 
     symbols = read_work_list(args.symbols_file) if args.symbols_file else args.symbols
     choice = refresh_plan.Choice(

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..core.registry import FAMILIES, family_of, is_sample
 from ..errors import QueryError
-from ..vendors.registry import FAMILIES, family_of, is_sample
 from .arguments import add_timeout, command, option
 from .report import Report, Shown, show
 from .tables import TextTable, counted, facts, findings, styled, table
@@ -16,7 +16,7 @@ from .tables import TextTable, counted, facts, findings, styled, table
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..provider_selector import ProviderSelector
+    from ..core.provider_selector import ProviderSelector
 
 _LEVELS = {"ok": ("✓", "green"), "fault": ("✗", "bold red"), "note": ("·", "yellow")}
 
@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> Report:
         return _vendor(args)
     if args.probe is not None:
         return _probe(args)
-    from ..config.settings import load_settings
-    from ..jobs.vendors import describe_vendors, routes, selector_of
+    from ..core.config.settings import load_settings
+    from ..jobs.vendors.vendors import describe_vendors, routes, selector_of
 
     selector = selector_of(load_settings(args.cache_dir, args.config))
     if args.matrix:
@@ -103,10 +103,10 @@ def _probe(args: argparse.Namespace) -> Report:
 
     The exit code is 1 if no key allows anything.
     """
-    from ..clock import SystemClock
-    from ..config.settings import load_settings
-    from ..jobs.key_probe import probe, probed_vendors
-    from ..jobs.vendors import selector_of
+    from ..core.clock import SystemClock
+    from ..core.config.settings import load_settings
+    from ..jobs.vendors.key_probe import probe, probed_vendors
+    from ..jobs.vendors.vendors import selector_of
 
     clock = SystemClock()
     selector = selector_of(load_settings(args.cache_dir, args.config), clock)
@@ -129,7 +129,7 @@ def _probe(args: argparse.Namespace) -> Report:
 
 def family(name: str) -> Report:
     """Return a report on a vendor family: its vendors and their number."""
-    from ..jobs.vendors import describe_family
+    from ..jobs.vendors.vendors import describe_family
 
     members = describe_family(name)
     return Report(
@@ -143,8 +143,8 @@ def family(name: str) -> Report:
 
 def _vendor(args: argparse.Namespace) -> Report:
     """Return a report with everything that is known about one vendor."""
-    from ..config.settings import load_settings
-    from ..jobs.vendors import vendor_profile
+    from ..core.config.settings import load_settings
+    from ..jobs.vendors.vendors import vendor_profile
 
     profile = vendor_profile(load_settings(args.cache_dir, args.config), args.vendor)
     serves = [asdict(row) for row in profile["serves"]]
@@ -152,7 +152,7 @@ def _vendor(args: argparse.Namespace) -> Report:
 
 
 def _vendor_shown(profile: dict[str, Any]) -> Shown:
-    from ..jobs.matrix import BOUNDS, KIND_COLUMNS, bounds_table, kinds_table
+    from ..jobs.vendors.matrix import BOUNDS, KIND_COLUMNS, bounds_table, kinds_table
 
     yield styled(f"{profile['name']}  {profile['title']}", "bold")
     yield ""
@@ -195,7 +195,7 @@ def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _matrix(selector: ProviderSelector) -> Report:
-    from ..jobs.matrix import BOUNDS, KIND_COLUMNS, bounds_table, kinds_table, matrix
+    from ..jobs.vendors.matrix import BOUNDS, KIND_COLUMNS, bounds_table, kinds_table, matrix
 
     entries = matrix(selector)
     # In a narrow terminal the leftmost columns are dropped last.

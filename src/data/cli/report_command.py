@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> Report:
         QueryError: Neither a series nor ``--all`` is given, or both are; or the file name ends in
             neither ``.html`` nor ``.json``.
     """
-    from ..charts.report import check_report_path
+    from ..show.reports.report import check_report_path
 
     if args.all == bool(args.symbol) or bool(args.symbol) != bool(args.timeframe):
         raise QueryError(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import MissingExtraError, install_line
-from ..jobs.link import link, remove_link
+from ..jobs.doctor.link import link, remove_link
 from . import whole_parser
 from .arguments import Actions, option
 from .report import OK, Line, Report
@@ -92,7 +92,7 @@ def _set_completions(action: argparse.Action, shtab: Any) -> None:
 
     This changes the parser, which is used only to generate the script, never to parse.
     """
-    from ..vendors.registry import VENDORS
+    from ..core.registry import VENDORS
 
     if action.dest in _VENDOR and action.choices is None:
         action.choices = [name for name, row in VENDORS.items() if row.bars]

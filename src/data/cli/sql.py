@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Show the rows of the result."""
-    from ..layer.sql import query
+    from ..research.bundles.sql import query
 
     manager = manager_of(args)
     with _limited_memory():

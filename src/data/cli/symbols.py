@@ -8,8 +8,8 @@ from datetime import UTC, date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.time.instant import from_ms
 from ..errors import QueryError
-from ..model.instant import from_ms
 from .arguments import Actions, option
 from .cached import manager_of
 from .report import Report, Shown

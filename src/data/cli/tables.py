@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ..model.reasons import sentence
-from ..model.texts import counted as counted
-from ..model.texts import moment as moment
+from ..core.model.display.texts import counted as counted
+from ..core.model.display.texts import moment as moment
+from ..core.model.stored.reasons import sentence
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

@@ -16,11 +16,11 @@ from .report import Line, Report, Shown
 from .tables import counted, styled, table, titled
 
 if TYPE_CHECKING:
+    from ..core.model.identity.universe import Members
     from ..db.universe.definition import UniverseDefinition
     from ..db.universe.manager import StoredUniverses
     from ..db.universe.models import Universe
     from ..db.universe.storage import RefreshResult
-    from ..model.universe import Members
 
 _MOST_LINES = 12
 _WIDTH = 8

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..core.prices.judgement.findings import LEVELS, SEVERITIES, QualityReport
 from ..errors import QueryError
-from ..prices.judgement.findings import LEVELS, SEVERITIES, QualityReport
 from .arguments import add_universe, check_one, command, members_of, option, usual
 from .cached import manager_of
 from .job_output import costs_shown
@@ -18,8 +18,8 @@ from .tables import counted, styled
 
 if TYPE_CHECKING:
     from ..data_manager import DataManager
-    from ..jobs.validate import ValidateQuestion
-    from ..progress.cost import VendorCost
+    from ..jobs.progress.cost import VendorCost
+    from ..jobs.validation.validate import ValidateQuestion
 
 _COLORS = {"error": "red", "warning": "yellow", "info": "dim"}
 
@@ -78,9 +78,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Validate stored bars; the exit code is 1 if anything was found or could not be read."""
-    from ..jobs.nights import recorded
-    from ..jobs.validate import ValidateQuestion, validate_all
-    from ..jobs.workers import worker_processes
+    from ..jobs.run.nights import recorded
+    from ..jobs.run.workers import worker_processes
+    from ..jobs.validation.validate import ValidateQuestion, validate_all
 
     if args.accept is not None:
         return _accepted(args)
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> Report:
 
 def _accepted(args: argparse.Namespace) -> Report:
     """Accept a finding, or withdraw its acceptance; ``--json`` prints the report on its series."""
-    from ..jobs.validate import accept_finding
+    from ..jobs.validation.validate import accept_finding
 
     others = (args.symbol, args.all, args.universe, args.mark, args.dry_run, args.start, args.end)
     if any(others) or args.provider or args.level != "intrinsic":
@@ -152,7 +152,7 @@ def _cost(
     manager: DataManager, lanes: Iterable[ValidateQuestion]
 ) -> tuple[dict[str, VendorCost], dict[str, str]]:
     """Return the cost per vendor, and the reason for each check that is impossible."""
-    from ..jobs.validate import add_cost
+    from ..jobs.validation.validate import add_cost
 
     costs: dict[str, VendorCost] = {}
     skipped: dict[str, str] = {}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.display.texts import series_name
+from ..core.model.time.instant import iso
+from ..core.prices.differences import GRAVE
 from ..errors import QueryError
-from ..jobs.signals import job_signals
-from ..model.instant import iso
-from ..model.texts import series_name
-from ..prices.differences import GRAVE
+from ..jobs.run.signals import job_signals
 from .arguments import add_timeout, command, given, option, positive
 from .job_output import REPORT_HELP, begin, check_report, present_job, progress_shown, reasons_shown
 from .output import busy
@@ -19,9 +19,9 @@ from .tables import TextTable, aligned, counted, moment, percent, styled, table,
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..jobs.verify import Comparison, Verification
-    from ..model.bars import Bar
-    from ..prices.differences import Difference
+    from ..core.model.market.bars import Bar
+    from ..core.prices.differences import Difference
+    from ..jobs.validation.verify import Comparison, Verification
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> Report | int:
     Raises:
         QueryError: Options are mutually exclusive, or neither a series nor ``--sample`` is given.
     """
-    from ..jobs.verify import verify
+    from ..jobs.validation.verify import verify
 
     sample_options = [args.requests, args.dry_run, args.report]
     if args.sample is not None:
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> Report | int:
 
 
 def _sample(args: argparse.Namespace) -> int:
-    from ..jobs.confirm import confirm_sample
+    from ..jobs.validation.confirm import confirm_sample
 
     check_report(args)
     begin(args, "verify")
@@ -121,7 +121,7 @@ def _sample(args: argparse.Namespace) -> int:
 
 
 def _sample_shown(report: dict[str, Any]) -> Shown:
-    from ..jobs.job_report import compared_text
+    from ..jobs.run.job_report import compared_text
 
     would = "would be " if report["dry_run"] else ""
     for result in report["results"]:

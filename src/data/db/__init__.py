@@ -1,4 +1,4 @@
-"""The optional database: symbols with their history, corporate actions, universes.
+"""The optional database: symbols with their history, universes, records of bots.
 
 It needs the ``db`` extra and, for PostgreSQL, also ``postgres``. The bar store never reads it.
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..compat.data_feed_factory import DataFeedFactory
+    from ..doors.compat.data_feed_factory import DataFeedFactory
     from .backtrader.live import (
         BaseLiveDataFeed,
         BinanceLiveDataFeed,
@@ -24,7 +24,7 @@ _HOMES = {
     "BaseLiveDataFeed": "backtrader.live",
     "BinanceLiveDataFeed": "backtrader.live",
     "CoinGeckoLiveDataFeed": "backtrader.live",
-    "DataFeedFactory": ".compat.data_feed_factory",
+    "DataFeedFactory": ".doors.compat.data_feed_factory",
     "FileDataFeed": "file_data_feed",
     "IBKRLiveDataFeed": "backtrader.live",
     "LiveFeed": "live_feed",

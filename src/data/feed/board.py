@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..clock import Clock
+from ..core.clock import Clock
+from ..core.model.market.stream import LiveBar, Revision, StreamState, StreamStatus
+from ..core.model.time.span import Span
 from ..errors import DataError
-from ..model.span import Span
-from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
 from .queue import Item, Mailbox, is_superseded
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..calendars.buckets import bucket_of, start_of
-from ..calendars.calendar import MarketCalendar
-from ..calendars.session import ALWAYS_OPEN
-from ..model.bars import Stamps
-from ..model.instant import SECOND_MS
-from ..model.timeframe import Timeframe
+from ..core.calendars.buckets import bucket_of, start_of
+from ..core.calendars.calendar import MarketCalendar
+from ..core.calendars.session import ALWAYS_OPEN
+from ..core.model.market.bars import Stamps
+from ..core.model.time.instant import SECOND_MS
+from ..core.model.time.timeframe import Timeframe
 
 
 class CloseTimes:

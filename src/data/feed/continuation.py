@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from datetime import timedelta
 from heapq import heappop, heappush
 
-from ..calendars.calendar import MarketCalendar
-from ..calendars.grid import BarGrid
-from ..calendars.session import ALWAYS_OPEN
-from ..model.instant import DAY_MS, date_of
-from ..model.span import Span, subtract
-from ..model.stream import LiveBar
+from ..core.calendars.calendar import MarketCalendar
+from ..core.calendars.grid import BarGrid
+from ..core.calendars.session import ALWAYS_OPEN
+from ..core.model.market.stream import LiveBar
+from ..core.model.time.instant import DAY_MS, date_of
+from ..core.model.time.span import Span, subtract
 
 
 class EvenSlots:

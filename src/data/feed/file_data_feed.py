@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from ..clock import SystemClock
-from ..disk.atomic import export_csv
+from ..core.clock import SystemClock
+from ..core.disk.atomic import export_csv
+from ..core.model.market.bars import PRICES, Bar, BarTable
+from ..core.model.market.stream import LiveBar
+from ..core.model.time.instant import DAY_MS, MINUTE_MS, from_ms, to_ms
+from ..core.model.time.timeframe import Timeframe
+from ..core.prices.bar_rule import are_bars, faults_of
+from ..core.vendors.local.bars import FileRows, LocalFiles, with_second_hours
 from ..errors import DataError, ResponseFormatError
-from ..model.bars import PRICES, Bar, BarTable
-from ..model.instant import DAY_MS, MINUTE_MS, from_ms, to_ms
-from ..model.stream import LiveBar
-from ..model.timeframe import Timeframe
-from ..prices.bar_rule import are_bars, faults_of
-from ..vendors.local.bars import FileRows, LocalFiles, with_second_hours
 from .backtrader.feed import BacktraderFeed
 from .close_time import CloseTimes
 from .live_feed import LiveFeed

@@ -20,13 +20,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..clock import Clock, SystemClock
+from ..core.clock import Clock, SystemClock
+from ..core.model.market.stream import LiveBar, Revision, StreamState, StreamStatus
+from ..core.model.time.span import Span
+from ..core.observability.logs import Subject, following, running
+from ..core.runtime.forks import renew_after_fork
+from ..core.vendors.foreign import masked
 from ..errors import DataError, FeedLagError
-from ..model.span import Span
-from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
-from ..observability.logs import Subject, following, running
-from ..runtime.forks import renew_after_fork
-from ..vendors.foreign import masked
 from .board import Board, FeedSnapshot, Run
 from .queue import CAPACITY, Item, Mailbox
 from .sources.base import Source

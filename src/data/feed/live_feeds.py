@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from ..bars.client import Wishes
-from ..bars.derive.sources import SourceTimeframes
-from ..bars.selection.lanes import LaneFinder
-from ..bars.stream_store import (
+from ..core.bars.client import Wishes
+from ..core.bars.derive.sources import SourceTimeframes
+from ..core.bars.selection.lanes import LaneFinder
+from ..core.bars.stream_store import (
     Origin,
     StreamKeeper,
     declared_kind,
@@ -21,11 +21,26 @@ from ..bars.stream_store import (
     namesakes_of,
     objection,
 )
-from ..calendars.bar_builders import MinuteBars, TradeBars
-from ..calendars.calendar import calendar_for
-from ..calendars.grid import BarGrid
-from ..config.credentials import vendor_credentials
-from ..config.offered import STREAMS, offer_of
+from ..core.calendars.bar_builders import MinuteBars, TradeBars
+from ..core.calendars.calendar import calendar_for
+from ..core.calendars.grid import BarGrid
+from ..core.config.credentials import vendor_credentials
+from ..core.config.offered import STREAMS, offer_of
+from ..core.model.identity.instrument import Instrument
+from ..core.model.identity.kind import AskedAdjustment, Basis, Kind
+from ..core.model.market.quote import LivePrice
+from ..core.model.market.stream import LiveBar, Topic
+from ..core.model.request.query import BarsQuery
+from ..core.model.time.instant import SECOND_MS
+from ..core.model.time.timeframe import Timeframe
+from ..core.net.http.websocket import Dialer, library
+from ..core.observability.events import BarCorrected, BarRefused
+from ..core.observability.logs import running, subject_of
+from ..core.prices.conversions import build_objection
+from ..core.vendors.factory import keys_declared, own_secrets
+from ..core.vendors.foreign import call_foreign
+from ..core.vendors.stream_protocol import StreamProtocol, stream_of
+from ..core.wiring import Services
 from ..errors import (
     ConfigError,
     DataError,
@@ -34,21 +49,6 @@ from ..errors import (
     NoProviderError,
     UnknownProviderError,
 )
-from ..model.instant import SECOND_MS
-from ..model.instrument import Instrument
-from ..model.kind import AskedAdjustment, Basis, Kind
-from ..model.query import BarsQuery
-from ..model.quote import LivePrice
-from ..model.stream import LiveBar, Topic
-from ..model.timeframe import Timeframe
-from ..net.websocket import Dialer, library
-from ..observability.events import BarCorrected, BarRefused
-from ..observability.logs import running, subject_of
-from ..prices.conversions import build_objection
-from ..vendors.factory import keys_declared, own_secrets
-from ..vendors.foreign import call_foreign
-from ..vendors.stream_protocol import StreamProtocol, stream_of
-from ..wiring import Services
 from .live_feed import LiveFeed
 from .queue import CAPACITY
 from .sources.base import Sink
@@ -60,7 +60,7 @@ from .streams.listeners import BarListener, Listener, MinuteListener, TradeListe
 from .streams.pool import Hub, Subscription
 
 if TYPE_CHECKING:
-    from ..wiring import Services
+    from ..core.wiring import Services
 
 log = logging.getLogger("onetape.feed")
 

@@ -12,8 +12,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from ..core.model.market.stream import LiveBar, Revision, StreamStatus
 from ..errors import DataError, FeedLagError
-from ..model.stream import LiveBar, Revision, StreamStatus
 
 Item = LiveBar | StreamStatus | Revision
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from ..clock import Clock
+from ..core.clock import Clock
+from ..core.model.display.texts import duration
+from ..core.model.market.stream import LiveBar, StreamState, StreamStatus
+from ..core.model.time.timeframe import Timeframe
 from ..errors import NoDataError, QueryError
-from ..model.stream import LiveBar, StreamState, StreamStatus
-from ..model.texts import duration
-from ..model.timeframe import Timeframe
 from .close_time import CloseTimes
 from .live_feed import LiveFeed
 from .queue import CAPACITY

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Union
 
+from ..core.model.identity.kind import ADJUSTMENTS
+from ..core.model.market.bars import PRICES
+from ..core.model.market.stream import LiveBar
+from ..core.model.time.instant import from_ms
+from ..core.model.words.caller import warn_user
+from ..core.net.calls.deadline import seconds_of
+from ..core.observability.logs import running, subject_of
+from ..core.provider_selector import ProviderSelector
 from ..errors import ConfigError, DataError
-from ..model.bars import PRICES
-from ..model.caller import warn_user
-from ..model.instant import from_ms
-from ..model.kind import ADJUSTMENTS
-from ..model.stream import LiveBar
-from ..net.deadline import seconds_of
-from ..observability.logs import running, subject_of
-from ..provider_selector import ProviderSelector
 from .live_feed import LiveFeed
 from .live_feeds import refuse
 from .services import clock_of, feeds_of, services_of
@@ -24,7 +24,7 @@ from .sources.poll import polled
 from .vendor_feeds import POLLED, STREAMED, VENDOR_FEEDS, own_feed, with_market
 
 if TYPE_CHECKING:
-    from ..model.kind import AskedAdjustment
+    from ..core.model.identity.kind import AskedAdjustment
     from .backtrader.live import BaseLiveDataFeed
 
 # With Backtrader installed, a feed is a Backtrader data feed that can also be iterated.

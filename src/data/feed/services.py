@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ..bars.client import Wishes
-from ..calendars.calendar import MarketCalendar, calendar_for
-from ..clock import Clock, SystemClock
-from ..config.gateway import Gateway, ibkr_gateway
-from ..config.packaged import rules_of_testnets
-from ..config.settings import load_settings
+from ..core.bars.client import Wishes
+from ..core.calendars.calendar import MarketCalendar, calendar_for
+from ..core.clock import Clock, SystemClock
+from ..core.config.gateway import Gateway, ibkr_gateway
+from ..core.config.packaged import rules_of_testnets
+from ..core.config.settings import load_settings
+from ..core.provider_selector import ProviderSelector
+from ..core.vendors.factory import apply_settling
+from ..core.wiring import MANAGER, Services, build
 from ..errors import QueryError
-from ..provider_selector import ProviderSelector
-from ..vendors.factory import apply_settling
-from ..wiring import MANAGER, Services, build
 from .live_feeds import LiveFeeds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..bars.observer import Observer
+    from ..core.bars.observer import Observer
 
 
 class FeedBars:
@@ -107,7 +107,7 @@ def manager_for_gateway(manager: Any, wanted: Gateway) -> Any:
 
 
 def _gateway_bars(services: Services, wanted: Gateway) -> FeedBars:
-    from ..vendors.ibkr.bars import IBKRDataDownloader
+    from ..core.vendors.ibkr.bars import IBKRDataDownloader
 
     settings = services.settings
     # Events from the gateway go to the manager's listeners.

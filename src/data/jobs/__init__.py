@@ -1,1 +1,1 @@
-"""Jobs: longer work on top of the facade, such as filling the cache for many series."""
+"""Longer work on top of the core: what runs at night, checks stored bars, looks after a machine."""

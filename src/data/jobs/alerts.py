@@ -25,26 +25,43 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..calendars.calendar import calendar_for, first_unclosed
-from ..clock import Clock
+from ..core.calendars.calendar import calendar_for, first_unclosed
+from ..core.clock import Clock
+from ..core.model.answer.provenance import ATTRS_KEY
+from ..core.model.display.texts import plain_number
+from ..core.model.request.outcome import Outcome
+from ..core.model.stored.reasons import (
+    BEFORE_FIRST,
+    CLOSED,
+    REJECTED,
+    UNASKED,
+    Cause,
+    cause_of,
+    sentence,
+)
+from ..core.model.time.instant import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    NEVER_MS,
+    SECOND_MS,
+    date_of,
+    iso,
+    parse_iso,
+)
+from ..core.model.time.span import Span, subtract
+from ..core.model.time.timeframe import Timeframe
+from ..core.model.words.suggestion import check_names, did_you_mean
+from ..core.vendors.foreign import call_foreign
 from ..errors import DataError, IncompleteDataWarning, QueryError, SeriesEndedWarning
-from ..indicators.quantities import parse_indicator
-from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, SECOND_MS, date_of, iso, parse_iso
-from ..model.outcome import Outcome
-from ..model.provenance import ATTRS_KEY
-from ..model.reasons import BEFORE_FIRST, CLOSED, REJECTED, UNASKED, Cause, cause_of, sentence
-from ..model.span import Span, subtract
-from ..model.suggestion import check_names, did_you_mean
-from ..model.texts import plain_number
-from ..model.timeframe import Timeframe
-from ..vendors.foreign import call_foreign
+from ..features.quantities import parse_indicator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..bars.client import BarsClient
-    from ..model.bars import Stamps
-    from ..model.query import BarsQuery
+    from ..core.bars.client import BarsClient
+    from ..core.model.market.bars import Stamps
+    from ..core.model.request.query import BarsQuery
 
 __all__ = ["Alert", "AlertJob", "Message", "crossings", "evaluate", "read_bars"]
 
@@ -438,7 +455,7 @@ def read_bars(
         wanted: Symbol, timeframe and number of bars of each series; several are fetched at once.
         timeout_s: Seconds to wait for vendors; None waits as long as pages keep arriving.
     """
-    from ..bars.client import Wishes  # its packages take long to import
+    from ..core.bars.client import Wishes  # its packages take long to import
 
     queries, answers = dict[int, "BarsQuery"](), dict[int, ClosedBars | str]()
     wishes = Wishes(timeout=timeout_s)
@@ -473,7 +490,7 @@ def _closed_bars(client: BarsClient, query: BarsQuery, frame: Any) -> ClosedBars
     grave = dict(_grave(client, query, facts, stamps))
     usable = ~np.isin(stamps, list(grave))
     if grave:
-        from .accepted import accepted_stamps
+        from .validation.accepted import accepted_stamps
 
         for stamp in accepted_stamps(client, client.series_of(query)).tolist():
             grave.pop(stamp, None)

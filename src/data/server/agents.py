@@ -10,8 +10,8 @@ from glob import escape
 from typing import Any, NamedTuple
 
 from .. import __version__
+from ..core.model.stored.outside import is_own_note, sends_nothing
 from ..errors import DataError, MissingExtraError, QueryError, install_line
-from ..model.outside import is_own_note, sends_nothing
 from .brief import brief_of
 from .facts import MAY_FETCH, Answer, Facts, as_json, refusal, untrusted
 

@@ -18,9 +18,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..core.model.answer.proof import fingerprint
+from ..core.model.answer.provenance import ATTRS_KEY
 from ..errors import CacheError, DataError, QueryError
-from ..model.proof import fingerprint
-from ..model.provenance import ATTRS_KEY
 from .bars import EventsAfter, arrow_of, columns_of, etag_of, json_of, number_of
 from .brief import brief_of
 from .facts import Facts
@@ -146,8 +146,8 @@ def application(
 
     def series_page(request: Request) -> Response:
         """Answer with everything about one series."""
-        from ..charts.report import report_of
-        from ..charts.report_pages import page_of
+        from ..show.reports.report import report_of
+        from ..show.reports.report_pages import page_of
         from .pages import page
 
         names = request.path_params
@@ -165,7 +165,7 @@ def application(
 
     def metrics(_: Request) -> Response:
         """Answer with the counters in Prometheus' text format."""
-        from ..observability.prometheus import exposition
+        from ..core.observability.prometheus import exposition
 
         text, kind = exposition(facts.manager)
         return Response(text, media_type=kind)

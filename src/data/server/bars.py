@@ -9,15 +9,15 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..core.model.time.instant import iso
 from ..errors import AllProvidersFailedError, QueryError
-from ..model.instant import iso
 from .facts import PRICES, Facts, stamps_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..model.query import BarsQuery
-    from ..model.series import SeriesKey
+    from ..core.model.identity.series import SeriesKey
+    from ..core.model.request.query import BarsQuery
 
 __all__ = ["EventsAfter", "arrow_of", "columns_of", "etag_of", "json_of", "number_of"]
 
@@ -52,7 +52,7 @@ def arrow_of(frame: pd.DataFrame) -> memoryview:
     Raises:
         MissingExtraError: pyarrow is not installed (extra ``parquet``).
     """
-    from ..model.interchange import to_arrow
+    from ..core.model.answer.interchange import to_arrow
 
     table = to_arrow(frame)
     import pyarrow as pa

@@ -12,15 +12,15 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import Any, Generic, TypeVar
 
-from ..charts.report import report_of
+from ..core.model.display.texts import counted
+from ..core.model.time.instant import SECOND_MS, iso
 from ..data_manager import DataManager
 from ..errors import DataError
-from ..jobs.freshness import SeriesHealth, series_health
-from ..jobs.health import SERVED, Installation
-from ..jobs.job_report import never_text
-from ..jobs.nights import never_had, nights_of
-from ..model.instant import SECOND_MS, iso
-from ..model.texts import counted
+from ..jobs.doctor.health import SERVED, Installation
+from ..jobs.fill.freshness import SeriesHealth, series_health
+from ..jobs.run.job_report import never_text
+from ..jobs.run.nights import never_had, nights_of
+from ..show.reports.report import report_of
 
 __all__ = ["Board"]
 

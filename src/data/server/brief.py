@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from ..core.model.answer.provenance import ATTRS_KEY
+from ..core.model.display.texts import InLines, Line, counted, moment
+from ..core.model.stored.outside import is_own_error, is_own_note, is_own_reason, sends_nothing
+from ..core.model.stored.reasons import sentence
+from ..core.model.time.instant import DAY_MS, date_of, iso, parse_iso
+from ..core.model.words.printable import printable
 from ..errors import DataError
-from ..model.instant import DAY_MS, date_of, iso, parse_iso
-from ..model.outside import is_own_error, is_own_note, is_own_reason, sends_nothing
-from ..model.printable import printable
-from ..model.provenance import ATTRS_KEY
-from ..model.reasons import sentence
-from ..model.texts import InLines, Line, counted, moment
 from .facts import Answer, Facts
 
 __all__ = ["Brief", "brief_of"]

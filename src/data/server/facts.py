@@ -9,26 +9,26 @@ from dataclasses import dataclass, field, replace
 from glob import escape
 from typing import TYPE_CHECKING, Any
 
-from ..bars.client import Wishes
+from ..core.bars.client import Wishes
+from ..core.model.answer.proof import fingerprint
+from ..core.model.answer.provenance import ATTRS_KEY
+from ..core.model.display.texts import Line, counted, duration
+from ..core.model.market.fundamentals import canonical_type
+from ..core.model.stored.outside import is_own_error, is_own_reason, of_others, sends_nothing
+from ..core.model.stored.reasons import UNCACHED, sentence
+from ..core.model.time.instant import HOUR_MS, SECOND_MS, date_of, iso, parse_iso
+from ..core.model.time.timeframe import Timeframe
+from ..core.model.words.printable import printable
 from ..errors import DataError, QueryError
-from ..jobs.freshness import market_age_ms
-from ..jobs.verify import VerifyQuestion, verify_with
-from ..model.fundamentals import canonical_type
-from ..model.instant import HOUR_MS, SECOND_MS, date_of, iso, parse_iso
-from ..model.outside import is_own_error, is_own_reason, of_others, sends_nothing
-from ..model.printable import printable
-from ..model.proof import fingerprint
-from ..model.provenance import ATTRS_KEY
-from ..model.reasons import UNCACHED, sentence
-from ..model.texts import Line, counted, duration
-from ..model.timeframe import Timeframe
+from ..jobs.fill.freshness import market_age_ms
+from ..jobs.validation.verify import VerifyQuestion, verify_with
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..core.model.identity.series import SeriesKey
+    from ..core.model.request.query import BarsQuery
     from ..data_manager import DataManager
-    from ..model.query import BarsQuery
-    from ..model.series import SeriesKey
 
 __all__ = [
     "MAY_FETCH",

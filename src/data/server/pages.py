@@ -9,12 +9,21 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from ..charts.pages import as_data, cards, packaged, paragraph, records, shown, small_bars, titled
-from ..charts.pages import summary as summary_of
-from ..charts.paints import styles
-from ..model.html import Html, element, escaped, joined, with_code
-from ..model.printable import printable
-from ..model.texts import counted, moment
+from ..core.model.display.texts import counted, moment
+from ..core.model.words.html import Html, element, escaped, joined, with_code
+from ..core.model.words.printable import printable
+from ..show.charts.pages import (
+    as_data,
+    cards,
+    packaged,
+    paragraph,
+    records,
+    shown,
+    small_bars,
+    titled,
+)
+from ..show.charts.pages import summary as summary_of
+from ..show.charts.paints import styles
 
 __all__ = ["asset", "board_page", "brief_page", "error_page", "page"]
 

@@ -13,10 +13,10 @@ from sqlalchemy.engine import ScalarResult
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.pool import Pool
 
-from ...config.donotshare import variable_of
+from ...core.config.donotshare import variable_of
+from ...core.model.request.unit_of_work import inside_unit
+from ...core.runtime.forks import renew_after_fork
 from ...errors import DatabaseError, SchemaError
-from ...model.unit_of_work import inside_unit
-from ...runtime.forks import renew_after_fork
 from . import engine as engines
 from .base import SCHEMA, Base
 from .engine import Work, for_work, typed_errors

@@ -17,7 +17,7 @@ from sqlalchemy.exc import (
     TimeoutError,
 )
 
-from ...disk.database import connect_existing, is_busy, is_damage
+from ...core.disk.database import connect_existing, is_busy, is_damage
 from ...errors import (
     DatabaseError,
     DataError,

@@ -38,9 +38,9 @@ from sqlalchemy import (
 from sqlalchemy.schema import CreateSchema
 from sqlalchemy.sql.schema import BLANK_SCHEMA
 
-from ...config.donotshare import variable_of
-from ...disk.database import check_files, copy_whole, make_empty
-from ...disk.files import Disk
+from ...core.config.donotshare import variable_of
+from ...core.disk.database import check_files, copy_whole, make_empty
+from ...core.disk.files import Disk
 from ...errors import DatabaseError, SchemaError, StorageError
 from .base import SCHEMA
 from .engine import for_work, typed_errors

@@ -14,8 +14,8 @@ from sqlalchemy.ext.mutable import Mutable, MutableDict, MutableList
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from ...core.runtime.once import cached_property
 from ...errors import DatabaseError
-from ...runtime.once import cached_property
 
 _MOST_DIGITS = 1000
 # Comparisons with the same result for text on SQLite and numbers on PostgreSQL.

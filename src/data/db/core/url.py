@@ -12,9 +12,9 @@ from typing import Literal
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from ...config.credentials import note_key
-from ...config.donotshare import variable_of
-from ...config.settings import APP, user_folder
+from ...core.config.credentials import note_key
+from ...core.config.donotshare import variable_of
+from ...core.config.settings import APP, user_folder
 from ...errors import DatabaseUrlError
 
 _log = logging.getLogger(__name__)

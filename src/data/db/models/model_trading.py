@@ -43,7 +43,7 @@ class BotInstance(Base):
 class Trade(Base):
     """The row of a bot's trade, as it was executed.
 
-    A trade that a vendor's stream reports is another class, ``onetape.data.model.stream.Trade``.
+    A trade that a vendor's stream reports is another class, ``onetape.data.core.model.market.stream.Trade``.
     """
 
     __tablename__ = "trading_trades"

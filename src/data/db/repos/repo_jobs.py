@@ -14,10 +14,10 @@ from typing import Any
 from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
+from ...core.model.words.suggestion import check_names
 from ...errors import QueryError
 from ...jobs.alerts import ALERT_KEYS, LOCAL, AlertState
 from ...jobs.alerts import Alert as AlertValue
-from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
 from ..cron import Cron, cron_line

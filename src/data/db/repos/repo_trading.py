@@ -15,8 +15,8 @@ from typing import Any
 
 from sqlalchemy import select
 
+from ...core.model.time.timeframe import Timeframe
 from ...errors import BadTimeframeError, QueryError
-from ...model.timeframe import Timeframe
 from ..core.database import locked
 from ..core.texts import key
 from ..models.model_trading import BotInstance, PerformanceMetric, Position, Trade

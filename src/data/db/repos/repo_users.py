@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select
 
+from ...core.model.words.suggestion import check_names
 from ...errors import QueryError
-from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
 from ..models.model_users import AuthIdentity, User, VerificationCode

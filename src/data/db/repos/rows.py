@@ -12,9 +12,9 @@ from sqlalchemy import Select, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from ...clock import Clock, SystemClock
+from ...core.clock import Clock, SystemClock
+from ...core.model.words.suggestion import check_names
 from ...errors import DatabaseError, QueryError
-from ...model.suggestion import check_names
 from ..core.types import ExactDecimal, UtcInstant, exact_decimal
 
 if TYPE_CHECKING:

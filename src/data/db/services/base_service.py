@@ -9,7 +9,7 @@ from functools import wraps
 from types import MappingProxyType
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
-from ...clock import Clock
+from ...core.clock import Clock
 from ...errors import DataError, QueryError
 from ..core.database import Database, once_more
 from ..repos.rows import Repository

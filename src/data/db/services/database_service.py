@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from ...clock import Clock, SystemClock
-from ...model.caller import warn_user
-from ...runtime.singleton import Singleton
+from ...core.clock import Clock, SystemClock
+from ...core.model.words.caller import warn_user
+from ...core.runtime.singleton import Singleton
 from ..core.database import Database, get_database
 from ..repos.repo_jobs import AlertsRepo, JobsRepository, SchedulesRepo
 from ..repos.repo_telegram import CommandAuditRepo, FeedbackRepo, SettingsRepo

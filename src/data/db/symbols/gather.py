@@ -20,15 +20,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from ...bars.client import BarsClient
+from ...core.bars.client import BarsClient
+from ...core.model.identity.series import SeriesKey
+from ...core.model.identity.symbol_changes import SymbolChange
+from ...core.model.market.actions import Action, amount_on
+from ...core.model.stored.coverage import WITH_BARS
+from ...core.model.stored.stored import CoverageSpan, KnownAction
+from ...core.model.time.instant import from_ms, iso
+from ...core.model.time.timeframe import Timeframe
 from ...errors import CacheError, DataError
-from ...model.actions import Action, amount_on
-from ...model.coverage import WITH_BARS
-from ...model.instant import from_ms, iso
-from ...model.series import SeriesKey
-from ...model.stored import CoverageSpan, KnownAction
-from ...model.symbol_changes import SymbolChange
-from ...model.timeframe import Timeframe
 
 if TYPE_CHECKING:
     from ...data_manager import DataManager

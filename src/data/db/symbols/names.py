@@ -15,8 +15,8 @@ from functools import partial
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
+from ...core.model.identity.symbol_changes import SymbolChange
 from ...errors import DataError, QueryError
-from ...model.symbol_changes import SymbolChange
 from ..csv_rows import csv_rows, read_day
 
 _INTERVALS = ("symbol", "instrument", "from", "to")

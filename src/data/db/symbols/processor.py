@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ...core.model.identity.kind import Basis
+from ...core.model.market.actions import Action
+from ...core.model.market.bars import BarTable, Stamps
+from ...core.model.time.instant import date_of, day_ms
+from ...core.model.time.span import Span
+from ...core.prices.adjustment import BasisPart, ClosesBefore, LastSession, rebase
 from ...errors import QueryError
-from ...model.actions import Action
-from ...model.bars import BarTable, Stamps
-from ...model.instant import date_of, day_ms
-from ...model.kind import Basis
-from ...model.span import Span
-from ...prices.adjustment import BasisPart, ClosesBefore, LastSession, rebase
 from ..core.sessions import run
 from .models import CorporateAction
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ...bars.client import BarsClient
+from ...core.bars.client import BarsClient
+from ...core.model.identity.series import SeriesKey
+from ...core.model.identity.symbol_changes import SymbolChange
+from ...core.model.time.instant import from_ms
 from ...errors import CorruptEntryError, DataError
-from ...jobs.other_hosts import pull_elsewhere
-from ...model.instant import from_ms
-from ...model.series import SeriesKey
-from ...model.symbol_changes import SymbolChange
+from ...jobs.run.other_hosts import pull_elsewhere
 from ..core.database import Database
 from .gather import SymbolFacts, ended, gather
 from .models import CorporateAction, Symbol

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import func, insert, or_, select, text
 from sqlalchemy.orm import Session
 
+from ...core.model.identity.symbol_changes import SymbolChange
 from ...errors import QueryError
-from ...model.symbol_changes import SymbolChange
 from ..core.base import SCHEMA
 from ..core.database import Database
 from . import models

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...core.model.words.printable import printable
 from ...errors import UniverseError
-from ...model.printable import printable
 
 __all__ = ["UniverseDefinition"]
 

@@ -26,9 +26,9 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from ...core.model.display.texts import counted
+from ...core.model.words.printable import printable
 from ...errors import QueryError, UniverseError
-from ...model.printable import printable
-from ...model.texts import counted
 from ..csv_rows import Row, column_name, csv_rows, read_day
 
 _SEPARATORS = re.compile(r"[,;\s]+")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import select as select_rows
 from sqlalchemy.orm import Session
 
-from ...clock import Clock, SystemClock
+from ...core.clock import Clock, SystemClock
+from ...core.model.identity.universe import Members
+from ...core.model.time.instant import from_ms
+from ...core.model.words.caller import warn_user
 from ...errors import SurvivorshipWarning, UniverseError
-from ...model.caller import warn_user
-from ...model.instant import from_ms
-from ...model.universe import Members
 from ..core.database import get_database
 from ..core.sessions import run
 from ..csv_rows import read_day
@@ -149,7 +149,7 @@ class StoredUniverses:
         >>> list(universes.members("watched"))
         ['AAPL', 'MSFT']
 
-    Implements :class:`~onetape.data.model.universe.Universes`. Its methods raise
+    Implements :class:`~onetape.data.core.model.identity.universe.Universes`. Its methods raise
     :class:`~onetape.data.errors.DatabaseError` if the database cannot be used.
 
     Args:
@@ -218,7 +218,7 @@ class StoredUniverses:
         strict: bool = False,
         since: date | str | None = None,
     ) -> Members:
-        """Return the members on a day; see :meth:`onetape.data.model.universe.Universes.members`."""
+        """Return the members on a day; see :meth:`.Universes.members`."""
         with self._database.reading() as session:
             members = self._logic.members(session, name, as_of, since)
         return _checked(members, strict)
@@ -300,7 +300,7 @@ class UniverseManager:
         strict: bool = False,
         since: date | str | None = None,
     ) -> Members:
-        """Return the members on a day; see :meth:`onetape.data.model.universe.Universes.members`."""
+        """Return the members on a day; see :meth:`.Universes.members`."""
         return _checked(await run(self.db, self._logic.members, name, as_of, since), strict)
 
     async def _committed(self, function: Callable[..., T], *arguments: Any) -> T:

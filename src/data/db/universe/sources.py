@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...core.model.display.texts import counted
 from ...errors import IncompleteDataWarning, QueryError, UniverseError
-from ...model.texts import counted
 from .files import Listing, listing, read_file, some
 
 if TYPE_CHECKING:

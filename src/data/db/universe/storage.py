@@ -9,8 +9,8 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from ...core.model.identity.universe import Members
 from ...errors import UniverseError
-from ...model.universe import Members
 from ..core.database import locked
 from ..repos.rows import claim
 from ..symbols.models import Symbol

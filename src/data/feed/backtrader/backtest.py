@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ...core.model.market.stream import LiveBar
+from ...core.model.time.timeframe import Timeframe
 from ...errors import NoDataError
-from ...model.stream import LiveBar
-from ...model.timeframe import Timeframe
 from ..close_time import CloseTimes
 from ..live_feed import LiveFeed
 from ..queue import Mailbox

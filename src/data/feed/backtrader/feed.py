@@ -18,10 +18,10 @@ from typing import Any, Self
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ...core.model.market.stream import LiveBar, StreamState, StreamStatus
+from ...core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, from_ms
+from ...core.model.time.timeframe import Timeframe
 from ...errors import ConfigError, DataError, MissingExtraError, install_line
-from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, from_ms
-from ...model.stream import LiveBar, StreamState, StreamStatus
-from ...model.timeframe import Timeframe
 from ..close_time import CloseTimes
 from ..live_feed import LiveFeed
 from ..queue import Item, Mailbox

@@ -10,17 +10,17 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...config.gateway import ibkr_gateway
-from ...config.rules import Rules
+from ...core.config.gateway import ibkr_gateway
+from ...core.config.rules import Rules
+from ...core.model.answer.provenance import ATTRS_KEY
+from ...core.model.market.stream import LiveBar, StreamState
+from ...core.model.time.instant import from_ms
+from ...core.model.time.timeframe import Timeframe
+from ...core.net.calls.deadline import seconds_of
+from ...core.provider_selector import ProviderSelector
+from ...core.vendors.binance.stream import BinanceStream
+from ...core.vendors.factory import downloader_class
 from ...errors import DataError, NoDataError, NoProviderError
-from ...model.instant import from_ms
-from ...model.provenance import ATTRS_KEY
-from ...model.stream import LiveBar, StreamState
-from ...model.timeframe import Timeframe
-from ...net.deadline import seconds_of
-from ...provider_selector import ProviderSelector
-from ...vendors.binance.stream import BinanceStream
-from ...vendors.factory import downloader_class
 from ..close_time import CloseTimes
 from ..live_feed import LiveFeed
 from ..services import (
@@ -48,7 +48,7 @@ from .feed import BacktraderFeed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...model.kind import AskedAdjustment
+    from ...core.model.identity.kind import AskedAdjustment
 
 OnNewBar = Callable[[str, "pd.Timestamp", dict[str, float]], object]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from ...clock import Clock, SystemClock
+from ...core.clock import Clock, SystemClock
+from ...core.model.market.stream import LiveBar, StreamStatus
+from ...core.observability.logs import following
+from ...core.vendors.foreign import call_foreign
 from ...errors import DataError, ForeignError, UnavailableError
-from ...model.stream import LiveBar, StreamStatus
-from ...observability.logs import following
-from ...vendors.foreign import call_foreign
 
 
 class Sink(Protocol):

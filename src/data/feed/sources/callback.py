@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from ...clock import Clock
+from ...core.clock import Clock
+from ...core.model.market.stream import LiveBar, StreamState, StreamStatus
+from ...core.model.time.timeframe import Timeframe
+from ...core.prices.bar_rule import AHEAD, latest_live
+from ...core.vendors.foreign import call_foreign
 from ...errors import DataError
-from ...model.stream import LiveBar, StreamState, StreamStatus
-from ...model.timeframe import Timeframe
-from ...prices.bar_rule import AHEAD, latest_live
-from ...vendors.foreign import call_foreign
 from .base import Halt, Sink, ThreadedSource
 from .history import live_bars
 

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...calendars.calendar import MarketCalendar, first_unclosed
-from ...calendars.grid import BarGrid
-from ...clock import Clock
+from ...core.calendars.calendar import MarketCalendar, first_unclosed
+from ...core.calendars.grid import BarGrid
+from ...core.clock import Clock
+from ...core.model.answer.frame import build_frame, table_of
+from ...core.model.answer.provenance import ATTRS_KEY
+from ...core.model.market.bars import Bar, BarTable, Stamps, merge
+from ...core.model.market.stream import LiveBar, Origin
+from ...core.model.stored.reasons import DELETED, NO_BAR, UNASKED, UNPUBLISHED, sentence
+from ...core.model.time.instant import DAY_MS, date_of, from_ms, iso, parse_iso
+from ...core.model.time.span import Span
+from ...core.model.time.timeframe import Timeframe
+from ...core.prices.bar_rule import are_bars, faults_of
 from ...errors import BadRangeError, ConfigError, IncompleteDataError, UnavailableError
-from ...model.bars import Bar, BarTable, Stamps, merge
-from ...model.frame import build_frame, table_of
-from ...model.instant import DAY_MS, date_of, from_ms, iso, parse_iso
-from ...model.provenance import ATTRS_KEY
-from ...model.reasons import DELETED, NO_BAR, UNASKED, UNPUBLISHED, sentence
-from ...model.span import Span
-from ...model.stream import LiveBar, Origin
-from ...model.timeframe import Timeframe
-from ...prices.bar_rule import are_bars, faults_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,13 +6,13 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from ...clock import Clock
-from ...model.instant import MINUTE_MS, SECOND_MS
-from ...model.span import Span
-from ...model.stream import BarRevised, BarSeen, LiveBar, Topic, Trade, TradeSeen
-from ...model.texts import duration
-from ...model.timeframe import Timeframe
-from ...prices.bar_rule import (
+from ...core.clock import Clock
+from ...core.model.display.texts import duration
+from ...core.model.market.stream import BarRevised, BarSeen, LiveBar, Topic, Trade, TradeSeen
+from ...core.model.time.instant import MINUTE_MS, SECOND_MS
+from ...core.model.time.span import Span
+from ...core.model.time.timeframe import Timeframe
+from ...core.prices.bar_rule import (
     AHEAD,
     AHEAD_MS,
     BEFORE_1970,
@@ -25,7 +25,7 @@ from ...prices.bar_rule import (
     is_trade,
     latest_live,
 )
-from ...vendors.stream_protocol import StreamProtocol
+from ...core.vendors.stream_protocol import StreamProtocol
 from ..streams.listeners import Listener
 from .steady import SteadyNow
 

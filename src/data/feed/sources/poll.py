@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from ...calendars.calendar import calendar_for, first_unclosed
-from ...calendars.grid import BarGrid
-from ...clock import Clock
+from ...core.calendars.calendar import calendar_for, first_unclosed
+from ...core.calendars.grid import BarGrid
+from ...core.clock import Clock
+from ...core.model.identity.instrument import Instrument
+from ...core.model.market.stream import LiveBar, StreamState, StreamStatus
+from ...core.model.time.instant import SECOND_MS, from_ms
+from ...core.model.time.span import Span
+from ...core.model.time.timeframe import Timeframe
 from ...errors import AllProvidersFailedError, CacheError, ProviderError, UnavailableError
-from ...model.instant import SECOND_MS, from_ms
-from ...model.instrument import Instrument
-from ...model.span import Span
-from ...model.stream import LiveBar, StreamState, StreamStatus
-from ...model.timeframe import Timeframe
 from ..continuation import Continuation
 from ..services import clock_of, market_of, services_of
 from .base import Halt, Sink, ThreadedSource, log

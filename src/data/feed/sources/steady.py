@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...clock import Clock
-from ...model.instant import SECOND_MS
-from ...prices.bar_rule import AHEAD_MS
+from ...core.clock import Clock
+from ...core.model.time.instant import SECOND_MS
+from ...core.prices.bar_rule import AHEAD_MS
 
 
 class SteadyNow:

@@ -18,17 +18,17 @@ from typing import Protocol
 
 import numpy as np
 
-from ...calendars.calendar import first_unclosed
-from ...calendars.grid import BarGrid
-from ...clock import Clock
+from ...core.calendars.calendar import first_unclosed
+from ...core.calendars.grid import BarGrid
+from ...core.clock import Clock
+from ...core.model.display.texts import duration
+from ...core.model.market.stream import LiveBar, Revision, StreamState, StreamStatus
+from ...core.model.time.instant import SECOND_MS
+from ...core.model.time.span import Span
+from ...core.model.time.timeframe import Timeframe
+from ...core.net.http.retry import RetryPolicy
+from ...core.observability.logs import following
 from ...errors import DataError, QueryError
-from ...model.instant import SECOND_MS
-from ...model.span import Span
-from ...model.stream import LiveBar, Revision, StreamState, StreamStatus
-from ...model.texts import duration
-from ...model.timeframe import Timeframe
-from ...net.retry import RetryPolicy
-from ...observability.logs import following
 from ..continuation import Continuation, open_ms, slots_of
 from ..queue import Item, Mailbox
 from .base import Sink, Source, run_logged

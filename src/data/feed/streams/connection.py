@@ -9,19 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ...clock import Clock
-from ...errors import (
-    AuthenticationError,
-    ConfigError,
-    DataError,
-    ForeignError,
-    ProviderError,
-    RateLimitedError,
-    TransientError,
-    UnavailableError,
-)
-from ...model.instant import MINUTE_MS
-from ...model.stream import (
+from ...core.clock import Clock
+from ...core.model.display.texts import duration
+from ...core.model.market.stream import (
     BarRevised,
     BarSeen,
     Heard,
@@ -35,15 +25,25 @@ from ...model.stream import (
     TradeSeen,
     Unreadable,
 )
-from ...model.texts import duration
-from ...net.audit import note_login
-from ...net.limiter import Limiter
-from ...net.retry import RetryPolicy
-from ...net.websocket import Wire
-from ...observability.logs import Named, current, next_number, running
-from ...runtime.forks import renew_after_fork
-from ...vendors.foreign import call_foreign, masked
-from ...vendors.stream_protocol import StreamProtocol
+from ...core.model.time.instant import MINUTE_MS
+from ...core.net.http.audit import note_login
+from ...core.net.http.retry import RetryPolicy
+from ...core.net.http.websocket import Wire
+from ...core.net.limits.limiter import Limiter
+from ...core.observability.logs import Named, current, next_number, running
+from ...core.runtime.forks import renew_after_fork
+from ...core.vendors.foreign import call_foreign, masked
+from ...core.vendors.stream_protocol import StreamProtocol
+from ...errors import (
+    AuthenticationError,
+    ConfigError,
+    DataError,
+    ForeignError,
+    ProviderError,
+    RateLimitedError,
+    TransientError,
+    UnavailableError,
+)
 from ..sources.judge import Report, StreamJudge
 
 log = logging.getLogger("onetape.feed")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...calendars.bar_builders import MinuteBars, TradeBars, bar_span
-from ...calendars.grid import BarGrid
-from ...clock import Clock
+from ...core.calendars.bar_builders import MinuteBars, TradeBars, bar_span
+from ...core.calendars.grid import BarGrid
+from ...core.clock import Clock
+from ...core.model.market.stream import LiveBar, StreamState, StreamStatus, Trade
+from ...core.model.time.instant import MINUTE_MS
+from ...core.model.time.span import Span
+from ...core.prices.bar_rule import is_bar
 from ...errors import DataError
-from ...model.instant import MINUTE_MS
-from ...model.span import Span
-from ...model.stream import LiveBar, StreamState, StreamStatus, Trade
-from ...prices.bar_rule import is_bar
 from ..sources.base import Sink
 from ..sources.steady import SteadyNow
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from ...model.stream import Topic
-from ...runtime.forks import renew_after_fork
+from ...core.model.market.stream import Topic
+from ...core.runtime.forks import renew_after_fork
 from ..sources.base import Sink
 from ..sources.judge import StreamJudge
 from .connection import Connection

@@ -1,1 +1,0 @@
-"""Pictures and pages of what is already known about bars: charts and reports."""

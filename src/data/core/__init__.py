@@ -1,0 +1,1 @@
+"""How bars are got, judged and kept: everything that a question for bars needs."""

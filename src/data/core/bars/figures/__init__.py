@@ -1,0 +1,1 @@
+"""Answers that are not bars: last prices, figures of futures, symbols by name."""

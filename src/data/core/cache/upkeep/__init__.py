@@ -1,0 +1,1 @@
+"""Maintenance of a cache folder: checked, compacted, reported."""

@@ -1,0 +1,1 @@
+"""What a caller gets: frames, their origin, their proof, their conversion."""

@@ -1,0 +1,1 @@
+"""Values as text for display, and what code only passes on to a screen."""

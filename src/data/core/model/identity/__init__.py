@@ -1,0 +1,1 @@
+"""What a series is: kind, instrument, venue, symbol and its changes."""

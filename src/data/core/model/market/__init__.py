@@ -1,0 +1,1 @@
+"""What a market reports: bars, actions, streamed items, quotes, figures, statements."""

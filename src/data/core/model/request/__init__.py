@@ -1,0 +1,1 @@
+"""Questions and plans: queries, capabilities, HTTP values, health."""

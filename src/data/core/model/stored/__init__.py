@@ -1,0 +1,1 @@
+"""What is known about stored bars: coverage, reasons, lifetime, retention, incidents."""

@@ -1,0 +1,1 @@
+"""Instants, spans, timeframes and lengths of time, in milliseconds."""

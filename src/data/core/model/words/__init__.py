@@ -1,0 +1,1 @@
+"""Text without a domain: suggestions, escapes, canonical JSON. Imports nothing."""

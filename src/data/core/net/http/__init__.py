@@ -1,0 +1,1 @@
+"""Requests and connections: transports, the sender, recordings, websockets."""

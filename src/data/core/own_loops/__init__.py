@@ -1,0 +1,1 @@
+"""Limits and retries for loops that programs write themselves."""

@@ -1,0 +1,1 @@
+"""Whether this installation works, and the pages that it brings."""

@@ -1,0 +1,1 @@
+"""Stored bars as files for other programs; no vendor is queried."""

@@ -1,0 +1,1 @@
+"""Fills the cache and renews it: populate, sync, fundamentals, what vendors soon drop."""

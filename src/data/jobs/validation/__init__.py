@@ -1,0 +1,1 @@
+"""Whether stored bars are right: validated, compared, confirmed, repaired, gaps explained."""

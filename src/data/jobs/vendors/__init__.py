@@ -1,0 +1,1 @@
+"""What each vendor offers, what this machine lacks for it, what its keys allow."""

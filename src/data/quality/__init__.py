@@ -1,1 +1,0 @@
-"""Validation of stored bars with ``prices.judgement``; repairs, gaps, days that vendors lack."""

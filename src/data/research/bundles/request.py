@@ -1,0 +1,194 @@
+"""The request of a bundle: the arguments of ``get_ohlcv_batch`` that the bundle answers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import pandas as pd
+
+from ...core.calendars.ranges import moment_of
+from ...core.calendars.written_times import days_of
+from ...core.model.request.query import check_no_string
+from ...core.model.time.timeframe import Timeframe
+from ...errors import BundleError, QueryError
+
+__all__ = ["Request", "extended", "instant_of", "is_daily", "options_of", "request_of"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The keys of a recorded request, with the types of their values.
+
+    Requests are passed as mappings. The keys after ``end_date`` are the same for all requests of one
+    bundle. Except for the timeframe, they are the *options* of the query. To add an option, whose
+    values are strings, numbers or booleans:
+
+    1. Add a line to the end of this class. Bundles of before do not have the key.
+    2. Pass it on: ``Bundle.create`` and ``Bundle.ingest`` get an argument of the same name, and pass
+       it to :func:`request_of`. ``get_ohlcv_batch``, ``Wishes`` and ``BatchWishes``
+       (``core/model/answer/wide.py``) receive all options. If it is new to the library,
+       ``RequestParser.query`` (``core/bars/request.py``) passes it on to ``BarsQuery``
+       (``core/model/request/query.py``). ``ingest_to_bundle`` of a source passes on ``adjustment`` and
+       ``provider`` alone.
+    3. If the command should have it, add it to ``onetape bundle create`` (``cli/bundle.py``).
+
+    The key of a request in the catalog (``request_key``) does not contain options, because programs
+    compute it without them, from the source, symbols, range and timeframe.
+    """
+
+    symbols: list[str]
+    start_date: str | None
+    end_date: str | None
+    provider: str | None
+    timeframe: str
+    adjustment: str
+    session: str
+
+
+_RANGE_KEYS = ("symbols", "start_date", "end_date")
+# Differences are reported in this order.
+_SHARED_KEYS = tuple(key for key in Request.__dataclass_fields__ if key not in _RANGE_KEYS)
+_OPTIONS = tuple(key for key in _SHARED_KEYS if key != "timeframe")
+
+
+def options_of(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a request, as keyword arguments of ``get_ohlcv_batch``."""
+    return {key: request[key] for key in _OPTIONS}
+
+
+def request_of(
+    symbols: Sequence[str], timeframe: str, bounds: tuple[Any, Any], **options: Any
+) -> dict[str, Any]:
+    """Return the arguments of a bundle's query, in the form that the bundle records.
+
+    Args:
+        symbols, timeframe: See ``Bundle.create``.
+        bounds: Start and end.
+        options: All options of :class:`Request`.
+
+    Raises:
+        QueryError: The symbols are not a list or are empty, or the timeframe is invalid.
+    """
+    check_no_string(symbols, hint=f"[{symbols!r}]")
+    request = {
+        "symbols": list(dict.fromkeys(symbols)),
+        "timeframe": str(Timeframe.parse(timeframe)),
+        "start_date": _text(bounds[0]),
+        "end_date": _text(bounds[1]),
+        **{key: options[key] for key in _OPTIONS},
+    }
+    if not request["symbols"]:
+        raise QueryError("a bundle needs at least one symbol")
+    for symbol in request["symbols"]:
+        if isinstance(symbol, str) and not symbol.isascii() and cannot_be_written(symbol):
+            raise QueryError(f"symbol {symbol[:40]!a} contains an unpaired surrogate")
+    return request
+
+
+def cannot_be_written(text: str) -> bool:
+    """Return whether a string has an unpaired surrogate, which cannot be written to a file."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def extended(
+    name: str,
+    recorded: Mapping[str, Any] | None,
+    wanted: Mapping[str, Any] | None,
+    canonical: Callable[[Any], str | None],
+) -> Mapping[str, Any] | None:
+    """Return a request that covers both the bundle's request (``recorded``) and the wanted one.
+
+    If ``wanted`` is None, return the bundle's request, which is None for rows from user code.
+
+    Args:
+        name: Name of the bundle.
+        recorded, wanted: Requests.
+        canonical: Function that returns a vendor's usual name.
+
+    Raises:
+        BundleError: User code wrote the bundle, the requests differ in more than their symbols and
+            range, or their ranges cannot be compared.
+    """
+    if wanted is None:
+        return recorded
+    if recorded is None:
+        raise BundleError(
+            f"the rows of bundle {name} were written by user code, so it cannot be extended",
+            hint="use another name",
+        )
+    for key in _SHARED_KEYS:
+        both = [options[key] for options in (recorded, wanted)]
+        if key == "provider":
+            both = [vendor and (canonical(vendor) or vendor) for vendor in both]
+        if both[0] != both[1]:
+            nothing = "the vendors in the rules" if key == "provider" else None
+            mine, other = (value or nothing or repr(value) for value in both)
+            raise BundleError(
+                f"bundle {name} has {key} {mine}, not {other}", hint="use another name"
+            )
+    symbols = list(dict.fromkeys((*recorded["symbols"], *wanted["symbols"])))
+    request: dict[str, Any] = {**recorded, "symbols": symbols}
+    for which in ("start", "end"):
+        key = f"{which}_date"
+        request[key] = _wider_bound(
+            name, which, recorded[key], wanted[key], is_daily=is_daily(request)
+        )
+    return request
+
+
+def is_daily(request: Mapping[str, Any]) -> bool:
+    """Return whether the bars of a request are those of a day or longer."""
+    label = str(Timeframe.parse(request["timeframe"]))
+    return label[-1] in "dwo" or label.endswith("M")
+
+
+def _wider_bound(
+    name: str, which: str, recorded: str | None, wanted: str | None, *, is_daily: bool
+) -> str | None:
+    """Return the wider of two bounds: the earlier start or the later end (None for no end).
+
+    Raises:
+        BundleError: The bounds cannot be compared: one of them is relative, such as ``-30d``; or, for
+            intraday bars, one is a date, whose instant depends on the market, and the other is not.
+    """
+    if recorded == wanted:
+        return recorded
+    if which == "end" and None in (recorded, wanted):
+        return None  # up to now
+    moments = {text: instant_of(text or "", which) for text in (recorded, wanted)}
+    known = [moment for moment in moments.values() if moment is not None]
+    if len(known) < 2 or not (is_daily or known[0][1] == known[1][1]):
+        raise BundleError(
+            f"bundle {name} has the {which} {recorded or '(none)'}, which cannot be extended to "
+            f"{wanted or '(none)'}",
+            hint="use dates such as 2024-06-03 for both, or another name",
+        )
+    widest = (max if which == "end" else min)(known)
+    return next(text for text, moment in moments.items() if moment == widest)
+
+
+def instant_of(text: str, which: str) -> tuple[datetime, bool] | None:
+    """Return the instant of a bound (``start`` or ``end``) and whether it is a date.
+
+    The result is None if the bound is relative, such as ``90d``. A date has the first or last
+    instant of its day in UTC; a time without a zone is UTC.
+    """
+    days = days_of(text.strip())
+    moment = moment_of(text) if days is None else days.first if which == "start" else days.last
+    if moment is None:
+        return None
+    if isinstance(moment, datetime):
+        return moment.replace(tzinfo=moment.tzinfo or UTC), False
+    return datetime.combine(moment, time.min if which == "start" else time.max, UTC), True
+
+
+def _text(value: Any) -> str | None:
+    """Convert the start or end of a request to an equivalent string; None remains None."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    return str(pd.Timestamp(value).isoformat())

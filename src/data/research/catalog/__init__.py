@@ -1,0 +1,1 @@
+"""Datasets, bundles and stored series in one SQLite file."""

@@ -1,0 +1,1 @@
+"""Bars as frames of Polars: floats or Decimals, longer bars, lazy and aligned."""

@@ -1,0 +1,1 @@
+"""Which bars a backtest read, checked again a year later."""

@@ -1,0 +1,1 @@
+"""Awaitable classes with Polars frames: loaders, caches, tiers, failover (documented as v2)."""

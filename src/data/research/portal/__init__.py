@@ -1,0 +1,1 @@
+"""Bar values as a backtest could have known them at a given time."""

@@ -1,0 +1,1 @@
+"""The optional settings files of research, and where bundles lie."""

@@ -1,0 +1,1 @@
+"""Where bars for a strategy come from: vendors, files, a program's own classes."""

@@ -1,0 +1,1 @@
+"""Reports as pages: one series, everything that is stored, a night's jobs."""

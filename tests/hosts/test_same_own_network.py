@@ -1,6 +1,0 @@
-"""The tests of ``tests/net/test_own_network.py`` with each state on another host."""
-
-from __future__ import annotations
-
-from tests.hosts.same_rules import _on_hosts as _on_hosts
-from tests.net.test_own_network import *  # noqa: F403 - tests and their fixtures
