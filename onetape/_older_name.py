@@ -45,6 +45,7 @@ GONE = frozenset(
         "pipeline",
         "polars",
         "prices",
+        "progress",
         "provider_selector",
         "quality",
         "sources",

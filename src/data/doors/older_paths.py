@@ -208,6 +208,8 @@ polars.schemas
     research.frames.frames: validate_schema
 provider_selector
     * core.provider_selector
+quality.gaps
+    * jobs.validation.gap_classes
 sources/
     research.sources.vendor_sources: AlpacaDataSource AlphaVantageDataSource CCXTDataSource CSVConfig
     research.sources.vendor_sources: CSVDataSource DataSourceRegistry OnetapeDataSource PolygonDataSource
@@ -342,6 +344,26 @@ show.charts: charts.picture
 """
 
 
+# Modules whose values may be in pickles of former versions, such as frames and reports; without a warning.
+VALUES = """
+core.model.answer: model.member_frames model.provenance
+core.model.display: model.picture model.stored_report
+core.model.identity: model.classification model.series model.symbol_changes model.universe
+core.model.market: model.actions model.figures model.fundamentals
+core.model.request: model.explanation model.health model.plan model.query model.settings
+core.model.stored: model.coverage model.incident model.lifetime model.reasons model.retention model.stored
+core.model.time: model.edges model.instant model.length
+core.model.words: model.frozen
+jobs.progress: progress.cost progress.events progress.results
+jobs.run: jobs.runner
+jobs.validation: jobs.gaps jobs.quarantine
+jobs.vendors: jobs.checks jobs.matrix
+research.bundles: layer.bundle
+research.frames: layer.frames
+research.lineage: layer.lineage_check layer.run_records
+"""
+
+
 class OlderPath(NamedTuple):
     """One path of the table.
 
@@ -380,20 +402,22 @@ def _parse(text: str) -> dict[str, OlderPath]:
     return rows
 
 
-def _moved() -> str:
-    """Return the rows of the modules that have moved."""
-    lines = [line.split(": ") for line in MOVED.split("\n")[1:-1]]
+def _moved(text: str, warning: str = "") -> str:
+    """Return the rows of modules that have moved; ``warning`` is formatted with both paths."""
+    lines = [line.split(": ") for line in text.split("\n")[1:-1]]
     pairs = [
         (old, f"{now}.{old.rpartition('.')[2]}") for now, older in lines for old in older.split()
     ]
-    return "".join(
-        f"{old}\n    * {now}\n    ! onetape.data.{old} is deprecated: import its names from onetape or, "
-        f"if they are not there, from onetape.data.{now}\n"
-        for old, now in pairs
-    )
+    return "".join(f"{old}\n    * {now}\n{warning.format(old=old, now=now)}" for old, now in pairs)
 
 
-ROWS: Mapping[str, OlderPath] = MappingProxyType(_parse(PATHS + _moved()))
+_WARNING = (
+    "    ! onetape.data.{old} is deprecated: import its names from onetape or, if they are not there, "
+    "from onetape.data.{now}\n"
+)
+ROWS: Mapping[str, OlderPath] = MappingProxyType(
+    _parse(PATHS + _moved(MOVED, _WARNING) + _moved(VALUES))
+)
 
 
 def refuse_name(name: str) -> NoReturn:
