@@ -62,17 +62,20 @@ class JobCalls:
 
     Attributes:
         slots: Slots in which the job's tasks compute.
+        limits_calls: Whether calls to a vendor wait for others of the job, which does not count as their
+            time. Calls of a batch do not: the time that its caller gives it would not end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, limits_calls: bool = True) -> None:
         self.slots = ComputeSlots()
+        self.limits_calls = limits_calls
         self._call_slots: dict[str, threading.Semaphore] = {}
         self._logged: dict[tuple[str, str, float], object] = {}
 
     @classmethod
     def current(cls) -> JobCalls:
-        """Return the job in which this code runs, or a new one outside of any job."""
-        return _job.get() or cls()
+        """Return the job in which this code runs, or a new one for a batch outside of any job."""
+        return _job.get() or cls(limits_calls=False)
 
     @contextmanager
     def shared(self) -> Iterator[None]:
@@ -118,7 +121,7 @@ def slot_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
     if _has_slot.get():
         yield
         return
-    if (job := _job.get()) is None:
+    if (job := _job.get()) is None or not job.limits_calls:
         with waiting():
             yield
         return
