@@ -122,7 +122,7 @@ class _PathLoader:
         )
 
     def get_code(self, _: str) -> CodeType:
-        """Return what ``python -m`` runs: a call of the function of the path, or an import."""
+        """Return the code for ``python -m``: a call of the function of the path, or an import."""
         module, _, function = self._path.marks.get(">", "").partition(": ")
         lines = [f"import {self._name}"]
         if module:  # not in a process that only imports the program of its parent
