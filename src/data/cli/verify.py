@@ -115,9 +115,8 @@ def _sample(args: argparse.Namespace) -> int:
                 dry_run=args.dry_run,
                 progress=listener,
             )
-        ok = not (report["found"] or report["interrupted"])
         note = "the comparisons made so far are kept; run the command again to continue"
-        return present_job(report, _sample_shown(report), args, ok=ok, interrupted=note)
+        return present_job(report, _sample_shown(report), args, ok=report.ok, interrupted=note)
 
 
 def _sample_shown(report: dict[str, Any]) -> Shown:
