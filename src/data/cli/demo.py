@@ -176,7 +176,7 @@ def _reached(services: Services) -> dict[str, ReachResult]:
     from ..core.net.http.reach import reach_all
 
     selector = services.selector
-    made = {name: selector._initialize_downloader(name) for name in selector.provider_names()}
+    made = {name: selector.downloader(name) for name in selector.provider_names()}
     urls = {name: str(vendor.base_url) for name, vendor in made.items() if vendor is not None}
     return reach_all({name: url for name, url in urls.items() if url.startswith("http")})
 
