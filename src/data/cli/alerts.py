@@ -17,7 +17,7 @@ from ..jobs.alerts import CONDITIONS, KINDS, LOCAL, Alert, AlertState, Message
 from ..jobs.run.signals import job_signals
 from .arguments import Actions, add_timeout, every, option, positive
 from .output import complain_about, note, print_line
-from .report import FAILED, OK, Line, Report
+from .result import FAILED, OK, Line, Report
 from .tables import counted
 
 if TYPE_CHECKING:

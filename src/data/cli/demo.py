@@ -15,7 +15,7 @@ from ..errors import DataError, IncompleteDataWarning, install_line
 from .arguments import add_timeout, command, option
 from .fetch import frame_shown
 from .output import complain, print_json
-from .report import FAILED, OK, Shown, show
+from .result import FAILED, OK, Shown, show
 from .tables import counted, facts, milliseconds, styled
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from .job_output import (
 )
 from .output import complain_about
 from .parser import Parser
-from .report import FAILED, OK, Report, Shown, present
+from .result import FAILED, OK, Report, Shown, present
 from .tables import counted, styled, table
 
 # Whether a run is done, its report, and the report for display.

@@ -13,7 +13,7 @@ from ..jobs.run.signals import job_signals
 from .arguments import add_timeout, command, given, option, positive
 from .job_output import REPORT_HELP, begin, check_report, present_job, progress_shown, reasons_shown
 from .output import busy
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import TextTable, aligned, counted, moment, percent, styled, table, titled
 
 if TYPE_CHECKING:
