@@ -37,7 +37,7 @@ HELP = """\
 /price SYMBOL: the last price (in a private chat just SYMBOL)
 /chart SYMBOL TIMEFRAME [BARS]: a picture of 2 to 500 bars
 /alert SYMBOL above|below PRICE: one message when a 15m bar closes beyond the price
-/alert SYMBOL INDICATOR above|below VALUE TIMEFRAME: the same for sma(50), ema(20), rsi(14) and so on
+/alert SYMBOL INDICATOR above|below VALUE TIMEFRAME: the same for sma:50, ema:20, rsi:14 and so on
 /alert: your alerts; /alert delete NUMBER: delete one"""
 NEVER_SENT = (
     urllib3.exceptions.NewConnectionError,

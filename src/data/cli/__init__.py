@@ -66,8 +66,6 @@ ALIASES = {
     "completion": "setup completion",
     "link": "setup link",
 }
-# Commands whose module has another name because the command's name is taken.
-_MODULES = {"report": "report_command"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,5 +155,5 @@ def _parser(
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
         )
         if name in (COMMANDS if every else used):
-            import_module(f".{_MODULES.get(name, name)}", __name__).configure(command)
+            import_module(f".{name}", __name__).configure(command)
     return parser

@@ -7,7 +7,7 @@ import argparse
 from .arguments import command, option, usual
 from .cached import manager_of
 from .output import asking
-from .report import Report
+from .result import Report
 from .tables import facts, titled
 
 

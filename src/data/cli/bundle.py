@@ -13,7 +13,7 @@ from ..errors import BundleError, DataError, QueryError
 from . import ingest, lineage_command, migrate
 from .arguments import Actions, add_span, add_timeout, given, option, usual
 from .cached import manager_of
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, moment, table, titled
 
 if TYPE_CHECKING:

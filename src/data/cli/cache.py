@@ -13,7 +13,7 @@ from ..errors import DataError, QueryError
 from . import cache_clean, cache_export, cache_maintenance, cache_quarantine
 from .arguments import Actions, add_series, add_which, option
 from .cached import chosen, confirmations, entries, listed, listed_elsewhere, manager_of, meant
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, fields, moment, size, styled, table
 
 if TYPE_CHECKING:

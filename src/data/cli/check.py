@@ -16,7 +16,7 @@ from ..errors import QueryError
 from .arguments import add_span, add_timeout, command, option, usual
 from .cached import manager_of
 from .output import asking
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted
 
 if TYPE_CHECKING:

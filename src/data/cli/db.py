@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import symbols, universe
 from .arguments import Actions, option
-from .report import Line, Report
+from .result import Line, Report
 from .tables import styled
 
 if TYPE_CHECKING:

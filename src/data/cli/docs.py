@@ -19,7 +19,7 @@ from ..jobs.doctor.documentation import (
 )
 from .arguments import add_output, option
 from .output import console
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import styled, table
 
 # Longer lines are hard to read, no matter how wide the terminal is.

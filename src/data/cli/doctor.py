@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.model.time.instant import iso
 from ..errors import QueryError
 from .arguments import command, option, seconds
-from .report import OK, Report, Shown
+from .result import OK, Report, Shown
 from .tables import counted, findings, moment, styled
 
 if TYPE_CHECKING:

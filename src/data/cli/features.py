@@ -11,7 +11,7 @@ from .answers import records
 from .arguments import QUESTION, add_recipes, add_rows, command, given, option, usual
 from .cached import manager_of
 from .output import asking
-from .report import Line, Report
+from .result import Line, Report
 from .tables import TextTable, counted
 
 if TYPE_CHECKING:

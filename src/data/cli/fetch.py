@@ -17,7 +17,7 @@ from .answers import Provenance, attempts_shown, bars_shown, gaps_shown, headlin
 from .arguments import QUESTION, add_rows, command, given, listed, option, usual
 from .cached import manager_of
 from .output import asking, is_quiet
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import styled
 
 if TYPE_CHECKING:

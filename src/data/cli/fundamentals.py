@@ -13,7 +13,7 @@ from .answers import Provenance, attempts_shown, bars_table, dated, records
 from .arguments import add_span, command, given, listed, option, usual
 from .cached import manager_of
 from .output import asking, busy
-from .report import Report, Shown
+from .result import Report, Shown
 from .tables import counted, milliseconds, percent, styled, table, titled
 
 if TYPE_CHECKING:

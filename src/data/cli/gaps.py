@@ -10,7 +10,7 @@ from ..core.model.stored.incident import incidents_of
 from .answers import records
 from .arguments import add_span, add_universe, add_which, check_one, command, members_of, usual
 from .cached import manager_of
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, table
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from ..core.model.display.texts import duration
 from ..errors import ConfigError
 from .arguments import command, option
 from .cached import manager_of
-from .report import Line, Report
+from .result import Line, Report
 from .tables import counted, table
 
 if TYPE_CHECKING:

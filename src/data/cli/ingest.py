@@ -31,7 +31,7 @@ from ..errors import (
 from .arguments import add_timeout, command, listed, option
 from .cached import manager_of
 from .output import note
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, fields, titled
 
 if TYPE_CHECKING:

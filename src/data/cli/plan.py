@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .arguments import QUESTION, add_recipes, command, given, usual
 from .cached import manager_of
 from .output import busy
-from .report import Report, Shown
+from .result import Report, Shown
 from .tables import counted, facts, styled, table, titled
 
 if TYPE_CHECKING:

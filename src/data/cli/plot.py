@@ -10,7 +10,7 @@ from .answers import Blocks
 from .arguments import QUESTION, command, given, option, usual
 from .cached import manager_of
 from .output import asking
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import styled, titled
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.registry import FAMILIES, family_of, is_sample
 from ..errors import QueryError
 from .arguments import add_timeout, command, option
-from .report import Report, Shown, show
+from .result import Report, Shown, show
 from .tables import TextTable, counted, facts, findings, styled, table
 
 if TYPE_CHECKING:

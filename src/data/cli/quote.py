@@ -9,7 +9,7 @@ from ..errors import QueryError
 from .arguments import command, given, option, seconds, usual
 from .cached import manager_of
 from .output import asking, described
-from .report import Report, Shown
+from .result import Report, Shown
 from .tables import styled, table
 
 _STYLES = {"live": "green", "forming": "green", "stale": "yellow"}

@@ -7,7 +7,7 @@ import argparse
 from .arguments import add_timeout, command, option, positive
 from .cached import manager_of
 from .output import asking
-from .report import Report
+from .result import Report
 from .tables import counted
 
 

@@ -7,7 +7,7 @@ import argparse
 from .answers import dated, records
 from .arguments import command, option
 from .cached import manager_of
-from .report import Report
+from .result import Report
 from .tables import counted
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from .arguments import command, option
 from .cached import manager_of
-from .report import Report
+from .result import Report
 from .tables import TextTable
 
 # For DuckDB with its limit of 1 GB, and for the frame of the result.

@@ -13,7 +13,7 @@ from .arguments import add_universe, check_one, command, members_of, option, usu
 from .cached import manager_of
 from .job_output import costs_shown
 from .output import busy, console, is_quiet
-from .report import Line, Report, Shown, show
+from .result import Line, Report, Shown, show
 from .tables import counted, styled
 
 if TYPE_CHECKING:

@@ -92,6 +92,8 @@ data_downloader_factory
     core.vendors.factory: DataDownloaderFactory
 db.core.json_types
     db.core.types: JsonType=JsonDocument
+db.repos.telegram_repository
+    db.repos.repo_telegram: TelegramRepository
 downloader/
     core.vendors.alpaca.bars: AlpacaDataDownloader
     core.vendors.alpha_vantage.bars: AlphaVantageDataDownloader

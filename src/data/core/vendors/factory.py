@@ -270,19 +270,12 @@ class DownloaderPool:
 
     Args:
         rules: Settings of each vendor.
-        factory: Function that returns the factory class, which creates downloaders by name.
         make_sender: Function that returns the sender for a vendor; None for the sender that the
             process shares.
     """
 
-    def __init__(
-        self,
-        rules: Rules,
-        factory: Callable[[], type[DataDownloaderFactory]],
-        make_sender: Callable[[str], Any] | None,
-    ) -> None:
+    def __init__(self, rules: Rules, make_sender: Callable[[str], Any] | None) -> None:
         self._rules = rules
-        self._factory = factory
         self._make_sender = make_sender
         self._arguments: dict[str, dict[str, Any]] = {}
         self._variables: dict[str, frozenset[str]] = {}
@@ -351,11 +344,11 @@ class DownloaderPool:
         return any(made is downloader for made in self._made) and not downloader.is_there
 
     def _make(self, code: str) -> Any | None:
-        factory, arguments = self._factory(), self._arguments_for(code)
-        state = (factory, program_offer(code), tuple(arguments.get("credentials", ())))
+        arguments = self._arguments_for(code)
+        state = (program_offer(code), tuple(arguments.get("credentials", ())))
         if self._refused.get(code) == state:
             return None
-        new = self._new(code, factory, dict(arguments))
+        new = self._new(code, dict(arguments))
         if new is None and not row_of(family_of(code)).of_folders:  # a folder may still be created
             self._refused[code] = state
         if new is not None and is_ours(new):
@@ -367,19 +360,17 @@ class DownloaderPool:
             self._arguments[code] = constructor_arguments(self._rules.provider(code))
         return self._arguments[code]
 
-    def _new(
-        self, code: str, factory: type[DataDownloaderFactory], arguments: dict[str, Any]
-    ) -> Any | None:
+    def _new(self, code: str, arguments: dict[str, Any]) -> Any | None:
         """Return a new downloader, or None if it cannot be created; the reason is logged."""
         family = family_of(code)
-        is_made_here = row_of(family).of_folders or family in factory.list_providers()
+        is_made_here = row_of(family).of_folders or family in DataDownloaderFactory.list_providers()
         if self._make_sender is not None and is_made_here:
             try:
                 arguments["sender"] = self._make_sender(code)
             except (MissingExtraError, UnknownProviderError) as exc:
                 _log.warning("%s cannot be queried: %s", code, exc)
                 return None
-        downloader = factory.create_downloader(code, **arguments)
+        downloader = DataDownloaderFactory.create_downloader(code, **arguments)
         apply_settling(downloader, self._rules.provider(code))
         return downloader
 
@@ -432,7 +423,7 @@ def downloader_for(selector: Any, name: str) -> Any | None:
         name: Name of the vendor.
     """
     downloader = selector.downloaders.get(name)
-    make = getattr(selector, "_initialize_downloader", None)
+    make = getattr(selector, "downloader", None)
     has_moved = is_of_files(name) and not getattr(downloader, "is_there", True)
     return make(name) if (downloader is None or has_moved) and make is not None else downloader
 

@@ -15,10 +15,9 @@ from ...core.model.words.caller import warn_user
 from ...core.runtime.singleton import Singleton
 from ..core.database import Database, get_database
 from ..repos.repo_jobs import AlertsRepo, JobsRepository, SchedulesRepo
-from ..repos.repo_telegram import CommandAuditRepo, FeedbackRepo, SettingsRepo
+from ..repos.repo_telegram import CommandAuditRepo, FeedbackRepo, SettingsRepo, TelegramRepository
 from ..repos.repo_trading import BotsRepo, MetricsRepo, PositionsRepo, TradeRepository, TradesRepo
 from ..repos.repo_users import UsersRepo, VerificationRepo
-from ..repos.telegram_repository import TelegramRepository
 
 __all__ = [
     "DatabaseManager",

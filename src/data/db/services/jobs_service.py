@@ -22,3 +22,13 @@ class JobsService(BaseDBService, _Methods, part="jobs", logic=JobsRepository):
     Schedules and runs are returned as detached objects with all their attributes loaded. Alerts and
     their runs are never included. Thread-safe.
     """
+
+    _reads = (
+        "get_schedule? list_schedules get_pending_schedules get_schedule_state? get_run? list_runs "
+        "get_pending_runs get_run_statistics"
+    )
+    _writes = (
+        "create_schedule update_schedule change delete_schedule? update_schedule_next_run? "
+        "update_schedule_state? trigger_schedule create_run update_run claim_run cancel_run? "
+        "cleanup_old_runs"
+    )

@@ -29,7 +29,7 @@ from ...prices.judgement.series import DailySessions
 from ...prices.judgement.sessions import daily_sessions, proven
 from ...prices.quality import check
 from ...prices.splice import ONE_MARKET
-from ...registry import is_free
+from ...registry import is_free, row_of
 from ..series import Forming, LaneRequest, SeriesStore
 from ..validity import LONGEST_MS, beside_filled, is_older, split_marks, split_suspicion
 from .commit import ahead_marks, basis_of, build_commit, disowned, without_overruled
@@ -172,7 +172,7 @@ def _check_rows(draft: AnswerDraft) -> None:
         timeframe=draft.grid.timeframe,
         now_ms=draft.local_ms,
         grid=draft.grid,
-        volume=fetched.kind.needs_volume(asset_class, fetched.vendor),
+        volume=fetched.kind.needs_volume(asset_class, row_of(fetched.vendor).no_volume),
     )
 
 

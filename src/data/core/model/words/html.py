@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from .printable import PLAIN, printable
 
-# Elements that have no end tag.
 # A command in backticks; others are left, because text from elsewhere may contain some.
 _COMMANDS = re.compile(r"`(onetape [^`]+)`")
+# Elements that have no end tag.
 _VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
 
 
