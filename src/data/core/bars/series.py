@@ -52,8 +52,6 @@ from ..model.time.edges import edges_of, merged, spans_of
 from ..model.time.instant import DAY_MS, MINUTE_MS, date_of
 from ..model.time.span import Span, clipped
 from ..net.calls import deadline
-from .answer.adjust import with_answers
-from .answer.answer import UnfilledSpan
 from .selection.candidates import Candidate
 from .selection.route import LaneRoute
 from .validity import Expiry, first_session, with_strays
@@ -184,6 +182,25 @@ class Forming(NamedTuple):
     vendor: str
     basis: Basis
     kind: Kind = Kind()
+
+
+@dataclass(frozen=True)
+class UnfilledSpan:
+    """A segment that no vendor supplied, with the reason.
+
+    ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is True if no
+    vendor that serves them answered or reported anything about them. ``is_noted`` is True if
+    reasons in the stored coverage take precedence over this one, because this reason is that the
+    whole call failed, whereas the stored ones are about particular bars. ``harmless`` is True if no
+    bar is missing, because the requested range begins where the vendor's history does.
+    """
+
+    span: Span
+    reason: str
+    failed: bool = False
+    is_outage: bool = False
+    is_noted: bool = False
+    harmless: bool = False
 
 
 @dataclass
@@ -542,7 +559,7 @@ class SeriesStore:
                 self.snapshot.book = self._store.actions(self._key.symbol)
             except CorruptEntryError:
                 self.snapshot.book = ActionBook()
-        book = with_answers(self.snapshot.book, self.unstored_actions)
+        book = self.snapshot.book.with_answers(self.unstored_actions)
         instrument = self._query.instrument.in_session(self._key.session)
         return book.for_bars_of(self._query.action_key).by_date(instrument)
 

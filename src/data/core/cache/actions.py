@@ -382,6 +382,13 @@ class ActionBook:
                 starts.append(before[-1] if before else day_ms(action.ex_date) - _LONG_AGO_MS)
         return min(starts) - _LEAD_MS if starts else None
 
+    def with_answers(self, answers: Sequence[VendorActions]) -> ActionBook:
+        """Return the book with ``answers`` added, i.e. vendors' answers that could not be stored."""
+        book = self
+        for answer in answers:
+            book = book.with_answer(*answer)
+        return book
+
     def with_answer(
         self, actions: Sequence[Action], answer: Asked, whole: WholeAnswer | None = None
     ) -> ActionBook:

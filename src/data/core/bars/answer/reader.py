@@ -51,8 +51,7 @@ from .answer import (
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
-    from ..series import Forming, Journal, LaneRequest, PhaseSnapshot, SeriesStore
-    from .answer import UnfilledSpan
+    from ..series import Forming, Journal, LaneRequest, PhaseSnapshot, SeriesStore, UnfilledSpan
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
 _DOUBTS = Cause.DOUBTFUL | Cause.GRAVE

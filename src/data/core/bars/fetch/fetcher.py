@@ -31,11 +31,11 @@ from ...registry import is_free
 from ...vendors.archives import chunk_end
 from ..ingest.draft import AnswerDraft
 from ..ingest.receive import check_kind, in_stored_unit
-from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import process_answer, take_forming
 from ..selection.candidates import Candidate
 from ..selection.source_check import span_of_rows
 from ..series import Journal, LaneRequest, SeriesStore, VendorQuestion
+from ..sorted_answer import ClassifiedAnswer
 from .absence import missing_symbol_as_outage, record_absence, suppliers
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor

@@ -20,8 +20,8 @@ from ...model.time.span import Span, intersect
 from ...prices.quality import CheckedRows
 from ..selection.candidates import Candidate
 from ..series import Forming, LaneRequest, VendorQuestion
+from ..sorted_answer import ClassifiedAnswer
 from ..validity import Suspicion
-from .sorted_answer import ClassifiedAnswer
 
 
 class Sessions(NamedTuple):

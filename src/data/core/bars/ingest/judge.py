@@ -34,10 +34,10 @@ from ...prices.adjustment import BasisPart, rebase
 from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import unit_jumps
 from ...prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
+from ..sorted_answer import ClassifiedAnswer
 from ..validity import Hole, is_hole, next_due, postponed
 from .commit import same_rows
 from .draft import AnswerDraft
-from .sorted_answer import ClassifiedAnswer
 
 # Grave bars never wait longer; those that would, because they were repeated so often, are settled.
 _LONGEST_WAIT_MS = 7 * DAY_MS

@@ -31,6 +31,7 @@ from ...prices.quality import check
 from ...prices.splice import ONE_MARKET
 from ...registry import is_free, row_of
 from ..series import Forming, LaneRequest, SeriesStore
+from ..sorted_answer import faults_of, sorted_answer
 from ..validity import LONGEST_MS, beside_filled, is_older, split_marks, split_suspicion
 from .commit import ahead_marks, basis_of, build_commit, disowned, without_overruled
 from .compare import compare
@@ -38,7 +39,6 @@ from .draft import AnswerDraft
 from .judge import judge
 from .missing_reports import whole_answer
 from .receive import CommonBasis, check_kind, fit, receive, sessions_around, with_splices
-from .sorted_answer import faults_of, sorted_answer
 
 # Number of rows up to which an answer is stored so quickly that it is not discarded when the call's
 # time is over.
