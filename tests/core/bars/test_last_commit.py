@@ -1,7 +1,7 @@
 """Tests that exactly one commit of a call is marked as its last, which frees other hosts from waiting.
 
 That such a commit lets another host take its turn at once is tested on a real server, in
-``tests/core/hosts/test_leases.py::test_the_last_entry_of_a_turn_also_releases_the_lease``.
+``tests/core/hosts/test_leases.py::test_the_last_commit_of_a_turn_also_releases_the_lease``.
 """
 
 from __future__ import annotations

@@ -282,6 +282,16 @@ def test_a_clear_reaches_all_hosts(host: Host) -> None:
     assert host_state(a).state == host_state(b).state == "in step"
 
 
+def test_a_clear_also_drops_the_bars_of_own_files_from_memory(host: Host) -> None:
+    """As in a store of one machine."""
+    a, own = host("a"), SeriesKey("AAPL", DAILY.timeframe, ("local.0a1b2c3d",))
+    reading = a.reading_files()
+    reading.commit(own, bars(0, 2))
+    assert shown(reading, own) == [0, 1]
+    a.clear("AAPL")
+    assert shown(reading, own) == []
+
+
 def test_appends_rewrites_and_rejected_rows_give_all_hosts_the_same_bytes(host: Host) -> None:
     a, b, last = host("a"), host("b"), SeriesKey("BTCUSDT", MINUTES.timeframe)
     pair = last.symbol, last.timeframe

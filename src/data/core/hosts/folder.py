@@ -821,6 +821,7 @@ class SharedFolder(BarStore):
         by: str = "clear",
     ) -> None:
         """Remove bars on all hosts; see :meth:`.BarStore.clear`."""
+        self.file_lanes.drop(symbol, timeframe)
         self.check_joined()
         names = [row.name for row in self.shared.names({})]
         keys = dict.fromkeys((*(key for n in names if (key := key_of(n))), *self.keys()))
