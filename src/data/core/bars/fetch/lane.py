@@ -266,11 +266,10 @@ class LaneRun:
             # meanwhile, a new plan is made.
             with self._services.turns.hold(request.key) as has_waited:
                 series.end_phase()
-                series.pull()
                 is_as_planned = series.view().generation == plan.generation
                 if (has_waited or not is_as_planned) and not request.query.refresh:
                     plan = plan_missing(request, series, journal, plan.wanted)
-                self._fetcher.fill(plan.segments, ends_fetching=True)
+                self._fetcher.fill(plan.segments)
                 self._fill_due(plan.wanted)
                 prove_bounds(request, series, journal, plan.segments)
         self._query_forming(plan)
