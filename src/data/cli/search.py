@@ -10,6 +10,8 @@ from .output import asking
 from .report import Report
 from .tables import counted
 
+EXAMPLES = ("search apple", "search bitcoin --json")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
