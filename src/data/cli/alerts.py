@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ..core.wiring import Services
     from ..db.alert_records import StoredAlerts
 
+EXAMPLES = ("alerts add AAPL above 250 --timeframe 1h", "alerts run --every 1m")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's actions to its parser."""

@@ -10,6 +10,9 @@ from .output import asking
 from .result import Report
 from .tables import facts, titled
 
+EXAMPLES = ("brief AAPL", "brief AAPL --at 2024-06-28 --json")
+SENDS_REQUESTS = False
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""

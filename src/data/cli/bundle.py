@@ -19,6 +19,8 @@ from .tables import counted, moment, table, titled
 if TYPE_CHECKING:
     from ..research.bundles.bundle import Bundle, BundleChange
 
+EXAMPLES = ("bundle create mine AAPL MSFT 1d --start 2020-01-01", "bundle validate mine")
+
 _YEARS_KEPT = 5
 _MOST_LINES = 12
 _MOST_TEXT = 80

@@ -19,6 +19,9 @@ from .tables import counted, fields, moment, size, styled, table
 if TYPE_CHECKING:
     from ..core.model.stored.coverage import Covered
 
+EXAMPLES = ("cache list", "cache export AAPL 1d --out aapl.parquet")
+SENDS_REQUESTS = False
+
 _BYTES_IN_GB = 1024**3
 _DAYS_SHOWN = 14
 

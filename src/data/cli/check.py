@@ -22,6 +22,11 @@ from .tables import counted
 if TYPE_CHECKING:
     from ..features.check import FeatureCheck
 
+EXAMPLES = (
+    "check my_strategy.py:features AAPL 1d --start 2010-01-01",
+    "check my_strategy.py:features BTCUSDT 1h --warmup 200 --strict --json",
+)
+
 _SECONDS = 30.0
 
 

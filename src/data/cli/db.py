@@ -14,6 +14,8 @@ from .tables import styled
 if TYPE_CHECKING:
     from ..db.core.database import Database
 
+EXAMPLES = ("db check", "db universe show my-index --as-of 2015-06-01")
+
 _EPILOG = (
     "Database: DB_URL, else all of POSTGRES_*, else DATABASE_URL, else onetape.db "
     "in the user's data folder."

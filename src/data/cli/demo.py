@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ..core.net.http.reach import ReachResult
     from ..core.wiring import Services
 
+EXAMPLES = ("demo", "demo --offline")
+
 _ROWS = 6
 _DAYS = 30
 _LIVE = (("BTCUSDT", "1h"), ("AAPL", "1d"))

@@ -22,6 +22,9 @@ from .output import console
 from .result import Line, Report, Shown
 from .tables import styled, table
 
+EXAMPLES = ("docs bars", "docs rate limit")
+SENDS_REQUESTS = False
+
 # Longer lines are hard to read, no matter how wide the terminal is.
 _WIDEST = 100
 # Markdown characters around words.

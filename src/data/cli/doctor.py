@@ -15,6 +15,8 @@ from .tables import counted, findings, moment, styled
 if TYPE_CHECKING:
     from ..jobs.vendors.checks import Check
 
+EXAMPLES = ("doctor", "doctor --watch --every 5")
+
 # Default time between two updates of ``--watch``, in seconds.
 _EVERY_S = 5.0
 # Mark, style of the mark, style of the remedy.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from ..data_manager import DataManager
 
+EXAMPLES = ("features AAPL 1d -r 'rsi:14 vol:20'", "features AAPL 1h -r vwap:session --json")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""

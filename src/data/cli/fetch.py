@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from ..data_manager import DataManager
 
+EXAMPLES = ("fetch AAPL 1d --period 1y", "fetch AAPL MSFT BTCUSDT 1h --bars 100 --json")
+
 _SCREEN = "-"
 # Placeholder for the symbol in file names.
 _SYMBOL = "{symbol}"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from ..data_manager import DataManager
 
+EXAMPLES = ("fundamentals AAPL --type statements", "fundamentals BTCUSDT --type funding")
+
 _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
 _LONG = ("description", "website", "symbol")
 _DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60

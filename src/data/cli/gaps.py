@@ -16,6 +16,9 @@ from .tables import counted, table
 if TYPE_CHECKING:
     from ..jobs.validation.gaps import GapReport
 
+EXAMPLES = ("gaps AAPL 1d", "gaps --all --json")
+SENDS_REQUESTS = False
+
 _SPANS = "start end state vendor? lane? next_due? reason?"
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ..core.hosts.folder import SharedFolder
     from ..core.hosts.state import HostState, SeriesState
 
+EXAMPLES = ("hosts status", "hosts attach")
+SENDS_REQUESTS = False
+
 # States with exit code 0: a host that is behind fetches changes when it needs them.
 _FINE = ("in step", "behind")
 _EPILOG = "Store: ONETAPE_STORE, else store.url in the rules. Its password is never shown."

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ..core.model.request.plan import Plan, PlanSegment
     from ..jobs.progress.by_symbol import Plans
 
+EXAMPLES = ("plan BTCUSDT 1m --start 2020-01-01", "plan AAPL MSFT 1d --period 5y")
+SENDS_REQUESTS = False
+
 _STYLES = {
     "lacking": "yellow", "outcome": "bold red", "why": "yellow", "not asked": "dim",
     "substitute": "dim",

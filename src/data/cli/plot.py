@@ -16,6 +16,8 @@ from .tables import styled, titled
 if TYPE_CHECKING:
     from ..show.charts.chart import Chart
 
+EXAMPLES = ("plot AAPL 1d --period 1y -o aapl.png", "plot AAPL MSFT 1d --period 5y -o both.html")
+
 _MOST_LINES = 5
 
 

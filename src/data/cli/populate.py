@@ -40,6 +40,8 @@ from .parser import Parser
 from .result import FAILED, OK, Report, Shown, present
 from .tables import counted, styled, table
 
+EXAMPLES = ("populate --symbols AAPL,MSFT --timeframes 1d", "populate --fundamentals")
+
 # Whether a run is done, its report, and the report for display.
 _Done = tuple[bool, dict[str, Any], Shown]
 # Options that apply only to bars, and those that apply only to fundamentals.

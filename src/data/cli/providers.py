@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from ..core.provider_selector import ProviderSelector
 
+EXAMPLES = ("providers", "providers yahoo")
+
 _LEVELS = {"ok": ("✓", "green"), "fault": ("✗", "bold red"), "note": ("·", "yellow")}
 
 # Not the name of any vendor.

@@ -12,6 +12,8 @@ from .output import asking, described
 from .result import Report, Shown
 from .tables import styled, table
 
+EXAMPLES = ("quote AAPL BTCUSDT", "quote EURUSD=X --json")
+
 _STYLES = {"live": "green", "forming": "green", "stale": "yellow"}
 _COLUMNS = "symbol price# currency change# change_percent# state time vendor?"
 

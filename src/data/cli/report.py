@@ -12,6 +12,9 @@ from .output import busy
 from .result import Line, Report, Shown
 from .tables import facts, titled
 
+EXAMPLES = ("report AAPL 1d -o aapl.html", "report --all -o everything.html")
+SENDS_REQUESTS = False
+
 _STYLES = {"finding": "yellow", "incident": "bold yellow"}
 
 

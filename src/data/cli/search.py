@@ -10,6 +10,8 @@ from .output import asking
 from .result import Report
 from .tables import counted
 
+EXAMPLES = ("search apple", "search bitcoin --json")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""

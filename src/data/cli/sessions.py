@@ -10,6 +10,9 @@ from .cached import manager_of
 from .result import Report
 from .tables import counted
 
+EXAMPLES = ("sessions AAPL -5d today", "sessions VOD.L 2024-12-20 2025-01-05")
+SENDS_REQUESTS = False
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""

@@ -13,6 +13,9 @@ from . import whole_parser
 from .arguments import Actions, option
 from .result import OK, Line, Report
 
+EXAMPLES = ("setup completion bash", "setup link")
+SENDS_REQUESTS = False
+
 # How each shell loads its script; `eval` in a profile costs half a second at every start.
 _LOADED = {
     "bash": "~/.local/share/bash-completion/completions/onetape",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..jobs.progress.cost import VendorCost
     from ..jobs.validation.validate import ValidateQuestion
 
+EXAMPLES = ("validate AAPL 1d", "validate --all --json")
+
 _COLORS = {"error": "red", "warning": "yellow", "info": "dim"}
 
 

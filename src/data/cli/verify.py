@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..core.prices.differences import Difference
     from ..jobs.validation.verify import Comparison, Verification
 
+EXAMPLES = ("verify AAPL 1d", "verify --sample 1% --requests 50")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""

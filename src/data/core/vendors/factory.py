@@ -25,6 +25,7 @@ from ..config.credentials import credentials_for, vendor_credentials
 from ..config.offered import (
     PROVIDERS,
     add_offer,
+    forget_offers,
     install_hint,
     known_hint,
     known_vendor,
@@ -65,11 +66,6 @@ def names() -> tuple[str, ...]:
     return (*SERVED, *offers())
 
 
-def aliases_of(name: str) -> tuple[str, ...]:
-    """Return the aliases of a canonical name; vendors from other packages have none."""
-    return row_of(name).aliases
-
-
 def downloader_class(code: str) -> type[BaseDataDownloader]:
     """Return the class of a vendor, given its name or alias, after importing its module.
 
@@ -82,11 +78,9 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
     if name is None:
         raise UnknownProviderError(f"unknown provider {code!r}", hint=known_hint(code, names()))
     family = family_of(name)
-    if series := row_of(family).series:
-        return cast("type[BaseDataDownloader]", load(series))
-    if not row_of(family).bars:
+    if not (path := row_of(family).bars or row_of(family).series):
         return cast("type[BaseDataDownloader]", load_offer(PROVIDERS, name, _class_objection))
-    cls: Any = load(row_of(family).bars)
+    cls: Any = load(path)
     return cast("type[BaseDataDownloader]", cls if name == family else cls.member(name))
 
 
@@ -153,9 +147,19 @@ def register(cls: type[DownloaderT]) -> type[DownloaderT]:
     if reason := _class_objection(name, cls):
         raise ConfigError(f"{cls!r:.80} cannot be registered: {reason}")
     add_offer(name, cls)
-    for pool in list(_POOLS):
-        pool.forget(cls.name)
+    _forget(cls.name)
     return cls
+
+
+def forget_registered(base: type) -> None:
+    """Drop the registered classes that are subclasses of ``base``, and their downloaders."""
+    _forget(*forget_offers(base))
+
+
+def _forget(*names: str) -> None:
+    for pool in list(_POOLS):
+        for name in names:
+            pool.forget(name)
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ class _Codes(Mapping[str, str]):
         return len(self._all())
 
     def _all(self) -> dict[str, str]:
-        return {code: name for name in names() for code in (name, *aliases_of(name))}
+        return {code: name for name in names() for code in (name, *row_of(name).aliases)}
 
 
 class DataDownloaderFactory:
@@ -250,7 +254,7 @@ class DataDownloaderFactory:
         """
         cls = downloader_class(provider_code)
         return ProviderSpec(
-            cls.name, cls.display_name, cls, aliases_of(cls.name), cls.requires_api_key
+            cls.name, cls.display_name, cls, row_of(cls.name).aliases, cls.requires_api_key
         )
 
 
@@ -337,7 +341,7 @@ class DownloaderPool:
 
     def is_out(self, downloader: object) -> bool:
         """Return whether ``downloader`` was created by this pool and needs a key that is no longer set."""
-        return any(made is downloader and made.lacking for made in self._made)
+        return any(made is downloader and is_ours(made) and made.lacking for made in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:
         """Return whether this pool created the downloader and its folder's path now leads elsewhere."""
@@ -351,7 +355,7 @@ class DownloaderPool:
         new = self._new(code, dict(arguments))
         if new is None and not row_of(family_of(code)).of_folders:  # a folder may still be created
             self._refused[code] = state
-        if new is not None and is_ours(new):
+        if new is not None:
             self._made.append(new)
         return new
 
@@ -407,7 +411,6 @@ def apply_settling(downloader: Any, rules: ProviderRules) -> None:
     """Set the settling time of a downloader to the one in the rules, if there is one."""
     if rules.settle_minutes is None or not is_ours(downloader):
         return
-    assert isinstance(downloader, BaseDataDownloader)
     settle_ms = round(rules.settle_minutes * MINUTE_MS)
     downloader.capabilities = replace(downloader.capabilities, settle_ms=settle_ms)
 
