@@ -37,7 +37,7 @@ from .data.core.vendors.base import BaseDataDownloader
 from .data.data_manager import DataManager
 from .data.errors import AllProvidersFailedError, DataError, RateLimitedError
 
-__all__ = ["examine"]
+__all__ = ["ManualClock", "examine"]
 
 _KEY = "a-key-that-no-text-may-show"
 _Spoil = Callable[[HttpResponse], HttpResponse]

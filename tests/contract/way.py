@@ -192,7 +192,11 @@ def weight() -> Figures:
         folder = "vendors' folders" if _is_of_a_vendor(module) else _folder(module)
         lines[folder] += len(code_lines(module))
     door = ROOT / "onetape"
-    for path in (*door.glob("*.py"), *(door / "_linked").rglob("*.py")):
+    for path in (
+        *door.glob("*.py"),
+        *(door / "db").glob("*.py"),
+        *(door / "_linked").rglob("*.py"),
+    ):
         lines["onetape"] += len(code_lines(Module(path.stem, path.read_text("utf-8"))))
     return dict(sorted(lines.items()))
 
