@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         validate_fundamentals_config as validate_fundamentals_config,
     )
     from .data.core.model.request.outcome import Outcome as Outcome
+    from .data.core.model.words.printable import printable as printable
     from .data.core.observability.logs import ContextFilter as ContextFilter
     from .data.core.observability.logs import JsonFormatter as JsonFormatter
     from .data.core.observability.logs import TextFormatter as TextFormatter

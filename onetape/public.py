@@ -47,7 +47,7 @@ PUBLIC = {
         "research.catalog.migration": "HDF5ToParquetMigrator",
     },
     "onetape.db": {
-        "db.core.database": "Database get_database adapted locked",
+        "db.core.database": "Database SessionLocal get_database adapted locked",
         "db.symbols.models": "Symbol",
         "db.symbols.processor": "CorporateActionsProcessor",
         "db.symbols.tables": "import_changes resolve",
@@ -126,6 +126,7 @@ PUBLIC = {
         "core.prices.judgement.precision": "MEASURED",
         "jobs.alerts": "Alert AlertJob Message read_bars",
         "core.model.request.outcome": "Outcome",
+        "core.model.words.printable": "printable",
         "doors.compat.gap_files": "fill_gaps validate_gaps",
         "doors.compat.pipeline": "DataPipelineRunner",
         "core.observability.logs": "ContextFilter JsonFormatter TextFormatter",

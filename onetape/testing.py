@@ -59,8 +59,8 @@ def examine(
     """Test a provider on recorded responses, unchanged and damaged in several ways.
 
     Examples:
-        >>> from onetape.data.downloader import BinanceDataDownloader
         >>> from onetape.testing import examine
+        >>> from onetape.vendors import BinanceDataDownloader
         >>> recording = "tests/recordings/binance"
         >>> bars = examine(BinanceDataDownloader, recording, "BTCUSDT", "1h", "2024-06-01", "2024-06-07")
         >>> len(bars)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     # Made by `make lists`.
     from ..data.db.alert_records import StoredAlerts as StoredAlerts
     from ..data.db.core.database import Database as Database
+    from ..data.db.core.database import SessionLocal as SessionLocal
     from ..data.db.core.database import adapted as adapted
     from ..data.db.core.database import get_database as get_database
     from ..data.db.core.database import locked as locked

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import types
@@ -19,7 +21,8 @@ import onetape
 from onetape.public import PUBLIC, door, homes_of
 from src.data.core.registry import VENDORS
 from tests.contract import public_types
-from tests.contract.source import ROOT
+from tests.contract.source import ROOT, modules
+from tests.pages import SKILL
 from tests.programs import PYTHONPATH
 
 # The names of the root, and the modules beside it.
@@ -233,3 +236,75 @@ def test_a_module_that_is_not_in_the_list_has_no_door() -> None:
     with pytest.raises(KeyError, match=r"onetape\.nothing"):
         door("onetape.nothing")
     assert importlib.util.find_spec("onetape.nothing") is None
+
+
+# --- pages and messages ----------------------------------------------------------------------
+
+# What programs of older tools run, and has no other name.
+OLDER_COMMAND = r"python -m onetape\.data\.(?:pipeline\.\w+|cache\.(?:validate|fill)_gaps)"
+# Pages about paths and folders: of older programs, and of this repository.
+ABOUT_PATHS = {"compatibility.md", "architecture.md", "core.md", "decisions.md"}
+SHOWN = [
+    ROOT / "README.md",
+    SKILL,
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "examples").rglob("*.py"),
+]
+
+
+def inner_paths(text: str) -> list[str]:
+    """Return the inner paths that a text shows, and the public modules from which it imports other names."""
+    text = re.sub(rf"{OLDER_COMMAND}|^::: .+$", "", text, flags=re.MULTILINE)
+    found = re.findall(r"\bonetape\.data\b[\w.]*|(?:from|import) src\.data\b[\w. ]*", text)
+    for module, names in re.findall(r"from (onetape[\w.]*) import (\([^)]*\)|[\w, ]+)", text):
+        names = [name.split(" as ")[0].strip() for name in names.strip("()\n ").split(",")]
+        known = (
+            {*homes_of(module), *(one.rpartition(".")[2] for one in PUBLIC)}
+            if module in PUBLIC
+            else {*names}
+        )
+        found += [f"{module}.{name}" for name in names if name and name not in known]
+    return found
+
+
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_shows_public_modules_alone(path: Path) -> None:
+    if path.name not in ABOUT_PATHS:
+        assert inner_paths(path.read_text("utf-8")) == []
+
+
+def test_docstrings_and_messages_import_from_public_modules() -> None:
+    older = re.compile(r"\b(?:from|import) (?:onetape|src)\.data\b")
+    found = [
+        f"{source.name}:{node.lineno}"
+        for source in modules()
+        if source.name not in ("doors.older_paths", "cli.setup")
+        for node in source.nodes
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and older.search(node.value)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("text, found", [
+    ("from onetape.data.db import get_database", ["onetape.data.db"]),
+    ("`onetape.data.v2`", ["onetape.data.v2"]),
+    ("from src.data import get_data_manager", ["from src.data import get_data_manager"]),
+    ("from onetape import AuthenticationError, DataError", ["onetape.AuthenticationError"]),
+    ("from onetape.feeds import (\n    LiveFeed, bundles_of,\n)", ["onetape.feeds.bundles_of"]),
+    ("from onetape import yf\nfrom onetape.db.services import telegram_service as db", []),
+    ("python -m onetape.data.pipeline.run_pipeline --steps 2", []),
+    ("python -m onetape.data.utils.populate_cache", ["onetape.data.utils.populate_cache"]),
+])  # fmt: skip
+def test_an_inner_path_in_a_text_is_found(text: str, found: list[str]) -> None:
+    assert inner_paths(text) == found
+
+
+def test_one_spelling_of_each_argument_is_shown() -> None:
+    second = re.compile(
+        r"\b(?:get_\w+|fetch|download)\([^)]*\b(?:start_date|end_date|force_refresh)="
+    )
+    shown = [path for path in SHOWN if path.name != "compatibility.md"]
+    assert [str(path) for path in shown if second.search(path.read_text("utf-8"))] == []
+    assert second.search('get_ohlcv("AAPL", "1d", start_date="2024")')
