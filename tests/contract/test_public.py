@@ -120,8 +120,11 @@ def test_a_name_that_the_types_lack_is_found() -> None:
 @pytest.mark.parametrize("module", [one for one in DOORS if one != "onetape"])
 def test_a_patch_at_home_is_seen(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, home = next(iter(homes_of(module).items()))
-    monkeypatch.setattr(f"onetape.data.{home}.{name}", stand_in := object())
-    assert getattr(import_module(module), name) is stand_in
+    before = getattr(import_module(module), name)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"onetape.data.{home}.{name}", stand_in := object())
+        assert getattr(import_module(module), name) is stand_in
+    assert getattr(import_module(module), name) is before
 
 
 @pytest.mark.parametrize("module", DOORS)
