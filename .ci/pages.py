@@ -183,9 +183,7 @@ def llms() -> str:
         group = entry.group
         lines.append(f"- [{entry.title}]({entry.target}): {entry.line}")
     lines.append("\n## Modules\n")
-    for module in PUBLIC:
-        place = f"reference.md#{module.replace('.', '')}" if module != "onetape" else "reference.md"
-        lines.append(f"- [{module}]({place}): {_first_line(import_module(module))}")
+    lines += [f"- `{module}`: {_first_line(import_module(module))}" for module in PUBLIC]
     lines.append("\n## One vendor\n")
     for name in SERVED:
         title = downloader_class(name).display_name
