@@ -629,7 +629,7 @@ class AllProvidersFailedError(DataError, RuntimeError):
 
 
 class DataProviderError(AllProvidersFailedError):
-    """None of a program's own providers (``onetape.data.v2``) could supply the bars."""
+    """None of a program's own providers (``onetape.sources``) could supply the bars."""
 
 
 class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):

@@ -197,7 +197,11 @@ def weight() -> Figures:
         lines[folder] += len(code - free)
         lines["vendors' folders"] += len(code & free)
     door = ROOT / "onetape"
-    for path in (*door.glob("*.py"), *(door / "_linked").rglob("*.py")):
+    for path in (
+        *door.glob("*.py"),
+        *(door / "db").glob("*.py"),
+        *(door / "_linked").rglob("*.py"),
+    ):
         lines["onetape"] += len(code_lines(Module(path.stem, path.read_text("utf-8"))))
     return dict(sorted(lines.items()))
 

@@ -85,7 +85,8 @@ def test_the_wheel_contains_every_module_and_the_rules(wheel: Path) -> None:
     assert sources - names == set()
     assert {"onetape/data/py.typed", "onetape/data/default_config/provider_rules.yaml"} <= names
     face = {f"onetape/{p.name}" for p in (ROOT / "onetape").iterdir() if p.suffix}
-    assert face <= names and "onetape/py.typed" in face
+    face |= {f"onetape/db/{p.name}" for p in (ROOT / "onetape" / "db").glob("*.py")}
+    assert face <= names and {"onetape/py.typed", "onetape/db/services.py"} <= face
     strangers = {n for n in names if not n.startswith("onetape/") and ".dist-info/" not in n}
     assert strangers == set()
 

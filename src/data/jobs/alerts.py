@@ -93,7 +93,7 @@ _NS_IN_MS = 1_000_000
 class Alert:
     """An alert on closed bars of a series: a crossing, or a problem with the data.
 
-    The row in which it is stored is another class, ``onetape.data.db.models.Alert``.
+    The row in which it is stored is another class, ``onetape.db.models.Alert``.
 
     Attributes:
         id: ID of the row; 0 if the alert is not stored.

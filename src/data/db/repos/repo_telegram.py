@@ -222,11 +222,11 @@ def _limit(key: str) -> str:
 
 
 class TelegramRepository(Repository):
-    """The functions of :mod:`~onetape.data.db.services.telegram_service`, within one unit of work.
+    """The functions of :data:`~onetape.db.services.telegram_service`, within one unit of work.
 
     Results are plain dictionaries; instants are timezone-aware in UTC. A user is identified by
     their chat id, as a string or an integer. Functions that add something return its id, raise
-    :class:`~onetape.data.errors.QueryError` for values that cannot be stored, and create the user if
+    :class:`~onetape.QueryError` for values that cannot be stored, and create the user if
     necessary. ``to_frame`` returns the users.
 
     An alert is a dictionary with the keys ``id``, ``user_id``, ``ticker``, ``active``, ``email``,

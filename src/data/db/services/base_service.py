@@ -20,9 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="BaseDBService")
 _PASSWORDS = "there are no passwords: use the program's own login, then ensure_user_for_telegram()"
-_BROADCASTS = (
-    "in the program, send to each of list_users() of onetape.data.db.services.telegram_service"
-)
+_BROADCASTS = "in the program, send to each of list_users() of onetape.db.services.telegram_service"
 # Features of older programs' database that this library lacks: service functions and topics.
 RECORDS: Mapping[str, str] = MappingProxyType(
     {

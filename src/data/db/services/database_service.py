@@ -81,7 +81,7 @@ _unit: ContextVar[_Unit | None] = ContextVar("onetape_records_unit", default=Non
 class DatabaseService:
     """Opens units of work on one database. Thread-safe.
 
-    All methods raise :class:`~onetape.data.errors.DatabaseError` if the database cannot be used.
+    All methods raise :class:`~onetape.errors.DatabaseError` if the database cannot be used.
 
     Args:
         database: Database; by default the one that the environment variables name, opened on first

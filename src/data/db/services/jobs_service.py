@@ -17,7 +17,7 @@ else:
 
 
 class JobsService(BaseDBService, _Methods, part="jobs", logic=JobsRepository):
-    """The methods of :class:`~onetape.data.db.repos.repo_jobs.JobsRepository`, each as a unit of work.
+    """The methods of :class:`~onetape.db.repos.JobsRepository`, each as a unit of work.
 
     Schedules and runs are returned as detached objects with all their attributes loaded. Alerts and
     their runs are never included. Thread-safe.

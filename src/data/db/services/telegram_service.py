@@ -1,10 +1,10 @@
 """The records of a chat program, as functions: each is one unit of work.
 
-The functions are the methods of :class:`~onetape.data.db.repos.repo_telegram.TelegramRepository`,
+The functions are the methods of :class:`~onetape.db.repos.TelegramRepository`,
 and are documented there. If a value is rejected, functions that return a bool or None only log it;
-the others raise :class:`~onetape.data.errors.QueryError`. All are thread-safe::
+the others raise :class:`~onetape.QueryError`. All are thread-safe::
 
-    from onetape.data.db.services import telegram_service as db
+    from onetape.db.services import telegram_service as db
     status = db.get_user_status("123456")
 """
 

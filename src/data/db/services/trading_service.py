@@ -1,8 +1,8 @@
 """Bots, trades and positions, as functions: each is one unit of work.
 
-The functions are the methods of :class:`~onetape.data.db.repos.repo_trading.TradeRepository`, and are
+The functions are the methods of :class:`~onetape.db.repos.TradeRepository`, and are
 documented there. If a value is rejected, functions that return a bool or None only log it; the
-others raise :class:`~onetape.data.errors.QueryError`, which is a ``ValueError``. All are thread-safe.
+others raise :class:`~onetape.QueryError`, which is a ``ValueError``. All are thread-safe.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Users and their identities, as functions: each is one unit of work.
 
-The functions are the methods of :class:`~onetape.data.db.repos.repo_users.UsersRepo`, and are
+The functions are the methods of :class:`~onetape.db.repos.UsersRepo`, and are
 documented there. All are thread-safe; users are returned as detached objects with all their
 attributes loaded.
 """

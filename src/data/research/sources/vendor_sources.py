@@ -104,7 +104,7 @@ class VendorDataSource(DataSource):
     Thread-safe.
 
     Args:
-        manager: Data manager to use; None means :func:`~onetape.data.get_data_manager`, called on first use.
+        manager: Data manager to use; None means :func:`~onetape.get_data_manager`, called on first use.
         provider: Name of the vendor, if the class does not determine it.
         **config: ``timeout``: seconds allowed for each call; ``adjustment``: ``raw``, ``split``
             (default) or ``all``, see ``get_ohlcv``; ``api_key`` and ``api_secret``: keys to use

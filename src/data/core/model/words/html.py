@@ -22,7 +22,7 @@ class Html(str):
 def escaped(value: object) -> Html:
     """Return a value as HTML; an :class:`Html` is unchanged, and anything else is escaped text.
 
-    Control characters are spelled out; see :func:`~onetape.data.core.model.words.printable.printable`.
+    Control characters are spelled out; see :func:`~onetape.jobs.printable`.
     """
     if isinstance(value, Html):
         return value
