@@ -117,7 +117,7 @@ DEEP_PATHS = [
     ("db.services.jobs_service", "JobsService"),
     ("db.services.base_service", "BaseDBService with_uow handle_db_error"),
     ("db.repos.repo_telegram", "SettingsRepo FeedbackRepo CommandAuditRepo"),
-    ("db.repos.repo_telegram", "TelegramRepository"),
+    ("db.repos.telegram_repository", "TelegramRepository"),
     ("db.repos.repo_users", "UsersRepo VerificationRepo"),
     ("db.repos.repo_trading", "BotsRepo MetricsRepo TradesRepo PositionsRepo TradeRepository"),
     ("db.repos.repo_jobs", "JobsRepository"),
