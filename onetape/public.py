@@ -228,7 +228,7 @@ def find(name: str, home: str) -> Any:
     """
     from .data.core.parts import load_part
 
-    if home != "errors":
+    if home not in ("errors", "_version"):
         # First, because a fork then waits for the imports that follow.
         from .data.core.runtime import forks as forks
     return getattr(load_part(home), name)

@@ -21,10 +21,9 @@ if __name__ == "src.data":  # in a checkout, this file has both names
 
 from onetape.public import OF_DATA, find
 
-from ._version import __version__ as __version__
-
 if TYPE_CHECKING:
     # Made by `make lists`.
+    from ._version import __version__ as __version__
     from .core.cache.facade.unified_cache import UnifiedCache as UnifiedCache
     from .core.model.answer.frame import (
         coerce_ohlcv_timestamp_column as coerce_ohlcv_timestamp_column,

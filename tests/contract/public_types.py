@@ -48,7 +48,7 @@ def _sources(module: str) -> tuple[dict[str, str], str]:
     if module == "onetape":
         return {name: home for name, home in OF_DATA.items() if home != "errors"}, ".data."
     if module == "onetape.data":
-        return {name: home for name, home in OF_DATA.items() if name != "__version__"}, "."
+        return OF_DATA, "."
     is_package = any(one.startswith(f"{module}.") for one in PUBLIC)
     return homes_of(module), "." * (module.count(".") + is_package) + "data."
 

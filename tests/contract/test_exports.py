@@ -134,7 +134,7 @@ def test_every_public_name_resolves(name: str) -> None:
 
 
 def test_the_names_are_listed_and_looked_up_on_use() -> None:
-    lazy = set(src.data.__all__) - {"__version__"}
+    lazy = set(src.data.__all__)
     assert lazy == set(dir(src.data)) - set(vars(src.data))
     assert set(src.data.__all__) <= set(dir(src.data))
     assert lazy >= PROMISED
