@@ -440,7 +440,10 @@ class World:
         is_of_others = self._has_namesake and not self.is_settled
         names = ("adj_close", "split", "dividend")
         told = [bar.adj_close or 0.0 for bar in ([true] if true else []) + [*kept]]
-        actions = [[value] for value in self._true_actions(asked, stamp, cached)]
+        split, paid = self._true_actions(asked, stamp, cached)
+        # An amount is per share, as the prices of its row are: also if no vendor reports a split yet.
+        shares = cached.rows[stamp][3] / ((true and true[4]) or cached.rows[stamp][3])
+        actions = [split], [paid, paid * shares]
         pairs = zip(names, cached.more[stamp], fresh.more[stamp], (told, *actions), strict=True)
         return [
             (name, f"{iso(stamp)[:10]} {a}, a fresh cache has {b}")
