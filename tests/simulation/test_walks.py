@@ -318,6 +318,15 @@ STORIES = {
             ("split", "are refreshed", 10, "refresh"),
         )
     },
+    **{
+        f"a {fact} is told by a second vendor six days later, and the first one is out of order": Walk(
+            vendors, "AAPL",
+            (("change", fact, "moved", 1, 9, 3), ("wait", 6, 21), ("ask", "1d", 0, 70, "split", ""),
+             ("change", "bar", "told by another", 0, 3, 0), ("wait", 1, 21),
+             ("ask", "1d", 70, 70, "all", "")),
+        )
+        for fact, vendors in (("dividend", ("yahoo", "eodhd")), ("split", ("fmp", "alpaca")))
+    },
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),
