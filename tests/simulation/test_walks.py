@@ -327,6 +327,12 @@ STORIES = {
         )
         for fact, vendors in (("dividend", ("yahoo", "eodhd")), ("split", ("fmp", "alpaca")))
     },
+    "a reverse split is told late, and two bars before it are fetched last": Walk(
+        ("tiingo",), "AAPL",
+        (("wait", 1, 21), ("ask", "1d", 0, 40, "split", ""), ("wait", 2, 21),
+         ("change", "split", "told late", 0, 9, 3), ("wait", 4, 21), ("ask", "1d", 0, 1, "split", ""),
+         ("ask", "1d", 1, 40, "split", "")),
+    ),
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

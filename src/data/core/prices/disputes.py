@@ -45,10 +45,6 @@ _REPORT_ORDER = attrgetter("ex_date", "fetched_at", "source")
 Queried = Callable[[date], Iterable[str]]
 
 
-def _nobody(_day: date) -> Iterable[str]:
-    return ()
-
-
 @dataclass(frozen=True)
 class _Word:
     """One vendor's report of an event; for a dividend, with the splits that its amount may reflect."""
@@ -154,7 +150,7 @@ class ActionEvent:
 
 
 def split_events(
-    actions: Iterable[Action], queried: Queried, answered: Queried = _nobody
+    actions: Iterable[Action], queried: Queried, answered: Queried = lambda _: ()
 ) -> list[ActionEvent]:
     """Group reports of splits into events in the same way as :func:`events_of`."""
     splits = [_Word(a) for a in sorted(actions, key=_REPORT_ORDER) if a.type == "split"]
@@ -162,7 +158,7 @@ def split_events(
 
 
 def events_of(
-    actions: Collection[Action], queried: Queried, answered: Queried = _nobody
+    actions: Collection[Action], queried: Queried, answered: Queried = lambda _: ()
 ) -> tuple[ActionEvent, ...]:
     """Group reports into events, ordered by ex-date.
 
@@ -217,9 +213,8 @@ def _groups(words: Sequence[_Word], answered: Queried) -> list[list[_Word]]:
         same = [g for g in near if any(_is_one(other, word) for other in g)]
         home = next(iter(same or [g for g in near if _is_moved(g, word, answered)]), None)
         if home is None:
-            groups.append([word])
-        else:
-            home.append(word)
+            groups.append(home := [])
+        home.append(word)
     return groups
 
 
