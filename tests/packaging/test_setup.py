@@ -15,8 +15,8 @@ PAGES = "onetape.data.documentation"
 EXAMPLE = "onetape.data.example_bot"
 # For the tree, not for programs that use the library, or made of other extras.
 OF_THE_TREE = {"all", "bot", "browser", "dev", "docs", "full", "test"}
-# Large, and for one command.
-ALONE = {"hdf5"}
+# Large, and for one command; and one whose package takes tzdata back to an earlier year.
+ALONE = {"hdf5", "ibkr"}
 
 
 def setup() -> configparser.ConfigParser:

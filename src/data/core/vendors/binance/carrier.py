@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -45,7 +46,10 @@ class BinanceCarrier(PackageCarrier):
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
     """Send a request through a client; its errors are ignored, as this library checks the response."""
     base, version, path = _split_url(request.url)
-    client: Any = import_module("binance.client").Client(ping=False)
+    with warnings.catch_warnings():
+        # The package loads its streams, which nothing here uses, from the deprecated websockets.legacy.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client: Any = import_module("binance.client").Client(ping=False)
     client.session.close()
     client.API_URL, client.session = base, session
     client._request_api("get", path, version=version, data=dict(request.params))
