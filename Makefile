@@ -21,7 +21,7 @@ RUN := $(VENV)/bin
 # What one test process has compiled, the next one and every program that a test starts reads.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-core test-full test-live test-browser py lists docs site pictures bench soak lint types dist clean
+.PHONY: help demo test test-core test-full test-live test-browser py lists docs site pictures bench soak lint types dist release clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -127,6 +127,12 @@ types: $(VENV)/.installed-dev  ## strict types
 
 dist: $(VENV)/.installed-dev  ## wheel and source archive into dist/, built twice and compared
 	$(RUN)/python .ci/dist.py
+
+# With the folder's own name for the temporary files, as the tests have it.
+release: $(VENV)/.installed-release  ## everything that a release needs, checked; PUBLISH=1 refuses what cannot be published
+	@$(RUN)/python .ci/release.py before $(if $(filter 1,$(PUBLISH)),--publish)
+	@$(MAKE) --no-print-directory dist
+	@$(IN_OWN_FOLDER) $(RUN)/python .ci/release.py after
 
 clean:  ## remove the environment, builds and what tools left behind; never the cache
 	rm -rf $(VENV) $(VENV)-core $(VENV)-py3.* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

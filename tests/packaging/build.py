@@ -83,7 +83,12 @@ def _run_hook(what: str, tree: Path, out: Path, epoch: int) -> None:
 
 def dist() -> Any:
     """Return the module that `make dist` runs."""
-    spec = spec_from_file_location("dist", ROOT / ".ci" / "dist.py")
+    return script("dist")
+
+
+def script(name: str) -> Any:
+    """Return a new module of the folder `.ci`."""
+    spec = spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     spec.loader.exec_module(module := module_from_spec(spec))
     return module
