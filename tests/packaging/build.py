@@ -23,9 +23,9 @@ from tests.core.cache.counts import FULL
 from tests.processes import ended, fork
 
 PACKED = (
-    ".ci", ".gitignore", "benchmarks", "CHANGELOG.md", "config", "CONTRIBUTING.md", "data-cache", "docs",
-    "examples", "LICENSE", "Makefile", "MANIFEST.in", "mkdocs.yml", "onetape", "pyproject.toml", "README.md",
-    "ruff.toml", "SECURITY.md", "setup.cfg", "src", "tests",
+    ".ci", ".github", ".gitignore", "benchmarks", "CHANGELOG.md", "config", "CONTRIBUTING.md", "data-cache",
+    "docs", "examples", "LICENSE", "Makefile", "MANIFEST.in", "mkdocs.yml", "onetape", "pyproject.toml",
+    "README.md", "ruff.toml", "SECURITY.md", "setup.cfg", "src", "tests",
 )  # fmt: skip
 
 
