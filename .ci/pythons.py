@@ -215,10 +215,13 @@ def _tested(paths: list[str], jobs: str) -> tuple[int, str, float]:
         except subprocess.TimeoutExpired:
             code = 124
         output.seek(0)
+        failed = False
         for line in output:
-            if re.search(r"^(FAILED|ERROR) |\d+ (passed|failed|errors?)\b.* in ", line):
-                print(line.rstrip())
+            failed = failed or re.match(r"=+ (FAILURES|ERRORS) =+$", line) is not None
+            if counts := re.search(r"\d+ (passed|failed|errors?)\b.* in ", line):
                 last = line.strip("= \n")
+            if failed or counts:
+                print(line, end="", flush=True)
     if code == 124:
         last = f"cut off after {LIMIT_S // 60} minutes"
     elif code == 0 and " passed" not in last:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from configparser import ConfigParser
 from pathlib import Path
+from subprocess import DEVNULL
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / ".ci")]
@@ -27,12 +28,15 @@ PLACEHOLDER = "placeholder.invalid"
 FLOOR = "3.11"
 # Extras for the tree, not for programs that use the library.
 OF_THE_TREE = {"browser", "dev", "docs", "full", "release", "test"}
+_VERSIONS = """
+import numpy, onetape, pandas
+assert 'site-packages' in onetape.__file__, onetape.__file__
+print('numpy', numpy.__version__, 'and pandas', pandas.__version__)
+"""
 _IMPORTS = """
 import sys
 from importlib import import_module
-import onetape
 from onetape.data.jobs.vendors.extras import EXTRAS, GROUPS
-assert 'site-packages' in onetape.__file__, onetape.__file__
 for name in filter(None, sys.argv[1:]):
     for part in GROUPS.get(name, (name,)):
         import_module(EXTRAS[part].module)
@@ -175,7 +179,15 @@ def _installed(
     own = place / "bin" / "python"
     command = [uv, "pip", "install", "-q", "--python", own]
     if lowest:
-        command += ["--resolution", "lowest-direct"]
+        # From the tree: uv reads what a wheel needs as needed indirectly, and takes the newest.
+        pins = place / "lowest.txt"
+        pin = [uv, "pip", "compile", "-q", "--resolution", "lowest-direct", "--python", own]
+        chosen = [f"--extra={name}" for name in names if name]
+        _passed(
+            "lowest",
+            subprocess.run([*pin, *chosen, ROOT / "setup.cfg", "-o", pins], stdout=DEVNULL),
+        )
+        command += ["-c", pins]
     command.append(f"onetape[{named}] @ {wheel.as_uri()}" if named else str(wheel))
     _passed(f"installing [{named}]", subprocess.run(command))
     return own
@@ -186,14 +198,18 @@ def _run(python: Path, title: str, place: Path, code: Sequence[str]) -> None:
     home = Path(tempfile.mkdtemp(dir=place))
     environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
     done = subprocess.run(
-        [python, "-c", *code], cwd=home, env=environment, capture_output=True, text=True
+        [python, "-c", code[0] + _VERSIONS, *code[1:]],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     _passed(title, done)
     version = [python, "-m", "onetape", "--version"]
     _passed(
         title, subprocess.run(version, cwd=home, env=environment, capture_output=True, text=True)
     )
-    print(f"{title}: works", flush=True)
+    print(f"{title}: works with {done.stdout.splitlines()[-1]}", flush=True)
 
 
 def _passed(

@@ -105,7 +105,7 @@ NO_PRICES = {
     "dates of a zone": pd.to_datetime(["2024-01-01", "2024-01-02"], utc=True),
     "lengths of time": pd.to_timedelta([1, 2], unit="s"),
     "complex numbers": [1 + 1j, 2],
-    "integers beyond floats": [10**400, 1],
+    "integers beyond floats": np.array([10**400, 1], dtype=object),
 }
 
 
