@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from importlib import import_module
 from typing import Any, ClassVar
@@ -46,10 +47,11 @@ class BinanceCarrier(PackageCarrier):
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
     """Send a request through a client; its errors are ignored, as this library checks the response."""
     base, version, path = _split_url(request.url)
-    with warnings.catch_warnings():
-        # The package loads its streams, which nothing here uses, from the deprecated websockets.legacy.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        client: Any = import_module("binance.client").Client(ping=False)
+    if "binance.client" not in sys.modules:
+        # It loads its streams, which nothing here uses, from the deprecated websockets.legacy. A filter
+        # that is taken back could take back those of other threads.
+        warnings.filterwarnings("ignore", r"websockets\.", DeprecationWarning)
+    client: Any = import_module("binance.client").Client(ping=False)
     client.session.close()
     client.API_URL, client.session = base, session
     client._request_api("get", path, version=version, data=dict(request.params))
