@@ -94,7 +94,7 @@ py: $(VENV)/.installed-dev  ## README's blocks and the tests on VERSION=3.14, or
 
 .PHONY: py-tested
 py-tested: $(VENV)/.installed-dev
-	@$(IN_OWN_FOLDER) $(RUN)/python .ci/pythons.py run --jobs $(JOBS) $(PARTS)
+	@unset UV_RESOLUTION CPATH; $(IN_OWN_FOLDER) $(RUN)/python .ci/pythons.py run --jobs $(JOBS) $(PARTS)
 
 # A list that cannot be made leaves the one before.
 lists: $(VENV)/.installed-dev  ## write the lists that tests compare: public names, files of the core
