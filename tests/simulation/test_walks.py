@@ -333,6 +333,12 @@ STORIES = {
          ("change", "split", "told late", 0, 9, 3), ("wait", 4, 21), ("ask", "1d", 0, 1, "split", ""),
          ("ask", "1d", 1, 40, "split", "")),
     ),
+    "a reverse split is told late, and bars of months before it are fetched last": Walk(
+        ("tiingo",), "AAPL",
+        (("wait", 1, 21), ("ask", "1d", 0, 40, "split", ""),
+         ("change", "split", "told late", 0, 30, 3), ("wait", 3, 21), ("ask", "1d", 0, 20, "split", ""),
+         ("ask", "1d", 0, 60, "split", "")),
+    ),
     "a split is withdrawn weeks after the first answer that lacked it": Walk(
         ("yahoo",), "AAPL",
         (("change", "split", "withdrawn", 0, 1, 0), ("wait", 1, 21), ("ask", "1d", 0, 70, "split", ""),
