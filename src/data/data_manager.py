@@ -14,11 +14,11 @@ from .core.calendars.ranges import resolve_days, resolve_instants
 from .core.calendars.written_times import Period
 from .core.clock import Clock
 from .core.guesses import answering_guesses, refuse_attribute
+from .core.interface import run_call, seconds_of
 from .core.model.display.texts import as_html
 from .core.model.request.query import check_switches, distinct_symbols, only_given
 from .core.model.stored.stored import coverage_frame, sessions_frame
 from .core.model.time.timeframe import Timeframe
-from .core.net.calls.deadline import run_call, seconds_of
 from .core.observability.logs import running, subject_of
 from .core.parts import load_part
 from .core.provider_selector import ProviderSelector, get_provider_selector
@@ -1339,7 +1339,7 @@ class DataManager:
         Warns:
             IncompleteDataWarning: The record is empty; issued once per call, with the reason.
         """
-        from .core.fundamentals.request import Wish
+        from .core.interface import Wish
 
         if refresh is not False:
             force_refresh = only_given(force_refresh=force_refresh, refresh=refresh)

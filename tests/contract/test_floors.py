@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Collection, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-from tests.contract.source import Module, expect_none, imports, module, modules, room, targets
+from src.data.core import interface
+from tests.contract.source import ROOT, Module, expect_none, imports, module, modules, room, targets
 from tests.contract.way import ring_of
 
 FLOORS = {
@@ -23,7 +26,7 @@ FLOORS = {
     "vendors": 7,
     "fundamentals": 8, "macro": 8, "provider_selector": 8, "own_loops": 8,
     "bars": 9,
-    "wiring": 10,
+    "interface": 10, "wiring": 10,
     "members": 11, "features": 11,
     "feed": 12,
     "jobs": 13,
@@ -195,98 +198,154 @@ def absolute_self_imports(source: Module) -> list[str]:
     return [f"{source.name}:{i.line}" for i in imports(source) if i.foreign in ours]
 
 
-# Above `bars` it is the client that is used. These look after the store and the vendors themselves, or
-# keep what a stream has sent.
-BELOW_THE_CLIENT = {
-    "feed.services", "feed.live_feeds",
-    "jobs.validation.confirm", "jobs.export.export", "jobs.fill.freshness", "jobs.doctor.health",
-    "jobs.validation.verify", "core.wiring",
+# What rings B and C, and all that is above the core, import of it: four interfaces ...
+INTERFACES = {"core.bars.client", "core.interface", "core.provider_selector", "core.wiring"}
+# ... and values, pure rules, and what they need of the machine.
+VALUES = {
+    "calendars", "clock", "config", "disk", "guesses", "members", "model", "observability", "parts",
+    "prices", "registry", "runtime", "symbols",
+}  # fmt: skip
+# The exceptions: each module, and the inner modules of the core that it imports. The list is exact and only
+# gets shorter. These look after the store and the vendors themselves, show what they return, keep what a
+# stream has sent, or are those folders of the core that are in rings B and C.
+BEHIND_THE_INTERFACES = {
+    "cli.alerts": "net.http.webhook",
+    "cli.cache_clean": "cache.retention.age",
+    "cli.cache_maintenance": (
+        "cache.layout cache.legacy.migrate cache.recovery.check cache.upkeep.compact "
+        "cache.upkeep.other_data"
+    ),
+    "cli.cached": "cache.format.lane_entry cache.upkeep.other_data",
+    "cli.hosts": "hosts.detached hosts.folder hosts.state",
+    "core.hosts.connect": "cache.store net.limits.leases net.limits.state",
+    "core.hosts.decisions": "cache.layout cache.values",
+    "core.hosts.detached": "cache.layout",
+    "core.hosts.folder": (
+        "cache.actions cache.format.json_document cache.lane_files cache.layout "
+        "cache.read.document_cache cache.retention.clear cache.store cache.values "
+        "cache.write.coverage_update"
+    ),
+    "core.hosts.leases": "net.calls.deadline net.limits.leases",
+    "core.hosts.limits": (
+        "net.limits.account_row net.limits.circuit_breaker net.limits.quota net.limits.state "
+        "net.limits.state_tables net.limits.unknown_symbols"
+    ),
+    "core.hosts.notes": "cache.format.json_document",
+    "core.macro.history": "vendors.fred.series",
+    "core.macro.service": (
+        "cache.format.gzip_member net.calls.deadline net.limits.locks vendors.factory "
+        "vendors.fred.series"
+    ),
+    "core.own_loops.limiters": "net.http.sender_pool net.limits.limiter net.limits.state vendors.factory",
+    "core.own_loops.retry": "net.http.retry",
+    "data_manager": "fundamentals.request hosts.state",
+    "feed.backtrader.live": "vendors.binance.stream",
+    "feed.file_data_feed": "vendors.local.bars",
+    "feed.live_feeds": "bars.derive.sources bars.selection.lanes bars.stream_store net.http.websocket",
+    "feed.services": "bars.observer vendors.factory vendors.ibkr.bars",
+    "feed.streams.connection": "net.http.audit net.http.websocket net.limits.limiter",
+    "jobs.doctor.health": (
+        "bars.refetchable bars.request bars.selection.lanes cache.facade.folder cache.facade.listing "
+        "cache.layout cache.recovery.check cache.retention.disk_usage cache.retention.eviction "
+        "cache.retention.inventory cache.retention.manager cache.store cache.upkeep.maintenance "
+        "hosts.connect hosts.state net.http.redact"
+    ),
+    "jobs.export.export": (
+        "bars.answer.answer bars.answer.reader bars.fetch.lane bars.series bars.validity cache.layout "
+        "cache.store"
+    ),
+    "jobs.fill.freshness": "bars.freshness cache.layout cache.store",
+    "jobs.fill.perishable": "cache.beside.tables cache.format.lane_entry cache.store vendors.figures",
+    "jobs.fill.populate": "cache.format.lane_entry cache.store",
+    "jobs.fill.refresh_fundamentals": "fundamentals.merge fundamentals.request fundamentals.service",
+    "jobs.run.nights": "cache.facade.summaries",
+    "jobs.run.other_hosts": "cache.store",
+    "jobs.run.runner": "net.limits.guarded_call",
+    "jobs.validation.accepted": "cache.confirmations",
+    "jobs.validation.confirm": (
+        "bars.dry_run.planner bars.fetch.plan bars.selection.candidates bars.selection.route "
+        "cache.confirmations cache.facade.summaries cache.format.lane_entry cache.retention.disk_usage"
+    ),
+    "jobs.validation.quarantine": "cache.store",
+    "jobs.validation.verify": (
+        "bars.answer.reader bars.ingest.commit bars.selection.candidates cache.actions "
+        "cache.legacy.reader cache.store"
+    ),
+    "jobs.vendors.extras": "net.http.sender_pool",
+    "jobs.vendors.key_probe": "vendors.foreign vendors.session",
+    "jobs.vendors.matrix": "vendors.factory",
+    "jobs.vendors.vendors": "vendors.factory vendors.fundamentals_table",
+    "research.loading.failover": "net.limits.circuit_breaker",
+    "research.sources.adapters": "own_loops.limiters own_loops.retry",
 }  # fmt: skip
 
 
-def client_violations(source: Module) -> list[str]:
-    """Return what of ``bars`` but its client a module above it imports."""
-    if FLOORS.get(source.top, 0) <= FLOORS["bars"] or source.name in BELOW_THE_CLIENT:
-        return []
-    return [
-        f"{source.name}:{item.line} imports {target}; bars.client has what is needed above bars"
-        for target, item in targets(source)
-        if _is_below_the_client(target)
-    ]
-
-
-def _is_below_the_client(target: str) -> bool:
-    return room(target) == "bars" and target not in ("core.bars", "core.bars.client")
-
-
-def test_bars_are_reached_by_their_client() -> None:
-    expect_none([v for m in modules() for v in client_violations(m)])
-    below = {m.name for m in modules() for t, _ in targets(m) if _is_below_the_client(t)}
-    assert below >= BELOW_THE_CLIENT, "what needs no more than the client stands here no longer"
-
-
-# What above `core` imports packages of it that stand behind the client and the facade, by package. The
-# lists are exact and only get shorter: new code uses the client, the facade and values.
-BEHIND_THE_CLIENT = {
-    "cache": {
-        "cli.cache_clean", "cli.cache_maintenance", "cli.cached", "jobs.doctor.health",
-        "jobs.export.export", "jobs.fill.freshness", "jobs.fill.perishable", "jobs.fill.populate",
-        "jobs.run.nights", "jobs.run.other_hosts", "jobs.validation.accepted",
-        "jobs.validation.confirm", "jobs.validation.gaps", "jobs.validation.quarantine",
-        "jobs.validation.verify",
-    },
-    "net": {
-        "cli.alerts", "cli.demo", "cli.doctor", "data_manager", "doors.yf.arguments",
-        "doors.yf.download", "feed.backtrader.live", "feed.live_feeds", "feed.selection",
-        "feed.sources.stream", "feed.streams.connection", "jobs.doctor.health",
-        "jobs.fill.populate", "jobs.fill.refresh_fundamentals", "jobs.progress.events",
-        "jobs.run.runner", "jobs.validation.confirm", "jobs.validation.validate",
-        "jobs.validation.verify", "jobs.vendors.extras", "jobs.vendors.key_probe",
-        "jobs.vendors.vendors", "research.calls", "research.loading.failover",
-        "research.loading.tiers", "research.portal.portal", "research.portal.portal_sources",
-        "research.sources.adapters", "research.sources.sources", "research.sources.stored",
-        "research.sources.vendor_sources",
-    },
-    "vendors": {
-        "cli.ingest", "features.own", "feed.backtrader.live", "feed.file_data_feed",
-        "feed.live_feed", "feed.live_feeds", "feed.services", "feed.sources.base",
-        "feed.sources.callback", "feed.sources.judge", "feed.streams.connection", "jobs.alerts",
-        "jobs.fill.freshness", "jobs.fill.perishable", "jobs.validation.confirm",
-        "jobs.vendors.extras", "jobs.vendors.key_probe", "jobs.vendors.matrix",
-        "jobs.vendors.vendors", "research.calls", "research.loading.providers",
-        "research.portal.portal_sources", "research.sources.vendor_sources",
-    },
-    "fundamentals": {
-        "cli.fundamentals", "data_manager", "features.features", "jobs.fill.refresh_fundamentals",
-    },
-    "hosts": {
-        "cli.hosts", "data_manager", "jobs.doctor.health",
-    },
-    "macro": set[str](),
-}  # fmt: skip
-
-
-def behind_the_client(source: Module) -> set[str]:
-    """Return the packages behind the client that ``source`` imports from above ``core``."""
-    if source.name.partition(".")[0] in {"core", *ROOT_MODULES}:
+def behind_the_interfaces(source: Module) -> set[str]:
+    """Return the inner modules of the core that a module of rings B and C, or above its bars, imports."""
+    folder = source.name.partition(".")[0]
+    is_inner = folder == "core" and ring_of(source) == "A" and _floor(source.name) <= FLOORS["bars"]
+    if is_inner or source.name in INTERFACES or folder in ROOT_MODULES:
         return set()
-    inner = {room(target) for target, _ in targets(source) if target.startswith("core.")}
-    return inner & BEHIND_THE_CLIENT.keys()
+    inner = {target for target, _ in targets(source) if target.startswith("core.")} - INTERFACES
+    return {name.removeprefix("core.") for name in inner if room(name) not in {*VALUES, source.top}}
 
 
-def test_no_more_modules_above_the_core_import_what_is_behind_the_client() -> None:
-    found = {m.name: behind_the_client(m) for m in modules()}
-    for package, listed in BEHIND_THE_CLIENT.items():
-        importers = {name for name, packages in found.items() if package in packages}
-        assert importers == listed, (
-            f"core.{package}: bars.client and the facade have what is needed"
-        )
+def test_the_core_is_reached_by_its_interfaces_and_values_except_by_those_listed() -> None:
+    found = {m.name: behind_the_interfaces(m) for m in modules()}
+    listed = {name: set(inner.split()) for name, inner in BEHIND_THE_INTERFACES.items()}
+    assert {name: inner for name, inner in found.items() if inner} == listed
 
 
-def test_an_import_of_what_is_behind_the_client_is_found() -> None:
-    code = "from ..core.cache.store import BarStore\nfrom ..core.model.time import span"
-    assert behind_the_client(Module("show.new", code)) == {"cache"}
-    assert behind_the_client(Module("core.new", "from .cache.store import BarStore")) == set()
+@pytest.mark.parametrize(
+    "name, code, inner",
+    [
+        ("show.new", "from ..core.cache.store import BarStore", {"cache.store"}),
+        ("feed.new", "def f():\n    from ..core.net.calls import deadline", {"net.calls.deadline"}),
+        ("jobs.new", "from ..core.bars.fetch.plan import FetchPlan", {"bars.fetch.plan"}),
+        ("jobs.new", "from ..core.newfolder import thing", {"newfolder"}),
+        ("data_manager", "from .core.vendors.base import is_ours", {"vendors.base"}),
+        ("core.members", "from .bars.service import BarsService", {"bars.service"}),
+        ("core.hosts.new", "from ..cache.store import BarStore", {"cache.store"}),
+        ("core.hosts.new", "from .folder import SharedFolder", set()),
+        ("core.bars.new", "from ..cache.store import BarStore", set()),
+        ("core.wiring", "from .bars.service import BarsService", set()),
+        ("show.new", "from ..core.interface import run_call", set()),
+        ("show.new", "from ..core.bars.client import BarsClient", set()),
+        ("show.new", "from ..core.model.time import span\nfrom ..errors import DataError", set()),
+    ],
+)
+def test_an_import_behind_the_interfaces_is_found(name: str, code: str, inner: set[str]) -> None:
+    assert behind_the_interfaces(Module(name, code)) == inner
+
+
+def test_the_interface_has_the_names_that_are_imported_from_it() -> None:
+    offered = {name for names in interface.HOMES.values() for name in names.split()}
+    imported = {
+        (name, source.name.partition(".")[0])
+        for source in modules()
+        for target, item in targets(source)
+        if target == "core.interface"
+        for name in item.names
+    }
+    assert {name for name, _ in imported} == offered
+    assert all(hasattr(interface, name) for name in offered)
+
+
+def test_importing_the_interface_loads_none_of_its_modules() -> None:
+    code = (
+        "import sys, onetape.data.core.interface as interface\n"
+        "from onetape.data.core.interface import RetryPolicy\n"
+        "print(*sorted(n for n in sys.modules if n.removeprefix('onetape.data.core.') in interface.HOMES))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, cwd=ROOT
+    )
+    assert ran.stdout.split() == ["onetape.data.core.net.http.retry"]
+
+
+def test_another_name_is_not_in_the_interface() -> None:
+    with pytest.raises(AttributeError, match=r"core\.interface' has no .* 'HttpTransport'"):
+        _ = interface.HttpTransport
 
 
 MOST_FLOORS = 20
@@ -352,6 +411,7 @@ def test_a_circle_is_found() -> None:
         ("core.registry", "from .model.time.span import Span"),
         ("core.registry", "from .vendors.base import BaseDataDownloader"),
         ("core.provider_selector", "from .bars.fetch import plan"),
+        ("core.bars.fetch.plan", "from ...interface import RetryPolicy"),
         ("jobs.fill.populate", "from ...data_manager import DataManager"),
         ("jobs.fill.populate", "from ... import DataManager"),
         ("data_manager", "from .cli import main"),

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from ..core.interface import ReachResult
     from ..core.model.request.explanation import Explanation
-    from ..core.net.http.reach import ReachResult
     from ..core.wiring import Services
 
 EXAMPLES = ("demo", "demo --offline")
@@ -113,7 +113,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the demonstration; return 1 if neither a network nor sample bars are available."""
-    from ..core.net.http.retry import RetryPolicy
+    from ..core.interface import RetryPolicy
     from ..core.wiring import build
 
     with _cache_folder(args) as folder:
@@ -175,7 +175,7 @@ def ask(services: Services, question: DemoQuestion, timeout: float | None = None
 
 def _reached(services: Services) -> dict[str, ReachResult]:
     """Return whether each usable vendor with a network address can be reached."""
-    from ..core.net.http.reach import reach_all
+    from ..core.interface import reach_all
 
     selector = services.selector
     made = {name: selector.downloader(name) for name in selector.provider_names()}

@@ -60,7 +60,7 @@ def watch(args: argparse.Namespace) -> Report | int:
     Returns:
         Exit code 0, even after Ctrl-C, which is the normal way to stop.
     """
-    from ..core.net.http.reach import reach_all
+    from ..core.interface import reach_all
     from ..jobs.doctor.health import WATCHED, Installation
     from .live import Screen
 

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> Report:
     if is_frame:
         _refuse(args, ("provider",))
         return _figures(args)
-    from ..core.fundamentals.request import Wish
+    from ..core.interface import Wish
     from ..core.wiring import build
 
     wish = Wish(args.provider, args.refresh, **given(args, "strategy data_type as_of timeout"))

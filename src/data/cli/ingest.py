@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.clock import SystemClock
 from ..core.config.credentials import note_key
 from ..core.config.settings import working_dir
+from ..core.interface import masked
 from ..core.model.time.instant import date_of, iso
 from ..core.model.time.timeframe import Timeframe
-from ..core.vendors.foreign import masked
 from ..errors import (
     BundleError,
     DataError,

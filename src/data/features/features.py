@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..core.bars.client import Wishes
 from ..core.calendars.calendar import MarketCalendar, calendar_for
-from ..core.fundamentals.request import Wish
+from ..core.interface import Wish
 from ..core.model.answer.frame import NS_IN_MS, REQUIRED_COLUMNS
 from ..core.model.answer.provenance import ATTRS_KEY, freeze
 from ..core.model.market.bars import Stamps

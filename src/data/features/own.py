@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..core.interface import run_foreign
 from ..core.model.answer.frame import NS_IN_MS
 from ..core.model.market.bars import Stamps
-from ..core.vendors.foreign import run_foreign
 from ..errors import FeatureError
 from .rolling import Values
 

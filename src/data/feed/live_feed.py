@@ -21,11 +21,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..core.clock import Clock, SystemClock
+from ..core.interface import masked
 from ..core.model.market.stream import LiveBar, Revision, StreamState, StreamStatus
 from ..core.model.time.span import Span
 from ..core.observability.logs import Subject, following, running
 from ..core.runtime.forks import renew_after_fork
-from ..core.vendors.foreign import masked
 from ..errors import DataError, FeedLagError
 from .board import Board, FeedSnapshot, Run
 from .queue import CAPACITY, Item, Mailbox

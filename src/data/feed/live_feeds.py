@@ -26,6 +26,7 @@ from ..core.calendars.calendar import calendar_for
 from ..core.calendars.grid import BarGrid
 from ..core.config.credentials import vendor_credentials
 from ..core.config.offered import STREAMS, offer_of
+from ..core.interface import StreamProtocol, call_foreign, keys_declared, own_secrets, stream_of
 from ..core.model.identity.instrument import Instrument
 from ..core.model.identity.kind import AskedAdjustment, Basis, Kind
 from ..core.model.market.quote import LivePrice
@@ -37,9 +38,6 @@ from ..core.net.http.websocket import Dialer, library
 from ..core.observability.events import BarCorrected, BarRefused
 from ..core.observability.logs import running, subject_of
 from ..core.prices.conversions import build_objection
-from ..core.vendors.factory import keys_declared, own_secrets
-from ..core.vendors.foreign import call_foreign
-from ..core.vendors.stream_protocol import StreamProtocol, stream_of
 from ..core.wiring import Services
 from ..errors import (
     ConfigError,

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Union
 
+from ..core.interface import seconds_of
 from ..core.model.identity.kind import ADJUSTMENTS
 from ..core.model.market.bars import PRICES
 from ..core.model.market.stream import LiveBar
 from ..core.model.time.instant import from_ms
 from ..core.model.words.caller import warn_user
-from ..core.net.calls.deadline import seconds_of
 from ..core.observability.logs import running, subject_of
 from ..core.provider_selector import ProviderSelector
 from ..errors import ConfigError, DataError

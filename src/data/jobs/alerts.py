@@ -27,6 +27,7 @@ import numpy as np
 
 from ..core.calendars.calendar import calendar_for, first_unclosed
 from ..core.clock import Clock
+from ..core.interface import call_foreign
 from ..core.model.answer.provenance import ATTRS_KEY
 from ..core.model.display.texts import plain_number
 from ..core.model.request.outcome import Outcome
@@ -52,7 +53,6 @@ from ..core.model.time.instant import (
 from ..core.model.time.span import Span, subtract
 from ..core.model.time.timeframe import Timeframe
 from ..core.model.words.suggestion import check_names, did_you_mean
-from ..core.vendors.foreign import call_foreign
 from ..errors import DataError, IncompleteDataWarning, QueryError, SeriesEndedWarning
 from ..features.recipes import parse_watched
 

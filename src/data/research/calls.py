@@ -7,11 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.clock import SystemClock
+from ..core.interface import Deadline, answer, error_text, mask_keys
 from ..core.model.time.timeframe import Timeframe
 from ..core.model.words.caller import called_from, working_for
-from ..core.net.calls.call_threads import answer
-from ..core.net.calls.deadline import Deadline
-from ..core.vendors.foreign import error_text, mask_keys
 from ..errors import DataError, ForeignError, NoDataAvailableError, ProviderTimeoutError
 from .frames.prices import empty_prices, prices_frame
 

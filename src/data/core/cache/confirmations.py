@@ -25,7 +25,7 @@ from ..model.market.bars import PRICES, BarTable, fingerprint_of
 from ..model.time.instant import year_of
 from ..model.time.span import Span, coalesce, touching
 from .format import json_document
-from .format.documents import YearState, about_series
+from .format.documents import YearState
 from .format.gzip_member import PEEK_BYTES, peek_digest
 from .lane_files import LaneFiles
 from .layout import DATA
@@ -268,7 +268,7 @@ def parsed(data: bytes, key: SeriesKey) -> Judgements:
         accepted = [_record(Acceptance, entry) for entry in document.get("accepted", ())]
     except (KeyError, TypeError, AttributeError) as exc:
         raise json_document.DamagedError("the compared stretches cannot be read") from exc
-    json_document.check_about(document, about_series(key), "series")
+    json_document.check_about(document, key.entries, "series")
     return Judgements(stretches, accepted)
 
 
@@ -297,7 +297,7 @@ def drop(lane: LaneFiles, until_ms: int, lock_timeout_s: float) -> None:
 
 def _write(lane: LaneFiles, known: Judgements) -> None:
     entries = [asdict(entry) for entry in sorted(known.stretches, key=lambda entry: entry.start)]
-    document = about_series(lane.key) | {"format": json_document.FORMAT, "stretches": entries}
+    document = lane.key.entries | {"format": json_document.FORMAT, "stretches": entries}
     if known.accepted:
         document["accepted"] = [asdict(entry) for entry in known.accepted]
     write_atomically(lane.disk, lane.paths.folder / CONFIRMED, json_document.dump(document))

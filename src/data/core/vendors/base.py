@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-__all__ = ("BaseDataDownloader", "Wired", "is_ours")
+__all__ = ("BaseDataDownloader", "Wired", "is_ours", "status_for")
 
 _log = logging.getLogger(__name__)
 _DAY = Timeframe(1, "d")

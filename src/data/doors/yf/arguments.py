@@ -13,12 +13,12 @@ import pandas as pd
 
 from ...core.bars.client import BarsClient
 from ...core.calendars.buckets import bucket_at
+from ...core.interface import seconds_of
 from ...core.model.identity.instrument import Instrument
 from ...core.model.identity.kind import AskedSession
 from ...core.model.time.instant import DAY_MS, MINUTE_MS, SECOND_MS, day_ms, from_ms, to_ms
 from ...core.model.time.span import Span
 from ...core.model.time.timeframe import Timeframe
-from ...core.net.calls.deadline import seconds_of
 from ...errors import BadRangeError, BadTimeframeError, QueryError
 
 __all__ = ["Arguments", "Bounds", "NotServedError", "symbols_of", "zone_of"]

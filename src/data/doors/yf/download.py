@@ -16,6 +16,7 @@ import pandas as pd
 from ...core.bars.client import BarsClient, Wishes
 from ...core.calendars.buckets import bucket_at, start_at
 from ...core.calendars.calendar import calendar_for
+from ...core.interface import request_s
 from ...core.model.answer.provenance import freeze
 from ...core.model.identity.instrument import Instrument
 from ...core.model.stored.reasons import FORMING
@@ -23,7 +24,6 @@ from ...core.model.time.instant import DAY_MS, date_of, day_ms, parse_iso
 from ...core.model.time.span import Span
 from ...core.model.time.timeframe import Timeframe
 from ...core.model.words.caller import collecting_warnings, warn_user
-from ...core.net.calls.deadline import request_s
 from ...core.registry import is_free
 from ...data_manager import DataManager, get_data_manager
 from ...errors import DataError, IncompleteDataWarning, QueryError

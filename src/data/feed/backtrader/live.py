@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...core.config.gateway import ibkr_gateway
 from ...core.config.rules import Rules
+from ...core.interface import downloader_class, seconds_of
 from ...core.model.answer.provenance import ATTRS_KEY
 from ...core.model.market.stream import LiveBar, StreamState
 from ...core.model.time.instant import from_ms
 from ...core.model.time.timeframe import Timeframe
-from ...core.net.calls.deadline import seconds_of
 from ...core.provider_selector import ProviderSelector
 from ...core.vendors.binance.stream import BinanceStream
-from ...core.vendors.factory import downloader_class
 from ...errors import DataError, NoDataError, NoProviderError
 from ..close_time import CloseTimes
 from ..live_feed import LiveFeed

@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from ...core.clock import Clock, SystemClock
+from ...core.interface import call_foreign
 from ...core.model.market.stream import LiveBar, StreamStatus
 from ...core.observability.logs import following
-from ...core.vendors.foreign import call_foreign
 from ...errors import DataError, ForeignError, UnavailableError
 
 

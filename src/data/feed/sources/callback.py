@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from ...core.clock import Clock
+from ...core.interface import call_foreign
 from ...core.model.market.stream import LiveBar, StreamState, StreamStatus
 from ...core.model.time.timeframe import Timeframe
 from ...core.prices.bar_rule import AHEAD, latest_live
-from ...core.vendors.foreign import call_foreign
 from ...errors import DataError
 from .base import Halt, Sink, ThreadedSource
 from .history import live_bars

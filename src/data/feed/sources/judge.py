@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ...core.clock import Clock
+from ...core.interface import StreamProtocol
 from ...core.model.display.texts import duration
 from ...core.model.market.stream import BarRevised, BarSeen, LiveBar, Topic, Trade, TradeSeen
 from ...core.model.time.instant import MINUTE_MS, SECOND_MS
@@ -25,7 +26,6 @@ from ...core.prices.bar_rule import (
     is_trade,
     latest_live,
 )
-from ...core.vendors.stream_protocol import StreamProtocol
 from ..streams.listeners import Listener
 from .steady import SteadyNow
 

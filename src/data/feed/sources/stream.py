@@ -21,12 +21,12 @@ import numpy as np
 from ...core.calendars.calendar import first_unclosed
 from ...core.calendars.grid import BarGrid
 from ...core.clock import Clock
+from ...core.interface import RetryPolicy
 from ...core.model.display.texts import duration
 from ...core.model.market.stream import LiveBar, Revision, StreamState, StreamStatus
 from ...core.model.time.instant import SECOND_MS
 from ...core.model.time.span import Span
 from ...core.model.time.timeframe import Timeframe
-from ...core.net.http.retry import RetryPolicy
 from ...core.observability.logs import following
 from ...errors import DataError, QueryError
 from ..continuation import Continuation, open_ms, slots_of

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...core.clock import Clock
+from ...core.interface import RetryPolicy, StreamProtocol, call_foreign, masked
 from ...core.model.display.texts import duration
 from ...core.model.market.stream import (
     BarRevised,
@@ -27,13 +28,10 @@ from ...core.model.market.stream import (
 )
 from ...core.model.time.instant import MINUTE_MS
 from ...core.net.http.audit import note_login
-from ...core.net.http.retry import RetryPolicy
 from ...core.net.http.websocket import Wire
 from ...core.net.limits.limiter import Limiter
 from ...core.observability.logs import Named, current, next_number, running
 from ...core.runtime.forks import renew_after_fork
-from ...core.vendors.foreign import call_foreign, masked
-from ...core.vendors.stream_protocol import StreamProtocol
 from ...errors import (
     AuthenticationError,
     ConfigError,

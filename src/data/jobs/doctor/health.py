@@ -36,12 +36,12 @@ from ...core.config.trust import host_of
 from ...core.disk.files import Disk
 from ...core.disk.mounts import network_file_system
 from ...core.disk.scratch import free_bytes, readable_by_others, refusal_to_write
+from ...core.interface import ReachResult, reach_all
 from ...core.model.display.texts import counted, duration, proof_in_words, time_until
 from ...core.model.request.settings import Settings
 from ...core.model.stored.incident import incidents_of
 from ...core.model.time.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of
 from ...core.model.time.span import Span
-from ...core.net.http.reach import ReachResult, reach_all
 from ...core.net.http.redact import host_port
 from ...core.provider_selector import ProviderSelector
 from ...core.registry import FAMILIES

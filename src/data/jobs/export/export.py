@@ -12,7 +12,6 @@ from ...core.bars.answer.reader import FetchOutcome, Reader, reasons, rejected_g
 from ...core.bars.fetch.lane import real_gaps
 from ...core.bars.series import UnfilledSpan
 from ...core.bars.validity import lifetime_of
-from ...core.cache.format.documents import about_series
 from ...core.cache.layout import encode_lane, encode_symbol
 from ...core.cache.store import BarStore
 from ...core.calendars.grid import grid_for
@@ -95,7 +94,7 @@ class ExportedFile:
     def to_json(self) -> dict[str, Any]:
         """Return the export as a JSON-serializable dictionary."""
         names = ("path", "rows", "first", "last", "problem", "left_out", "faults")
-        return about_series(self.key) | {name: getattr(self, name) for name in names}
+        return self.key.entries | {name: getattr(self, name) for name in names}
 
 
 def faults_of(answer: Answer) -> list[str]:

@@ -9,12 +9,12 @@ from ...core.cache.layout import Layout
 from ...core.cache.store import BarStore
 from ...core.calendars.calendar import calendar_for
 from ...core.clock import Clock
+from ...core.interface import usable_class
 from ...core.model.identity.series import SeriesKey
 from ...core.model.request.query import BarsQuery
 from ...core.model.stored.coverage import Coverage
 from ...core.model.time.instant import DAY_MS, MINUTE_MS
 from ...core.provider_selector import ProviderSelector
-from ...core.vendors.factory import usable_class
 from ...errors import DataError
 
 # A series whose latest bar is older than this is no longer active.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.bars.client import Lookup, Wishes
 from ...core.calendars.written_times import FIRST_DAY
 from ...core.config.settings import shared_store
+from ...core.interface import run_job, seconds_of
 from ...core.members import NOTHING_STORED, series_of_symbols
 from ...core.model.identity.kind import SESSIONS, AskedSession
 from ...core.model.identity.series import SeriesKey
@@ -26,7 +27,6 @@ from ...core.model.request.query import check_no_string, check_session, distinct
 from ...core.model.time.instant import date_of, iso
 from ...core.model.time.timeframe import Timeframe
 from ...core.model.words.printable import printable
-from ...core.net.calls.deadline import run_job, seconds_of
 from ...core.observability.events import Event, HistoryPerishes
 from ...core.observability.logs import level_of, running, subject_of
 from ...core.registry import is_free

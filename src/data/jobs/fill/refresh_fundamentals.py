@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...core.fundamentals.merge import with_reported
-from ...core.fundamentals.request import Wish, data_type_of
+from ...core.fundamentals.request import data_type_of
 from ...core.fundamentals.service import FundamentalsPlan
+from ...core.interface import Wish, run_call, seconds_of
 from ...core.model.market.fundamentals import Snapshot
 from ...core.model.request.query import check_no_string, only_given
 from ...core.model.time.instant import DAY_MS
-from ...core.net.calls.deadline import run_call, seconds_of
 from ...core.observability.logs import Subject, level_of, running
 from ...core.runtime.compute_slots import waiting
 from ...core.wiring import Services, build

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from ...core.bars.client import BarsClient, Rows
     from ...core.clock import Clock
+    from ...core.interface import Wait
     from ...core.model.request.query import BarsQuery
-    from ...core.net.calls.deadline import Wait
 
 T = TypeVar("T")
 

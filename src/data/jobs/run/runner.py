@@ -18,8 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from ...core.disk.files import is_disk_done
+from ...core.interface import Wait, run_reported
 from ...core.model.request.capabilities import MOST_AT_ONCE
-from ...core.net.calls.deadline import Wait, run_reported
 from ...core.net.limits.guarded_call import JobCalls
 from ...core.observability.logs import carried
 from ...core.runtime.compute_slots import computing

@@ -24,10 +24,10 @@ from ...core.bars.selection.candidates import Candidate
 from ...core.bars.selection.route import Route
 from ...core.cache.confirmations import Confirmation, tallied
 from ...core.cache.facade.summaries import FOLDER
-from ...core.cache.format.documents import about_series
 from ...core.cache.format.lane_entry import BarsOrigin, LaneEntry
 from ...core.cache.retention.disk_usage import totals
 from ...core.calendars.written_times import FIRST_DAY
+from ...core.interface import RetryPolicy, is_ours, recorded_call, run_job, status_for
 from ...core.model.display.texts import counted, duration, proof_in_words
 from ...core.model.identity.kind import Kind
 from ...core.model.identity.series import SeriesKey
@@ -37,12 +37,9 @@ from ...core.model.request.query import BarsQuery
 from ...core.model.stored.coverage import WITH_BARS
 from ...core.model.time.instant import DAY_MS, date_of, iso, year_of, year_start
 from ...core.model.time.span import Span, subtract
-from ...core.net.calls.deadline import recorded_call, run_job
-from ...core.net.http.retry import RetryPolicy
 from ...core.observability.events import BarsContradicted, Event
 from ...core.observability.logs import running, subject_of
 from ...core.prices.differences import GRAVE, Difference
-from ...core.vendors.base import is_ours, status_for
 from ...core.wiring import Services, build
 from ...errors import (
     CircuitOpenError,
@@ -688,7 +685,7 @@ class _ConfirmRun:
         compared = None if comparison is None else comparison.compared
         grave = list(_grave(comparison))
         return {
-            **about_series(step.key),
+            **step.key.entries,
             "vendor": step.candidate.name,
             "start": iso(step.span.start),
             "end": iso(step.span.end),

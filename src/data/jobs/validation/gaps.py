@@ -12,7 +12,6 @@ from glob import escape
 from typing import TYPE_CHECKING, Any
 
 from ...core.bars.client import BarsClient
-from ...core.cache.format.documents import about_series
 from ...core.members import NOTHING_STORED, series_of_symbols
 from ...core.model.display.texts import InLines, Line, counted
 from ...core.model.identity.series import SeriesKey
@@ -63,7 +62,7 @@ class SeriesGaps:
     def as_dict(self) -> dict[str, Any]:
         """Return the gaps as a JSON-serializable dictionary."""
         return {
-            **about_series(self.series),
+            **self.series.entries,
             "counts": self.counts,
             "bars": self.bars,
             "gaps": [gap.as_dict() for gap in self.listed],

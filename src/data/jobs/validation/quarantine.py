@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from ...core.cache.format.documents import about_series
 from ...core.cache.store import Commit, CommitPiece
 from ...core.model.identity.kind import Basis, Kind
 from ...core.model.identity.series import SeriesKey
@@ -52,7 +51,7 @@ class QuarantineReport:
     def to_json(self, *, details: bool = False) -> dict[str, Any]:
         """Return JSON-serializable values; with ``details``, include every row and file."""
         entry: dict[str, Any] = {
-            **about_series(self.key),
+            **self.key.entries,
             "rows": len(self.rows),
             "files": len(self.files),
             "reasons": self.reasons,

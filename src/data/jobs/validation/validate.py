@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...core.bars.client import Wishes
 from ...core.calendars.grid import grid_for
 from ...core.calendars.written_times import FIRST_DAY
+from ...core.interface import recorded_call
 from ...core.members import NOTHING_STORED, series_of_symbols
 from ...core.model.display.texts import counted
 from ...core.model.identity.series import SeriesKey
@@ -25,7 +26,6 @@ from ...core.model.stored.coverage import WITH_BARS
 from ...core.model.time.instant import iso
 from ...core.model.time.span import Span
 from ...core.model.time.timeframe import Timeframe
-from ...core.net.calls.deadline import recorded_call
 from ...core.observability.logs import running, subject_of
 from ...core.prices.judgement.checks import CHECKS, QualityCheck
 from ...core.prices.judgement.findings import (

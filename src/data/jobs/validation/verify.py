@@ -26,6 +26,7 @@ from ...core.calendars.calendar import (
 )
 from ...core.calendars.grid import BarGrid, grid_for
 from ...core.calendars.written_times import FIRST_DAY
+from ...core.interface import recorded_call, run_call, seconds_of
 from ...core.model.identity.kind import ADJUSTMENTS, Adjustment, Basis, Kind
 from ...core.model.identity.series import SeriesKey
 from ...core.model.market.actions import Action
@@ -36,7 +37,6 @@ from ...core.model.stored.coverage import WITH_BARS, Coverage, Covered
 from ...core.model.stored.reasons import CLOSED
 from ...core.model.time.instant import DAY_MS, date_of, day_ms, from_ms, iso
 from ...core.model.time.span import Span, coalesce
-from ...core.net.calls.deadline import recorded_call, run_call, seconds_of
 from ...core.prices.adjustment import BasisPart, rebase
 from ...core.prices.differences import (
     ComparisonTerms,

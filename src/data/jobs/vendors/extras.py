@@ -7,11 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from ...core.interface import BaseDataDownloader, usable_class
 from ...core.net.http.sender_pool import wants_package
 from ...core.provider_selector import ProviderSelector
 from ...core.registry import VENDORS
-from ...core.vendors.base import BaseDataDownloader
-from ...core.vendors.factory import usable_class
 from ...errors import install_line
 from .checks import Check, fault, note, ok
 

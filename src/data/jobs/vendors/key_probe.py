@@ -12,15 +12,13 @@ from functools import partial
 from ...core.calendars.calendar import calendar_for
 from ...core.calendars.grid import BarGrid
 from ...core.clock import Clock
+from ...core.interface import BaseDataDownloader, creation_error, is_ours, run_call, seconds_of
 from ...core.model.identity.instrument import AssetClass, Instrument
 from ...core.model.request.capabilities import FetchQuery
 from ...core.model.time.instant import DAY_MS
 from ...core.model.time.span import Span
 from ...core.model.time.timeframe import Timeframe
-from ...core.net.calls.deadline import run_call, seconds_of
 from ...core.provider_selector import ProviderSelector
-from ...core.vendors.base import BaseDataDownloader, is_ours
-from ...core.vendors.factory import creation_error
 from ...core.vendors.foreign import fetch_actions, fetch_bars
 from ...core.vendors.session import ACTIONS_ENDPOINT, endpoint_of
 from ...errors import (

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ...core.interface import BaseDataDownloader, is_ours, usable_class
 from ...core.model.identity.instrument import AssetClass, Instrument
 from ...core.model.identity.kind import Kind
 from ...core.model.request.capabilities import Capabilities
 from ...core.model.time.instant import MINUTE_MS
 from ...core.model.time.timeframe import Timeframe
 from ...core.provider_selector import ProviderSelector
-from ...core.vendors.base import BaseDataDownloader, is_ours
-from ...core.vendors.factory import names, usable_class
+from ...core.vendors.factory import names
 
 # Any stock, with the hours before the open and after the close.
 _IN_EXTENDED_HOURS = Instrument("ANY", "stock").extended()

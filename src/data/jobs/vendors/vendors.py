@@ -10,24 +10,26 @@ from ...core.clock import Clock, SystemClock
 from ...core.config.credentials import vendor_credentials
 from ...core.config.offered import PROVIDERS, offer_of, unknown_provider
 from ...core.config.rules_file import load_rules
+from ...core.interface import (
+    BaseDataDownloader,
+    ReachResult,
+    canonical_name,
+    creation_error,
+    downloader_class,
+    is_ours,
+    keys_declared,
+    own_secrets,
+    status_for,
+    stream_of,
+    usable_class,
+)
 from ...core.model.request.health import Health, Quota
 from ...core.model.request.settings import Settings
 from ...core.model.time.timeframe import Timeframe
-from ...core.net.http.reach import ReachResult
 from ...core.provider_selector import ProviderSelector
 from ...core.registry import FAMILIES, is_sample, row_of
-from ...core.vendors.base import BaseDataDownloader, is_ours, status_for
-from ...core.vendors.factory import (
-    canonical_name,
-    constructor_arguments,
-    creation_error,
-    downloader_class,
-    keys_declared,
-    own_secrets,
-    usable_class,
-)
+from ...core.vendors.factory import constructor_arguments
 from ...core.vendors.fundamentals_table import table_of
-from ...core.vendors.stream_protocol import stream_of
 from ...core.wiring import network_of
 from ...errors import DataError, MissingCredentialsError, QueryError, UnknownProviderError
 from .checks import Check, fault, note, ok

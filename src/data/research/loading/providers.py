@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...core.vendors.factory import canonical_name
+from ...core.interface import canonical_name
 from ...errors import QueryError, UnknownProviderError
 from ..calls import in_thread, prices
 from ..sources.vendor_sources import VendorDataSource, manager_like

@@ -21,10 +21,10 @@ from ...core.calendars.calendar import day_span, session_date
 from ...core.calendars.grid import grid_for
 from ...core.clock import Clock
 from ...core.config.credentials import note_key
+from ...core.interface import Threads
 from ...core.model.answer.provenance import ATTRS_KEY
 from ...core.model.market.bars import PRICES
 from ...core.model.time.instant import SECOND_MS, from_ms, to_ms
-from ...core.net.calls.call_threads import Threads
 from ...errors import CorruptEntryError, DataError, QueryError
 from ..calls import in_thread, own_call
 from ..frames.frames import pl  # its error names the missing extra

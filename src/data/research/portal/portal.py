@@ -21,12 +21,12 @@ import pandas as pd
 from ...core.bars.client import Wishes
 from ...core.calendars.calendar import named_calendar
 from ...core.calendars.ranges import moment_of
+from ...core.interface import awaited
 from ...core.model.display.texts import counted
 from ...core.model.time.instant import HOUR_MS, day_ms, iso
 from ...core.model.time.timeframe import Timeframe
 from ...core.model.words.caller import called_from, warn_user, working_for
 from ...core.model.words.suggestion import did_you_mean
-from ...core.net.calls.call_threads import awaited
 from ...core.observability.reads import reads
 from ...core.runtime.forks import renew_after_fork
 from ...core.runtime.lru_cache import LruCache

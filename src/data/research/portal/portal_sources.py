@@ -22,15 +22,14 @@ from ...core.bars.client import Wishes
 from ...core.calendars.calendar import ALWAYS_OPEN, calendar_for
 from ...core.calendars.grid import BarGrid
 from ...core.clock import SystemClock
+from ...core.interface import LoopThread, error_text, mask_keys
 from ...core.model.answer.frame import NS_IN_MS
 from ...core.model.identity.instrument import Instrument
 from ...core.model.market.bars import BarTable
 from ...core.model.time.instant import DAY_MS, from_ms, iso
 from ...core.model.time.span import Span
 from ...core.model.time.timeframe import Timeframe
-from ...core.net.calls.call_threads import LoopThread
 from ...core.prices.resample import resample, source_span
-from ...core.vendors.foreign import error_text, mask_keys
 from ...errors import DataError, DataPortalError, QueryError
 from ..frames.panel import FIELDS, AssetBars, Market, end_of, start_of
 from ..sources.identity import identity_of

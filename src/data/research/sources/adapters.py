@@ -18,10 +18,10 @@ import pandas as pd
 
 from ...core.calendars.calendar import calendar_for
 from ...core.clock import Clock, SystemClock
+from ...core.interface import awaited
 from ...core.model.time.instant import DAY_MS
 from ...core.model.time.span import Span
 from ...core.model.words.caller import warn_user
-from ...core.net.calls.call_threads import awaited
 from ...core.own_loops.limiters import RateLimiter
 from ...core.own_loops.retry import TRANSIENT_EXCEPTIONS, exponential_backoff
 from ...errors import (

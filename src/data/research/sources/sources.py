@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, Self, TypeVar
 import numpy as np
 import pandas as pd
 
+from ...core.interface import LoopThread, awaited
 from ...core.model.display.texts import counted
 from ...core.model.request.query import distinct_symbols
 from ...core.model.time.timeframe import Timeframe
 from ...core.model.words.caller import called_from, warn_user, working_for
-from ...core.net.calls.call_threads import LoopThread, awaited
 from ...core.prices.bar_rule import are_bars
 from ...errors import (
     BundleError,

@@ -34,11 +34,11 @@ from ...core.clock import Clock, SystemClock
 from ...core.disk.atomic import or_discarded, stage, write_atomically
 from ...core.disk.calls import MOST_BYTES
 from ...core.disk.files import Disk, FileState
+from ...core.interface import awaited
 from ...core.model.answer.frame import REQUIRED_COLUMNS
 from ...core.model.time.instant import MINUTE_MS, from_ms
 from ...core.model.time.timeframe import Timeframe
 from ...core.model.words.caller import warn_user
-from ...core.net.calls.call_threads import awaited
 from ...core.runtime.forks import renew_after_fork
 from ...core.runtime.lru_cache import LruCache
 from ...core.runtime.resources import all_memory

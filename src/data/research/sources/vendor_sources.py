@@ -28,6 +28,14 @@ from ...core.config.schema import (
 )
 from ...core.config.schema import Path as KeyPath
 from ...core.config.settings import working_dir
+from ...core.interface import (
+    BaseDataDownloader,
+    LoopThread,
+    awaited,
+    canonical_name,
+    forget_registered,
+    register,
+)
 from ...core.model.answer.frame import REQUIRED_COLUMNS as FIELDS
 from ...core.model.answer.interchange import to_polars
 from ...core.model.answer.provenance import ATTRS_KEY
@@ -36,10 +44,7 @@ from ...core.model.stored.reasons import REJECTED
 from ...core.model.time.timeframe import Timeframe
 from ...core.model.words.caller import warn_user
 from ...core.model.words.suggestion import did_you_mean
-from ...core.net.calls.call_threads import LoopThread, awaited
 from ...core.registry import row_of
-from ...core.vendors.base import BaseDataDownloader
-from ...core.vendors.factory import canonical_name, forget_registered, register
 from ...data_manager import DataManager, get_data_manager
 from ...errors import (
     DataError,

@@ -473,7 +473,7 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
         name: fact.to_json() if hasattr(fact, "to_json") else fact
         for name, fact in series.known_facts().items()
     }
-    document: dict[str, Any] = dict(series.extra) | about_series(key)
+    document: dict[str, Any] = dict(series.extra) | key.entries
     document |= {
         "format": json_document.FORMAT,
         "generation": series.generation,
@@ -484,11 +484,6 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
         **facts,
     }
     return json_document.dump(document)
-
-
-def about_series(key: SeriesKey) -> dict[str, Any]:
-    """Return the entries that identify a series in its documents."""
-    return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 
 class _Bound(msgspec.Struct):
@@ -558,7 +553,7 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
     """
     keys = _WholeSeries.__struct_fields__
     (document, empties), extra = json_document.decoded(data, _decode_series, keys, "series.json")
-    expected = about_series(key)
+    expected = key.entries
     recorded = {name: getattr(document, name) for name in expected}
     json_document.check_about(recorded, expected, "series")
     facts = {name: getattr(document, name) for name in FACTS}

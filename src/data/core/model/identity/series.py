@@ -46,6 +46,11 @@ class SeriesKey:
         return "@".join(self.lane)
 
     @property
+    def entries(self) -> dict[str, str]:
+        """The entries that identify the series in documents and results."""
+        return {"symbol": self.symbol, "timeframe": self.timeframe.label, "lane": self.lane_label}
+
+    @property
     def is_extended(self) -> bool:
         """Whether the series contains intraday bars with extended hours, which have their own calendar."""
         return EXTENDED_LANE[0] in self.lane and self.timeframe.is_intraday
