@@ -27,6 +27,7 @@ from .ground_truth import Row, Truth
 from .limits import Meter
 from .listings import Listing
 from .polygon import Polygon
+from .sec import Sec
 from .tiingo import Tiingo
 from .twelvedata import TwelveData
 from .wire import Listener, LogEntry
@@ -34,7 +35,7 @@ from .yahoo import Yahoo
 
 FACES: tuple[type[Face], ...] = (
     Binance, Yahoo, Alpaca, Polygon, Tiingo,
-    FMP, AlphaVantage, EODHD, Finnhub, TwelveData, CoinGecko, Telegram, Fred,
+    FMP, AlphaVantage, EODHD, Finnhub, TwelveData, CoinGecko, Telegram, Fred, Sec,
 )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ class VendorRow(NamedTuple):
         no_fundamentals: Reason why the vendor has no fundamentals, if known.
         stream: Path of the vendor's stream.
         search: Path of the vendor's table for searching by name.
-        series: Path of the downloader of a vendor that serves macro series and no bars.
+        series: Path of the downloader of a vendor that serves macro series or filings, and no bars.
         package: Module of the vendor's SDK, which is installed by the extra with the vendor's name.
         distribution: Name of that SDK in package indexes and messages.
         package_use: Purpose of that package, for messages.
@@ -188,6 +188,14 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
         ),
         "replay": VendorRow(
             bars="replay.bars:ReplayDownloader", of_folders=True, is_sample=True, of_files=True
+        ),
+        "sec": VendorRow(
+            series="sec.filings:SecDataDownloader",
+            aliases=("edgar",),
+            keys=("SEC_CONTACT",),
+            needs_keys=True,
+            domains=("sec.gov",),
+            fundamentals="sec.fundamentals:TABLE",
         ),
         "tiingo": VendorRow(
             bars="tiingo.bars:TiingoDataDownloader",

@@ -45,11 +45,12 @@ _NOT_SERVED = (NoDataError, RefusedError, UnsupportedError)
 
 @dataclass(frozen=True)
 class TableQuestion:
-    """A request for fundamentals: instrument, type of data, and time (UTC milliseconds)."""
+    """A request for fundamentals: instrument, type of data, time (UTC milliseconds), freshness."""
 
     instrument: Instrument
     data_type: str
     now_ms: int
+    refresh: bool = False
 
     @property
     def symbol(self) -> str:

@@ -1,0 +1,292 @@
+"""The SEC as a vendor: requests, limits, blocks, kept answers and the contact address."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.core.clock import ManualClock
+from src.data.core.model.time.instant import SECOND_MS
+from src.data.core.vendors.sec.filings import SecDataDownloader
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataWarning
+from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.face import Reply
+from tests.vendor_server.sec import APPLE, CONTACT, TESLA, WALMART, Sec
+
+from .conftest import set_time
+
+FACTS = "/api/xbrl/companyfacts/CIK0000320193.json"
+LISTS = ["/files/company_tickers.json", "/submissions/CIK0000320193.json"]
+
+
+def record(manager: DataManager, symbol: str = "AAPL", **options: Any) -> dict[str, Any]:
+    """Return a record of statements that only the SEC may answer."""
+    return manager.get_fundamentals(symbol, providers=["sec"], data_type="statements", **options)
+
+
+def paths(vendors: VendorServer) -> list[str]:
+    return [entry.path for entry in vendors.log()]
+
+
+def failure(manager: DataManager, symbol: str = "AAPL") -> str:
+    with pytest.warns(IncompleteDataWarning) as caught:
+        assert record(manager, symbol) == {}
+    return str(caught[0].message)
+
+
+def test_a_first_question_takes_three_requests_the_next_none_and_a_new_day_one(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer, clock: ManualClock
+) -> None:
+    assert record(make())["revenue"] == 416_161e6
+    assert paths(vendors) == [*LISTS, FACTS]
+    record(make())
+    make().get_fundamentals("AAPL", providers=["sec"])  # another type, from the same answers
+    assert len(paths(vendors)) == 3
+    set_time(clock, "2026-06-21T00:00:01+00:00")
+    record(make())
+    assert paths(vendors)[3:] == [LISTS[1]]
+    set_time(clock, "2026-06-21T23:59:00+00:00")
+    record(make())
+    assert len(paths(vendors)) == 4
+    record(make(), force_refresh=True)
+    assert paths(vendors)[4:] == [LISTS[1], FACTS]
+
+
+def test_the_facts_are_requested_again_after_a_report_and_once_more_on_the_next_day(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer, clock: ManualClock
+) -> None:
+    record(make())
+    recent = sec.submissions[APPLE]["filings"]["recent"]
+    row: tuple[object, ...] = (
+        "0000320193-26-000020",
+        "10-Q",
+        "2026-06-22",
+        "2026-06-22T20:30:00.000Z",
+        "2026-05-30",
+    )
+    row = (*row, "", "aapl-20260530.htm", 1)
+    for column, value in zip(recent.values(), row, strict=True):
+        column.insert(0, value)
+    for day, expected in (("22T22", 2), ("23T22", 2), ("24T22", 1)):
+        before = len(paths(vendors))
+        set_time(clock, f"2026-06-{day}:00:00+00:00")
+        record(make())
+        assert len(paths(vendors)) - before == expected, day
+
+
+def test_answers_are_kept_as_they_were_sent_with_their_time(
+    manager: DataManager, sec: Sec, tmp_path: Path, clock: ManualClock
+) -> None:
+    record(manager)
+    folder = tmp_path / "cache" / "_filings"
+    names = sorted(path.name for path in folder.glob("*.gz"))
+    assert names == [
+        "CIK0000320193-facts.json.gz",
+        "CIK0000320193.json.gz",
+        "company_tickers.json.gz",
+    ]
+    packed = (folder / names[0]).read_bytes()
+    assert gzip.decompress(packed) == Reply.json(sec.facts[APPLE]).body
+    assert int.from_bytes(packed[4:8], "little") == clock.now_ms() // SECOND_MS
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x1f\x8b\x08\0", None])
+def test_a_damaged_answer_counts_as_missing(
+    damage: bytes | None,
+    make: Callable[[], DataManager],
+    sec: Sec,
+    vendors: VendorServer,
+    tmp_path: Path,
+    clock: ManualClock,
+) -> None:
+    record(make())
+    path = tmp_path / "cache" / "_filings" / "CIK0000320193-facts.json.gz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9] if damage is None else damage)
+    set_time(clock, "2026-06-21T12:00:00+00:00")
+    assert record(make())["revenue"] == 416_161e6
+    assert paths(vendors)[3:] == [LISTS[1], FACTS]
+    assert gzip.decompress(path.read_bytes()) == gzip.decompress(whole)
+
+
+def test_without_a_contact_nothing_is_sent(
+    make: Callable[[], DataManager], vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SEC_CONTACT", raising=False)
+    assert "SEC_CONTACT is not set" in failure(make())
+    assert paths(vendors) == []
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "nobody",
+        "a@b.c\r\nX-Key: 1",
+        "a b@example.org",
+        "ä@example.org",
+        "a@example.org, b@example.org",
+    ],
+)
+def test_a_contact_that_is_not_an_address_is_rejected_without_showing_it(
+    contact: str,
+    make: Callable[[], DataManager],
+    sec: Sec,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("SEC_CONTACT", contact)
+    with caplog.at_level(logging.DEBUG):
+        message = failure(make())
+    assert "not a plain e-mail address" in message or "ConfigError" in message
+    assert contact not in message and contact not in caplog.text
+    assert paths(vendors) == []
+
+
+def test_the_contact_may_be_in_the_rules_and_the_environment_takes_precedence(
+    make: Callable[[], DataManager],
+    sec: Sec,
+    rules: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SEC_CONTACT")
+    text = rules.read_text()
+    rules.write_text(text.replace("sec: {", "sec: {contact: 'rules@example.org', "))
+    assert record(make())["revenue"] == 416_161e6
+    assert set(sec.agents) == {"onetape rules@example.org"}
+    monkeypatch.setenv("SEC_CONTACT", CONTACT)
+    record(make(), force_refresh=True)
+    assert sec.agents[-1] == f"onetape {CONTACT}"
+
+
+def test_the_contact_is_in_no_log_file_or_record(
+    make: Callable[[], DataManager],
+    sec: Sec,
+    vendors: VendorServer,
+    rules: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SEC_CONTACT")
+    canary = "canary.7391@example.org"
+    rules.write_text(rules.read_text().replace("sec: {", f"sec: {{contact: '{canary}', "))
+    with caplog.at_level(logging.DEBUG):
+        manager = make()
+        shown = [repr(manager), json.dumps(record(manager), default=str)]
+        vendors.fault("sec", Fault.status(503), path="companyfacts")
+        shown.append(json.dumps(record(manager, "WMT"), default=str))
+    assert sec.agents[0] == f"onetape {canary}"
+    written = [p.read_bytes() for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    plain = [gzip.decompress(b) if b[:2] == b"\x1f\x8b" else b for b in written]
+    assert canary not in caplog.text
+    assert not [text for text in shown if "canary" in text]
+    assert not [data for data in plain if b"canary" in data]
+
+
+def test_a_403_pauses_all_requests_for_ten_minutes(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("sec", Fault.status(403, "<html>Request Rate Threshold Exceeded"), times=1)
+    assert "RateLimitedError" in failure(make())
+    clock.advance(500)
+    assert "RateLimitedError" in failure(make(), "TSLA")
+    assert len(paths(vendors)) == 1
+    clock.advance(101)
+    assert record(make())["revenue"] == 416_161e6
+
+
+def test_at_most_five_requests_a_second(clock: ManualClock) -> None:
+    assert SecDataDownloader.limits.per_second == 5
+
+
+def test_many_companies_go_on_after_a_kill_without_asking_again(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer
+) -> None:
+    assert record(make(), "TSLA") and record(make(), "WMT")
+    asked = len(paths(vendors))
+    assert asked == 5  # the list of tickers once, then two for each
+    again = make()
+    for symbol in ("TSLA", "WMT", "AAPL"):
+        assert record(again, symbol)
+    assert len(paths(vendors)) == asked + 2
+
+
+_TICKERS, _LIST, _FACTS = (
+    f"{name}.json.gz" for name in ("company_tickers", "CIK0000320193", "CIK0000320193-facts")
+)
+HTML = Reply.text("<!DOCTYPE html><title>Maintenance</title>", 200, "text/html")
+
+
+@pytest.mark.parametrize("path", ["company_tickers", "submissions", "companyfacts"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        HTML,
+        Reply.text('{"cik": 320193, "facts": {"us-gaap": {'),
+        Reply.text("[]"),
+        Reply.text("null"),
+        Reply.text('{"cik": "999", "facts": {}, "filings": {"recent": {}}}'),
+        Reply.text("x", 429),
+        Reply.text("x", 500),
+    ],
+    ids=["html", "cut", "list", "null", "another filer", "429", "500"],
+)
+def test_an_unusable_answer_is_an_error_and_is_never_kept(
+    reply: Reply,
+    path: str,
+    make: Callable[[], DataManager],
+    sec: Sec,
+    vendors: VendorServer,
+    tmp_path: Path,
+    clock: ManualClock,
+) -> None:
+    vendors.fault("sec", Fault("instead", instead=lambda *_: reply), path=path)
+    assert "Error" in failure(make())
+    kept = {p.name for p in (tmp_path / "cache" / "_filings").glob("*.gz")}
+    names = {"company_tickers": _TICKERS, "submissions": _LIST, "companyfacts": _FACTS}
+    assert names[path] not in kept
+    vendors.heal("sec")
+    clock.advance(3600)
+    assert record(make())["revenue"] == 416_161e6
+
+
+def test_an_answer_of_sixty_megabytes_is_refused_or_read_but_never_half_read(
+    make: Callable[[], DataManager], sec: Sec
+) -> None:
+    padding = {"label": "x" * 70_000_000, "units": {}}
+    sec.facts[APPLE]["facts"]["us-gaap"]["Padding"] = padding
+    assert "Error" in failure(make())
+    padding["label"] = "x" * 20_000_000
+    assert record(make(), force_refresh=True)["revenue"] == 416_161e6
+
+
+def test_a_404_of_the_facts_says_what_funds_lack(make: Callable[[], DataManager], sec: Sec) -> None:
+    assert "has no facts at the SEC" in failure(make(), "SPY")
+
+
+def test_a_symbol_that_the_list_lacks_is_unknown(
+    make: Callable[[], DataManager], sec: Sec, clock: ManualClock, vendors: VendorServer
+) -> None:
+    assert "list of tickers does not have NEWCO" in failure(make(), "NEWCO")
+    asked = len(paths(vendors))
+    failure(make(), "NEWCO")
+    assert len(paths(vendors)) == asked, "the list of this day is not requested again"
+    sec.tickers.append((APPLE, "NEWCO", "New"))
+    set_time(clock, "2026-06-22T15:00:00+00:00")
+    record(make(), "NEWCO")
+    assert len(paths(vendors)) > asked
+
+
+def test_filers_do_not_share_anything(make: Callable[[], DataManager], sec: Sec) -> None:
+    manager = make()
+    names = {record(manager, s)["company_name"]: None for s in ("TSLA", "WMT", "AAPL")}
+    assert list(names) == ["Tesla, Inc.", "Walmart Inc.", "Apple Inc."]
+    assert {TESLA, WALMART, APPLE} <= sec.facts.keys()
