@@ -1249,6 +1249,82 @@ class DataManager:
         check_switches(force_refresh=refresh)
         return self._services.figures.get(kind, symbol, period, (start, end), refresh, timeout)
 
+    def announcements(
+        self, symbol: str, start: When = None, end: When = None, *, timeout: float | None = None
+    ) -> pd.DataFrame:
+        """Return a company's announcements of earnings: 8-K filings with item 2.02.
+
+        Examples:
+            >>> frame = manager.announcements("AAPL", "2024", "2025")
+            >>> accepted, timing = frame["accepted"], frame["timing"]
+
+        They are read from filings with the SEC, which needs a contact address instead of a key
+        (``SEC_CONTACT``). The range must be past: dates of future reports are estimates.
+
+        Args:
+            symbol: American stock.
+            start, end: First and last time of acceptance, both inclusive; a date means the hours of
+                its session date in New York. Default: the last 365 days.
+            timeout: Seconds after which the call stops waiting, as for ``get_ohlcv``.
+
+        Returns:
+            A frame in ascending order. ``accepted`` is naive UTC (datetime64[ns]); ``timing`` is
+            ``before``, ``during`` or ``after`` the regular session on the date ``session``, which
+            may close early (``early_close``); ``form``, ``items``, ``accession`` and ``url``
+            describe the filing. ``accepted_raw`` is the time as the SEC writes it, and
+            ``is_certain`` whether its time zone is proven; if not, the later reading is used.
+
+        Raises:
+            QueryError: An argument is invalid, the symbol does not mean a stock, or the range is in
+                the future.
+            MissingCredentialsError: No contact address is set.
+            NoDataError: No filing proves that the symbol means the listed company.
+            DataError: The SEC refused or failed.
+        """
+        frame: pd.DataFrame = load_part("research.filings.announcements").announcements(
+            self._services, symbol, start, end, timeout=timeout
+        )
+        return frame
+
+    def statement_lines(
+        self, symbol: str, *, adjusted: bool = False, timeout: float | None = None
+    ) -> pd.DataFrame:
+        """Return the lines of a company's reports, each value with the filing that contains it.
+
+        Examples:
+            >>> lines = manager.statement_lines("AAPL")
+            >>> revenue = lines[(lines["line"] == "revenue") & (lines["period"] == "Q")]
+
+        They are read from filings with the SEC, which needs a contact address instead of a key
+        (``SEC_CONTACT``).
+
+        Args:
+            symbol: American stock.
+            adjusted: Whether values per share and numbers of shares are converted to today's shares,
+                by the splits after the date of each filing. Default: as filed.
+            timeout: Seconds after which the call stops waiting, as for ``get_ohlcv``.
+
+        Returns:
+            A frame with a row for each value, by the time at which it became public. ``line``,
+            ``value``, ``unit``; ``period`` (``FY``, ``Q``, or empty for a value at one date) from
+            ``start`` to ``end``, both inclusive; ``accession``, ``form``, ``filed``; ``accepted``
+            (naive UTC; NaT if only the day is known) and ``accepted_raw``; ``tag``, empty for a
+            fourth quarter that is ``derived``; ``version``, 0 for the value first filed and 1 for its
+            first restatement. With ``adjusted``, ``splits`` names the splits. Dates are
+            datetime64[ns].
+
+        Raises:
+            QueryError: An argument is invalid, or the symbol does not mean a stock.
+            MissingCredentialsError: No contact address is set.
+            NoDataError: The company has no facts, files as a foreign company, or no filing proves that
+                the symbol means it.
+            DataError: The SEC refused or failed.
+        """
+        frame: pd.DataFrame = load_part("research.filings.lines").statement_lines(
+            self, symbol, adjusted=adjusted, timeout=timeout
+        )
+        return frame
+
     def get_series(
         self,
         series: str,

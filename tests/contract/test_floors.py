@@ -129,7 +129,8 @@ def test_no_ring_imports_a_higher_one_but_on_use_where_it_composes_or_in_a_comma
     assert {name for name, pairs in found.items() if pairs and room(name) != "cli"} == COMPOSING
     assert {room(target) for target, _ in found["core.wiring"]} == {"hosts", "macro", "filings"}
     assert {room(t) for name, pairs in found.items() if room(name) == "cli" for t, _ in pairs} == {
-        "server"
+        "research",
+        "server",
     }
 
 

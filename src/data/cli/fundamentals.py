@@ -25,6 +25,11 @@ _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
 _LONG = ("description", "website", "symbol")
 _DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60
 _ACTIONS = "actions"
+# Frames from filings, with their columns.
+_FILINGS = {
+    "announcements": "accepted timing session early_close form items accession",
+    "lines": "line value# unit period? start? end accession form accepted? tag? version# derived",
+}
 # Figures of perpetual futures.
 _FIGURES = ("funding", "open-interest", "long-short")
 
@@ -41,8 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser,
         "--type --what DATA_TYPE",
         (
-            "general, ratios, statements, ...; actions: splits and dividends; of a perpetual "
-            f"future: {', '.join(_FIGURES)}"
+            "general, ratios, statements, ...; actions: splits and dividends; from filings with the "
+            f"SEC: {', '.join(_FILINGS)}; of a perpetual future: {', '.join(_FIGURES)}"
         ),
         default="general",
         dest="data_type",
@@ -55,8 +60,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="priority_based",
         choices=("priority_based", "quality_based", "consensus"),
     )
-    option(parser, "--as-of DATE", "only data that was public by this date")
-    add_span(parser, "for actions the earliest, for figures 29 days ago")
+    option(parser, "--as-of --at DATE", "only data that was public by this date", dest="as_of")
+    add_span(
+        parser, "for actions the earliest, for figures 29 days ago, for announcements a year ago"
+    )
     option(parser, "--refresh", "refetch even if fresh")
     usual(parser, "timeout rows")
     command(
@@ -76,6 +83,9 @@ def run(args: argparse.Namespace) -> Report:
         QueryError, ConfigError: The query or the configuration is invalid.
     """
     is_frame = args.data_type == _ACTIONS or args.data_type in _FIGURES
+    if args.data_type in _FILINGS:
+        _refuse(args, ("timeframe", "provider"))
+        return _filings(args)
     _refuse(args, ("as_of",) if is_frame else ("start", "end", "timeframe"))
     if args.data_type == _ACTIONS:
         return _actions(args)
@@ -213,6 +223,25 @@ def _actions(args: argparse.Namespace) -> Report:
 
     document = {"provenance": provenance, "rows": rows}
     return Report(document, shown, notes, ok=provenance["complete"])
+
+
+def _filings(args: argparse.Namespace) -> Report:
+    """Return announcements or statement lines from filings."""
+    is_list = args.data_type == "announcements"
+    _refuse(args, () if is_list else ("start", "end"))
+    manager = manager_of(args, makes_folder=True)
+    with busy(args, "reading filings"):
+        known = manager if args.as_of is None else manager.at(args.as_of)
+        get = known.announcements if is_list else known.statement_lines
+        frame = get(args.symbol, **given(args, "start end timeout" if is_list else "timeout"))
+    provenance, rows = frame.attrs["onetape"], records(frame)
+    title = f"{provenance['symbol']} · {provenance['company']} · {counted(len(rows), 'row')}"
+
+    def shown() -> Shown:
+        """Yield the latest rows."""
+        yield table(rows[-args.rows :] if args.rows else rows, _FILINGS[args.data_type], title)
+
+    return Report({"provenance": provenance, "rows": rows}, shown)
 
 
 def _figures(args: argparse.Namespace) -> Report:

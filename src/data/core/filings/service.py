@@ -15,13 +15,16 @@ from ..disk.files import Disk
 from ..model.identity.instrument import Instrument
 from ..model.market.fundamentals import Snapshot
 from ..model.time.instant import DAY_MS, date_of
+from ..net.calls.deadline import run_call, seconds_of
 from ..net.limits.locks import SeriesLocks
+from ..observability.logs import Subject, running
 from ..vendors.factory import creation_error, downloader_for
-from ..vendors.sec.acceptance import with_times
+from ..vendors.sec.acceptance import NEW_YORK, with_times
 from ..vendors.sec.answers import (
     CompanyFacts,
     Filing,
     Listed,
+    RawFact,
     Submissions,
     letters,
     parse_facts,
@@ -29,14 +32,20 @@ from ..vendors.sec.answers import (
     parse_submissions,
     parse_tickers,
 )
+from ..vendors.sec.filings import SecDataDownloader, address_of
 from ..vendors.sec.fundamentals import TABLE, facts_of, statements_of
 from ..vendors.sec.identity import Proof, proof_of, symbols_on_cover
-from ..vendors.sec.lines import CompanyLines, LineRule, known_ms, lines_of, rules_of, summary
+from ..vendors.sec.lines import CompanyLines, Line, LineRule, known_ms, lines_of, rules_of, summary
 from .kept import KeptAnswers
 
 if TYPE_CHECKING:
     from ..vendors.fundamentals_request import TableQuestion
-    from ..vendors.sec.filings import SecDataDownloader
+
+# Names of the vendor's folder that the packages above use are here.
+__all__ = (
+    "NEW_YORK", "Company", "CompanyFacts", "CompanyLines", "Filing", "FilingsService", "Line", "RawFact",
+    "address_of", "line_rules",
+)  # fmt: skip
 
 FOLDER = "_filings"
 VENDOR = "sec"
@@ -87,6 +96,16 @@ class FilingsService:
         self._kept = KeptAnswers(disk, cache_dir / FOLDER)
         self._selector, self._clock = selector, clock
         self._locks = SeriesLocks()
+
+    def within(self, timeout: Any, symbol: str, answer: Callable[[], _T]) -> _T:
+        """Return the result of ``answer``, within the time limit of a call about a symbol.
+
+        Raises:
+            QueryError: ``timeout`` is not a number of seconds.
+            ProviderTimeoutError: The time was not enough.
+        """
+        with running(Subject(symbol)):
+            return run_call(self._clock, seconds_of(timeout, symbol), answer)
 
     def company(
         self, instrument: Instrument, *, since: str | None = None, refresh: bool = False

@@ -53,7 +53,14 @@ from ..fill.freshness import SeriesHealth, series_health
 from ..fill.perishable import perishable
 from ..vendors.checks import LEVELS, Check, fault, note, ok
 from ..vendors.extras import EXTRAS, GROUPS, extra_state, group_state, without_effect
-from ..vendors.vendors import describe_vendors, is_on_the_web, is_remote, quotas_of, vendor_check
+from ..vendors.vendors import (
+    describe_vendors,
+    is_on_the_web,
+    is_remote,
+    obstacle_of,
+    quotas_of,
+    vendor_check,
+)
 
 __all__ = ["Installation", "checkup", "worst_levels"]
 
@@ -554,6 +561,12 @@ def _keys(look: _Look) -> Iterator[Check]:
                 yield note(name, f"{variables} not set{skipped}", "export the key")
             else:
                 yield note(name, f"{variables} not set, and not needed")
+    # The SEC serves no bars, so it is not one of the vendors above.
+    if obstacle_of(look.selector, "sec").reason:
+        text = "no contact address is set: statements and announcements from filings are off"
+        yield note("keys sec", text, "set SEC_CONTACT to an address such as name@example.org")
+    else:
+        yield ok("keys sec", "a contact address is set")
 
 
 def _keys_to_this_machine(look: _Look) -> Iterator[Check]:
