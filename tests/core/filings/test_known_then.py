@@ -16,8 +16,8 @@ from src.data.core.filings.service import line_rules
 from src.data.core.fundamentals import point_in_time
 from src.data.core.model.market.fundamentals import Statement
 from src.data.core.model.time.instant import iso
-from src.data.core.vendors.sec import fundamentals as sec_fundamentals
 from src.data.core.vendors.sec import lines as sec_lines
+from src.data.core.vendors.sec import statements as sec_statements
 from src.data.core.vendors.sec.answers import Filing
 from src.data.data_manager import DataManager
 from tests.vendor_server.sec import APPLE, TESLA, Sec
@@ -176,7 +176,7 @@ def _by_cover_date(filing: Any) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
 
 
-_statements_of = sec_fundamentals.statements_of
+_statements_of = sec_statements.statements_of
 _BREAKS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "filed instead of accepted": (point_in_time, "_is_public", _by_filing_day),
     "the end of the period": (point_in_time, "_is_public", _by_period_end),

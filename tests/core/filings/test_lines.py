@@ -11,8 +11,8 @@ import pytest
 from src.data.core.filings.service import line_rules
 from src.data.core.vendors.sec.acceptance import with_times
 from src.data.core.vendors.sec.answers import Filing, parse_facts, parse_submissions
-from src.data.core.vendors.sec.fundamentals import statements_of
 from src.data.core.vendors.sec.lines import CompanyLines, Line, lines_of
+from src.data.core.vendors.sec.statements import statements_of
 from tests.vendor_server.sec import APPLE, FOREIGN, PROCTER, TESLA, WALMART, Sec, fact, facts
 
 NEVER = 4_000_000_000_000

@@ -18,7 +18,16 @@ from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
-from tests.vendor_server.sec import APPLE, CONTACT, TESLA, WALMART, Sec
+from tests.vendor_server.sec import (
+    APPLE,
+    CONTACT,
+    TESLA,
+    WALMART,
+    Sec,
+    fact,
+    facts,
+    submissions,
+)
 
 from .conftest import set_time
 
@@ -203,8 +212,33 @@ def test_a_403_pauses_all_requests_for_ten_minutes(
     assert record(make())["revenue"] == 416_161e6
 
 
-def test_at_most_five_requests_a_second(clock: ManualClock) -> None:
+def test_many_companies_are_requested_at_the_limit_and_resumed_after_a_kill(
+    sec: Sec,
+    vendors: VendorServer,
+    clock: ManualClock,
+    tmp_path: Path,
+    rules: Path,
+) -> None:
+    """The waits move the test's clock: 101 requests take at least 19 seconds of it."""
+    rules.write_text(f"providers: {{sec: {{base_url: '{vendors.base_url('sec')}'}}}}\n")
+    symbols = [f"QQ{one}{two}" for one in "ABCDE" for two in "ABCDEFGHIJ"]
+    for number, symbol in enumerate(symbols, 1000):
+        row = (f"000000{number}-25-000001", "10-K", "2025-02-03", "2025-02-03T21:10:00.000Z", "")
+        rows = [(*row, "", f"{symbol.lower()}-20241231.htm", 1)]
+        rows[0] = (*rows[0][:6], "small-10k.htm", 1)
+        sec.tickers.append((number, symbol, symbol))
+        sec.submissions[number] = submissions(number, symbol, [symbol, "SMALL"], rows)
+        one = fact(1e6, "2024-12-31", row[0], "2025-02-03", start="2024-01-01")
+        sec.facts[number] = facts(number, symbol, {"Revenues": {"USD": [one]}})
+    began = clock.now_ms()
+    for symbol in symbols[:30]:  # then the program is killed
+        assert record(DataManager(tmp_path / "cache", rules, clock=clock), symbol)["revenue"] == 1e6
+    assert len(paths(vendors)) == 61
+    for symbol in symbols:
+        assert record(DataManager(tmp_path / "cache", rules, clock=clock), symbol)["revenue"] == 1e6
+    assert len(paths(vendors)) == 101
     assert SecDataDownloader.limits.per_second == 5
+    assert clock.now_ms() - began >= 19 * SECOND_MS
 
 
 def test_many_companies_go_on_after_a_kill_without_asking_again(

@@ -33,9 +33,10 @@ from ..vendors.sec.answers import (
     parse_tickers,
 )
 from ..vendors.sec.filings import SecDataDownloader, address_of
-from ..vendors.sec.fundamentals import TABLE, facts_of, statements_of
+from ..vendors.sec.fundamentals import TABLE
 from ..vendors.sec.identity import Proof, proof_of, symbols_on_cover
 from ..vendors.sec.lines import CompanyLines, Line, LineRule, known_ms, lines_of, rules_of, summary
+from ..vendors.sec.statements import facts_of, statements_of
 from .kept import KeptAnswers
 
 if TYPE_CHECKING:

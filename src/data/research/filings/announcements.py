@@ -62,7 +62,8 @@ def announcements(
         ]
         return _frame(instrument, company, sorted(found, key=lambda f: f.accepted_ms or 0))
 
-    return services.filings.within(timeout, instrument.symbol, answer)
+    frame: pd.DataFrame = services.filings.within(timeout, instrument.symbol, answer)
+    return frame
 
 
 def timing_of(instrument: Instrument, accepted_ms: int) -> tuple[str, str, bool]:
