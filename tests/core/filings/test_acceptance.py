@@ -37,11 +37,11 @@ def test_submissions_and_header_agree(
 ) -> None:
     """The filer's other filings prove what a single time leaves open."""
     is_new_york = raw[11:13] == header[8:10]
-    early = filing("2025-03-03T07:30:00.000Z", number=2)  # 02:30 in New York, if it were UTC
-    late = filing("2025-03-03T22:45:00.000Z", "2025-03-04", "10-Q", number=3)
+    early = [filing("2025-03-03T07:30:00.000Z", number=2)]  # 02:30 in New York, if it were UTC
+    late = [filing(f"2025-03-0{n}T22:45:00.000Z", f"2025-03-0{n + 1}", "10-Q", n) for n in (3, 4)]
     one = Filing(accession, form, filed, raw)
     by_header = accepted(Filing(accession, form, filed, header))[0][0]
-    assert accepted(one, early if is_new_york else late)[0] == (by_header, True)
+    assert accepted(one, *(early if is_new_york else late))[0] == (by_header, True)
 
 
 def test_a_filer_s_times_are_proven_by_the_hours_in_which_edgar_is_open() -> None:
@@ -51,11 +51,14 @@ def test_a_filer_s_times_are_proven_by_the_hours_in_which_edgar_is_open() -> Non
         ("2025-03-03T11:10:00Z", True),
         ("2025-03-04T21:30:00Z", True),
     ]
-    night = filing("2025-03-04T02:59:00.000Z", "2025-03-04", number=3)
-    assert accepted(night, usual) == [
-        ("2025-03-04T02:59:00Z", True),
+    nights = [filing(f"2025-03-0{n}T00:59:00.000Z", f"2025-03-0{n}", "4", n) for n in (5, 6)]
+    assert accepted(*nights, usual) == [
+        ("2025-03-05T00:59:00Z", True),
+        ("2025-03-06T00:59:00Z", True),
         ("2025-03-04T16:30:00Z", True),
     ]
+    alone = accepted(nights[0], usual)
+    assert alone[1] == ("2025-03-04T21:30:00Z", False), "one late acceptance proves nothing"
 
 
 def test_the_day_of_filing_proves_a_time_near_the_end_of_the_day() -> None:
@@ -77,13 +80,13 @@ def test_what_nothing_proves_is_read_as_the_later_time() -> None:
 
 def test_a_new_filing_of_a_filer_in_utc_is_read_as_the_later_time_until_it_is_older() -> None:
     """On its first day a filing may have New York's time although the filer's others are in UTC."""
-    proof = filing("2025-03-03T22:45:00.000Z", "2025-03-04", "10-Q", number=1)
+    proofs = [filing(f"2025-03-0{n}T22:45:00.000Z", f"2025-03-0{n + 1}", "10-Q", n) for n in (3, 4)]
     new = filing("2025-06-02T16:08:29.000Z", number=2)
     fetched = parse_iso("2025-06-03T12:00:00Z")
-    assert accepted(proof, new, fetched_ms=fetched)[1] == ("2025-06-02T20:08:29Z", False)
-    assert accepted(proof, new)[1] == ("2025-06-02T16:08:29Z", True)
+    assert accepted(new, *proofs, fetched_ms=fetched)[0] == ("2025-06-02T20:08:29Z", False)
+    assert accepted(new, *proofs)[0] == ("2025-06-02T16:08:29Z", True)
     at_once = parse_iso("2025-06-02T16:10:00Z")  # later than this it cannot have been
-    assert accepted(proof, new, fetched_ms=at_once)[1] == ("2025-06-02T16:08:29Z", True)
+    assert accepted(new, *proofs, fetched_ms=at_once)[0] == ("2025-06-02T16:08:29Z", True)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,12 @@ def test_a_cover_proves_what_no_document_does(
     assert vendors.count("sec", "R1.htm") == 1
 
 
+def test_a_filing_without_a_cover_page_proves_nothing(manager: DataManager, sec: Sec) -> None:
+    small(sec, "SMLL", [("2025-03-03", "form10-k.htm")])
+    with pytest.raises(NoDataError, match="no filing proves"):
+        manager.statement_lines("SMLL")
+
+
 def test_a_cover_is_read_once(manager: DataManager, sec: Sec, vendors: VendorServer) -> None:
     small(sec, "SMLL", [("2025-03-03", "form10-k.htm")])
     sec.covers["000000077725000000"] = COVER.format(symbol="SMLL")

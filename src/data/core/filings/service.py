@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -277,13 +278,14 @@ class FilingsService:
         if proof is None and reports:
             latest = max(reports, key=known_ms)
             cik, accession = submissions.cik, latest.accession
-            on_cover, _ = self._answer(
-                f"CIK{cik:010d}-{accession}-R1.htm",
-                lambda: self._vendor().cover(cik, accession),
-                lambda body: symbols_on_cover(body.decode("utf-8", "replace")),
-                lambda fetched_ms: True,
-            )
-            proof = proof_of(symbol, submissions, filings, {accession: on_cover})
+            with suppress(SymbolNotFoundError):  # the filing has no such page
+                on_cover, _ = self._answer(
+                    f"CIK{cik:010d}-{accession}-R1.htm",
+                    lambda: self._vendor().cover(cik, accession),
+                    lambda body: symbols_on_cover(body.decode("utf-8", "replace")),
+                    lambda fetched_ms: True,
+                )
+                proof = proof_of(symbol, submissions, filings, {accession: on_cover})
         if proof is None:
             raise NoDataError(
                 f"no filing proves that {symbol} is {submissions.name} (filer {submissions.cik}), "

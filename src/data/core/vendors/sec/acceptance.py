@@ -63,8 +63,11 @@ def with_times(filings: Iterable[Filing], fetched_ms: int) -> tuple[Filing, ...]
     """
     known = tuple(filings)
     readings = {f.accession: r for f in known if (r := _readings(f, fetched_ms)) is not None}
-    proofs = {r.may_be_utc for r in readings.values() if r.is_proven}
-    usual = proofs.pop() if len(proofs) == 1 else None
+    proofs = [r.may_be_utc for r in readings.values() if r.is_proven]
+    in_utc = proofs.count(True)
+    # One proof of UTC may be a filing that was accepted long after its submission.
+    is_usual = bool(proofs) and in_utc in (0, len(proofs)) and in_utc != 1
+    usual = proofs[0] if is_usual else None
     return tuple(_timed(f, readings.get(f.accession), usual, fetched_ms) for f in known)
 
 
