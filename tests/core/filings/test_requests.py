@@ -186,6 +186,12 @@ def test_the_contact_is_in_no_log_file_or_record(
 ) -> None:
     monkeypatch.delenv("SEC_CONTACT")
     canary = "canary.7391@example.org"
+    monkeypatch.setenv("ONETAPE_RECORD", str(tmp_path / "cache" / "recordings"))
+    sent: list[str] = []
+    send = SecDataDownloader.send
+    monkeypatch.setattr(
+        SecDataDownloader, "send", lambda self, asked: sent.append(repr(asked)) or send(self, asked)
+    )
     rules.write_text(rules.read_text().replace("sec: {", f"sec: {{contact: '{canary}', "))
     with caplog.at_level(logging.DEBUG):
         manager = make()
@@ -196,7 +202,7 @@ def test_the_contact_is_in_no_log_file_or_record(
     written = [p.read_bytes() for p in (tmp_path / "cache").rglob("*") if p.is_file()]
     plain = [gzip.decompress(b) if b[:2] == b"\x1f\x8b" else b for b in written]
     assert canary not in caplog.text
-    assert not [text for text in shown if "canary" in text]
+    assert not [text for text in [*shown, *sent] if "canary" in text] and len(sent) == 5
     assert not [data for data in plain if b"canary" in data]
 
 
