@@ -70,6 +70,8 @@ def test_a_changed_name_ends_the_proof() -> None:
         ("JPM", ("JPM", "AMJB", "JPM-PC", "JPM-PD", "VYLD"), ()),
         ("BAC", ("BAC", "BAC-PB", "MER-PK"), ()),
         ("LCID", ("LCID", "LCIDW"), ()),
+        ("LCIDW", ("LCID", "LCIDW"), ("LCID",)),
+        ("BAC-PB", ("BAC", "BAC-PB", "MER-PK"), ("BAC",)),
         ("TSLA", ("TSLA",), ()),
     ],
 )

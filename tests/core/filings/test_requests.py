@@ -312,6 +312,10 @@ def test_a_404_of_the_facts_says_what_funds_lack(make: Callable[[], DataManager]
     assert "has no facts at the SEC" in failure(make(), "SPY")
 
 
+def test_a_foreign_company_is_said_to_be_one(make: Callable[[], DataManager], sec: Sec) -> None:
+    assert "files as a foreign company (20-F" in failure(make(), "LPA")
+
+
 def test_a_symbol_that_the_list_lacks_is_unknown(
     make: Callable[[], DataManager], sec: Sec, clock: ManualClock, vendors: VendorServer
 ) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 
 from ..registry import VENDORS, key_names, row_of
 from .donotshare import private_setting, private_values, variable_behind
@@ -102,11 +101,11 @@ class Credentials(Mapping[str, str]):
         self,
         variables: Mapping[str, Sequence[str]],
         environ: Mapping[str, str] | None = None,
-        defaults: Mapping[str, str] = MappingProxyType({}),
+        defaults: Mapping[str, str] | None = None,
     ) -> None:
         self._variables = {name: tuple(spellings) for name, spellings in variables.items()}
         self._environ = environ
-        self._defaults = defaults
+        self._defaults = dict(defaults or {})
 
     def __getitem__(self, name: str) -> str:
         key = self._value_of(name)
@@ -227,7 +226,7 @@ def vendor_credentials(
     environ: Mapping[str, str] | None = None,
     *,
     names: Sequence[str | Sequence[str]] = (),
-    defaults: Mapping[str, str] = MappingProxyType({}),
+    defaults: Mapping[str, str] | None = None,
 ) -> Credentials:
     """Return a mapping of one vendor's keys.
 

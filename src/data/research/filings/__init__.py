@@ -1,1 +1,1 @@
-"""What filings with the SEC say: announcements of earnings, statement lines, evidence on splits."""
+"""Announcements of earnings, statement lines and evidence on splits, from filings with the SEC."""

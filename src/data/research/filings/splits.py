@@ -29,14 +29,14 @@ Verdict = Literal["agrees", "unknown", "contradicts"]
 
 @dataclass(frozen=True)
 class SplitEvidence:
-    """What filings say about one split.
+    """Evidence from filings on one split.
 
     Attributes:
         ex_date: ISO ex-date of the split; that of a filing's fact if no split is known.
         ratio: New shares for one old share.
         verdict: ``agrees``, ``unknown`` or ``contradicts``.
-        reason: What the filings say.
-        accessions: Filings that say it.
+        reason: Content of the filings.
+        accessions: Accession numbers of these filings.
     """
 
     ex_date: str
@@ -72,7 +72,7 @@ class SplitReport:
 
 
 def split_report(manager: Any, symbol: Any, *, timeout: Any = None) -> SplitReport:
-    """Return what filings say about the splits that a manager knows, and about others.
+    """Return the evidence from filings on the splits that vendors report, and on others.
 
     Nothing is stored, and no answer changes because of it.
 

@@ -83,13 +83,17 @@ def symbols_on_cover(page: str) -> tuple[str, ...]:
 
 
 def classes_beside(symbol: str, tickers: Iterable[str]) -> tuple[str, ...]:
-    """Return the other tickers of a filer that are classes of its common shares, such as GOOG for GOOGL."""
+    """Return the other tickers of a filer that are classes of its common shares, such as GOOG for GOOGL.
+
+    For a preferred share or a warrant, they are the common shares that values per share are about.
+    """
     own = letters(symbol)
     return tuple(t for t in tickers if letters(t) != own and _are_classes(own, letters(t)))
 
 
-def _are_classes(one: str, other: str) -> bool:
-    short, long = sorted((one, other), key=len)
-    if long.startswith(short):
-        return len(long) - len(short) <= 2 and not _NOT_SHARES.fullmatch(long[len(short) :])
-    return len(one) == len(other) > 1 and one[:-1] == other[:-1]
+def _are_classes(own: str, other: str) -> bool:
+    if own.startswith(other):
+        return len(own) - len(other) <= 2
+    if other.startswith(own):
+        return len(other) - len(own) <= 2 and not _NOT_SHARES.fullmatch(other[len(own) :])
+    return len(own) == len(other) > 1 and own[:-1] == other[:-1]
