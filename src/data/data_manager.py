@@ -1280,6 +1280,9 @@ class DataManager:
             MissingCredentialsError: No contact address is set.
             NoDataError: No filing proves that the symbol means the listed company.
             DataError: The SEC refused or failed.
+
+        Warns:
+            IncompleteDataWarning: Filings of the range are not proven to be those of the symbol.
         """
         frame: pd.DataFrame = load_part("research.filings.announcements").announcements(
             self._services, symbol, start, end, timeout=timeout
@@ -1319,6 +1322,9 @@ class DataManager:
             NoDataError: The company has no facts, files as a foreign company, or no filing proves that
                 the symbol means it.
             DataError: The SEC refused or failed.
+
+        Warns:
+            IncompleteDataWarning: Earlier filings are not proven to be those of the symbol.
         """
         frame: pd.DataFrame = load_part("research.filings.lines").statement_lines(
             self, symbol, adjusted=adjusted, timeout=timeout

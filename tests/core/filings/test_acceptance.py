@@ -22,7 +22,9 @@ def accepted(*filings: Filing, fetched_ms: int = NEVER) -> list[tuple[str, bool]
     return [(f.accepted, f.is_certain) for f in with_times(filings, fetched_ms)]
 
 
-# Accession, form, day of filing, submissions and header (always New York's) of the same filing.
+# Accession, form, day of filing, submissions and header (always New York's) of the same filing. The
+# first two: theOGognf/finagg, issue 64; Apple's header: a public test of a study of 8-K filings; the
+# last: the times of Dell's filing of that day in a public comment, with an invented number.
 BOTH = [
     ("0001163302-25-000028", "8-K", "2025-05-01", "2025-05-01T16:21:59.000Z", "20250501162159"),
     ("0001628280-25-020816", "8-K", "2025-04-30", "2025-04-30T07:30:32.000Z", "20250430073032"),

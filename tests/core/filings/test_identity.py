@@ -9,7 +9,7 @@ import pytest
 from src.data.core.vendors.sec.answers import Filing, Submissions
 from src.data.core.vendors.sec.identity import classes_beside, proof_of, symbols_on_cover
 from src.data.data_manager import DataManager
-from src.data.errors import NoDataError
+from src.data.errors import IncompleteDataWarning, NoDataError
 from tests.vendor_server import VendorServer
 from tests.vendor_server.sec import APPLE, Sec, fact, facts, submissions
 
@@ -140,6 +140,18 @@ def test_filings_before_the_proof_are_withheld_and_said(manager: DataManager, se
     assert "before 2023-02-02 are not proven" in dropped[0]["reason"]
     then = manager.at("2022-06-01").get_fundamentals("META", providers=["sec"])
     assert "revenue" not in then
+    with pytest.warns(IncompleteDataWarning, match="before 2023-02-02 are not proven"):
+        assert len(manager.statement_lines("META")) == 1
+    with pytest.warns(IncompleteDataWarning, match="before 2023-02-02 are not proven"):
+        manager.announcements("META", "2021-01-01", "2023-12-31")
+
+
+def test_before_a_holding_company_existed_nothing_is_known(manager: DataManager, sec: Sec) -> None:
+    """Filings of the former filer are under another number, which the list of today does not name."""
+    small(sec, "HOLD", [("2023-02-02", "hold-20221231.htm")])
+    then = manager.at("2020-01-01").get_fundamentals("HOLD", providers=["sec"])
+    assert "revenue" not in then
+    assert then["_metadata"]["withheld"]["sec"]["statements"] == "1 filed after 2020-01-01"
 
 
 def test_a_company_with_two_classes_has_no_values_per_share(manager: DataManager, sec: Sec) -> None:

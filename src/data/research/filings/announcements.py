@@ -13,7 +13,7 @@ from ...core.model.answer.provenance import ATTRS_KEY, freeze
 from ...core.model.identity.instrument import Instrument
 from ...core.model.time.instant import DAY_MS, date_of, from_ms, iso
 from ...errors import QueryError
-from .company import american_stock, known_ms_of
+from .company import american_stock, known_ms_of, warn_of_unproven
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,7 @@ def announcements(
     def answer() -> pd.DataFrame:
         """Return the frame."""
         company: Company = services.filings.company(instrument, since=since)
+        warn_of_unproven(company, since)
         until = min(span.end, known_ms)
         found = [
             filing

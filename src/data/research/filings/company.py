@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...core.filings.service import Company
 from ...core.model.identity.instrument import Instrument
-from ...errors import QueryError
+from ...core.model.words.caller import warn_user
+from ...errors import IncompleteDataWarning, QueryError
 
 
 def american_stock(services: Any, symbol: Any) -> Instrument:
@@ -26,3 +28,13 @@ def american_stock(services: Any, symbol: Any) -> Instrument:
 def known_ms_of(services: Any) -> int:
     """Return the time (UTC milliseconds) by which filings must have been accepted: by default, now."""
     return int(getattr(services, "known_ms", services.clock.now_ms()))
+
+
+def warn_of_unproven(company: Company, since: str = "") -> None:
+    """Warn if filings since a date of filing (ISO; empty for all) are left out as unproven."""
+    if since < company.proof.since:
+        message = (
+            f"filings before {company.proof.since} are not proven to be those of {company.symbol}, "
+            "and are left out"
+        )
+        warn_user(message, IncompleteDataWarning)

@@ -10,7 +10,7 @@ from ...core.model.answer.provenance import ATTRS_KEY, freeze
 from ...core.model.market.fundamentals import FIELDS
 from ...core.model.time.instant import from_ms, iso
 from ...errors import QueryError
-from .company import american_stock, known_ms_of
+from .company import american_stock, known_ms_of, warn_of_unproven
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,7 @@ def statement_lines(
     def answer() -> tuple[Company, CompanyLines]:
         """Return the company and its lines."""
         company = services.filings.company(instrument)
+        warn_of_unproven(company)
         return company, services.filings.lines(company)
 
     company, found = services.filings.within(timeout, instrument.symbol, answer)
