@@ -135,7 +135,8 @@ class Services:
         """The service for filings with the SEC."""
         from .filings.service import FilingsService
 
-        return FilingsService(self.settings.cache_dir, self.selector, self.clock)
+        changes = self.client.symbol_changes
+        return FilingsService(self.settings.cache_dir, self.selector, self.clock, changes)
 
     @cached_property
     def macro(self) -> MacroService:

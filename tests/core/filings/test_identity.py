@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
 
+from src.data.core.model.identity.symbol_changes import SymbolChange
 from src.data.core.vendors.sec.answers import Filing, Submissions
 from src.data.core.vendors.sec.identity import classes_beside, proof_of, symbols_on_cover
 from src.data.data_manager import DataManager
@@ -144,6 +146,22 @@ def test_filings_before_the_proof_are_withheld_and_said(manager: DataManager, se
         assert len(manager.statement_lines("META")) == 1
     with pytest.warns(IncompleteDataWarning, match="before 2023-02-02 are not proven"):
         manager.announcements("META", "2021-01-01", "2023-12-31")
+
+
+def test_a_recorded_rename_dates_the_symbol(manager: DataManager, sec: Sec) -> None:
+    small(sec, "META", [("2023-02-02", "meta-20221231.htm"), ("2022-07-28", "fb-20220630.htm")])
+    rename = SymbolChange(date(2022, 6, 9), "rename", "FB", "META", "Nasdaq notice 2022-94")
+    assert len(statements(manager)) == 1
+    manager.client.record_symbol_changes({"META": [rename]})
+    assert len(statements(manager)) == 2
+    later = SymbolChange(date(2022, 9, 1), "rename", "FB", "META", "a notice")
+    manager.client.record_symbol_changes({"META": [later]})
+    assert len(statements(manager)) == 1
+
+
+def statements(manager: DataManager) -> list[Any]:
+    options: dict[str, Any] = {"providers": ["sec"], "data_type": "statements"}
+    return list(manager.get_fundamentals("META", force_refresh=True, **options)["statements"])
 
 
 def test_before_a_holding_company_existed_nothing_is_known(manager: DataManager, sec: Sec) -> None:

@@ -41,6 +41,7 @@ from ..vendors.sec.statements import facts_of, statements_of
 from .kept import KeptAnswers
 
 if TYPE_CHECKING:
+    from ..model.identity.symbol_changes import SymbolChange
     from ..vendors.fundamentals_request import TableQuestion
 
 # Names of the vendor's folder that the packages above use are here.
@@ -91,9 +92,17 @@ class FilingsService:
         cache_dir: Root of the cache.
         selector: Creates downloaders. It is duck-typed.
         clock: Source of the current time.
+        changes: Function that returns the recorded changes in a symbol's meaning.
     """
 
-    def __init__(self, cache_dir: Path, selector: Any, clock: Clock) -> None:
+    def __init__(
+        self,
+        cache_dir: Path,
+        selector: Any,
+        clock: Clock,
+        changes: Callable[[str], Sequence[SymbolChange]] = lambda symbol: (),
+    ) -> None:
+        self._changes = changes
         disk = Disk(root=cache_dir, private=selector.parsed_rules.cache.private)
         self._kept = KeptAnswers(disk, cache_dir / FOLDER)
         self._selector, self._clock = selector, clock
@@ -286,6 +295,9 @@ class FilingsService:
                     lambda fetched_ms: True,
                 )
                 proof = proof_of(symbol, submissions, filings, {accession: on_cover})
+        named = [c.ex_date for c in self._changes(symbol) if c.begins(symbol)]
+        if proof is not None and named:
+            return replace(proof, since=max(named).isoformat())
         if proof is None:
             raise NoDataError(
                 f"no filing proves that {symbol} is {submissions.name} (filer {submissions.cik}), "
