@@ -1414,7 +1414,7 @@ class DataManager:
             max_age_days: Maximum age of cached data in days; by default, the maximum for the data
                 type.
             as_of: Return only data that was public by this date or, if an instant is given, by the
-                day before it.
+                day before it; a report whose time of acceptance is known, before that instant.
             timeout: Seconds after which the call stops waiting for vendors and other callers,
                 instead of ``time_budget_seconds`` in the fundamentals file (20).
 

@@ -308,6 +308,18 @@ def test_an_answer_of_sixty_megabytes_is_refused_or_read_but_never_half_read(
     assert record(make(), force_refresh=True)["revenue"] == 416_161e6
 
 
+def test_while_the_sec_is_down_the_copy_of_another_day_is_used_and_said(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer, clock: ManualClock
+) -> None:
+    record(make())
+    set_time(clock, "2026-06-22T15:00:00+00:00")
+    vendors.fault("sec", Fault.status(503))
+    answer = record(make())
+    assert answer["revenue"] == 416_161e6
+    assert "UnavailableError" in answer["_metadata"]["providers_failed"]["sec"]
+    assert answer["_metadata"]["providers"]["sec"]["fetched_at"] == "2026-06-20T15:00:00Z"
+
+
 def test_a_404_of_the_facts_says_what_funds_lack(make: Callable[[], DataManager], sec: Sec) -> None:
     assert "has no facts at the SEC" in failure(make(), "SPY")
 
