@@ -563,7 +563,7 @@ def _keys(look: _Look) -> Iterator[Check]:
                 yield note(name, f"{variables} not set, and not needed")
     # The SEC serves no bars, so it is not one of the vendors above.
     if obstacle_of(look.selector, "sec").reason:
-        text = "no contact address is set: statements and announcements from filings are off"
+        text = "SEC_CONTACT not set: statements and announcements from filings are off"
         yield note("keys sec", text, "set SEC_CONTACT to an address such as name@example.org")
     else:
         yield ok("keys sec", "a contact address is set")
