@@ -11,6 +11,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +21,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / ".ci")]
 import vendor_pages  # noqa: E402 - as above
 
 import onetape  # noqa: E402 - of this tree, not of an installed one
-import onetape.aio  # noqa: E402 - as above
-import onetape.yf  # noqa: E402 - as above
-from onetape.data import _HOMES  # noqa: E402 - as above
 from onetape.data.core.config.rules_file import (  # noqa: E402 - as above
     AS_READ,
     packaged_bytes,
@@ -30,6 +28,7 @@ from onetape.data.core.config.rules_file import (  # noqa: E402 - as above
 )
 from onetape.data.core.registry import SERVED  # noqa: E402 - as above
 from onetape.data.core.vendors.factory import downloader_class  # noqa: E402 - as above
+from onetape.public import PUBLIC, UNLISTED, homes, homes_of  # noqa: E402 - as above
 
 DOCS = ROOT / "docs"
 # A link of Markdown that is no picture: its text and its target.
@@ -60,60 +59,60 @@ def generated() -> dict[Path, str]:
 
 # --- what is public --------------------------------------------------------------------------
 
-# Neither class nor function, or raised before anything can be looked up.
-_WITHOUT = {"__version__", "HiddenPackageError"}
 _PARTS = {
-    "The manager": ("DataManager", "get_data_manager", "reset_data_manager"),
-    "Frames": ("describe", "fingerprint", "plot", "to_polars", "to_arrow"),
-    "Features": ("check_features", "register_recipe"),
-    "Values": ("Quote", "Quotes", "Listing"),
-    "Vendors": ("ProviderSelector", "get_provider_selector", "register"),
-    "Errors and logs": (
-        *(name for name in onetape.__all__ if name.endswith(("Error", "Warning")) and name not in _WITHOUT),
-        "configure_logging",
-    ),
-    "Names of older programs": (
-        "UnifiedCache", "DataFeedFactory", "RateLimiter", "coerce_ohlcv_timestamp_column",
-        "validate_ohlcv_data", "get_data_quality_score",
-    ),
-}  # fmt: skip
+    "The manager": "DataManager get_data_manager reset_data_manager",
+    "Frames": "describe fingerprint plot to_polars to_arrow",
+    "Features": "check_features register_recipe",
+    "Values": "Quote Quotes Listing",
+    "Vendors": "ProviderSelector get_provider_selector register",
+    "Cache and logs": "UnifiedCache configure_logging",
+}
+# Of the other modules, those whose docstrings are on the page; all have a table.
+_IN_FULL = ("onetape.errors", "onetape.aio", "onetape.yf")
 
 
 def reference() -> str:
     """Return the page on what is public: a table of each part, and the place of its docstrings.
 
     Raises:
-        SystemExit: a public name stands in no part.
+        SystemExit: A public name of the root is in no part and not an error.
     """
-    listed = {name for names in _PARTS.values() for name in names}
-    if missing := sorted(listed ^ (set(onetape.__all__) - _WITHOUT)):
+    root, errors = homes_of("onetape"), homes_of("onetape.errors")
+    listed = {name for names in _PARTS.values() for name in names.split()} | {"__version__"}
+    if missing := sorted(listed ^ {name for name in root if name not in errors}):
         raise SystemExit(f".ci/pages.py: not listed, or not public: {', '.join(missing)}")
     parts = [_REFERENCE]
     for title, names in _PARTS.items():
         parts.append(f"## {title}\n")
-        parts.append(_table(("name", "what it is"), ((n, getattr(onetape, n)) for n in names)))
-        if "DataManager" in names:
-            methods = inspect.getmembers(onetape.DataManager, inspect.isfunction)
-            rows = [(name, one) for name, one in methods if not name.startswith("_")]
-            parts.append(_table(("method of `DataManager`", "what it does"), rows))
-        parts += [f"::: onetape.data.{_HOMES[name]}.{name}\n" for name in names]
-    parts.append("## Awaited\n")
-    parts.append(
-        _table(("name", "what it is"), [("AsyncDataManager", onetape.aio.AsyncDataManager)])
-    )
-    parts.append("::: onetape.aio.AsyncDataManager\n")
-    parts.append("## Calls of yfinance\n")
-    called = [(name, getattr(onetape.yf, name)) for name in onetape.yf.__all__]
-    parts.append(_table(("name of `onetape.yf`", "what it is"), called))
-    parts += [f"::: {one.__module__}.{name}\n" for name, one in called]
+        parts += _section("onetape", names.split(), is_full=True)
+    for module in (one for one in PUBLIC if one != "onetape"):
+        parts.append(f"## {module}\n\n{_first_line(import_module(module))}\n")
+        parts += _section(module, [*homes_of(module)], is_full=module in _IN_FULL)
+    parts.append(f"## Other names of the root\n\n{_UNLISTED}\n")
+    parts += _section("onetape", [*homes(UNLISTED)], is_full=False)
     return "\n".join(parts)
+
+
+def _section(module: str, names: list[str], *, is_full: bool) -> Iterator[str]:
+    """Yield the table of some names of a module, and the places of their docstrings."""
+    yield _table(("name", "what it is"), ((n, getattr(import_module(module), n)) for n in names))
+    if "DataManager" in names:
+        methods = inspect.getmembers(onetape.DataManager, inspect.isfunction)
+        rows = [(name, one) for name, one in methods if not name.startswith("_")]
+        yield _table(("method of `DataManager`", "what it does"), rows)
+    if is_full:
+        for name in names:
+            home = homes_of(module)[name]
+            yield f"::: {module if home == '.' else f'onetape.data.{home}'}.{name}\n"
 
 
 _REFERENCE = """# Reference
 
-Look up any name that you can import with `from onetape import ...`. On the built site each docstring is
-below its table; in Python, `help(DataManager.get_ohlcv)` prints it. `make docs` generates this page.
+Look up any public name: first those of `onetape`, then those of each module beside it. On the built site,
+the docstrings of the root, the errors, coroutines and yfinance's calls are below their tables; in Python,
+`help(DataManager.get_ohlcv)` prints any of them. `make docs` generates this page.
 """
+_UNLISTED = "Every error can be imported from `onetape` as well, and so can these:"
 
 
 def _table(head: tuple[str, str], rows: Iterable[tuple[str, object]]) -> str:
@@ -123,6 +122,10 @@ def _table(head: tuple[str, str], rows: Iterable[tuple[str, object]]) -> str:
 
 
 def _first_line(value: object) -> str:
+    """Return the first paragraph of a docstring; that of a value's class if it is one of this library."""
+    is_ours = (getattr(value, "__module__", None) or type(value).__module__).startswith("onetape")
+    if not is_ours and not inspect.ismodule(value):
+        return "A constant."
     paragraph = (inspect.getdoc(value) or "").partition("\n\n")[0].replace("\n", " ")
     return plain(paragraph).replace("|", "\\|")
 
@@ -179,6 +182,8 @@ def llms() -> str:
             lines.append(f"\n## {entry.group}\n")
         group = entry.group
         lines.append(f"- [{entry.title}]({entry.target}): {entry.line}")
+    lines.append("\n## Modules\n")
+    lines += [f"- `{module}`: {_first_line(import_module(module))}" for module in PUBLIC]
     lines.append("\n## One vendor\n")
     for name in SERVED:
         title = downloader_class(name).display_name

@@ -29,6 +29,7 @@ FOLDERS = {
     "docs/img": "*.[sp][vn]g",
     "examples": "*.py",
     "benchmarks": "README.md",
+    "tests/vendor_server": "README.md",
 }
 # What a page would load by itself when it is opened, from a place with a host.
 _LOADED = re.compile(

@@ -11,7 +11,7 @@ import backtrader as bt
 from crossover import Crossover
 
 from onetape import DataManager, get_data_manager
-from onetape.data.feed.backtrader.backtest import BacktestFeed
+from onetape.feeds import BacktestFeed
 
 
 def run(manager: DataManager, symbol: str, timeframe: str, start: str, end: str) -> list:

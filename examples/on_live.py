@@ -11,7 +11,7 @@ import backtrader as bt
 from crossover import Crossover
 
 from onetape import DataManager, get_data_manager
-from onetape.data.feed.backtrader.feed import run_live
+from onetape.feeds import run_live
 
 
 def run(manager: DataManager, symbol: str, timeframe: str, lookback: int = 50,

@@ -11,8 +11,7 @@ import backtrader as bt
 from crossover import Crossover
 
 from onetape import DataManager, get_data_manager
-from onetape.data.feed.backtrader.feed import BacktraderFeed, run_live
-from onetape.data.feed.replay import replay_feed
+from onetape.feeds import BacktraderFeed, replay_feed, run_live
 
 
 def run(manager: DataManager, symbol: str, timeframe: str, start: str, end: str,

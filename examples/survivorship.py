@@ -18,10 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from onetape import DataManager
-from onetape.data.db import Database
-from onetape.data.db.universe import StoredUniverses
-from onetape.data.errors import IncompleteDataWarning
+from onetape import DataManager, IncompleteDataWarning
+from onetape.db import Database, StoredUniverses
 
 FIRST, LAST = "2015-01-02", "2024-12-31"
 SYMBOLS = [f"Q{letter}X" for letter in "ABCDEFGHIJKLMNOPQRSTUVWY"]

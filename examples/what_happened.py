@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 
-from onetape import AllProvidersFailedError, get_data_manager
+from onetape import get_data_manager
+from onetape.errors import AllProvidersFailedError
 
 
 def main(symbol: str = "BTCUSDT", timeframe: str = "1h") -> int:

@@ -12,11 +12,11 @@ Help: ``help(DataManager.get_ohlcv)``; ``onetape docs`` prints the pages, ``onet
 
 from __future__ import annotations
 
-from importlib import import_module
 from os import path as _path
 from typing import TYPE_CHECKING, Any
 
 from . import _older_name
+from .public import OF_DATA, door
 
 _home = _path.dirname(_path.realpath(__file__))
 _data = _path.join(_home, "data")
@@ -37,194 +37,47 @@ _older_name.serve_paths()
 from . import data  # noqa: E402 - in a checkout it is found only now
 
 if TYPE_CHECKING:
+    # Made by `make lists`.
     from . import aio as aio
+    from . import bundles as bundles
+    from . import db as db
+    from . import errors as errors
+    from . import feeds as feeds
+    from . import jobs as jobs
+    from . import sources as sources
     from . import testing as testing
+    from . import vendors as vendors
     from . import yf as yf
-    from .data import (
-        AllProvidersFailedError,
-        AuthenticationError,
-        BadRangeError,
-        BadSymbolError,
-        BadTimeframeError,
-        BundleError,
-        BundleNotFoundError,
-        CacheError,
-        CapabilityError,
-        CircuitOpenError,
-        ConfigError,
-        CorruptEntryError,
-        DatabaseError,
-        DatabaseUrlError,
-        DataError,
-        DataFeedFactory,
-        DataManager,
-        DataPortalError,
-        DataProviderError,
-        DecimalRangeError,
-        EntitlementError,
-        FeatureError,
-        FeedLagError,
-        ForeignError,
-        FormatVersionError,
-        IncompleteDataError,
-        IncompleteDataWarning,
-        KindMismatchError,
-        Listing,
-        LockTimeoutError,
-        LogUnreachableError,
-        LookaheadError,
-        MissingCredentialsError,
-        MissingExtraError,
-        NoDataAvailableError,
-        NoDataError,
-        NoProviderError,
-        OvertakenError,
-        ProviderError,
-        ProviderSelector,
-        ProviderTimeoutError,
-        QualityError,
-        QueryError,
-        Quote,
-        Quotes,
-        RateLimitedError,
-        RateLimiter,
-        ReadOnlyCacheWarning,
-        RefusedError,
-        RegionError,
-        ResponseFormatError,
-        RulesError,
-        SchemaError,
-        SeriesEndedWarning,
-        SpliceConflictError,
-        StorageError,
-        SurvivorshipWarning,
-        SymbolNotFoundError,
-        TransientError,
-        UnavailableError,
-        UnifiedCache,
-        UniverseError,
-        UnknownProviderError,
-        UnknownSymbolError,
-        UnsupportedError,
-        __version__,
-        check_features,
-        coerce_ohlcv_timestamp_column,
-        configure_logging,
-        describe,
-        fingerprint,
-        get_data_manager,
-        get_data_quality_score,
-        get_provider_selector,
-        plot,
-        register,
-        register_recipe,
-        reset_data_manager,
-        to_arrow,
-        to_polars,
-        validate_ohlcv_data,
+    from .data._version import __version__ as __version__
+    from .data.core.cache.facade.unified_cache import UnifiedCache as UnifiedCache
+    from .data.core.model.answer.frame import (
+        coerce_ohlcv_timestamp_column as coerce_ohlcv_timestamp_column,
     )
-
-__all__ = (
-    "DataManager",
-    "get_data_manager",
-    "reset_data_manager",
-    "ProviderSelector",
-    "get_provider_selector",
-    "UnifiedCache",
-    "coerce_ohlcv_timestamp_column",
-    "to_polars",
-    "register_recipe",
-    "to_arrow",
-    "DataFeedFactory",
-    "configure_logging",
-    "check_features",
-    "describe",
-    "fingerprint",
-    "plot",
-    "Listing",
-    "Quote",
-    "Quotes",
-    "RateLimiter",
-    "register",
-    "validate_ohlcv_data",
-    "get_data_quality_score",
-    "DataError",
-    "ConfigError",
-    "RulesError",
-    "MissingCredentialsError",
-    "UnknownProviderError",
-    "MissingExtraError",
-    "QueryError",
-    "BadSymbolError",
-    "BadTimeframeError",
-    "BadRangeError",
-    "UniverseError",
-    "FeatureError",
-    "NoProviderError",
-    "ProviderError",
-    "TransientError",
-    "ProviderTimeoutError",
-    "UnavailableError",
-    "ForeignError",
-    "RateLimitedError",
-    "RefusedError",
-    "AuthenticationError",
-    "EntitlementError",
-    "RegionError",
-    "UnsupportedError",
-    "SymbolNotFoundError",
-    "CapabilityError",
-    "NoDataError",
-    "ResponseFormatError",
-    "QualityError",
-    "KindMismatchError",
-    "SpliceConflictError",
-    "CircuitOpenError",
-    "AllProvidersFailedError",
-    "DataProviderError",
-    "UnknownSymbolError",
-    "IncompleteDataError",
-    "FeedLagError",
-    "DataPortalError",
-    "NoDataAvailableError",
-    "LookaheadError",
-    "IncompleteDataWarning",
-    "SeriesEndedWarning",
-    "SurvivorshipWarning",
-    "ReadOnlyCacheWarning",
-    "CacheError",
-    "CorruptEntryError",
-    "FormatVersionError",
-    "LockTimeoutError",
-    "StorageError",
-    "LogUnreachableError",
-    "OvertakenError",
-    "BundleError",
-    "BundleNotFoundError",
-    "DecimalRangeError",
-    "DatabaseError",
-    "DatabaseUrlError",
-    "SchemaError",
-    "__version__",
-)
-
-_MODULES = ("aio", "testing", "yf")
-
-
-if not TYPE_CHECKING:  # type checkers report names that do not exist
+    from .data.core.model.answer.interchange import to_arrow as to_arrow
+    from .data.core.model.answer.interchange import to_polars as to_polars
+    from .data.core.model.answer.proof import describe as describe
+    from .data.core.model.answer.proof import fingerprint as fingerprint
+    from .data.core.model.identity.listings import Listing as Listing
+    from .data.core.model.market.quote import Quote as Quote
+    from .data.core.model.market.quote import Quotes as Quotes
+    from .data.core.observability.logs import configure_logging as configure_logging
+    from .data.core.own_loops.limiters import RateLimiter as RateLimiter
+    from .data.core.provider_selector import ProviderSelector as ProviderSelector
+    from .data.core.provider_selector import get_provider_selector as get_provider_selector
+    from .data.core.vendors.factory import register as register
+    from .data.data_manager import DataManager as DataManager
+    from .data.data_manager import get_data_manager as get_data_manager
+    from .data.data_manager import reset_data_manager as reset_data_manager
+    from .data.doors.compat.data_feed_factory import DataFeedFactory as DataFeedFactory
+    from .data.doors.compat.validation import get_data_quality_score as get_data_quality_score
+    from .data.doors.compat.validation import validate_ohlcv_data as validate_ohlcv_data
+    from .data.features.check import check_features as check_features
+    from .data.features.recipes import register_recipe as register_recipe
+    from .data.show.charts.picture import plot as plot
+    from .errors import *  # noqa: F403 - the root has all of them
+else:  # type checkers report names that do not exist
+    __all__, _look_up, __dir__ = door(__name__)
 
     def __getattr__(name: str) -> Any:
         """Look up a public name in ``onetape.data``, each time, so that patches there take effect."""
-        if name in _MODULES:
-            return import_module(f"{__name__}.{name}")
-        if name not in __all__:
-            if name.startswith("_"):
-                raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-            guesses = import_module(".data.core.guesses", __name__)
-            guesses.refuse_package_name(__name__, name, __all__, data.DataManager)
-        return getattr(data, name)
-
-
-def __dir__() -> list[str]:
-    """List the public names and the module's attributes such as ``__file__``."""
-    return sorted({*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))})
+        return getattr(data, name) if name in OF_DATA else _look_up(name)

@@ -31,6 +31,7 @@ GONE = frozenset(
         "compat",
         "config",
         "data_downloader_factory",
+        "disk",
         "downloader",
         "fundamentals",
         "hosts",
@@ -49,6 +50,7 @@ GONE = frozenset(
         "provider_selector",
         "quality",
         "sources",
+        "symbols",
         "utils",
         "v2",
         "vendors",
@@ -81,6 +83,17 @@ class _Loader:
         return code
 
 
+def _is_imported() -> bool:
+    """Return whether the user's line imports a module, as far as its text shows; else it loads a pickle."""
+    from linecache import getline
+
+    from .data.core.model.words.caller import called_from
+
+    caller = called_from()
+    line = getline(caller.filename, caller.line)
+    return not line or "import" in line
+
+
 class _PathLoader:
     """Loads a module of the table of older paths: it looks up each name when it is used."""
 
@@ -99,7 +112,7 @@ class _PathLoader:
         path, name = self._path, self._name
         if "-" in path.marks:
             raise ImportError(f"{name} is not available: {path.marks['-']}", name=name)
-        if "!" in path.marks:
+        if "!" in path.marks and _is_imported():
             from .data.core.model.words.caller import warn_user
 
             warn_user(path.marks["!"], DeprecationWarning)
@@ -143,11 +156,11 @@ class OlderPaths:
         if below == name or below.partition(".")[0] not in GONE | WITHIN:
             return None
         table = import_module(_TABLE)
-        rows, origin = table.ROWS, table.__file__
-        if below not in rows:
+        row = table.find(below)
+        if row is None:
             return None
-        loader: Any = _PathLoader(name, rows[below])
-        return ModuleSpec(name, loader, origin=origin, is_package=rows[below].is_package)
+        loader: Any = _PathLoader(name, row)
+        return ModuleSpec(name, loader, origin=table.__file__, is_package=row.is_package)
 
 
 class GonePaths:

@@ -37,7 +37,7 @@ from .data.core.vendors.base import BaseDataDownloader
 from .data.data_manager import DataManager
 from .data.errors import AllProvidersFailedError, DataError, RateLimitedError
 
-__all__ = ["examine"]
+__all__ = ["ManualClock", "examine"]
 
 _KEY = "a-key-that-no-text-may-show"
 _Spoil = Callable[[HttpResponse], HttpResponse]
@@ -59,8 +59,8 @@ def examine(
     """Test a provider on recorded responses, unchanged and damaged in several ways.
 
     Examples:
-        >>> from onetape.data.downloader import BinanceDataDownloader
         >>> from onetape.testing import examine
+        >>> from onetape.vendors import BinanceDataDownloader
         >>> recording = "tests/recordings/binance"
         >>> bars = examine(BinanceDataDownloader, recording, "BTCUSDT", "1h", "2024-06-01", "2024-06-07")
         >>> len(bars)

@@ -15,7 +15,6 @@ from src.data.core.config import donotshare
 from src.data.core.config.credentials import spellings_of
 from src.data.core.provider_selector import ProviderSelector
 from src.data.core.registry import VENDORS, key_names
-from src.data.core.vendors.factory import DataDownloaderFactory
 
 CHANGES: dict[str, tuple[Callable[[ProviderSelector, pytest.MonkeyPatch], object], list[str]]] = {}
 
@@ -110,16 +109,6 @@ def a_downloader_that_is_registered(
 @change(["yahoo", "tiingo", "fmp"])
 def other_downloaders(selector: ProviderSelector, monkeypatch: pytest.MonkeyPatch) -> None:
     selector.downloaders = {"fmp": mock.Mock()}
-
-
-@change(["yahoo", "tiingo", "fmp"])
-def another_factory(selector: ProviderSelector, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Factory(DataDownloaderFactory):
-        @staticmethod
-        def create_downloader(provider_code: str, **_: Any) -> Any:
-            return mock.Mock() if provider_code == "fmp" else None
-
-    monkeypatch.setattr(provider_selector, "DataDownloaderFactory", Factory)
 
 
 @change(["yahoo", "tiingo", "fmp"])

@@ -21,11 +21,8 @@ from typing import Any, NoReturn
 import requests
 import urllib3
 
-from onetape import DataError, DataManager
-from onetape.data.core.model.request.outcome import Outcome
-from onetape.data.core.model.words.printable import printable
-from onetape.data.errors import QueryError
-from onetape.data.jobs.alerts import Alert, AlertJob, Message, read_bars
+from onetape import DataError, DataManager, QueryError
+from onetape.jobs import Alert, AlertJob, Message, Outcome, printable, read_bars
 
 log = logging.getLogger("telegram_bot")
 Answer = tuple[str, bytes | None]  # text, and a picture
@@ -37,7 +34,7 @@ HELP = """\
 /price SYMBOL: the last price (in a private chat just SYMBOL)
 /chart SYMBOL TIMEFRAME [BARS]: a picture of 2 to 500 bars
 /alert SYMBOL above|below PRICE: one message when a 15m bar closes beyond the price
-/alert SYMBOL INDICATOR above|below VALUE TIMEFRAME: the same for sma(50), ema(20), rsi(14) and so on
+/alert SYMBOL INDICATOR above|below VALUE TIMEFRAME: the same for sma:50, ema:20, rsi:14 and so on
 /alert: your alerts; /alert delete NUMBER: delete one"""
 NEVER_SENT = (
     urllib3.exceptions.NewConnectionError,
@@ -365,8 +362,8 @@ def main() -> None:
     api = Api(token, os.environ.get("TELEGRAM_BASE_URL", "https://api.telegram.org/bot"))
     bot = Bot(api, DataManager(), frozenset(map(int, chats)))
     try:
-        from onetape.data.db.alert_records import StoredAlerts
-        from onetape.data.db.services.telegram_service import telegram_service
+        from onetape.db import StoredAlerts
+        from onetape.db.services import telegram_service
     except DataError as error:
         log.warning("alerts need the extra db: %s", error)
     else:

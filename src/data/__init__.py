@@ -19,264 +19,101 @@ if __name__ == "src.data":  # in a checkout, this file has both names
 
     serve()
 
-from ._version import __version__
+from onetape.public import OF_DATA, find
 
 if TYPE_CHECKING:
-    from .core.cache.facade.unified_cache import UnifiedCache
-    from .core.model.answer.frame import coerce_ohlcv_timestamp_column
-    from .core.model.answer.interchange import to_arrow, to_polars
-    from .core.model.answer.proof import describe, fingerprint
-    from .core.model.identity.listings import Listing
-    from .core.model.market.quote import Quote, Quotes
-    from .core.observability.logs import configure_logging
-    from .core.own_loops.limiters import RateLimiter
-    from .core.provider_selector import ProviderSelector, get_provider_selector
-    from .core.vendors.factory import register
-    from .data_manager import DataManager, get_data_manager, reset_data_manager
-    from .doors.compat.data_feed_factory import DataFeedFactory
-    from .doors.compat.validation import get_data_quality_score, validate_ohlcv_data
-    from .errors import (
-        AllProvidersFailedError,
-        AuthenticationError,
-        BadRangeError,
-        BadSymbolError,
-        BadTimeframeError,
-        BundleError,
-        BundleNotFoundError,
-        CacheError,
-        CapabilityError,
-        CircuitOpenError,
-        ConfigError,
-        CorruptEntryError,
-        DatabaseError,
-        DatabaseUrlError,
-        DataError,
-        DataPortalError,
-        DataProviderError,
-        DecimalRangeError,
-        EntitlementError,
-        FeatureError,
-        FeedLagError,
-        ForeignError,
-        FormatVersionError,
-        IncompleteDataError,
-        IncompleteDataWarning,
-        KindMismatchError,
-        LockTimeoutError,
-        LogUnreachableError,
-        LookaheadError,
-        MissingCredentialsError,
-        MissingExtraError,
-        NoDataAvailableError,
-        NoDataError,
-        NoProviderError,
-        OvertakenError,
-        ProviderError,
-        ProviderTimeoutError,
-        QualityError,
-        QueryError,
-        RateLimitedError,
-        ReadOnlyCacheWarning,
-        RefusedError,
-        RegionError,
-        ResponseFormatError,
-        RulesError,
-        SchemaError,
-        SeriesEndedWarning,
-        SpliceConflictError,
-        StorageError,
-        SurvivorshipWarning,
-        SymbolNotFoundError,
-        TransientError,
-        UnavailableError,
-        UniverseError,
-        UnknownProviderError,
-        UnknownSymbolError,
-        UnsupportedError,
+    # Made by `make lists`.
+    from ._version import __version__ as __version__
+    from .core.cache.facade.unified_cache import UnifiedCache as UnifiedCache
+    from .core.model.answer.frame import (
+        coerce_ohlcv_timestamp_column as coerce_ohlcv_timestamp_column,
     )
-    from .features.check import check_features
-    from .features.recipes import register_recipe
-    from .show.charts.picture import plot
+    from .core.model.answer.interchange import to_arrow as to_arrow
+    from .core.model.answer.interchange import to_polars as to_polars
+    from .core.model.answer.proof import describe as describe
+    from .core.model.answer.proof import fingerprint as fingerprint
+    from .core.model.identity.listings import Listing as Listing
+    from .core.model.market.quote import Quote as Quote
+    from .core.model.market.quote import Quotes as Quotes
+    from .core.observability.logs import configure_logging as configure_logging
+    from .core.own_loops.limiters import RateLimiter as RateLimiter
+    from .core.provider_selector import ProviderSelector as ProviderSelector
+    from .core.provider_selector import get_provider_selector as get_provider_selector
+    from .core.vendors.factory import register as register
+    from .data_manager import DataManager as DataManager
+    from .data_manager import get_data_manager as get_data_manager
+    from .data_manager import reset_data_manager as reset_data_manager
+    from .doors.compat.data_feed_factory import DataFeedFactory as DataFeedFactory
+    from .doors.compat.validation import get_data_quality_score as get_data_quality_score
+    from .doors.compat.validation import validate_ohlcv_data as validate_ohlcv_data
+    from .errors import AllProvidersFailedError as AllProvidersFailedError
+    from .errors import AuthenticationError as AuthenticationError
+    from .errors import BadRangeError as BadRangeError
+    from .errors import BadSymbolError as BadSymbolError
+    from .errors import BadTimeframeError as BadTimeframeError
+    from .errors import BundleError as BundleError
+    from .errors import BundleNotFoundError as BundleNotFoundError
+    from .errors import CacheError as CacheError
+    from .errors import CapabilityError as CapabilityError
+    from .errors import CircuitOpenError as CircuitOpenError
+    from .errors import ConfigError as ConfigError
+    from .errors import CorruptEntryError as CorruptEntryError
+    from .errors import DatabaseError as DatabaseError
+    from .errors import DatabaseUrlError as DatabaseUrlError
+    from .errors import DataError as DataError
+    from .errors import DataPortalError as DataPortalError
+    from .errors import DataProviderError as DataProviderError
+    from .errors import DecimalRangeError as DecimalRangeError
+    from .errors import EntitlementError as EntitlementError
+    from .errors import FeatureError as FeatureError
+    from .errors import FeedLagError as FeedLagError
+    from .errors import ForeignError as ForeignError
+    from .errors import FormatVersionError as FormatVersionError
+    from .errors import IncompleteDataError as IncompleteDataError
+    from .errors import IncompleteDataWarning as IncompleteDataWarning
+    from .errors import KindMismatchError as KindMismatchError
+    from .errors import LockTimeoutError as LockTimeoutError
+    from .errors import LogUnreachableError as LogUnreachableError
+    from .errors import LookaheadError as LookaheadError
+    from .errors import MissingCredentialsError as MissingCredentialsError
+    from .errors import MissingExtraError as MissingExtraError
+    from .errors import NoDataAvailableError as NoDataAvailableError
+    from .errors import NoDataError as NoDataError
+    from .errors import NoProviderError as NoProviderError
+    from .errors import OvertakenError as OvertakenError
+    from .errors import ProviderError as ProviderError
+    from .errors import ProviderTimeoutError as ProviderTimeoutError
+    from .errors import QualityError as QualityError
+    from .errors import QueryError as QueryError
+    from .errors import RateLimitedError as RateLimitedError
+    from .errors import ReadOnlyCacheWarning as ReadOnlyCacheWarning
+    from .errors import RefusedError as RefusedError
+    from .errors import RegionError as RegionError
+    from .errors import ResponseFormatError as ResponseFormatError
+    from .errors import RulesError as RulesError
+    from .errors import SchemaError as SchemaError
+    from .errors import SeriesEndedWarning as SeriesEndedWarning
+    from .errors import SpliceConflictError as SpliceConflictError
+    from .errors import StorageError as StorageError
+    from .errors import SurvivorshipWarning as SurvivorshipWarning
+    from .errors import SymbolNotFoundError as SymbolNotFoundError
+    from .errors import TransientError as TransientError
+    from .errors import UnavailableError as UnavailableError
+    from .errors import UniverseError as UniverseError
+    from .errors import UnknownProviderError as UnknownProviderError
+    from .errors import UnknownSymbolError as UnknownSymbolError
+    from .errors import UnsupportedError as UnsupportedError
+    from .features.check import check_features as check_features
+    from .features.recipes import register_recipe as register_recipe
+    from .show.charts.picture import plot as plot
 
-# Maps each public name to its module. No submodule may have the same name as one of them, because
-# importing the submodule would overwrite the name.
-_HOMES = {
-    "DataManager": "data_manager",
-    "get_data_manager": "data_manager",
-    "reset_data_manager": "data_manager",
-    "ProviderSelector": "core.provider_selector",
-    "get_provider_selector": "core.provider_selector",
-    "UnifiedCache": "core.cache.facade.unified_cache",
-    "coerce_ohlcv_timestamp_column": "core.model.answer.frame",
-    "to_polars": "core.model.answer.interchange",
-    "register_recipe": "features.recipes",
-    "to_arrow": "core.model.answer.interchange",
-    "DataFeedFactory": "doors.compat.data_feed_factory",
-    "configure_logging": "core.observability.logs",
-    "check_features": "features.check",
-    "describe": "core.model.answer.proof",
-    "fingerprint": "core.model.answer.proof",
-    "plot": "show.charts.picture",
-    "Listing": "core.model.identity.listings",
-    "Quote": "core.model.market.quote",
-    "Quotes": "core.model.market.quote",
-    "RateLimiter": "core.own_loops.limiters",
-    "register": "core.vendors.factory",
-    "validate_ohlcv_data": "doors.compat.validation",
-    "get_data_quality_score": "doors.compat.validation",
-    "DataError": "errors",
-    "ConfigError": "errors",
-    "RulesError": "errors",
-    "MissingCredentialsError": "errors",
-    "UnknownProviderError": "errors",
-    "MissingExtraError": "errors",
-    "QueryError": "errors",
-    "BadSymbolError": "errors",
-    "BadTimeframeError": "errors",
-    "BadRangeError": "errors",
-    "UniverseError": "errors",
-    "FeatureError": "errors",
-    "NoProviderError": "errors",
-    "ProviderError": "errors",
-    "TransientError": "errors",
-    "ProviderTimeoutError": "errors",
-    "UnavailableError": "errors",
-    "ForeignError": "errors",
-    "RateLimitedError": "errors",
-    "RefusedError": "errors",
-    "AuthenticationError": "errors",
-    "EntitlementError": "errors",
-    "RegionError": "errors",
-    "UnsupportedError": "errors",
-    "SymbolNotFoundError": "errors",
-    "CapabilityError": "errors",
-    "NoDataError": "errors",
-    "ResponseFormatError": "errors",
-    "QualityError": "errors",
-    "KindMismatchError": "errors",
-    "SpliceConflictError": "errors",
-    "CircuitOpenError": "errors",
-    "AllProvidersFailedError": "errors",
-    "DataProviderError": "errors",
-    "UnknownSymbolError": "errors",
-    "IncompleteDataError": "errors",
-    "FeedLagError": "errors",
-    "DataPortalError": "errors",
-    "NoDataAvailableError": "errors",
-    "LookaheadError": "errors",
-    "IncompleteDataWarning": "errors",
-    "SeriesEndedWarning": "errors",
-    "SurvivorshipWarning": "errors",
-    "ReadOnlyCacheWarning": "errors",
-    "CacheError": "errors",
-    "CorruptEntryError": "errors",
-    "FormatVersionError": "errors",
-    "LockTimeoutError": "errors",
-    "StorageError": "errors",
-    "LogUnreachableError": "errors",
-    "OvertakenError": "errors",
-    "BundleError": "errors",
-    "BundleNotFoundError": "errors",
-    "DecimalRangeError": "errors",
-    "DatabaseError": "errors",
-    "DatabaseUrlError": "errors",
-    "SchemaError": "errors",
-}
-
-__all__ = (
-    "DataManager",
-    "get_data_manager",
-    "reset_data_manager",
-    "ProviderSelector",
-    "get_provider_selector",
-    "UnifiedCache",
-    "coerce_ohlcv_timestamp_column",
-    "to_polars",
-    "register_recipe",
-    "to_arrow",
-    "DataFeedFactory",
-    "configure_logging",
-    "check_features",
-    "describe",
-    "fingerprint",
-    "plot",
-    "Listing",
-    "Quote",
-    "Quotes",
-    "RateLimiter",
-    "register",
-    "validate_ohlcv_data",
-    "get_data_quality_score",
-    "DataError",
-    "ConfigError",
-    "RulesError",
-    "MissingCredentialsError",
-    "UnknownProviderError",
-    "MissingExtraError",
-    "QueryError",
-    "BadSymbolError",
-    "BadTimeframeError",
-    "BadRangeError",
-    "UniverseError",
-    "FeatureError",
-    "NoProviderError",
-    "ProviderError",
-    "TransientError",
-    "ProviderTimeoutError",
-    "UnavailableError",
-    "ForeignError",
-    "RateLimitedError",
-    "RefusedError",
-    "AuthenticationError",
-    "EntitlementError",
-    "RegionError",
-    "UnsupportedError",
-    "SymbolNotFoundError",
-    "CapabilityError",
-    "NoDataError",
-    "ResponseFormatError",
-    "QualityError",
-    "KindMismatchError",
-    "SpliceConflictError",
-    "CircuitOpenError",
-    "AllProvidersFailedError",
-    "DataProviderError",
-    "UnknownSymbolError",
-    "IncompleteDataError",
-    "FeedLagError",
-    "DataPortalError",
-    "NoDataAvailableError",
-    "LookaheadError",
-    "IncompleteDataWarning",
-    "SeriesEndedWarning",
-    "SurvivorshipWarning",
-    "ReadOnlyCacheWarning",
-    "CacheError",
-    "CorruptEntryError",
-    "FormatVersionError",
-    "LockTimeoutError",
-    "StorageError",
-    "LogUnreachableError",
-    "OvertakenError",
-    "BundleError",
-    "BundleNotFoundError",
-    "DecimalRangeError",
-    "DatabaseError",
-    "DatabaseUrlError",
-    "SchemaError",
-    "__version__",
-)
+__all__ = tuple(OF_DATA)
 
 
 def __getattr__(name: str) -> Any:
     """Return a public name from its module, without caching it, so that a patched module is respected."""
-    from .core.parts import load_part
-
-    if name in _HOMES:
-        if _HOMES[name] != "errors":
-            # First, because a fork then waits for the imports that follow.
-            from .core.runtime import forks as forks
-        return getattr(load_part(_HOMES[name]), name)
+    if name in OF_DATA:
+        return find(name, OF_DATA[name])
     from .doors.older_paths import NAMES, refuse_name
 
     if name in NAMES:
@@ -292,4 +129,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Return the public names, and all other names that have already been loaded."""
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *OF_DATA})

@@ -539,7 +539,7 @@ class DataManager:
                 or the path of a YAML file with the key ``recipes``.
             anchor: ``session``, ``listing`` or a date: where anchored recipes begin that name no anchor.
             store: Whether to keep the computed blocks in the folder of cached frames; or a store, such as
-                ``onetape.data.research.sources.stored.FrameStore``.
+                ``onetape.sources.FrameStore``.
             layout: ``long`` (a row for each bar of each symbol) or ``wide`` (columns (recipe, symbol)).
             **options: Other options of :meth:`get_ohlcv_batch`, except ``include_forming`` and ``columns``.
                 With ``universe`` and without ``as_of``, the rows are those of each day's members.

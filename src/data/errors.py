@@ -629,7 +629,7 @@ class AllProvidersFailedError(DataError, RuntimeError):
 
 
 class DataProviderError(AllProvidersFailedError):
-    """None of a program's own providers (``onetape.data.v2``) could supply the bars."""
+    """None of a program's own providers (``onetape.sources``) could supply the bars."""
 
 
 class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):
@@ -754,8 +754,8 @@ class OvertakenError(CacheError):
     """Another host has committed to the series since it was read; nothing was stored.
 
     Attributes:
-        is_final: Whether another host has taken over the fetch, so that it makes no sense to fit
-            the answer to the newer bars and to try again.
+        is_final: Whether it makes no sense to fit the answer to the newer bars and to try again:
+            another host has taken over the fetch, or has committed before each attempt.
     """
 
     is_final = False

@@ -320,7 +320,7 @@ def test_only_the_alerts_of_a_chat_are_shown_and_deleted(alerting: Alerting) -> 
         ("/alert SOL above 5", "SOL may be SOLUSDT, SOL-USD or SOL.US."),
         ("/alert AAPL above x", "price 'x' is not valid (it must be a number above 0)"),
         ("/alert AAPL rsj above 5 1h", "unknown indicator 'rsj'"),
-        ("/alert AAPL rsi above 170 1h", "rsi(14) can never cross above 170"),
+        ("/alert AAPL rsi above 170 1h", "rsi:14 can never cross above 170"),
         ("/alert AAPL abvoe 5", "/price SYMBOL"),
     ],
 )

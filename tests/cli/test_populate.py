@@ -23,6 +23,7 @@ from src.data.core.net.http.http import HttpTransport
 from src.data.jobs.fill import fill_job
 from src.data.jobs.progress.events import JobProgress, RunningItem
 from src.data.jobs.progress.results import SeriesResult
+from src.data.jobs.run.job_report import JobReport
 from tests.cli.conftest import Run
 from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
@@ -45,6 +46,16 @@ def test_populate_fills_and_reports_every_series(run: Run, vendors: VendorServer
     asked = vendors.count()
     assert run("populate", "--symbols", "BTCUSDT,AAPL", "--timeframes", "1h,1d", *MAY).code == 0
     assert vendors.count() == asked, "the second run has nothing to ask"
+
+
+@pytest.mark.parametrize("verdict", [True, False])
+def test_the_exit_code_is_the_verdict_of_the_job(
+    run: Run, monkeypatch: pytest.MonkeyPatch, verdict: bool
+) -> None:
+    monkeypatch.setattr(JobReport, "ok", property(lambda report: verdict))
+    populate = ("populate", "--symbols", "BTCUSDT,NOPEUSDT", "--timeframes", "1h", *MAY)
+    for words in (populate, (*populate, "--dry-run"), ("sync", "BTCUSDT")):
+        assert run(*words).code == (0 if verdict else 1), words
 
 
 @pytest.mark.parametrize("timeframe", ["1d", "1h"])

@@ -60,6 +60,10 @@ KEYLESS = dict.fromkeys(("a_missing_key_is_said", "a_key_is_sent_and_never_shown
 NAMELESS = {"another_symbol_is_never_the_one_asked_for": "its bars name no symbol"}
 NAMELESS_SPLITS = {"splits_of_another_symbol_are_refused": "its splits name no symbol"}
 
+# What users type, as ``Sheet.spellings`` has it.
+SYMBOLS = ("BRK.B", "BAC-PL", "VOD.L", "BHP.AX", "0700.HK", "EUR/USD", "BTCUSDT", "BTC-USD",
+           "ETHBTC", "^GSPC", "ES=F")  # fmt: skip
+
 TEXT_LABELS = {"stamps_in_another_unit_are_read_or_refused": "its stamps are texts of a date"}
 
 
@@ -116,10 +120,17 @@ class Sheet:
         adjustment: what its prices are adjusted for.
         errors: situation to the error that it is for this vendor, where it is not the usual one.
         empties: bodies that are this vendor's own way of saying that there is nothing.
+        nothings: fields that say so with another value, as dotted path and value.
         actionless: bodies with which it says that there are no splits or dividends, beside those.
         absences: fields without which an answer says that there is nothing, as dotted paths.
         paging: what a page is a number of; empty where one answer holds any range.
         paged: the series that is asked page by page, the first one when left out.
+        row: where the first row of bars stands in an answer, as a dotted path; a star is the only key,
+            or the last.
+        changed: the recording that is changed to show that a change is reported; without one, it is
+            what the vendor server answers.
+        shapeless: the reason why it declares no shapes.
+        spellings: those of ``SYMBOLS`` that this vendor is asked for, as they are sent to it.
         volume: whether it tells volumes.
         files: whether it is asked by opening files.
         excused: check to the reason why it cannot apply.
@@ -134,10 +145,15 @@ class Sheet:
     adjustment: Adjustment = "raw"
     errors: Mapping[Situation, type[DataError]] = field(default_factory=dict)
     empties: frozenset[str] = frozenset()
+    nothings: frozenset[tuple[str, str]] = frozenset()
     actionless: frozenset[str] = frozenset()
     absences: frozenset[str] = frozenset()
     paging: Literal["rows", "days", "months", ""] = ""
     paged: Series | None = None
+    row: str = ""
+    changed: str = ""
+    shapeless: str = ""
+    spellings: Mapping[str, str] = field(default_factory=dict)
     volume: bool = True
     files: bool = False
     face: str = ""

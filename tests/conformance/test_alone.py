@@ -34,7 +34,7 @@ from tests.vendor_server import Fault
 from tests.vendor_server.face import Page
 
 from .bench import Bench, agree
-from .sheet import Series, examined
+from .sheet import Series, examined, sheet_of
 from .spoilt import _paths
 
 # What stands in the place of a part of an answer. ``True`` is no number, and an empty text or
@@ -42,13 +42,6 @@ from .spoilt import _paths
 _SHAPES: Mapping[str, Any] = {
     "{}": {}, "[]": [], '""': "", '"x"': "x", "true": True, "[[]]": [[]], "{'x': 1}": {"x": 1},
 }  # fmt: skip
-# The vendors' own ways of saying that there is nothing, as path and what stands there.
-_NOTHING = {
-    "alpaca": {("bars", "{}"), ("bars.AAPL", "[]")},
-    "alpha_vantage": {("Time Series (Daily)", "{}")},
-    "twelvedata": {("values", "[]")},
-    "tiingo": set[tuple[str, str]](),
-}
 # Hours of a venue once opened so long after the hour, for days.
 _LATE_MS = 28 * MINUTE_MS + 14_789
 _JSON = [v for v in examined() if v not in ("local", "eodhd", "ccxt")]
@@ -68,7 +61,7 @@ def test_a_part_of_another_shape_is_never_a_wrong_bar_and_never_nothing(
         first.body = json.dumps(document).encode()
         why = f"{name} at {path}"
         found = bench.outcome(bench.sheet.main)
-        if (path, name) in _NOTHING.get(vendor, ()):
+        if (path, name) in bench.sheet.nothings:
             continue
         assert not isinstance(found, NoDataError), f"taken for nothing there: {why}"
         if isinstance(found, DataError):
@@ -286,7 +279,11 @@ def _bars(bench: Bench, frame: pd.DataFrame) -> list[tuple[float, ...]]:
     return [row if bench.sheet.volume else row[:5] for row in rows]
 
 
-_SHARES = [v for v in examined() if v not in ("local", "coingecko", "binance", "ccxt")]
+_SHARES = [
+    vendor
+    for vendor in examined()
+    if not sheet_of(vendor).files and sheet_of(vendor).main.instrument.asset_class == "stock"
+]
 
 
 @pytest.mark.parametrize("vendor", [v for v in _SHARES if v != "finnhub"])

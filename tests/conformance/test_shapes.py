@@ -12,7 +12,7 @@ import pytest
 
 from src.data.core.bars.observer import Observer
 from src.data.core.clock import ManualClock
-from src.data.core.model.request.capabilities import Limits
+from src.data.core.model.request.capabilities import FetchQuery, Limits
 from src.data.core.model.request.http import HttpRequest, HttpResponse
 from src.data.core.model.request.shape import shape_change
 from src.data.core.model.time.instant import DAY_MS, parse_iso
@@ -32,45 +32,10 @@ from tests.vendor_server import Fault
 
 from .bench import Bench
 from .recordings import EXCHANGES, Recording, all_known, question_of, vendor_over
-from .sheet import Series
+from .sheet import ABSENT, Series, examined, sheet_of
 
-# Vendors without a shape, and why.
-SHAPELESS = {
-    "ccxt": "ccxt reads what the exchange answers, and fails itself",
-    "ibkr": "ib_async reads what the gateway answers, and fails itself",
-    "local": "files of the user's",
-    "demo": "bars of a package",
-    "mock": "no answers at all",
-}
 SHAPED = [name for name in SERVED if downloader_class(name).shapes]
 KNOWN = [one for one in all_known() if one.vendor not in EXCHANGES] if REFERENCE else []
-# Where the first row of bars stands in an answer; a star is the only key, or the last.
-ROWS = {
-    "alpaca": "bars.*.0",
-    "alpha_vantage": "*.*",
-    "binance": "0",
-    "coingecko": "0",
-    "eodhd": "0",
-    "finnhub": "",
-    "fmp": "historical.0",
-    "polygon": "results.0",
-    "tiingo": "0",
-    "twelvedata": "values.0",
-    "yahoo": "chart.result.0.indicators.quote.0",
-}
-CHANGED = {
-    "alpaca": "stocks-bars-AMZN-15Min",
-    "alpha_vantage": "daily-MSFT-2018-05",
-    "binance": "klines-spot-BTCUSDT-5m-limit24",
-    "coingecko": "ohlc-4h",
-    "eodhd": "eod-BHP.AU-daily-json",
-    "finnhub": "candle-ok-shape-sample",
-    "fmp": "historical-price-full-AAPL-2023-01",
-    "polygon": "doc-aggs-crypto",
-    "tiingo": "daily-GOOGL-2015-01",
-    "twelvedata": "time_series-IBM-1day",
-    "yahoo": "chart-GOOG-1d-2020-01",
-}
 Row = dict[str, Any] | list[Any]
 _NEW = "brand\x1bnew" + "w" * 100
 
@@ -102,7 +67,7 @@ CHANGES: dict[str, Callable[[Row], None]] = {"new": _more, "missing": _less, "re
 def _changed(vendor: str, answer: HttpResponse, change: Callable[[Row], None]) -> HttpResponse:
     body = json.loads(answer.body)
     row = body
-    for key in filter(None, ROWS[vendor].split(".")):
+    for key in filter(None, sheet_of(vendor).row.split(".")):
         names = list(row) if isinstance(row, dict) else []
         row = row[int(key)] if key.isdigit() else row[names[-1] if key == "*" else key]
     change(row)
@@ -169,9 +134,8 @@ def ids(one: Recording) -> str:
 
 
 def test_every_vendor_is_compared_or_says_why_not() -> None:
-    assert set(SERVED) == set(SHAPED) | set(SHAPELESS)
-    assert set(SHAPED) == set(ROWS) == set(CHANGED)
-    assert not set(SHAPED) & set(SHAPELESS)
+    shapeless = [vendor for vendor in examined() if sheet_of(vendor).shapeless]
+    assert sorted([*SHAPED, *shapeless, *ABSENT]) == sorted(SERVED)
 
 
 @needs_reference
@@ -204,18 +168,29 @@ def test_recorded_errors_and_other_products_are_not_compared() -> None:
     assert told == ["chart-MUV2.DE-1d-2017-11-to-2018-05"]
 
 
-@needs_reference
+def _sound(vendor: str, bench_of: Callable[[str], Bench]) -> tuple[FetchQuery, HttpResponse]:
+    """Return a question and the answer to it: the recorded one, or that of the vendor server."""
+    if not (name := sheet_of(vendor).changed):
+        bench = bench_of(vendor)
+        asked = bench.query(bench.sheet.main)
+        return asked, bench.transport.send(bench.downloader().bars_request(asked, None))
+    one = next(o for o in KNOWN if (o.vendor, o.name) == (vendor, name))
+    return question_of(one), recorded(vendor, name)[1]
+
+
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("vendor", SHAPED)
+@pytest.mark.parametrize(
+    "vendor", [pytest.param(v, marks=[needs_reference] * bool(sheet_of(v).changed)) for v in SHAPED]
+)
 def test_a_changed_answer_is_told_once_a_day(
-    vendor: str, change: str, caplog: pytest.LogCaptureFixture
+    vendor: str, change: str, caplog: pytest.LogCaptureFixture, bench_of: Callable[[str], Bench]
 ) -> None:
-    one = next(o for o in KNOWN if (o.vendor, o.name) == (vendor, CHANGED[vendor]))
-    asked, clock = question_of(one), ManualClock(parse_iso("2024-06-12T15:00:30"))
+    clock = ManualClock(parse_iso("2024-06-12T15:00:30"))
+    asked, sound = _sound(vendor, bench_of)
     if vendor == "coingecko":
         span = Span(clock.now_ms() - 2 * DAY_MS, clock.now_ms())
         asked = replace(asked, span=span, now_ms=clock.now_ms())
-    answer = _changed(vendor, recorded(vendor, one.name)[1], CHANGES[change])
+    answer = _changed(vendor, sound, CHANGES[change])
     ear = Ear(vendor, Again(answer), clock)
     for _ in range(2):
         with suppress(DataError):  # what its parser makes of it is another matter

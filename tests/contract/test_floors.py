@@ -35,9 +35,6 @@ FLOORS = {
     "compat": 19, "__main__": 19, "older_paths": 19,
 }  # fmt: skip
 
-# Documented names that moved up: the root of a package shows them without using them.
-FACES = {("feed", "doors.compat.data_feed_factory")}
-
 # Each folder, and the folders and modules of the root that it may import besides itself. The package
 # root and what starts the command stand above all of them.
 _CORE = frozenset({"errors", "core"})
@@ -57,8 +54,6 @@ RINGS = {
     "cli": _FACADE | {"db", "show", "research", "server"},
     "doors": _FACADE | {"db", "show", "research", "server", "cli"},
 }
-# What else is imported, with its importer. The list is exact: what is no longer imported leaves it.
-OUTSIDE_THE_RINGS = {*FACES}
 ROOT_MODULES = {"", "__main__", "_version"}
 
 
@@ -72,7 +67,7 @@ def outside_the_rings(source: Module) -> set[tuple[str, str]]:
 
 
 def test_each_folder_imports_only_the_folders_of_its_row() -> None:
-    assert {pair for m in modules() for pair in outside_the_rings(m)} == OUTSIDE_THE_RINGS
+    assert {pair for m in modules() for pair in outside_the_rings(m)} == set()
 
 
 def test_every_folder_has_a_row() -> None:
@@ -101,8 +96,8 @@ def test_an_import_of_another_folder_is_found(name: str, code: str) -> None:
 
 
 # Where ring A imports rings B and C (``weight.json``): the names of the root, the facade's methods, and the
-# composition root, for many hosts and macro series; the package of feeds shows a documented name.
-COMPOSING = {"", "core.wiring", "data_manager", "feed"}
+# composition root, for many hosts and macro series.
+COMPOSING = {"", "core.wiring", "data_manager"}
 
 
 def imports_of_higher_rings(source: Module) -> list[tuple[str, bool]]:
@@ -162,7 +157,7 @@ def floor_violations(source: Module) -> list[str]:
     found = []
     for target, item in targets(source):
         where = f"{source.name}:{item.line} imports {target or 'the package root'}"
-        if (source.name, target) not in FACES and not _is_allowed(source, target, item.names):
+        if not _is_allowed(source, target, item.names):
             found.append(where)
     return found
 
@@ -318,9 +313,24 @@ def circles(graph: Mapping[str, Collection[str]]) -> list[list[str]]:
     return []
 
 
-def test_no_file_imports_in_a_circle() -> None:
-    graph = {m.name: {target for target, _ in targets(m)} - {m.name} for m in modules()}
+def test_no_file_imports_in_a_circle_or_itself() -> None:
+    graph = {m.name: {target for target, _ in targets(m)} for m in modules()}
     assert circles(graph) == []
+
+
+def test_no_folder_of_bars_imports_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for source in modules():
+        if room(source.name) == "bars":
+            inner = {_part(target) for target, _ in targets(source) if room(target) == "bars"}
+            graph.setdefault(_part(source.name), set()).update(inner - {_part(source.name)})
+    assert {"answer", "ingest", "selection", "series"} <= graph.keys()
+    assert circles(graph) == []
+
+
+def _part(name: str) -> str:
+    """Return the folder of a file of ``core.bars``, or the file if it is in none."""
+    return f"{name}.".split(".")[2]
 
 
 def test_a_circle_is_found() -> None:
@@ -365,7 +375,7 @@ def test_the_floor_gate_refuses_an_import_upwards(name: str, code: str) -> None:
         ("core.bars.fetch.plan", "from ..provider_selector import ProviderSelector"),
         ("core.calendars.finality", "from .gaps import find"),
         ("core.vendors.acme.bars", "from ..base import BaseDataDownloader"),
-        ("core.model.identity.kind", "from ...registry import row_of"),
+        ("core.model.identity.series", "from ...registry import is_sample"),
         ("core.net.http.http", "from ..limits.steady import Limiter\nimport requests"),
         ("cli.fetch", "from ..data_manager import DataManager\nfrom .. import __version__"),
     ],

@@ -3,13 +3,16 @@
 ``older_names.tsv`` was written from these files. Its columns: path below ``onetape.data``, what it is,
 name, and the object (``module:name``) or the sentence. A path and name ``listed`` is part of
 ``import *``, one that is ``served`` is not; a ``program`` is run by ``python -m``. An inner module that is
-``shown`` has moved since pages showed it, and one that is ``pickled`` since its values were returned.
+``shown`` has moved since pages showed it; its name is the public module that its warning names. One that is
+``pickled`` has moved since programs could keep objects of the class: public classes, and those of what public
+calls return. ``python -m tests.contract.test_older_paths`` prints how many names are served.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -35,7 +38,7 @@ PATHS = sorted(
     {path for path, kind, _, _ in ROWS if path and kind not in ("refused", "shown", "pickled")}
 )
 PICKLED = [(path, name, home) for path, kind, name, home in ROWS if kind == "pickled"]
-SHOWN = [(path, home) for path, kind, _, home in ROWS if kind == "shown"]
+SHOWN = [(path, public, home) for path, kind, public, home in ROWS if kind == "shown"]
 # Paths in the list that are still files serve more than the names in the list.
 TABLE_PATHS = [path for path in PATHS if path in older_paths.ROWS and older_paths.ROWS[path].names]
 REFUSED = [(path, name, text) for path, kind, name, text in ROWS if kind == "refused"]
@@ -52,8 +55,36 @@ def run(code: list[str], folder: Path, *before: Path) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-def test_the_list_is_whole() -> None:
-    assert (len(NAMES), len(PATHS), len(REFUSED), len(SHOWN)) == (319, 97, 41, 47)
+def walk() -> dict[str, int]:
+    """Return how many names are the object of their home, by both roots, and how many are refused."""
+    counts = dict.fromkeys(("paths", "names", "same", "moved", "pickled", "refused"), 0)
+    counts["paths"] = len({path for path, *_ in ROWS if path})
+    for path, kind, name, home in ROWS:
+        roots = [f"{root}.{path}".rstrip(".") for root in ("src.data", "onetape.data")]
+        if kind == "refused":
+            code = "from {} import {}" if name else "import {}"
+            for module in roots:
+                with pytest.raises(ImportError):
+                    exec(code.format(module, name))
+            counts["refused"] += 1
+        elif kind in ("listed", "served", "pickled"):
+            module, _, known = home.partition(":")
+            found = [getattr(import_module(root), name) for root in roots]
+            counts["pickled" if kind == "pickled" else "names"] += 1
+            counts["same"] += all(one is getattr(import_module(module), known) for one in found)
+        elif kind == "shown":
+            counts["moved"] += all(import_module(root) is import_module(home) for root in roots)
+    return counts
+
+
+def test_all_names_of_the_list_are_served() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        counts = walk()
+    assert counts == {
+        "paths": 238, "names": 319, "same": 544, "moved": 47, "pickled": 225, "refused": 41,
+    }  # fmt: skip
+    assert len(PATHS) == 97
 
 
 @pytest.mark.parametrize("root", ["src.data", "onetape.data"])
@@ -88,9 +119,9 @@ def test_only_the_path_that_warned_warns(path: str, monkeypatch: pytest.MonkeyPa
     assert ours == texts
 
 
-@pytest.mark.parametrize("path, home", SHOWN)
+@pytest.mark.parametrize("path, public, home", SHOWN)
 def test_an_inner_module_that_pages_showed_is_the_moved_one_and_warns_once(
-    path: str, home: str, monkeypatch: pytest.MonkeyPatch
+    path: str, public: str, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for root in ("src.data", "onetape.data"):
         monkeypatch.delitem(sys.modules, f"{root}.{path}", raising=False)
@@ -102,10 +133,27 @@ def test_an_inner_module_that_pages_showed_is_the_moved_one_and_warns_once(
     assert [(w.category, str(w.message)) for w in caught] == [
         (
             DeprecationWarning,
-            f"onetape.data.{path} is deprecated: import its names from onetape or, "
+            f"onetape.data.{path} is deprecated: import its names from {public} or, "
             f"if they are not there, from {home}",
         )
     ]
+
+
+@pytest.mark.parametrize("path, public, home", SHOWN)
+def test_a_warning_names_the_public_module_that_has_names_of_the_moved_one(
+    path: str, public: str, home: str
+) -> None:
+    """The root is also named for modules none of whose names are public."""
+    moved = import_module(home)
+    modules = ["onetape", "onetape.testing", "onetape.yf", public]
+    having = {
+        name
+        for name in modules
+        if find_spec(name) is not None
+        for one in import_module(name).__all__
+        if getattr(import_module(name), one) is getattr(moved, one, None)
+    }
+    assert public in (having or {"onetape", "onetape.testing"}) or find_spec(public) is None, path
 
 
 @pytest.mark.parametrize("program", [
@@ -193,17 +241,35 @@ def test_data_portal_is_what_the_settings_choose(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("root", ["src.data", "onetape.data"])
-def test_pickles_by_an_older_path_load(root: str) -> None:
-    """Frames, plans and reports that were pickled before load in silence, too."""
+def test_pickles_by_an_older_path_load(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was pickled before loads in silence, also if an import of the same path warns."""
     import pickle
 
     of_pipeline = "onetape.data.doors.compat.validation:ValidationResult"
     for path, name, home in (("utils.validation", "ValidationResult", of_pipeline), *PICKLED):
         module, _, known = home.partition(":")
+        for other in ("src.data", "onetape.data"):
+            monkeypatch.delitem(sys.modules, f"{other}.{path}", raising=False)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             served = pickle.loads(f"c{root}.{path}\n{name}\n.".encode())
         assert served is getattr(import_module(module), known), path
+
+
+def test_a_package_that_has_moved_contains_each_of_its_modules_once(tmp_path: Path) -> None:
+    """A second copy of a file would have its own classes, and count its imports from elsewhere."""
+    code = (
+        "from src.data.hosts.turn import HeldLease as a\n"
+        "from onetape.data.hosts.turn import HeldLease as b\n"
+        "import onetape.data.vendors.mock.bars as c\n"
+        "from onetape.data.core.hosts.turn import HeldLease\n"
+        "print(a is b is HeldLease, HeldLease.__module__, c.__name__)\n"
+        "from importlib.util import find_spec; print(find_spec('onetape.data.vendors.nothing'))"
+    )
+    said = run(["-W", "ignore", "-c", code], tmp_path)
+    assert said.stdout == (
+        "True onetape.data.core.hosts.turn onetape.data.core.vendors.mock.bars\nNone\n"
+    ), said.stderr
 
 
 def test_an_older_package_contains_no_files() -> None:
@@ -233,7 +299,7 @@ def test_what_begins_with_a_path_that_is_gone_is_found_first() -> None:
 
 def test_folders_with_only_compiled_files_hide_nothing(tmp_path: Path) -> None:
     copied = tmp_path / "copy"
-    for name in ("onetape/__init__.py", "onetape/_older_name.py"):
+    for name in ("onetape/__init__.py", "onetape/_older_name.py", "onetape/public.py"):
         (copied / name).parent.mkdir(parents=True, exist_ok=True)
         (copied / name).write_bytes((ROOT / name).read_bytes())
     (copied / "src").mkdir()
@@ -253,14 +319,17 @@ def test_folders_with_only_compiled_files_hide_nothing(tmp_path: Path) -> None:
 
 
 def test_modules_of_a_user_named_like_older_paths_stay_theirs(tmp_path: Path) -> None:
-    for name in ("utils", "catalog", "pipeline", "bundles"):
+    names = sorted({*finders.GONE, *finders.WITHIN, "core", "errors"} - {"polars"})  # a package
+    for name in names:
         (tmp_path / f"{name}.py").write_text(f"NAME = {name!r}\n")
     code = (
-        "import onetape, onetape.data.utils.retry, onetape.data.bundles\n"
-        "import utils, catalog, pipeline, bundles\n"
-        "print(utils.NAME, catalog.NAME, pipeline.NAME, bundles.NAME)"
+        "import onetape, onetape.data.utils.retry, onetape.data.bundles, onetape.data.downloader\n"
+        f"import {', '.join(names)}\n"
+        f"assert all(one.NAME == one.__name__ for one in ({', '.join(names)}))\n"
+        f"print(len(onetape.data.downloader.__all__), onetape.data.bundles.scan.__module__)"
     )
-    assert run(["-c", code], tmp_path).stdout == "utils catalog pipeline bundles\n"
+    said = run(["-W", "ignore", "-c", code], tmp_path)
+    assert said.stdout == "18 onetape.data.research.bundles.scan\n", said.stderr
 
 
 @pytest.mark.parametrize("order", ["onetape, src.data", "src.data, onetape"])
@@ -291,19 +360,167 @@ def test_the_first_of_two_copies_serves_its_own_paths(tmp_path: Path) -> None:
     assert said.stdout == "onetape.data.core.own_loops.retry\n1\n", said.stderr
 
 
-def test_an_older_path_is_imported_in_threads_at_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("root, before", [("onetape.data", "sys"), ("src.data", "src.data")])
+def test_an_older_path_is_imported_in_threads_at_the_start(
+    root: str, before: str, tmp_path: Path
+) -> None:
+    """Threads that all begin with parts of ``src.data`` need it imported: Python does not wait for it."""
     code = (
-        "import sys, threading\nsys.setswitchinterval(1e-6)\n"
-        "lines = ['import onetape.data.cache.unified_cache as c; seen.append(c.UnifiedCache)',\n"
-        "         'import onetape.data.utils.validation as c; seen.append(c.ValidationResult)',\n"
-        "         'from src.data.downloader.paging import check_symbol as c; seen.append(c)']\n"
-        "seen = []\n"
-        "threads = [threading.Thread(target=exec, args=(lines[n % 3], {'seen': seen})) for n in range(12)]\n"
+        f"import sys, threading, {before}\nsys.setswitchinterval(1e-6)\n"
+        f"lines = ['import {root}.cache.unified_cache as c; seen.append(c.UnifiedCache)',\n"
+        f"         'import {root}.cache.unified_cache as c; seen.append(c.UnifiedCache)',\n"
+        f"         'import {root}.utils.validation as c; seen.append(c.ValidationResult)',\n"
+        f"         'from {root}.downloader.paging import check_symbol as c; seen.append(c)']\n"
+        "seen, together = [], threading.Barrier(8)\n"
+        "def load(line): together.wait(); exec(line, {'seen': seen})\n"
+        "threads = [threading.Thread(target=load, args=(lines[n % 4],)) for n in range(8)]\n"
         "[t.start() for t in threads]; [t.join(60) for t in threads]\n"
-        "print(len(seen), *sorted({c.__name__ for c in seen}))"
+        "print(len(seen), len(set(seen)), *sorted({c.__name__ for c in seen}))"
     )
     said = run(["-c", code], tmp_path)
-    assert said.stdout == "12 UnifiedCache ValidationResult check_symbol\n", said.stderr
+    assert said.stdout == "8 3 UnifiedCache ValidationResult check_symbol\n", said.stderr
+
+
+def test_an_older_path_can_be_loaded_again(tmp_path: Path) -> None:
+    code = (
+        "from importlib import reload\n"
+        "import onetape.data.utils.retry as a, src.data.cache.unified_cache as b, onetape.data.bundles as c\n"
+        "f = a.exponential_backoff\n"
+        "print(reload(a) is a, a.exponential_backoff is f, reload(b) is b, b.__name__, reload(c) is c)\n"
+        "import onetape.data.utils.retry as again; print(again is a)"
+    )
+    said = run(["-W", "error", "-c", code], tmp_path)
+    home = "onetape.data.core.cache.facade.unified_cache"
+    assert said.stdout == f"True True True {home} True\nTrue\n", said.stderr
+
+
+@pytest.mark.parametrize("path", [path for path, _ in PROGRAMS])
+def test_each_program_starts_by_its_older_path(path: str, tmp_path: Path) -> None:
+    said = run(["-W", "error", "-m", f"src.data.{path}", "--help"], tmp_path)
+    name = path.rpartition(".")[2]
+    assert said.stdout.startswith(f"usage: {name} [-h]") and said.stderr == ""
+
+
+PLUGIN = """from onetape.data.model.bars import Bar, BarTable
+from onetape.data.model.capabilities import Capabilities, Fetched
+from onetape.data.model.kind import Basis, Kind
+from onetape.data.vendors.base import BaseDataDownloader
+from onetape.data.vendors.base import BaseDataDownloader as Base
+DAY = 86_400_000
+class Theirs(BaseDataDownloader):
+    name = "theirs"
+    capabilities = Capabilities(
+        frozenset({"crypto"}), {"1d": "1d"}, kinds={"crypto": Kind("24h", "clock", "here", volume="base")}
+    )
+    def fetch(self, query):
+        days = range(-(-query.span.start // DAY) * DAY, query.span.end, DAY)
+        bars = [Bar(at, 10.0, 12.0, 9.0, 11.0, 5.0) for at in days]
+        kind = self.capabilities.kind(query.instrument, query.timeframe)
+        return Fetched(BarTable.from_bars(bars), self.name, kind, Basis("raw"), query.now_ms)
+"""
+
+
+def test_a_plugin_that_imports_what_pages_showed_works_and_warns_once_for_each_path(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "theirs.py").write_text(PLUGIN)
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[onetape.providers]\ntheirs = theirs:Theirs\n")
+    (tmp_path / "rules.yaml").write_text("crypto: {primary: theirs}\n")
+    code = (
+        "from onetape import DataManager; m = DataManager('bars', 'rules.yaml')\n"
+        "print(len(m.get_ohlcv('BTCUSDT', '1d', '2024-01-01', '2024-01-04')))"
+    )
+    said = run(["-W", "always::DeprecationWarning", "-c", code], tmp_path)
+    assert said.stdout == "4\n", said.stderr
+    warned = [line for line in said.stderr.splitlines() if "DeprecationWarning: onetape" in line]
+    paths = ("model.bars", "model.capabilities", "model.kind", "vendors.base")
+    assert [line.partition(" or, ")[0] for line in warned] == [
+        f"{tmp_path}/theirs.py:{number}: DeprecationWarning: onetape.data.{path} is deprecated: "
+        "import its names from onetape.vendors"
+        for number, path in enumerate(paths, start=1)
+    ]
+
+
+def test_a_part_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(ROOT / "onetape", copied / "onetape", ignore=shutil.ignore_patterns("data"))
+    (copied / "onetape" / "data").mkdir()
+    for path in PACKAGE.iterdir():
+        if path.name != "research":
+            (copied / "onetape" / "data" / path.name).symlink_to(path)
+    for code, part in (
+        ("from onetape.data.bundles import DataCatalog", "onetape.data.research"),
+        ("import onetape.data.layer.bundle", "onetape.data.research"),
+        ("import onetape.data.nothing", "onetape.data.nothing"),
+    ):
+        said = run(["-c", code], tmp_path, copied)
+        assert said.stderr.endswith(f"ModuleNotFoundError: No module named '{part}'\n"), said.stderr
+    said = run(["-c", "from onetape.data.utils.retry import retry_on_exception"], tmp_path, copied)
+    assert (said.returncode, said.stderr) == (0, "")
+    (copied / "onetape" / "data" / "doors").unlink()
+    said = run(["-c", "import onetape.data.utils.retry"], tmp_path, copied)
+    assert said.stderr.endswith("No module named 'onetape.data.doors'\n"), said.stderr
+
+
+# A program that loads modules as frozen ones are: from no folder, while other files are in folders.
+FROZEN = """
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+TREE, BUNDLE = Path(sys.argv[1]), Path(sys.argv[2])
+class Loader(SourceFileLoader):
+    def get_data(self, path):
+        at = Path(path).relative_to(BUNDLE)
+        inner = at.relative_to("onetape", "data") if at.parts[1] == "data" else None
+        return (TREE / at if inner is None else TREE / "src" / "data" / inner).read_bytes()
+    def path_stats(self, path):
+        raise OSError
+    def set_data(self, *_, **__):
+        pass
+class Finder:
+    def find_spec(name, path=None, target=None):
+        for file in (f"{name.replace('.', '/')}/__init__.py", f"{name.replace('.', '/')}.py"):
+            loader = Loader(name, str(BUNDLE / file))
+            try:
+                loader.get_data(str(BUNDLE / file))
+            except (OSError, ValueError, IndexError):
+                continue
+            folders = [str((BUNDLE / file).parent)] if file.endswith("__init__.py") else None
+            return spec_from_file_location(
+                name, BUNDLE / file, loader=loader, submodule_search_locations=folders)
+sys.path = [path for path in sys.path if not (Path(path) / "onetape").is_dir()]
+sys.meta_path.insert(0, Finder)
+"""
+
+
+def test_older_paths_work_in_a_frozen_program(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    package = bundle / "onetape" / "data"
+    leave = shutil.ignore_patterns("*.py", "__pycache__")
+    shutil.copytree(PACKAGE, package, ignore=leave)
+    shutil.copytree(ROOT / "config" / "data", package / "default_config", ignore=leave)
+    (tmp_path / "program.py").write_text(
+        FROZEN + "import onetape\nfrom importlib.resources import files\n"
+        "from onetape.data.utils.retry import exponential_backoff as f\n"
+        "import onetape.data.cache.unified_cache as c\n"
+        "print(onetape.__file__, f.__module__, c.__name__)\n"
+        "print(onetape.ProviderSelector().rules['crypto']['primary'])\n"
+        "for name in ('onetape.data.show.charts', 'onetape.data.charts'):\n"
+        "    print(files(name).joinpath('all.html').is_file())\n"
+    )
+    said = run(["program.py", str(ROOT), str(bundle)], tmp_path)
+    assert said.stdout.splitlines() == [
+        f"{bundle}/onetape/__init__.py onetape.data.core.own_loops.retry "
+        "onetape.data.core.cache.facade.unified_cache",
+        "binance", "True", "True",
+    ], said.stderr  # fmt: skip
+    shutil.rmtree(package)
+    said = run(["program.py", str(ROOT), str(bundle)], tmp_path)
+    assert f"onetape cannot be imported from the archive {bundle}, because it reads" in said.stderr
 
 
 def test_older_paths_work_without_docstrings(tmp_path: Path) -> None:
@@ -346,3 +563,8 @@ def test_the_marks_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
                 sys.modules.pop(f"{root}.{name}", None)
         for name in ("moved", "names"):
             vars(src.data).pop(name, None)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore", DeprecationWarning)
+    sys.stdout.write(", ".join(f"{count} {word}" for word, count in walk().items()) + "\n")

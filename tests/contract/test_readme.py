@@ -103,3 +103,11 @@ def test_the_readme_opens_with_the_install_line_and_one_call() -> None:
     assert places == sorted(places)
     assert len(TEXT[: places[1]].splitlines()) < 15
     assert "make demo" in TEXT and "make test" in TEXT
+
+
+def test_the_site_lists_each_page_of_the_contents() -> None:
+    contents = (ROOT / "docs" / "contents.md").read_text("utf-8")
+    site = (ROOT / "mkdocs.yml").read_text("utf-8")
+    named = set(re.findall(r"\]\(([\w-]+\.md)", contents))
+    assert len(named) > 40
+    assert sorted(name for name in named if f"docs/{name}" not in site) == []

@@ -1,6 +1,6 @@
 """No ring grows: ``weight.json`` has the largest sum of code lines for each, and the folders of B and C.
 
-All other folders are in ring A. Vendors' own folders are in none.
+All other folders are in ring A. Vendors' own folders, and their rows in the registry, are in none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.contract.way import weight
+from tests.contract.source import Module
+from tests.contract.way import code_lines, rows_of_vendors, weight
 
 _LIMITS = json.loads(Path(__file__).with_name("weight.json").read_text("utf-8"))
 
@@ -43,3 +44,10 @@ def test_a_ring_above_its_maximum_is_named_and_one_below_it_is_not() -> None:
         "ring B has 7 code lines, allowed are 6: shorten it",
         "gone does not exist",
     ]
+
+
+def test_the_row_of_a_vendor_in_the_registry_is_free() -> None:
+    text = 'VENDORS = {\n    "acme": VendorRow(\n        bars="acme.bars:Acme",\n    ),\n}\n'
+    registry = Module("core.registry", text)
+    assert code_lines(registry) - rows_of_vendors(registry) == {1, 5}
+    assert rows_of_vendors(Module("core.members", text)) == set()

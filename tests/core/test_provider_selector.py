@@ -12,7 +12,6 @@ from unittest import mock
 
 import pytest
 
-from src.data.core import provider_selector
 from src.data.core.model.time.timeframe import Timeframe
 from src.data.core.provider_selector import (
     ProviderConfig,
@@ -22,6 +21,7 @@ from src.data.core.provider_selector import (
     reset_provider_selector,
 )
 from src.data.core.vendors.base import BaseDataDownloader
+from src.data.core.vendors.factory import DataDownloaderFactory
 from src.data.errors import (
     BadSymbolError,
     BadTimeframeError,
@@ -59,9 +59,6 @@ class Factory:
         self.calls.append((code, arguments))
         return mock.Mock(name=code) if code in self.available else None
 
-    def get_provider_by_code(self, code: str) -> str | None:
-        return {"yf": "yahoo", "yahoo": "yahoo", "binance": "binance", "local": "local"}.get(code)
-
     def list_providers(self) -> list[str]:
         return ["binance", "yahoo", "local"]
 
@@ -69,7 +66,12 @@ class Factory:
 @pytest.fixture
 def factory(monkeypatch: pytest.MonkeyPatch) -> Factory:
     made = Factory("binance", "yahoo")
-    monkeypatch.setattr(provider_selector, "DataDownloaderFactory", made)
+    monkeypatch.setattr(DataDownloaderFactory, "list_providers", made.list_providers)
+    monkeypatch.setattr(
+        DataDownloaderFactory,
+        "create_downloader",
+        lambda code, **own: made.create_downloader(code, **own),
+    )
     return made
 
 
@@ -261,14 +263,15 @@ class TestDownloaders:
     def test_an_alias_and_its_vendor_are_one(
         self, selector: ProviderSelector, factory: Factory
     ) -> None:
-        made = selector._initialize_downloader("yf")
+        made = selector.downloader("yf")
+        assert selector._initialize_downloader("yf") is made, "the older name"
         assert made is not None
-        assert selector._initialize_downloader("yahoo") is made
+        assert selector.downloader("yahoo") is made
         assert selector.downloaders == {"yahoo": made, "yf": made}
         assert [code for code, _ in factory.calls] == ["yahoo"]
 
     def test_an_unknown_vendor_is_none_and_not_remembered(self, selector: ProviderSelector) -> None:
-        assert selector._initialize_downloader("nobody") is None
+        assert selector.downloader("nobody") is None
         assert selector.downloaders == {}
 
     def test_a_patched_one_is_used(self, selector: ProviderSelector, factory: Factory) -> None:
@@ -300,7 +303,7 @@ class TestDownloaders:
         )
         monkeypatch.setenv("TEAM_KEY", "k")
         for name in ("binance", "yahoo", "local", "polygon"):
-            selector._initialize_downloader(name)
+            selector.downloader(name)
         said = dict(factory.calls)
         assert said["binance"]["base_url"] == "https://mirror.example"
         assert set(said["binance"]) == {"base_url", "credentials"}
@@ -310,8 +313,8 @@ class TestDownloaders:
 
     def test_senders_are_handed_to_vendors_that_exist(self, factory: Factory) -> None:
         selector = ProviderSelector(make_sender=lambda vendor: f"sender of {vendor}")
-        selector._initialize_downloader("yahoo")
-        selector._initialize_downloader("fmp")
+        selector.downloader("yahoo")
+        selector.downloader("fmp")
         said = dict(factory.calls)
         assert said["yahoo"]["sender"] == "sender of yahoo"
         assert "sender" not in said["fmp"]
@@ -325,7 +328,7 @@ class TestDownloaders:
         vendor = Vendor(sender=mock.Mock())
         monkeypatch.setattr(factory, "create_downloader", lambda code, **_: vendor)
         selector = with_rules(tmp_path, "providers: {yahoo: {settle_minutes: 7.5}}\n")
-        assert selector._initialize_downloader("yahoo") is vendor
+        assert selector.downloader("yahoo") is vendor
         assert vendor.capabilities.settle_ms == 450_000
         assert Vendor.capabilities.settle_ms == 120_000, "the class keeps its own"
 
@@ -345,7 +348,7 @@ class TestDownloaders:
 
         factory.create_downloader = slowly  # type: ignore[method-assign]
         threads = [
-            threading.Thread(target=lambda: found.append(selector._initialize_downloader("yahoo")))
+            threading.Thread(target=lambda: found.append(selector.downloader("yahoo")))
             for _ in range(8)
         ]
         for thread in threads:
@@ -591,7 +594,7 @@ class TestSingleton:
             # In the main thread: a new one might be taken for the lock's owner by its recycled id.
             signal.alarm(20)
             assert get_provider_selector() is not parent
-            assert parent._initialize_downloader("yahoo") is not None
+            assert parent.downloader("yahoo") is not None
 
         code = ended(fork(make))
         done.set()

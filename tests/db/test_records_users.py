@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from src.data.core.clock import ManualClock
 from src.data.db.core.database import Database
-from src.data.db.repos.telegram_repository import TelegramRepository
+from src.data.db.repos.repo_jobs import JobsRepository
+from src.data.db.repos.repo_telegram import TelegramRepository
+from src.data.db.repos.repo_trading import TradeRepository
+from src.data.db.repos.repo_users import UsersRepo
+from src.data.db.repos.rows import Repository
 from src.data.db.services import database_service, telegram_service
 from src.data.db.services.base_service import RECORDS, BaseDBService, with_uow
 from src.data.db.services.database_service import DatabaseService
+from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
+from src.data.db.services.trading_service import TradingService
 from src.data.db.services.users_service import UsersService
 from src.data.errors import DataError, QueryError
 
@@ -363,6 +372,54 @@ def test_module_and_instance_have_the_same_functions() -> None:
         assert inspect.signature(getattr(TelegramService, name)) == own
     with pytest.raises(AttributeError):
         instance.get_all_userz  # type: ignore[attr-defined] # noqa: B018 - the name is what is tried
+
+
+@pytest.mark.parametrize(
+    ("service", "part", "logic"),
+    [
+        (UsersService, "users", UsersRepo),
+        (TradingService, "trading", TradeRepository),
+        (JobsService, "jobs", JobsRepository),
+        (TelegramService, "telegram", TelegramRepository),
+    ],
+)
+def test_each_function_is_served_and_only_those_with_a_bool_or_none_log_a_rejected_value(
+    service: type[BaseDBService], part: str, logic: type[Repository]
+) -> None:
+    def reject(*_: Any, **__: Any) -> None:
+        raise QueryError("rejected")
+
+    class Units:
+        """Units of work in which every function rejects its values."""
+
+        writes: bool | None = None
+
+        def current(self) -> None:
+            """Return no open unit."""
+
+        @contextmanager
+        def unit(self, *, writes: bool) -> Iterator[Any]:
+            self.writes = writes
+            functions = inspect.getmembers(logic, inspect.isfunction)
+            yield SimpleNamespace(**{part: SimpleNamespace(**{n: reject for n, _ in functions})})
+
+    units = Units()
+    db, mine = service(units), type("Mine", (service,), {})(units)  # type: ignore[arg-type]
+    own = {*vars(Repository), "create_user"}
+    for name, function in inspect.getmembers(logic, inspect.isfunction):
+        if name.startswith(("_", "lock")) or name in own:
+            continue
+        returned = str(function.__annotations__["return"])
+        for called in (getattr(db, name), getattr(mine, name)):
+            units.writes = None
+            try:
+                found = repr(called())
+            except QueryError:
+                found = "raised"
+            is_reading = name.startswith(("get_", "list_", "count_", "latest_", "validate_"))
+            is_logged = returned.endswith("| None") if is_reading else returned == "bool"
+            expected = {False: "raised", True: "None" if is_reading else "False"}[is_logged]
+            assert (found, units.writes) == (expected, not is_reading), name
 
 
 def test_the_documented_flow_works(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ names of the imitated ones are in ``FACES``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 
 from src.data.core.clock import ManualClock
+from src.data.core.model.identity.kind import Kind
 from src.data.core.model.market.bars import Bar
 from src.data.core.model.time.instant import DAY_MS, HOUR_MS
 from src.data.core.registry import SAMPLES, SERVED
@@ -131,24 +133,41 @@ class Pair(NamedTuple):
         return next(n for n in (self.failing, self.helping) if n == "local" or n not in FACES)
 
 
+DECLARED = {
+    name: downloader_class(name).capabilities
+    for name in VENDORS
+    if name not in ("local", "ccxt:binance")
+}
 # Each helps out the one before it: days of shares are of one kind with all of them.
-RING = ("yahoo", "alpaca", "polygon", "tiingo", "alpha_vantage", "fmp", "eodhd", "finnhub",
-        "twelvedata", "ibkr")  # fmt: skip
+RING = [name for name, declared in DECLARED.items() if "stock" in declared.asset_classes]
+# Who tells the coins of Binance, besides itself.
+OF_BINANCE = ["ccxt:binance", *(
+    name for name, declared in DECLARED.items()
+    if name != "binance" and declared.kinds.get("crypto", Kind()).venue == "binance"
+)]  # fmt: skip
 PAIRS = [
     *(Pair(one, other, SHARE) for one, other in zip(RING, (*RING[1:], RING[0]), strict=True)),
     # Bars of own files stand in no lane of others: they help none out, but as a substitute.
     Pair("local", "yahoo", SHARE),
     # One venue's bars, told by two; averages over venues.
-    Pair("binance", "finnhub", COIN), Pair("finnhub", "binance", COIN),
-    Pair("binance", "ccxt:binance", COIN), Pair("ccxt:binance", "binance", COIN),
+    *(Pair("binance", other, COIN) for other in OF_BINANCE),
+    *(Pair(other, "binance", COIN) for other in OF_BINANCE),
     Pair("coingecko", "polygon", COIN_DAYS), Pair("eodhd", "coingecko", COIN_DAYS),
 ]  # fmt: skip
 pairs = pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{p.failing} helped by {p.helping}")
 
 
 def test_each_vendor_is_tested_as_the_failing_and_as_the_helping_one() -> None:
-    assert {pair.failing for pair in PAIRS} == set(VENDORS)
-    assert {pair.helping for pair in PAIRS} == set(VENDORS) - {"local"}
+    # A vendor of a venue of its own, whose bars no other vendor has, can help none and be helped by none.
+    venues = Counter(
+        one.kinds["crypto"].venue for one in DECLARED.values() if "crypto" in one.kinds
+    )
+    alone = {
+        name for name, one in DECLARED.items()
+        if one.asset_classes == {"crypto"} and venues[one.kinds["crypto"].venue] == 1
+    }  # fmt: skip
+    assert {pair.failing for pair in PAIRS} == set(VENDORS) - alone
+    assert {pair.helping for pair in PAIRS} == set(VENDORS) - alone - {"local"}
 
 
 def vendor_by_row(frame: pd.DataFrame) -> list[str]:

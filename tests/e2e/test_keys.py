@@ -13,7 +13,6 @@ from unittest import mock
 
 import pytest
 
-from src.data.core import provider_selector
 from src.data.core.clock import ManualClock
 from src.data.core.model.request.capabilities import FetchQuery
 from src.data.core.model.request.http import HttpRequest, HttpResponse
@@ -82,19 +81,17 @@ def desk(tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.Mo
     desk = Desk(HttpTransport())
     create = DataDownloaderFactory.create_downloader
 
-    class Factory(DataDownloaderFactory):
-        @staticmethod
-        def create_downloader(provider_code: str, **kwargs: Any) -> BaseDataDownloader | None:
-            if provider_code != "newsapi":
-                return create(provider_code, **kwargs)
-            limiter = build(tmp_path / "cache", rules, clock=clock).network.limiter("newsapi")
-            try:
-                return NewsApiLike(**kwargs, sender=Sender(desk, limiter, clock))
-            except ValueError as exc:
-                logging.getLogger("tests").warning("no downloader: %s", exc)
-                return None
+    def create_downloader(provider_code: str, **kwargs: Any) -> BaseDataDownloader | None:
+        if provider_code != "newsapi":
+            return create(provider_code, **kwargs)
+        limiter = build(tmp_path / "cache", rules, clock=clock).network.limiter("newsapi")
+        try:
+            return NewsApiLike(**kwargs, sender=Sender(desk, limiter, clock))
+        except ValueError as exc:
+            logging.getLogger("tests").warning("no downloader: %s", exc)
+            return None
 
-    monkeypatch.setattr(provider_selector, "DataDownloaderFactory", Factory)
+    monkeypatch.setattr(DataDownloaderFactory, "create_downloader", create_downloader)
     monkeypatch.delenv("NEWSAPI_API_KEY", raising=False)
     return desk
 
@@ -210,8 +207,8 @@ def test_new_rules_apply_to_downloaders_created_before(
 def test_a_vendor_without_a_key_is_not_created_again_for_each_call(
     manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried = mock.Mock(wraps=provider_selector.DataDownloaderFactory.create_downloader)
-    monkeypatch.setattr(provider_selector.DataDownloaderFactory, "create_downloader", tried)
+    tried = mock.Mock(wraps=DataDownloaderFactory.create_downloader)
+    monkeypatch.setattr(DataDownloaderFactory, "create_downloader", tried)
     for key, expected in (("", []), ("good", ["newsapi"]), ("", []), ("better", ["newsapi"])):
         monkeypatch.setenv("NEWSAPI_API_KEY", key)
         assert [names(manager) for _ in range(20)] == [expected] * 20

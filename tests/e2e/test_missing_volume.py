@@ -17,7 +17,7 @@ from src.data.core.clock import ManualClock
 from src.data.core.model.identity.instrument import AssetClass
 from src.data.core.model.identity.kind import NO_VOLUME, Kind
 from src.data.core.model.request.capabilities import Capabilities
-from src.data.core.registry import SERVED
+from src.data.core.registry import SERVED, row_of
 from src.data.core.vendors.factory import downloader_class
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
@@ -225,5 +225,5 @@ def test_whether_a_vendor_needs_volume_agrees_with_its_capabilities() -> None:
             kind = downloader_class(name).capabilities.kinds[asset_class]
             if kind.volume:
                 expected = kind.volume != "none"
-                said = Kind().needs_volume(asset_class, name)
+                said = Kind().needs_volume(asset_class, row_of(name).no_volume)
                 assert said == expected or asset_class in NO_VOLUME, (name, asset_class)

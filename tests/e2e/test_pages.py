@@ -26,6 +26,7 @@ import onetape.yf
 import src.data
 import src.data.core.model.answer.interchange
 import src.data.db.universe
+from onetape.public import OF_DATA
 from src.data.core.clock import ManualClock
 from src.data.core.model.market.stream import StreamState
 from src.data.core.model.request.capabilities import Capabilities
@@ -166,7 +167,7 @@ def documented() -> Iterator[tuple[str, object]]:
     """Yield the public functions and classes, without errors, and the public methods of the manager."""
     universes = [src.data.db.universe] if find_spec("sqlalchemy") else []
     for home in (onetape, onetape.DataManager, onetape.yf, onetape.testing, *universes):
-        for name in getattr(home, "__all__", dir(home)):
+        for name in OF_DATA if home is onetape else getattr(home, "__all__", dir(home)):
             one = getattr(home, name)
             is_error = inspect.isclass(one) and issubclass(one, Exception)
             is_documented = inspect.isfunction(one) or (inspect.isclass(one) and not is_error)
@@ -197,7 +198,7 @@ def test_the_example_of_a_docstring_prints_what_it_shows(
         request.getfixturevalue(place)
     acme = type("Acme", (BaseDataDownloader,), {"name": "acme", "capabilities": Capabilities(
         frozenset({"crypto"}), {"1d": "1d"}), "fetch": lambda *_: None})  # fmt: skip
-    names = {each: getattr(onetape, each) for each in onetape.__all__}
+    names = {each: getattr(onetape, each) for each in OF_DATA}
     names |= {"manager": manager, "AcmeDataDownloader": acme}
     out = io.StringIO()
     text = inspect.getdoc(DOCUMENTED[name]) or ""

@@ -18,7 +18,7 @@ HOURS = Timeframe.parse("1h")
 COLUMNS = ("open", "high", "low", "close", "volume")
 # Every recipe, with parameters off their defaults.
 RECIPES = (
-    "sma:7", "wma:9", "volume:5", "change:3", "ret:4", "logret:2", "vol:11", "zscore:13",
+    "sma:7", "wma:9", "volume:5", "change:3", "ret:4", "logret:2", "vol:11", "zscore:13", "close",
     "bbands:17,2.5", "donchian:19", "willr:9", "stoch:11,4", "cci:13", "mfi:9", "aroon:12", "dow",
     "session_minute", "ema:9", "rsi:7", "macd:5,14,4", "atr:6", "adx:5", "vwap:session",
     "obv:session", "drawdown:session",

@@ -58,7 +58,7 @@ def unlike_at_starts(use: RecipeUse, whole: Tape) -> int | None:
 
 def test_all_recipes_are_proved_off_their_defaults() -> None:
     assert {use.recipe.name for use in USES.values()} == ALL
-    assert len(ALL) == 25
+    assert len(ALL) == 26
     for use in USES.values():
         assert not set(use.parameters) & set(use.recipe.defaults.values())
 
@@ -149,6 +149,7 @@ EXACT: dict[str, Callable[[Rows], float | list[float]]] = {
     "logret:2": lambda w: math.log(w["close"][-1] / w["close"][0]),
     "vol:11": lambda w: deviation(steps(w["close"])),
     "zscore:13": lambda w: (w["close"][-1] - mean(w["close"])) / deviation(w["close"]),
+    "close": lambda w: w["close"][-1],
     "bbands:17,2.5": lambda w: [band(w["close"], k) for k in (2.5, 0, -2.5)],
     "donchian:19": lambda w: [max(w["high"]), min(w["low"])],
     "willr:9": lambda w: place(w) - 100,
@@ -249,7 +250,7 @@ def test_anchored_recipes_are_those_of_each_session() -> None:
 # --- holes -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", RECIPES[:22])
+@pytest.mark.parametrize("text", RECIPES[:23])
 def test_behind_a_hole_values_are_missing_for_the_window_or_three_periods(text: str) -> None:
     use = USES[text]
     whole = tape(walk(900, 9), (500,), before=0.3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from functools import partial
@@ -24,9 +24,11 @@ from src.data.errors import (
     UnavailableError,
 )
 from src.data.jobs.alerts import (
+    KINDS,
     LEASE_MS,
     Alert,
     AlertJob,
+    AlertKind,
     AlertState,
     ClosedBars,
     Message,
@@ -235,6 +237,60 @@ def test_alerts_come_back_from_their_stored_form() -> None:
 def test_what_is_no_alert_is_refused(config: Any, said: str) -> None:
     with pytest.raises(QueryError, match=said):
         Alert.parse(config)
+
+
+class EveryBar(AlertKind):
+    """A type of alert for a test: fires on each bar whose volume is the given value or more."""
+
+    keys = ("value",)
+
+    def parse(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {"value": float(config["value"])}
+
+    def to_json(self, alert: Alert) -> dict[str, Any]:
+        return {"value": alert.value}
+
+    def bars_needed(self, alert: Alert) -> int:
+        return 77
+
+    def evaluate(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
+    ) -> tuple[AlertState, list[str]]:
+        found = bars.columns["volume"][bars.columns["volume"] >= alert.value]
+        return replace(state, seen_ms=int(bars.stamps[-1])), [f"volume {one:g}" for one in found]
+
+    def text(self, alert: Alert) -> str:
+        return f"{alert.series} volume {alert.value:g}"
+
+
+def test_another_type_of_alert_is_one_class_and_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"alert_type": "volume", "ticker": "AAPL", "timeframe": "1h", "value": 5}
+    with pytest.raises(QueryError, match="price, indicator, custom, data"):
+        Alert.parse(config)
+    monkeypatch.setitem(KINDS, "volume", EveryBar())
+    alert = Alert.parse(config, 1)
+    alert.check()
+    assert Alert.parse(alert.to_json(), 1) == alert and str(alert) == "AAPL 1h volume 5"
+    job = Job([alert], [4, 5, 6])
+    job.run(hours=2)
+    assert job.texts == ["volume 5\nvolume 6"]
+    assert job.wanted[0][2] >= 77
+
+
+def test_alerts_watch_recipes_in_both_spellings() -> None:
+    """The text of the alert is the one that the user wrote."""
+    for text in ("sma:2", "sma(2)"):
+        given = {
+            "ticker": "AAPL",
+            "indicator": text,
+            "value": 3.5,
+            "condition": "above",
+            "timeframe": "1h",
+        }
+        alert = Alert.parse(given, 1, since_ms=T0)
+        alert.check()
+        state = evaluate(alert, AlertState(), hourly([1, 2, 3, 4, 5]), T0)
+        assert state.message == f"AAPL 1h: {text} 4.5 is above 3.5 (bar 2024-06-10T14:00:00Z)"
 
 
 def test_an_indicator_that_cannot_cross_the_value_is_refused() -> None:

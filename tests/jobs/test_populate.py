@@ -24,6 +24,7 @@ from src.data.doors.compat.populator import CachePopulator
 from src.data.errors import BadRangeError, BadTimeframeError, IncompleteDataError, QueryError
 from src.data.jobs.fill.populate import populate_cache, sync_cache
 from src.data.jobs.fill.refresh_fundamentals import Refresh, refresh_fundamentals
+from src.data.jobs.run.job_report import JobReport
 from tests.conformance.sheet import sheet_of
 from tests.core.cache.bars import write_older_year
 from tests.core.cache.counts import crossed
@@ -250,6 +251,44 @@ def test_bars_that_no_vendor_can_have_are_not_a_failure(
     assert reported["success"] == ["AAPL_5m"]
     assert reported["results"][0]["complete"] is False
     assert "back" in reported["results"][0]["lacking"]
+
+
+def test_a_report_says_whether_all_was_done(tmp_path: Path, vendors: VendorServer) -> None:
+    """The verdicts are those of the command: its exit codes are 0, 0, 1, 1, 0 and 1."""
+    cache = tmp_path / "cache"
+
+    def ok(symbol: str, step: str, *days: str, dry_run: bool = False) -> bool:
+        return populate_cache([symbol], [step], *days, cache, dry_run=dry_run).ok
+
+    assert ok("BTCUSDT", "1h", "2024-05-01", "2024-05-03", dry_run=True)
+    assert ok("BTCUSDT", "1h", "2024-05-01", "2024-05-03")
+    assert not ok("AAPL", "5m", "2024-01-02", "2024-05-31"), "no vendor has older minutes"
+    assert not ok("AAPL", "5m", "2024-01-02", "2024-01-31", dry_run=True)
+    assert sync_cache("BTC*", cache).ok
+    assert not sync_cache("ETH*", cache).ok, "there is nothing to fill"
+    assert not sync_cache("ETH*", cache, dry_run=True).ok
+    vendors.fault("binance", Fault.status(503))
+    assert not ok("ETHUSDT", "1h", "2024-05-01", "2024-05-03")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"interrupted": True}, False),
+        ({"failed": ["AAPL_1d"]}, False),
+        ({"results": [{"complete": True}, {"complete": False}]}, False),
+        ({"results": []}, False),
+        ({"reasons": [{"failed": False}]}, True),
+        ({"reasons": [{"failed": True}]}, False),
+        ({"successful": [], "results": []}, True),
+        ({"compared": 5, "found": 0, "failed": ["AAPL_1d"]}, True),
+        ({"compared": 5, "found": 1}, False),
+    ],
+)
+def test_the_verdict_of_a_job_by_its_report(changes: dict[str, Any], expected: bool) -> None:
+    usual = {"interrupted": False, "failed": [], "results": [{"complete": True}], "reasons": []}
+    assert JobReport(usual | changes).ok is expected
 
 
 def test_both_older_import_paths_give_the_same_populate_functions() -> None:

@@ -25,7 +25,7 @@ from tests.processes import ended, fork
 PACKED = (
     ".ci", ".gitignore", "benchmarks", "CHANGELOG.md", "config", "CONTRIBUTING.md", "data-cache", "docs",
     "examples", "LICENSE", "Makefile", "MANIFEST.in", "mkdocs.yml", "onetape", "pyproject.toml", "README.md",
-    "ruff.toml", "SECURITY.md", "setup.cfg", "src", "tests",
+    "ruff.toml", "SECURITY.md", "setup.cfg", "setup.py", "src", "tests",
 )  # fmt: skip
 
 

@@ -85,7 +85,8 @@ def test_the_wheel_contains_every_module_and_the_rules(wheel: Path) -> None:
     assert sources - names == set()
     assert {"onetape/data/py.typed", "onetape/data/default_config/provider_rules.yaml"} <= names
     face = {f"onetape/{p.name}" for p in (ROOT / "onetape").iterdir() if p.suffix}
-    assert face <= names and "onetape/py.typed" in face
+    face |= {f"onetape/db/{p.name}" for p in (ROOT / "onetape" / "db").glob("*.py")}
+    assert face <= names and {"onetape/py.typed", "onetape/db/services.py"} <= face
     strangers = {n for n in names if not n.startswith("onetape/") and ".dist-info/" not in n}
     assert strangers == set()
 
@@ -219,6 +220,46 @@ def test_an_editable_src_data_is_found_through_a_package_that_extends_its_path(
     assert as_user(["-c", code], cwd=consumer, installed=editable).stdout == "onetape.data ours\n"
 
 
+def test_older_paths_work_in_the_editable_form(editable: Path, consumer: Path, tree: Path) -> None:
+    code = (
+        "from onetape.data.utils.retry import exponential_backoff as f\n"
+        "import src.data.cache.unified_cache as c, onetape.data.vendors.mock.bars as d\n"
+        "print(f.__module__, c.__name__, d.__name__, d.__file__)"
+    )
+    said = as_user(["-W", "error", "-c", code], cwd=consumer, installed=editable).stdout
+    assert said.split() == [
+        "onetape.data.core.own_loops.retry",
+        "onetape.data.core.cache.facade.unified_cache",
+        "onetape.data.core.vendors.mock.bars",
+        str(tree / "src" / "data" / "core" / "vendors" / "mock" / "bars.py"),
+    ]
+
+
+def test_older_paths_are_untyped_as_the_page_says(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "older.py").write_text(
+        "import onetape.data.cache.unified_cache\n"
+        "from onetape.data.utils.validation import ValidationResult\n"
+        "from onetape.data.feed.base_live_data_feed import BaseLiveDataFeed\n"
+        "from onetape.data.model.bars import Bar  # type: ignore[import-not-found]\n"
+    )
+    (tmp_path / "newer.py").write_text(
+        "from onetape import DataManager\nfrom onetape.data.feed import BaseLiveDataFeed\n"
+    )
+    said = run(
+        ["-m", "mypy", "--follow-imports=skip", "--cache-dir", os.devnull, "older.py", "newer.py"],
+        cwd=tmp_path, check=False, variables={"MYPYPATH": str(site)},
+    ).stdout  # fmt: skip
+    found = re.findall(
+        r"^(\w+\.py:\d+): error: .* named \"([\w.]+)\"  \[(.*)\]$", said, re.MULTILINE
+    )
+    kind = "import-not-found"
+    assert [one for one in found if one[1] != "onetape.data.cache"] == [
+        ("older.py:1", "onetape.data.cache.unified_cache", kind),
+        ("older.py:2", "onetape.data.utils.validation", kind),
+        ("older.py:3", "onetape.data.feed.base_live_data_feed", kind),
+    ], said
+
+
 # --- the wheel beside other projects, and its link --------------------------------------------
 
 
@@ -268,6 +309,31 @@ def test_a_project_runs_as_before_and_onetape_works_in_it(
     assert refused.returncode == 2
     assert f"from {tmp_path / place}, and can import only one" in refused.stderr
     assert not (packages / "onetape-link.pth").exists()
+
+
+@pytest.mark.parametrize("first", ["onetape", "src.data", "onetape.data.utils.retry"])
+@pytest.mark.parametrize("is_checkout_first", [True, False])
+def test_a_program_that_finds_a_checkout_and_a_wheel_loads_one_of_them(
+    first: str, is_checkout_first: bool, environment: tuple[Path, Path], tree: Path, tmp_path: Path
+) -> None:
+    python, packages = environment
+    add = (
+        f"sys.path.insert(0, {str(tree)!r})"
+        if is_checkout_first
+        else f"sys.path.append({str(tree)!r})"
+    )
+    code = (
+        f"import sys; {add}\nimport {first}, onetape, src.data\n"
+        "from onetape.data.vendors.mock.bars import MockDataDownloader as a\n"
+        "from src.data.core.vendors.mock.bars import MockDataDownloader as b\n"
+        "print(a is b, src.data is onetape.data)\n"
+        "ours = [m for n, m in sys.modules.items() if n.split('.')[0] in ('src', 'onetape')]\n"
+        "print(*{m.__file__ for m in ours if getattr(m, '__file__', None)})"
+    )
+    same, files = run(["-c", code], cwd=tmp_path, python=python).stdout.splitlines()
+    assert same == "True True"
+    home = tree if is_checkout_first else packages
+    assert [name for name in files.split() if not Path(name).is_relative_to(home)] == []
 
 
 def test_a_folder_of_files_named_src_data_does_not_prevent_the_link(

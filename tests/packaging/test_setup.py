@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import configparser
 import re
+import runpy
 
 import pytest
+import setuptools
 
 from src.data import __version__
 from tests.contract.source import PACKAGE, ROOT, modules
@@ -15,6 +17,11 @@ PAGES = "onetape.data.documentation"
 EXAMPLE = "onetape.data.example_bot"
 # For the tree, not for programs that use the library, or made of other extras.
 OF_THE_TREE = {"all", "bot", "browser", "dev", "docs", "full", "test"}
+FRONT = [
+    path
+    for path in ROOT.glob("onetape/**/__init__.py")
+    if {"data", "_linked"}.isdisjoint(path.parts)
+]
 # Large, and for one command.
 ALONE = {"hdf5"}
 
@@ -25,19 +32,27 @@ def setup() -> configparser.ConfigParser:
     return parser
 
 
-def test_src_is_a_namespace_that_no_wheel_contains() -> None:
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the packages that a build would list."""
+    given: dict[str, list[str]] = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **keywords: given.update(keywords))
+    runpy.run_path(str(ROOT / "setup.py"))
+    return given["packages"]
+
+
+def test_src_is_a_namespace_that_no_wheel_contains(listed: list[str]) -> None:
     assert not (ROOT / "src" / "__init__.py").exists()
-    names = {name.partition(".")[0] for name in setup()["options"]["packages"].split()}
-    assert names == {"onetape"}
+    assert {name.partition(".")[0] for name in listed} == {"onetape"}
 
 
-def test_the_packages_are_the_folders() -> None:
-    listed = setup()["options"]["packages"].split()
+def test_the_packages_are_the_folders(listed: list[str]) -> None:
     assert len(listed) == len(set(listed))
     folders = {p.parent.relative_to(PACKAGE) for p in PACKAGE.rglob("__init__.py")}
     found = {".".join(("onetape", "data", *folder.parts)) for folder in folders}
-    assert set(listed) - {MAPPED, PAGES, EXAMPLE, "onetape"} == found
-    assert "onetape" in listed
+    front = {".".join(p.parent.relative_to(ROOT).parts) for p in FRONT}
+    assert front == {"onetape", "onetape.db"} and front <= set(listed)
+    assert set(listed) - {MAPPED, PAGES, EXAMPLE, *front} == found
     assert MAPPED in listed, "the packaged rules would stay at home"
     assert EXAMPLE in listed, "`onetape docs telegram-bot --example` would have nothing to write"
     assert PAGES in listed, "`onetape docs` would have nothing to show"

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from src.data.core.bars import lookup
+from src.data.core.bars import lookup, sorted_answer
 from src.data.core.bars.answer.adjust import BookConversion
 from src.data.core.bars.fetch import bounds, plan
 from src.data.core.bars.fetch.lane import LaneRun
-from src.data.core.bars.ingest import receive, sorted_answer
+from src.data.core.bars.ingest import receive
 from src.data.core.bars.selection import candidates
 from src.data.core.cache.facade import frames
 from src.data.core.calendars.grid import BarGrid

@@ -306,6 +306,33 @@ STORIES = {
          ("ask", "1d", 0, 70, "all", ""), ("wait", 2, 12), ("ask", "1d", 70, 70, "split", ""),
          ("wait", 2, 21), ("ask", "1d", 0, 70, "all", "")),
     ),
+    **{
+        f"a split is told on a weekend, after the raw bars, and {adjustment} bars {what}": Walk(
+            ("tiingo",), "AAPL",
+            (("change", "split", "told late", 0, 3.5, 1), ("wait", 3, 21),
+             ("ask", "1d", 0, 40, "split", ""), ("wait", 1, 22),
+             ("ask", "1d", back, 20, adjustment, how)),
+        )
+        for adjustment, what, back, how in (
+            ("split", "of before are asked next", 30, ""), ("raw", "of before are asked next", 30, ""),
+            ("split", "are refreshed", 10, "refresh"),
+        )
+    },
+    **{
+        f"a {fact} is told by a second vendor six days later, and the first one is out of order": Walk(
+            vendors, "AAPL",
+            (("change", fact, "moved", 1, 9, 3), ("wait", 6, 21), ("ask", "1d", 0, 70, "split", ""),
+             ("change", "bar", "told by another", 0, 3, 0), ("wait", 1, 21),
+             ("ask", "1d", 70, 70, "all", "")),
+        )
+        for fact, vendors in (("dividend", ("yahoo", "eodhd")), ("split", ("fmp", "alpaca")))
+    },
+    "a reverse split is told late, and two bars before it are fetched last": Walk(
+        ("tiingo",), "AAPL",
+        (("wait", 1, 21), ("ask", "1d", 0, 40, "split", ""), ("wait", 2, 21),
+         ("change", "split", "told late", 0, 9, 3), ("wait", 4, 21), ("ask", "1d", 0, 1, "split", ""),
+         ("ask", "1d", 1, 40, "split", "")),
+    ),
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

@@ -358,7 +358,9 @@ class World:
           the two. It is not compared if a vendor took the symbol for another company. A refresh
           does not change it if the vendor has forgotten the bar;
         - a row without an action that its vendor has not reported so far, if a fresh cache has no such row
-          since the vendor does not know the share at the moment: else it would have the same;
+          since the vendor does not know the share at the moment: else it would have the same. The same
+          applies to one that is adjusted for an action that its vendor reports by mistake, also if the
+          vendor's history begins later now;
         - an adjusted close, a split or a dividend that is NaN: unknown;
         - a row that is `suspect` in both answers, because it was fetched within a week of a split that one
           vendor tells by mistake: others know of none, and nothing decides yet who is right;
@@ -391,7 +393,7 @@ class World:
             found.append(("substitute", f"{cached.substitute}, a fresh cache: {fresh.substitute}"))
         truth = self._true_rows(asked, cached, self.history.truth())
         told_before = self._told_before(asked, cached, fresh)
-        unreported = self._unreported_rows(asked, cached)
+        reported = self._rows_as_reported(asked, cached)
         for stamp, row in cached.rows.items():
             other = fresh.rows.get(stamp)
             if other is not None and _alike(row, other):
@@ -409,7 +411,7 @@ class World:
             is_kept = _is_among(row, kept, within)
             if asked.timeframe in ("1w", "1M") and stamp in truth:
                 is_kept = is_kept or _is_between(row, [truth[stamp], *kept])
-            if other is None and _is_among(row, unreported.get(stamp, [])):
+            if other is None and _is_among(row, reported.get(stamp, [])):
                 continue
             if is_doubted or is_kept or (stamp in truth and _is_among(row, (truth[stamp],))):
                 continue
@@ -438,7 +440,10 @@ class World:
         is_of_others = self._has_namesake and not self.is_settled
         names = ("adj_close", "split", "dividend")
         told = [bar.adj_close or 0.0 for bar in ([true] if true else []) + [*kept]]
-        actions = [[value] for value in self._true_actions(asked, stamp, cached)]
+        split, paid = self._true_actions(asked, stamp, cached)
+        # An amount is per share, as the prices of its row are: also if no vendor reports a split yet.
+        shares = cached.rows[stamp][3] / ((true and true[4]) or cached.rows[stamp][3])
+        actions = [split], [paid, paid * shares]
         pairs = zip(names, cached.more[stamp], fresh.more[stamp], (told, *actions), strict=True)
         return [
             (name, f"{iso(stamp)[:10]} {a}, a fresh cache has {b}")
@@ -544,14 +549,17 @@ class World:
             found |= {s: here[s] for s in stamps if cached.source[s] == vendor and s in here}
         return found
 
-    def _unreported_rows(self, asked: Asked, cached: Answer) -> dict[int, list[Row]]:
-        """Return the rows without the actions that vendors which do not know the share have not reported."""
+    def _rows_as_reported(self, asked: Asked, cached: Answer) -> dict[int, list[Row]]:
+        """Return the rows with the actions that their vendors report now, if these have no such bars now."""
         true, now = self.history.truth(), self.now_ms
         gone = {v for v in self.vendors if self.history.telling(v, now).listing is None}
+        forgot = {c.vendor for c in self.history.changes if c.is_cut and c.fact == "listing"}
         now_told = [c for c in self.history.changes if c.since_ms <= now < c.until_ms]
         hidden = {c.hides for c in now_told if c.vendor in gone and c.hides}
-        told = tuple(action for action in true.actions if action not in hidden)
-        rows = self._true_rows(asked, cached, replace(true, told=told)) if hidden else {}
+        told = [c.tells for c in now_told if c.vendor in gone | forgot and c.tells]
+        actions = (*(action for action in true.actions if action not in hidden), *told)
+        is_true = not (hidden or told)
+        rows = {} if is_true else self._true_rows(asked, cached, replace(true, told=actions))
         return {stamp: [row] for stamp, row in rows.items()}
 
     def _told_before(self, asked: Asked, cached: Answer, fresh: Answer) -> dict[int, list[Row]]:

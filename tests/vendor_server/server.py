@@ -4,39 +4,36 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
 from types import TracebackType
 
 from onetape.data.core.clock import Clock
 from onetape.data.core.model.time.timeframe import Timeframe
+from onetape.data.core.registry import VENDORS
 from onetape.data.core.runtime.once import cached_property
 
-from .alpaca import Alpaca
-from .alpha_vantage import AlphaVantage
-from .binance import Binance
 from .bot_api import Telegram
-from .coingecko import CoinGecko
-from .eodhd import EODHD
 from .face import Context, Face, Page, Reply, Request, http_date
 from .faults import Fault
-from .finnhub import Finnhub
-from .fmp import FMP
-from .fred import Fred
 from .ground_truth import Row, Truth
 from .limits import Meter
 from .listings import Listing
-from .polygon import Polygon
-from .sec import Sec
-from .tiingo import Tiingo
-from .twelvedata import TwelveData
 from .wire import Listener, LogEntry
-from .yahoo import Yahoo
 
-FACES: tuple[type[Face], ...] = (
-    Binance, Yahoo, Alpaca, Polygon, Tiingo,
-    FMP, AlphaVantage, EODHD, Finnhub, TwelveData, CoinGecko, Telegram, Fred, Sec,
-)  # fmt: skip
+
+def _vendor_faces() -> Iterator[type[Face]]:
+    """Yield the face in each file of this folder that has the name of a vendor."""
+    for name in sorted(VENDORS):
+        if Path(__file__).with_name(f"{name}.py").exists():
+            module = import_module(f".{name}", __package__)
+            own = [one for one in vars(module).values() if isinstance(one, type)]
+            yield next(o for o in own if issubclass(o, Face) and o.__module__ == module.__name__)
+
+
+FACES = (*_vendor_faces(), Telegram)
 
 
 @dataclass

@@ -1,4 +1,9 @@
-"""The command onetape: one module for each command, imported on use."""
+"""The command onetape: one module for each command, imported on use.
+
+A module has ``configure``, which adds the options and the function to run, ``EXAMPLES``, two example
+calls, and ``SENDS_REQUESTS = False`` if the command queries no vendor; all others take
+``--timeout``.
+"""
 
 from __future__ import annotations
 
@@ -66,8 +71,6 @@ ALIASES = {
     "completion": "setup completion",
     "link": "setup link",
 }
-# Commands whose module has another name because the command's name is taken.
-_MODULES = {"report": "report_command"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -137,6 +140,7 @@ def _parser(
             "Exit codes: 0 done, 1 failed or incomplete, 2 invalid arguments."
         ),
     )
+    parser.examples = ("demo", "fetch AAPL 1d --period 1y")
     parser.add_argument("--version", action="version", version=f"onetape {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
     parser.add_argument("-q", "--quiet", action="store_true", help="print only results and errors")
@@ -157,5 +161,7 @@ def _parser(
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
         )
         if name in (COMMANDS if every else used):
-            import_module(f".{_MODULES.get(name, name)}", __name__).configure(command)
+            module = import_module(f".{name}", __name__)
+            command.examples = module.EXAMPLES
+            module.configure(command)
     return parser

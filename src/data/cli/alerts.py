@@ -13,16 +13,18 @@ from ..core.model.time.instant import iso
 from ..core.net.http.webhook import Webhook
 from ..errors import DataError, QueryError
 from ..jobs import alerts as jobs
-from ..jobs.alerts import CONDITIONS, LOCAL, PROBLEMS, Alert, AlertState, Message
+from ..jobs.alerts import CONDITIONS, KINDS, LOCAL, Alert, AlertState, Message
 from ..jobs.run.signals import job_signals
 from .arguments import Actions, add_timeout, every, option, positive
 from .output import complain_about, note, print_line
-from .report import FAILED, OK, Line, Report
+from .result import FAILED, OK, Line, Report
 from .tables import counted
 
 if TYPE_CHECKING:
     from ..core.wiring import Services
     from ..db.alert_records import StoredAlerts
+
+EXAMPLES = ("alerts add AAPL above 250 --timeframe 1h", "alerts run --every 1m")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(add, "value? VALUE", "a price, or a value of --indicator")
     option(add, "--timeframe TIMEFRAME", "timeframe of the bars (default 15m)", default="15m")
     what = add.add_mutually_exclusive_group()
-    text = "watch this instead of the close: change, sma(50), ema(20), rsi(14), volume"
-    option(what, "--indicator NAME", text)
-    option(what, "--problem PROBLEM", f"watch for a data problem: {', '.join(PROBLEMS)}")
+    for kind in KINDS.values():
+        if kind.option:
+            option(what, *kind.option)
     actions.add(_list, has_cache=False)
     remove = actions.add(_remove, has_cache=False)
     option(remove, "ids+ ID", "an id from `onetape alerts list`", type=positive)
@@ -81,10 +83,10 @@ def _add(args: argparse.Namespace) -> Report:
         QueryError: The alert is invalid.
         DataError: Its bars cannot be read.
     """
-    names = ("timeframe", "condition", "indicator", "problem")
-    config = {"ticker": args.symbol, "value" if args.indicator else "price": args.value}
-    config |= {name: getattr(args, name) for name in names}
-    config = {name: value for name, value in config.items() if value is not None}
+    own = {kind.keys[0]: getattr(args, kind.keys[0]) for kind in KINDS.values() if kind.option}
+    value = {"price" if set(own.values()) == {None} else "value": args.value}
+    shared = {"ticker": args.symbol, "timeframe": args.timeframe, "condition": args.condition}
+    config = {key: given for key, given in (shared | value | own).items() if given is not None}
     if args.problem and args.condition:
         raise QueryError("--problem cannot be combined with a condition", hint="omit one of them")
     records, services = _records(), _services(args)

@@ -12,7 +12,7 @@ from ..core.model.request.query import ACTION_COLUMNS, EXTRA_COLUMNS
 from ..core.model.stored.reasons import sentence
 from ..core.model.time.timeframe import Timeframe
 from ..errors import by_vendor
-from .report import Shown
+from .result import Shown
 from .tables import (
     Cell,
     TextTable,

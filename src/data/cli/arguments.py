@@ -16,7 +16,7 @@ from .output import note
 
 if TYPE_CHECKING:
     from ..core.model.identity.universe import Members
-    from .report import Report
+    from .result import Report
 
 
 # What `add_question` adds, but for the symbols.

@@ -7,8 +7,11 @@ import argparse
 from .arguments import command, option, usual
 from .cached import manager_of
 from .output import asking
-from .report import Report
+from .result import Report
 from .tables import facts, titled
+
+EXAMPLES = ("brief AAPL", "brief AAPL --at 2024-06-28 --json")
+SENDS_REQUESTS = False
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -13,11 +13,13 @@ from ..errors import BundleError, DataError, QueryError
 from . import ingest, lineage_command, migrate
 from .arguments import Actions, add_span, add_timeout, given, option, usual
 from .cached import manager_of
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, moment, table, titled
 
 if TYPE_CHECKING:
     from ..research.bundles.bundle import Bundle, BundleChange
+
+EXAMPLES = ("bundle create mine AAPL MSFT 1d --start 2020-01-01", "bundle validate mine")
 
 _YEARS_KEPT = 5
 _MOST_LINES = 12

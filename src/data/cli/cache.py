@@ -13,11 +13,14 @@ from ..errors import DataError, QueryError
 from . import cache_clean, cache_export, cache_maintenance, cache_quarantine
 from .arguments import Actions, add_series, add_which, option
 from .cached import chosen, confirmations, entries, listed, listed_elsewhere, manager_of, meant
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, fields, moment, size, styled, table
 
 if TYPE_CHECKING:
     from ..core.model.stored.coverage import Covered
+
+EXAMPLES = ("cache list", "cache export AAPL 1d --out aapl.parquet")
+SENDS_REQUESTS = False
 
 _BYTES_IN_GB = 1024**3
 _DAYS_SHOWN = 14

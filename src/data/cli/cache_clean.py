@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError
 from .arguments import Actions, age, option
 from .cached import manager_of, problem_rows, problems_shown
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, fields, size, table
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CacheError, QueryError
 from .arguments import Actions, add_adjustment, add_series, add_span, option
 from .cached import check_folder, chosen
-from .report import Report
+from .result import Report
 from .tables import counted, styled
 
 if TYPE_CHECKING:

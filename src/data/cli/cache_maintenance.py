@@ -18,7 +18,7 @@ from .cached import (
     problem_rows,
     problems_shown,
 )
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, size, styled, table
 
 if TYPE_CHECKING:

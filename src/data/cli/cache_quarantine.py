@@ -9,7 +9,7 @@ from ..errors import QueryError
 from ..jobs.validation.quarantine import QuarantineReport, quarantine_report, restore
 from .arguments import Actions, add_series, option
 from .cached import chosen, manager_of, named, problem_rows, problems_shown
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, size, styled, table
 
 _SHOWN = 50

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.model.time.instant import iso
 from ..core.model.time.timeframe import Timeframe
 from ..errors import CacheError, DataError, FormatVersionError, QueryError
-from .report import Line, Shown
+from .result import Line, Shown
 
 if TYPE_CHECKING:
     from ..core.cache.format.lane_entry import LaneEntry

@@ -16,11 +16,16 @@ from ..errors import QueryError
 from .arguments import add_span, add_timeout, command, option, usual
 from .cached import manager_of
 from .output import asking
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted
 
 if TYPE_CHECKING:
     from ..features.check import FeatureCheck
+
+EXAMPLES = (
+    "check my_strategy.py:features AAPL 1d --start 2010-01-01",
+    "check my_strategy.py:features BTCUSDT 1h --warmup 200 --strict --json",
+)
 
 _SECONDS = 30.0
 

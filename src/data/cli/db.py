@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from . import symbols, universe
 from .arguments import Actions, option
-from .report import Line, Report
+from .result import Line, Report
 from .tables import styled
 
 if TYPE_CHECKING:
     from ..db.core.database import Database
+
+EXAMPLES = ("db check", "db universe show my-index --as-of 2015-06-01")
 
 _EPILOG = (
     "Database: DB_URL, else all of POSTGRES_*, else DATABASE_URL, else onetape.db "

@@ -15,7 +15,7 @@ from ..errors import DataError, IncompleteDataWarning, install_line
 from .arguments import add_timeout, command, option
 from .fetch import frame_shown
 from .output import complain, print_json
-from .report import FAILED, OK, Shown, show
+from .result import FAILED, OK, Shown, show
 from .tables import counted, facts, milliseconds, styled
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ..core.model.request.explanation import Explanation
     from ..core.net.http.reach import ReachResult
     from ..core.wiring import Services
+
+EXAMPLES = ("demo", "demo --offline")
 
 _ROWS = 6
 _DAYS = 30
@@ -176,7 +178,7 @@ def _reached(services: Services) -> dict[str, ReachResult]:
     from ..core.net.http.reach import reach_all
 
     selector = services.selector
-    made = {name: selector._initialize_downloader(name) for name in selector.provider_names()}
+    made = {name: selector.downloader(name) for name in selector.provider_names()}
     urls = {name: str(vendor.base_url) for name, vendor in made.items() if vendor is not None}
     return reach_all({name: url for name, url in urls.items() if url.startswith("http")})
 

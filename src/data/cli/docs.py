@@ -19,8 +19,11 @@ from ..jobs.doctor.documentation import (
 )
 from .arguments import add_output, option
 from .output import console
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import styled, table
+
+EXAMPLES = ("docs bars", "docs rate limit")
+SENDS_REQUESTS = False
 
 # Longer lines are hard to read, no matter how wide the terminal is.
 _WIDEST = 100

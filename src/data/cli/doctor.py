@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ..core.model.time.instant import iso
 from ..errors import QueryError
 from .arguments import command, option, seconds
-from .report import OK, Report, Shown
+from .result import OK, Report, Shown
 from .tables import counted, findings, moment, styled
 
 if TYPE_CHECKING:
     from ..jobs.vendors.checks import Check
+
+EXAMPLES = ("doctor", "doctor --watch --every 5")
 
 # Default time between two updates of ``--watch``, in seconds.
 _EVERY_S = 5.0

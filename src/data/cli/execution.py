@@ -14,7 +14,7 @@ from ..core.observability.logs import LOGGERS, WritingHandler, attach, wanted
 from ..core.runtime.resources import rare_collections
 from ..errors import ConfigError, DataError, QueryError, shortened
 from .output import complain, complain_about, note, quiet, speak_plainly
-from .report import FAILED, OK, USAGE, Report, present
+from .result import FAILED, OK, USAGE, Report, present
 
 # Words that are a timeframe only with a number in front.
 _UNITS = ("minute", "min", "hour", "day", "week", "month")

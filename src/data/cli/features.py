@@ -11,13 +11,15 @@ from .answers import records
 from .arguments import QUESTION, add_recipes, add_rows, command, given, option, usual
 from .cached import manager_of
 from .output import asking
-from .report import Line, Report
+from .result import Line, Report
 from .tables import TextTable, counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..data_manager import DataManager
+
+EXAMPLES = ("features AAPL 1d -r 'rsi:14 vol:20'", "features AAPL 1h -r vwap:session --json")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

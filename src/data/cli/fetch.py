@@ -17,13 +17,15 @@ from .answers import Provenance, attempts_shown, bars_shown, gaps_shown, headlin
 from .arguments import QUESTION, add_rows, command, given, listed, option, usual
 from .cached import manager_of
 from .output import asking, is_quiet
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import styled
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..data_manager import DataManager
+
+EXAMPLES = ("fetch AAPL 1d --period 1y", "fetch AAPL MSFT BTCUSDT 1h --bars 100 --json")
 
 _SCREEN = "-"
 # Placeholder for the symbol in file names.

@@ -13,13 +13,15 @@ from .answers import Provenance, attempts_shown, bars_table, dated, records
 from .arguments import add_span, command, given, listed, option, usual
 from .cached import manager_of
 from .output import asking, busy
-from .report import Report, Shown
+from .result import Report, Shown
 from .tables import counted, milliseconds, percent, styled, table, titled
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..data_manager import DataManager
+
+EXAMPLES = ("fundamentals AAPL --type statements", "fundamentals BTCUSDT --type funding")
 
 _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
 _LONG = ("description", "website", "symbol")

@@ -10,11 +10,14 @@ from ..core.model.stored.incident import incidents_of
 from .answers import records
 from .arguments import add_span, add_universe, add_which, check_one, command, members_of, usual
 from .cached import manager_of
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, table
 
 if TYPE_CHECKING:
     from ..jobs.validation.gaps import GapReport
+
+EXAMPLES = ("gaps AAPL 1d", "gaps --all --json")
+SENDS_REQUESTS = False
 
 _SPANS = "start end state vendor? lane? next_due? reason?"
 

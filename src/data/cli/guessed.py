@@ -17,7 +17,7 @@ from ..core.model.words.printable import printable
 from ..core.model.words.suggestion import nearest
 from ..core.symbols.classify import ISIN
 from ..errors import QueryError
-from .parser import EXAMPLES, NEAR
+from .parser import NEAR, Parser
 
 # A longer command line is not repeated, because an error would shorten it.
 _LONGEST = 400
@@ -76,7 +76,7 @@ def _meant(words: list[str], parser_of: _ParserOf) -> list[str]:
     line = _Line(command, _actions(parser_of(command))[command[0]])
     is_bare = len(command) == 1 and not _actions(line.parser) and {*rest} <= {"--json"}
     if is_bare and _parsed(command, parser_of) is None:
-        return [*before, *shlex.split(EXAMPLES[command[0]][0]), *rest]
+        return [*before, *shlex.split(line.parser.examples[0]), *rest]
     return [*before, *line.meant(rest)]
 
 
@@ -86,7 +86,7 @@ def _guessed(word: str, known: Mapping[str, Any]) -> list[str]:
     return [word] if word in known else COMMAND_GUESSES.get(word, near).split()
 
 
-def _actions(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+def _actions(parser: argparse.ArgumentParser) -> Mapping[str, Parser]:
     """Return the parsers of a parser's commands or actions, by name."""
     groups = parser._subparsers._group_actions if parser._subparsers else []
     return next((group.choices for group in groups if isinstance(group.choices, Mapping)), {})
@@ -100,7 +100,7 @@ class _Line:
         parser: Parser of the command.
     """
 
-    def __init__(self, command: list[str], parser: argparse.ArgumentParser) -> None:
+    def __init__(self, command: list[str], parser: Parser) -> None:
         self.parser, self._command, self._implied = parser, command[:1], command[1:]
         # The arguments that are not options, and each option with its values.
         self._places: list[str] = []

@@ -9,12 +9,15 @@ from ..core.model.display.texts import duration
 from ..errors import ConfigError
 from .arguments import command, option
 from .cached import manager_of
-from .report import Line, Report
+from .result import Line, Report
 from .tables import counted, table
 
 if TYPE_CHECKING:
     from ..core.hosts.folder import SharedFolder
     from ..core.hosts.state import HostState, SeriesState
+
+EXAMPLES = ("hosts status", "hosts attach")
+SENDS_REQUESTS = False
 
 # States with exit code 0: a host that is behind fetches changes when it needs them.
 _FINE = ("in step", "behind")

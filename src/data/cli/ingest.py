@@ -31,7 +31,7 @@ from ..errors import (
 from .arguments import add_timeout, command, listed, option
 from .cached import manager_of
 from .output import note
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, fields, titled
 
 if TYPE_CHECKING:
@@ -232,14 +232,18 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
         QueryError: The source does not exist, or does not accept these options.
     """
     from ..research.portal.portal_sources import others_code
-    from ..research.sources.vendor_sources import DataSourceRegistry, VendorDataSource
+    from ..research.sources.vendor_sources import (
+        DataSourceRegistry,
+        VendorDataSource,
+        source_classes,
+    )
 
     config = {to: value for option, to in _ARGUMENTS.items() if (value := getattr(args, option))}
     family = name.partition(":")[0].lower()
     is_named = ":" not in name or family in DataSourceRegistry.list_sources()
     with others_code(f"{name} is not a source", QueryError):
         make: Any = partial(DataSourceRegistry.get_source, name) if is_named else _named_class(name)
-        is_ours = is_named and not DataSourceRegistry.is_registered(name)
+        is_ours = is_named and name.strip().lower() not in source_classes()
         if is_ours or (isinstance(make, type) and issubclass(make, VendorDataSource)):
             config["manager"] = manager_of(args, makes_folder=True)
             if args.timeout is not None:

@@ -14,7 +14,7 @@ from ..core.model.display.texts import duration
 from ..core.model.time.instant import SECOND_MS, iso
 from .arguments import option
 from .output import console
-from .report import Report, Shown, present
+from .result import Report, Shown, present
 from .tables import counted, shortened, styled, table
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import Actions, add_timeout, option
 from .cached import manager_of
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, moment, styled, table
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ..core.model.market.stream import LiveBar, Revision, StreamStatus
 from ..core.model.time.instant import iso
 from ..core.model.words.printable import printable
 from .output import console, print_state
-from .report import OK, Shown, show
+from .result import OK, Shown, show
 from .tables import TextTable, aligned, counted, moment, styled
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ import argparse
 from .arguments import command, option
 from .cached import manager_of
 
+EXAMPLES = ("mcp", "mcp --at 2024-06-28")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import BundleError, DataError
 from .arguments import command, option, positive
-from .report import Report
+from .result import Report
 from .tables import fields
 
 _SUFFIX = "_parquet"

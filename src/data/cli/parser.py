@@ -8,45 +8,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
-# The examples apply only to this program; the older commands have other names.
-_PROGRAM = "onetape"
-# Maps each command to two example calls.
-EXAMPLES = {
-    "": ("demo", "fetch AAPL 1d --period 1y"),
-    "fetch": ("fetch AAPL 1d --period 1y", "fetch AAPL MSFT BTCUSDT 1h --bars 100 --json"),
-    "plot": ("plot AAPL 1d --period 1y -o aapl.png", "plot AAPL MSFT 1d --period 5y -o both.html"),
-    "features": ("features AAPL 1d -r 'rsi:14 vol:20'", "features AAPL 1h -r vwap:session --json"),
-    "quote": ("quote AAPL BTCUSDT", "quote EURUSD=X --json"),
-    "brief": ("brief AAPL", "brief AAPL --at 2024-06-28 --json"),
-    "search": ("search apple", "search bitcoin --json"),
-    "plan": ("plan BTCUSDT 1m --start 2020-01-01", "plan AAPL MSFT 1d --period 5y"),
-    "gaps": ("gaps AAPL 1d", "gaps --all --json"),
-    "report": ("report AAPL 1d -o aapl.html", "report --all -o everything.html"),
-    "sessions": ("sessions AAPL -5d today", "sessions VOD.L 2024-12-20 2025-01-05"),
-    "fundamentals": ("fundamentals AAPL --type statements", "fundamentals BTCUSDT --type funding"),
-    "populate": ("populate --symbols AAPL,MSFT --timeframes 1d", "populate --fundamentals"),
-    "sync": ("sync", "sync '* 1d' --every 1h --report night.json"),
-    "stream": ("stream BTCUSDT 1m", "stream AAPL 1d --replay --start 2024-01-01 --speed 0"),
-    "alerts": ("alerts add AAPL above 250 --timeframe 1h", "alerts run --every 1m"),
-    "cache": ("cache list", "cache export AAPL 1d --out aapl.parquet"),
-    "hosts": ("hosts status", "hosts attach"),
-    "validate": ("validate AAPL 1d", "validate --all --json"),
-    "verify": ("verify AAPL 1d", "verify --sample 1% --requests 50"),
-    "check": (
-        "check my_strategy.py:features AAPL 1d --start 2010-01-01",
-        "check my_strategy.py:features BTCUSDT 1h --warmup 200 --strict --json",
-    ),
-    "providers": ("providers", "providers yahoo"),
-    "db": ("db check", "db universe show my-index --as-of 2015-06-01"),
-    "doctor": ("doctor", "doctor --watch --every 5"),
-    "demo": ("demo", "demo --offline"),
-    "bundle": ("bundle create mine AAPL MSFT 1d --start 2020-01-01", "bundle validate mine"),
-    "sql": ("sql \"select * from bars('AAPL', '1d')\"", "sql \"from bundle('mine')\" --json"),
-    "serve": ("serve", "serve --port 9000"),
-    "mcp": ("mcp", "mcp --at 2024-06-28"),
-    "docs": ("docs bars", "docs rate limit"),
-    "setup": ("setup completion bash", "setup link"),
-}
 # Required similarity of a mistyped command or option and the one that is suggested.
 NEAR = 0.75
 # Two spellings each of the same option; a command that has one of them accepts the other.
@@ -60,7 +21,12 @@ class Parser(argparse.ArgumentParser):
     Args:
         meant: Function that returns the command line that errors suggest; empty if there is none.
         args, kwargs: As for ``argparse.ArgumentParser``.
+
+    Attributes:
+        examples: Example calls for the help text, without the program's name.
     """
+
+    examples: tuple[str, ...] = ()
 
     def __init__(self, *args: Any, meant: Callable[[], str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,9 +43,8 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Return the help text, with examples."""
-        program, _, command = self.prog.partition(" ")
-        examples = EXAMPLES.get(command, ()) if program == _PROGRAM else ()
-        lines = [f"  {program} {example}\n" for example in examples]
+        program = self.prog.partition(" ")[0]
+        lines = [f"  {program} {example}\n" for example in self.examples]
         return super().format_help() + "".join(["\nexamples:\n", *lines] if lines else [])
 
     def parse_known_args(  # type: ignore[override] # of one type here

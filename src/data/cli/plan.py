@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from .arguments import QUESTION, add_recipes, command, given, usual
 from .cached import manager_of
 from .output import busy
-from .report import Report, Shown
+from .result import Report, Shown
 from .tables import counted, facts, styled, table, titled
 
 if TYPE_CHECKING:
     from ..core.model.request.plan import Plan, PlanSegment
     from ..jobs.progress.by_symbol import Plans
+
+EXAMPLES = ("plan BTCUSDT 1m --start 2020-01-01", "plan AAPL MSFT 1d --period 5y")
+SENDS_REQUESTS = False
 
 _STYLES = {
     "lacking": "yellow", "outcome": "bold red", "why": "yellow", "not asked": "dim",

@@ -10,11 +10,13 @@ from .answers import Blocks
 from .arguments import QUESTION, command, given, option, usual
 from .cached import manager_of
 from .output import asking
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import styled, titled
 
 if TYPE_CHECKING:
     from ..show.charts.chart import Chart
+
+EXAMPLES = ("plot AAPL 1d --period 1y -o aapl.png", "plot AAPL MSFT 1d --period 5y -o both.html")
 
 _MOST_LINES = 5
 

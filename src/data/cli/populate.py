@@ -37,8 +37,10 @@ from .job_output import (
 )
 from .output import complain_about
 from .parser import Parser
-from .report import FAILED, OK, Report, Shown, present
+from .result import FAILED, OK, Report, Shown, present
 from .tables import counted, styled, table
+
+EXAMPLES = ("populate --symbols AAPL,MSFT --timeframes 1d", "populate --fundamentals")
 
 # Whether a run is done, its report, and the report for display.
 _Done = tuple[bool, dict[str, Any], Shown]
@@ -276,12 +278,11 @@ def _populate(args: argparse.Namespace, *, may_lack: bool) -> _Done:
     if not (report["series"] if args.dry_run else report["results"]):
         raise _nothing_to_fill(report)
     if args.dry_run:
-        return not report["reasons"], report, _cost_shown(report)
+        return report.ok, report, _cost_shown(report)
     for result in report["results"]:
         is_whole = "complete" if result["complete"] else "incomplete"
         result["state"] = "failed" if result["error"] else is_whole
-    is_done = not report["failed"] and not report["interrupted"]
-    is_done &= may_lack or all(result["complete"] for result in report["results"])
+    is_done = report.ok or (may_lack and not (report["failed"] or report["interrupted"]))
     return is_done, report, _report_shown(report)
 
 
@@ -365,8 +366,7 @@ def _refresh(args: argparse.Namespace) -> _Done:
     wanted = Refresh(symbols, args.data_types, choice, args.force_refresh, args.delay, args.dry_run)
     with progress_shown() as listener:
         report = refresh_fundamentals(wanted, progress=listener, **_options(args))
-    ok = not (report["failed"] or any(group["failed"] for group in report["reasons"]))
-    return ok and not report["interrupted"], report, _refresh_shown(report, args.dry_run)
+    return report.ok, report, _refresh_shown(report, args.dry_run)
 
 
 def _refresh_shown(report: dict[str, Any], dry_run: bool) -> Shown:

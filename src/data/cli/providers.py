@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from ..core.registry import FAMILIES, family_of, is_sample
 from ..errors import QueryError
 from .arguments import add_timeout, command, option
-from .report import Report, Shown, show
+from .result import Report, Shown, show
 from .tables import TextTable, counted, facts, findings, styled, table
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from ..core.provider_selector import ProviderSelector
+
+EXAMPLES = ("providers", "providers yahoo")
 
 _LEVELS = {"ok": ("✓", "green"), "fault": ("✗", "bold red"), "note": ("·", "yellow")}
 

@@ -9,8 +9,10 @@ from ..errors import QueryError
 from .arguments import command, given, option, seconds, usual
 from .cached import manager_of
 from .output import asking, described
-from .report import Report, Shown
+from .result import Report, Shown
 from .tables import styled, table
+
+EXAMPLES = ("quote AAPL BTCUSDT", "quote EURUSD=X --json")
 
 _STYLES = {"live": "green", "forming": "green", "stale": "yellow"}
 _COLUMNS = "symbol price# currency change# change_percent# state time vendor?"

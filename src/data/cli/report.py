@@ -1,111 +1,65 @@
-"""The result of a command, and the one place that prints it: as text, JSON, or an exit code."""
+"""``onetape report``: the known facts about cached series, as one page; sends no request."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from pathlib import Path
 
-from ..errors import DataError
-from .output import complain, complain_about, console, is_quiet, note, print_json
-from .tables import plain, styled, table
+from ..errors import QueryError
+from .arguments import add_which, command, option
+from .cached import manager_of
+from .output import busy
+from .result import Line, Report, Shown
+from .tables import facts, titled
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+EXAMPLES = ("report AAPL 1d -o aapl.html", "report --all -o everything.html")
+SENDS_REQUESTS = False
 
-OK, FAILED, USAGE = 0, 1, 2
-
-
-class Line(NamedTuple):
-    """A string that is never wrapped, so that paths and commands in it can be copied."""
-
-    text: str
-    style: str = ""
+_STYLES = {"finding": "yellow", "incident": "bold yellow"}
 
 
-Shown: TypeAlias = "Iterable[RenderableType | Line]"
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options to its parser."""
+    add_which(parser, "report on all stored series")
+    option(parser, "--provider PROVIDER", "report only on lanes with bars from this vendor")
+    option(parser, "-o --output FILE", "write a page that works offline (.html), or JSON (.json)")
+    command(
+        parser,
+        run,
+        (
+            "Exit code 0: the report was made, whatever it shows. 1: part of it could not "
+            "be read, and is named. 2: invalid arguments."
+        ),
+    )
 
 
-class Report(NamedTuple):
-    """The result of a command.
+def run(args: argparse.Namespace) -> Report:
+    """Create and write the report; the exit code is 1 if some of the data could not be read.
 
-    Attributes:
-        document: Output for ``--json``, or a function that returns it.
-        shown: Output for display, top to bottom, or a function that returns it. A generator runs
-            only if the output is printed, and each item is printed immediately.
-        notes: Messages, other than failures, for standard error.
-        errors: Errors in parts of the answer, or their messages.
-        ok: Whether the exit code is 0; otherwise it is 1.
-        is_check: Whether the report only states a verdict, or only confirms that something was
-            fetched or written. With ``-q``, such a report is printed only if the exit code is not
-            0.
-        is_misuse: Whether the exit code is 2, because no part of the query was valid.
+    Raises:
+        QueryError: Neither a series nor ``--all`` is given, or both are; or the file name ends in
+            neither ``.html`` nor ``.json``.
     """
+    from ..show.reports.report import check_report_path
 
-    document: Any
-    shown: Shown | Callable[[], Shown] = ()
-    notes: Iterable[str] = ()
-    errors: Iterable[DataError | str] = ()
-    ok: bool = True
-    is_check: bool = False
-    is_misuse: bool = False
+    if args.all == bool(args.symbol) or bool(args.symbol) != bool(args.timeframe):
+        raise QueryError(
+            "give either a symbol and a timeframe, or --all for everything that is stored",
+            hint="such as `onetape report AAPL 1d -o report.html`",
+        )
+    manager = manager_of(args)
+    if args.output is not None:
+        check_report_path(Path(args.output))  # before the work
+    with busy(args, "reading the cache; sends no request"):
+        report = manager.report(args.symbol, args.timeframe, args.provider)
+        written = "" if args.output is None else str(report.save(args.output))
 
-    @classmethod
-    def rows(
-        cls,
-        rows: Iterable[Any],
-        columns: str,
-        title: str = "",
-        *,
-        empty: str = "",
-        below: Shown = (),
-        styles: Mapping[str, str] | None = None,
-        **others: Any,
-    ) -> Report:
-        """Return a report whose ``--json`` document is a list of records, shown as a table.
+    def shown() -> Shown:
+        """Yield the path to which the report was written, or the report itself."""
+        if written:
+            yield Line(f"written to {written}")
+            return
+        yield titled(report.title, "")
+        yield facts(report.lines(), _STYLES)
 
-        Args:
-            rows: Records; see :func:`table` for them, ``columns``, ``title`` and ``styles``.
-            columns: Keys of the records that are shown.
-            title: Title above the table.
-            empty: Line to show instead of a table without rows.
-            below: Blocks below the table.
-            styles: Maps values to styles.
-            others: Other attributes of the report.
-        """
-        records = [plain(row) for row in rows]
-
-        def shown() -> Shown:
-            """Yield the table or the line instead, and the blocks below."""
-            yield table(records, columns, title, styles) if records or not empty else Line(empty)
-            yield from below
-
-        return cls(records, shown, **others)
-
-
-def present(report: Report, args: argparse.Namespace) -> int:
-    """Print a report as the options require; return the exit code."""
-    if args.json:
-        print_json(report.document() if callable(report.document) else report.document)
-    elif not (report.is_check and report.ok and is_quiet()):
-        show(report.shown() if callable(report.shown) else report.shown)
-    for error in report.errors:
-        if isinstance(error, str):
-            complain(error)
-        else:
-            complain_about(error)
-    for text in report.notes:
-        note(text)
-    if report.is_misuse:
-        return USAGE
-    return OK if report.ok else FAILED
-
-
-def show(items: Shown) -> None:
-    """Print tables and text on standard output, one below the other."""
-    screen = console()
-    for item in items:
-        if isinstance(item, Line):
-            screen.print(styled(*item), soft_wrap=True)
-        else:
-            screen.print(item)
+    return Report(report.to_json, shown, ok=report.is_whole, is_check=bool(written))

@@ -7,8 +7,10 @@ import argparse
 from .arguments import add_timeout, command, option, positive
 from .cached import manager_of
 from .output import asking
-from .report import Report
+from .result import Report
 from .tables import counted
+
+EXAMPLES = ("search apple", "search bitcoin --json")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,8 @@ from .arguments import command, option, positive
 from .cached import manager_of
 from .output import note
 
+EXAMPLES = ("serve", "serve --port 9000")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""

@@ -7,8 +7,11 @@ import argparse
 from .answers import dated, records
 from .arguments import command, option
 from .cached import manager_of
-from .report import Report
+from .result import Report
 from .tables import counted
+
+EXAMPLES = ("sessions AAPL -5d today", "sessions VOD.L 2024-12-20 2025-01-05")
+SENDS_REQUESTS = False
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,10 @@ from ..errors import MissingExtraError, install_line
 from ..jobs.doctor.link import link, remove_link
 from . import whole_parser
 from .arguments import Actions, option
-from .report import OK, Line, Report
+from .result import OK, Line, Report
+
+EXAMPLES = ("setup completion bash", "setup link")
+SENDS_REQUESTS = False
 
 # How each shell loads its script; `eval` in a profile costs half a second at every start.
 _LOADED = {

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 
 from .arguments import command, option
 from .cached import manager_of
-from .report import Report
+from .result import Report
 from .tables import TextTable
+
+EXAMPLES = ("sql \"select * from bars('AAPL', '1d')\"", "sql \"from bundle('mine')\" --json")
+SENDS_REQUESTS = False
 
 # For DuckDB with its limit of 1 GB, and for the frame of the result.
 _MOST_BYTES = 2_000_000_000

@@ -25,6 +25,8 @@ from .output import asking, note
 if TYPE_CHECKING:
     from ..feed.live_feed import LiveFeed
 
+EXAMPLES = ("stream BTCUSDT 1m", "stream AAPL 1d --replay --start 2024-01-01 --speed 0")
+
 # Options of --replay.
 _REPLAY = ("start", "end", "bars", "period", "speed", "offline", "refresh")
 

@@ -12,7 +12,7 @@ from ..core.model.time.instant import from_ms
 from ..errors import QueryError
 from .arguments import Actions, option
 from .cached import manager_of
-from .report import Report, Shown
+from .result import Report, Shown
 from .tables import counted, styled, table
 
 if TYPE_CHECKING:

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from .populate import configure_sync as configure
 
-__all__ = ["configure"]
+EXAMPLES = ("sync", "sync '* 1d' --every 1h --report night.json")
+
+__all__ = ["EXAMPLES", "configure"]

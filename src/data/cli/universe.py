@@ -12,7 +12,7 @@ from ..errors import QueryError, SurvivorshipWarning
 from .arguments import Actions, option
 from .cached import manager_of
 from .output import described
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import counted, styled, table, titled
 
 if TYPE_CHECKING:

@@ -13,13 +13,15 @@ from .arguments import add_universe, check_one, command, members_of, option, usu
 from .cached import manager_of
 from .job_output import costs_shown
 from .output import busy, console, is_quiet
-from .report import Line, Report, Shown, show
+from .result import Line, Report, Shown, show
 from .tables import counted, styled
 
 if TYPE_CHECKING:
     from ..data_manager import DataManager
     from ..jobs.progress.cost import VendorCost
     from ..jobs.validation.validate import ValidateQuestion
+
+EXAMPLES = ("validate AAPL 1d", "validate --all --json")
 
 _COLORS = {"error": "red", "warning": "yellow", "info": "dim"}
 

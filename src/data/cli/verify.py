@@ -14,7 +14,7 @@ from .arguments import add_timeout, command, given, option, positive
 from .cached import manager_of
 from .job_output import REPORT_HELP, begin, check_report, present_job, progress_shown, reasons_shown
 from .output import busy
-from .report import Line, Report, Shown
+from .result import Line, Report, Shown
 from .tables import TextTable, aligned, counted, moment, percent, styled, table, titled
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..core.model.market.bars import Bar
     from ..core.prices.differences import Difference
     from ..jobs.validation.verify import Comparison, Verification
+
+EXAMPLES = ("verify AAPL 1d", "verify --sample 1% --requests 50")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -151,9 +153,8 @@ def _sample(args: argparse.Namespace) -> int:
                 dry_run=args.dry_run,
                 progress=listener,
             )
-        ok = not (report["found"] or report["interrupted"])
         note = "the comparisons made so far are kept; run the command again to continue"
-        return present_job(report, _sample_shown(report), args, ok=ok, interrupted=note)
+        return present_job(report, _sample_shown(report), args, ok=report.ok, interrupted=note)
 
 
 def _sample_shown(report: dict[str, Any]) -> Shown:

@@ -52,6 +52,13 @@ class SystemClock:
 class ManualClock:
     """A clock that moves only when it is advanced, or when something sleeps. Thread-safe.
 
+    Examples:
+        >>> from onetape.testing import ManualClock
+        >>> clock = ManualClock(1_718_000_000_000)
+        >>> clock.sleep(60)
+        >>> clock.now_ms()
+        1718000060000
+
     The clock is meant for tests and simulations; ``slept`` lists all waits.
     """
 

@@ -452,7 +452,8 @@ def refuse_package_name(package: str, name: str, public: tuple[str, ...], manage
     if call is not None:
         written = None if is_import else _written_call(frame)
         text = _call_text(manager, call, written.given(call) if written else {})
-        sentence = f"use {package}.get_data_manager().{text}"
+        root = package if "get_data_manager" in public else "onetape"
+        sentence = f"use {root}.get_data_manager().{text}"
     if is_import:
         raise ImportError(f"{what}; {sentence}", name=package)
     raise AttributeError(f"{what}; {sentence}", name=name)

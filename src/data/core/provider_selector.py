@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -50,7 +49,6 @@ __all__ = [
 ]
 
 _NO_PROVIDER = "No suitable provider found"
-_HERE = sys.modules[__name__]  # has the factory, which tests may replace
 # Maximum number of cached symbols, and of vendor orders, one per asset class and timeframe.
 _MOST_SYMBOLS = 16_384
 MOST_ORDERS = 256
@@ -70,7 +68,7 @@ class VendorOrder:
         downloaders: Maps names to downloaders, as of the choice.
     """
 
-    __slots__ = ("_factory", "_registered", "_supplied", "_keys", "_aliases", "names")
+    __slots__ = ("_registered", "_supplied", "_keys", "_aliases", "names")
 
     def __init__(
         self,
@@ -81,14 +79,12 @@ class VendorOrder:
     ) -> None:
         self.names, self._keys, self._aliases = names, keys, tuple(aliases)
         self._supplied = tuple(map(downloaders.get, self._aliases))
-        self._factory = globals().get("DataDownloaderFactory")
         self._registered = program_offers()
 
     def holds(self, downloaders: Mapping[str, Any]) -> bool:
         """Return whether the choice of vendors is still valid for ``downloaders``."""
         return (
             self._keys.holds()
-            and self._factory is globals().get("DataDownloaderFactory")
             and self._registered is program_offers()
             and all(map(is_, map(downloaders.get, self._aliases), self._supplied))
         )
@@ -340,7 +336,9 @@ class ProviderSelector:
 
     def provider_names(self) -> list[str]:
         """Return the canonical names of all vendors, including named members of families."""
-        return [*_HERE.DataDownloaderFactory.list_providers(), *self._rules.members]
+        from .vendors.factory import DataDownloaderFactory
+
+        return [*DataDownloaderFactory.list_providers(), *self._rules.members]
 
     def canonical(self, provider: Any) -> str | None:
         """Return the canonical name for a vendor, an alias, or an entry in ``downloaders``."""
@@ -358,7 +356,7 @@ class ProviderSelector:
 
         A vendor is usable if its downloader can be built, which requires its key. Whether it serves
         the data, is available and has quota left is considered only in the fetch plan. The order is
-        cached until the rules, keys, downloaders or the downloader factory change.
+        cached until the rules, keys or downloaders change.
         """
         if not (isinstance(symbol, str) and isinstance(timeframe, str)):
             return list(self._choose(symbol, timeframe).names)  # may not be hashable
@@ -440,7 +438,7 @@ class ProviderSelector:
                 return order
             # Read before the choice, so that the next call notices a change made meanwhile.
             keys = KeyState(v for name in vendors for v in self._shop().variables(name))
-            names = tuple(n for n in vendors if self._initialize_downloader(n) is not None)
+            names = tuple(n for n in vendors if self.downloader(n) is not None)
             aliases = (text for name in vendors for text in (canonical_vendor(name) or name, name))
             orders[vendors] = order = VendorOrder(names, keys, aliases, self.downloaders)
             return order
@@ -471,7 +469,7 @@ class ProviderSelector:
         vendors = [vendor] if vendor else self.get_provider_with_failover(symbol, label)
         depths: dict[str, int | None] = {}
         for name in vendors:
-            capabilities = getattr(self._initialize_downloader(name), "capabilities", None)
+            capabilities = getattr(self.downloader(name), "capabilities", None)
             if not isinstance(capabilities, Capabilities):
                 continue
             if label in capabilities.serving(instrument).labels(instrument.asset_class):
@@ -488,7 +486,7 @@ class ProviderSelector:
         """
         if not is_of_files(vendor):
             return ""
-        lane = getattr(self._initialize_downloader(vendor), "folder_lane", "")
+        lane = getattr(self.downloader(vendor), "folder_lane", "")
         # A vendor that is not one of this library's file readers, or cannot be built, has no
         # folder.
         return lane if isinstance(lane, str) and lane else folder_lane(family_of(vendor), "")
@@ -515,7 +513,7 @@ class ProviderSelector:
     def get_best_downloader(self, symbol: Any, timeframe: str) -> Any | None:
         """Return the downloader for :meth:`get_best_provider`'s vendor, or None."""
         name = self.get_best_provider(symbol, timeframe)
-        return None if name is None else self._initialize_downloader(name)
+        return None if name is None else self.downloader(name)
 
     def get_data_provider_config(self, symbol: Any, interval: str | None = None) -> ProviderConfig:
         """Return the vendor for ``symbol``, and the arguments for calling it, by default for 1d bars."""
@@ -533,18 +531,19 @@ class ProviderSelector:
         except QueryError:
             return ""
 
-    def _initialize_downloader(self, name: str) -> Any | None:
-        """Return a vendor's downloader, which is built on first use; None if it cannot be built."""
+    def downloader(self, name: str) -> Any | None:
+        """Return the downloader for a vendor or alias, built on first use; None if it cannot be built."""
         with self._building:
             return self._shop().supply(name, self.downloaders)
+
+    _initialize_downloader = downloader
 
     def _shop(self) -> DownloaderPool:
         """Return the pool that builds downloaders according to the rules; requires the lock."""
         if self._workshop is None:
             from .vendors.factory import DownloaderPool
 
-            factory = lambda: _HERE.DataDownloaderFactory  # noqa: E731 - looked up each time
-            self._workshop = DownloaderPool(self._rules, factory, self.make_sender)
+            self._workshop = DownloaderPool(self._rules, self.make_sender)
         return self._workshop
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
@@ -552,22 +551,12 @@ class ProviderSelector:
         from .vendors.factory import usable_class, vendor_summary
 
         return {
-            name: vendor_summary(rule, self._initialize_downloader(name), usable_class(name))
+            name: vendor_summary(rule, self.downloader(name), usable_class(name))
             for name, rule in self._rules.providers.items()
         }
 
 
 _FAILOVER = ProviderSelector.get_provider_with_failover
-
-
-def __getattr__(name: str) -> Any:
-    """Import the downloader factory on first use; answers from the cache do not need it."""
-    if name != "DataDownloaderFactory":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .vendors.factory import DataDownloaderFactory
-
-    # From now on, the name is found without calling this function.
-    return globals().setdefault(name, DataDownloaderFactory)
 
 
 _selector: Singleton[ProviderSelector] = Singleton("selector", warn_user)

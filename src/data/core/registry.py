@@ -38,6 +38,7 @@ class VendorRow(NamedTuple):
         no_fundamentals: Reason why the vendor has no fundamentals, if known.
         stream: Path of the vendor's stream.
         search: Path of the vendor's table for searching by name.
+        source: Name of the vendor as a source, if it is another (``DataSourceRegistry``).
         series: Path of the downloader of a vendor that serves macro series or filings, and no bars.
         package: Module of the vendor's SDK, which is installed by the extra with the vendor's name.
         distribution: Name of that SDK in package indexes and messages.
@@ -63,6 +64,7 @@ class VendorRow(NamedTuple):
     no_fundamentals: str = ""
     stream: str = ""
     search: str = ""
+    source: str = ""
     series: str = ""
     package: str = ""
     distribution: str = ""
@@ -98,6 +100,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             needs_keys=True,
             domains=("alphavantage.co",),
             fundamentals="alpha_vantage.fundamentals:TABLE",
+            source="alphavantage",
         ),
         "binance": VendorRow(
             bars="binance.bars:BinanceDataDownloader",
@@ -175,7 +178,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             distribution="ib_async",
             package_use="connects to your own gateway of Interactive Brokers",
         ),
-        "local": VendorRow(bars="local.bars:LocalDataDownloader", of_files=True),
+        "local": VendorRow(bars="local.bars:LocalDataDownloader", source="csv", of_files=True),
         "mock": VendorRow(bars="mock.bars:MockDataDownloader"),
         "polygon": VendorRow(
             bars="polygon.bars:PolygonDataDownloader",
@@ -220,6 +223,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             domains=("finance.yahoo.com",),
             fundamentals="yahoo.fundamentals:TABLE",
             search="yahoo.search:TABLE",
+            source="yfinance",
             package="yfinance",
             distribution="yfinance",
             package_use="sends Yahoo's requests as a browser would",
@@ -246,6 +250,8 @@ MEMBERS: Mapping[str, VendorRow] = MappingProxyType(
 )
 SERVED = tuple(name for name, row in VENDORS.items() if row.bars and not row.of_folders)
 FAMILIES = frozenset(name for name, row in VENDORS.items() if row.is_family)
+# Names that only sources have: ``onetape`` means all vendors in the rules.
+SOURCES = frozenset({"onetape", *(row.source for row in VENDORS.values() if row.source)})
 SAMPLES = frozenset(name for name, row in VENDORS.items() if row.is_sample)
 
 # Limit for an escaped path, because file names are limited to 255 bytes.

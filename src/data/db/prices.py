@@ -1,6 +1,6 @@
 """The tables ``prices_v2`` and ``data_freshness``: copies of final bars for the second data layer.
 
-Only the classes of ``onetape.data.v2`` write and read them; ``get_ohlcv`` never does. Prices have
+Only the second data layer (``onetape.sources``) writes and reads them; ``get_ohlcv`` never does. Prices have
 four decimal places, and volumes none.
 """
 

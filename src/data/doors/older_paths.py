@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
@@ -92,6 +93,8 @@ data_downloader_factory
     core.vendors.factory: DataDownloaderFactory
 db.core.json_types
     db.core.types: JsonType=JsonDocument
+db.repos.telegram_repository
+    db.repos.repo_telegram: TelegramRepository
 downloader/
     core.vendors.alpaca.bars: AlpacaDataDownloader
     core.vendors.alpha_vantage.bars: AlphaVantageDataDownloader
@@ -316,36 +319,45 @@ NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# Inner modules that pages showed before they moved: the package of each now, and its older path. Importing
-# one by this path warns.
+# Inner modules that pages showed before they moved: after the module whose names replace them, the package
+# of each now, and its older path. Importing one by this path warns.
 MOVED = """
-core: clock hosts
-core.config: config.feed_presets
-core.model.answer: model.frame model.interchange model.proof
-core.model.identity: model.instrument model.kind model.listings
-core.model.market: model.bars model.quote model.stream
-core.model.request: model.capabilities model.http model.outcome
-core.model.time: model.span model.timeframe
-core.model.words: model.printable
-core.net.http: net.status
-core.observability: observability.logs observability.prometheus
-core.own_loops: compat.limiters
-core.prices.judgement: prices.judgement.precision
-core.vendors: vendors.base vendors.factory vendors.fundamentals_table vendors.paging vendors.stream_protocol
-doors.compat: compat.data_feed_factory compat.validation
-doors.yf: yf.arguments yf.download yf.search yf.ticker
-features: indicators.check indicators.recipes indicators.rolling
-jobs.fill: jobs.populate jobs.refresh_fundamentals
-jobs.run: jobs.nights
-jobs.validation: jobs.confirm jobs.validate jobs.verify quality.repair
-research.bundles: layer.sql
-research.sources: layer.stored
-show.charts: charts.picture
+onetape core: hosts
+onetape core.model.answer: model.frame model.interchange model.proof
+onetape core.model.identity: model.listings
+onetape core.model.market: model.quote
+onetape core.model.words: model.printable
+onetape core.observability: observability.logs
+onetape doors.compat: compat.validation
+onetape features: indicators.check indicators.recipes indicators.rolling
+onetape jobs.run: jobs.nights
+onetape show.charts: charts.picture
+onetape.bundles research.bundles: layer.sql
+onetape.feeds core.config: config.feed_presets
+onetape.feeds doors.compat: compat.data_feed_factory
+onetape.jobs core.model.request: model.outcome
+onetape.jobs core.observability: observability.prometheus
+onetape.jobs core.prices.judgement: prices.judgement.precision
+onetape.jobs jobs.fill: jobs.populate jobs.refresh_fundamentals
+onetape.jobs jobs.validation: jobs.confirm jobs.validate jobs.verify quality.repair
+onetape.sources research.sources: layer.stored
+onetape.testing core: clock
+onetape.vendors core.model.identity: model.instrument model.kind
+onetape.vendors core.model.market: model.bars model.stream
+onetape.vendors core.model.request: model.capabilities model.http
+onetape.vendors core.model.time: model.span model.timeframe
+onetape.vendors core.net.http: net.status
+onetape.vendors core.own_loops: compat.limiters
+onetape.vendors core.vendors: vendors.base vendors.factory vendors.fundamentals_table vendors.paging
+onetape.vendors core.vendors: vendors.stream_protocol
+onetape.yf doors.yf: yf.arguments yf.download yf.search yf.ticker
 """
 
 
-# Modules whose values may be in pickles of former versions, such as frames and reports; without a warning.
+# Modules and whole packages whose objects may be in pickles of former versions, such as frames, reports and
+# downloaders; without a warning.
 VALUES = """
+core: cache config disk prices symbols vendors
 core.model.answer: model.member_frames model.provenance
 core.model.display: model.picture model.stored_report
 core.model.identity: model.classification model.series model.symbol_changes model.universe
@@ -354,13 +366,25 @@ core.model.request: model.explanation model.health model.plan model.query model.
 core.model.stored: model.coverage model.incident model.lifetime model.reasons model.retention model.stored
 core.model.time: model.edges model.instant model.length
 core.model.words: model.frozen
-jobs.progress: progress.cost progress.events progress.results
-jobs.run: jobs.runner
+core.cache.beside: cache.fundamentals_folder
+core.observability: observability.events
+core.own_loops: compat.retry
+core.prices: prices.judgement
+doors: compat
+jobs.progress: progress.by_symbol progress.cost progress.events progress.results
+jobs.run: jobs.job_report jobs.runner
 jobs.validation: jobs.gaps jobs.quarantine
 jobs.vendors: jobs.checks jobs.matrix
-research.bundles: layer.bundle
-research.frames: layer.frames
-research.lineage: layer.lineage_check layer.run_records
+research.bundles: layer.bundle layer.bundle_files layer.bundle_reader layer.bundle_writer layer.scan
+research.catalog: layer.catalog layer.migration
+research.frames: layer.aggregation layer.frames layer.lazy layer.series
+research.lineage: layer.lineage layer.lineage_check layer.lineage_export layer.run_records
+research.loading: layer.columnar layer.data_cache layer.failover layer.live layer.loader layer.providers
+research.loading: layer.v1
+research.portal: layer.polars_portal layer.portal
+research.sources: layer.adapters layer.freshness layer.sources layer.vendor_sources
+show: charts
+show.reports: charts.report
 """
 
 
@@ -402,22 +426,36 @@ def _parse(text: str) -> dict[str, OlderPath]:
     return rows
 
 
-def _moved(text: str, warning: str = "") -> str:
-    """Return the rows of modules that have moved; ``warning`` is formatted with both paths."""
-    lines = [line.split(": ") for line in text.split("\n")[1:-1]]
-    pairs = [
-        (old, f"{now}.{old.rpartition('.')[2]}") for now, older in lines for old in older.split()
-    ]
-    return "".join(f"{old}\n    * {now}\n{warning.format(old=old, now=now)}" for old, now in pairs)
+def _moved(text: str) -> str:
+    """Return the rows of modules that have moved; those of a line that names a public module warn."""
+    rows = ""
+    for line in text.split("\n")[1:-1]:
+        head, _, older = line.partition(": ")
+        public, _, package = head.rpartition(" ")
+        for old in older.split():
+            now = f"{package}.{old.rpartition('.')[2]}"
+            rows += f"{old}\n    * {now}\n"
+            rows += _WARNING.format(old=old, public=public, now=now) if public else ""
+    return rows
 
 
 _WARNING = (
-    "    ! onetape.data.{old} is deprecated: import its names from onetape or, if they are not there, "
+    "    ! onetape.data.{old} is deprecated: import its names from {public} or, if they are not there, "
     "from onetape.data.{now}\n"
 )
-ROWS: Mapping[str, OlderPath] = MappingProxyType(
-    _parse(PATHS + _moved(MOVED, _WARNING) + _moved(VALUES))
-)
+ROWS: Mapping[str, OlderPath] = MappingProxyType(_parse(PATHS + _moved(MOVED) + _moved(VALUES)))
+
+
+def find(path: str) -> OlderPath | None:
+    """Return the row of a path, or one for a module of a package that has moved; None for other paths."""
+    package, _, module = path.rpartition(".")
+    if path in ROWS or not package:
+        return ROWS.get(path)
+    row = find(package)
+    now = f"{row.marks['*']}.{module}" if row and "*" in row.marks else ""
+    if not now or find_spec(f"..{now}", __package__) is None:
+        return None
+    return OlderPath({}, [], {"*": now}, is_package=False)
 
 
 def refuse_name(name: str) -> NoReturn:

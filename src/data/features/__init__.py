@@ -11,6 +11,6 @@ same bits wherever a request begins or ends, for a batch as for a stream; and a 
 changes its own block and those whose lead contains it.
 
 :mod:`.features` reads the bars, joins longer timeframes and builds frames; a store in which blocks are
-kept is passed in (:mod:`.kept`). Alerts watch the same recipes (:mod:`.quantities`).
+kept is passed in (:mod:`.kept`). Alerts watch the same recipes.
 :mod:`.check` looks for look-ahead and other faults in a user's own function.
 """

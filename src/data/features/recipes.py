@@ -16,6 +16,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from ..core.model.display.texts import plain_number
 from ..core.model.time.instant import DAY_MS, day_ms
 from ..core.model.time.timeframe import Timeframe
@@ -26,11 +28,14 @@ from . import functions
 from .joins import ReportUse, parse_report
 from .rolling import library
 
-__all__ = ["MOST_LEAD", "Recipe", "RecipeUse", "parse_recipe", "parse_recipes", "register_recipe"]
+__all__ = [
+    "MOST_LEAD", "Recipe", "RecipeUse", "parse_recipe", "parse_recipes", "parse_watched",
+    "register_recipe",
+]  # fmt: skip
 
 Kind = Literal["windowed", "decaying", "anchored"]
-# Maximum lead of a recipe, in bars.
-MOST_LEAD = 5_000
+# Maximum lead of a recipe, in bars; alerts, which read the bars of one window, bound the parameters instead.
+MOST_LEAD, MOST_PERIOD = 5_000, 1_000
 # Every whole number below it is a float64.
 _LARGEST = 1 << 53
 # Weight that everything before the lead of a decaying recipe has at most.
@@ -38,6 +43,7 @@ _REST = 1e-9
 # Behind a hole, decaying recipes are NaN for this many periods.
 _PERIODS_BEHIND_HOLES = 3
 _SHAPE = re.compile(r"([a-z][a-z0-9_]{0,31})(?::([^@:]*))?(?:@([^@:]*))?")
+_OLDER_SHAPE = re.compile(r"([a-z][a-z0-9_]{0,31})\(([0-9]{1,4})\)")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _AHEAD = "; a negative one would look ahead"
 _LISTING, _SESSION = "listing", "session"
@@ -61,6 +67,9 @@ class Recipe:
         outputs: Names of the outputs; empty for a recipe with only one.
         is_own: Whether a program has registered the recipe.
         is_intraday: Whether the recipe needs bars that are shorter than a day.
+        least, most: Smallest and largest possible value.
+        moves_with_splits: Whether a split changes the scale of the values, as for prices and
+            volumes.
     """
 
     name: str
@@ -72,6 +81,15 @@ class Recipe:
     outputs: Sequence[str] = ()
     is_own: bool = False
     is_intraday: bool = False
+    least: float = -math.inf
+    most: float = math.inf
+    moves_with_splits: bool = True
+
+    @property
+    def is_watchable(self) -> bool:
+        """Whether alerts can watch the recipe: one number from the bars of a window."""
+        is_other = self.outputs or self.is_own or self.kind == "anchored"
+        return not is_other and {*self.columns} <= {*_ALL}
 
 
 @dataclass(frozen=True)
@@ -122,6 +140,37 @@ class RecipeUse:
             return int(_PERIODS_BEHIND_HOLES * max(self.parameters, default=0))
         return self.lead if self.recipe.kind == "windowed" else 0
 
+    @property
+    def window(self) -> int:
+        """The number of bars, with its own, that the value for a bar needs."""
+        return 1 + self.lead
+
+    def last_value(self, bars: functions.Columns) -> float:
+        """Return the value for the last bar, or NaN if it is undefined.
+
+        It depends only on the bars of the window, however many there are before.
+        """
+        own = {name: bars[name][-self.window :] for name in self.recipe.columns}
+        if not all(len(column) and np.isfinite(column).all() for column in own.values()):
+            return math.nan
+        (values,) = self.recipe.function(own, *self.parameters)
+        return float(values[-1])
+
+    def check_crossing(self, condition: str, value: float) -> None:
+        """Check that the values can cross a threshold ``above`` or ``below``.
+
+        Raises:
+            QueryError: All possible values are on the same side of the threshold, as for ``rsi:14
+                above 170``.
+        """
+        least, most = self.recipe.least, self.recipe.most
+        if not (least <= value < most if condition == "above" else least < value <= most):
+            bounds = f"from {least:g} to {most:g}" if most < math.inf else f"{least:g} or more"
+            raise QueryError(
+                f"{self.text} can never cross {condition} {plain_number(value)}",
+                hint=f"its values are {bounds}",
+            )
+
     def lead_in(self, timeframe: Timeframe) -> int:
         """Return the lead for bars of a timeframe; that of a session's anchor is a day and a bar."""
         if self.anchor != _SESSION:
@@ -161,37 +210,43 @@ def _recipes() -> Iterator[Recipe]:
     decaying: Kind = "decaying"
     by_20, by_14, by_1 = {"period": 20}, {"period": 14}, {"period": 1}
     bars = ("high", "low", "close")
-    for name, lead, defaults in (
-        ("sma", _window, by_20), ("wma", _window, by_20), ("zscore", _window, by_20), ("vol", _steps, by_20),
-        ("change", _steps, by_1), ("ret", _steps, by_1), ("logret", _steps, by_1),
+    yield Recipe("close", windowed, own.close, {}, _none, least=0)
+    for name, lead, defaults, least, is_scaled in (
+        ("sma", _window, by_20, 0, True), ("wma", _window, by_20, 0, True),
+        ("zscore", _window, by_20, -math.inf, False), ("vol", _steps, by_20, 0, False),
+        ("change", _steps, by_1, -100, False), ("ret", _steps, by_1, -1, False),
+        ("logret", _steps, by_1, -math.inf, False),
     ):  # fmt: skip
-        yield Recipe(name, windowed, getattr(own, name), defaults, lead)
-    yield Recipe("volume", windowed, own.volume, by_1, _window, ("volume",))
+        yield Recipe(name, windowed, getattr(own, name), defaults, lead,
+                     least=least, moves_with_splits=is_scaled)  # fmt: skip
+    yield Recipe("volume", windowed, own.volume, by_1, _window, ("volume",), least=0)
     bands = ("upper", "middle", "lower")
     yield Recipe("bbands", windowed, own.bbands, by_20 | {"width": 2.0}, _window, outputs=bands)
     extremes = ("high", "low")
     yield Recipe("donchian", windowed, own.donchian, by_20, _window, extremes, ("upper", "lower"))
-    yield Recipe("willr", windowed, own.willr, by_14, _window, bars)
+    free: dict[str, Any] = {"moves_with_splits": False}
+    percent = free | {"least": 0, "most": 100}
+    yield Recipe("willr", windowed, own.willr, by_14, _window, bars, least=-100, most=0, **free)
     of_two = {"period": 14, "smooth": 3}
     yield Recipe(
         "stoch", windowed, own.stoch, of_two, lambda n, d: int(n + d) - 2, bars, ("k", "d")
     )
-    yield Recipe("cci", windowed, own.cci, by_20, _window, bars)
-    yield Recipe("mfi", windowed, own.mfi, by_14, _steps, (*bars, "volume"))
+    yield Recipe("cci", windowed, own.cci, by_20, _window, bars, **free)
+    yield Recipe("mfi", windowed, own.mfi, by_14, _steps, (*bars, "volume"), **percent)
     yield Recipe("aroon", windowed, own.aroon, by_14, _steps, extremes, ("up", "down"))
     yield Recipe("dow", windowed, own.dow, {}, _none, ("day",))
     minutes = ("stamp", "opens")
     yield Recipe(
         "session_minute", windowed, own.session_minute, {}, _none, minutes, is_intraday=True
     )
-    yield Recipe("ema", decaying, own.ema, by_20, _exponential)
-    yield Recipe("rsi", decaying, own.rsi, by_14, lambda n: 1 + _wilder(n))
+    yield Recipe("ema", decaying, own.ema, by_20, _exponential, least=0)
+    yield Recipe("rsi", decaying, own.rsi, by_14, lambda n: 1 + _wilder(n), **percent)
     of_three = {"fast": 12, "slow": 26, "signal": 9}
     yield Recipe("macd", decaying, own.macd, of_three,
                  lambda fast, slow, signal: _exponential(max(fast, slow)) + _exponential(signal),
                  outputs=("line", "signal", "histogram"))  # fmt: skip
-    yield Recipe("atr", decaying, own.atr, by_14, lambda n: 1 + _wilder(n), bars)
-    yield Recipe("adx", decaying, own.adx, by_14, lambda n: 1 + 2 * _wilder(n), bars)
+    yield Recipe("atr", decaying, own.atr, by_14, lambda n: 1 + _wilder(n), bars, least=0)
+    yield Recipe("adx", decaying, own.adx, by_14, lambda n: 1 + 2 * _wilder(n), bars, **percent)
     yield Recipe("vwap", "anchored", own.vwap, {}, _none, (*bars, "volume"))
     yield Recipe("obv", "anchored", own.obv, {}, _none, ("close", "volume"))
     yield Recipe("drawdown", "anchored", own.drawdown, {}, _none)
@@ -314,6 +369,37 @@ def parse_recipe(text: Any, anchor: Any = None) -> RecipeUse | ReportUse:
         QueryError: The recipe is unknown, a parameter is invalid, its lead is too long, or an
             anchor is missing.
     """
+    use = _parsed(text, anchor)
+    if isinstance(use, RecipeUse):
+        _check_lead(use)
+    return use
+
+
+def parse_watched(text: str) -> RecipeUse:
+    """Parse the recipe that an alert watches, such as ``rsi:14``; ``rsi(14)`` is an older spelling.
+
+    Raises:
+        QueryError: The recipe is not one that alerts can watch, or a parameter is invalid or above 1,000.
+    """
+    plain = text.strip().lower()
+    older = _OLDER_SHAPE.fullmatch(plain)
+    name = re.split("[:(@]", plain)[0]
+    names = sorted(name for name, recipe in RECIPES.items() if recipe.is_watchable)
+    if name not in names:
+        hint = f"{did_you_mean(name, names)}known: {', '.join(names)}; with a period: sma:50"
+        raise QueryError(f"unknown indicator {text!r:.80}", hint=hint)
+    use = _parsed(f"{older[1]}:{older[2]}" if older else plain)
+    assert isinstance(use, RecipeUse)
+    if use.timeframe is not None:
+        hint = f"set the alert's own timeframe to {use.timeframe}"
+        raise QueryError(f"an alert cannot watch {text!r:.80}", hint=hint)
+    if max(use.parameters, default=0) > MOST_PERIOD:
+        hint = f"it must be from 1 to {MOST_PERIOD}"
+        raise QueryError(f"invalid period in {text!r:.80}", hint=hint)
+    return use
+
+
+def _parsed(text: Any, anchor: Any = None) -> RecipeUse | ReportUse:
     match = _SHAPE.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise QueryError(
@@ -337,9 +423,7 @@ def parse_recipe(text: Any, anchor: Any = None) -> RecipeUse | ReportUse:
         )
     given = dict(zip(recipe.defaults, words, strict=False))
     values = [_number(text, n, given.get(n), usual) for n, usual in recipe.defaults.items()]
-    use = replace(use, parameters=tuple(values))
-    _check_lead(use)
-    return use
+    return replace(use, parameters=tuple(values))
 
 
 def _recipe(name: str, text: str) -> Recipe:

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..doors.compat.data_feed_factory import DataFeedFactory
     from .backtrader.live import (
         BaseLiveDataFeed,
         BinanceLiveDataFeed,
@@ -24,7 +23,7 @@ _HOMES = {
     "BaseLiveDataFeed": "backtrader.live",
     "BinanceLiveDataFeed": "backtrader.live",
     "CoinGeckoLiveDataFeed": "backtrader.live",
-    "DataFeedFactory": ".doors.compat.data_feed_factory",
+    "DataFeedFactory": "data_feed_factory",  # an older path
     "FileDataFeed": "file_data_feed",
     "IBKRLiveDataFeed": "backtrader.live",
     "LiveFeed": "live_feed",

@@ -54,7 +54,7 @@ from ..core.model.time.timeframe import Timeframe
 from ..core.model.words.suggestion import check_names, did_you_mean
 from ..core.vendors.foreign import call_foreign
 from ..errors import DataError, IncompleteDataWarning, QueryError, SeriesEndedWarning
-from ..features.quantities import parse_indicator
+from ..features.recipes import parse_watched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,9 +69,6 @@ __all__ = ["Alert", "AlertJob", "Message", "crossings", "evaluate", "read_bars"]
 LOCAL = "local"
 CONDITIONS = ("above", "below")
 PROBLEMS = ("gap", "stale", "grave", "rejected")
-TYPES = ("price", "indicator", "custom", "data")
-ALERT_KEYS = ("alert_type", "ticker", "timeframe", "price", "condition", "indicator", "value", "problem",
-              "alert_action", "email")  # fmt: skip
 _USUAL_TIMEFRAME, _MOST_TEXT = "15m", 64
 # Why an alert has ended.
 _FIRED, _SPLIT = "fired", "split: set it again"
@@ -96,20 +93,19 @@ _NS_IN_MS = 1_000_000
 class Alert:
     """An alert on closed bars of a series: a crossing, or a problem with the data.
 
-    The row in which it is stored is another class, ``onetape.data.db.models.Alert``.
+    The row in which it is stored is another class, ``onetape.db.models.Alert``.
 
     Attributes:
         id: ID of the row; 0 if the alert is not stored.
         recipient: Person or account that gets the messages, under the name that the channel uses.
-        type: ``price``, ``indicator``, ``data``, or ``custom`` for an alert that only the user's own program
-            evaluates.
+        type: Name from :data:`KINDS`.
         symbol, timeframe: Series to watch.
         channel: Means of delivery, such as ``local`` (the command line) or ``telegram``.
         since_ms: Time at which the alert was last set, UTC milliseconds; it fires only on later bars.
         is_repeating: Whether the alert stays active after it has fired, and fires at each crossing.
         condition: ``above`` or ``below``; empty for a problem with the data.
         value: Threshold that the watched quantity must cross.
-        quantity: Indicator to watch, such as ``rsi(14)``; ``close`` for a price.
+        quantity: Recipe to watch, such as ``rsi:14``; ``close`` for a price.
         problem: Name from ``PROBLEMS``; empty for a crossing.
     """
 
@@ -146,27 +142,19 @@ class Alert:
         if not isinstance(config, Mapping):
             raise QueryError(f"an alert must be a JSON object, not {config!r:.80}")
         check_names(config, ALERT_KEYS, "an alert")
-        usual = "data" if "problem" in config else "indicator" if "indicator" in config else "price"
-        kind = _word("alert_type", config.get("alert_type", usual), TYPES)
+        inferred = (name for name in reversed(KINDS) if config.keys() & set(KINDS[name].keys[:1]))
+        type = _word("alert_type", config.get("alert_type", next(inferred, "price")), [*KINDS])
         timeframe = Timeframe.parse(config.get("timeframe") or _USUAL_TIMEFRAME).label
         ticker, channel = _text(config, "ticker"), _text(config, "alert_action", LOCAL)
-        alert = cls(id, recipient, kind, ticker, timeframe, channel, since_ms, rearm is not None)
-        if kind == "data":
-            return replace(alert, problem=_word("problem", config.get("problem"), PROBLEMS))
-        condition = _word("condition", config.get("condition"), CONDITIONS)
-        value = _number(config, "price" if kind == "price" else "value", is_price=kind == "price")
-        quantity = "close" if kind == "price" else _text(config, "indicator")
-        return replace(alert, condition=condition, value=value, quantity=quantity)
+        fields = KINDS[type].parse(config)
+        return cls(
+            id, recipient, type, ticker, timeframe, channel, since_ms, rearm is not None, **fields
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON-compatible dictionary that :meth:`parse` reads as ``config``."""
-        own: dict[str, Any] = {"problem": self.problem}
-        if self.type == "price":
-            own = {"price": self.value, "condition": self.condition}
-        elif self.type != "data":
-            own = {"indicator": self.quantity, "value": self.value, "condition": self.condition}
         shared = {"alert_type": self.type, "ticker": self.symbol, "timeframe": self.timeframe}
-        return shared | {"alert_action": self.channel} | own
+        return shared | {"alert_action": self.channel} | KINDS[self.type].to_json(self)
 
     def check(self) -> None:
         """Check that a job can evaluate this alert.
@@ -174,8 +162,7 @@ class Alert:
         Raises:
             QueryError: The indicator is unknown, or can never cross the value.
         """
-        if self.type != "data":
-            parse_indicator(self.quantity).check_crossing(self.condition, self.value)
+        KINDS[self.type].check(self)
 
     @property
     def series(self) -> str:
@@ -183,9 +170,7 @@ class Alert:
         return f"{self.symbol} {self.timeframe}"
 
     def __str__(self) -> str:
-        if self.type == "data":
-            return f"{self.series}: {self.problem}"
-        return f"{self.series} {self.quantity} {self.condition} {plain_number(self.value)}"
+        return KINDS[self.type].text(self)
 
 
 @dataclass(frozen=True)
@@ -281,7 +266,7 @@ def _text(config: Mapping[str, Any], name: str, default: str | None = None) -> s
     return str(value).strip()
 
 
-def _number(config: Mapping[str, Any], name: str, *, is_price: bool) -> float:
+def _number(config: Mapping[str, Any], name: str, *, is_price: bool = False) -> float:
     value = config.get(name)
     try:
         number = math.nan if value is None or isinstance(value, bool) else float(value)
@@ -370,61 +355,192 @@ def evaluate(alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int) -> 
     Raises:
         QueryError: The alert's indicator is unknown.
     """
-    if alert.type == "data":
-        after, lines = _after_problems(alert, state, bars)
-    else:
-        after, lines = _after_bars(alert, state, bars, now_ms)
+    after, lines = KINDS[alert.type].evaluate(alert, state, bars, now_ms)
     if lines:
         after = replace(after, message="\n".join(lines), message_id=f"{alert.id}-{now_ms}")
     return state if after == state else replace(after, serial=state.serial + 1)
 
 
-def _after_bars(
-    alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
-) -> tuple[AlertState, list[str]]:
-    use = parse_indicator(alert.quantity)
-    splits = [at_ms for at_ms in bars.splits if at_ms > alert.since_ms]
-    if use.indicator.moves_with_splits and splits:
-        text = f"{alert}: switched off, because the shares were split on {date_of(splits[0])}; set it again"
-        return replace(state, ended=_SPLIT), [text]
-    if state.seen_ms is None:
-        first = max(0, int(bars.closes_ms.searchsorted(alert.since_ms, "right")) - 1)
-    else:
-        first = int(bars.stamps.searchsorted(state.seen_ms, "right"))
-    if bars.failure or first >= len(bars.stamps):
-        return state, []
-    ends = range(first + 1, len(bars.stamps) + 1)
-    windows = ({name: column[:n] for name, column in bars.columns.items()} for n in ends)
-    values = np.array([use.value(window) for window in windows])
-    found, is_beyond = crossings(values, alert.value, alert.condition, state.is_beyond)
-    after = replace(state, seen_ms=int(bars.stamps[-1]), is_beyond=is_beyond)
-    # A bar may arrive after the alert was set although it had closed before; a later `since_ms` than now
-    # was stored while the clock was wrong.
-    if alert.since_ms <= now_ms:
-        found = found[bars.closes_ms[first + found] > alert.since_ms]
-    if not len(found):
-        return after, []
-    fired, lines = found if alert.is_repeating else found[:1], list[str]()
-    for n in fired:
-        value, stamp = plain_number(float(f"{values[n]:.10g}")), int(bars.stamps[first + n])
-        bar = iso(stamp) if Timeframe.parse(alert.timeframe).is_intraday else date_of(stamp)
-        crossed = f"{alert.quantity} {value} is {alert.condition} {plain_number(alert.value)}"
-        lines.append(f"{alert.series}: {crossed} (bar {bar})")
-    fired_ms = int(bars.closes_ms[first + int(fired[-1])])
-    return replace(after, fired_ms=fired_ms, ended="" if alert.is_repeating else _FIRED), lines
+# --- types of alert (pure) -----------------------------------------------------------------
 
 
-def _after_problems(
-    alert: Alert, state: AlertState, bars: ClosedBars
-) -> tuple[AlertState, list[str]]:
-    own = [problem for problem in bars.problems if problem.name == alert.problem]
-    texts = {at_ms: text for _, at_ms, text in own if at_ms >= alert.since_ms}
-    new = [at_ms for at_ms in texts if at_ms not in state.problems]
-    # Only a problem that lasts can end, and is reported again if it recurs.
-    old = [at_ms for at_ms in state.problems if at_ms not in texts and at_ms != NEVER_MS]
-    seen_ms = int(bars.stamps[-1]) if len(bars.stamps) else state.seen_ms
-    after = replace(state, seen_ms=seen_ms, problems=[*old[-_MOST_REPORTED:], *texts])
-    return after, [texts[at_ms] for at_ms in new]
+class AlertKind(Protocol):
+    """A type of alert; another one is a class with these members, and a row of :data:`KINDS`.
+
+    Attributes:
+        keys: Keys of its configuration. An alert without a type that has the first one is of this type.
+        option: Option of ``onetape alerts add`` for the first key, and its help; empty if there is none.
+        is_evaluated: Whether the job evaluates the alert; otherwise only the user's own program does.
+    """
+
+    keys: Sequence[str]
+    option: Sequence[str] = ()
+    is_evaluated: bool = True
+
+    def parse(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the attributes of :class:`Alert` that a configuration gives.
+
+        Raises:
+            QueryError: A value is invalid.
+        """
+
+    def to_json(self, alert: Alert) -> dict[str, Any]:
+        """Return the values of :attr:`keys` for an alert."""
+
+    def check(self, alert: Alert) -> None:
+        """Check that a job can evaluate an alert.
+
+        Raises:
+            QueryError: The job cannot evaluate it.
+        """
+
+    def bars_needed(self, alert: Alert) -> int:
+        """Return the number of bars that the decision about the last bar needs; 0 if it needs none."""
+        return 0
+
+    def evaluate(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
+    ) -> tuple[AlertState, list[str]]:
+        """Return the state after the bars that the alert has not seen, and the lines of its message."""
+
+    def text(self, alert: Alert) -> str:
+        """Return what the alert watches, as one line."""
+
+
+class IndicatorAlert(AlertKind):
+    """Fires when a recipe of bars crosses a value."""
+
+    keys: Sequence[str] = ("indicator", "value", "condition")
+    option: Sequence[str] = (
+        "--indicator RECIPE",
+        "watch this instead of the close: rsi:14, sma:50, change, volume",
+    )
+
+    def parse(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Parse the recipe and the value to cross; the recipe itself is checked by :meth:`check`."""
+        condition = _word("condition", config.get("condition"), CONDITIONS)
+        value = _number(config, "value")
+        return {"condition": condition, "value": value, "quantity": _text(config, "indicator")}
+
+    def to_json(self, alert: Alert) -> dict[str, Any]:
+        """Return the recipe as the user wrote it, the value and the condition."""
+        own = {"indicator": alert.quantity, "value": alert.value}
+        return own | {"condition": alert.condition}
+
+    def check(self, alert: Alert) -> None:
+        """Check that the recipe exists, and can cross the value."""
+        parse_watched(alert.quantity).check_crossing(alert.condition, alert.value)
+
+    def bars_needed(self, alert: Alert) -> int:
+        """Return the number of bars of the recipe's window."""
+        return parse_watched(alert.quantity).window
+
+    def evaluate(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
+    ) -> tuple[AlertState, list[str]]:
+        """Return the state, and a line for each crossing, or for a split that ends the alert."""
+        use = parse_watched(alert.quantity)
+        splits = [at_ms for at_ms in bars.splits if at_ms > alert.since_ms]
+        if use.recipe.moves_with_splits and splits:
+            why = f"because the shares were split on {date_of(splits[0])}"
+            return replace(state, ended=_SPLIT), [f"{alert}: switched off, {why}; set it again"]
+        if state.seen_ms is None:
+            first = max(0, int(bars.closes_ms.searchsorted(alert.since_ms, "right")) - 1)
+        else:
+            first = int(bars.stamps.searchsorted(state.seen_ms, "right"))
+        if bars.failure or first >= len(bars.stamps):
+            return state, []
+        ends = range(first + 1, len(bars.stamps) + 1)
+        windows = ({name: column[:n] for name, column in bars.columns.items()} for n in ends)
+        values = np.array([use.last_value(window) for window in windows])
+        found, is_beyond = crossings(values, alert.value, alert.condition, state.is_beyond)
+        after = replace(state, seen_ms=int(bars.stamps[-1]), is_beyond=is_beyond)
+        # A bar may arrive after the alert was set although it had closed before; a later `since_ms` than now
+        # was stored while the clock was wrong.
+        if alert.since_ms <= now_ms:
+            found = found[bars.closes_ms[first + found] > alert.since_ms]
+        if not len(found):
+            return after, []
+        fired, lines = found if alert.is_repeating else found[:1], list[str]()
+        for n in fired:
+            value, stamp = plain_number(float(f"{values[n]:.10g}")), int(bars.stamps[first + n])
+            bar = iso(stamp) if Timeframe.parse(alert.timeframe).is_intraday else date_of(stamp)
+            crossed = f"{alert.quantity} {value} is {alert.condition} {plain_number(alert.value)}"
+            lines.append(f"{alert.series}: {crossed} (bar {bar})")
+        fired_ms = int(bars.closes_ms[first + int(fired[-1])])
+        return replace(after, fired_ms=fired_ms, ended="" if alert.is_repeating else _FIRED), lines
+
+    def text(self, alert: Alert) -> str:
+        """Return the recipe, the condition and the value."""
+        return f"{alert.series} {alert.quantity} {alert.condition} {plain_number(alert.value)}"
+
+
+class PriceAlert(IndicatorAlert):
+    """Fires when a close crosses a price."""
+
+    keys = ("price", "condition")
+    option = ()
+
+    def parse(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Parse the price and the condition."""
+        condition = _word("condition", config.get("condition"), CONDITIONS)
+        return {"condition": condition, "value": _number(config, "price", is_price=True)}
+
+    def to_json(self, alert: Alert) -> dict[str, Any]:
+        """Return the price and the condition."""
+        return {"price": alert.value, "condition": alert.condition}
+
+
+class CustomAlert(IndicatorAlert):
+    """Stored for the user's own program, which alone evaluates it."""
+
+    keys, option, is_evaluated = (), (), False
+
+
+class DataAlert(AlertKind):
+    """Fires when the data has a problem that was not reported yet."""
+
+    keys = ("problem",)
+    option = "--problem PROBLEM", f"watch for a data problem: {', '.join(PROBLEMS)}"
+
+    def parse(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Parse the name of the problem."""
+        return {"problem": _word("problem", config.get("problem"), PROBLEMS)}
+
+    def to_json(self, alert: Alert) -> dict[str, Any]:
+        """Return the name of the problem."""
+        return {"problem": alert.problem}
+
+    def check(self, alert: Alert) -> None:
+        """Accept every alert: :meth:`parse` has checked it."""
+
+    def evaluate(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
+    ) -> tuple[AlertState, list[str]]:
+        """Return the state, and the sentence of each new problem."""
+        own = [problem for problem in bars.problems if problem.name == alert.problem]
+        texts = {at_ms: text for _, at_ms, text in own if at_ms >= alert.since_ms}
+        new = [at_ms for at_ms in texts if at_ms not in state.problems]
+        # Only a problem that lasts can end, and is reported again if it recurs.
+        old = [at_ms for at_ms in state.problems if at_ms not in texts and at_ms != NEVER_MS]
+        seen_ms = int(bars.stamps[-1]) if len(bars.stamps) else state.seen_ms
+        after = replace(state, seen_ms=seen_ms, problems=[*old[-_MOST_REPORTED:], *texts])
+        return after, [texts[at_ms] for at_ms in new]
+
+    def text(self, alert: Alert) -> str:
+        """Return the name of the problem."""
+        return f"{alert.series}: {alert.problem}"
+
+
+# If an alert names no type, the last one of these is used whose first key it has, or else ``price``.
+KINDS: dict[str, AlertKind] = {
+    "price": PriceAlert(),
+    "indicator": IndicatorAlert(),
+    "custom": CustomAlert(),
+    "data": DataAlert(),
+}
+_OWN_KEYS = dict.fromkeys(key for kind in KINDS.values() for key in kind.keys)
+ALERT_KEYS = ("alert_type", "ticker", "timeframe", *_OWN_KEYS, "alert_action", "email")
 
 
 # --- bars ----------------------------------------------------------------------------------
@@ -438,10 +554,11 @@ def bars_needed(alert: Alert, state: AlertState, now_ms: int) -> int:
     Raises:
         QueryError: The alert's indicator is unknown.
     """
-    window = 0 if alert.type == "data" else parse_indicator(alert.quantity).window
     seen_ms = alert.since_ms if state.seen_ms is None else state.seen_ms
     length_ms = Timeframe.parse(alert.timeframe).step_ms or _SHORTEST_MONTH_MS
-    count = window + _BARS_BEFORE + max(0, now_ms - seen_ms) // length_ms
+    count = (
+        KINDS[alert.type].bars_needed(alert) + _BARS_BEFORE + max(0, now_ms - seen_ms) // length_ms
+    )
     return min(count, _MOST_BARS)
 
 
@@ -645,7 +762,7 @@ class AlertJob:
     def _evaluate(self, stored: Sequence[StoredAlert], report: RunReport) -> list[StoredAlert]:
         """Return the alerts whose state has changed, with the new one."""
         now_ms, counts = self._clock.now_ms(), dict[tuple[str, str], int]()
-        usable = [one for one in stored if one.alert.type != "custom"]
+        usable = [one for one in stored if KINDS[one.alert.type].is_evaluated]
         for alert, state in usable:
             series = alert.symbol, alert.timeframe
             try:

@@ -21,7 +21,17 @@ SHEET = Sheet(
     },
     # Where there are none the symbol is absent.
     absences=frozenset({"bars.AAPL"}),
+    nothings=frozenset({("bars", "{}"), ("bars.AAPL", "[]")}),
     paging="rows",
+    row="bars.*.0",
+    changed="stocks-bars-AMZN-15Min",
+    spellings={
+        "BRK.B": "BRK.B",
+        "BAC-PL": "BAC.PRL",
+        "BTCUSDT": "BTC/USDT",
+        "BTC-USD": "BTC/USD",
+        "ETHBTC": "ETH/BTC",
+    },
     excused=TEXT_LABELS
     | {"a_range_deeper_than_declared_is_not_asked": "it serves everything that it has"},
     **SHARES,

@@ -17,8 +17,22 @@ SHEET = Sheet(
         Series("BTC-USD", "1d", "2024-05-24", "2024-06-01"),
     ),
     keys={"ALPHA_VANTAGE_API_KEY": KEY},
+    nothings=frozenset({("Time Series (Daily)", "{}")}),
     paging="months",
     paged=Series("AAPL", "30m", "2024-03-25", "2024-06-05"),
+    row="*.*",
+    changed="daily-MSFT-2018-05",
+    spellings={
+        "BRK.B": "BRK-B",
+        "BAC-PL": "BAC-PL",
+        "VOD.L": "VOD.LON",
+        "BHP.AX": "BHP.AX",
+        "0700.HK": "0700.HK",
+        "EUR/USD": "EUR USD",
+        "BTCUSDT": "BTC USD",
+        "BTC-USD": "BTC USD",
+        "ETHBTC": "ETH BTC",
+    },
     excused=TEXT_LABELS
     | {
         "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",

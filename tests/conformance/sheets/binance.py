@@ -23,6 +23,13 @@ SHEET = Sheet(
     },
     empties=frozenset({"[]"}),
     paging="rows",
+    row="0",
+    changed="klines-spot-BTCUSDT-5m-limit24",
+    spellings={
+        "BTCUSDT": "BTCUSDT",
+        "BTC-USD": "BTCUSD",
+        "ETHBTC": "ETHBTC",
+    },
     excused=NAMELESS
     | KEYLESS
     | {

@@ -18,6 +18,7 @@ SHEET = Sheet(
     # A range is asked for from its start on: where that is before the first bar nobody knows what was.
     errors={"before_listing": CapabilityError, "nothing": CapabilityError},
     paging="rows",
+    shapeless="ccxt reads what the exchange answers, and fails itself",
     excused=KEYLESS
     | {
         "days_are_dated_by_whatever_hour_they_are_labelled_with": (

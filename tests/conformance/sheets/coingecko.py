@@ -19,6 +19,13 @@ SHEET = Sheet(
     paging="days",
     paged=Series("BTCUSDT", "1h", "2024-05-20", "2024-06-01"),
     volume=False,
+    row="0",
+    changed="ohlc-4h",
+    spellings={
+        "BTCUSDT": "bitcoin usd",
+        "BTC-USD": "bitcoin usd",
+        "ETHBTC": "ethereum btc",
+    },
     excused=NAMELESS
     | {
         "a_missing_key_is_said": "without a key it serves the last days, in other lengths",

@@ -21,6 +21,20 @@ SHEET = Sheet(
     errors={"limit_in_200": ResponseFormatError},
     paging="days",
     paged=Series("AAPL", "5m", "2024-05-20", "2024-06-11"),
+    row="0",
+    changed="eod-BHP.AU-daily-json",
+    spellings={
+        "BRK.B": "BRK-B.US",
+        "BAC-PL": "BAC-PL.US",
+        "VOD.L": "VOD.LSE",
+        "BHP.AX": "BHP.AU",
+        "0700.HK": "0700.HK",
+        "EUR/USD": "EURUSD.FOREX",
+        "BTCUSDT": "BTC-USD.CC",
+        "BTC-USD": "BTC-USD.CC",
+        "ETHBTC": "ETH-BTC.CC",
+        "^GSPC": "GSPC.INDX",
+    },
     excused=NAMELESS
     | NAMELESS_SPLITS
     | TEXT_LABELS

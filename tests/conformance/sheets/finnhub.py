@@ -22,6 +22,18 @@ SHEET = Sheet(
     actionless=frozenset({"[]"}),
     paging="days",
     paged=Series("BTCUSDT", "1h", "2024-05-01", "2024-06-01"),
+    row="",
+    changed="candle-ok-shape-sample",
+    spellings={
+        "BRK.B": "BRK.B",
+        "BAC-PL": "BAC.PL",
+        "VOD.L": "VOD.L",
+        "BHP.AX": "BHP.AX",
+        "0700.HK": "0700.HK",
+        "BTCUSDT": "BINANCE:BTCUSDT",
+        "BTC-USD": "BINANCE:BTCUSD",
+        "ETHBTC": "BINANCE:ETHBTC",
+    },
     excused=NAMELESS
     | {
         "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",

@@ -22,6 +22,16 @@ SHEET = Sheet(
     empties=frozenset({"[]", "{}"}),
     paging="days",
     paged=Series("AAPL", "5m", "2024-05-20", "2024-06-12"),
+    row="historical.0",
+    changed="historical-price-full-AAPL-2023-01",
+    spellings={
+        "BRK.B": "BRK-B",
+        "BAC-PL": "BAC-PL",
+        "VOD.L": "VOD.L",
+        "BHP.AX": "BHP.AX",
+        "0700.HK": "0700.HK",
+        "^GSPC": "^GSPC",
+    },
     excused=TEXT_LABELS
     | {
         "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",

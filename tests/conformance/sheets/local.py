@@ -15,6 +15,7 @@ SHEET = Sheet(
         Series("AAPL", "1w", "2024-04-29", "2024-06-03"),
         Series("VOD.L", "1d", "2024-05-24", "2024-06-01"),
     ),
+    shapeless="files of the user",
     excused=NAMELESS
     | KEYLESS
     | dict.fromkeys(

@@ -20,6 +20,16 @@ SHEET = Sheet(
         "limit_in_200": ResponseFormatError,
     },
     paging="rows",
+    row="results.0",
+    changed="doc-aggs-crypto",
+    spellings={
+        "BRK.B": "BRK.B",
+        "BAC-PL": "BACpL",
+        "EUR/USD": "C:EURUSD",
+        "BTCUSDT": "X:BTCUSDT",
+        "BTC-USD": "X:BTCUSD",
+        "ETHBTC": "X:ETHBTC",
+    },
     excused={"a_range_deeper_than_declared_is_not_asked": "how far it reaches depends on the plan"},
     **SHARES,
 )

@@ -16,6 +16,15 @@ SHEET = Sheet(
     empties=frozenset({"[]"}),
     paging="days",
     paged=Series("AAPL", "15m", "2024-05-28", "2024-06-11"),
+    row="0",
+    changed="daily-GOOGL-2015-01",
+    spellings={
+        "BRK.B": "BRK-B",
+        "BAC-PL": "BAC-P-L",
+        "BTCUSDT": "btcusdt",
+        "BTC-USD": "btcusd",
+        "ETHBTC": "ethbtc",
+    },
     excused=NAMELESS_SPLITS
     | TEXT_LABELS
     | {"a_range_deeper_than_declared_is_not_asked": "it serves everything since 1962"},

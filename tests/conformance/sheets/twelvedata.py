@@ -16,8 +16,21 @@ SHEET = Sheet(
     ),
     keys={"TWELVE_DATA_API_KEY": KEY},
     adjustment="split",
+    nothings=frozenset({("values", "[]")}),
     paging="days",
     paged=Series("AAPL", "5m", "2024-05-20", "2024-06-12"),
+    row="values.0",
+    changed="time_series-IBM-1day",
+    spellings={
+        "BRK.B": "BRK.B",
+        "BAC-PL": "BAC.PL",
+        "VOD.L": "VOD XLON",
+        "0700.HK": "0700 XHKG",
+        "EUR/USD": "EUR/USD",
+        "BTCUSDT": "BTC/USDT",
+        "BTC-USD": "BTC/USD",
+        "ETHBTC": "ETH/BTC",
+    },
     excused=TEXT_LABELS
     | {
         "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",

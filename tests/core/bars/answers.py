@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from src.data.core.bars.ingest.draft import AnswerDraft, StoredRange
-from src.data.core.bars.ingest.sorted_answer import ClassifiedAnswer, Density, sorted_answer
 from src.data.core.bars.selection.candidates import Candidate
 from src.data.core.bars.selection.route import LaneRoute
 from src.data.core.bars.series import LaneRequest, VendorQuestion
+from src.data.core.bars.sorted_answer import ClassifiedAnswer, Density, sorted_answer
 from src.data.core.bars.validity import Suspicion
 from src.data.core.calendars.calendar import calendar_for
 from src.data.core.calendars.grid import BarGrid

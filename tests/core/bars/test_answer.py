@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from src.data.core.bars.answer.answer import Answer, Gap, UnfilledSpan, list_gaps, provenance
+from src.data.core.bars.answer.answer import Answer, Gap, list_gaps, provenance
 from src.data.core.bars.answer.reader import FetchOutcome, Reader, _doubts
 from src.data.core.bars.fetch.lane import real_gaps
+from src.data.core.bars.series import UnfilledSpan
 from src.data.core.cache.store import BarStore, Commit, CommitPiece
 from src.data.core.clock import ManualClock
 from src.data.core.model.identity.series import SeriesKey

@@ -1,7 +1,7 @@
 """Tests that exactly one commit of a call is marked as its last, which frees other hosts from waiting.
 
 That such a commit lets another host take its turn at once is tested on a real server, in
-``tests/core/hosts/test_leases.py::test_the_last_entry_of_a_turn_also_releases_the_lease``.
+``tests/core/hosts/test_leases.py::test_the_last_commit_of_a_turn_also_releases_the_lease``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from src.data.core.cache.store import BarStore
-from src.data.core.net.calls.deadline import ends_fetching
 from src.data.errors import IncompleteDataWarning
 
+from .answers import hours
 from .test_failed_and_none import with_hole
-from .three_vendors import NAMES, ThreeVendors
+from .three_vendors import KEY, NAMES, ThreeVendors, serve
 
 # Chunks of eight hours: four pages of two bars.
 PAGE = 2
@@ -31,7 +31,7 @@ def lasts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     def noted(self: BarStore, key: Any, content: Any, *args: Any, **options: Any) -> Any:
         if content.pieces:
-            made.append(ends_fetching.get())
+            made.append(content.is_last)
         return commit(self, key, content, *args, **options)
 
     monkeypatch.setattr(BarStore, "commit", noted)
@@ -85,3 +85,30 @@ def test_the_first_of_two_requests_is_not_the_last_commit_of_a_call(
     lasts.clear()
     ask(three_vendors)
     assert lasts == [False, True]
+
+
+@pytest.mark.parametrize(("end", "expected"), [(24, [False, True]), (16, [False, False, True])])
+def test_no_commit_is_the_last_one_while_a_hole_is_due_and_that_of_the_hole_is(
+    three_vendors: ThreeVendors, lasts: list[bool], end: int, expected: list[bool]
+) -> None:
+    """Filling hour 8 makes hour 9 due at once, also if other hours are requested first."""
+    for wire in three_vendors.wires.values():
+        wire.respond = with_hole((8, 10))
+    ask(three_vendors, 0, 9)
+    three_vendors.clock.set(due_at(three_vendors, 8) - 1000)
+    ask(three_vendors, 9, end)
+    three_vendors.clock.set(due_at(three_vendors, 8))
+    assert due_at(three_vendors, 9) > three_vendors.clock.now_ms()
+    for wire in three_vendors.wires.values():
+        wire.respond = serve
+    lasts.clear()
+    ask(three_vendors)
+    assert lasts == expected
+
+
+def due_at(three_vendors: ThreeVendors, missing: int) -> int:
+    """Return the time at which a missing hour is requested again."""
+    coverage = three_vendors.store.view(KEY).coverage
+    [expires] = {entry.expires for entry in coverage.within(hours(missing, missing + 1))}
+    assert expires is not None
+    return expires

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from src.data.core.bars.answer.answer import UnfilledSpan
 from src.data.core.bars.fetch.absence import record_absence
 from src.data.core.bars.fetch.bounds import prove_bounds
-from src.data.core.bars.series import Journal
+from src.data.core.bars.series import Journal, UnfilledSpan
 from src.data.core.bars.validity import LONGEST_MS, Expiry, lifetime_of
 from src.data.core.cache.store import Commit, SeriesView
 from src.data.core.model.identity.series import SeriesKey

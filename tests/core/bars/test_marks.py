@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from src.data.core.bars.ingest.commit import build_commit
 from src.data.core.bars.ingest.draft import AnswerDraft, StoredRange
-from src.data.core.bars.ingest.sorted_answer import sorted_answer
+from src.data.core.bars.sorted_answer import sorted_answer
 from src.data.core.bars.validity import UNVOUCHED_MS, Suspicion, postponed
 from src.data.core.cache.values import Commit
 from src.data.core.calendars.calendar import calendar_for

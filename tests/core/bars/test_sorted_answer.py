@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.data.core.bars.ingest.sorted_answer import (
+from src.data.core.bars.sorted_answer import (
     BARS_A_HOLE,
     MOST_HOLES,
     ClassifiedAnswer,

@@ -22,7 +22,7 @@ from src.data.core.cache.write.coverage_update import (
 )
 from src.data.core.model.identity.kind import Basis
 from src.data.core.model.stored.coverage import Coverage, Covered
-from src.data.core.model.stored.reasons import GRAVE
+from src.data.core.model.stored.reasons import DOUBTFUL, GRAVE
 from src.data.core.model.time.edges import Edges, spans_of
 from src.data.core.model.time.span import Span
 from tests.core.cache.bars import at, days, mark, piece
@@ -94,6 +94,17 @@ def test_bars_found_equal_do_not_make_an_empty_span_final() -> None:
 
 
 MAY, JUNE = date(2024, 5, 1), date(2024, 6, 1)
+
+
+def test_bars_found_equal_end_a_doubt_in_the_weekend_before_the_next_bars_too() -> None:
+    doubted = mark(0, 3, "suspect", reason=f"{DOUBTFUL}other prices", basis=Basis("split", MAY))
+    # Its bars were asked from the weekend, days 3 and 4, on.
+    later = replace(doubted, span=days(3, 9), basis=Basis("split", JUNE))
+    found = after_marks(
+        known(doubted, later), [mark(0, 5, "final", basis=Basis("split", JUNE))],
+        lambda spans: (spans != days(3, 5)).any(axis=1),
+    )  # fmt: skip
+    assert [(c.span, c.state) for c in found] == [(days(0, 5), "final"), (days(5, 9), "suspect")]
 
 
 def test_a_verdict_on_bars_does_not_change_rejected_rows_between_them() -> None:

@@ -28,7 +28,7 @@ from tests.core.cache.counts import FULL
 from tests.core.hosts.own_server import PASSWORD, OwnServer
 from tests.core.hosts.slow_link import SlowLink, slow_link
 from tests.core.hosts.test_hosts import DAY
-from tests.core.hosts.test_store import PAIR, bars, shown
+from tests.core.hosts.test_store import PAIR, bars, position, shown
 from tests.core.net.authority import Authority
 from tests.e2e.conftest import rules as rules
 from tests.vendor_server import VendorServer
@@ -128,7 +128,7 @@ def test_no_lease_is_lost_over_a_slow_network(link: SlowLink, hosts: Hosts) -> N
                     assert lease.is_held and leases.renew(lease, pages=1)
                     store.pull([PAIR])
                     at = 2 * turn + number
-                    store.commit(DAILY, bars(at, at + 1), based_on=store.position(DAILY))
+                    store.commit(DAILY, bars(at, at + 1), based_on=store.view(DAILY))
         except BaseException as error:
             errors.append(error)
             raise
@@ -141,7 +141,7 @@ def test_no_lease_is_lost_over_a_slow_network(link: SlowLink, hosts: Hosts) -> N
     assert errors == []
     new = hosts("c", link.url)
     new.pull([PAIR])
-    assert shown(new) == list(range(2 * turns)) and new.position(DAILY) == 2 * turns
+    assert shown(new) == list(range(2 * turns)) and position(new) == 2 * turns
 
 
 def test_hosts_that_create_an_empty_store_at_the_same_time_share_it(

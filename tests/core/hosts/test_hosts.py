@@ -9,25 +9,31 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
+from contextvars import Context
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psycopg
 import pytest
 
 from src.data.cli import main
+from src.data.core.bars.ingest import take
 from src.data.core.cache.facade import unified_cache
 from src.data.core.cache.facade.unified_cache import UnifiedCache, get_unified_cache
 from src.data.core.clock import ManualClock
 from src.data.core.config.rules_file import load_rules
 from src.data.core.config.settings import shared_store
 from src.data.core.hosts import connect
+from src.data.core.hosts.leases import SharedLeases
 from src.data.core.hosts.postgres import PostgresFiles
 from src.data.core.model.stored.coverage import VendorDay
 from src.data.core.model.time.instant import DAY_MS
 from src.data.core.model.time.span import Span
 from src.data.core.model.time.timeframe import Timeframe
+from src.data.core.net.limits.leases import Lease
 from src.data.data_manager import DataManager
 from src.data.errors import ConfigError, DataError, IncompleteDataWarning, RulesError, StorageError
 from src.data.jobs.doctor.health import checkup
@@ -38,6 +44,7 @@ from tests.processes import Talker
 from tests.vendor_server import Fault, VendorServer
 
 DAY = "2024-06-01", "2024-06-01"
+NO_LEASE = Lease("x", is_held=False, has_waited=False, holder="")
 Host = Callable[..., DataManager]
 
 
@@ -105,6 +112,54 @@ def test_a_miss_takes_few_round_trips_and_a_batch_pulls_all_series_at_once(
     symbols = ["BTCUSDT", "NOPEUSDT", "ETHUSDT"]
     host("b").get_ohlcv_batch(symbols, "1h", *DAY)
     assert asked[0] == 6, "three series and the splits of their symbols"
+
+
+def test_bars_of_another_host_take_two_statements(host: Host) -> None:
+    a, b = host("a"), host("b")
+    for manager in (b, a):
+        manager.get_ohlcv("ETHUSDT", "1h", *DAY)
+    a.get_ohlcv("BTCUSDT", "1h", *DAY)
+    trips = log_of(b).trips
+    assert len(b.get_ohlcv("BTCUSDT", "1h", *DAY)) == 24
+    assert log_of(b).trips - trips == 2, "the states, and the files"
+
+
+def test_the_first_fetch_of_a_series_takes_as_few_statements_as_later_ones(host: Host) -> None:
+    a = host("a")
+    a.get_ohlcv("BTCUSDT", "1h", *DAY)
+    trips = log_of(a).trips
+    a.get_ohlcv("ETHUSDT", "1h", *DAY)
+    assert log_of(a).trips - trips == 4
+
+
+@pytest.mark.parametrize("times", [1, 5, 6])
+def test_an_answer_is_fitted_again_up_to_five_times_if_another_host_commits_meanwhile(
+    host: Host, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """As if both hosts fetched without a lease, because the server was away when they began."""
+    a, b = host("a"), host("b")
+    monkeypatch.setattr(SharedLeases, "hold", lambda *_, **__: nullcontext(NO_LEASE))
+    judge, judged = take.judge, list[str]()
+
+    def overtaken(*draft: Any) -> Any:
+        """Let the other host store another day before the answer is stored."""
+        judged.append(f"2024-05-{len(judged) + 1:02}")
+        if len(judged) <= times:
+            monkeypatch.setattr(take, "judge", judge)
+            Context().run(a.get_ohlcv, "BTCUSDT", "1h", *[judged[-1]] * 2, provider="binance")
+            monkeypatch.setattr(take, "judge", overtaken)
+        return judge(*draft)
+
+    monkeypatch.setattr(take, "judge", overtaken)
+    frame = b.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")
+    assert len(frame) == 24 and vendors.count("binance") == 1 + times, "only the answer is fitted"
+    is_stored = times < 6
+    assert len(judged) == times + is_stored
+    problems = frame.attrs["onetape"]["problems"]
+    assert any("not stored: another host has changed" in p for p in problems) is not is_stored
+    sent = vendors.count("binance")
+    assert len(a.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance")) == 24
+    assert (vendors.count("binance") == sent) is is_stored, "the other host has it, too"
 
 
 @pytest.mark.parametrize("lacked", ["2024-06-01", "2024-06-02"])

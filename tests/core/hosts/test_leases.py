@@ -7,8 +7,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import Context, copy_context
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -19,10 +21,10 @@ from src.data.core.hosts.leases import SharedLeases, held
 from src.data.core.hosts.postgres import PostgresFiles
 from src.data.core.hosts.turn import HeldLease, current_lease
 from src.data.core.model.identity.series import SeriesKey
-from src.data.core.net.calls.deadline import Deadline, ends_fetching
+from src.data.core.net.calls.deadline import Deadline
 from src.data.core.net.limits.leases import Leases
 from src.data.core.net.limits.state import State
-from src.data.errors import LockTimeoutError, OvertakenError
+from src.data.errors import LockTimeoutError, LogUnreachableError, OvertakenError
 from tests.core.cache.bars import DAILY, NOW
 from tests.core.hosts.test_store import OTHER, PAIR, bars, shown, sql, without
 from tests.processes import Talker
@@ -212,10 +214,38 @@ def test_the_latest_states_come_with_the_lease_once(host: Hosts) -> None:
     a.store.pull([("X", DAILY.timeframe)])
     call = a.call(deadline=None)
     trips = a.shared.trips
-    assert call.run(a.store.pull, [PAIR]) and shown(a.store) == [0, 1]
+    assert call.run(a.store.view, DAILY).rows == 2
     assert a.shared.trips == trips + 1, "only the bytes are requested"
+    call.run(a.store.view, DAILY)
+    assert a.shared.trips == trips + 1
     call.run(a.store.pull, [PAIR])
     assert a.shared.trips == trips + 2
+    call.end()
+
+
+def test_a_fetch_that_has_waited_in_vain_begins_with_the_bars_stored_so_far(host: Hosts) -> None:
+    a, b = host("a"), host("b")
+    first = a.call(deadline=None)
+    first.run(a.store.commit, DAILY, bars(0, 2))
+    late = b.call()
+    assert not late.lease.is_held and shown(b.store) == []
+    assert late.run(b.store.view, DAILY).rows == 2
+    late.end()
+    first.end()
+
+
+def test_a_fetch_whose_update_fails_begins_with_the_bars_of_its_folder(
+    host: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = host("a"), host("b")
+    b.store.commit(DAILY, bars(0, 2))
+    a.store.check_joined()
+    call = a.call(deadline=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(a.shared, "chunks", Mock(side_effect=LogUnreachableError("away")))
+        assert call.run(a.store.view, DAILY).rows == 0
+    call.run(a.store.commit, DAILY, bars(5, 7))
+    assert shown(a.store) == [0, 1, 5, 6]
     call.end()
 
 
@@ -224,8 +254,7 @@ def test_the_last_commit_of_a_turn_also_releases_the_lease(host: Hosts) -> None:
     first = a.call(deadline=None)
     first.run(a.store.commit, DAILY, bars(0, 1))
     assert not b.call().lease.is_held, "a commit that is not the last keeps it"
-    first.run(ends_fetching.set, True)
-    first.run(a.store.commit, DAILY, bars(1, 2))
+    first.run(a.store.commit, DAILY, replace(bars(1, 2), is_last=True))
     trips = a.shared.trips
     second = b.call()
     assert second.lease.is_held

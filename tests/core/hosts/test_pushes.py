@@ -251,7 +251,7 @@ def test_a_host_whose_push_failed_takes_the_newer_bars_of_another_one(
     a, b = new(log_url, tmp_path / "a"), new(log_url, tmp_path / "b")
     a.commit(DAILY, bars(0, 3))
     b.pull([PAIR])
-    based_on = a.position(DAILY)
+    based_on = a.view(DAILY)
     with full(log_url), pytest.raises(StorageError):
         a.commit(DAILY, bars(3, 5, shift=7.0))
     b.commit(DAILY, bars(3, 6, shift=8.0))

@@ -20,6 +20,7 @@ from unittest.mock import Mock
 import psycopg
 import pytest
 
+from src.data.core.bars.series import SeriesStore
 from src.data.core.cache.facade.unified_cache import UnifiedCache
 from src.data.core.cache.store import BarStore
 from src.data.core.cache.values import Commit
@@ -32,8 +33,10 @@ from src.data.core.hosts.folder import SharedFolder
 from src.data.core.hosts.postgres import PostgresFiles
 from src.data.core.hosts.state import attach as attach_folder
 from src.data.core.hosts.state import detach, host_state, verify
+from src.data.core.model.identity.instrument import Instrument
 from src.data.core.model.identity.series import SeriesKey
 from src.data.core.model.market.actions import Action
+from src.data.core.model.request.query import BarsQuery
 from src.data.core.model.time.span import Span
 from src.data.core.runtime.compute_slots import ComputeSlots, computing
 from src.data.errors import (
@@ -107,6 +110,12 @@ def contents(store: BarStore, key: SeriesKey = DAILY) -> dict[str, bytes]:
     }
 
 
+def position(store: SharedFolder, key: SeriesKey = DAILY) -> int:
+    """Return the number of changes of a series that the folder shows."""
+    note = store.notes.read(name_of(key))
+    return 0 if note is None else note.head.gen
+
+
 @contextmanager
 def without(monkeypatch: pytest.MonkeyPatch, *guards: str) -> Iterator[None]:
     """Let the functions of a new store lack some conditions, to show what these prevent."""
@@ -125,14 +134,14 @@ def without(monkeypatch: pytest.MonkeyPatch, *guards: str) -> Iterator[None]:
 def test_a_commit_of_one_host_is_pulled_by_the_other(host: Host) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 5))
-    assert shown(b) == [] and b.position(DAILY) == 0
+    assert shown(b) == [] and position(b) == 0
     assert b.pull([PAIR])
     assert shown(b) == [0, 1, 2, 3, 4]
     assert not b.pull([PAIR])
     b.commit(DAILY, bars(5, 7))
     assert a.pull([PAIR])
     assert a.view(DAILY) == b.view(DAILY)
-    assert a.view(DAILY).generation == a.position(DAILY) == 2
+    assert a.view(DAILY).generation == position(a) == 2
 
 
 def test_one_statement_suffices_for_many_series_that_are_up_to_date(
@@ -179,27 +188,52 @@ def test_series_of_folders_and_samples_stay_on_the_host(host: Host, shared: Post
     a = host("a")
     for lane in (("local.0a1b2c3d",), ("replay.0a1b2c3d",), ("mock",)):
         a.commit(SeriesKey("AAPL", DAILY.timeframe, lane), bars(0, 2))
-        assert a.position(SeriesKey("AAPL", DAILY.timeframe, lane)) is None
+        assert not a.is_shared(SeriesKey("AAPL", DAILY.timeframe, lane))
     assert shared.names({}) == []
 
 
 def test_a_preview_sends_no_statement(host: Host, shared: PostgresFiles) -> None:
     host("a").commit(DAILY, bars(0, 2))
     trips, b = shared.trips, host("b").preview()
-    assert not b.pull([PAIR]) and b.position(DAILY) is None and shared.trips == trips
+    assert not b.pull([PAIR]) and not b.is_shared(DAILY) and shared.trips == trips
 
 
-def test_bars_based_on_an_older_position_are_rejected_and_marks_are_not(host: Host) -> None:
+def test_an_offline_request_keeps_its_commits_in_memory(host: Host, shared: PostgresFiles) -> None:
+    a = host("a")
+    a.commit(DAILY, bars(0, 2))
+    query = BarsQuery(Instrument("AAPL", "stock"), DAILY.timeframe, days(0, 9), NOW, offline=True)
+    series, trips = SeriesStore(a, ManualClock(NOW), DAILY, query), shared.trips
+    closed = Commit(marks=(mark(9, 12, "empty", reason="closed"),))
+    series.commit(closed)
+    assert series.unstored == [closed] and shared.trips == trips and not series.problems
+
+
+def test_bars_based_on_an_older_view_are_rejected_and_marks_are_not(host: Host) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 3))
     b.pull([PAIR])
+    before = b.view(DAILY)
     a.commit(DAILY, bars(3, 5))
     with pytest.raises(OvertakenError):
-        b.commit(DAILY, bars(5, 6), based_on=1)
+        b.commit(DAILY, bars(5, 6), based_on=before)
     assert shown(b) == [0, 1, 2, 3, 4], "the other host's bars are there for the next attempt"
     b.commit(DAILY, Commit(marks=(mark(9, 12, "empty", reason="closed"),)))
     a.pull([PAIR])
     assert states(a) == states(b) and states(a)[-1] == (9, 12, "empty")
+
+
+def test_bars_based_on_a_year_that_another_host_has_cleared_are_rejected(host: Host) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(-3, 0))
+    a.commit(DAILY, bars(0, 3))
+    b.pull([PAIR])
+    before = b.view(DAILY)
+    a.clear_years(DAILY, [2023])
+    with pytest.raises(OvertakenError):
+        b.commit(DAILY, bars(3, 4), based_on=before)
+    assert shown(b) == [0, 1, 2]
+    b.commit(DAILY, bars(3, 4), based_on=b.view(DAILY))
+    assert shown(b) == [0, 1, 2, 3]
 
 
 def test_without_the_comparison_a_commit_of_the_other_host_is_lost(
@@ -246,6 +280,16 @@ def test_a_clear_reaches_all_hosts(host: Host) -> None:
     b.pull([PAIR])
     assert shown(b) == [3, 4] and a.view(DAILY) == b.view(DAILY)
     assert host_state(a).state == host_state(b).state == "in step"
+
+
+def test_a_clear_also_drops_the_bars_of_own_files_from_memory(host: Host) -> None:
+    """As in a store of one machine."""
+    a, own = host("a"), SeriesKey("AAPL", DAILY.timeframe, ("local.0a1b2c3d",))
+    reading = a.reading_files()
+    reading.commit(own, bars(0, 2))
+    assert shown(reading, own) == [0, 1]
+    a.clear("AAPL")
+    assert shown(reading, own) == []
 
 
 def test_appends_rewrites_and_rejected_rows_give_all_hosts_the_same_bytes(host: Host) -> None:
@@ -355,7 +399,7 @@ def test_two_stores_that_commit_concurrently_lose_no_bar(log_url: str, tmp_path:
     for name in ("host0", "host1", "new"):
         store = new(log_url, tmp_path / name)
         store.pull([PAIR])
-        assert shown(store) == list(range(32)) and store.position(DAILY) == 32
+        assert shown(store) == list(range(32)) and position(store) == 32
         files.append(contents(store))
     assert files[0] == files[1] == files[2]
 
@@ -484,7 +528,7 @@ def test_a_push_with_a_lost_response_is_stored_once(
     a.commit(DAILY, bars(0, 1))
     shared._connection = _Proxy(shared._connection, moment)  # type: ignore[assignment]
     a.commit(DAILY, bars(1, 2))
-    assert a.position(DAILY) == 2 == shared.heads([name_of(DAILY)])[name_of(DAILY)][0].gen
+    assert position(a) == 2 == shared.heads([name_of(DAILY)])[name_of(DAILY)][0].gen
     b = host("b")
     b.pull([PAIR])
     assert shown(a) == shown(b) == [0, 1]
@@ -502,7 +546,7 @@ def test_without_the_token_a_lost_response_is_taken_for_a_change_of_another_host
         " execute function onetape.forget()")  # fmt: skip
     shared._connection = _Proxy(shared._connection, "after")  # type: ignore[assignment]
     with pytest.raises(OvertakenError):
-        a.commit(DAILY, bars(1, 2), based_on=1)
+        a.commit(DAILY, bars(1, 2), based_on=a.view(DAILY))
 
 
 def away(url: str, tmp_path: Path) -> SharedFolder:
@@ -728,7 +772,7 @@ def test_without_the_token_a_restored_server_is_not_noticed(
     c = host("c")
     c.commit(DAILY, bars(20, 22))
     a.pull([PAIR])
-    assert shown(a) != shown(c) and a.position(DAILY) == c.position(DAILY)
+    assert shown(a) != shown(c) and position(a) == position(c)
 
 
 def test_a_store_restored_from_a_dump_into_the_running_server_gets_all_lost_bars_back(
@@ -1397,7 +1441,7 @@ def test_a_hanging_connection_is_abandoned_and_the_push_is_stored_once(
         a.commit(DAILY, bars(1, 2))
     finally:
         os.kill(hanging, signal.SIGCONT)
-    assert shown(a) == [0, 1] and a.position(DAILY) == 2
+    assert shown(a) == [0, 1] and position(a) == 2
 
 
 @pytest.mark.skipif("TEST_DB_URL" in os.environ, reason="stops a process of the tests' own server")
@@ -1481,6 +1525,4 @@ def test_a_process_still_running_after_a_detach_changes_no_bars_of_the_plain_cac
             act()
     plain.commit(DAILY, bars(5, 6))
     assert shown(plain) == shown(a) == [0, 1, 2, 3, 4, 5]
-    assert (
-        host("b").position(DAILY) == 0 and not (tmp_path / "a" / "_hosts" / "store.json").exists()
-    )
+    assert position(host("b")) == 0 and not (tmp_path / "a" / "_hosts" / "store.json").exists()

@@ -52,6 +52,27 @@ class TestOneEvent:
         assert len(of(by("a", 4), by("b", 2, day=tomorrow))) == 2
         assert len(of(pays("a", 0.5), pays("b", 0.6, tomorrow))) == 2
 
+    @pytest.mark.parametrize("name", ["a", "b"])
+    def test_two_weeks_apart_if_a_vendor_lacks_what_the_other_reports(self, name: str) -> None:
+        def count(*words: Action) -> int:
+            """Return the number of events if ``name`` answered for the dates of all reports."""
+            return len(events_of(words, lambda _: (), lambda _: [name]))
+
+        near, far = MONDAY + timedelta(days=14), MONDAY + timedelta(days=15)
+        assert count(by("a"), by("b", day=near)) == count(pays("a", 0.5), pays("b", 0.5, near)) == 1
+        assert count(by("a"), by("b", day=far)) == count(pays("a", 0.5), pays("b", 0.5, far)) == 2
+        assert count(pays("a", 0.5), pays("b", 0.6, near)) == 2
+        weekly = pays("a", 0.5), pays("b", 0.5), pays("a", 0.5, near)
+        assert count(*weekly) == 2, "both report the first"
+
+    def test_two_weeks_apart_they_are_two_if_neither_vendor_was_queried_for_the_other_date(
+        self,
+    ) -> None:
+        near = MONDAY + timedelta(days=7)
+        words = pays("a", 0.5), pays("b", 0.5, near)
+        asked = {MONDAY: ["a"], near: ["b"]}
+        assert len(events_of(words, lambda _: (), asked.__getitem__)) == 2
+
     def test_one_vendor_may_pay_twice_within_days(self) -> None:
         assert len(of(pays("a", 0.5), pays("a", 0.5, MONDAY + timedelta(days=2)))) == 2
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from src.data.bundles import Lineages, lineage
-from src.data.core.bars.answer.read import HandedOn
+from src.data.core.bars.answer.handed_on import HandedOn
 from src.data.core.clock import ManualClock
 from src.data.core.disk.files import Disk
 from src.data.core.model.answer.reads import BarsRead

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import json
 import shutil
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 from src.data import DataManager
 from src.data.errors import BundleError, FormatVersionError
 from src.data.research.bundles.bundle import Bundle
-from src.data.research.bundles.request import Request, extended
+from src.data.research.bundles.request import DEFAULTS, extended, options_of, request_of
 from src.data.research.frames.seal import BLANK, MARK, sealed
 from tests.core.cache.crash import Quick
 
@@ -99,9 +99,38 @@ def test_reading_a_bundle_with_keys_of_a_later_version_changes_no_file(bundle: B
     assert content(bundle.path) == before
 
 
-def test_create_and_ingest_have_each_key_of_a_request_as_an_argument() -> None:
-    for method in (Bundle.create, Bundle.ingest):
-        assert {*inspect.signature(method).parameters} >= {*Request.__dataclass_fields__}
+@pytest.mark.parametrize("method", ["create", "ingest"])
+def test_create_and_ingest_pass_on_each_option_and_refuse_another(
+    method: str, tmp_path: Path
+) -> None:
+    given: list[dict[str, Any]] = []
+
+    class Manager:
+        def get_ohlcv_batch(self, *_: Any, **options: Any) -> None:
+            given.append(options)
+            raise BundleError("queried")
+
+    call = partial(getattr(Bundle("new", tmp_path), method), Manager(), ["NVDA"], "1d")
+    values = {name: f"a {name}" for name in DEFAULTS}
+    with pytest.raises(BundleError, match="queried"):
+        call(**values)
+    assert {name: given[0][name] for name in DEFAULTS} == values
+    with pytest.raises(
+        TypeError, match="no option 'adjustmnt'; it has provider, adjustment, session"
+    ):
+        call(adjustmnt="raw")
+    assert len(given) == 1
+
+
+def test_a_request_that_was_recorded_before_an_option_existed_has_its_default() -> None:
+    before = request_of(["NVDA"], "1d", (None, None))
+    del before["session"]
+    assert options_of(before) == DEFAULTS
+    same = request_of(["AMD"], "1d", (None, None))
+    both = extended("mine", before, same, str)
+    assert both is not None and both["symbols"] == ["NVDA", "AMD"]
+    with pytest.raises(BundleError, match="bundle mine has session regular, not extended"):
+        extended("mine", before, same | {"session": "extended"}, str)
 
 
 @pytest.mark.parametrize("version", ["0", "2", "9" * 5000, "²", "-1", "x"])
@@ -124,6 +153,6 @@ def test_only_a_bundle_without_a_provider_is_said_to_have_the_vendors_in_the_rul
     key: str, recorded: object, wanted: object, shown: str
 ) -> None:
     """Another option can also have a value that is empty or false."""
-    request = Request(["NVDA"], None, None, "mock", "1d", "splits", "regular").__dict__
+    request = request_of(["NVDA"], "1d", (None, None), provider="mock", adjustment="splits")
     with pytest.raises(BundleError, match=f"^bundle mine {shown}"):
         extended("mine", request | {key: recorded}, request | {key: wanted}, str)

@@ -64,7 +64,7 @@ class Refetchability:
         named = self._selector.get_provider_with_failover(key.symbol, key.timeframe.label)
         if vendor in named:
             return True
-        build = getattr(self._selector, "_initialize_downloader", None)
+        build = getattr(self._selector, "downloader", None)
         is_its_lane = key.lane[:1] == (vendor,) or (bool(key.of_folder) and is_of_files(vendor))
         return is_its_lane and build is not None and build(vendor) is not None
 

@@ -52,8 +52,6 @@ from ..model.time.edges import edges_of, merged, spans_of
 from ..model.time.instant import DAY_MS, MINUTE_MS, date_of
 from ..model.time.span import Span, clipped
 from ..net.calls import deadline
-from .answer.adjust import with_answers
-from .answer.answer import UnfilledSpan
 from .selection.candidates import Candidate
 from .selection.route import LaneRoute
 from .validity import Expiry, first_session, with_strays
@@ -133,7 +131,6 @@ class VendorQuestion(NamedTuple):
         missing_parts: Missing parts of ``span`` if several are requested together; only these are
             stored. Empty if all of ``span`` is missing.
         until_ms: End of the range after ``span`` in which nothing else is missing.
-        ends_fetching: Whether nothing else is fetched during the turn afterwards.
         actions_from: Start of the earlier bars that are requested only for the splits and dividends
             that come with them; None if none are.
     """
@@ -143,7 +140,6 @@ class VendorQuestion(NamedTuple):
     with_own_bars_before: Span = Span(0, 0)
     missing_parts: tuple[Span, ...] = ()
     until_ms: int = 0
-    ends_fetching: bool = False
     actions_from: int | None = None
 
     def since(self, start_ms: int) -> VendorQuestion:
@@ -184,6 +180,25 @@ class Forming(NamedTuple):
     vendor: str
     basis: Basis
     kind: Kind = Kind()
+
+
+@dataclass(frozen=True)
+class UnfilledSpan:
+    """A segment that no vendor supplied, with the reason.
+
+    ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is True if no
+    vendor that serves them answered or reported anything about them. ``is_noted`` is True if
+    reasons in the stored coverage take precedence over this one, because this reason is that the
+    whole call failed, whereas the stored ones are about particular bars. ``harmless`` is True if no
+    bar is missing, because the requested range begins where the vendor's history does.
+    """
+
+    span: Span
+    reason: str
+    failed: bool = False
+    is_outage: bool = False
+    is_noted: bool = False
+    harmless: bool = False
 
 
 @dataclass
@@ -278,19 +293,24 @@ class PhaseSnapshot:
         book: Splits and dividends of its symbol; empty if they are damaged.
         before: View from the previous phase. Decisions are not based on it, but a read may start
             from it, because the series is checked again after every read.
-        position: Number of the shared state on which the phase is based; None if none is shared.
+        first: The first view that was read; the view of a later read may be newer.
     """
 
     now_ms: int | None = None
     view: SeriesView | None = None
     book: ActionBook | None = None
     before: SeriesView | None = None
-    position: int | None = None
+    first: SeriesView | None = None
 
     @property
     def since(self) -> SeriesView | None:
         """The view from which a read may start: this phase's or else the previous one's, if any."""
         return self.view or self.before
+
+    def note(self, view: SeriesView) -> SeriesView:
+        """Record the view that a read has returned, and return it."""
+        self.view, self.first = view, self.first or view
+        return view
 
 
 class SeriesStore:
@@ -346,28 +366,19 @@ class SeriesStore:
         """Begin a new phase: the next decision reads the clock, the view and the actions again."""
         self.snapshot = PhaseSnapshot(before=self.snapshot.since)
 
-    def commit(
-        self,
-        commit: Commit,
-        check: Callable[[], object] = no_check,
-        *,
-        ends_fetching: bool = False,
-    ) -> None:
+    def commit(self, commit: Commit, check: Callable[[], object] = no_check) -> None:
         """Store a commit, or keep it in ``self.unstored``; ``check`` may stop it before it is written.
-
-        ``ends_fetching`` is the value of ``net.calls.deadline.ends_fetching`` for this commit.
 
         Raises:
             OvertakenError: Another host has committed to the series since this phase began, and the
-                commit has bars, which must be fitted to the new ones.
+                commit has bars, which must be fitted to the new ones unless the error is final.
             CacheError: The query requires storage, and the commit cannot be stored.
         """
-        if self._query.offline and self._store.position(self._key) is not None:
+        if self._query.offline and self._store.is_shared(self._key):
             self.unstored.append(commit)  # no server may be contacted
             return
-        based_on = self.snapshot.position if commit.pieces else None
+        based_on = self.snapshot.first if commit.pieces else None
         whole = replace(commit, source=self.source) if self.source else commit
-        token = deadline.ends_fetching.set(ends_fetching)
         try:
             self._store.commit(self._key, whole, _wait_s(), check, based_on)
             empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")
@@ -376,13 +387,15 @@ class SeriesStore:
         except SeriesChangedError:
             self._log.debug("%s has changed while it was being read", self._key)
         except (*_STORAGE_FAILURES, OvertakenError) as error:
-            self.overtaken += isinstance(error, OvertakenError)
-            if self._query.must_store or self.is_overtaken(error):
+            is_final = True
+            if isinstance(error, OvertakenError):
+                self.overtaken += 1
+                is_final = error.is_final = error.is_final or self.overtaken > _MOST_OVERTAKEN
+            if self._query.must_store or not is_final:
                 raise
             self.unstored.append(commit)
             self._note(error)
         finally:
-            deadline.ends_fetching.reset(token)
             self.snapshot = PhaseSnapshot()
 
     def begin(self, version: str, *, anew: bool = False) -> None:
@@ -398,22 +411,6 @@ class SeriesStore:
         """Return whether the bars in memory are those of the given version, with which this began."""
         now = self._store.file_lanes.get(self._key).view.source
         return version == self.source == now
-
-    def is_overtaken(self, error: Exception) -> bool:
-        """Return whether ``error`` means that an answer must be fitted to the stored bars again."""
-        if not isinstance(error, OvertakenError) or error.is_final:
-            return False
-        return self.overtaken <= _MOST_OVERTAKEN
-
-    def pull(self) -> None:
-        """Begin a new phase if other hosts have changed the series; a failure to check is only noted."""
-        if self._query.offline:
-            return
-        try:
-            if self._store.pull([(self._key.symbol, self._key.timeframe)]):
-                self.end_phase()
-        except _STORAGE_FAILURES as error:
-            self._note(error)
 
     def add_actions(
         self, actions: Sequence[Action], answer: Asked, whole: WholeAnswer | None = None
@@ -463,17 +460,13 @@ class SeriesStore:
 
     def view(self) -> SeriesView:
         """Return the view of the stored series."""
-        if self.snapshot.view is None:
-            self._note_position()
-            self.snapshot.view = self._store.view(self._key)
-        return self.snapshot.view
+        return self.snapshot.view or self.snapshot.note(self._store.view(self._key))
 
     def read(self, span: Span, *, is_use: bool = True) -> tuple[BarTable, Coverage]:
         """Return the stored bars in ``span`` and their coverage; the view is updated to match."""
         since = self.snapshot.since
-        self._note_position()
         stored = self._store.stored_span(self._key, span, since, is_use=is_use)
-        self.snapshot.view = stored.view
+        self.snapshot.note(stored.view)
         series = self._query.instrument, self._key.timeframe
         return stored.table, with_strays(stored.coverage, stored.table, *series)
 
@@ -542,14 +535,9 @@ class SeriesStore:
                 self.snapshot.book = self._store.actions(self._key.symbol)
             except CorruptEntryError:
                 self.snapshot.book = ActionBook()
-        book = with_answers(self.snapshot.book, self.unstored_actions)
+        book = self.snapshot.book.with_answers(self.unstored_actions)
         instrument = self._query.instrument.in_session(self._key.session)
         return book.for_bars_of(self._query.action_key).by_date(instrument)
-
-    def _note_position(self) -> None:
-        """Remember the shared state of a phase's first read; its later reads may be newer."""
-        if self.snapshot.position is None:
-            self.snapshot.position = self._store.position(self._key)
 
     def _note(self, error: Exception) -> None:
         problem = f"not stored: {error}"

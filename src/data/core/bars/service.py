@@ -30,7 +30,7 @@ from .validity import Expiry
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .answer.read import HandedOn
+    from .answer.handed_on import HandedOn
     from .corporate_actions import ActionService
     from .fetch.miss import MissHandler
     from .selection.candidates import Selector
@@ -194,7 +194,7 @@ class BarsService:
 
     def _record_of_read(self, answer: Answer) -> HandedOn:
         """Return an answer in the form kept in the record of reads."""
-        from .answer.read import HandedOn  # few programs record what they read
+        from .answer.handed_on import HandedOn  # few programs record what they read
 
         return HandedOn(self._store.root, answer)
 

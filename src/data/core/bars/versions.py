@@ -23,7 +23,7 @@ from ..model.stored.lifetime import Lifetime
 from ..model.time.instant import iso, parse_iso
 from ..model.time.span import Span
 from .answer.adjust import StoredBars, convert
-from .answer.answer import Answer, Gap, KnownActions, Missing, UnfilledSpan, list_gaps, own_volume
+from .answer.answer import Answer, Gap, KnownActions, Missing, list_gaps, own_volume
 from .answer.reader import (
     at_borders,
     doubts_of,
@@ -33,6 +33,7 @@ from .answer.reader import (
 )
 from .fetch.lane import real_gaps
 from .selection.lanes import LaneFinder
+from .series import UnfilledSpan
 from .validity import TradingDay
 
 # Earlier than any bar.

@@ -167,7 +167,7 @@ class ActionBook:
     @cached_property
     def events(self) -> tuple[ActionEvent, ...]:
         """The reports grouped into events, by the rule in :mod:`..prices.disputes`."""
-        return events_of(self.reports, self._vendors_at)
+        return events_of(self.reports, self._vendors_at, self._answered_at)
 
     @cached_property
     def actions(self) -> tuple[Action, ...]:
@@ -177,7 +177,7 @@ class ActionBook:
     @cached_property
     def splits(self) -> tuple[Action, ...]:
         """The splits in effect, in order of ex-date; computed without grouping dividends."""
-        events = split_events(self.reports, self._vendors_at)
+        events = split_events(self.reports, self._vendors_at, self._answered_at)
         return tuple(sorted(e.action() for e in events if e.counts))
 
     @cached_property
@@ -382,6 +382,13 @@ class ActionBook:
                 starts.append(before[-1] if before else day_ms(action.ex_date) - _LONG_AGO_MS)
         return min(starts) - _LEAD_MS if starts else None
 
+    def with_answers(self, answers: Sequence[VendorActions]) -> ActionBook:
+        """Return the book with ``answers`` added, i.e. vendors' answers that could not be stored."""
+        book = self
+        for answer in answers:
+            book = book.with_answer(*answer)
+        return book
+
     def with_answer(
         self, actions: Sequence[Action], answer: Asked, whole: WholeAnswer | None = None
     ) -> ActionBook:
@@ -582,6 +589,10 @@ class ActionBook:
         day = day_ms(split.ex_date)
         near = (abs(day_ms(a.ex_date) - day) <= _DATE_TOLERANCE_MS for a in self.splits)
         return split.is_sound and self.covers(Span(day, day + DAY_MS)) and not any(near)
+
+    def _answered_at(self, day: date) -> set[str]:
+        """Return the vendors that answered for an ex-date."""
+        return {answer.source for answer in self.answers if day_ms(day) in answer.span}
 
     def _vendors_at(self, day: date) -> set[str]:
         """Return the vendors whose settled answers cover ``day`` and the four days before and after it.

@@ -316,7 +316,7 @@ class BarStore:
         commit: Commit,
         wait_s: float = math.inf,
         check: Callable[[], object] = no_check,
-        based_on: int | None = None,
+        based_on: SeriesView | None = None,
     ) -> None:
         """Store new answers and facts.
 
@@ -324,11 +324,11 @@ class BarStore:
         ``lock_timeout_s``. When it returns, the bars are durable. Each year is changed entirely or
         not at all. Within its span, a piece without ``keeps`` is authoritative: stored bars that it
         lacks are moved to the quarantine. ``check`` is called from time to time until the first
-        year is written; an exception that it raises ends the commit. ``based_on`` is the
-        :meth:`position` that the commit was based on; None for any.
+        year is written; an exception that it raises ends the commit. ``based_on`` is the view
+        of a shared series that the commit was based on; None for any.
 
         Raises:
-            OvertakenError: The series is at another position; nothing was written.
+            OvertakenError: The shared series has changed since ``based_on``; nothing was written.
             ValueError: A piece or a mark violates its contract; nothing was written.
             KindMismatchError: A piece differs in kind from the series; nothing was written.
             LockTimeoutError: Another writer held the lock for too long.
@@ -338,32 +338,42 @@ class BarStore:
         commit.check()
         if self._is_of_files(key):
             generation = self.file_lanes.commit(key, commit)
-            self.commit_feed.announce(key, commit, generation, self._clock.now_ms())
-        elif not commit.is_empty:
-            lane = self._lane(key)
-            with self._guard.writing(lane.paths.folder), self.listener.committing(lane, commit):
-                generation = self._write_commit(lane, commit, wait_s, check)
-            self.commit_feed.announce(key, commit, generation, self._clock.now_ms())
+        elif commit.is_empty:
+            return
+        else:
+            from .write.commit import CommitRun  # readers do not need it
 
-    def _write_commit(
-        self, lane: LaneFiles, commit: Commit, wait_s: float, check: Callable[[], object]
-    ) -> int:
-        """Write a commit; return its generation."""
-        from .write.commit import CommitRun  # readers do not need it
-
-        self.changed = True
-        run = CommitRun(lane, commit, check)
-        run.run(min(wait_s, self._lock_timeout_s))
-        return run.generation
+            with self._writing(self._lane(key), commit, wait_s, based_on) as lane:
+                self.changed = True
+                run = CommitRun(lane, commit, check)
+                run.run(min(wait_s, self._lock_timeout_s))
+            generation = run.generation
+        self.commit_feed.announce(key, commit, generation, self._clock.now_ms())
 
     # --- stores that many hosts share ------------------------------------------------------
 
-    # `SharedFolder` (`core/hosts/folder.py`) overrides these three, `commit`, `clear`, `clear_years`, and the
-    # methods that read or change actions.
+    # `SharedFolder` (`core/hosts/folder.py`) overrides these five, and `view`, `actions`, `clear` and
+    # `clear_years`.
 
-    def position(self, key: SeriesKey) -> int | None:
-        """Return the shared state that the series shows, as a number; None if it is not shared."""
-        return None
+    @contextmanager
+    def _writing(
+        self, lane: LaneFiles, commit: Commit, wait_s: float, based_on: SeriesView | None
+    ) -> Iterator[LaneFiles]:
+        """Yield the files to which the block writes a commit; for arguments, see :meth:`commit`."""
+        with self._guard.writing(lane.paths.folder), self.listener.committing(lane, commit):
+            yield lane
+
+    @contextmanager
+    def _writing_actions(
+        self, symbol: str, wait_s: float = math.inf, source: str = ""
+    ) -> Iterator[ActionStore]:
+        """Yield the splits and dividends that the block changes, by an answer of ``source``."""
+        with self._guard.writing(self._layout.symbol(symbol)):
+            yield self._actions
+
+    def is_shared(self, key: SeriesKey) -> bool:
+        """Return whether other hosts have a series, so that a commit contacts their server."""
+        return False
 
     def pull(self, pairs: Iterable[tuple[str, Timeframe]], *, is_first: bool = False) -> bool:
         """Update the series of symbols and timeframes from other hosts; return whether any changed.
@@ -479,11 +489,11 @@ class BarStore:
         Raises:
             LockTimeoutError, StorageError: Nothing was changed.
         """
-        with self._guard.writing(self._layout.symbol(symbol)):
+        with self._writing_actions(symbol, wait_s, source) as stored:
             answered = Asked(dates, source, fetched_at, until)
             book = self._book(symbol)
             self._drop_confirmations(symbol, book, book.with_answer(actions, answered, whole))
-            return self._actions.add(symbol, actions, answered, wait_s, whole)
+            return stored.add(symbol, actions, answered, wait_s, whole)
 
     def _book(self, symbol: str) -> ActionBook:
         """Return the splits and dividends for ``symbol``; empty if they are damaged."""
@@ -512,8 +522,8 @@ class BarStore:
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
         """Remove a sample-data vendor's reports of actions; for errors, see :meth:`add_actions`."""
-        with self._guard.writing(self._layout.symbol(symbol)):
-            self._actions.forget(symbol, source, wait_s)
+        with self._writing_actions(symbol, wait_s, source) as stored:
+            stored.forget(symbol, source, wait_s)
 
     def record_changes(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
         """Replace the recorded changes in a symbol's meaning, durably; return whether they differ.
@@ -523,8 +533,8 @@ class BarStore:
         Raises:
             LockTimeoutError, StorageError, FormatVersionError: Nothing was changed.
         """
-        with self._guard.writing(self._layout.symbol(symbol)):
-            return self._actions.record(symbol, changes)
+        with self._writing_actions(symbol) as stored:
+            return stored.record(symbol, changes)
 
     # --- the whole -------------------------------------------------------------------------
 

@@ -165,6 +165,7 @@ class Commit(SeriesFacts):
         at_generation: Generation that the series must still have, if marks depend on it; None for
             any.
         source: Version of the user's file that the request began with; empty for other series.
+        is_last: Whether the caller's turn ends with this commit, because nothing else is fetched.
     """
 
     pieces: tuple[CommitPiece, ...] = ()
@@ -176,6 +177,7 @@ class Commit(SeriesFacts):
     has_verdicts: bool = False
     at_generation: int | None = None
     source: str = ""
+    is_last: bool = False
 
     def check(self) -> None:
         """Check that the commit's pieces and marks satisfy the conditions documented for them.

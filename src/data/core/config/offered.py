@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...errors import ConfigError, UnknownProviderError
 from ..model.words.suggestion import did_you_mean
-from ..registry import canonical_vendor, vendor_names
+from ..registry import SOURCES, canonical_vendor, vendor_names
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -72,7 +72,7 @@ def add_offer(name: object, cls: type) -> None:
         ConfigError: The name is invalid, or belongs to onetape or to another package.
     """
     global _registered
-    reason = _name_fault(name)
+    reason = name_fault(name)
     if not reason and name in _installed_offers()[PROVIDERS]:
         package = _package(_installed_offers()[PROVIDERS][str(name)])
         reason = f"{package} already uses this name"
@@ -91,15 +91,20 @@ def program_offers() -> Mapping[str, ProgramOffer]:
     return _registered
 
 
-def forget_offers(base: type = object) -> None:
+def forget_offers(base: type = object) -> set[str]:
     """Drop the classes registered by user code, and look up installed packages again when needed.
 
     Args:
         base: Only this class and its subclasses are dropped.
+
+    Returns:
+        The names of the dropped classes.
     """
     global _registered
-    _registered = {name: one for name, one in _registered.items() if not issubclass(one.cls, base)}
+    before = _registered
+    _registered = {name: one for name, one in before.items() if not issubclass(one.cls, base)}
     _installed_offers.cache_clear()
+    return before.keys() - _registered.keys()
 
 
 def offers(group: str = PROVIDERS) -> Mapping[str, Offer]:
@@ -184,7 +189,7 @@ def _entry_points(group: str) -> Iterator[EntryPoint]:
 
 def _objection(offer: EntryPoint, offers: Mapping[str, Mapping[str, EntryPoint]]) -> str:
     """Return why an entry point cannot be accepted, or an empty string if it can."""
-    if reason := _name_fault(offer.name):
+    if reason := name_fault(offer.name):
         return reason
     if offer.name in offers[offer.group]:
         return f"{_package(offers[offer.group][offer.name])} already uses this name"
@@ -193,11 +198,11 @@ def _objection(offer: EntryPoint, offers: Mapping[str, Mapping[str, EntryPoint]]
     return ""
 
 
-def _name_fault(name: object) -> str:
+def name_fault(name: object) -> str:
     """Return why another package's vendor cannot have this name, or an empty string if it can."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return _NAME_RULE
-    return "" if canonical_vendor(name) is None else "the name is one of onetape's own"
+    return "the name is one of onetape's own" if canonical_vendor(name) or name in SOURCES else ""
 
 
 def _package(offer: Offer) -> str:

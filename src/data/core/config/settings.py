@@ -346,11 +346,12 @@ def log_settings(environ: Mapping[str, str] | None = None) -> LogSettings:
     )
 
 
+# Variable of older programs.
 _PORTALS = "RUSTYBT_USE_POLARS"
 
 
 def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether data portals return Polars frames, as set by ``RUSTYBT_USE_POLARS`` (default: yes).
+    """Return whether ``DataPortal`` returns Polars frames, as older programs set it (default: yes).
 
     Raises:
         ConfigError: The value is neither 0 nor 1.

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -27,28 +27,26 @@ from ...errors import (
     DataError,
     FormatVersionError,
     KindMismatchError,
+    LockTimeoutError,
     LogUnreachableError,
     OvertakenError,
     StorageError,
 )
-from ..cache.actions import ActionBook, ActionStore, Asked, WholeAnswer, load_book
+from ..cache.actions import ActionBook, ActionStore, load_book
 from ..cache.format.json_document import DamagedError
 from ..cache.lane_files import LaneFiles
 from ..cache.layout import ACTIONS, QUARANTINE, LanePaths, Layout
 from ..cache.read.document_cache import DocumentCache
 from ..cache.retention.clear import clear_lane, clear_symbol
 from ..cache.store import BarStore
-from ..cache.values import Commit, no_check
+from ..cache.values import Commit, SeriesView
 from ..cache.write.coverage_update import year_span, years_of
 from ..disk.atomic import link_or_copy, write_atomically
 from ..disk.calls import FileState
 from ..disk.files import Disk, Handle
 from ..model.identity.series import SeriesKey
-from ..model.identity.symbol_changes import SymbolChange
-from ..model.market.actions import Action
 from ..model.time.span import Span
 from ..model.time.timeframe import Timeframe
-from ..net.calls.deadline import ends_fetching
 from ..registry import is_sample
 from ..runtime.lru_cache import LruCache
 from .decisions import book_of, is_shared_file, key_of, lacking, name_of, symbol_of
@@ -179,12 +177,17 @@ class SharedFolder(BarStore):
         """Return whether other hosts have a series: it is not a sample and not from a folder of files."""
         return not (self._is_preview or key.of_folder or key.is_sample)
 
-    def position(self, key: SeriesKey) -> int | None:
-        """Return the number of changes that the series shows; None for a series that is not shared."""
-        if not self.is_shared(key):
-            return None
-        note = self.notes.read(name_of(key))
-        return 0 if note is None else note.head.gen
+    def view(self, key: SeriesKey) -> SeriesView:
+        """Return a summary of the stored series, which is updated first if its fetch is beginning.
+
+        If that fails, the next commit reports it. See :meth:`.BarStore.view`.
+        """
+        turn = current_lease.get()
+        if turn is not None and not turn.is_opened and turn.name == name_of(key):
+            turn.is_opened = True
+            with suppress(StorageError, LockTimeoutError, CorruptEntryError):
+                self._pull(turn.pairs, None if turn.is_freed else turn.heads)
+        return super().view(key)
 
     # --- joining -----------------------------------------------------------------------------
 
@@ -239,10 +242,13 @@ class SharedFolder(BarStore):
             wanted = dict.fromkeys(n for name in new for n in (name, f"{name.partition('/')[0]}/"))
         if self._is_preview or not wanted:
             return False
+        return self._pull(wanted)
+
+    def _pull(self, pairs: Collection[str], heads: Heads | None = None) -> bool:
+        """Update the series of pairs, whose latest states are requested unless they are known."""
         self.check_joined()
-        lease = current_lease.get()
-        heads = (lease and lease.use_heads(wanted)) or self.shared.heads(wanted)
-        return self._check_history() | self._update(self._local_names(wanted) | dict(heads))
+        heads = self.shared.heads(pairs) if heads is None else heads
+        return self._check_history() | self._update(self._local_names(pairs) | dict(heads))
 
     def _local_names(self, pairs: Iterable[str]) -> dict[str, tuple[Head, int]]:
         """Return the names of the folder's series of these pairs, books first, without states."""
@@ -492,8 +498,9 @@ class SharedFolder(BarStore):
         self,
         name: str,
         wait_s: float = math.inf,
-        based_on: int | None = None,
+        based_on: SeriesView | None = None,
         *,
+        is_last: bool = False,
         is_removal: bool = False,
         is_clear: bool = False,
     ) -> Iterator[_Part]:
@@ -505,13 +512,14 @@ class SharedFolder(BarStore):
         Args:
             name: Part.
             wait_s: Maximum wait for another writer.
-            based_on: State that the change is based on; None for any.
+            based_on: View of the series that the change is based on; None for any.
+            is_last: Whether the caller's turn ends with the change.
             is_removal: Whether the block removes bars from the files themselves: what is gone can only
                 be missing.
             is_clear: Whether it removes all files; files on the server that cannot be used are, too.
 
         Raises:
-            OvertakenError: The part is in another state, or another host has taken the lease over.
+            OvertakenError: The series has changed, or another host has taken the lease over.
             LogUnreachableError: The server cannot be reached.
         """
         self.check_joined()
@@ -527,13 +535,15 @@ class SharedFolder(BarStore):
                     if is_clear and not is_current:
                         note = Note(head)
                     if is_clear or is_current:
-                        if based_on not in (None, head.gen):
+                        if based_on is not None and super().view(based_on.key) != based_on:
                             break
                         with (
                             nullcontext(part) if is_removal else self._copied(part, note) as changed
                         ):
                             yield changed
-                            self._push(part, note, changed, lease, is_current=is_current)
+                            self._push(
+                                part, note, changed, lease, is_last=is_last, is_current=is_current
+                            )
                         return
                 self._update({name: (head, size)})
         raise OvertakenError(
@@ -590,11 +600,13 @@ class SharedFolder(BarStore):
         changed: _Part,
         lease: HeldLease,
         *,
+        is_last: bool = False,
         is_current: bool = True,
     ) -> None:
         """Push the files of ``changed`` that differ from ``note``, write them to the part, and note them.
 
-        Unless the note is current, all other files on the server are removed.
+        Unless the note is current, all other files on the server are removed. The lease ends with a
+        change that is the last one.
         """
         now, changes = self._files(changed), list[FileBytes]()
         files = {path: file for path, file in note.files.items() if path in now}
@@ -608,8 +620,8 @@ class SharedFolder(BarStore):
         if gone == [] and not changes:
             return
         # The lease is needed for what comes after bars that are offered, or files sent as a whole.
-        is_last = changed.copies is not None and not _offered.get()
-        frees = is_last and (ends_fetching.get() or lease.is_brief)
+        can_free = changed.copies is not None and not _offered.get()
+        frees = can_free and (is_last or lease.is_brief)
         head = self.shared.push(part.name, note.head, changes, gone, lease.owner, frees=frees)
         if head is None:
             raise OvertakenError(
@@ -757,12 +769,12 @@ class SharedFolder(BarStore):
 
     def _offer_year(self, key: SeriesKey, aside: BarStore, year: Span) -> int:
         for _ in range(_TRIES):
-            position = self.position(key)
-            known = [entry.span for entry in self.view(key).coverage.within(year)]
+            view = self.view(key)
+            known = [entry.span for entry in view.coverage.within(year)]
             if (offer := lacking(*aside.read(key, year), known)).is_empty:
                 return 0
             try:
-                self.commit(key, offer, based_on=position)
+                self.commit(key, offer, based_on=view)
             except OvertakenError:
                 continue
             return len(offer.pieces) + len(offer.marks)
@@ -783,37 +795,23 @@ class SharedFolder(BarStore):
 
     # --- changes -------------------------------------------------------------------------------
 
-    def commit(
-        self,
-        key: SeriesKey,
-        commit: Commit,
-        wait_s: float = math.inf,
-        check: Callable[[], object] = no_check,
-        based_on: int | None = None,
-    ) -> None:
-        """Store new answers and facts on all hosts; see :meth:`.BarStore.commit`.
-
-        Raises:
-            LogUnreachableError: The server cannot be reached.
-        """
-        if not self.is_shared(key):
-            super().commit(key, commit, wait_s, check)
-            return
-        commit.check()
-        if commit.is_empty:
-            return
-        lane = self._lane(key)
-        if lane.elsewhere:  # files of older tools become files of the series first
+    @contextmanager
+    def _writing(
+        self, lane: LaneFiles, commit: Commit, wait_s: float, based_on: SeriesView | None
+    ) -> Iterator[LaneFiles]:
+        """Yield copies of a series' files, and push what the block has changed."""
+        is_shared = self.is_shared(lane.key)
+        if is_shared and lane.elsewhere:  # files of older tools become files of the series first
             self.check_joined()
-            self.view(key)
+            self.view(lane.key)
         # Room is made before the files are compared, because that may evict years of this series.
-        with (
-            self._guard.writing(lane.paths.folder),
-            self.listener.committing(lane, commit),
-            self._changing(name_of(key), wait_s, based_on) as changed,
-        ):
-            generation = self._write_commit(self._copied_lane(lane, changed), commit, wait_s, check)
-        self.commit_feed.announce(key, commit, generation, self._clock.now_ms())
+        with super()._writing(lane, commit, wait_s, based_on):
+            if not is_shared:
+                yield lane
+                return
+            name = name_of(lane.key)
+            with self._changing(name, wait_s, based_on, is_last=commit.is_last) as changed:
+                yield self._copied_lane(lane, changed)
 
     def clear(
         self,
@@ -823,6 +821,7 @@ class SharedFolder(BarStore):
         by: str = "clear",
     ) -> None:
         """Remove bars on all hosts; see :meth:`.BarStore.clear`."""
+        self.file_lanes.drop(symbol, timeframe)
         self.check_joined()
         names = [row.name for row in self.shared.names({})]
         keys = dict.fromkeys((*(key for n in names if (key := key_of(n))), *self.keys()))
@@ -865,39 +864,20 @@ class SharedFolder(BarStore):
         book, own = super().actions(symbol), self._samples.load(symbol)
         return book if own.samples is None else replace(book, samples=own.samples)
 
-    def add_actions(
-        self,
-        symbol: str,
-        actions: Sequence[Action],
-        dates: Span,
-        source: str,
-        fetched_at: int,
-        until: int | None = None,
-        wait_s: float = math.inf,
-        whole: WholeAnswer | None = None,
-    ) -> ActionBook:
-        """Add a vendor's answer on all hosts; see :meth:`.BarStore.add_actions`.
+    @contextmanager
+    def _writing_actions(
+        self, symbol: str, wait_s: float = math.inf, source: str = ""
+    ) -> Iterator[ActionStore]:
+        """Yield a copy of a symbol's splits and dividends, and push what the block has changed.
 
         A sample vendor's answer stays on this host, as its bars do.
         """
-        if is_sample(source):
-            self._samples.add(symbol, actions, Asked(dates, source, fetched_at, until), wait_s)
-            return self.actions(symbol)
-        answered, folder = Asked(dates, source, fetched_at, until), self._layout.symbol(symbol)
-        with self._guard.writing(folder), self._changing(book_of(symbol), wait_s) as changed:
-            book = self._book(symbol)
-            self._drop_confirmations(symbol, book, book.with_answer(actions, answered, whole))
-            return self._copied_books(changed).add(symbol, actions, answered, wait_s, whole)
-
-    def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
-        """Remove a sample vendor's reports; see :meth:`.BarStore.forget_actions`."""
-        self._samples.forget(symbol, source, wait_s)
-
-    def record_changes(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
-        """Replace the recorded changes on all hosts; see :meth:`.BarStore.record_changes`."""
-        folder = self._layout.symbol(symbol)
-        with self._guard.writing(folder), self._changing(book_of(symbol)) as changed:
-            return self._copied_books(changed).record(symbol, changes)
+        with super()._writing_actions(symbol, wait_s, source):
+            if is_sample(source):
+                yield self._samples
+                return
+            with self._changing(book_of(symbol), wait_s) as changed:
+                yield self._copied_books(changed)
 
     @contextmanager
     def _telling_of_splits(self, part: _Part) -> Iterator[None]:

@@ -53,7 +53,7 @@ def held(shared: PostgresFiles, name: str, wait_s: float) -> Iterator[HeldLease]
             f"another host has been changing {name} for more than {wait_s:g} s", hint="ask again"
         )
     heads = {series: (head, 0) for series, head in (granted.heads or {}).items()}
-    lease = HeldLease(name, owner, pairs, heads, is_brief=True)
+    lease = HeldLease(name, owner, pairs, heads, is_opened=True, is_brief=True)
     try:
         with working_under(lease):
             yield lease
@@ -103,14 +103,15 @@ class SharedLeases(Leases):
                 yield lease
                 return
             owner = f"{self._shared.host}:{lease.holder}"
-            held = HeldLease(name_of(about), owner, pairs_of(about))
+            held = HeldLease(name_of(about), owner, pairs_of(about), is_freed=True)
             try:
                 with suppress(CacheError):  # the server is away: this host goes on by itself
                     lease = self._acquired(lease, held, ttl_s, deadline, is_first=mine is not None)
-                with working_under(held if lease.holder in self._held else None):
+                with working_under(held):
                     yield lease
             finally:
-                if self._held.pop(lease.holder, None) and not held.is_freed:
+                self._held.pop(lease.holder, None)
+                if not held.is_freed:
                     with suppress(CacheError):
                         self._shared.lease(held.name, held.owner, 0)
 
@@ -149,7 +150,7 @@ class SharedLeases(Leases):
         if granted is None:
             return replace(lease, is_held=False)
         held.heads = {name: (head, 0) for name, head in (granted.heads or {}).items()}
-        self._held[lease.holder] = held
+        held.is_freed, self._held[lease.holder] = False, held
         if granted.days is not None and (local := self._local()) is not None:
             with suppress(ProviderTimeoutError):  # the call's time is over
                 value, age_s = granted.days

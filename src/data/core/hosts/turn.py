@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from .protocol import Head
 
 @dataclass
 class HeldLease:
-    """A lease that the current call holds. Use from one thread only.
+    """A lease that the current call holds, or has waited for in vain. Use from one thread only.
 
     Attributes:
         name, owner: Series, and name of the owner.
         pairs: Symbols and timeframes whose series are in ``heads``.
         heads: Latest states when the lease was taken, updated by this call's own changes.
-        is_used: Whether these states have answered a request already.
-        is_freed: Whether the lease ended together with a change.
+        is_opened: Whether the series has been updated to these states.
+        is_freed: Whether the lease is not held (any longer).
         is_brief: Whether it is held for one change.
     """
 
@@ -27,16 +27,9 @@ class HeldLease:
     owner: str
     pairs: Sequence[str] = ()
     heads: dict[str, tuple[Head, int]] = field(default_factory=dict)
-    is_used: bool = False
+    is_opened: bool = False
     is_freed: bool = False
     is_brief: bool = False
-
-    def use_heads(self, pairs: Iterable[str]) -> dict[str, tuple[Head, int]] | None:
-        """Return the latest states if they answer this request, but only once."""
-        if self.is_used or set(pairs) != set(self.pairs):
-            return None
-        self.is_used = True
-        return self.heads
 
 
 current_lease: ContextVar[HeldLease | None] = ContextVar("shared_lease", default=None)

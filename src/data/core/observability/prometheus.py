@@ -3,7 +3,7 @@
 ::
 
     from onetape import get_data_manager
-    from onetape.data.core.observability.prometheus import start_exporter
+    from onetape.jobs import start_exporter
 
     stop = start_exporter(get_data_manager(), 9464)
 """

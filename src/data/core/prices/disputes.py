@@ -2,7 +2,9 @@
 
 Reports from several vendors concern one event if they have the same type, and either the same
 ex-date, or the same value and dates at most four days apart, because some vendors use UTC dates and
-some put an ex-date on a weekend. Ratios count as the same value if they agree to one part in ten
+some put an ex-date on a weekend. The dates may be two weeks apart if one vendor was queried for the
+other's date and does not report it, because vendors report wrong dates more often than the same
+value twice within two weeks. Ratios count as the same value if they agree to one part in ten
 thousand. Amounts are compared per share as of their ex-date, and count as the same value if they
 differ by no more than the rounding of the coarser one.
 
@@ -28,7 +30,7 @@ from operator import attrgetter
 from ..model.market.actions import Action, ActionType, amount_on
 from ..runtime.once import cached_property
 
-_APART = timedelta(days=4)
+_APART, _MOVED = timedelta(days=4), timedelta(days=14)
 _SAME_RATIO = Fraction(1, 10_000)
 # Digits of an amount beyond these are binary noise; amounts with fewer than two digits are precise
 # to a cent.
@@ -39,7 +41,7 @@ _SATURDAY = 5
 _MOST_NEAR = 8
 
 _REPORT_ORDER = attrgetter("ex_date", "fetched_at", "source")
-# Returns the vendors that were queried for an ex-date, a week after it or later, and answered.
+# Returns the vendors that were queried for an ex-date and answered.
 Queried = Callable[[date], Iterable[str]]
 
 
@@ -147,25 +149,30 @@ class ActionEvent:
         return len(sources), len({w.action.source for w in self.words if w.is_date(word)})
 
 
-def split_events(actions: Iterable[Action], queried: Queried) -> list[ActionEvent]:
+def split_events(
+    actions: Iterable[Action], queried: Queried, answered: Queried = lambda _: ()
+) -> list[ActionEvent]:
     """Group reports of splits into events in the same way as :func:`events_of`."""
     splits = [_Word(a) for a in sorted(actions, key=_REPORT_ORDER) if a.type == "split"]
-    return [_event(group, queried, None) for group in _groups(splits)]
+    return [_event(group, queried, None) for group in _groups(splits, answered)]
 
 
-def events_of(actions: Collection[Action], queried: Queried) -> tuple[ActionEvent, ...]:
+def events_of(
+    actions: Collection[Action], queried: Queried, answered: Queried = lambda _: ()
+) -> tuple[ActionEvent, ...]:
     """Group reports into events, ordered by ex-date.
 
     Args:
         actions: Latest reports from every vendor.
-        queried: Function that returns the vendors that were queried for an ex-date (see
-            :data:`Queried`), even if they reported nothing.
+        queried: Function that returns the vendors that were queried for an ex-date a week after it
+            or later, even if they reported nothing.
+        answered: Function that returns the vendors that were queried for an ex-date at any time.
     """
-    words, events = sorted(actions, key=_REPORT_ORDER), split_events(actions, queried)
+    words, events = sorted(actions, key=_REPORT_ORDER), split_events(actions, queried, answered)
     applied = tuple(a for e in events if e.counts and (a := e.action()).is_sound)
     dividends = [_Word(a, applied) for a in words if a.type == "dividend"]
     reporters = {word.action.source for word in dividends}
-    events += [_event(group, queried, reporters) for group in _groups(dividends)]
+    events += [_event(group, queried, reporters) for group in _groups(dividends, answered)]
     return tuple(sorted(events, key=lambda e: (e.action().ex_date, e.action().type)))
 
 
@@ -199,15 +206,15 @@ def is_repeated(old: Action, new: Action) -> bool:
     return _round_amount(old.amount) == _round_amount(new.amount)
 
 
-def _groups(words: Sequence[_Word]) -> list[list[_Word]]:
+def _groups(words: Sequence[_Word], answered: Queried) -> list[list[_Word]]:
     groups: list[list[_Word]] = []
     for word in words:
-        near = reversed(groups[-_MOST_NEAR:])
-        home = next((g for g in near if any(_is_one(other, word) for other in g)), None)
+        near = groups[: -_MOST_NEAR - 1 : -1]
+        same = [g for g in near if any(_is_one(other, word) for other in g)]
+        home = next(iter(same or [g for g in near if _is_moved(g, word, answered)]), None)
         if home is None:
-            groups.append([word])
-        else:
-            home.append(word)
+            groups.append(home := [])
+        home.append(word)
     return groups
 
 
@@ -217,6 +224,17 @@ def _is_one(word: _Word, other: _Word) -> bool:
     same_source = word.action.source == other.action.source and word.action.type == "dividend"
     near = abs(word.action.ex_date - other.action.ex_date) <= _APART
     return near and not same_source and word.is_value(other)
+
+
+def _is_moved(group: Sequence[_Word], word: _Word, answered: Queried) -> bool:
+    """Return whether a vendor, which is not in the group, reports its event at a later date."""
+    source, day = word.action.source, word.action.ex_date
+    return all(other.action.source != source for other in group) and any(
+        day - other.action.ex_date <= _MOVED
+        and word.is_value(other)
+        and (source in answered(other.action.ex_date) or other.action.source in answered(day))
+        for other in group
+    )
 
 
 def _event(words: Sequence[_Word], queried: Queried, reporters: set[str] | None) -> ActionEvent:

@@ -25,6 +25,7 @@ from ..config.credentials import credentials_for, vendor_credentials
 from ..config.offered import (
     PROVIDERS,
     add_offer,
+    forget_offers,
     install_hint,
     known_hint,
     known_vendor,
@@ -65,11 +66,6 @@ def names() -> tuple[str, ...]:
     return (*SERVED, *offers())
 
 
-def aliases_of(name: str) -> tuple[str, ...]:
-    """Return the aliases of a canonical name; vendors from other packages have none."""
-    return row_of(name).aliases
-
-
 def downloader_class(code: str) -> type[BaseDataDownloader]:
     """Return the class of a vendor, given its name or alias, after importing its module.
 
@@ -82,11 +78,9 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
     if name is None:
         raise UnknownProviderError(f"unknown provider {code!r}", hint=known_hint(code, names()))
     family = family_of(name)
-    if series := row_of(family).series:
-        return cast("type[BaseDataDownloader]", load(series))
-    if not row_of(family).bars:
+    if not (path := row_of(family).bars or row_of(family).series):
         return cast("type[BaseDataDownloader]", load_offer(PROVIDERS, name, _class_objection))
-    cls: Any = load(row_of(family).bars)
+    cls: Any = load(path)
     return cast("type[BaseDataDownloader]", cls if name == family else cls.member(name))
 
 
@@ -153,9 +147,19 @@ def register(cls: type[DownloaderT]) -> type[DownloaderT]:
     if reason := _class_objection(name, cls):
         raise ConfigError(f"{cls!r:.80} cannot be registered: {reason}")
     add_offer(name, cls)
-    for pool in list(_POOLS):
-        pool.forget(cls.name)
+    _forget(cls.name)
     return cls
+
+
+def forget_registered(base: type) -> None:
+    """Drop the registered classes that are subclasses of ``base``, and their downloaders."""
+    _forget(*forget_offers(base))
+
+
+def _forget(*names: str) -> None:
+    for pool in list(_POOLS):
+        for name in names:
+            pool.forget(name)
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ class _Codes(Mapping[str, str]):
         return len(self._all())
 
     def _all(self) -> dict[str, str]:
-        return {code: name for name in names() for code in (name, *aliases_of(name))}
+        return {code: name for name in names() for code in (name, *row_of(name).aliases)}
 
 
 class DataDownloaderFactory:
@@ -250,7 +254,7 @@ class DataDownloaderFactory:
         """
         cls = downloader_class(provider_code)
         return ProviderSpec(
-            cls.name, cls.display_name, cls, aliases_of(cls.name), cls.requires_api_key
+            cls.name, cls.display_name, cls, row_of(cls.name).aliases, cls.requires_api_key
         )
 
 
@@ -270,19 +274,12 @@ class DownloaderPool:
 
     Args:
         rules: Settings of each vendor.
-        factory: Function that returns the factory class, which creates downloaders by name.
         make_sender: Function that returns the sender for a vendor; None for the sender that the
             process shares.
     """
 
-    def __init__(
-        self,
-        rules: Rules,
-        factory: Callable[[], type[DataDownloaderFactory]],
-        make_sender: Callable[[str], Any] | None,
-    ) -> None:
+    def __init__(self, rules: Rules, make_sender: Callable[[str], Any] | None) -> None:
         self._rules = rules
-        self._factory = factory
         self._make_sender = make_sender
         self._arguments: dict[str, dict[str, Any]] = {}
         self._variables: dict[str, frozenset[str]] = {}
@@ -344,21 +341,21 @@ class DownloaderPool:
 
     def is_out(self, downloader: object) -> bool:
         """Return whether ``downloader`` was created by this pool and needs a key that is no longer set."""
-        return any(made is downloader and made.lacking for made in self._made)
+        return any(made is downloader and is_ours(made) and made.lacking for made in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:
         """Return whether this pool created the downloader and its folder's path now leads elsewhere."""
         return any(made is downloader for made in self._made) and not downloader.is_there
 
     def _make(self, code: str) -> Any | None:
-        factory, arguments = self._factory(), self._arguments_for(code)
-        state = (factory, program_offer(code), tuple(arguments.get("credentials", ())))
+        arguments = self._arguments_for(code)
+        state = (program_offer(code), tuple(arguments.get("credentials", ())))
         if self._refused.get(code) == state:
             return None
-        new = self._new(code, factory, dict(arguments))
+        new = self._new(code, dict(arguments))
         if new is None and not row_of(family_of(code)).of_folders:  # a folder may still be created
             self._refused[code] = state
-        if new is not None and is_ours(new):
+        if new is not None:
             self._made.append(new)
         return new
 
@@ -367,20 +364,18 @@ class DownloaderPool:
             self._arguments[code] = constructor_arguments(self._rules.provider(code))
         return self._arguments[code]
 
-    def _new(
-        self, code: str, factory: type[DataDownloaderFactory], arguments: dict[str, Any]
-    ) -> Any | None:
+    def _new(self, code: str, arguments: dict[str, Any]) -> Any | None:
         """Return a new downloader, or None if it cannot be created; the reason is logged."""
         family = family_of(code)
         row = row_of(family)
-        is_made_here = row.of_folders or row.series or family in factory.list_providers()
+        is_made_here = row.of_folders or row.series or family in names()
         if self._make_sender is not None and is_made_here:
             try:
                 arguments["sender"] = self._make_sender(code)
             except (MissingExtraError, UnknownProviderError) as exc:
                 _log.warning("%s cannot be queried: %s", code, exc)
                 return None
-        downloader = factory.create_downloader(code, **arguments)
+        downloader = DataDownloaderFactory.create_downloader(code, **arguments)
         apply_settling(downloader, self._rules.provider(code))
         return downloader
 
@@ -421,7 +416,6 @@ def apply_settling(downloader: Any, rules: ProviderRules) -> None:
     """Set the settling time of a downloader to the one in the rules, if there is one."""
     if rules.settle_minutes is None or not is_ours(downloader):
         return
-    assert isinstance(downloader, BaseDataDownloader)
     settle_ms = round(rules.settle_minutes * MINUTE_MS)
     downloader.capabilities = replace(downloader.capabilities, settle_ms=settle_ms)
 
@@ -437,7 +431,7 @@ def downloader_for(selector: Any, name: str) -> Any | None:
         name: Name of the vendor.
     """
     downloader = selector.downloaders.get(name)
-    make = getattr(selector, "_initialize_downloader", None)
+    make = getattr(selector, "downloader", None)
     has_moved = is_of_files(name) and not getattr(downloader, "is_there", True)
     return make(name) if (downloader is None or has_moved) and make is not None else downloader
 

@@ -35,7 +35,7 @@ class Database:
 
     The tables are created or checked when the first unit of work (a transaction) begins; see
     :class:`~onetape.data.db.core.schema.Schema`. All methods raise
-    :class:`~onetape.data.errors.DatabaseError` if the database cannot be used.
+    :class:`~onetape.errors.DatabaseError` if the database cannot be used.
 
     Args:
         url: URL as for :func:`~onetape.data.db.core.url.database_url`.

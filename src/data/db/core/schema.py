@@ -88,7 +88,7 @@ def revisions() -> list[str]:
 class Schema:
     """Reports and changes the state of one database's tables. Thread-safe.
 
-    All methods raise :class:`~onetape.data.errors.DatabaseError` if the database cannot be used.
+    All methods raise :class:`~onetape.errors.DatabaseError` if the database cannot be used.
 
     Args:
         url: URL of the database.

@@ -88,7 +88,7 @@ class _Job(Base):
 class Alert(_Job):
     """The row of an alert; ``task_params`` contains its configuration, ``state_json`` its state.
 
-    The alert that the job evaluates is another class, ``onetape.data.jobs.alerts.Alert``.
+    The alert that the job evaluates is another class, ``onetape.jobs.Alert``.
     """
 
     __mapper_args__ = {"polymorphic_identity": "alert"}  # noqa: RUF012 - as above

@@ -469,7 +469,7 @@ def _net(row: Trade, values: Mapping[str, Any]) -> None:
 
 
 class TradeRepository(Repository):
-    """The functions of :mod:`~onetape.data.db.services.trading_service`, within one unit of work.
+    """The functions of :data:`~onetape.db.services.trading_service`, within one unit of work.
 
     Results are plain dictionaries with the columns as keys; amounts of money are ``Decimal``, and
     instants are timezone-aware in UTC. ``to_frame`` returns the trades.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -12,7 +11,6 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 from ...core.clock import Clock
 from ...errors import DataError, QueryError
 from ..core.database import Database, once_more
-from ..repos.rows import Repository
 from .database_service import DatabaseService, ReposBundle, get_database_service
 
 __all__ = ["RECORDS", "BaseDBService", "handle_db_error", "left_out", "with_uow"]
@@ -21,11 +19,8 @@ _log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="BaseDBService")
-_READING = ("get_", "list_", "count_", "latest_", "validate_")
 _PASSWORDS = "there are no passwords: use the program's own login, then ensure_user_for_telegram()"
-_BROADCASTS = (
-    "in the program, send to each of list_users() of onetape.data.db.services.telegram_service"
-)
+_BROADCASTS = "in the program, send to each of list_users() of onetape.db.services.telegram_service"
 # Features of older programs' database that this library lacks: service functions and topics.
 RECORDS: Mapping[str, str] = MappingProxyType(
     {
@@ -45,10 +40,10 @@ class BaseDBService:
     """The base class of the database services. Thread-safe.
 
     A subclass made with ``part`` (the attribute of :class:`ReposBundle` that has the logic) and
-    ``logic`` (its class) gets every public method of that class, run in a unit of work: a read-only
-    one if the name begins with ``get_``, ``list_``, ``count_``, ``latest_`` or ``validate_``. If a
-    value is rejected, a method that returns a bool, or that reads something that may not exist, logs
-    the error and returns False or None; the others raise it.
+    ``logic`` (its class) gets the methods of that class which its ``_reads`` and ``_writes`` name, separated
+    by spaces: each is run in a unit of work, a read-only one for ``_reads``. If a value is rejected, a method
+    with a ``?`` after its name logs the error, and returns None (``_reads``) or False (``_writes``); the
+    others raise it.
 
     Args:
         db_service: Database service; the default is this process's own.
@@ -59,10 +54,11 @@ class BaseDBService:
 
     def __init_subclass__(cls, part: str = "", logic: type[Any] = object, **more: Any) -> None:
         super().__init_subclass__(**more)
-        for name, method in inspect.getmembers(logic, inspect.isfunction):
-            is_inner = name.startswith(("_", "lock")) or name in vars(Repository)
-            if not is_inner and name not in vars(cls):
-                setattr(cls, name, _service_method(part, name, method))
+        for names, writes in (("_reads", False), ("_writes", True)):
+            for word in vars(cls).get(names, "").split():
+                name = word.rstrip("?")
+                method = getattr(logic, name)
+                setattr(cls, name, _service_method(part, name, method, writes, name != word))
 
     @classmethod
     def of(cls: type[S], database: Database, clock: Clock | None = None) -> S:
@@ -147,11 +143,9 @@ def _with_retries(run: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
     return call
 
 
-def _service_method(part: str, name: str, logic: Callable[..., Any]) -> Callable[..., Any]:
-    writes = not name.startswith(_READING)
-    returned = str(logic.__annotations__.get("return", ""))
-    is_logged = returned == "bool" if writes else returned.endswith("| None")
-
+def _service_method(
+    part: str, name: str, logic: Callable[..., Any], writes: bool, is_logged: bool
+) -> Callable[..., Any]:
     @wraps(logic)
     def serve(self: BaseDBService, /, *args: Any, **kwargs: Any) -> Any:
         """Run the repository's method in a unit of work of its own."""

@@ -15,10 +15,9 @@ from ...core.model.words.caller import warn_user
 from ...core.runtime.singleton import Singleton
 from ..core.database import Database, get_database
 from ..repos.repo_jobs import AlertsRepo, JobsRepository, SchedulesRepo
-from ..repos.repo_telegram import CommandAuditRepo, FeedbackRepo, SettingsRepo
+from ..repos.repo_telegram import CommandAuditRepo, FeedbackRepo, SettingsRepo, TelegramRepository
 from ..repos.repo_trading import BotsRepo, MetricsRepo, PositionsRepo, TradeRepository, TradesRepo
 from ..repos.repo_users import UsersRepo, VerificationRepo
-from ..repos.telegram_repository import TelegramRepository
 
 __all__ = [
     "DatabaseManager",
@@ -82,7 +81,7 @@ _unit: ContextVar[_Unit | None] = ContextVar("onetape_records_unit", default=Non
 class DatabaseService:
     """Opens units of work on one database. Thread-safe.
 
-    All methods raise :class:`~onetape.data.errors.DatabaseError` if the database cannot be used.
+    All methods raise :class:`~onetape.errors.DatabaseError` if the database cannot be used.
 
     Args:
         database: Database; by default the one that the environment variables name, opened on first

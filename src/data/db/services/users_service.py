@@ -1,6 +1,6 @@
 """Users and their identities, as functions: each is one unit of work.
 
-The functions are the methods of :class:`~onetape.data.db.repos.repo_users.UsersRepo`, and are
+The functions are the methods of :class:`~onetape.db.repos.UsersRepo`, and are
 documented there. All are thread-safe; users are returned as detached objects with all their
 attributes loaded.
 """
@@ -24,6 +24,13 @@ else:
 class UsersService(BaseDBService, _Methods, part="users", logic=UsersRepo):
     """The functions of this module as methods, for any database. Thread-safe."""
 
+    _reads = (
+        "get_user_by_id? get_identity? get_user_by_telegram_id? get_telegram_profile? "
+        "list_telegram_users_dto list_pending_telegram_approvals get_admin_telegram_user_ids "
+        "get_user_notification_channels?"
+    )
+    _writes = "owner_of ensure_user_for_telegram update_telegram_profile change_known?"
+
     @with_uow
     def create_user(  # type: ignore[override]
         self, email: str | None, role: str = "trader", is_active: bool = True
@@ -46,16 +53,7 @@ class UsersService(BaseDBService, _Methods, part="users", logic=UsersRepo):
 
 users_service = UsersService()
 
-get_user_by_telegram_id = users_service.get_user_by_telegram_id
-get_telegram_profile = users_service.get_telegram_profile
-ensure_user_for_telegram = users_service.ensure_user_for_telegram
-update_telegram_profile = users_service.update_telegram_profile
-list_telegram_users_dto = users_service.list_telegram_users_dto
-list_pending_telegram_approvals = users_service.list_pending_telegram_approvals
-list_users_for_broadcast = users_service.list_users_for_broadcast
-get_admin_telegram_user_ids = users_service.get_admin_telegram_user_ids
-create_user = users_service.create_user
-get_user_by_id = users_service.get_user_by_id
-get_user_notification_channels = users_service.get_user_notification_channels
-authenticate_user_by_email = users_service.authenticate_user_by_email
-authenticate_user_by_username = users_service.authenticate_user_by_username
+
+def __getattr__(name: str) -> Any:
+    """Return the function of the module with this name."""
+    return getattr(users_service, name)

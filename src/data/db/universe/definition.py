@@ -25,7 +25,7 @@ class UniverseDefinition:
     """The definition of a universe.
 
     Examples:
-        >>> from onetape.data.db.universe import UniverseDefinition
+        >>> from onetape.db import UniverseDefinition
         >>> watched = UniverseDefinition("static", symbols=["AAPL", "MSFT"])
         >>> watched.check()
 

@@ -143,14 +143,14 @@ class StoredUniverses:
     """The universes (named lists of symbols) in a database. Thread-safe.
 
     Examples:
-        >>> from onetape.data.db.universe import UniverseDefinition, open_universes
+        >>> from onetape.db import UniverseDefinition, open_universes
         >>> universes = open_universes()
         >>> watched = universes.create("watched", UniverseDefinition("static", symbols=["AAPL", "MSFT"]))
         >>> list(universes.members("watched"))
         ['AAPL', 'MSFT']
 
     Implements :class:`~onetape.data.core.model.identity.universe.Universes`. Its methods raise
-    :class:`~onetape.data.errors.DatabaseError` if the database cannot be used.
+    :class:`~onetape.errors.DatabaseError` if the database cannot be used.
 
     Args:
         database: Database; by default this process's.
@@ -233,7 +233,7 @@ def open_universes() -> StoredUniverses:
     """Return the universes of the default database.
 
     Examples:
-        >>> from onetape.data.db.universe import open_universes
+        >>> from onetape.db import open_universes
         >>> open_universes().universes()
         []
     """
@@ -245,8 +245,7 @@ class UniverseManager:
 
     Examples:
         >>> import asyncio
-        >>> from onetape.data.db.core.database import SessionLocal
-        >>> from onetape.data.db.universe import UniverseDefinition, UniverseManager
+        >>> from onetape.db import SessionLocal, UniverseDefinition, UniverseManager
         >>> session = SessionLocal()
         >>> universes = UniverseManager(session)
         >>> watched = UniverseDefinition("static", symbols=["AAPL", "MSFT"])

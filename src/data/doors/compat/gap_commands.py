@@ -10,7 +10,7 @@ from ...cli.arguments import command, listed
 from ...cli.cached import check_folder
 from ...cli.execution import guarded
 from ...cli.parser import Parser
-from ...cli.report import Line, Report, Shown, present
+from ...cli.result import Line, Report, Shown, present
 from ...cli.tables import counted
 from ...errors import QueryError
 from ...jobs.run.signals import job_signals

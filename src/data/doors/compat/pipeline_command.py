@@ -11,7 +11,7 @@ from ...cli.arguments import command, listed
 from ...cli.execution import guarded
 from ...cli.job_output import progress_shown
 from ...cli.parser import Parser
-from ...cli.report import FAILED, OK, Report, Shown, present
+from ...cli.result import FAILED, OK, Report, Shown, present
 from ...cli.tables import TextTable, counted, shortened, styled
 from ...jobs.run.signals import job_signals
 

@@ -88,5 +88,5 @@ def _refuse_other(name: str, origin: str | None, folders: Iterable[str] | None) 
     if place is not None:
         raise ConfigError(
             f"programs here import {name} from {place}, and can import only one of that name",
-            hint="import onetape.data, which needs no link, or rename that package",
+            hint="import onetape, which needs no link, or rename that package",
         )

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...core.bars.answer.answer import Answer, UnfilledSpan, joined, list_gaps, provenance
+from ...core.bars.answer.answer import Answer, joined, list_gaps, provenance
 from ...core.bars.answer.reader import FetchOutcome, Reader, reasons, rejected_gaps
 from ...core.bars.fetch.lane import real_gaps
+from ...core.bars.series import UnfilledSpan
 from ...core.bars.validity import lifetime_of
 from ...core.cache.format.documents import about_series
 from ...core.cache.layout import encode_lane, encode_symbol

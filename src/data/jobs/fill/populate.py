@@ -92,8 +92,10 @@ def populate_cache(
     on_event: Callable[[Event], object] | None = None,
     timeout: float | None = None,
     session: AskedSession = "regular",
-) -> dict[str, Any]:
+) -> JobReport:
     """Fill the cache and return a statistics dict.
+
+    Its attribute ``ok`` is whether all of it was done: the command then exits with 0.
 
     Args:
         symbols: Symbols to fetch; by default every symbol that is already cached.
@@ -216,7 +218,7 @@ def sync_cache(
     on_event: Callable[[Event], object] | None = None,
     timeout: float | None = None,
     symbols: Iterable[str] | None = None,
-) -> dict[str, Any]:
+) -> JobReport:
     """Bring stored series up to date, each in its own timeframe, from its first bar to now.
 
     Series of a list of an earlier job that have never had a bar are requested again, from the start
@@ -233,8 +235,8 @@ def sync_cache(
             without a stored series fails.
 
     Returns:
-        A dict as returned by :func:`populate_cache`, and two lists of names of matching series that
-        are left out: ``samples``, of sample bars, and ``own_files``, which an earlier version cached
+        A dict as returned by :func:`populate_cache` (also ``ok``), and two lists of names of matching series
+        that are left out: ``samples``, of sample bars, and ``own_files``, which an earlier version cached
         from the user's own files. ``reads_own_files`` is whether the rules have a folder of such files.
 
     Raises:

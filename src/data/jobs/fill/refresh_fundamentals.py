@@ -39,7 +39,7 @@ from ..progress.bar import listening
 from ..progress.cost import VendorCost
 from ..progress.events import JobProgress, Listener
 from ..progress.results import SeriesResult, reason_groups, requests_between
-from ..run.job_report import with_quotas
+from ..run.job_report import JobReport, with_quotas
 from ..run.nights import record_night, recording
 from ..run.runner import Runner, TaskState, VendorTask
 from ..run.signals import job_signals
@@ -102,7 +102,7 @@ def refresh_fundamentals(
     config_path: str | Path | None = None,
     progress: Listener | None = None,
     timeout: float | None = None,
-) -> dict[str, Any]:
+) -> JobReport:
     """Fetch stale fundamentals again, and return the results.
 
     Args:

@@ -27,6 +27,23 @@ class JobReport(InLines, dict[str, Any]):
         ended = "interrupted: " if self.get("interrupted") else ""
         return f"{ended}{self._verdict()}"
 
+    @property
+    def ok(self) -> bool:
+        """Whether the job did all its work: the exit code of its command is then 0.
+
+        False if the job was interrupted, if something failed or a series lacks bars, or if there was nothing
+        to fill. For a dry run, False if bars would be missing; for a comparison, if bars differ.
+        """
+        if "compared" in self:
+            return not (self["found"] or self["interrupted"])
+        is_cut = bool(self.get("interrupted") or self.get("failed"))
+        is_cut |= any(group["failed"] for group in self["reasons"])
+        if "successful" in self or "selected" in self:  # data other than bars
+            return not is_cut
+        results, count = self.get("results", ()), self.get("series")
+        is_complete = all(result["complete"] for result in results)
+        return not is_cut and is_complete and bool(results or count)
+
     def _verdict(self) -> str:
         if self.get("dry_run") and isinstance(self.get("requests"), int):
             return f"dry run: {counted(self['requests'], 'request')} in total"

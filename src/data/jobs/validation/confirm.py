@@ -59,7 +59,7 @@ from ...errors import (
 from ..progress.bar import listening
 from ..progress.events import JobProgress, Listener
 from ..progress.results import SeriesResult, reason_groups
-from ..run.job_report import with_quotas
+from ..run.job_report import JobReport, with_quotas
 from ..run.nights import record_night, recording
 from ..run.other_hosts import pull_elsewhere
 from ..run.runner import INTERRUPTED, Runner, TaskState, VendorTask
@@ -92,7 +92,7 @@ def confirm_sample(
     dry_run: bool = False,
     progress: Listener | None = None,
     on_event: Callable[[Event], object] | None = None,
-) -> dict[str, Any]:
+) -> JobReport:
     """Compare a fraction of the stored bars with those from a second vendor, and store the results.
 
     The second vendor is a vendor in the rules that serves bars of the same kind and did not supply

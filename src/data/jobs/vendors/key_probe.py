@@ -90,7 +90,7 @@ def probe(
         QueryError: ``timeout`` is not a valid time.
     """
     seconds, now_ms = seconds_of(timeout, name), clock.now_ms()
-    downloader = selector._initialize_downloader(name)
+    downloader = selector.downloader(name)
     if downloader is None or not is_ours(downloader):
         return
     for instruments, timeframe in _questions(selector, downloader):
@@ -106,7 +106,7 @@ def probe(
 
 
 def _has_key(selector: ProviderSelector, name: str) -> bool:
-    downloader = selector._initialize_downloader(name)
+    downloader = selector.downloader(name)
     return downloader is not None and is_ours(downloader) and bool(downloader.session.keys)
 
 

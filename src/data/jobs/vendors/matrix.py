@@ -59,7 +59,7 @@ def matrix(selector: ProviderSelector) -> list[ServedRow]:
 def capabilities_of(selector: ProviderSelector, name: str) -> Capabilities:
     """Return the capabilities of a vendor here or, if it cannot be queried, those that it declares."""
     source: BaseDataDownloader | type[BaseDataDownloader] = usable_class(name) or BaseDataDownloader
-    downloader = selector._initialize_downloader(name)
+    downloader = selector.downloader(name)
     if downloader is not None and is_ours(downloader):
         source = downloader
     return source.capabilities

@@ -113,7 +113,7 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
     """Describe a vendor as a JSON-serializable dictionary; see :func:`describe_vendors`."""
     cls, obstacle = usable_class(name) or BaseDataDownloader, obstacle_of(selector, name)
     parts = () if offer_of(PROVIDERS, name) is None else _PARTS
-    downloader = selector._initialize_downloader(name)
+    downloader = selector.downloader(name)
     caps, rules = capabilities_of(selector, name), selector.parsed_rules.provider(name)
     limit = rules.rate_limits.get("requests_per_minute") or cls.limits.per_minute
     address = getattr(downloader, "base_url", cls.default_base_url)

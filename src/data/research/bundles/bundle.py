@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ from .bundle_files import BundleFiles, checked_name
 from .bundle_records import Records, SymbolSource, damaged, digest_of, measured, parsed
 from .bundle_writer import files_of, new_records, split
 from .partitions import last_day, partitions
-from .request import extended, is_daily, options_of, request_of
+from .request import Options, extended, is_daily, options_of, request_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,11 +157,9 @@ class Bundle:
         start_date: Any = None,
         end_date: Any = None,
         *,
-        adjustment: Any = "split",
-        provider: str | None = None,
-        session: Any = "regular",
         offline: bool = False,
         timeout: float | None = None,
+        **options: Unpack[Options],
     ) -> BundleChange:
         """Create the bundle from the bars that ``get_ohlcv_batch`` returns for these arguments.
 
@@ -173,9 +171,9 @@ class Bundle:
                 shorter ones in ``minute_bars``.
             start_date, end_date: Range as for ``get_ohlcv``, ends inclusive. If the end is None, it
                 moves forward with each refresh.
-            adjustment, provider, session: See ``get_ohlcv``.
             offline: Whether to use only stored bars.
             timeout: Seconds to wait for vendors; see ``get_ohlcv``.
+            **options: ``adjustment``, ``provider``, ``session``; see ``get_ohlcv``.
 
         Raises:
             BundleError: A bundle with this name exists, a symbol is not known at any market (the
@@ -184,14 +182,7 @@ class Bundle:
             DecimalRangeError: A value does not fit into a Decimal column; nothing is written.
             StorageError, LockTimeoutError: The bundle cannot be written; nothing is written.
         """
-        request = request_of(
-            symbols,
-            timeframe,
-            (start_date, end_date),
-            adjustment=adjustment,
-            provider=provider,
-            session=session,
-        )
+        request = request_of(symbols, timeframe, (start_date, end_date), **options)
         if self.exists():
             raise BundleError(
                 f"bundle {self.name} already exists in {self.path.parent}",
@@ -215,7 +206,7 @@ class Bundle:
             origin = replace(
                 records.origin,
                 bundle_name=self.name,
-                source_type=provider or "onetape",
+                source_type=request["provider"] or "onetape",
                 resolutions={_frequency(request): request["timeframe"]},
             )
             return self._replace(replace(records, origin=origin), request, answers)
@@ -248,10 +239,8 @@ class Bundle:
         start_date: Any = None,
         end_date: Any = None,
         *,
-        adjustment: Any = "split",
-        provider: str | None = None,
-        session: Any = "regular",
         timeout: float | None = None,
+        **options: Unpack[Options],
     ) -> BundleChange:
         """Add bars to the bundle, or create it if it does not exist (see :meth:`create`).
 
@@ -260,7 +249,7 @@ class Bundle:
 
         Args:
             manager, symbols, timeframe, start_date, end_date: See :meth:`create`.
-            adjustment, provider, session, timeout: See :meth:`create`.
+            timeout, **options: See :meth:`create`.
 
         Raises:
             BundleError: The bundle was written by user code, or has a different vendor, timeframe,
@@ -268,14 +257,7 @@ class Bundle:
                 for any symbol. The bundle is unchanged.
             QueryError, DecimalRangeError, StorageError, LockTimeoutError: See :meth:`create`.
         """
-        wanted = request_of(
-            symbols,
-            timeframe,
-            (start_date, end_date),
-            adjustment=adjustment,
-            provider=provider,
-            session=session,
-        )
+        wanted = request_of(symbols, timeframe, (start_date, end_date), **options)
         if not self.exists():
             try:
                 return self.create(manager, **wanted, timeout=timeout)

@@ -88,7 +88,7 @@ class BundleOrigin:
         source: Further details about the source, given by user code.
         resolutions: Maps ``daily`` and ``minute`` to the timeframe of their bars.
         created_at, ingested_at: Times of creation and of the last change, UTC milliseconds.
-        request: Arguments of the query that the bundle answers (:class:`.request.Request`). Such a
+        request: Arguments of the query that the bundle answers (:func:`.request_of`). Such a
             bundle is a view: it can be made again from the store. If it is None, user code wrote the
             rows, and the bundle is their only copy.
         symbols: Maps each symbol to its source.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import pandas as pd
 
@@ -15,70 +14,62 @@ from ...core.model.request.query import check_no_string
 from ...core.model.time.timeframe import Timeframe
 from ...errors import BundleError, QueryError
 
-__all__ = ["Request", "extended", "instant_of", "is_daily", "options_of", "request_of"]
+__all__ = ["DEFAULTS", "Options", "extended", "instant_of", "is_daily", "options_of", "request_of"]
 
 
-@dataclass(frozen=True)
-class Request:
-    """The keys of a recorded request, with the types of their values.
+class Options(TypedDict, total=False):
+    """The options of a bundle's query: keyword arguments of ``Bundle.create`` and ``Bundle.ingest``.
 
-    Requests are passed as mappings. The keys after ``end_date`` are the same for all requests of one
-    bundle. Except for the timeframe, they are the *options* of the query. To add an option, whose
-    values are strings, numbers or booleans:
-
-    1. Add a line to the end of this class. Bundles of before do not have the key.
-    2. Pass it on: ``Bundle.create`` and ``Bundle.ingest`` get an argument of the same name, and pass
-       it to :func:`request_of`. ``get_ohlcv_batch``, ``Wishes`` and ``BatchWishes``
-       (``core/model/answer/wide.py``) receive all options. If it is new to the library,
-       ``RequestParser.query`` (``core/bars/request.py``) passes it on to ``BarsQuery``
-       (``core/model/request/query.py``). ``ingest_to_bundle`` of a source passes on ``adjustment`` and
-       ``provider`` alone.
-    3. If the command should have it, add it to ``onetape bundle create`` (``cli/bundle.py``).
+    ``get_ohlcv_batch`` and ``Wishes`` have an argument of the same name for each; a value is a
+    string, a number or a boolean. To add an option, add a line here and its default below. If the
+    command should have it, also add it to ``onetape bundle create`` (``cli/bundle.py``).
+    ``ingest_to_bundle`` of a source passes on ``adjustment`` and ``provider`` alone.
 
     The key of a request in the catalog (``request_key``) does not contain options, because programs
     compute it without them, from the source, symbols, range and timeframe.
     """
 
-    symbols: list[str]
-    start_date: str | None
-    end_date: str | None
     provider: str | None
-    timeframe: str
-    adjustment: str
-    session: str
+    adjustment: Any
+    session: Any
 
 
-_RANGE_KEYS = ("symbols", "start_date", "end_date")
-# Differences are reported in this order.
-_SHARED_KEYS = tuple(key for key in Request.__dataclass_fields__ if key not in _RANGE_KEYS)
-_OPTIONS = tuple(key for key in _SHARED_KEYS if key != "timeframe")
+# An option that a call does not give, or that a recorded request of an earlier version lacks.
+DEFAULTS: Options = {"provider": None, "adjustment": "split", "session": "regular"}
 
 
 def options_of(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a request, as keyword arguments of ``get_ohlcv_batch``."""
-    return {key: request[key] for key in _OPTIONS}
+    return {key: request.get(key, default) for key, default in DEFAULTS.items()}
 
 
 def request_of(
-    symbols: Sequence[str], timeframe: str, bounds: tuple[Any, Any], **options: Any
+    symbols: Sequence[str], timeframe: str, bounds: tuple[Any, Any], **options: Unpack[Options]
 ) -> dict[str, Any]:
     """Return the arguments of a bundle's query, in the form that the bundle records.
 
     Args:
         symbols, timeframe: See ``Bundle.create``.
         bounds: Start and end.
-        options: All options of :class:`Request`.
+        options: See :class:`Options`.
+
+    Returns:
+        ``symbols``, ``timeframe``, ``start_date``, ``end_date`` (None, or a string) and all options.
+        Except for the symbols and the range, they are the same for all requests of one bundle.
 
     Raises:
         QueryError: The symbols are not a list or are empty, or the timeframe is invalid.
+        TypeError: There is no such option.
     """
+    for name in options.keys() - DEFAULTS.keys():
+        raise TypeError(f"a bundle has no option {name!r}; it has {', '.join(DEFAULTS)}")
     check_no_string(symbols, hint=f"[{symbols!r}]")
     request = {
         "symbols": list(dict.fromkeys(symbols)),
         "timeframe": str(Timeframe.parse(timeframe)),
         "start_date": _text(bounds[0]),
         "end_date": _text(bounds[1]),
-        **{key: options[key] for key in _OPTIONS},
+        **options_of(options),
     }
     if not request["symbols"]:
         raise QueryError("a bundle needs at least one symbol")
@@ -119,8 +110,8 @@ def extended(
             f"the rows of bundle {name} were written by user code, so it cannot be extended",
             hint="use another name",
         )
-    for key in _SHARED_KEYS:
-        both = [options[key] for options in (recorded, wanted)]
+    for key in ("timeframe", *DEFAULTS):
+        both = [{**DEFAULTS, **request}[key] for request in (recorded, wanted)]
         if key == "provider":
             both = [vendor and (canonical(vendor) or vendor) for vendor in both]
         if both[0] != both[1]:

@@ -30,7 +30,7 @@ class ColumnarDataLoader:
             when it was copied. None means the bars of the data manager, fetched if they are
             missing.
         manager: Data manager to use without a session; None means
-            :func:`~onetape.data.get_data_manager`, called on first use.
+            :func:`~onetape.get_data_manager`, called on first use.
 
     Raises:
         QueryError: The manager is not a data manager, or a session is given as well.

@@ -87,7 +87,7 @@ class DataCache:
             It must return bytes.
         db_session: A ``Session`` or ``AsyncSession`` of SQLAlchemy for a database with this
             library's tables, used by this object only: it is committed after each use.
-        manager: Data manager to use; None means :func:`~onetape.data.get_data_manager`, called on
+        manager: Data manager to use; None means :func:`~onetape.get_data_manager`, called on
             first use.
 
     Attributes:

@@ -58,7 +58,7 @@ class VendorProvider(DataProvider):
 
     Args:
         api_key: Key to use for this object only, instead of the one in the environment.
-        manager: Data manager to use; None means :func:`~onetape.data.get_data_manager`, called on
+        manager: Data manager to use; None means :func:`~onetape.get_data_manager`, called on
             first use.
         timeout: Seconds to wait for the vendor in each call; None means until 60 s pass without
             anything received.

@@ -1,4 +1,4 @@
-"""The portal that the settings choose, under the name ``DataPortal`` of older programs."""
+"""The portal that older programs choose by an environment variable, under their name ``DataPortal``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...core.config.settings import uses_polars
 
 
 def __getattr__(name: str) -> Any:
-    """Return :class:`.PandasDataPortal` if ``RUSTYBT_USE_POLARS`` is 0, else :class:`.PolarsDataPortal`."""
+    """Return :class:`.PolarsDataPortal` or, if the variable is 0, :class:`.PandasDataPortal`."""
     if name != "DataPortal":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if uses_polars():

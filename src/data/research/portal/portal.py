@@ -116,7 +116,7 @@ class BasePortal(ABC, Generic[S, F]):
             ``daily_bar_reader`` and ``minute_bar_reader`` are aliases.
         current_simulation_time: Time limit, see :meth:`set_simulation_time`; None means the current
             time.
-        data_source: A :class:`~onetape.data.DataManager`, a source from :mod:`onetape.data.sources` (then
+        data_source: A :class:`~onetape.DataManager`, a source from :mod:`onetape.sources` (then
             only its vendor is queried), or an object with ``async fetch(symbols, start, end,
             frequency)`` that returns a Polars frame with ``timestamp`` (or ``date``), ``symbol``
             and ``open high low close volume``. ``fetch`` receives naive UTC times, both inclusive,
@@ -135,12 +135,12 @@ class BasePortal(ABC, Generic[S, F]):
             the frame is rejected if the result, or its ``valid``, is false.
         cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
             ``put(..., data)``, queried before a source or reader, such as a
-            :class:`~onetape.data.polars.cache_manager.CacheManager`. ``source`` identifies the
+            :class:`~onetape.sources.CacheManager`. ``source`` identifies the
             arguments of the source or the folder of the bundle, followed by ``@`` and the version
             of the data, if there is one. It cannot be used with a data manager, which has its own
             store.
         data_catalog: Object with ``find_dataset`` and ``get_dataset_info``, such as a
-            :class:`~onetape.data.bundles.DataCatalog`: the checksum of the dataset with the requested
+            :class:`~onetape.bundles.DataCatalog`: the checksum of the dataset with the requested
             bars is part of the version, so a frame of an older dataset is not used. Any other
             object is only kept as an attribute.
 

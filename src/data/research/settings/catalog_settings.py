@@ -26,6 +26,7 @@ from ...errors import ConfigError
 from .settings_file import read_settings
 
 CATALOG_FILE = FilePath("config", "data_catalog.yaml")
+# Variables of older programs.
 _HOT, _COLD = "RUSTYBT_HOT_CACHE_SIZE_MB", "RUSTYBT_COLD_CACHE_SIZE_MB"
 
 
@@ -113,8 +114,8 @@ _FORM = record({**settings_of(CatalogSettings), "parquet": _PARQUET}).into(Catal
 def catalog_settings() -> CatalogSettings:
     """Return the settings in ``./config/data_catalog.yaml``; the defaults if there is no such file.
 
-    Paths are relative to the current folder. The environment variables
-    ``RUSTYBT_HOT_CACHE_SIZE_MB`` and ``RUSTYBT_COLD_CACHE_SIZE_MB`` take precedence over the file.
+    Paths are relative to the current folder. The environment variables of older programs for the sizes
+    take precedence over the file.
 
     Raises:
         ConfigError: The file cannot be read, a path in it cannot be used, or a variable is not a

@@ -154,7 +154,7 @@ class BaseDataAdapter(DataSource):
     """A source of bars that can also validate, standardize, write and register what it fetches.
 
     A custom adapter implements :meth:`fetch`, which makes it a
-    :class:`~onetape.data.sources.DataSource`. Callers may name its arguments ``start_date, end_date,
+    :class:`~onetape.sources.DataSource`. Callers may name its arguments ``start_date, end_date,
     resolution`` or ``start, end, frequency``. Thread-safe, if ``fetch`` is.
 
     Args:
@@ -314,10 +314,10 @@ class BaseDataAdapter(DataSource):
             symbols, start_date, end_date, resolution: See :meth:`fetch`.
             catalog: Object whose ``register_dataset(source, symbols, start_date, end_date,
                 resolution, checksum)`` is called and returns the id, such as a
-                :class:`~onetape.data.bundles.catalog.DataCatalog`.
+                :class:`~onetape.bundles.DataCatalog`.
             parquet_writer: Object whose ``write(frame, resolution)`` is called and returns the path
                 of the files it wrote, such as a
-                :class:`~onetape.data.polars.parquet_writer.ParquetWriter`.
+                :class:`~onetape.bundles.ParquetWriter`.
 
         Only the bars that arrived are written and registered: the range of these bars is
         registered, and a warning names each symbol without bars.
@@ -473,7 +473,7 @@ class YFinanceAdapter(YFinanceDataSource, BaseDataAdapter):
 
 
 class AdapterRegistry:
-    """A :class:`~onetape.data.sources.DataSourceRegistry` under other method names. Thread-safe.
+    """A :class:`~onetape.sources.DataSourceRegistry` under other method names. Thread-safe.
 
     Both classes share the same sources.
     """

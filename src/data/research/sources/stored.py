@@ -450,9 +450,9 @@ class CacheManager:
     file is reported in the log and removed. If frames cannot be stored, they are kept in memory
     only, with one warning.
 
-    Each setting is taken from the first of these sources that has it: the argument, the environment
-    (``RUSTYBT_HOT_CACHE_SIZE_MB``, ``RUSTYBT_COLD_CACHE_SIZE_MB``), the section ``cache`` of
-    ``./config/data_catalog.yaml``, the default.
+    Each setting is taken from the first of these sources that has it: the argument, for the sizes the
+    environment variable of older programs, the section ``cache`` of ``./config/data_catalog.yaml``, the
+    default.
 
     Args:
         cache_dir: Folder; the frames are in ``cold_cache`` inside it. The default is in the user's

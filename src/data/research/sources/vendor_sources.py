@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ... import errors
 from ...core.config.credentials import note_key
-from ...core.config.offered import forget_offers, program_offers
+from ...core.config.offered import name_fault, offers, program_offers
 from ...core.config.schema import (
     Form,
     Problem,
@@ -38,8 +37,9 @@ from ...core.model.time.timeframe import Timeframe
 from ...core.model.words.caller import warn_user
 from ...core.model.words.suggestion import did_you_mean
 from ...core.net.calls.call_threads import LoopThread, awaited
+from ...core.registry import row_of
 from ...core.vendors.base import BaseDataDownloader
-from ...core.vendors.factory import canonical_name, register
+from ...core.vendors.factory import canonical_name, forget_registered, register
 from ...data_manager import DataManager, get_data_manager
 from ...errors import (
     DataError,
@@ -104,7 +104,7 @@ class VendorDataSource(DataSource):
     Thread-safe.
 
     Args:
-        manager: Data manager to use; None means :func:`~onetape.data.get_data_manager`, called on first use.
+        manager: Data manager to use; None means :func:`~onetape.get_data_manager`, called on first use.
         provider: Name of the vendor, if the class does not determine it.
         **config: ``timeout``: seconds allowed for each call; ``adjustment``: ``raw``, ``split``
             (default) or ``all``, see ``get_ohlcv``; ``api_key`` and ``api_secret``: keys to use
@@ -813,10 +813,7 @@ _PACKAGED: Mapping[str, type[VendorDataSource]] = {
     "polygon": PolygonDataSource,
     "yfinance": YFinanceDataSource,
 }
-# Vendors whose sources have another name.
-_NAMES = {"yahoo": "yfinance", "alpha_vantage": "alphavantage"}
 _METHODS = ("fetch", "ingest_to_bundle", "get_metadata", "supports_live")
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 class SourceVendor(BaseDataDownloader):
@@ -841,12 +838,11 @@ class SourceVendor(BaseDataDownloader):
         return bars
 
 
-def _registered() -> dict[str, type[Any]]:
+def source_classes() -> dict[str, type[Any]]:
     """Return the registered classes of custom sources, by name."""
-    offers = program_offers().items()
     return {
         name: offer.cls.source_class
-        for name, offer in offers
+        for name, offer in program_offers().items()
         if issubclass(offer.cls, SourceVendor)
     }
 
@@ -869,10 +865,10 @@ class DataSourceRegistry:
                 ``ValueError``).
         """
         key = name.strip().lower() if isinstance(name, str) else ""
-        if (registered := _registered().get(key)) is not None:
+        if (registered := source_classes().get(key)) is not None:
             return registered(**config)  # type: ignore[no-any-return]
         vendor = canonical_name(key) or ""
-        key = _NAMES.get(vendor, key)
+        key = row_of(vendor).source or key
         if key in _PACKAGED:
             return _PACKAGED[key](**config)
         if vendor.startswith("ccxt:"):
@@ -905,8 +901,7 @@ class DataSourceRegistry:
             QueryError: The name is invalid or taken, or methods are missing (a ``ValueError``).
         """
         key = name.strip().lower() if isinstance(name, str) else ""
-        is_taken = key in _PACKAGED or (canonical_name(key) and key not in _registered())
-        if not _NAME.fullmatch(key) or is_taken:
+        if name_fault(key) or (key in offers() and key not in source_classes()):
             raise QueryError(
                 f"invalid source name {name!r:.80}",
                 hint="use letters, digits and _, but not the name of a vendor",
@@ -920,13 +915,16 @@ class DataSourceRegistry:
 
     @classmethod
     def is_registered(cls, name: str) -> bool:
-        """Return whether a class has been registered under this name."""
-        return name.strip().lower() in _registered()
+        """Return whether a program or an installed package has registered a class under this name."""
+        return name.strip().lower() in offers()
 
     @classmethod
     def list_sources(cls) -> list[str]:
-        """Return the sorted names of the sources; any other vendor in the rules is also a source."""
-        return sorted({*_PACKAGED, *_registered()})
+        """Return the sorted names of the packaged sources and of all registered classes.
+
+        Any other vendor in the rules is also a source.
+        """
+        return sorted({*_PACKAGED, *offers()})
 
     @classmethod
     def get_source_info(cls, name: str) -> dict[str, Any]:
@@ -957,5 +955,5 @@ class DataSourceRegistry:
 
     @classmethod
     def reset(cls) -> None:
-        """Forget the classes that user code has registered."""
-        forget_offers(SourceVendor)
+        """Forget the classes that user code has registered as sources, also as vendors."""
+        forget_registered(SourceVendor)

@@ -9,7 +9,7 @@ from itertools import chain, product
 from typing import NamedTuple
 
 from ....errors import CorruptEntryError, KindMismatchError
-from ...cache.actions import ActionBook, VendorActions, first_ms
+from ...cache.actions import ActionBook, first_ms
 from ...cache.beside.prior_sessions import LOOKBACK, PriorSessions
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import opened_day, session_date
@@ -161,7 +161,7 @@ def _convert_all(bars: StoredBars, to: Allowed) -> Rebased | Missing:
                 raise
             ex_dates = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(bars.newest) + DAY_MS)
             return Missing(ActionsMissingError(str(error), symbol=bars.key.symbol), ex_dates)
-    book, vendor = with_answers(book, bars.actions.unstored_actions), query.action_key
+    book, vendor = book.with_answers(bars.actions.unstored_actions), query.action_key
     if vendor is None:
         return BookConversion(bars, book, to, to != "latest").result()
     only = book.only(vendor)
@@ -562,10 +562,3 @@ class BookConversion:
 def _amount_unit(code: str) -> tuple[str, bool]:
     """Return the currency of amounts with a vendor's code, and whether they are hundredths of it."""
     return HUNDREDTHS.get(code, code), code in HUNDREDTHS
-
-
-def with_answers(book: ActionBook, answers: Sequence[VendorActions]) -> ActionBook:
-    """Return ``book`` with ``answers`` added, i.e. vendors' answers that could not be stored."""
-    for answer in answers:
-        book = book.with_answer(*answer)
-    return book

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from ...cache.actions import ActionBook, VendorActions
     from ...cache.store import SeriesView
     from ...prices.disputes import ActionEvent
+    from ..series import UnfilledSpan
 
 log = logging.getLogger("onetape.routing")
 
@@ -91,25 +92,6 @@ class Gap:
     harmless: bool = False
     failed: bool = False
     is_outage: bool = False
-
-
-@dataclass(frozen=True)
-class UnfilledSpan:
-    """A segment that no vendor supplied, with the reason.
-
-    ``failed`` is True if a vendor that serves such bars did not answer. ``is_outage`` is True if no
-    vendor that serves them answered or reported anything about them. ``is_noted`` is True if
-    reasons in the stored coverage take precedence over this one, because this reason is that the
-    whole call failed, whereas the stored ones are about particular bars. ``harmless`` is True if no
-    bar is missing, because the requested range begins where the vendor's history does.
-    """
-
-    span: Span
-    reason: str
-    failed: bool = False
-    is_outage: bool = False
-    is_noted: bool = False
-    harmless: bool = False
 
 
 class Used(NamedTuple):

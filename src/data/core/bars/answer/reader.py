@@ -33,7 +33,7 @@ from ...model.stored.reasons import (
 )
 from ...model.time.instant import NEVER_MS, day_ms, iso, parse_iso
 from ...model.time.span import Span
-from ...registry import is_sample
+from ...registry import is_sample, row_of
 from ..validity import TradingDays, lifetime_of, with_strays
 from .answer import (
     Allowed,
@@ -51,8 +51,7 @@ from .answer import (
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
-    from ..series import Forming, Journal, LaneRequest, PhaseSnapshot, SeriesStore
-    from .answer import UnfilledSpan
+    from ..series import Forming, Journal, LaneRequest, PhaseSnapshot, SeriesStore, UnfilledSpan
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
 _DOUBTS = Cause.DOUBTFUL | Cause.GRAVE
@@ -369,7 +368,7 @@ def _without_volume(table: BarTable, coverage: Coverage, kind: Kind, asset_class
     spans = coverage.where(
         lambda entry: (
             entry.state in WITH_BARS
-            and entry.kind.needs_volume(asset_class, entry.vendor)
+            and entry.kind.needs_volume(asset_class, row_of(entry.vendor).no_volume)
             and not left_out(entry, kind)
         )
     )

@@ -274,13 +274,7 @@ class PlannedLane(LaneRun):
 class _PlannedSeries(SeriesStore):
     """The stored series of a plan, with changes in memory alone."""
 
-    def commit(
-        self,
-        commit: Commit,
-        check: Callable[[], object] = no_check,
-        *,
-        ends_fetching: bool = False,
-    ) -> None:
+    def commit(self, commit: Commit, check: Callable[[], object] = no_check) -> None:
         """Keep a commit in memory."""
         self.unstored.append(commit)
 

@@ -26,9 +26,8 @@ from ...model.stored.reasons import CLOSED, LOST, NO_BAR
 from ...model.time.edges import edges_of, spans_of
 from ...model.time.instant import DAY_MS, MINUTE_MS
 from ...model.time.span import Span, subtract, touching, uncovered
-from ..answer.answer import UnfilledSpan
 from ..ingest.take import lifetime_since
-from ..series import LaneRequest, SeriesStore, is_outage
+from ..series import LaneRequest, SeriesStore, UnfilledSpan, is_outage
 from ..validity import LONGEST_MS, due_parts
 from .bounds import LONGEST_HALT_MS
 

@@ -267,8 +267,6 @@ class ActionFetcher:
         query, grid, basis = self._request.query, self._request.grid, candidate.adjustment
         if query.instrument.asset_class != "stock" or basis == "unknown":
             return
-        if basis != "raw":
-            self._fetch_splits_after(candidate, span)
         reach = COMPARED * grid.timeframe.longest_ms
         around = Span(span.start - reach, span.end + reach)
         stored = [c for c in self._series.coverage().within(around) if c.state in WITH_BARS]
@@ -280,54 +278,33 @@ class ActionFetcher:
             end = missing[-1].end
             self.fetch(Span(min(missing[0].start, end - LATE_BY_MS), end))
 
-    def _fetch_splits_after(self, candidate: Candidate, span: Span) -> None:
-        """Fetch a vendor's recent splits again that its new bars in ``span`` are to reflect.
-
-        If the vendor has taken one back since an earlier answer, its prices do not reflect it any more.
-        Splits in ``span`` may have come with the bars. If the actions of the current session are not
-        known, recent ones are fetched again together with these.
-        """
-        day, now_ms = self._days.current(self._request.query.instrument), self.clock.now_ms()
-        caps, book = candidate.capabilities, self._series.book()
-        if book.missing(Span(day_ms(day.day), day.end), day.news_ms):
-            return
-        own = book.only(candidate.name)
-        asked = [answer.span for answer in own.answers if answer.fetched_at > now_ms - HOUR_MS]
-        asked += [span] if caps is not None and caps.actions else []
-        for ex_ms in (day_ms(split.ex_date) for split in own.splits):
-            if max(span.start, now_ms - YOUNG_MS) < ex_ms and not any(ex_ms in a for a in asked):
-                self.fetch_again(Span(ex_ms, ex_ms + 1))
-
     def fetch_own(self, candidate: Candidate, sent: Span, first_ms: int) -> None:
         """Fetch the recent actions of a vendor that sent bars whose prices may reflect unknown ones.
 
         That is the case if another vendor, which may report a split late, is queried before it, or if
         it answered for ex-dates after the first bar (``first_ms``) more than an hour ago: it may have
-        reported another one since. Actions that came with the bars, for the ex-dates in ``sent``, are
-        not fetched again.
+        reported or taken back one since. Actions that came with the bars, for the ex-dates in
+        ``sent``, are not fetched again.
         """
         query, caps = self._request.query, candidate.capabilities
         names = [reporter.name for reporter in self._request.route.reporters]
-        if caps is None or candidate.name not in names or candidate.adjustment == "raw":
+        if caps is None or candidate.name not in names or query.instrument.asset_class != "stock":
             return
-        if query.instrument.asset_class == "stock":
-            day = self._days.current(query.instrument)
-            own = self._series.book().only(candidate.name)
-            recent = Span(day.end - LATE_BY_MS, day.end)
-            if candidate.name != names[0]:  # the vendors before it may report a split much later
-                first_ms = max(first_ms, day.end - YOUNG_MS)
-                recent = Span(min(recent.start, first_ms + DAY_MS), day.end)
-            missing = own.missing(recent, day.news_ms)
-            if not missing:
-                early_ms = self.clock.now_ms() - HOUR_MS
-                after = recent.clip(Span(first_ms + DAY_MS, day_ms(day.day) + 1))
-                missing = intersect(
-                    [after], [a.span for a in own.answers if a.fetched_at < early_ms]
-                )
-            elif candidate.name == names[0]:
-                return  # they are fetched when they are needed
-            if subtract(missing, [sent] if caps.actions else []):
-                self.fetch(recent, [candidate])
+        day, own = self._days.current(query.instrument), self._series.book().only(candidate.name)
+        recent = Span(day.end - LATE_BY_MS, day.end)
+        if candidate.name != names[0]:  # the vendors before it may report a split much later
+            first_ms = max(first_ms, day.end - YOUNG_MS)
+            recent = Span(min(recent.start, first_ms + DAY_MS), day.end)
+        due = own.missing(recent, day.news_ms)
+        if not due:
+            early_ms = self.clock.now_ms() - HOUR_MS
+            after = Span(first_ms + DAY_MS, day_ms(day.day) + 1)
+            after = self._with_recent(candidate, recent).clip(after)
+            due = intersect([after], [a.span for a in own.answers if a.fetched_at < early_ms])
+        elif candidate.name == names[0]:
+            return  # they are fetched when they are needed
+        if subtract(due, [sent] if caps.actions else []):
+            self.fetch(recent, [candidate])
 
     def _missing(
         self, span: Span, parts: Sequence[BasisPart], target: Adjustment, *, intraday: bool

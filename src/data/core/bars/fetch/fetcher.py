@@ -31,11 +31,11 @@ from ...registry import is_free
 from ...vendors.archives import chunk_end
 from ..ingest.draft import AnswerDraft
 from ..ingest.receive import check_kind, in_stored_unit
-from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import process_answer, take_forming
 from ..selection.candidates import Candidate
 from ..selection.source_check import span_of_rows
 from ..series import Journal, LaneRequest, SeriesStore, VendorQuestion
+from ..sorted_answer import ClassifiedAnswer
 from .absence import missing_symbol_as_outage, record_absence, suppliers
 from .actions import ActionFetcher
 from .attempt import VendorReply, query_vendor
@@ -54,28 +54,26 @@ _CHUNK_GROWTH = 8
 class SpanGroup(NamedTuple):
     """Ascending spans to request at once.
 
-    Nothing else is missing between them, or between the last one and ``until_ms``. If
-    ``ends_fetching`` is set, the commit of the last chunk also frees the turn of other hosts.
+    Nothing else is missing between them, or between the last one and ``until_ms``.
     """
 
     spans: Sequence[Span]
     until_ms: int
-    ends_fetching: bool = False
 
     @property
     def whole(self) -> Span:
         """The span from the start of the first span to the end of the last span."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
-    def within(self, chunk: Span, *, ends_fetching: bool = False) -> SpanGroup:
-        """Return the parts of these spans that are in ``chunk``, to which ``ends_fetching`` applies.
+    def within(self, chunk: Span) -> SpanGroup:
+        """Return the parts of these spans that are in ``chunk``.
 
         ``until_ms`` of the result is the start of the next span after ``chunk``, if any.
         """
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
         until_ms = self.spans[later].start if later < len(self.spans) else self.until_ms
-        return SpanGroup(spans, until_ms, ends_fetching)
+        return SpanGroup(spans, until_ms)
 
 
 class ChunkResult(NamedTuple):
@@ -164,6 +162,8 @@ class Fetcher:
         self._request, self._series, self._journal = request, series, journal
         self._action_fetcher = action_fetcher
         self._clock = action_fetcher.clock
+        self._todo: list[_Segment] = []
+        self._is_last = False
 
     def query_forming(self, span: Span) -> None:
         """Request the forming bar in ``span``; it is kept in the journal and never stored."""
@@ -202,7 +202,8 @@ class Fetcher:
     def _draft(
         self, candidate: Candidate, question: VendorQuestion, fetched: Fetched
     ) -> AnswerDraft:
-        return AnswerDraft(self._request, candidate, question, fetched, self._series.now_ms())
+        parts = self._request, candidate, question, fetched, self._series.now_ms()
+        return AnswerDraft(*parts, is_last=self._is_last)
 
     def _fetch_query(self, candidate: Candidate, question: VendorQuestion) -> FetchQuery:
         """Return the query in the form that a vendor expects, limited to its depth of history."""
@@ -228,7 +229,7 @@ class Fetcher:
         finally:
             self._series.end_phase()
 
-    def fill(self, missing: Sequence[Span], *, ends_fetching: bool = False) -> None:
+    def fill(self, missing: Sequence[Span]) -> None:
         """Query the candidates in order for the missing spans, and commit the answers.
 
         Bars that a candidate lacks are requested from the next candidate before any later bars are
@@ -238,10 +239,9 @@ class Fetcher:
 
         Args:
             missing: Ascending spans.
-            ends_fetching: Whether nothing else is fetched during the turn afterwards.
         """
         request, journal = self._request, self._journal
-        todo = [_Segment.of(missing)] if missing else []
+        todo = self._todo = [_Segment.of(missing)] if missing else []
         while todo:
             segment = todo.pop()
             if segment.position == len(request.route.candidates):
@@ -252,8 +252,7 @@ class Fetcher:
             if candidate.name in journal.excluded:
                 following = [segment.passed_on(segment.spans, journal.excluded[candidate.name])]
             elif segment.is_split:
-                is_last_group = ends_fetching and not todo and len(segment.groups) == 1
-                following = self._query_next(candidate, segment, ends_fetching=is_last_group)
+                following = self._query_next(candidate, segment)
             else:
                 following = self._split_segment(candidate, segment)
             todo += [entry for entry in reversed(following) if entry.spans]
@@ -279,14 +278,11 @@ class Fetcher:
         no_bar = NoDataError(NO_BAR, provider=candidate.name)
         return [segment.passed_on(empty, no_bar), *too_deep, segment.split(groups)]
 
-    def _query_next(
-        self, candidate: Candidate, segment: _Segment, *, ends_fetching: bool
-    ) -> list[_Segment]:
+    def _query_next(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
         """Query a candidate for the next chunk of its first group.
 
         Args:
             candidate, segment: Candidate, and the groups to request from it.
-            ends_fetching: Whether nothing else is fetched during the turn after the first group.
 
         Returns:
             The spans of the chunk that are still missing, and those after the chunk, as entries of
@@ -303,9 +299,9 @@ class Fetcher:
         request, group = self._request, segment.groups[0]
         rows_before = self._journal.rows  # without the rows of this chunk
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
-        is_last_chunk = ends_fetching and chunk.end >= group.whole.end
-        part = group.within(chunk, ends_fetching=is_last_chunk)
-        result = self._query_vendor(candidate, part, segment.reasons)
+        after = segment.after(chunk, chunk_ms, rows_before)
+        self._is_last = not (self._todo or after.spans or self._journal.due_now)
+        result = self._query_vendor(candidate, group.within(chunk), segment.reasons)
         is_empty = isinstance(result.reason, NoDataError)
         closed: list[Span] = []
         lacking: list[Span] = []
@@ -317,12 +313,12 @@ class Fetcher:
             # One entry, so that adjacent spans are requested as one; later groups stay separate.
             rest = group.within(Span(chunk.end, group.whole.end)).spans
             passed_on = segment.passed_on(coalesce([*lacking, *rest]), excluded_by)
-        handled = group.whole if excluded_by else chunk
+            after = segment.after(group.whole, chunk_ms, rows_before)
         return [
             *(_Segment.of([hole], segment.position, segment.reasons) for hole in result.between),
             _Segment.of(closed, len(request.route.candidates), (result.reason,)),
             passed_on,
-            segment.after(handled, chunk_ms, rows_before),
+            after,
         ]
 
     def _query_vendor(
@@ -396,10 +392,10 @@ class Fetcher:
             ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
         """
         request, series, journal = self._request, self._series, self._journal
-        spans, until_ms, ends_fetching = group
+        spans, until_ms = group
         if is_free(candidate.name):
             spans = self._spans_in_file(candidate, spans)
-        question = question_for(request, series, candidate, spans, until_ms, ends_fetching)
+        question = question_for(request, series, candidate, spans, until_ms)
         query, kind = self._fetch_query(candidate, question), series.view().kind
         with reporting(candidate.account_name) as answers:
             fetched = self._fetch(candidate, query)
@@ -457,7 +453,7 @@ class Fetcher:
                 rows = fetched.table
                 fetched = replace(fetched, table=rows.take(rows.stamps >= draft.usable_from))
             except OvertakenError as error:
-                if not self._series.is_overtaken(error):
+                if error.is_final:
                     raise
                 self._series.end_phase()
 

@@ -21,13 +21,13 @@ from ...model.stored.reasons import CLOSED, DELETED, UNASKED, UNCACHED, UNPUBLIS
 from ...model.time.edges import difference, edges_of, spans_of
 from ...model.time.instant import MINUTE_MS, date_of, day_ms
 from ...model.time.span import Span, clipped, coalesce, intersect, subtract
-from ..answer.answer import Allowed, Answer, Gap, Missing, UnfilledSpan, as_known, joined, not_asked
+from ..answer.answer import Allowed, Answer, Gap, Missing, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import FetchOutcome, Reader
 from ..answer.slots import may_open
 from ..selection.candidates import Candidate
 from ..selection.source_check import version_of
-from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
+from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore, UnfilledSpan
 from ..turns import Turns
 from ..validity import LONGEST_MS, Expiry
 from .absence import still_excluded
@@ -266,11 +266,10 @@ class LaneRun:
             # meanwhile, a new plan is made.
             with self._services.turns.hold(request.key) as has_waited:
                 series.end_phase()
-                series.pull()
                 is_as_planned = series.view().generation == plan.generation
                 if (has_waited or not is_as_planned) and not request.query.refresh:
                     plan = plan_missing(request, series, journal, plan.wanted)
-                self._fetcher.fill(plan.segments, ends_fetching=True)
+                self._fetcher.fill(plan.segments)
                 self._fill_due(plan.wanted)
                 prove_bounds(request, series, journal, plan.segments)
         self._query_forming(plan)

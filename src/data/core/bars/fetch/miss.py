@@ -39,7 +39,7 @@ from ...net.calls.deadline import call_time, down_for, recorded_call
 from ...net.limits.locks import SeriesLocks
 from ...runtime.once import cached_property
 from ...symbols.assets import Lister, is_proved
-from ..answer.answer import Answer, Missing, UnfilledSpan
+from ..answer.answer import Answer, Missing
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver, FallbackBars, is_whole, shortfall
 from ..derive.sources import SourceTimeframes
@@ -50,7 +50,7 @@ from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import LaneFinder
 from ..selection.offers import AnsweringLane
 from ..selection.route import LaneRoute, Route, find_route
-from ..series import Journal, LaneRequest, is_down
+from ..series import Journal, LaneRequest, UnfilledSpan, is_down
 from ..symbol_changes import with_changes
 from .lane import LaneRun, LaneServices, real_gaps
 

@@ -39,7 +39,6 @@ def question_for(
     candidate: Candidate,
     spans: Sequence[Span],
     until_ms: int,
-    ends_fetching: bool,
 ) -> VendorQuestion:
     """Return the question to a candidate.
 
@@ -49,21 +48,17 @@ def question_for(
         candidate: The vendor.
         spans: Ascending missing spans, requested together.
         until_ms: End of the range after the spans in which nothing else is missing.
-        ends_fetching: Whether nothing else is fetched during the turn afterwards.
     """
     span = Span(spans[0].start, spans[-1].end)
     sides = neighbors(request, series, candidate, span)
     if len(spans) > 1:
-        return VendorQuestion(
-            span, sides, missing_parts=tuple(spans), until_ms=until_ms, ends_fetching=ends_fetching
-        )
+        return VendorQuestion(span, sides, missing_parts=tuple(spans), until_ms=until_ms)
     start = span.start if sides else _compared_from(request, series, candidate, span)
     compared = Span(start, span.end) if start < span.start else Span(0, 0)
     return VendorQuestion(
         span,
         sides,
         with_own_bars_before=compared,
-        ends_fetching=ends_fetching,
         actions_from=None if sides else _actions_from(request, series, candidate, span, start),
     )
 

@@ -36,9 +36,9 @@ from ...model.time.edges import Edges, difference, edges_of, meets, merged, span
 from ...model.time.instant import DAY_MS, HOUR_MS, NEVER_MS, date_of
 from ...model.time.span import Span, clipped, coalesce, subtract, touching
 from ...prices.splice import ONE_MARKET
+from ..sorted_answer import ClassifiedAnswer
 from ..validity import LONGEST_MS, UNVOUCHED_MS, Suspicion, due_parts, may_reflect, postponed
 from .draft import AnswerDraft
-from .sorted_answer import ClassifiedAnswer
 
 # Tolerance for adjusted close prices, which vendors recompute for each answer, often in single
 # precision.

@@ -16,10 +16,10 @@ from ...model.time.instant import DAY_MS, day_ms
 from ...model.time.span import Span
 from ...prices.splice import COMPARED
 from ..series import SeriesStore
+from ..sorted_answer import ClassifiedAnswer
 from .commit import are_many
 from .draft import AnswerDraft, StoredRange
 from .receive import check_kind, common_basis
-from .sorted_answer import ClassifiedAnswer
 
 # Tolerances for two answers from one vendor in one basis (single precision is good to 6e-8), and
 # for rebased ones, where the rounding of an adjustment adds to that. Bars without corporate actions

@@ -20,8 +20,8 @@ from ...model.time.span import Span, intersect
 from ...prices.quality import CheckedRows
 from ..selection.candidates import Candidate
 from ..series import Forming, LaneRequest, VendorQuestion
+from ..sorted_answer import ClassifiedAnswer
 from ..validity import Suspicion
-from .sorted_answer import ClassifiedAnswer
 
 
 class Sessions(NamedTuple):
@@ -111,6 +111,7 @@ class AnswerDraft:
             ``clock_suspicion``; step 2 may multiply its prices by a factor, and drops the rows that
             were requested only for the comparison, or between missing parts.
         local_ms: Time of the answer by the local clock.
+        is_last: Whether nothing else is to be fetched if the answer is whole.
         sessions: (1) Last session that had opened at the time of the answer, and the next one.
         sent: (1) Bars as received, including those requested only for their splits and dividends.
         actions: (1) Ex-dates for which the answer reports splits and dividends; None if it reports
@@ -148,6 +149,7 @@ class AnswerDraft:
     question: VendorQuestion
     fetched: Fetched
     local_ms: int
+    is_last: bool = False
     forgotten: DataError | None = None
     sessions: Sessions = field(init=False)
     sent: BarTable = field(init=False)

@@ -34,10 +34,10 @@ from ...prices.adjustment import BasisPart, rebase
 from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import unit_jumps
 from ...prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
+from ..sorted_answer import ClassifiedAnswer
 from ..validity import Hole, is_hole, next_due, postponed
 from .commit import same_rows
 from .draft import AnswerDraft
-from .sorted_answer import ClassifiedAnswer
 
 # Grave bars never wait longer; those that would, because they were repeated so often, are settled.
 _LONGEST_WAIT_MS = 7 * DAY_MS
@@ -91,7 +91,10 @@ class _Judge:
         # Where the unit changes, only the edges are marked; if these were removed, the next bars
         # would become edges.
         edges = [entry.span for entry in grave if Cause.UNDECIDED in entry.cause]
-        table = self._beside_each_other(subtract([entry.span for entry in grave], edges))
+        # Bars right after some that ignore a split may ignore it, too, which a few alone do not show.
+        unsplit = coalesce(c.span for c in grave if c.reason.startswith(f"{GRAVE}split: "))
+        before = [old for old in unsplit if any(old.end == new.start for new in answer.spans)]
+        table = self._beside_each_other(subtract([c.span for c in grave], [*edges, *before]))
         new_graves = graves(self._series_of(table)) if len(answer.closed) else []
         if not new_graves and not grave:
             return answer
@@ -100,7 +103,7 @@ class _Judge:
             self._repeats([p for p in stored.coverage if Cause.GRAVE in p.cause], new_graves)
         )
         marks = [mark for repeat in repeats for mark in self._repeat_marks(repeat)]
-        decided = [mark.span for mark in marks]
+        decided = [*(mark.span for mark in marks), *before]
         decided += [entry.span for entry in coverage if Cause.SETTLED in entry.cause]
         rejoined = list(self._rejoined_marks(table, edges))
         marks += rejoined

@@ -36,7 +36,6 @@ from ...prices.splice import (
     known_fixes,
     settle,
 )
-from ..answer.adjust import with_answers
 from ..selection.candidates import Candidate
 from ..series import LaneRequest, SeriesStore, Side
 from ..validity import SKEW_MS, Suspicion, first_session, latest_known
@@ -294,7 +293,7 @@ def _verdicts(
     """
     sides, book = draft.question.sides, series.book()
     if draft.actions is not None:
-        book = with_answers(book, [(draft.fetched.actions or (), draft.actions, None)])
+        book = book.with_answers([(draft.fetched.actions or (), draft.actions, None)])
     basis = common_basis(draft, book)
     try:
         overlaps = [

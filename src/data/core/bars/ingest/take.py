@@ -29,8 +29,9 @@ from ...prices.judgement.series import DailySessions
 from ...prices.judgement.sessions import daily_sessions, proven
 from ...prices.quality import check
 from ...prices.splice import ONE_MARKET
-from ...registry import is_free
+from ...registry import is_free, row_of
 from ..series import Forming, LaneRequest, SeriesStore
+from ..sorted_answer import faults_of, sorted_answer
 from ..validity import LONGEST_MS, beside_filled, is_older, split_marks, split_suspicion
 from .commit import ahead_marks, basis_of, build_commit, disowned, without_overruled
 from .compare import compare
@@ -38,7 +39,6 @@ from .draft import AnswerDraft
 from .judge import judge
 from .missing_reports import whole_answer
 from .receive import CommonBasis, check_kind, fit, receive, sessions_around, with_splices
-from .sorted_answer import faults_of, sorted_answer
 
 # Number of rows up to which an answer is stored so quickly that it is not discarded when the call's
 # time is over.
@@ -103,13 +103,10 @@ def process_answer(draft: AnswerDraft, series: SeriesStore) -> None:
     stop_if_late()
     _complete_commit(draft, series)
     stop_if_late()
-    answer, commit = draft.answer, draft.commit
-    is_whole = not (draft.due_now or answer.lacking or answer.holes or answer.requested)
-    ends_fetching = draft.question.ends_fetching and is_whole
-    series.commit(commit, stop_if_late, ends_fetching=ends_fetching)
-    draft.forming = _forming_bars(draft, answer.forming)
+    series.commit(draft.commit, stop_if_late)
+    draft.forming = _forming_bars(draft, draft.answer.forming)
     # Stored problems are read together with the bars.
-    if any(unstored is commit for unstored in series.unstored):
+    if any(unstored is draft.commit for unstored in series.unstored):
         draft.problems = (*draft.check.problems, *(note.text for note in _notes(draft)))
 
 
@@ -172,7 +169,7 @@ def _check_rows(draft: AnswerDraft) -> None:
         timeframe=draft.grid.timeframe,
         now_ms=draft.local_ms,
         grid=draft.grid,
-        volume=fetched.kind.needs_volume(asset_class, fetched.vendor),
+        volume=fetched.kind.needs_volume(asset_class, row_of(fetched.vendor).no_volume),
     )
 
 
@@ -278,6 +275,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
     draft.due_now = tuple(mark.span for mark in outside if not mark.is_valid(draft.now_ms))
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
     judged = Span(answer.answered.start, max(answer.answered.end, draft.question.until_ms))
+    is_whole = not (draft.due_now or answer.lacking or answer.holes or answer.requested)
     is_compared = not draft.view.rows or not draft.question.with_own_bars_before.is_empty
     kept = draft.stored.kept_stamps(answer.closed.stamps)
     listed = draft.fetched.listed_ms, draft.vendor, draft.grid.timeframe
@@ -292,6 +290,7 @@ def _complete_commit(draft: AnswerDraft, series: SeriesStore) -> None:
         ),
         kind=_kind(draft),
         has_verdicts=True,
+        is_last=draft.is_last and is_whole,
         compared_at=draft.local_ms if is_compared else None,
         lifetime=lifetime_since(*listed, draft.now_ms, series.lifetime()),
     )

@@ -24,7 +24,7 @@ from ...model.time.timeframe import Timeframe
 from ...prices.conversions import regular_hours, sources_of_kind
 from ...prices.quality import check
 from ...prices.resample import ResampledBars, resample, source_span
-from ..ingest.sorted_answer import ClassifiedAnswer, sorted_answer
+from ..sorted_answer import ClassifiedAnswer, sorted_answer
 
 _HOURS_SEEN_MS = 60 * DAY_MS
 # An answer with a smaller fraction of its expected bars is in doubt as a whole.

@@ -34,7 +34,6 @@ from ..format import json_document
 from ..layout import decode_symbol, encode_symbol
 from ..recovery.quarantine import Damage, Quarantine
 from ..write.log_file import append_entry, entries_of_log
-from . import fundamentals_folder as files
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +157,7 @@ class FundamentalsFolder:
 
     def symbols(self) -> list[str]:
         """Return the symbols that may have files, in alphabetical order."""
-        return files.symbols(self._disk, self.cache_dir)
+        return symbols(self._disk, self.cache_dir)
 
     def log(self, symbol: str) -> list[dict[str, Any]]:
         """Return the files written, deleted and quarantined for a symbol, oldest first.
@@ -166,8 +165,8 @@ class FundamentalsFolder:
         Each entry has ``time``, ``file``, its ``size`` in bytes (None if unknown), ``types``,
         ``deleted`` (the call that deleted it), and ``quarantined`` with its ``reason``.
         """
-        folder, _ = files.folders(self.cache_dir, symbol)
-        return [_log_entry(entry) for entry in entries_of_log(self._disk, folder / files.LOG)]
+        folder, _ = folders(self.cache_dir, symbol)
+        return [_log_entry(entry) for entry in entries_of_log(self._disk, folder / LOG)]
 
     # --- checks and repair ---------------------------------------------------------------------
 
@@ -194,8 +193,8 @@ class FundamentalsFolder:
     def _entries(self, symbol: str) -> list[FundamentalsFile]:
         """Return the files of ``symbol`` in this library's folder and in the one used by older tools."""
         now_ms = self._clock.now_ms()
-        folders = files.folders(self.cache_dir, symbol)
-        return [e for folder in folders for e in files.entries(self._disk, folder, now_ms)]
+        both = folders(self.cache_dir, symbol)
+        return [e for folder in both for e in entries(self._disk, folder, now_ms)]
 
     def _document(self, entry: FundamentalsFile, symbol: str) -> FundamentalsDocument | None:
         """Return a file's content; None if it is missing, or cannot be trusted and is set aside."""
@@ -208,10 +207,10 @@ class FundamentalsFolder:
             return None
         document = None
         try:
-            document = files.load(entry, data, symbol)
+            document = load(entry, data, symbol)
         except CorruptEntryError as exc:
             log.warning("%s is ignored: %s", entry.path.name, exc)
-            if files.is_settled(self._disk, state):
+            if is_settled(self._disk, state):
                 self._set_aside(symbol, Damage(entry.path, data, str(exc)))
         if len(self._read) >= _MOST_CACHED:
             self._read = {}
@@ -239,7 +238,7 @@ class FundamentalsFolder:
     def _set_aside(self, symbol: str, damage: Damage) -> None:
         """Move an untrusted file to the quarantine, with the reason next to it."""
         folder = damage.path.parent
-        quarantine = Quarantine(self._disk, self._clock, folder / files.QUARANTINE, folder.name)
+        quarantine = Quarantine(self._disk, self._clock, folder / QUARANTINE, folder.name)
         try:
             with self._disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
                 if self._disk.read_if_exists(damage.path) != damage.content:
@@ -253,12 +252,12 @@ class FundamentalsFolder:
 
     def _log(self, symbol: str, *entries: dict[str, Any]) -> None:
         """Add lines to the symbol's log; a failure is reported, not raised."""
-        folder, _ = files.folders(self.cache_dir, symbol)
+        folder, _ = folders(self.cache_dir, symbol)
         try:
             self._disk.make_folders(folder)
             with self._disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
                 for entry in entries:
-                    append_entry(self._disk, folder / files.LOG, self._clock, entry)
+                    append_entry(self._disk, folder / LOG, self._clock, entry)
         except CacheError as exc:
             log.warning("the log of fundamentals for %s could not be written: %s", symbol, exc)
 
@@ -300,7 +299,7 @@ def _log_entry(entry: dict[str, Any]) -> dict[str, Any]:
 def _objection(entry: FundamentalsFile, data: bytes, symbol: str) -> str:
     """Return the reason why a file cannot be trusted; empty if it can."""
     try:
-        files.load(entry, data, symbol)
+        load(entry, data, symbol)
     except CorruptEntryError as exc:
         return str(exc)
     return ""

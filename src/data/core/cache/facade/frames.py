@@ -28,6 +28,7 @@ from ...model.time.span import Span, intersect, subtract
 from ...model.time.timeframe import Timeframe
 from ...prices.adjustment import ClosesBefore, basis_parts, common_as_of, rebase
 from ...prices.quality import CheckedRows, check, off_grid_rows
+from ...registry import row_of
 from ..beside.prior_sessions import PriorSessions
 from ..faults import BAD, CONTRADICTED, DUPLICATE, MISSING, MISSING_VOLUME, Fault, faults_by_year
 from ..legacy.reader import session_stamps
@@ -95,7 +96,7 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
     if not len(table):
         return Commit(suspects=aside) if aside else None
     extent = Span(int(table.stamps.min()), int(next_stamps(table.stamps, offer.timeframe).max()))
-    volume = _ANY_KIND.needs_volume(offer.instrument.asset_class, offer.vendor)
+    volume = _ANY_KIND.needs_volume(offer.instrument.asset_class, row_of(offer.vendor).no_volume)
     checked = check(table, extent, timeframe=offer.timeframe, now_ms=now_ms, volume=volume)
     commit = _commit(checked, offer, extent, now_ms)
     return replace(commit, suspects=(*commit.suspects, *aside))

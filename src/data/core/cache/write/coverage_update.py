@@ -215,7 +215,7 @@ def _entry_after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> 
     if mark.state == "empty":
         # As stored: an empty stretch has no kind.
         return before if with_bars and has_bars else mark.having(kind=Kind(), basis=Basis())
-    if before is None or not with_bars or (before.state == "suspect" and not has_bars):
+    if before is None or not with_bars or (before.is_of_rejected_row and not has_bars):
         # A verdict on bars does not concern rejected rows, which keep their basis.
         is_kept = mark.state != "suspect" or (with_bars and Cause.GRAVE in mark.cause)
         return before if is_kept else mark

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, Literal
 
-from ...registry import row_of
 from ..time.instant import date_of
 
 Adjustment = Literal["raw", "split", "all", "unknown"]
@@ -54,16 +53,16 @@ class Kind:
     volume: str = ""
     feed: str = ""
 
-    def needs_volume(self, asset_class: str, vendor: str) -> bool:
+    def needs_volume(self, asset_class: str, without_volume: Collection[str]) -> bool:
         """Return whether bars without a volume are incomplete.
 
         Such bars are complete if the kind declares that its bars have no volume. If the kind does
-        not say (as for custom downloaders, files and imported frames), the asset class and the
-        declaration of ``vendor`` decide.
+        not say (as for custom downloaders, files and imported frames), the asset class decides;
+        ``without_volume`` has those whose bars from this vendor have none (``no_volume`` of its row).
         """
         if self.volume:
             return self.volume != "none"
-        return asset_class not in (*NO_VOLUME, *row_of(vendor).no_volume)
+        return asset_class not in (*NO_VOLUME, *without_volume)
 
     def differences(self, other: Kind) -> dict[str, tuple[str, str]]:
         """Return the differing attributes; maps each name to the values in ``self`` and in ``other``.

@@ -80,7 +80,7 @@ def _bar_of(symbol: str, values: tuple[Any, ...]) -> LiveBar:
 class Trade(NamedTuple):
     """One trade: time (UTC milliseconds), price, and size (0 if a price came without a trade).
 
-    This is a trade on a market; the row of a bot's trade is ``onetape.data.db.models.Trade``.
+    This is a trade on a market; the row of a bot's trade is ``onetape.db.models.Trade``.
     """
 
     stamp_ms: int

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from .printable import PLAIN, printable
 
-# Elements that have no end tag.
 # A command in backticks; others are left, because text from elsewhere may contain some.
 _COMMANDS = re.compile(r"`(onetape [^`]+)`")
+# Elements that have no end tag.
 _VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
 
 
@@ -22,7 +22,7 @@ class Html(str):
 def escaped(value: object) -> Html:
     """Return a value as HTML; an :class:`Html` is unchanged, and anything else is escaped text.
 
-    Control characters are spelled out; see :func:`~onetape.data.core.model.words.printable.printable`.
+    Control characters are spelled out; see :func:`~onetape.jobs.printable`.
     """
     if isinstance(value, Html):
         return value

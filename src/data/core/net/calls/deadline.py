@@ -47,9 +47,6 @@ _JOBS_HINT = "jobs: {timeout_s: ...} in the rules gives jobs more time"
 _LONG_WAIT_S = 5.0
 # Sockets wait in real time, regardless of the clock that the limits use.
 _CLOCK = SystemClock()
-# Whether nothing else is fetched for a series during this call's turn after the current commit, so that
-# the turn ends with the commit and other hosts need not wait any longer.
-ends_fetching: ContextVar[bool] = ContextVar("ends_fetching", default=False)
 
 
 class Wait(NamedTuple):

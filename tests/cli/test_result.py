@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from src.data.cli.report import FAILED, OK, USAGE, Line, Report, present, show
+from src.data.cli.result import FAILED, OK, USAGE, Line, Report, present, show
 from src.data.errors import QueryError
 
 PEOPLE, MACHINES = Namespace(json=False), Namespace(json=True)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ...cache.faults import (
+from ..cache.faults import (
     BAD,
     CONTRADICTED,
     DUPLICATE,
@@ -22,20 +22,20 @@ from ...cache.faults import (
     FaultGroup,
     faults_by_year,
 )
-from ...cache.write.coverage_update import year_span, years_of
-from ...calendars.calendar import first_unclosed
-from ...calendars.finality import Finality, finality_of, first_unsettled
-from ...calendars.gaps import hole_edges, holes
-from ...calendars.grid import BarGrid
-from ...model.market.bars import BadRow, BarTable, Stamps, among, distinct, inside, merge, union
-from ...model.request.capabilities import Fetched
-from ...model.stored.coverage import Covered
-from ...model.stored.reasons import DID_NOT_COME, NO_TRADE
-from ...model.time.edges import Edges, difference, edges_of, meets, merged, spans_of
-from ...model.time.instant import HOUR_MS, MINUTE_MS, date_of
-from ...model.time.span import Span, coalesce, intersect
-from ...prices.quality import CheckedRows, no_stamps
-from ...runtime.once import cached_property
+from ..cache.write.coverage_update import year_span, years_of
+from ..calendars.calendar import first_unclosed
+from ..calendars.finality import Finality, finality_of, first_unsettled
+from ..calendars.gaps import hole_edges, holes
+from ..calendars.grid import BarGrid
+from ..model.market.bars import BadRow, BarTable, Stamps, among, distinct, inside, merge, union
+from ..model.request.capabilities import Fetched
+from ..model.stored.coverage import Covered
+from ..model.stored.reasons import DID_NOT_COME, NO_TRADE
+from ..model.time.edges import Edges, difference, edges_of, meets, merged, spans_of
+from ..model.time.instant import HOUR_MS, MINUTE_MS, date_of
+from ..model.time.span import Span, coalesce, intersect
+from ..prices.quality import CheckedRows, no_stamps
+from ..runtime.once import cached_property
 
 Density = Literal["dense", "sparse", "unknown"]
 
