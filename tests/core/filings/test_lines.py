@@ -66,7 +66,6 @@ APPLE_BALANCE = {
     "total_equity": 73_733e6,
     "total_cash": 35_934e6,
     "long_term_debt": 78_328e6,
-    "short_term_debt": 12_350e6,
     "shares_outstanding": 14_773_260e3,
 }
 
@@ -76,7 +75,49 @@ def test_each_line_is_what_other_projects_state_for_the_same_filing() -> None:
     accession, end = "0000320193-25-000079", "2025-09-27"
     assert values(lines, accession, end, "FY") == APPLE_2025
     assert values(lines, accession, end, "") == APPLE_BALANCE
-    assert {rule.name for rule in line_rules()} == {*APPLE_2025, *APPLE_BALANCE}
+    assert {rule.name for rule in line_rules()} == {*APPLE_2025, *APPLE_BALANCE, "short_term_debt"}
+
+
+def test_current_long_term_debt_is_not_all_short_term_debt_beside_commercial_paper() -> None:
+    """Apple's is 12,350 million on 2025-09-27, and its commercial paper 7,979 million."""
+    assert not [x for x in company(APPLE).lines if x.name == "short_term_debt"]
+    debts = {x.end: x.value for x in company(WALMART).lines if x.name == "short_term_debt"}
+    assert debts["2026-01-31"] == 3_542e6, "nothing else is stated"
+    whole = values(company(TESLA), "0001564590-18-002956", "2017-12-31", "")
+    assert whole["short_term_debt"] == 799_849e3, "the filing itself states the total"
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "other", "total"),
+    [
+        ("short_term_debt", "LongTermDebtCurrent", "CommercialPaper", "DebtCurrent"),
+        ("short_term_debt", "LongTermDebtCurrent", "ShortTermBorrowings", "DebtCurrent"),
+        (
+            "short_term_debt",
+            "LongTermDebtAndCapitalLeaseObligationsCurrent",
+            "OtherShortTermBorrowings",
+            "DebtCurrent",
+        ),
+        ("cost_of_revenue", "CostOfGoodsSold", "CostOfServices", "CostOfRevenue"),
+        ("revenue", "SalesRevenueGoodsNet", "SalesRevenueServicesNet", "Revenues"),
+    ],
+)
+def test_a_part_beside_another_is_not_the_line(
+    name: str, part: str, other: str, total: str
+) -> None:
+    start = "" if name.endswith("debt") else YEAR[0]
+
+    def found(*tags: str, end: str = YEAR[1]) -> dict[str, float]:
+        rows = {
+            tag: {"USD": [fact(value, day, *filed(1, "2025-02-15"), start=start)]}
+            for tag, value, day in zip(tags, (7e6, 2e6, 9e6), (YEAR[1], end, YEAR[1]), strict=False)
+        }
+        return {x.tag: x.value for x in read(facts(CIK, "A", rows)).lines if x.name == name}
+
+    assert found(part) == {part: 7e6}
+    assert found(part, other) == {}
+    assert found(part, other, total) == {total: 9e6}
+    assert found(part, other, end="2024-12-30") == {part: 7e6}, "at another date"
 
 
 def test_tesla_before_and_after_its_splits() -> None:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from itertools import chain
 from typing import Any
 
 from ...model.display.texts import counted
@@ -43,7 +44,7 @@ class LineRule:
         tags: Tags in order of precedence.
         choose: ``first`` (the first tag that a filing has for a period) or ``largest`` (the largest
             value, for a total whose parts have tags of their own).
-        beside: Maps a tag to one that makes it only a part of the line.
+        beside: Maps a tag to others, each of which makes it only a part of the line.
         equals: Two lines whose difference this line must be, if all three are known.
     """
 
@@ -52,7 +53,7 @@ class LineRule:
     unit: str
     tags: tuple[str, ...]
     choose: str = "first"
-    beside: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, Sequence[str]] = field(default_factory=dict)
     equals: tuple[str, ...] = ()
 
 
@@ -161,7 +162,7 @@ def lines_of(
     chosen: list[Line] = []
     for rule in rules:
         by_period = defaultdict[tuple[str, str, str], list[tuple[str, RawFact]]](list)
-        for tag in rule.tags:
+        for tag in dict.fromkeys((*rule.tags, *chain(*rule.beside.values()))):
             for fact in facts.of(tag):
                 forms.add(fact.form)
                 if _is_usable(rule, fact):
@@ -205,7 +206,9 @@ def _chosen(
         for tag, fact in found:
             values[tag].add((fact.value, fact.unit))
         tags = [
-            tag for tag in rule.tags if tag in values and rule.beside.get(tag, "") not in values
+            tag
+            for tag in rule.tags
+            if tag in values and values.keys().isdisjoint(rule.beside.get(tag, ()))
         ]
         if any(len(values[tag]) > 1 for tag in tags):
             withheld["two values of one tag for one period in one filing"] += 1
