@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from src.data.data_manager import DataManager
-from src.data.errors import MissingCredentialsError, QueryError
+from src.data.errors import IncompleteDataWarning, MissingCredentialsError, QueryError
 from tests.vendor_server import VendorServer
 from tests.vendor_server.sec import APPLE, Row, Sec, columns
 
@@ -92,6 +92,28 @@ def test_older_parts_are_requested_when_the_range_needs_them_and_kept(
     assert found == {"2012-02-15 21:10:00": ("after", "2012-02-15")}
     assert len(manager.announcements("TSLA", "2012-01-01", "2012-12-31")) == 1
     assert vendors.count("sec", name) == 1
+
+
+@pytest.mark.parametrize("raw", ["", "soon", "1999-01-01T00:00:00.000Z", None])
+def test_announcements_without_a_usable_time_are_counted_and_said(
+    raw: str | None, manager: DataManager, sec: Sec
+) -> None:
+    row: Row = ("0000320193-24-000009", "8-K", "2024-01-15", raw, "", "2.02")
+    recent = sec.submissions[APPLE]["filings"]["recent"]
+    for name, value in columns([(*row, "aapl-20240115.htm", 0)]).items():
+        recent[name][:0] = value
+    with pytest.warns(IncompleteDataWarning) as caught:
+        frame = manager.announcements("AAPL", "2024-01-15", "2024-01-31")
+    assert [str(each.message) for each in caught] == [
+        "1 announcement without a usable time of acceptance left out: 0000320193-24-000009"
+    ]
+    assert row[0] not in set(frame["accession"]) and frame.attrs["onetape"]["undated"] == 1
+    then = manager.at("2024-01-15T23:00Z").announcements("AAPL", "2024-01-10")
+    assert then.attrs["onetape"]["undated"] == 0, "not known to have been filed"
+    with pytest.warns(IncompleteDataWarning, match="1 announcement"):
+        manager.at("2024-01-16").announcements("AAPL", "2024-01-10")
+    for start, end in (("2024-01-18", "2024-01-31"), ("2024-01-01", "2024-01-11")):
+        assert manager.announcements("AAPL", start, end).attrs["onetape"]["undated"] == 0
 
 
 def test_only_stocks_have_filings(manager: DataManager, sec: Sec) -> None:

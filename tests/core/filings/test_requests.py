@@ -9,19 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from src.data.core.clock import ManualClock
 from src.data.core.model.time.instant import SECOND_MS
 from src.data.core.vendors.sec.filings import SecDataDownloader
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning
+from src.data.errors import IncompleteDataWarning, UnavailableError
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
 from tests.vendor_server.sec import (
     APPLE,
     CONTACT,
     TESLA,
+    TESLA_PART,
     WALMART,
     Sec,
     fact,
@@ -252,7 +254,7 @@ def test_many_companies_go_on_after_a_kill_without_asking_again(
 ) -> None:
     assert record(make(), "TSLA") and record(make(), "WMT")
     asked = len(paths(vendors))
-    assert asked == 5  # the list of tickers once, then two for each
+    assert asked == 6  # the list of tickers once, two for each, and Tesla's older part
     again = make()
     for symbol in ("TSLA", "WMT", "AAPL"):
         assert record(again, symbol)
@@ -318,6 +320,103 @@ def test_while_the_sec_is_down_the_copy_of_another_day_is_used_and_said(
     assert answer["revenue"] == 416_161e6
     assert "UnavailableError" in answer["_metadata"]["providers_failed"]["sec"]
     assert answer["_metadata"]["providers"]["sec"]["fetched_at"] == "2026-06-20T15:00:00Z"
+
+
+def frames(manager: DataManager) -> list[pd.DataFrame]:
+    return [manager.announcements("AAPL", "2024-01-01"), manager.statement_lines("AAPL")]
+
+
+@pytest.mark.parametrize("fault", [Fault.status(503), Fault("page", instead=lambda *_: HTML)])
+def test_while_the_sec_is_down_frames_are_of_its_last_answer_and_say_its_time(
+    fault: Fault,
+    make: Callable[[], DataManager],
+    sec: Sec,
+    vendors: VendorServer,
+    clock: ManualClock,
+) -> None:
+    before = frames(make())
+    set_time(clock, "2026-06-22T15:00:00+00:00")
+    vendors.fault("sec", fault)
+    with pytest.warns(IncompleteDataWarning, match="2026-06-20T15:00:00Z is used") as caught:
+        after = frames(make())
+    assert "sec did not answer (" in str(caught[0].message)
+    for one, other in zip(before, after, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+        assert other.attrs["onetape"]["fetched_at"] == "2026-06-20T15:00:00Z"
+    vendors.heal("sec")
+    clock.advance(3600)
+    assert frames(make())[0].attrs["onetape"]["fetched_at"] > "2026-06-22T16"
+
+
+def test_while_the_sec_is_down_a_range_that_is_not_stored_raises(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer, clock: ManualClock
+) -> None:
+    frames(make())
+    set_time(clock, "2026-06-25T15:00:00+00:00")
+    vendors.fault("sec", Fault.status(503))
+    with pytest.raises(UnavailableError):
+        make().announcements("AAPL", "2026-06-22")
+    for get in (DataManager.announcements, DataManager.statement_lines):
+        with pytest.raises(UnavailableError):
+            get(make(), "WMT")
+
+
+def test_a_new_symbol_is_not_unknown_because_the_sec_is_down(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer, clock: ManualClock
+) -> None:
+    frames(make())
+    set_time(clock, "2026-06-25T15:00:00+00:00")
+    vendors.fault("sec", Fault.status(503))
+    with pytest.raises(UnavailableError):
+        make().announcements("NEWCO")
+
+
+# --- older parts of the list of filings ----------------------------------------------------------
+
+
+def old(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the lines of reports in Tesla's older part."""
+    return frame[frame["filed"] < "2013-12-11"]
+
+
+def test_the_older_part_that_has_the_reports_is_requested_once(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer
+) -> None:
+    lines = make().statement_lines("TSLA")
+    assert vendors.count("sec", TESLA_PART) == 1 and len(paths(vendors)) == 4
+    assert len(old(lines)) and lines["is_certain"].all() and lines["accepted"].notna().all()
+    assert pd.Timestamp("2013-03-07 21:30:00") in set(lines["accepted"])  # 16:30 in New York
+    make().statement_lines("TSLA")
+    assert len(paths(vendors)) == 4
+
+
+def test_a_point_in_time_uses_the_time_in_the_older_part(
+    make: Callable[[], DataManager], sec: Sec
+) -> None:
+    def years(moment: str) -> set[str]:
+        rows = make().at(moment).get_fundamentals("TSLA", providers=["sec"])["statements"]
+        return {row["period_end"] for row in rows if row["period"] == "FY"}
+
+    assert "2012-12-31" not in years("2013-03-07T21:30:00Z")
+    assert "2012-12-31" in years("2013-03-07T21:30:01Z")
+
+
+@pytest.mark.parametrize("why", ["in two parts", "the part fails"])
+def test_reports_in_several_older_parts_are_said_to_be_uncertain(
+    why: str, make: Callable[[], DataManager], sec: Sec, vendors: VendorServer
+) -> None:
+    files = sec.submissions[TESLA]["filings"]["files"]
+    if why == "in two parts":
+        files[0]["filingFrom"] = "2012-06-01"
+        name = TESLA_PART.replace("001", "002")
+        files.append({"name": name, "filingFrom": "2005-02-17", "filingTo": "2012-05-31"})
+    else:
+        vendors.fault("sec", Fault.status(503), path="submissions-001")
+    lines = make().statement_lines("TSLA")
+    assert (vendors.count("sec", "submissions-00") == 0) is (why == "in two parts")
+    assert len(old(lines)) and not old(lines)["is_certain"].any()
+    assert old(lines)["accepted"].isna().all()
+    assert lines.loc[lines["filed"] >= "2013-12-11", "is_certain"].all()
 
 
 def test_a_404_of_the_facts_says_what_funds_lack(make: Callable[[], DataManager], sec: Sec) -> None:

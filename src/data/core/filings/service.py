@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...errors import ConfigError, NoDataError, SymbolNotFoundError
+from ...errors import (
+    CircuitOpenError,
+    ConfigError,
+    IncompleteDataWarning,
+    NoDataError,
+    ProviderError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    TransientError,
+)
 from ..clock import Clock
 from ..config.packaged import packaged_path
 from ..disk.files import Disk
 from ..model.identity.instrument import Instrument
 from ..model.market.fundamentals import Snapshot
-from ..model.time.instant import DAY_MS, date_of
+from ..model.time.instant import DAY_MS, NEVER_MS, date_of, iso
+from ..model.words.caller import warn_user
 from ..net.calls.deadline import run_call, seconds_of
 from ..net.limits.locks import SeriesLocks
 from ..observability.logs import Subject, running
@@ -25,6 +35,7 @@ from ..vendors.sec.answers import (
     CompanyFacts,
     Filing,
     Listed,
+    Part,
     RawFact,
     Submissions,
     letters,
@@ -47,7 +58,7 @@ if TYPE_CHECKING:
 # Names of the vendor's folder that the packages above use are here.
 __all__ = (
     "NEW_YORK", "Company", "CompanyFacts", "CompanyLines", "Filing", "FilingsService", "Line", "RawFact",
-    "address_of", "line_rules",
+    "address_of", "known_ms", "line_rules",
 )  # fmt: skip
 
 FOLDER = "_filings"
@@ -67,7 +78,8 @@ class Company:
         submissions: Names and present symbols of the filer.
         filings: Filings that are proven to be those of the symbol, the latest first.
         proof: Time for which the symbol is proven.
-        fetched_ms: Time of the latest answer, UTC milliseconds.
+        fetched_ms: Time of the list of filings, UTC milliseconds.
+        missing: Older parts of that list that were not requested.
     """
 
     symbol: str
@@ -75,6 +87,7 @@ class Company:
     filings: tuple[Filing, ...]
     proof: Proof
     fetched_ms: int
+    missing: tuple[Part, ...] = ()
 
     @property
     def cik(self) -> int:
@@ -119,14 +132,23 @@ class FilingsService:
             return run_call(self._clock, seconds_of(timeout, symbol), answer)
 
     def company(
-        self, instrument: Instrument, *, since: str | None = None, refresh: bool = False
+        self,
+        instrument: Instrument,
+        *,
+        since: str | None = None,
+        parts: Collection[str] = (),
+        refresh: bool = False,
+        copy_from_ms: int = 0,
     ) -> Company:
         """Return the filings of the filer that a symbol means.
 
         Args:
             instrument: American stock.
             since: ISO date from which all filings are needed; None for those of the first part.
+            parts: Names of older parts that are needed as well.
             refresh: Whether to request the list of filings again.
+            copy_from_ms: Earliest time of a kept answer that takes the place of a failed request; a
+                warning has its time.
 
         Raises:
             SymbolNotFoundError: The SEC's list of tickers does not have the symbol.
@@ -136,24 +158,50 @@ class FilingsService:
         """
         now_ms, symbol = self._clock.now_ms(), instrument.symbol
         with self._locks.hold(letters(symbol), self._clock):
-            listed = self._listed(instrument, now_ms)
-            submissions, fetched_ms = self._submissions(listed.cik, now_ms, refresh=refresh)
+            listed = self._listed(instrument, now_ms, copy_from_ms)
+            submissions, fetched_ms = self._answer(
+                f"CIK{listed.cik:010d}.json",
+                lambda: self._vendor().submissions(listed.cik),
+                lambda body: parse_submissions(body, listed.cik),
+                lambda fetched_ms: not refresh and date_of(fetched_ms) == date_of(now_ms),
+                copy_from_ms,
+            )
             known = {f.accession: f for f in submissions.filings}
-            for part in self._parts(submissions, since, now_ms):
-                known |= {f.accession: f for f in part if f.accession not in known}
+            older, missing = self._parts(submissions, since, parts, now_ms)
+            for filing in older:
+                known.setdefault(filing.accession, filing)
             filings = with_times(known.values(), fetched_ms)
             proof = self._proof(symbol, submissions, filings, now_ms)
         own = tuple(f for f in filings if f.filed >= proof.since)
-        return Company(symbol, submissions, own, proof, fetched_ms)
+        return Company(symbol, submissions, own, proof, fetched_ms, missing)
 
-    def lines(self, company: Company, *, refresh: bool = False) -> CompanyLines:
-        """Return the statement lines of a company.
+    def reports(
+        self, instrument: Instrument, *, refresh: bool = False, copy_from_ms: int = 0
+    ) -> tuple[Company, CompanyLines]:
+        """Return a company with the statement lines of its reports; for arguments, see :meth:`company`.
+
+        If one older part of the list of filings contains all reports whose times of acceptance are not
+        known, it is requested.
 
         Raises:
             NoDataError: The filer has no facts, or is a foreign one.
-            DataError: The SEC refused, failed or returned an unexpected response.
+            DataError: See :meth:`company`.
         """
-        lines = lines_of(self.facts(company, refresh=refresh), company.filings, line_rules())
+        company = self.company(instrument, refresh=refresh, copy_from_ms=copy_from_ms)
+        facts = self.facts(company, refresh=refresh, copy_from_ms=copy_from_ms)
+        lines = self._lines(company, facts)
+        known = {filing.accession for filing in company.filings}
+        days = {ln.filing.filed for ln in lines.lines if ln.filing.accession not in known}
+        needed = [p.name for p in company.missing if any(p.first <= d <= p.last for d in days)]
+        is_of_today = date_of(company.fetched_ms) == date_of(self._clock.now_ms())
+        if len(needed) == 1 and is_of_today:
+            with suppress(ProviderError):  # the reports then count from the end of their days
+                company = self.company(instrument, parts=needed)
+                lines = self._lines(company, facts)
+        return company, lines
+
+    def _lines(self, company: Company, facts: CompanyFacts) -> CompanyLines:
+        lines = lines_of(facts, company.filings, line_rules())
         name = f"{company.symbol} (filer {company.cik})"
         if lines.is_foreign:
             raise NoDataError(
@@ -165,8 +213,10 @@ class FilingsService:
             raise NoDataError(f"{name} has no reports with facts", symbol=company.symbol)
         return replace(lines, lines=own)
 
-    def facts(self, company: Company, *, refresh: bool = False) -> CompanyFacts:
-        """Return the facts of a company; for errors, see :meth:`lines`."""
+    def facts(
+        self, company: Company, *, refresh: bool = False, copy_from_ms: int = 0
+    ) -> CompanyFacts:
+        """Return the facts of a company; for arguments and errors, see :meth:`reports`."""
         now_ms, cik = self._clock.now_ms(), company.cik
         reports = [known_ms(f) for f in company.filings if f.is_report and f.has_facts]
         # The facts of a report may be complete only some hours after it.
@@ -182,15 +232,20 @@ class FilingsService:
                     lambda: self._vendor().facts(cik),
                     lambda body: parse_facts(body, cik),
                     lambda fetched_ms: not refresh and is_current(fetched_ms),
+                    copy_from_ms,
                 )[0]
         except SymbolNotFoundError as error:
             message = f"{company.symbol} (filer {cik}) has no facts at the SEC, as funds do not"
             raise NoDataError(message, symbol=company.symbol) from error
 
     def snapshot(self, question: TableQuestion) -> Snapshot:
-        """Return a company's statements as a vendor's response; for errors, see :meth:`lines`."""
-        company = self.company(question.instrument, refresh=question.refresh)
-        lines = self.lines(company, refresh=question.refresh)
+        """Return a company's statements as a vendor's response; for errors, see :meth:`reports`.
+
+        No kept answer takes the place of a failed request: the caller has its own copies.
+        """
+        company, lines = self.reports(
+            question.instrument, refresh=question.refresh, copy_from_ms=NEVER_MS
+        )
         classes, dropped = company.proof.classes, dict[str, str]()
         if company.proof.since:
             dropped["statements"] = (
@@ -227,20 +282,33 @@ class FilingsService:
         fetch: Callable[[], bytes],
         parse: Callable[[bytes], _T],
         is_current: Callable[[int], bool],
+        copy_from_ms: int = NEVER_MS,
     ) -> tuple[_T, int]:
         """Return an answer, parsed, and its time; an answer that cannot be parsed is never kept."""
         now_ms = self._clock.now_ms()
         kept = self._kept.read(name, now_ms)
         if kept is not None and is_current(kept.fetched_ms):
             return parse(kept.body), kept.fetched_ms
-        body = fetch()
-        parsed = parse(body)
+        try:
+            body = fetch()
+            parsed = parse(body)
+        except (TransientError, CircuitOpenError, ResponseFormatError) as error:
+            if kept is None or kept.fetched_ms < copy_from_ms:
+                raise
+            warn_user(
+                f"sec did not answer ({type(error).__name__}: {error.brief}): "
+                f"its answer of {iso(kept.fetched_ms)} is used",
+                IncompleteDataWarning,
+            )
+            return parse(kept.body), kept.fetched_ms
         self._kept.write(name, body, now_ms)
         return parsed, now_ms
 
-    def _listed(self, instrument: Instrument, now_ms: int) -> Listed:
+    def _listed(self, instrument: Instrument, now_ms: int, copy_from_ms: int) -> Listed:
         spelled = letters(TABLE.spelled(instrument))
-        rows, fetched_ms = self._list(lambda fetched_ms: now_ms - fetched_ms < _LIST_MS)
+        rows, fetched_ms = self._list(
+            lambda fetched_ms: now_ms - fetched_ms < _LIST_MS, copy_from_ms
+        )
         if spelled not in rows and date_of(fetched_ms) != date_of(now_ms):
             rows, _ = self._list(lambda fetched_ms: False)
         if spelled not in rows:
@@ -251,32 +319,32 @@ class FilingsService:
             )
         return rows[spelled]
 
-    def _list(self, is_current: Callable[[int], bool]) -> tuple[dict[str, Listed], int]:
-        return self._answer(_TICKERS, lambda: self._vendor().tickers(), parse_tickers, is_current)
+    def _list(
+        self, is_current: Callable[[int], bool], copy_from_ms: int = NEVER_MS
+    ) -> tuple[dict[str, Listed], int]:
+        def fetch() -> bytes:
+            return self._vendor().tickers()
 
-    def _submissions(self, cik: int, now_ms: int, *, refresh: bool) -> tuple[Submissions, int]:
-        return self._answer(
-            f"CIK{cik:010d}.json",
-            lambda: self._vendor().submissions(cik),
-            lambda body: parse_submissions(body, cik),
-            lambda fetched_ms: not refresh and date_of(fetched_ms) == date_of(now_ms),
-        )
+        return self._answer(_TICKERS, fetch, parse_tickers, is_current, copy_from_ms)
 
     def _parts(
-        self, submissions: Submissions, since: str | None, now_ms: int
-    ) -> Sequence[tuple[Filing, ...]]:
-        """Return the older parts that are kept, and those needed since a day."""
-        found = []
+        self, submissions: Submissions, since: str | None, names: Collection[str], now_ms: int
+    ) -> tuple[list[Filing], tuple[Part, ...]]:
+        """Return the filings in older parts that are kept or needed, and the other parts."""
+        found, missing = list[Filing](), list[Part]()
         for part in submissions.parts:
             kept = self._kept.read(part.name, now_ms)
             parsed = parse_part(kept.body) if kept is not None else ()
             is_whole = any(filing.filed >= part.last for filing in parsed)
-            if since is not None and part.last >= since and not is_whole:
+            is_needed = part.name in names or (since is not None and part.last >= since)
+            if is_needed and not is_whole:
                 body = self._vendor().part(submissions.cik, part)
                 parsed = parse_part(body)
                 self._kept.write(part.name, body, now_ms)
-            found.append(parsed)
-        return found
+            elif not is_whole:
+                missing.append(part)
+            found += parsed
+        return found, tuple(missing)
 
     def _proof(
         self, symbol: str, submissions: Submissions, filings: Sequence[Filing], now_ms: int

@@ -9,10 +9,13 @@ from ...core.calendars.calendar import calendar_for, closes_early
 from ...core.calendars.localtime import local_date
 from ...core.calendars.ranges import resolve_instants
 from ...core.filings.service import NEW_YORK, Company, Filing, address_of
+from ...core.filings.service import known_ms as known_since
 from ...core.model.answer.provenance import ATTRS_KEY, freeze
+from ...core.model.display.texts import counted
 from ...core.model.identity.instrument import Instrument
 from ...core.model.time.instant import DAY_MS, date_of, from_ms, iso
-from ...errors import QueryError
+from ...core.model.words.caller import warn_user
+from ...errors import IncompleteDataWarning, QueryError
 from .company import american_stock, known_ms_of, warn_of_unproven
 
 if TYPE_CHECKING:
@@ -50,18 +53,34 @@ def announcements(
 
     def answer() -> pd.DataFrame:
         """Return the frame."""
-        company: Company = services.filings.company(instrument, since=since)
+        company: Company = services.filings.company(
+            instrument, since=since, copy_from_ms=span.start
+        )
         warn_of_unproven(company, since)
         until = min(span.end, known_ms)
-        found = [
-            filing
-            for filing in company.filings
-            if filing.form.removesuffix("/A") == "8-K"
-            and _ITEM in filing.items
-            and filing.accepted_ms is not None
-            and span.start <= filing.accepted_ms < until
+        about = [
+            f for f in company.filings if f.form.removesuffix("/A") == "8-K" and _ITEM in f.items
         ]
-        return _frame(instrument, company, sorted(found, key=lambda f: f.accepted_ms or 0))
+        found = [
+            f for f in about if f.accepted_ms is not None and span.start <= f.accepted_ms < until
+        ]
+        first, last = date_of(span.start).isoformat(), date_of(span.end - 1).isoformat()
+        undated = [
+            f
+            for f in about
+            if f.accepted_ms is None
+            and first <= f.filed <= last
+            # At a past time, those that had certainly been filed; now, all that the SEC lists.
+            and min(known_since(f), company.fetched_ms) <= known_ms
+        ]
+        if undated:
+            warn_user(
+                f"{counted(len(undated), 'announcement')} without a usable time of acceptance left out: "
+                f"{', '.join(f.accession for f in undated[:3])}{', ...' * (len(undated) > 3)}",
+                IncompleteDataWarning,
+            )
+        found.sort(key=lambda f: f.accepted_ms or 0)
+        return _frame(instrument, company, found, len(undated))
 
     frame: pd.DataFrame = services.filings.within(timeout, instrument.symbol, answer)
     return frame
@@ -82,7 +101,9 @@ def timing_of(instrument: Instrument, accepted_ms: int) -> tuple[str, str, bool]
     return "", "", False
 
 
-def _frame(instrument: Instrument, company: Company, filings: list[Filing]) -> pd.DataFrame:
+def _frame(
+    instrument: Instrument, company: Company, filings: list[Filing], undated: int
+) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
@@ -114,6 +135,7 @@ def _frame(instrument: Instrument, company: Company, filings: list[Filing]) -> p
             "company": company.submissions.name,
             "rows": len(frame),
             "proven_since": company.proof.since,
+            "undated": undated,
             "fetched_at": iso(company.fetched_ms),
         }
     )

@@ -15,7 +15,10 @@ from .company import american_stock, known_ms_of, warn_of_unproven
 if TYPE_CHECKING:
     import pandas as pd
 
-_COLUMNS = "line value unit period start end accession form filed accepted accepted_raw tag version derived"
+_COLUMNS = (
+    "line value unit period start end accession form filed accepted accepted_raw tag version derived "
+    "is_certain"
+)
 
 
 def statement_lines(
@@ -37,9 +40,9 @@ def statement_lines(
 
     def answer() -> tuple[Company, CompanyLines]:
         """Return the company and its lines."""
-        company = services.filings.company(instrument)
+        company, lines = services.filings.reports(instrument)
         warn_of_unproven(company)
-        return company, services.filings.lines(company)
+        return company, lines
 
     company, found = services.filings.within(timeout, instrument.symbol, answer)
     known = [line for line in found.lines if line.known_ms < known_ms]
@@ -85,6 +88,7 @@ def _frame(lines: list[Line]) -> pd.DataFrame:
             line.tag,
             line.version,
             line.is_derived,
+            line.filing.is_certain,
         )
         for line in lines
     ]

@@ -16,12 +16,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from ...calendars.localtime import local_to_utc, offset_ms
-from ...model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, to_ms
+from ...model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms, to_ms
 from .answers import Filing
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -38,6 +38,8 @@ _DATED = re.compile(r"(10-[KQ]T?|8-K|20-F|40-F|6-K)(/A)?")
 _OWN = "99999999"
 # Time after which the SEC has corrected the zone of a new filing's time.
 _FRESH_MS = 3 * DAY_MS
+# A filing is dated at most some days after its acceptance; an earlier time is a mistake.
+_LONGEST_MS = 10 * DAY_MS
 
 
 class _Readings(NamedTuple):
@@ -68,7 +70,17 @@ def with_times(filings: Iterable[Filing], fetched_ms: int) -> tuple[Filing, ...]
     # One proof of UTC may be a filing that was accepted long after its submission.
     is_usual = bool(proofs) and in_utc in (0, len(proofs)) and in_utc != 1
     usual = proofs[0] if is_usual else None
-    return tuple(_timed(f, readings.get(f.accession), usual, fetched_ms) for f in known)
+    timed = (_timed(f, readings.get(f.accession), usual, fetched_ms) for f in known)
+    return tuple(
+        f
+        if f.accepted_ms is None or f.accepted_ms >= _day_ms(f) - _LONGEST_MS
+        else replace(f, accepted_ms=None, is_certain=False)
+        for f in timed
+    )
+
+
+def _day_ms(filing: Filing) -> int:
+    return day_ms(date.fromisoformat(filing.filed))
 
 
 def _timed(f: Filing, reading: _Readings | None, usual: bool | None, fetched_ms: int) -> Filing:
