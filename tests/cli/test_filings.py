@@ -101,6 +101,11 @@ def test_the_doctor_says_in_one_line_whether_filings_are_read(
 ) -> None:
     line = next(x for x in run("doctor").out.splitlines() if x[3:].startswith("sec "))
     assert "a contact address is set" in line and CONTACT not in line
+    monkeypatch.setenv("SEC_CONTACT", "canary at example.org")
+    ran = run("doctor")
+    line = next(x for x in ran.out.splitlines() if x[3:].startswith("sec "))
+    assert "not a plain e-mail address" in line and "name@example.org" in ran.out and ran.code == 1
+    assert "canary" not in ran.out + ran.err
     monkeypatch.delenv("SEC_CONTACT")
     line = next(x for x in run("doctor").out.splitlines() if x[3:].startswith("sec "))
     assert "statements and announcements from filings are off" in line

@@ -16,7 +16,7 @@ from src.data.core.clock import ManualClock
 from src.data.core.model.time.instant import SECOND_MS
 from src.data.core.vendors.sec.filings import SecDataDownloader
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning, UnavailableError
+from src.data.errors import IncompleteDataWarning, RulesError, UnavailableError
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
 from tests.vendor_server.sec import (
@@ -175,6 +175,19 @@ def test_the_contact_may_be_in_the_rules_and_the_environment_takes_precedence(
     monkeypatch.setenv("SEC_CONTACT", CONTACT)
     record(make(), force_refresh=True)
     assert sec.agents[-1] == f"onetape {CONTACT}"
+
+
+@pytest.mark.parametrize(
+    "contact", ["'canary'", "'a@b.c, canary@example.org'", "''", "5", "[canary]"]
+)
+def test_rules_with_a_contact_that_is_not_an_address_are_rejected_without_showing_it(
+    contact: str, make: Callable[[], DataManager], sec: Sec, rules: Path
+) -> None:
+    text = rules.read_text()
+    rules.write_text(text.replace("sec: {", f"sec: {{contact: {contact}, "))
+    with pytest.raises(RulesError, match=r"providers\.sec\.contact: .*name@example\.org") as caught:
+        make()
+    assert "canary" not in str(caught.value)
 
 
 def test_the_contact_is_in_no_log_file_or_record(

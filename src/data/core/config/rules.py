@@ -26,6 +26,7 @@ from .schema import (
     anything,
     as_switch,
     attributes,
+    contact,
     first_of,
     form,
     items,
@@ -306,7 +307,7 @@ _options: dict[str | None, dict[str, Form]] = {
         "dense": switch,
     },
     "ibkr": {"host": text(), "port": whole(1), "client_id": whole(0)},
-    "sec": {"contact": text()},
+    "sec": {"contact": contact},
 }
 
 

@@ -53,14 +53,7 @@ from ..fill.freshness import SeriesHealth, series_health
 from ..fill.perishable import perishable
 from ..vendors.checks import LEVELS, Check, fault, note, ok
 from ..vendors.extras import EXTRAS, GROUPS, extra_state, group_state, without_effect
-from ..vendors.vendors import (
-    describe_vendors,
-    is_on_the_web,
-    is_remote,
-    obstacle_of,
-    quotas_of,
-    vendor_check,
-)
+from ..vendors.vendors import describe_vendors, is_on_the_web, is_remote, quotas_of, vendor_check
 
 __all__ = ["Installation", "checkup", "worst_levels"]
 
@@ -562,9 +555,15 @@ def _keys(look: _Look) -> Iterator[Check]:
             else:
                 yield note(name, f"{variables} not set, and not needed")
     # The SEC serves no bars, so it is not one of the vendors above.
-    if obstacle_of(look.selector, "sec").reason:
+    sec = look.selector.downloader("sec")
+    if sec is None:
         text = "SEC_CONTACT not set: statements and announcements from filings are off"
         yield note("keys sec", text, "set SEC_CONTACT to an address such as name@example.org")
+        return
+    try:
+        _ = sec.contact
+    except ConfigError as error:
+        yield fault("keys sec", *_text_and_hint(error))
     else:
         yield ok("keys sec", "a contact address is set")
 

@@ -7,10 +7,10 @@ status 403 (2026-09).
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar
 
 from ....errors import ConfigError, DataError, RateLimitedError, ResponseFormatError
+from ...config.schema import ADDRESS
 from ...model.request.capabilities import Limits
 from ...model.request.http import HttpRequest, HttpResponse
 from ...net.http.status import error_of
@@ -19,7 +19,6 @@ from ..base import BaseDataDownloader
 from .answers import Part
 
 _CONTACT = "SEC_CONTACT"
-_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,200}\.[A-Za-z]{2,24}")
 _BLOCKED_S = 600.0
 
 
@@ -65,6 +64,21 @@ class SecDataDownloader(BaseDataDownloader):
         return self._of_filer(cik, f"{address_of(cik, accession, self._www)}/R1.htm")
 
     @property
+    def contact(self) -> str:
+        """The contact address.
+
+        Raises:
+            ConfigError: It is not a plain e-mail address.
+        """
+        contact = self.secret(_CONTACT)
+        if not ADDRESS.fullmatch(contact):
+            raise ConfigError(
+                "the SEC needs a contact address, which is not a plain e-mail address here",
+                hint=f"set {_CONTACT} or providers.sec.contact to one such as name@example.org",
+            )
+        return contact
+
+    @property
     def _www(self) -> str:
         """The address of documents and lists; a local server answers for both hosts."""
         return self.base_url.replace("//data.sec.gov", "//www.sec.gov")
@@ -74,13 +88,7 @@ class SecDataDownloader(BaseDataDownloader):
             return self._get(url)
 
     def _get(self, url: str) -> bytes:
-        contact = self.secret(_CONTACT)
-        if not _ADDRESS.fullmatch(contact):
-            raise ConfigError(
-                "the SEC needs a contact address, which is not a plain e-mail address here",
-                hint=f"set {_CONTACT} or providers.sec.contact to one such as name@example.org",
-            )
-        agent = {"User-Agent": f"onetape {contact}"}
+        agent = {"User-Agent": f"onetape {self.contact}"}
         return self.send(HttpRequest(url, secret_headers=agent)).body
 
     def classify(self, response: HttpResponse) -> DataError | None:
