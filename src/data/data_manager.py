@@ -1282,7 +1282,8 @@ class DataManager:
             DataError: The SEC refused or failed.
 
         Warns:
-            IncompleteDataWarning: Filings of the range are not proven to be those of the symbol.
+            IncompleteDataWarning: Filings of the range are not proven to be those of the symbol, or
+                have no usable time of acceptance; or the SEC is down, and its last answer is used.
         """
         frame: pd.DataFrame = load_part("research.filings.announcements").announcements(
             self._services, symbol, start, end, timeout=timeout
@@ -1311,10 +1312,10 @@ class DataManager:
             A frame with a row for each value, by the time at which it became public. ``line``,
             ``value``, ``unit``; ``period`` (``FY``, ``Q``, or empty for a value at one date) from
             ``start`` to ``end``, both inclusive; ``accession``, ``form``, ``filed``; ``accepted``
-            (naive UTC; NaT if only the day is known) and ``accepted_raw``; ``tag``, empty for a
-            fourth quarter that is ``derived``; ``version``, 0 for the value first filed and 1 for its
-            first restatement. With ``adjusted``, ``splits`` names the splits. Dates are
-            datetime64[ns].
+            (naive UTC; NaT if only the day is known) and ``accepted_raw``; ``is_certain``, whether that
+            time is known and its zone proven; ``tag``, empty for a fourth quarter that is ``derived``;
+            ``version``, 0 for the value first filed and 1 for its first restatement. With ``adjusted``,
+            ``splits`` names the splits. Dates are datetime64[ns].
 
         Raises:
             QueryError: An argument is invalid, or the symbol does not mean a stock.
@@ -1324,7 +1325,8 @@ class DataManager:
             DataError: The SEC refused or failed.
 
         Warns:
-            IncompleteDataWarning: Earlier filings are not proven to be those of the symbol.
+            IncompleteDataWarning: Earlier filings are not proven to be those of the symbol; or the SEC
+                is down, and its last answer is used.
         """
         frame: pd.DataFrame = load_part("research.filings.lines").statement_lines(
             self, symbol, adjusted=adjusted, timeout=timeout

@@ -52,10 +52,26 @@ def test_announcements(run: Run, sec: Sec) -> None:
     shown = run(*words, "--end", "2017-08-31")
     assert shown.code == 0 and "TSLA · Tesla, Inc. · 3 rows" in shown.out
     assert "during" in shown.out and "0001564590-17-013176" in shown.out
+    assert "TSLA · Tesla, Inc. · latest 2 of " in run(*words, "--rows", "2").out
     then = run(*words, "--as-of", "2017-07-05", "--json")
     assert len(then.json["rows"]) == 1
     future = run(*words, "--end", "2027-08-31")
     assert future.code == 2 and "estimates" in future.err
+
+
+def test_a_narrow_table_keeps_accession_numbers_whole(
+    run: Run, sec: Sec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ("fundamentals", "TSLA", "--type", "announcements", "--start", "2017-06-01")
+    assert "0001564590-17-013176" in run(*words, "--end", "2017-08-31").out
+    monkeypatch.setenv("COLUMNS", "130")
+    lines = run("fundamentals", "AAPL", "--type", "lines", "--rows", "400").out.splitlines()
+    revenue = next(x for x in lines if x.startswith("revenue") and "2009-10-27" in x)
+    assert revenue.split()[1:] == [
+        *("36.54B", "USD", "FY", "2009-09-26", "2009-10-27", "20:18:29"),
+        *("0001193125-09-214859", "0", "10-K"),
+    ]
 
 
 def test_lines(run: Run, sec: Sec) -> None:

@@ -29,8 +29,8 @@ _DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60
 _ACTIONS = "actions"
 # Frames from filings, with their columns.
 _FILINGS = {
-    "announcements": "accepted timing session early_close form items accession",
-    "lines": "line value# unit period? start? end accession form accepted? tag? version# derived",
+    "announcements": "accepted timing session accession early_close? form? items?",
+    "lines": "line value# unit period? end accepted? accession version#? form? derived? start? tag?",
 }
 # Figures of perpetual futures.
 _FIGURES = ("funding", "open-interest", "long-short")
@@ -237,11 +237,16 @@ def _filings(args: argparse.Namespace) -> Report:
         get = known.announcements if is_list else known.statement_lines
         frame = get(args.symbol, **given(args, "start end timeout" if is_list else "timeout"))
     provenance, rows = frame.attrs["onetape"], records(frame)
-    title = f"{provenance['symbol']} · {provenance['company']} · {counted(len(rows), 'row')}"
+    latest = rows[-args.rows :]
+    count = counted(len(rows), "row")
+    if len(latest) < len(rows):
+        count = f"latest {len(latest)} of {count}"
 
     def shown() -> Shown:
         """Yield the latest rows."""
-        yield table(rows[-args.rows :] if args.rows else rows, _FILINGS[args.data_type], title)
+        title = f"{provenance['symbol']} · {provenance['company']} · {count} · times in UTC"
+        cells = [row | {"value": number(row["value"])} if "value" in row else row for row in latest]
+        yield table(cells, _FILINGS[args.data_type], title)
 
     return Report({"provenance": provenance, "rows": rows}, shown)
 
