@@ -1249,6 +1249,90 @@ class DataManager:
         check_switches(force_refresh=refresh)
         return self._services.figures.get(kind, symbol, period, (start, end), refresh, timeout)
 
+    def announcements(
+        self, symbol: str, start: When = None, end: When = None, *, timeout: float | None = None
+    ) -> pd.DataFrame:
+        """Return a company's announcements of earnings: 8-K filings with item 2.02.
+
+        Examples:
+            >>> frame = manager.announcements("AAPL", "2024", "2025")
+            >>> accepted, timing = frame["accepted"], frame["timing"]
+
+        They are read from filings with the SEC, which needs a contact address instead of a key
+        (``SEC_CONTACT``). The range must be past: dates of future reports are estimates.
+
+        Args:
+            symbol: American stock.
+            start, end: First and last time of acceptance, both inclusive; a date means the hours of
+                its session date in New York. Default: the last 365 days.
+            timeout: Seconds after which the call stops waiting, as for ``get_ohlcv``.
+
+        Returns:
+            A frame in ascending order. ``accepted`` is naive UTC (datetime64[ns]); ``timing`` is
+            ``before``, ``during`` or ``after`` the regular session on the date ``session``, which
+            may close early (``early_close``); ``form``, ``items``, ``accession`` and ``url``
+            describe the filing. ``accepted_raw`` is the time as the SEC writes it, and
+            ``is_certain`` whether its time zone is proven; if not, the later reading is used.
+
+        Raises:
+            QueryError: An argument is invalid, the symbol does not mean a stock, or the range is in
+                the future.
+            MissingCredentialsError: No contact address is set.
+            NoDataError: No filing proves that the symbol means the listed company.
+            DataError: The SEC refused or failed.
+
+        Warns:
+            IncompleteDataWarning: Filings of the range are not proven to be those of the symbol, or
+                have no usable time of acceptance; or the SEC is down, and its last answer is used.
+        """
+        frame: pd.DataFrame = load_part("research.filings.announcements").announcements(
+            self._services, symbol, start, end, timeout=timeout
+        )
+        return frame
+
+    def statement_lines(
+        self, symbol: str, *, adjusted: bool = False, timeout: float | None = None
+    ) -> pd.DataFrame:
+        """Return the lines of a company's reports, each value with the filing that contains it.
+
+        Examples:
+            >>> lines = manager.statement_lines("AAPL")
+            >>> revenue = lines[(lines["line"] == "revenue") & (lines["period"] == "Q")]
+
+        They are read from filings with the SEC, which needs a contact address instead of a key
+        (``SEC_CONTACT``).
+
+        Args:
+            symbol: American stock.
+            adjusted: Whether values per share and numbers of shares are converted to today's shares,
+                by the splits after the date of each filing. Default: as filed.
+            timeout: Seconds after which the call stops waiting, as for ``get_ohlcv``.
+
+        Returns:
+            A frame with a row for each value, by the time at which it became public. ``line``,
+            ``value``, ``unit``; ``period`` (``FY``, ``Q``, or empty for a value at one date) from
+            ``start`` to ``end``, both inclusive; ``accession``, ``form``, ``filed``; ``accepted``
+            (naive UTC; NaT if only the day is known) and ``accepted_raw``; ``is_certain``, whether that
+            time is known and its zone proven; ``tag``, empty for a fourth quarter that is ``derived``;
+            ``version``, 0 for the value first filed and 1 for its first restatement. With ``adjusted``,
+            ``splits`` names the splits. Dates are datetime64[ns].
+
+        Raises:
+            QueryError: An argument is invalid, or the symbol does not mean a stock.
+            MissingCredentialsError: No contact address is set.
+            NoDataError: The company has no facts, files as a foreign company, or no filing proves that
+                the symbol means it.
+            DataError: The SEC refused or failed.
+
+        Warns:
+            IncompleteDataWarning: Earlier filings are not proven to be those of the symbol; or the SEC
+                is down, and its last answer is used.
+        """
+        frame: pd.DataFrame = load_part("research.filings.lines").statement_lines(
+            self, symbol, adjusted=adjusted, timeout=timeout
+        )
+        return frame
+
     def get_series(
         self,
         series: str,
@@ -1332,7 +1416,7 @@ class DataManager:
             max_age_days: Maximum age of cached data in days; by default, the maximum for the data
                 type.
             as_of: Return only data that was public by this date or, if an instant is given, by the
-                day before it.
+                day before it; a report whose time of acceptance is known, before that instant.
             timeout: Seconds after which the call stops waiting for vendors and other callers,
                 instead of ``time_budget_seconds`` in the fundamentals file (20).
 

@@ -24,7 +24,7 @@ FLOORS = {
     "net": 5,
     "hosts": 6,
     "vendors": 7,
-    "fundamentals": 8, "macro": 8, "provider_selector": 8, "own_loops": 8,
+    "fundamentals": 8, "macro": 8, "filings": 8, "provider_selector": 8, "own_loops": 8,
     "bars": 9,
     "interface": 10, "wiring": 10,
     "members": 11, "features": 11,
@@ -125,9 +125,10 @@ def test_no_ring_imports_a_higher_one_but_on_use_where_it_composes_or_in_a_comma
         (name, t) for name, pairs in found.items() for t, is_at_once in pairs if is_at_once
     ] == []
     assert {name for name, pairs in found.items() if pairs and room(name) != "cli"} == COMPOSING
-    assert {room(target) for target, _ in found["core.wiring"]} == {"hosts", "macro"}
+    assert {room(target) for target, _ in found["core.wiring"]} == {"hosts", "macro", "filings"}
     assert {room(t) for name, pairs in found.items() if room(name) == "cli" for t, _ in pairs} == {
-        "server"
+        "research",
+        "server",
     }
 
 

@@ -56,6 +56,7 @@ OWNERS = {
         "core.cache.format.",
         "core.hosts.limits",
         "core.hosts.postgres",
+        "core.vendors.sec.answers",
         "research.lineage.lineage",
         "research.lineage.lineage_check",
         "research.lineage.lineage_export",

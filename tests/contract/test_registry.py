@@ -15,9 +15,11 @@ FUNDAMENTALS = ROOT / "config" / "data" / "fundamentals.json"
 
 
 def registered() -> set[str]:
+    from src.data.core.registry import VENDORS
     from src.data.core.vendors.factory import DataDownloaderFactory
 
-    return set(DataDownloaderFactory.PROVIDER_MAP.values())
+    companies = {name for name, row in VENDORS.items() if row.fundamentals}
+    return set(DataDownloaderFactory.PROVIDER_MAP.values()) | companies
 
 
 def vendors_in(rules: Mapping[str, Any]) -> set[str]:

@@ -27,6 +27,11 @@ _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
 _LONG = ("description", "website", "symbol")
 _DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60
 _ACTIONS = "actions"
+# Frames from filings, with their columns.
+_FILINGS = {
+    "announcements": "accepted timing session accession early_close? form? items?",
+    "lines": "line value# unit period? end accepted? accession version#? form? derived? start? tag?",
+}
 # Figures of perpetual futures.
 _FIGURES = ("funding", "open-interest", "long-short")
 
@@ -43,8 +48,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser,
         "--type --what DATA_TYPE",
         (
-            "general, ratios, statements, ...; actions: splits and dividends; of a perpetual "
-            f"future: {', '.join(_FIGURES)}"
+            "general, ratios, statements, ...; actions: splits and dividends; from filings with the "
+            f"SEC: {', '.join(_FILINGS)}; of a perpetual future: {', '.join(_FIGURES)}"
         ),
         default="general",
         dest="data_type",
@@ -57,8 +62,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="priority_based",
         choices=("priority_based", "quality_based", "consensus"),
     )
-    option(parser, "--as-of DATE", "only data that was public by this date")
-    add_span(parser, "for actions the earliest, for figures 29 days ago")
+    option(parser, "--as-of --at DATE", "only data that was public by this date", dest="as_of")
+    add_span(
+        parser, "for actions the earliest, for figures 29 days ago, for announcements a year ago"
+    )
     option(parser, "--refresh", "refetch even if fresh")
     usual(parser, "timeout rows")
     command(
@@ -78,6 +85,9 @@ def run(args: argparse.Namespace) -> Report:
         QueryError, ConfigError: The query or the configuration is invalid.
     """
     is_frame = args.data_type == _ACTIONS or args.data_type in _FIGURES
+    if args.data_type in _FILINGS:
+        _refuse(args, ("timeframe", "provider"))
+        return _filings(args)
     _refuse(args, ("as_of",) if is_frame else ("start", "end", "timeframe"))
     if args.data_type == _ACTIONS:
         return _actions(args)
@@ -215,6 +225,30 @@ def _actions(args: argparse.Namespace) -> Report:
 
     document = {"provenance": provenance, "rows": rows}
     return Report(document, shown, notes, ok=provenance["complete"])
+
+
+def _filings(args: argparse.Namespace) -> Report:
+    """Return announcements or statement lines from filings."""
+    is_list = args.data_type == "announcements"
+    _refuse(args, () if is_list else ("start", "end"))
+    manager = manager_of(args, makes_folder=True)
+    with busy(args, "reading filings"):
+        known = manager if args.as_of is None else manager.at(args.as_of)
+        get = known.announcements if is_list else known.statement_lines
+        frame = get(args.symbol, **given(args, "start end timeout" if is_list else "timeout"))
+    provenance, rows = frame.attrs["onetape"], records(frame)
+    latest = rows[-args.rows :]
+    count = counted(len(rows), "row")
+    if len(latest) < len(rows):
+        count = f"latest {len(latest)} of {count}"
+
+    def shown() -> Shown:
+        """Yield the latest rows."""
+        title = f"{provenance['symbol']} · {provenance['company']} · {count} · times in UTC"
+        cells = [row | {"value": number(row["value"])} if "value" in row else row for row in latest]
+        yield table(cells, _FILINGS[args.data_type], title)
+
+    return Report({"provenance": provenance, "rows": rows}, shown)
 
 
 def _figures(args: argparse.Namespace) -> Report:

@@ -11,6 +11,7 @@ from ..core.prices.differences import GRAVE
 from ..errors import QueryError
 from ..jobs.run.signals import job_signals
 from .arguments import add_timeout, command, given, option, positive
+from .cached import manager_of
 from .job_output import REPORT_HELP, begin, check_report, present_job, progress_shown, reasons_shown
 from .output import busy
 from .result import Line, Report, Shown
@@ -54,6 +55,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--end END", "date (whole session) or UTC time, inclusive; default: now")
     option(parser, "--provider A", "compare only cached bars from vendor A")
     option(parser, "--against B", "compare vendor A with vendor B instead of the cache")
+    option(
+        parser,
+        "--actions",
+        "with --against sec: what filings say about the splits of SYMBOL; changes nothing",
+    )
     option(parser, "--all", "compare all cached bars, however many requests this takes")
     add_timeout(parser, "stop waiting for vendors after this time; default: 30 s for each request")
     command(
@@ -86,6 +92,8 @@ def run(args: argparse.Namespace) -> Report | int:
                 hint="use it only with --requests, --dry-run, --report and --json",
             )
         return _sample(args)
+    if args.actions:
+        return _splits(args)
     if any(sample_options) or not args.timeframe:
         raise QueryError(
             ("give a symbol and a timeframe, or --sample for a part of the whole cache"),
@@ -100,6 +108,34 @@ def run(args: argparse.Namespace) -> Report | int:
     return Report(
         verification.to_json, _verification_shown(verification), ok=verification.ok, is_check=True
     )
+
+
+def _splits(args: argparse.Namespace) -> Report:
+    """Return the evidence of filings on splits; the exit code is 1 if they contradict one.
+
+    Raises:
+        QueryError: Other options are given, or no symbol.
+    """
+    others = (args.timeframe, args.start, args.end, args.provider, args.all or None)
+    if not args.symbol or args.against != "sec" or any(others):
+        raise QueryError(
+            "--actions needs a symbol and --against sec, and no timeframe, range or other vendor",
+            hint="such as: onetape verify AAPL --actions --against sec",
+        )
+    from ..research.filings.splits import split_report
+
+    with busy(args, "comparing; stores no bars"):
+        found = split_report(manager_of(args, makes_folder=True), args.symbol, timeout=args.timeout)
+    rows = [
+        {**row, "accessions": ", ".join(row["accessions"])} for row in found.to_json()["splits"]
+    ]
+
+    def shown() -> Shown:
+        """Yield a row for each split."""
+        title = f"{found.symbol} · {counted(len(rows), 'split')} · evidence, not a source"
+        yield table(rows, "ex_date ratio# verdict reason accessions?", title)
+
+    return Report(found.to_json, shown, ok=found.ok, is_check=True)
 
 
 def _sample(args: argparse.Namespace) -> int:

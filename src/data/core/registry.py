@@ -39,7 +39,7 @@ class VendorRow(NamedTuple):
         stream: Path of the vendor's stream.
         search: Path of the vendor's table for searching by name.
         source: Name of the vendor as a source, if it is another (``DataSourceRegistry``).
-        series: Path of the downloader of a vendor that serves macro series and no bars.
+        series: Path of the downloader of a vendor that serves macro series or filings, and no bars.
         package: Module of the vendor's SDK, which is installed by the extra with the vendor's name.
         distribution: Name of that SDK in package indexes and messages.
         package_use: Purpose of that package, for messages.
@@ -191,6 +191,14 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
         ),
         "replay": VendorRow(
             bars="replay.bars:ReplayDownloader", of_folders=True, is_sample=True, of_files=True
+        ),
+        "sec": VendorRow(
+            series="sec.filings:SecDataDownloader",
+            aliases=("edgar",),
+            keys=("SEC_CONTACT",),
+            needs_keys=True,
+            domains=("sec.gov",),
+            fundamentals="sec.fundamentals:TABLE",
         ),
         "tiingo": VendorRow(
             bars="tiingo.bars:TiingoDataDownloader",

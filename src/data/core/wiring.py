@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .bars.figures.symbol_search import NameService
     from .bars.observer import Observer
     from .cache.facade.unified_cache import UnifiedCache
+    from .filings.service import FilingsService
     from .fundamentals.service import FundamentalsService
     from .macro.service import MacroService
     from .net.http.http import Transport
@@ -106,7 +107,7 @@ class Services:
         """The connections and rate limits that all services share."""
         return self.networks.get()
 
-    # If two threads first use one of the next three simultaneously, it may be created twice, but
+    # If two threads first use one of the next four simultaneously, it may be created twice, but
     # both use the same.
     @cached_property
     def figures(self) -> FiguresService:
@@ -121,7 +122,21 @@ class Services:
         """The service for fundamentals of companies and coins."""
         from .fundamentals.service import FundamentalsService
 
-        return FundamentalsService(self.settings, self.selector, self.clock, self.observer.failed)
+        return FundamentalsService(
+            self.settings,
+            self.selector,
+            self.clock,
+            self.observer.failed,
+            lambda question: self.filings.snapshot(question),
+        )
+
+    @cached_property
+    def filings(self) -> FilingsService:
+        """The service for filings with the SEC."""
+        from .filings.service import FilingsService
+
+        changes = self.client.symbol_changes
+        return FilingsService(self.settings.cache_dir, self.selector, self.clock, changes)
 
     @cached_property
     def macro(self) -> MacroService:

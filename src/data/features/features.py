@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -178,7 +178,7 @@ def features(
             if other is None or other.lacks:
                 lacks[name] = f"{longer}: {other.lacks if other else 'no bars'}"
     for name, one in series.items() if of_reports else ():
-        why, reports[name] = _of_reports(request, name, of_reports, one.closes, found[name])
+        why, reports[name] = _of_reports(request, name, of_reports, base, one.closes, found[name])
         unreported |= {name: why} if why else {}
     frame = _long(list(frames), series, dict(zip(columns, table, strict=True)))
     not_members: dict[Any, int] = {}
@@ -479,6 +479,7 @@ def _of_reports(
     request: Request,
     symbol: str,
     uses: Sequence[ReportUse],
+    timeframe: Timeframe,
     closes: Stamps,
     into: Mapping[str, Values],
 ) -> tuple[str, dict[str, Any]]:
@@ -488,13 +489,20 @@ def _of_reports(
         warnings.simplefilter("always")
         record = request.manager._services.fundamentals.get(symbol, wish)
     reports, facts = record.get("statements", ()), record.get(METADATA, {})
+
+    def opens_after(time_ms: int) -> int:
+        """Return the open of the first session at or after an instant."""
+        days = date_of(time_ms) - timedelta(days=1), date_of(time_ms) + timedelta(days=10)
+        sessions = request.calendar_of(symbol, timeframe).sessions(*days)
+        return next((s.open_ms for s in sessions if s.open_ms >= time_ms), time_ms)
+
     failures = [str(one.message) for one in caught if one.category is IncompleteDataWarning]
     names = ("providers_not_asked", "providers_failed")
     sources = {"vendor": reports[0]["vendor"] if reports else None}
     sources |= {name: facts.get(name, {}) for name in names}
     lacks, amounts = list[str](), dict[str, list[str]]()
     for use in uses:
-        into[use.text][:], reasons, currencies = values_of_report(use, reports, closes)
+        into[use.text][:], reasons, currencies = values_of_report(use, reports, closes, opens_after)
         lacks += reasons
         amounts |= {use.text: currencies} if use.is_amount else {}
     return "; ".join(failures[:1] or lacks), sources | {"currencies": amounts}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from ..core.model.display.texts import counted
 from ..core.model.market.bars import Stamps
 from ..core.model.market.fundamentals import FIELDS, WITH_CURRENCY, canonical_field
-from ..core.model.time.instant import DAY_MS, day_ms
+from ..core.model.time.instant import DAY_MS, day_ms, parse_iso
 from ..core.model.words.suggestion import did_you_mean
 from ..errors import QueryError
 from .rolling import Values
@@ -68,18 +68,23 @@ def parse_report(text: str, words: Sequence[str]) -> ReportUse:
 
 
 def values_of_report(
-    use: ReportUse, reports: Sequence[Mapping[str, Any]], closes: Stamps
+    use: ReportUse,
+    reports: Sequence[Mapping[str, Any]],
+    closes: Stamps,
+    opens_after: Callable[[int], int] = int,
 ) -> tuple[Values, list[str], list[str]]:
     """Return the values of the latest period that had been filed by each bar's close.
 
-    Only the day of a filing is known, so a report counts from the end of that day, in UTC. A report
-    without a filing day is withheld. Of the reports for one period, the one filed last counts. If
-    none of them has the field, the value is missing, even if earlier periods have one.
+    A report counts from the open of the next session after its acceptance or, if only the day of its
+    filing is known, from the end of that day, in UTC. A report without a filing day is withheld. Of the
+    reports for one period, the one filed last counts. If none of them has the field, the value is
+    missing, even if earlier periods have one.
 
     Args:
         use: Field.
         reports: Statements of a record of fundamentals, an amended one before the original.
         closes: Closing times of bars, ascending, UTC milliseconds.
+        opens_after: Function that returns the open of the first session at or after an instant.
 
     Returns:
         The value for each bar; reasons why some are missing; and the currencies of the values, in
@@ -87,8 +92,8 @@ def values_of_report(
     """
     theirs = [r for r in reports if r["period"].startswith(use.period)]
     own = [r for r in theirs if use.field in r]
-    filed = [r for r in theirs[::-1] if r["filed_at"]]
-    filed.sort(key=lambda r: (r["filed_at"], r["period_end"]))
+    filed = [(_since(r, opens_after), r) for r in theirs[::-1] if r["filed_at"]]
+    filed.sort(key=lambda pair: (pair[0], pair[1]["period_end"]))
     steps = list(_latest(filed, use.field))
     rows = np.array([since for since, _ in steps], np.int64).searchsorted(closes, "right")
     values = np.array([np.nan, *(report.get(use.field, np.nan) for _, report in steps)])
@@ -104,8 +109,15 @@ def values_of_report(
     return values[rows], reasons if own else [f"no report has {use.text}"], list(currencies)
 
 
+def _since(report: Mapping[str, Any], opens_after: Callable[[int], int]) -> int:
+    """Return the time from which a report counts."""
+    if accepted := report.get("accepted_at"):
+        return opens_after(parse_iso(accepted))
+    return day_ms(date.fromisoformat(report["filed_at"][:10])) + DAY_MS
+
+
 def _latest(
-    filed: Iterable[Mapping[str, Any]], field: str
+    filed: Iterable[tuple[int, Mapping[str, Any]]], field: str
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield the time from which each report counts; amendments of earlier periods never do.
 
@@ -114,9 +126,9 @@ def _latest(
     """
     newest: Mapping[str, Any] = {"period_end": ""}
     kinds = set[str]()
-    for report in filed:
+    for since, report in filed:
         kinds |= {report["kind"]} if field in report else set()
         is_newer = report["period_end"] > newest["period_end"] and report["kind"] in kinds
         if is_newer or (report["period_end"] == newest["period_end"] and field in report):
             newest = report
-            yield day_ms(date.fromisoformat(report["filed_at"][:10])) + DAY_MS, report
+            yield since, report

@@ -57,8 +57,12 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "get_funding_rate": Rule("filter", "rates that had been paid"),
         "get_open_interest": Rule("filter", "periods that had ended"),
         "get_long_short_ratio": Rule("filter", "periods that had ended"),
-        "get_fundamentals": Rule("filter", "values by filing day; those without one are withheld"),
+        "get_fundamentals": Rule(
+            "filter", "values by acceptance or filing day; others are withheld"
+        ),
         "get_series": Rule("filter", "values by day of publication"),
+        "announcements": Rule("filter", "filings that had been accepted"),
+        "statement_lines": Rule("filter", "values of filings that had been accepted"),
         "universes": Rule("filter", "members of that day"),
         "get_quote": Rule("refuse", _LIVE),
         "get_quotes": Rule("refuse", _LIVE),

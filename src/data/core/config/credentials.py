@@ -94,13 +94,18 @@ class Credentials(Mapping[str, str]):
             key, in order of precedence.
         environ: Variables to read; None means the process's environment, then the user's optional
             private module.
+        defaults: Maps names to values from the rules file, which apply if no variable is set.
     """
 
     def __init__(
-        self, variables: Mapping[str, Sequence[str]], environ: Mapping[str, str] | None = None
+        self,
+        variables: Mapping[str, Sequence[str]],
+        environ: Mapping[str, str] | None = None,
+        defaults: Mapping[str, str] | None = None,
     ) -> None:
         self._variables = {name: tuple(spellings) for name, spellings in variables.items()}
         self._environ = environ
+        self._defaults = dict(defaults or {})
 
     def __getitem__(self, name: str) -> str:
         key = self._value_of(name)
@@ -139,7 +144,8 @@ class Credentials(Mapping[str, str]):
 
     def _value_of(self, name: str) -> str:
         """Return the key under ``name``, or an empty string."""
-        return next((value for value in self._values(name) if not is_placeholder(value)), "")
+        usable = (value for value in self._values(name) if not is_placeholder(value))
+        return next(usable, self._defaults.get(name, ""))
 
     def _values(self, name: str) -> Iterator[str]:
         """Yield the current values of the variables for ``name``; blank values are skipped."""
@@ -220,12 +226,13 @@ def vendor_credentials(
     environ: Mapping[str, str] | None = None,
     *,
     names: Sequence[str | Sequence[str]] = (),
+    defaults: Mapping[str, str] | None = None,
 ) -> Credentials:
     """Return a mapping of one vendor's keys.
 
     ``key_env`` and ``secret_env`` are the variables that the rules file names; if given, only these
     are read. ``names`` are the names of the keys if the vendor comes from another package; a nested
-    sequence lists spellings of one key.
+    sequence lists spellings of one key. ``defaults`` are values from the rules file.
     """
     own_names = (key_env, secret_env)
     note_variables(*own_names)
@@ -238,7 +245,7 @@ def vendor_credentials(
         for spelling in group:
             usual = tuple(dict.fromkeys((spelling, *group)))
             variables[spelling] = usual if own_name is None or own_name in group else (own_name,)
-    return Credentials(variables, environ)
+    return Credentials(variables, environ, defaults)
 
 
 def lacks_key(vendor: str, credentials: Credentials) -> bool:

@@ -16,7 +16,7 @@ from ...errors import QueryError
 from ..model.identity.classification import Classification
 from ..model.stored.retention import Age, Retention
 from ..model.time.timeframe import Timeframe
-from ..registry import FAMILIES, canonical_vendor, family_of, is_sample
+from ..registry import FAMILIES, canonical_vendor, family_of, is_sample, key_names
 from . import classification
 from .classification import CLASSIFICATION
 from .schema import (
@@ -26,6 +26,7 @@ from .schema import (
     anything,
     as_switch,
     attributes,
+    contact,
     first_of,
     form,
     items,
@@ -186,6 +187,12 @@ class ProviderRules:
         facts = {name: getattr(self, name) for name in FACTS}
         return {name: value for name, value in facts.items() if value is not None}
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """The vendor's keys that the file itself contains: the contact for ``sec``."""
+        contact = self.options.get("contact")
+        return {key_names(self.name)[0]: contact} if contact else {}
+
 
 @dataclass(frozen=True)
 class Failover:
@@ -300,6 +307,7 @@ _options: dict[str | None, dict[str, Form]] = {
         "dense": switch,
     },
     "ibkr": {"host": text(), "port": whole(1), "client_id": whole(0)},
+    "sec": {"contact": contact},
 }
 
 

@@ -257,6 +257,17 @@ def url(scheme: str) -> Form:
     return Form(_check)
 
 
+# A plain e-mail address.
+ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,200}\.[A-Za-z]{2,24}")
+
+
+@form()
+def contact(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept a plain e-mail address, which is never shown."""
+    if not isinstance(value, str) or not ADDRESS.fullmatch(value):
+        yield Problem(path, "must be a plain e-mail address, such as name@example.org")
+
+
 def items(item: Form) -> Form:
     """Return a form that accepts a list whose elements all match ``item``, and parses it into a tuple."""
 

@@ -107,7 +107,8 @@ class Candidates:
                 return f"its `secrets` lack {', '.join(sorted(undeclared))}, which its table sends"
         if not is_required:
             return ""
-        keys = vendor_credentials(vendor, rules.api_key_env, rules.secret_key_env, names=secrets)
+        variables, given = (rules.api_key_env, rules.secret_key_env), rules.keys
+        keys = vendor_credentials(vendor, *variables, names=secrets, defaults=given)
         missing = [name for name in names if name not in keys]
         return f"{missing[0]} {NO_KEY}" if missing else ""
 

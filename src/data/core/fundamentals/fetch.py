@@ -24,6 +24,7 @@ from ..model.market.fundamentals import Snapshot, snapshot_of
 from ..model.request.health import Quota
 from ..net.calls.background import BackgroundCall
 from ..net.calls.deadline import current_deadline
+from ..registry import row_of
 from ..runtime.compute_slots import waiting
 from ..vendors.base import BaseDataDownloader
 from ..vendors.factory import downloader_for, own_sender
@@ -43,12 +44,15 @@ class FundamentalsSupply:
         cache: Stores the answers, including late ones.
         rules: Time limit of a lookup, and number of copies to keep.
         clock: Clock that measures the remaining time of the call.
+        of_filings: Function that answers a question from kept filings, which takes the place of
+            requests by a vendor's table.
     """
 
     selector: Any
     cache: FundamentalsCache
     rules: FundamentalsRules
     clock: Clock
+    of_filings: Callable[[TableQuestion], Snapshot] | None = None
 
     def ask(
         self, vendors: Iterable[str], question: TableQuestion, *, must_keep: bool = False
@@ -103,6 +107,8 @@ class FundamentalsSupply:
             raise MissingCredentialsError(f"{vendor} cannot be used here", provider=vendor)
         table = table_of(vendor)
         if table is not None and is_asked_by_table(downloader):
+            if row_of(vendor).series and self.of_filings is not None:
+                return partial(self.of_filings, question)
             return partial(ask_by_table, downloader, table, question)
         sender = own_sender(self.selector, vendor, downloader)
         return partial(ask_foreign, downloader, vendor, question, sender)

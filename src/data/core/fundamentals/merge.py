@@ -122,11 +122,15 @@ def merge(
 def with_reported(snapshot: Snapshot) -> Snapshot:
     """Return ``snapshot`` with additional facts taken from its latest statements.
 
-    Of an original and an amended report for one period, the one filed last is the latest.
+    Of an original and an amended report for one period, the one filed last is the latest. A field that
+    the reports of the last two years lack has no value.
     """
     from_reports: dict[str, Fact] = {}
     newest = sorted(snapshot.statements, key=lambda s: (s.period_end, s.filed_at), reverse=True)
-    for report in sorted(newest, key=lambda s: s.period != "FY"):
+    last = newest[0].period_end if newest else ""
+    oldest = f"{int(last[:4]) - 2:04}{last[4:]}" if last[:4].isdecimal() else ""
+    recent = [report for report in newest if report.period_end > oldest]
+    for report in sorted(recent, key=lambda s: s.period != "FY"):
         for name, value in report.values.items():
             unit = FIELDS.get(name, "")
             fact = Fact(

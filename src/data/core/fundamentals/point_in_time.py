@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
 
-from ..model.market.fundamentals import Snapshot
-from ..model.time.instant import DAY_MS, date_of, day_ms
+from ..model.market.fundamentals import Snapshot, Statement
+from ..model.time.instant import DAY_MS, date_of, day_ms, parse_iso
 
 _NO_DATE = "{} does not report when it was filed"
 # Strings that identify the company. They hardly ever change, unlike descriptions, ratings and dates.
@@ -16,13 +16,22 @@ _IDENTITY = frozenset(
 )
 
 
-def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, str]]:
-    """Return the part of ``snapshot`` that was public by ``last_day``, and why the rest was not.
+def as_known(
+    snapshot: Snapshot, last_day: date, known_ms: int | None = None
+) -> tuple[Snapshot, dict[str, str]]:
+    """Return the part of ``snapshot`` that was public by a point in time, and why the rest was not.
 
-    A report is public as of its filing date; a value without a period applies to the time of the
-    request. The strings that identify the company are always kept. Only the day of a filing is
-    known, so for a point in time within a day, pass the day before.
+    A report is public as of its acceptance or, if only its day is known, its filing date; a value
+    without a period applies to the time of the request. The strings that identify the company are
+    always kept.
+
+    Args:
+        snapshot: Vendor's response.
+        last_day: The last complete day; for a point in time within a day, the day before.
+        known_ms: The point in time (UTC milliseconds); what was accepted before it was public. Default:
+            the end of the last day.
     """
+    until_ms = day_ms(last_day) + DAY_MS if known_ms is None else known_ms
     then = last_day.isoformat()
     was_fetched = date_of(snapshot.fetched_at_ms) <= last_day
     withheld: dict[str, str] = {}
@@ -35,12 +44,18 @@ def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, st
             withheld[name] = _NO_DATE.format(snapshot.vendor)
         elif fact.filed_at > then:
             withheld[name] = f"filed on {fact.filed_at}"
-    kept = tuple(s for s in snapshot.statements if was_fetched or "" < s.filed_at <= then)
+    kept = tuple(s for s in snapshot.statements if was_fetched or _is_public(s, then, until_ms))
     if len(kept) < len(snapshot.statements):
         withheld["statements"] = _reason(snapshot, then)
     facts = {name: fact for name, fact in snapshot.facts.items() if name not in withheld}
     blocks = snapshot.blocks if was_fetched else {}
     return replace(snapshot, facts=facts, statements=kept, blocks=blocks), withheld
+
+
+def _is_public(report: Statement, then: str, known_ms: int) -> bool:
+    if report.accepted_at:
+        return parse_iso(report.accepted_at) < known_ms
+    return "" < report.filed_at <= then
 
 
 def last_day_of(moment: date | int) -> date:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import QueryError
 from ..model.market.fundamentals import DATA_TYPES, canonical_type
-from ..model.time.instant import to_ms
+from ..model.time.instant import DAY_MS, day_ms, to_ms
 from .point_in_time import last_day_of
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,19 @@ def day_of(as_of: When) -> date | None:
         return last_day_of(to_ms(moment) if isinstance(moment, datetime) else moment)
     except (ValueError, OverflowError) as exc:
         raise QueryError(f"invalid as_of {as_of!r:.40}", hint="write it as 2024-06-30") from exc
+
+
+def instant_of(as_of: When, now_ms: int) -> int:
+    """Return the instant before which data had to be public: that of a datetime, or the end of a date.
+
+    Args:
+        as_of: Value that :func:`day_of` accepts.
+        now_ms: Result for None.
+    """
+    if as_of is None:
+        return now_ms
+    moment = _moment(as_of)
+    return to_ms(moment) if isinstance(moment, datetime) else day_ms(moment) + DAY_MS
 
 
 def _moment(as_of: Any) -> date:

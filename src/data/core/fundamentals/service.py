@@ -26,18 +26,19 @@ from ..model.display.texts import by_reason
 from ..model.market.fundamentals import Snapshot, copied
 from ..model.request.query import check_switches
 from ..model.request.settings import Settings
-from ..model.time.instant import DAY_MS
+from ..model.time.instant import DAY_MS, date_of
 from ..model.words.caller import warn_user
 from ..net.calls.deadline import run_call, seconds_of
 from ..net.limits.locks import SeriesLocks
 from ..observability.logs import Subject as LogSubject
 from ..observability.logs import running
+from ..registry import row_of
 from ..runtime.once import cached_property
 from .candidates import NO_FILING_DAYS, NO_KEY, Candidates, CompanyQuery
 from .combiner import FundamentalsCombiner
 from .point_in_time import as_known, last_turn_ms
 from .record import RecordContext
-from .request import Wish, age_of, data_type_of, day_of, vendors_of
+from .request import Wish, age_of, data_type_of, day_of, instant_of, vendors_of
 
 if TYPE_CHECKING:
     from ..vendors.fundamentals_request import TableQuestion
@@ -110,7 +111,8 @@ class _Lookup:
         """The question for the vendors. Its module is imported when a vendor is first queried."""
         from ..vendors.fundamentals_request import TableQuestion
 
-        return TableQuestion(self.about.instrument, self.about.data_type, self.now_ms)
+        refresh = self.wish.force_refresh
+        return TableQuestion(self.about.instrument, self.about.data_type, self.now_ms, refresh)
 
 
 class FundamentalsService:
@@ -121,6 +123,7 @@ class FundamentalsService:
         selector: Resolves symbols and creates downloaders. It is duck-typed.
         clock: Source of the current time.
         on_failure: Function called with the error if a call has no result; it must not raise.
+        of_filings: Function that answers a question from kept filings.
     """
 
     def __init__(
@@ -129,7 +132,9 @@ class FundamentalsService:
         selector: Any,
         clock: Clock,
         on_failure: Callable[[DataError], object] = lambda error: None,
+        of_filings: Callable[[TableQuestion], Snapshot] | None = None,
     ) -> None:
+        self._of_filings = of_filings
         self._settings = settings
         self._selector = selector
         self._clock = clock
@@ -168,7 +173,8 @@ class FundamentalsService:
         """Access to individual vendors, for a job that queries each one separately."""
         from .fetch import FundamentalsSupply
 
-        return FundamentalsSupply(self._selector, self.cache, self.combiner.rules, self._clock)
+        rules, made = self.combiner.rules, self._of_filings
+        return FundamentalsSupply(self._selector, self.cache, rules, self._clock, made)
 
     def get(self, symbol: Any, wish: Wish) -> dict[str, Any]:
         """Return the result of :meth:`find`; if that fails, warn once and return an empty record."""
@@ -255,8 +261,18 @@ class FundamentalsService:
             turn_ms = last_turn_ms(self.cache.announced(lookup.symbol), lookup.now_ms)
             lookup.fresh_from_ms = max(lookup.oldest_ms, turn_ms)
         oldest = lookup.now_ms + 1 if lookup.wish.force_refresh else lookup.fresh_from_ms
-        lookup.answers = {v: s for v, s in lookup.cached.items() if s.fetched_at_ms >= oldest}
+        lookup.answers = {
+            v: s
+            for v, s in lookup.cached.items()
+            if s.fetched_at_ms >= oldest and self._is_current(s, lookup)
+        }
         self._choose_vendors(lookup)
+
+    def _is_current(self, snapshot: Snapshot, lookup: _Lookup) -> bool:
+        """Return whether a copy made of filings is of this day; copies of other vendors always are."""
+        if not row_of(snapshot.vendor).series or lookup.wish.max_age_days is not None:
+            return True
+        return date_of(snapshot.fetched_at_ms) == date_of(lookup.now_ms)
 
     def _choose_vendors(self, lookup: _Lookup) -> None:
         """Choose the vendors to query; if the caller named vendors, drop the copies from all others."""
@@ -330,8 +346,10 @@ class FundamentalsService:
                     lookup.failed.setdefault(vendor, NO_FILING_DAYS)
         answers, withheld, filling = dict(lookup.answers), {}, tuple[Snapshot, ...]()
         if lookup.as_of is not None:
+            known_ms = instant_of(lookup.wish.as_of, lookup.now_ms)
             public = {
-                vendor: as_known(snapshot, lookup.as_of) for vendor, snapshot in answers.items()
+                vendor: as_known(snapshot, lookup.as_of, known_ms)
+                for vendor, snapshot in answers.items()
             }
             answers = {vendor: snapshot for vendor, (snapshot, _) in public.items()}
             withheld = {vendor: reason for vendor, (_, reason) in public.items() if reason}

@@ -367,7 +367,8 @@ class DownloaderPool:
     def _new(self, code: str, arguments: dict[str, Any]) -> Any | None:
         """Return a new downloader, or None if it cannot be created; the reason is logged."""
         family = family_of(code)
-        is_made_here = row_of(family).of_folders or family in DataDownloaderFactory.list_providers()
+        row = row_of(family)
+        is_made_here = row.of_folders or row.series or family in names()
         if self._make_sender is not None and is_made_here:
             try:
                 arguments["sender"] = self._make_sender(code)
@@ -386,7 +387,11 @@ def constructor_arguments(rules: ProviderRules) -> dict[str, Any]:
         arguments["base_url"] = rules.base_url
     if key_names(rules.name) or rules.api_key_env:
         arguments["credentials"] = vendor_credentials(
-            rules.name, rules.api_key_env, rules.secret_key_env, names=own_secrets(rules.name)
+            rules.name,
+            rules.api_key_env,
+            rules.secret_key_env,
+            names=own_secrets(rules.name),
+            defaults=rules.keys,
         )
     if rules.name == "local":
         arguments["files"] = dict(rules.options)

@@ -28,6 +28,7 @@ from ..model.market.fundamentals import (
     Unit,
     plain_of,
 )
+from ..registry import row_of
 from .fundamentals_table import (
     Ask,
     Pick,
@@ -45,11 +46,12 @@ _NOT_SERVED = (NoDataError, RefusedError, UnsupportedError)
 
 @dataclass(frozen=True)
 class TableQuestion:
-    """A request for fundamentals: instrument, type of data, and time (UTC milliseconds)."""
+    """A request for fundamentals: instrument, type of data, time (UTC milliseconds), freshness."""
 
     instrument: Instrument
     data_type: str
     now_ms: int
+    refresh: bool = False
 
     @property
     def symbol(self) -> str:
@@ -90,7 +92,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
         DataError: The vendor refused or failed.
     """
     table = table_of(downloader.name)
-    if table is None:
+    if table is None or row_of(downloader.name).series:  # that needs kept filings
         return None
     question = TableQuestion(Instrument(symbol, max(table.asset_classes)), "profile", now_ms)
     try:

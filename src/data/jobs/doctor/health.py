@@ -554,6 +554,18 @@ def _keys(look: _Look) -> Iterator[Check]:
                 yield note(name, f"{variables} not set{skipped}", "export the key")
             else:
                 yield note(name, f"{variables} not set, and not needed")
+    # The SEC serves no bars, so it is not one of the vendors above.
+    sec = look.selector.downloader("sec")
+    if sec is None:
+        text = "SEC_CONTACT not set: statements and announcements from filings are off"
+        yield note("keys sec", text, "set SEC_CONTACT to an address such as name@example.org")
+        return
+    try:
+        _ = sec.contact
+    except ConfigError as error:
+        yield fault("keys sec", *_text_and_hint(error))
+    else:
+        yield ok("keys sec", "a contact address is set")
 
 
 def _keys_to_this_machine(look: _Look) -> Iterator[Check]:

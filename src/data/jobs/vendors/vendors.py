@@ -243,7 +243,8 @@ def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
         return {}
     rules = selector.parsed_rules.provider(name)
     secrets = own_secrets(name)
-    credentials = vendor_credentials(name, rules.api_key_env, rules.secret_key_env, names=secrets)
+    variables, given = (rules.api_key_env, rules.secret_key_env), rules.keys
+    credentials = vendor_credentials(name, *variables, names=secrets, defaults=given)
     configured = (rules.api_key_env, rules.secret_key_env)
     states = {}
     for index, usual in enumerate(names):

@@ -24,7 +24,8 @@ _UNITS: dict[Unit, str] = {
     "quote_type description website next_earnings",
     "money": "market_cap revenue net_income free_cash_flow operating_cashflow enterprise_value "
     "total_cash total_debt gross_profit operating_income ebitda fully_diluted_valuation "
-    "total_assets total_liabilities total_equity capital_expenditure",
+    "total_assets total_liabilities total_equity capital_expenditure cost_of_revenue "
+    "long_term_debt short_term_debt",
     "price": "current_price earnings_per_share diluted_earnings_per_share book_value "
     "dividend_per_share fifty_two_week_high fifty_two_week_low all_time_high target_price",
     "ratio": "pe_ratio forward_pe price_to_book price_to_sales peg_ratio debt_to_equity "
@@ -33,7 +34,7 @@ _UNITS: dict[Unit, str] = {
     "net_income_growth operating_margin profit_margin gross_margin payout_ratio "
     "short_pct_float institutional_pct",
     "shares": "shares_outstanding float_shares avg_volume volume circulating_supply total_supply "
-    "max_supply",
+    "max_supply weighted_shares diluted_weighted_shares",
     "days": "short_ratio",
 }
 # The fields of a record and their units; a field has the same unit for every vendor.
@@ -157,6 +158,9 @@ class Statement(_Filed):
             vendor does not give it.
         currency: Currency of all values.
         values: Maps each field of the statement to its number.
+        accepted_at: Instant from which the report was public (ISO, UTC); empty if only its day is
+            known.
+        source: Further facts about the filing, as JSON values, such as its accession number.
     """
 
     kind: str
@@ -165,6 +169,8 @@ class Statement(_Filed):
     filed_at: str
     currency: str
     values: Mapping[str, float]
+    accepted_at: str = ""
+    source: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -276,6 +282,7 @@ METADATA = "_metadata"
 _STATEMENTS = "statements"
 _MEANING = ("unit", "currency", "period", "period_end", "filed_at")
 _HEADS = ("kind", "period", "period_end", "filed_at", "currency")
+_SOURCE = ("accepted_at", "source")
 # Fields that older payloads contain only inside their blocks, with their names there.
 _NESTED = {
     "company_name": ("companyName",),
@@ -374,7 +381,9 @@ def meaning_of(fact: Fact) -> dict[str, str]:
 
 def plain_statement(statement: Statement) -> dict[str, Any]:
     """Return a statement as a flat dictionary."""
-    return {name: getattr(statement, name) for name in _HEADS} | dict(statement.values)
+    heads = {name: getattr(statement, name) for name in _HEADS}
+    more = {name: text for name in _SOURCE if (text := getattr(statement, name))}
+    return heads | more | dict(statement.values)
 
 
 def copied(value: Any) -> Any:
@@ -390,7 +399,9 @@ def statement_of(row: Any) -> Statement | None:
         return None
     report, period, period_end, filed_at, currency = (str(row.get(name) or "") for name in _HEADS)
     values = {n: float(v) for n, v in row.items() if n not in _HEADS and _is_finite(v)}
-    return Statement(report, period, period_end, filed_at, currency, values)
+    source, accepted = row.get("source"), str(row.get("accepted_at") or "")
+    more = (accepted, source if isinstance(source, Mapping) else {})
+    return Statement(report, period, period_end, filed_at, currency, values, *more)
 
 
 def _facts(data: Mapping[str, Any], meanings: Mapping[str, Any]) -> dict[str, Fact]:
