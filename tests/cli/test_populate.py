@@ -52,7 +52,8 @@ def test_populate_fills_and_reports_every_series(run: Run, vendors: VendorServer
 def test_the_exit_code_is_the_verdict_of_the_job(
     run: Run, monkeypatch: pytest.MonkeyPatch, verdict: bool
 ) -> None:
-    monkeypatch.setattr(JobReport, "ok", property(lambda report: verdict))
+    verdicts = property(lambda _: verdict, lambda *_: None)
+    monkeypatch.setattr(JobReport, "ok", verdicts, raising=False)
     populate = ("populate", "--symbols", "BTCUSDT,NOPEUSDT", "--timeframes", "1h", *MAY)
     for words in (populate, (*populate, "--dry-run"), ("sync", "BTCUSDT")):
         assert run(*words).code == (0 if verdict else 1), words

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gzip
 import json
+import pickle
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -22,9 +25,10 @@ from src.data.core.prices.judgement.findings import QualityReport
 from src.data.data_manager import DataManager
 from src.data.doors.compat.populator import CachePopulator
 from src.data.errors import BadRangeError, BadTimeframeError, IncompleteDataError, QueryError
-from src.data.jobs.fill.populate import populate_cache, sync_cache
+from src.data.jobs.fill.populate import is_filled, populate_cache, sync_cache
 from src.data.jobs.fill.refresh_fundamentals import Refresh, refresh_fundamentals
-from src.data.jobs.run.job_report import JobReport
+from src.data.jobs.run.job_report import JobReport, has_no_failure
+from src.data.jobs.validation.confirm import is_uncontradicted
 from tests.conformance.sheet import sheet_of
 from tests.core.cache.bars import write_older_year
 from tests.core.cache.counts import crossed
@@ -272,23 +276,41 @@ def test_a_report_says_whether_all_was_done(tmp_path: Path, vendors: VendorServe
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("verdict", "changes", "expected"),
     [
-        ({}, True),
-        ({"interrupted": True}, False),
-        ({"failed": ["AAPL_1d"]}, False),
-        ({"results": [{"complete": True}, {"complete": False}]}, False),
-        ({"results": []}, False),
-        ({"reasons": [{"failed": False}]}, True),
-        ({"reasons": [{"failed": True}]}, False),
-        ({"successful": [], "results": []}, True),
-        ({"compared": 5, "found": 0, "failed": ["AAPL_1d"]}, True),
-        ({"compared": 5, "found": 1}, False),
+        (is_filled, {}, True),
+        (is_filled, {"interrupted": True}, False),
+        (is_filled, {"failed": ["AAPL_1d"]}, False),
+        (is_filled, {"results": [{"complete": True}, {"complete": False}]}, False),
+        (is_filled, {"results": []}, False),
+        (is_filled, {"reasons": [{"failed": False}]}, True),
+        (is_filled, {"reasons": [{"failed": True}]}, False),
+        (has_no_failure, {"successful": [], "results": []}, True),
+        (has_no_failure, {"successful": [], "interrupted": True}, False),
+        (has_no_failure, {"successful": [], "failed": ["AAPL"]}, False),
+        (has_no_failure, {"successful": [], "reasons": [{"failed": True}]}, False),
+        (is_uncontradicted, {"compared": 5, "found": 0, "failed": ["AAPL_1d"]}, True),
+        (is_uncontradicted, {"compared": 5, "found": 1}, False),
+        (is_uncontradicted, {"compared": 5, "found": 0, "interrupted": True}, False),
     ],
 )
-def test_the_verdict_of_a_job_by_its_report(changes: dict[str, Any], expected: bool) -> None:
+def test_the_verdict_of_a_job_by_its_report(
+    verdict: Callable[[Mapping[str, Any]], bool], changes: dict[str, Any], expected: bool
+) -> None:
     usual = {"interrupted": False, "failed": [], "results": [{"complete": True}], "reasons": []}
-    assert JobReport(usual | changes).ok is expected
+    assert verdict(usual | changes) is expected
+
+
+@pytest.mark.parametrize("ok", [True, False])
+@pytest.mark.parametrize("key", ["compared", "successful", "selected", "series", "results"])
+def test_a_report_has_the_verdict_of_its_job_whatever_its_keys(key: str, ok: bool) -> None:
+    facts = {key: [], "found": 1, "interrupted": True, "failed": [], "reasons": []}
+    with pytest.raises(TypeError, match="ok"):
+        JobReport(facts)  # type: ignore[call-arg]
+    report = JobReport(facts, ok=ok)
+    assert report.ok is ok and report == facts
+    assert copy.deepcopy(report).ok is ok
+    assert pickle.loads(pickle.dumps(report)).ok is ok
 
 
 def test_both_older_import_paths_give_the_same_populate_functions() -> None:

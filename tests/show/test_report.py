@@ -331,7 +331,9 @@ def test_a_night_with_hostile_words_is_shown_as_text(text: str) -> None:
     hostile = night_page(spoilt, text, ended, ended, [recorded_night(11, 1, text)])
     usual = night_page(plain, "harmless", ended, ended, [recorded_night(11, 1, "harmless")])
     assert shape(hostile) == shape(usual)
-    assert shape(JobReport(spoilt)._repr_html_()) == shape(JobReport(plain)._repr_html_())
+    assert shape(JobReport(spoilt, ok=False)._repr_html_()) == shape(
+        JobReport(plain, ok=False)._repr_html_()
+    )
 
 
 def test_the_page_of_a_night_shows_requests_failures_and_perishable_bars() -> None:
@@ -346,7 +348,7 @@ def test_the_page_of_a_night_shows_requests_failures_and_perishable_bars() -> No
         "1 of 2 series succeeded",
     ):
         assert text in seen.text
-    lines = " ".join(text for _, text in JobReport(NIGHT).lines())
+    lines = " ".join(text for _, text in JobReport(NIGHT, ok=False).lines())
     assert "58 of 60 a minute left" in lines and "deletes the next one at 2024-06-20" in lines
 
 

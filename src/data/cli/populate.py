@@ -304,7 +304,7 @@ def _nothing_to_fill(report: dict[str, Any]) -> QueryError:
 
 
 def _report_shown(report: dict[str, Any]) -> Shown:
-    from ..jobs.run.job_report import JobReport, perishable_text
+    from ..jobs.run.job_report import perishable_text, title_of
 
     results = report["results"]
     if len(results) <= MOST_SHOWN:
@@ -320,7 +320,7 @@ def _report_shown(report: dict[str, Any]) -> Shown:
         yield styled(f"{name}: {text}", "yellow")
     for lost in report["perishable"][:MOST_REASONS]:
         yield styled(perishable_text(lost), "yellow")
-    yield styled(JobReport(report).title, "dim")
+    yield styled(title_of(report), "dim")
 
 
 def _incidents_shown(report: dict[str, Any]) -> Shown:

@@ -14,7 +14,7 @@ from src.data.core.bars.ingest.commit import (
 )
 from src.data.core.bars.ingest.draft import StoredRange
 from src.data.core.bars.series import VendorQuestion
-from src.data.core.bars.validity import LONGEST_MS, Hole, Suspicion, next_due
+from src.data.core.bars.validity import LONGEST_MS, Expiry, Hole, Suspicion, next_due
 from src.data.core.calendars.calendar import calendar_for
 from src.data.core.calendars.grid import BarGrid
 from src.data.core.model.identity.instrument import Instrument
@@ -253,12 +253,14 @@ def test_holes_are_empty_and_listed_in_the_piece() -> None:
     assert piece.holes == (hours(1, 3),)
     (empty,) = commit.marks
     assert (empty.span, empty.state, empty.reason) == (hours(1, 3), "empty", NO_BAR)
-    assert empty.expires == next_due(Hole(hour(3)), LATER), "one observation is not a proof"
+    assert empty.expires == next_due(Hole(hour(3), Expiry()), LATER), (
+        "one observation is not a proof"
+    )
     again = stored_range([bar(0), bar(3)], final(hours(0, 1)), final(hours(3, 4)), empty)
     answer = fetched([bar(0), bar(3)], empty.expires)
     commit = build_commit(draft_of(answer, classified(answer, hours(0, 4)), again))
     assert next(m.expires for m in commit.marks if m.state == "empty") == next_due(
-        Hole(hour(3), empty.expires - LATER), empty.expires
+        Hole(hour(3), Expiry(), empty.expires - LATER), empty.expires
     )
 
 

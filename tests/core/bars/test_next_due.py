@@ -8,21 +8,28 @@ import numpy as np
 import pytest
 
 from src.data.core.bars.validity import (
+    LONGEST_MS,
+    Expiry,
     Hole,
     ages_from,
     beside_filled,
     by_wait,
+    is_repeated,
     next_due,
     postponed,
     waited_ms,
 )
+from src.data.core.calendars.calendar import calendar_for
+from src.data.core.calendars.grid import BarGrid
+from src.data.core.model.identity.instrument import Instrument
 from src.data.core.model.stored.coverage import Coverage, Covered
 from src.data.core.model.stored.reasons import CLOSED, NO_BAR
 from src.data.core.model.time.edges import edges_of
-from src.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS
+from src.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.core.model.time.span import Span
+from src.data.core.model.time.timeframe import Timeframe
 
-from .answers import LATER, final, hour, hours
+from .answers import HOURLY, LATER, final, hour, hours
 
 QUARTER = 15 * MINUTE_MS
 
@@ -43,13 +50,14 @@ QUARTER = 15 * MINUTE_MS
 def test_a_hole_is_requested_again_later_and_later(
     age_ms: int, waited_ms: int, wait_ms: int
 ) -> None:
-    assert next_due(Hole(LATER - age_ms, waited_ms), LATER) == LATER + wait_ms
+    assert next_due(Hole(LATER - age_ms, Expiry(), waited_ms), LATER) == LATER + wait_ms
 
 
 def test_the_setting_limits_the_first_wait() -> None:
-    assert next_due(Hole(LATER - 40 * DAY_MS, 0, HOUR_MS), LATER) == LATER + HOUR_MS
-    assert next_due(Hole(LATER - 40 * DAY_MS, HOUR_MS, HOUR_MS), LATER) == LATER + 2 * HOUR_MS
-    assert next_due(Hole(LATER - 40 * DAY_MS, 0, 3 * DAY_MS), LATER) == LATER + DAY_MS
+    end, hour_long, longer = LATER - 40 * DAY_MS, Expiry(HOUR_MS), Expiry(3 * DAY_MS)
+    assert next_due(Hole(end, hour_long), LATER) == LATER + HOUR_MS
+    assert next_due(Hole(end, hour_long, HOUR_MS), LATER) == LATER + 2 * HOUR_MS
+    assert next_due(Hole(end, longer), LATER) == LATER + DAY_MS
 
 
 def test_recent_holes_of_one_answer_are_due_together() -> None:
@@ -109,3 +117,28 @@ def test_holes_beside_a_filled_one_are_due_at_once() -> None:
     assert {(entry.state, entry.expires) for entry in due} == {("empty", LATER)}
     assert beside_filled(coverage, np.array([hour(1), hour(5), hour(8), hour(10)]), LATER) == []
     assert beside_filled(Coverage(), np.array([hour(1)]), LATER) == []
+
+
+DAILY = BarGrid(
+    calendar_for(Instrument("X", "stock", "XNYS", "America/New_York")), Timeframe.parse("1d")
+)
+
+
+@pytest.mark.parametrize("expiry", [Expiry(), Expiry(HOUR_MS)], ids=["a day", "an hour"])
+@pytest.mark.parametrize("grid", [HOURLY, DAILY], ids=["1h", "1d"])
+def test_an_answer_that_is_valid_for_longer_than_a_first_one_is_repeated(
+    grid: BarGrid, expiry: Expiry
+) -> None:
+    span = Span(parse_iso("2024-05-14"), parse_iso("2024-05-15"))
+    now = span.end + 30 * DAY_MS
+    entry = Covered(span, "empty", "acme", fetched_at=now, reason=NO_BAR)
+    first = replace(entry, expires=now + expiry.recent_ms)
+    assert not is_repeated(first, grid, expiry)
+    assert is_repeated(replace(first, expires=now + expiry.recent_ms + 1), grid, expiry)
+    assert is_repeated(entry, grid, expiry), "it never expires"
+
+
+def test_the_wait_for_a_span_without_expected_bars_shows_no_repetition() -> None:
+    weekend = Span(parse_iso("2024-05-18"), parse_iso("2024-05-20"))
+    entry = Covered(weekend, "empty", "acme", fetched_at=LATER, reason=NO_BAR)
+    assert not is_repeated(replace(entry, expires=LATER + LONGEST_MS), DAILY, Expiry())

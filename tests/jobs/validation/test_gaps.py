@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from src.data.core.bars.outline import SeriesOutline
+from src.data.core.bars.validity import Expiry
 from src.data.core.calendars.calendar import calendar_for
 from src.data.core.calendars.grid import BarGrid
 from src.data.core.calendars.session import Session
@@ -43,7 +44,7 @@ def none(first: str, last: str, vendors: str = "alpaca,yahoo", reason: str = NO_
 
 
 def outline(*parts: Covered) -> SeriesOutline:
-    return SeriesOutline(parts, Lifetime(), GRID)
+    return SeriesOutline(parts, Lifetime(), GRID, Expiry())
 
 
 def classes(*parts: Covered, first: str = "2024-05-01", last: str = "2024-06-01") -> list[str]:

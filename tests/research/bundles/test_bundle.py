@@ -359,6 +359,27 @@ def test_a_bundle_has_the_time_of_its_first_and_of_its_last_change(
     assert row["fetch_timestamp"] == times[1] < row["updated_at"]
 
 
+def test_the_last_change_of_an_only_copy_may_be_a_clean(
+    tmp_path: Path, manager: DataManager, of_a_folder: type[BundleMetadata]
+) -> None:
+    folder, clock = tmp_path / "bundles", ManualClock(978_307_200_000)  # 2001
+    ParquetWriter(folder / "mine", disk=Quick(), clock=clock).write(
+        days(date(2000, 1, 3), 40), "daily"
+    )
+    clock.advance(86_400)
+    bundle = Bundle("mine", folder, disk=Quick(), clock=clock)
+    before = bundle.records().origin
+    assert bundle.clean(manager, date(2000, 2, 1), dry_run=True).written
+    assert bundle.records().origin == before
+    assert bundle.clean(manager, date(2000, 2, 1)).written
+    times = {"created_at": 978_307_200_000, "ingested_at": 978_393_600_000}
+    assert bundle.records().origin == replace(before, commit=before.commit + 1, **times)
+    of_a_folder.set_db_path(folder / "metadata.db")
+    row = of_a_folder.get("mine")
+    assert row is not None and row["created_at"] == 978_307_200
+    assert row["updated_at"] == row["fetch_timestamp"] == 978_393_600
+
+
 @pytest.fixture
 def by_name(bundle: Bundle, of_a_folder: type[BundleMetadata]) -> type[BundleMetadata]:
     """Return the metadata class, set to the folder of ``bundle``."""

@@ -482,7 +482,7 @@ class BarsClient:
         """
         from .outline import outline_of
 
-        return outline_of(self._view_of(series), self.instrument(series))
+        return outline_of(self._view_of(series), self.instrument(series), self._terms[0])
 
     def instrument(self, series: SeriesKey) -> Instrument:
         """Return the instrument of a stored series, in the session hours that its bars cover.
@@ -725,7 +725,7 @@ class BarsClient:
         now_ms = self._clock.now_ms()
         marks = [Covered(span, "final") for span in ended]
         for span, reason in doubts:
-            due = next_due(Hole(span.end), now_ms)
+            due = next_due(Hole(span.end, self._terms[0]), now_ms)
             marks += [Covered(span, "suspect", fetched_at=now_ms, reason=reason, expires=due)]
         try:
             self._store.commit(series, Commit(marks=tuple(marks), at_generation=generation))

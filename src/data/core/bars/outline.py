@@ -9,7 +9,7 @@ from ..calendars.grid import BarGrid, grid_for
 from ..model.identity.instrument import Instrument
 from ..model.stored.coverage import Covered
 from ..model.stored.lifetime import Lifetime
-from .validity import Hole, lifetime_of, next_due
+from .validity import Expiry, is_repeated, lifetime_of
 
 
 class SeriesOutline(NamedTuple):
@@ -20,22 +20,22 @@ class SeriesOutline(NamedTuple):
             listed individually.
         lifetime: Beginning and end of the series, if known.
         grid: Grid of the times at which its bars open.
+        expiry: How long its answers without bars stay valid at first.
         generation: Number of the latest commit.
     """
 
     coverage: tuple[Covered, ...]
     lifetime: Lifetime
     grid: BarGrid
+    expiry: Expiry
     generation: int = 0
 
-    @staticmethod
-    def is_repeated(entry: Covered) -> bool:
+    def is_repeated(self, entry: Covered) -> bool:
         """Return whether vendors have given an answer more than once, as the time until it is due shows."""
-        first_due = next_due(Hole(entry.span.end), entry.fetched_at)
-        return entry.expires is None or entry.expires > first_due
+        return is_repeated(entry, self.grid, self.expiry)
 
 
-def outline_of(view: SeriesView, instrument: Instrument) -> SeriesOutline:
+def outline_of(view: SeriesView, instrument: Instrument, expiry: Expiry) -> SeriesOutline:
     """Return a series' coverage, lifetime, grid and generation, but not its bars."""
-    grid = grid_for(instrument, view.key.timeframe, view.kind)
-    return SeriesOutline(tuple(view.coverage.opened()), lifetime_of(view), grid, view.generation)
+    grid, coverage = grid_for(instrument, view.key.timeframe, view.kind), view.coverage.opened()
+    return SeriesOutline(tuple(coverage), lifetime_of(view), grid, expiry, view.generation)

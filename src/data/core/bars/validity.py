@@ -32,7 +32,7 @@ from ..model.market.bars import BarTable, Stamps, among, inside
 from ..model.stored.coverage import WITH_BARS, Coverage, Covered
 from ..model.stored.lifetime import PAGES, Bound, Lifetime
 from ..model.stored.reasons import BEFORE_FIRST, BEHIND, CLOSED, DOUBTFUL, NEAR_SPLIT, UNEXPECTED
-from ..model.time.edges import Edges, distinct, holds
+from ..model.time.edges import Edges, distinct, edges_of, holds
 from ..model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, NEVER_MS, date_of, day_ms
 from ..model.time.span import Span
 from ..model.time.timeframe import Timeframe
@@ -80,7 +80,7 @@ def next_due(hole: Hole, now_ms: int) -> int:
     wait at most a week (``ingest/judge.py``).
     """
     age_ms = now_ms - hole.end
-    first_ms = min(max(age_ms // _SHARE_OF_AGE, _FIRST_MS), DAY_MS, hole.longest_first_ms)
+    first_ms = min(max(age_ms // _SHARE_OF_AGE, _FIRST_MS), DAY_MS, hole.expiry.recent_ms)
     return now_ms + min(max(first_ms, 2 * hole.waited_ms), LONGEST_MS)
 
 
@@ -89,19 +89,14 @@ class Hole(NamedTuple):
 
     Attributes:
         end: End of the span; its age is counted from there.
+        expiry: Limit of the first wait.
         waited_ms: How long the last such answer was valid; 0 if this is the first, or if that one
             is still valid.
-        longest_first_ms: See :class:`Expiry`.
     """
 
     end: int
+    expiry: Expiry
     waited_ms: int = 0
-    longest_first_ms: int = DAY_MS
-
-    @classmethod
-    def of(cls, entry: Covered, now_ms: int) -> Hole:
-        """Return the span of a coverage entry for which the same answer has just been received."""
-        return cls(entry.span.end, waited_ms(entry, now_ms))
 
 
 def waited_ms(entry: Covered, now_ms: int) -> int:
@@ -159,8 +154,18 @@ def due_parts(
     """
     parts, waits = by_wait(edges, coverage, now_ms)
     pairs = zip(ages_from(parts, now_ms).tolist(), waits.tolist(), strict=True)
-    due = np.array([next_due(Hole(*pair, expiry.recent_ms), now_ms) for pair in pairs], np.int64)
+    due = np.array([next_due(Hole(end, expiry, ms), now_ms) for end, ms in pairs], np.int64)
     return parts, np.where(grid.expects(parts), due, now_ms + LONGEST_MS)
+
+
+def is_repeated(entry: Covered, grid: BarGrid, expiry: Expiry) -> bool:
+    """Return whether an answer without bars was received again after it was due.
+
+    It was if it is valid for longer than a first answer at its time would be. If no bar is expected
+    in its span, all answers are valid equally long, so the result is False.
+    """
+    first = due_parts(edges_of([entry.span]), Coverage(), grid, expiry, entry.fetched_at)[1]
+    return entry.expires is None or entry.expires > first[0]
 
 
 def beside_filled(coverage: Coverage, stamps: Stamps, now_ms: int) -> list[Covered]:

@@ -43,7 +43,7 @@ from ..progress.results import (
     SeriesResult,
     requests_between,
 )
-from ..run.job_report import JobReport, with_quotas
+from ..run.job_report import JobReport, has_no_failure, with_quotas
 from ..run.nights import never_had, record_night, recording, without_bars
 from ..run.other_hosts import is_match, pull_elsewhere
 from ..run.runner import INTERRUPTED, Runner, TaskState, VendorTask
@@ -340,7 +340,7 @@ def _done(
     universe = {"universe": symbols.as_dict()} if isinstance(symbols, Members) else {}
     if dry_run:
         cost = cost_of(services.client, job, services.network.vendor_days())
-        return JobReport(cost | universe)
+        return JobReport(cost | universe, ok=cost["series"] > 0 and has_no_failure(cost))
     with recording(services, name, job.now_ms):
         report = _filled(services, job, progress)
         report["never"] = list(_never(services, job, report["results"]))
@@ -418,7 +418,14 @@ def _filled(services: Services, job: Job, progress: Listener | None) -> JobRepor
             "incidents": [day.to_json() for day in find_vendor_days(services, fresh)],
             "interrupted": report.interrupted or signals.is_noted,
         }
-        return with_quotas(services, statistics | timing)
+        facts = statistics | timing
+        return with_quotas(services, facts, ok=is_filled(facts))
+
+
+def is_filled(report: Mapping[str, Any]) -> bool:
+    """Return whether a job had series to fill, all are complete, and nothing failed."""
+    is_complete = all(result["complete"] for result in report["results"])
+    return bool(report["results"]) and is_complete and has_no_failure(report)
 
 
 def _noting_accepted(

@@ -39,7 +39,7 @@ from ..progress.bar import listening
 from ..progress.cost import VendorCost
 from ..progress.events import JobProgress, Listener
 from ..progress.results import SeriesResult, reason_groups, requests_between
-from ..run.job_report import JobReport, with_quotas
+from ..run.job_report import JobReport, has_no_failure, with_quotas
 from ..run.nights import record_night, recording
 from ..run.runner import Runner, TaskState, VendorTask
 from ..run.signals import job_signals
@@ -135,7 +135,7 @@ def refresh_fundamentals(
             report = run.report()
         report |= {"interrupted": report["interrupted"] or signals.is_noted}
         record_night(services, _NAME, report, begun_ms)
-        return with_quotas(services, report)
+        return with_quotas(services, report, ok=has_no_failure(report))
 
 
 def periodic_refresh(

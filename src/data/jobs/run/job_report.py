@@ -19,43 +19,27 @@ _NAMED = 5
 
 
 class JobReport(InLines, dict[str, Any]):
-    """The report of a job: a dict that prints as lines of text; each job documents its keys."""
+    """The report of a job: a dict that prints as lines of text; each job documents its keys.
+
+    Args:
+        facts: Contents of the dict.
+        ok: See the attribute.
+
+    Attributes:
+        ok: Whether the job did all its work, as the job itself decides: the exit code of its command
+            is then 0. False if the job was interrupted, if something failed or a series lacks bars,
+            or if there was nothing to fill. For a dry run, False if bars would be missing; for a
+            comparison, if bars differ.
+    """
+
+    def __init__(self, facts: Mapping[str, Any], *, ok: bool) -> None:
+        super().__init__(facts)
+        self.ok = ok
 
     @property
     def title(self) -> str:
         """Outcome of the job in one line."""
-        ended = "interrupted: " if self.get("interrupted") else ""
-        return f"{ended}{self._verdict()}"
-
-    @property
-    def ok(self) -> bool:
-        """Whether the job did all its work: the exit code of its command is then 0.
-
-        False if the job was interrupted, if something failed or a series lacks bars, or if there was nothing
-        to fill. For a dry run, False if bars would be missing; for a comparison, if bars differ.
-        """
-        if "compared" in self:
-            return not (self["found"] or self["interrupted"])
-        is_cut = bool(self.get("interrupted") or self.get("failed"))
-        is_cut |= any(group["failed"] for group in self["reasons"])
-        if "successful" in self or "selected" in self:  # data other than bars
-            return not is_cut
-        results, count = self.get("results", ()), self.get("series")
-        is_complete = all(result["complete"] for result in results)
-        return not is_cut and is_complete and bool(results or count)
-
-    def _verdict(self) -> str:
-        if self.get("dry_run") and isinstance(self.get("requests"), int):
-            return f"dry run: {counted(self['requests'], 'request')} in total"
-        if "compared" in self:
-            return f"{compared_text(self)}; {self['proof']}"
-        good = self.get("success", self.get("successful", ()))
-        total = len(good) + len(self.get("failed", ()))
-        noun = "series" if "success" in self else "symbol"
-        new = sum(result.get("fetched", 0) for result in self.get("results", ()))
-        text = f"{len(good):,} of {counted(total, noun)} succeeded"
-        text += f", {counted(new, 'bar')} fetched" if "success" in self else ""
-        return text + never_text(self)
+        return title_of(self)
 
     def lines(self) -> Iterator[Line]:
         """Yield lines on failures by cause, requests by vendor, incidents, and data about to be lost."""
@@ -79,6 +63,32 @@ class JobReport(InLines, dict[str, Any]):
     __str__ = dict.__repr__
 
 
+def has_no_failure(report: Mapping[str, Any]) -> bool:
+    """Return whether a job was not interrupted and nothing failed, according to its report."""
+    is_cut = report.get("interrupted") or report.get("failed")
+    return not (is_cut or any(group["failed"] for group in report["reasons"]))
+
+
+def title_of(report: Mapping[str, Any]) -> str:
+    """Return the outcome of a job in one line."""
+    ended = "interrupted: " if report.get("interrupted") else ""
+    return f"{ended}{_outcome(report)}"
+
+
+def _outcome(report: Mapping[str, Any]) -> str:
+    if report.get("dry_run") and isinstance(report.get("requests"), int):
+        return f"dry run: {counted(report['requests'], 'request')} in total"
+    if "compared" in report:
+        return f"{compared_text(report)}; {report['proof']}"
+    good = report.get("success", report.get("successful", ()))
+    total = len(good) + len(report.get("failed", ()))
+    noun = "series" if "success" in report else "symbol"
+    new = sum(result.get("fetched", 0) for result in report.get("results", ()))
+    text = f"{len(good):,} of {counted(total, noun)} succeeded"
+    text += f", {counted(new, 'bar')} fetched" if "success" in report else ""
+    return text + never_text(report)
+
+
 def compared_text(report: Mapping[str, Any]) -> str:
     """Return how many bars a run of ``verify --sample`` has compared, or would compare."""
     would = "would be " if report.get("dry_run") else ""
@@ -97,7 +107,7 @@ def never_text(report: Mapping[str, Any]) -> str:
     return f"; {len(never):,} {has} never had a bar: {', '.join(names[:_NAMED])}{more}"
 
 
-def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:
+def with_quotas(services: Services, report: Mapping[str, Any], *, ok: bool) -> JobReport:
     """Return a job's report with ``quotas`` added: the remaining limits of the vendors it queried.
 
     ``quotas`` maps each vendor to a list of limits with the keys ``seconds`` (length of the
@@ -108,7 +118,7 @@ def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:
         vendor: [quota.to_json() for quota in quotas_of(selector, vendor, now_ms)]
         for vendor in requests_by_vendor(report)
     }
-    return JobReport({**report, "quotas": quotas})
+    return JobReport({**report, "quotas": quotas}, ok=ok)
 
 
 def requests_by_vendor(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:

@@ -52,7 +52,7 @@ from ..frames.frames import (
 from ..frames.panel import Market, grid_of
 from ..settings.folder import bundles_folder, registered
 from .bundle_files import BundleFiles, checked_name
-from .bundle_records import Records, SymbolSource, damaged, digest_of, measured, parsed
+from .bundle_records import Records, SymbolSource, changed, damaged, digest_of, measured, parsed
 from .bundle_writer import files_of, new_records, split
 from .partitions import last_day, partitions
 from .request import Options, extended, is_daily, options_of, request_of
@@ -319,7 +319,7 @@ class Bundle:
 
         A symbol whose answer is an error keeps its rows.
         """
-        before, now_ms = records.origin, self._clock.now_ms()
+        before = records.origin
         frequency = _frequency(request)
         symbols, parts = dict(before.symbols), []
         kept = self._rows_of(records, [s.sid for n, s in symbols.items() if answers[n].error])
@@ -337,25 +337,22 @@ class Bundle:
         if len(kept):
             new = pl.concat([new, kept.cast({"volume": new.schema["volume"]})])
         origin = replace(
-            before,
+            changed(before, self._clock.now_ms()),
             request=request,
             symbols=symbols,
             wide_volume=new.schema["volume"] == WIDE_VOLUME,
-            commit=before.commit + 1,
-            created_at=before.created_at or now_ms,
-            ingested_at=now_ms,
         )
         frames = split(new, frequency)
         present = {place: self.disk.read_if_exists(self.path / place) for place in frames}
         files = {p: data for p, data in present.items() if data and _has_rows(data, frames[p])}
-        changed = files_of({p: f for p, f in frames.items() if p not in files}, origin)
+        new_files = files_of({p: f for p, f in frames.items() if p not in files}, origin)
         gone = [place for place in partitions(self.disk, self.path) if place not in frames]
-        table = measured(frames, {**files, **changed}).sort("file_path")
-        changes: dict[str, bytes | None] = {**changed, **dict.fromkeys(gone)}
+        table = measured(frames, {**files, **new_files}).sort("file_path")
+        changes: dict[str, bytes | None] = {**new_files, **dict.fromkeys(gone)}
         self._files.replace_folder(changes, Records(origin, table))
         errors = {symbol: answer.error for symbol, answer in answers.items() if answer.error}
         is_wider = origin.wide_volume and not before.wide_volume and before.commit > 0
-        return BundleChange((*sorted(changed), *gone), errors, rounded, is_wider)
+        return BundleChange((*sorted(new_files), *gone), errors, rounded, is_wider)
 
     def _rows_of(self, records: Records, sids: Sequence[int]) -> pl.DataFrame:
         """Return the rows of some series, from those files that can be read."""
@@ -419,9 +416,8 @@ class Bundle:
                 )
             if request is not None:
                 return self._replace(records, request, answers)
-            origin = replace(origin, commit=origin.commit + 1)
-            after = replace(records, origin=origin).with_files(measured({}, {}), old)
-            self._files.replace_files(dict.fromkeys(old), after)
+            after = replace(records, origin=changed(origin, self._clock.now_ms()))
+            self._files.replace_files(dict.fromkeys(old), after.with_files(measured({}, {}), old))
         return BundleChange(tuple(old))
 
     def remove(self) -> None:

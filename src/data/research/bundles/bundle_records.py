@@ -113,6 +113,12 @@ class BundleOrigin:
         return replace(self, symbols={n: s for n, s in self.symbols.items() if s.sid in sids})
 
 
+def changed(origin: BundleOrigin, now_ms: int) -> BundleOrigin:
+    """Return the origin of a bundle after a change, except for the facts that the change sets."""
+    created_at = origin.created_at or now_ms
+    return replace(origin, commit=origin.commit + 1, created_at=created_at, ingested_at=now_ms)
+
+
 def file_metadata(origin: BundleOrigin) -> dict[str, str]:
     """Return the metadata to write into each Parquet file of a bundle."""
     facts = msgspec.json.encode(origin).decode()

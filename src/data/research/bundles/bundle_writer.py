@@ -27,6 +27,7 @@ from .bundle_records import (
     BundleOrigin,
     Records,
     SymbolSource,
+    changed,
     measured,
     new_dataset_id,
     packed,
@@ -192,7 +193,7 @@ class ParquetWriter:
         if invalid := [key for key, fact in facts.items() if cannot_be_written(f"{key}{fact}")]:
             raise QueryError(f"the {invalid[0]!a:.40} of a source contains an unpaired surrogate")
         with self._files.locked():
-            records, now_ms = self._records(has_lock=True), self._clock.now_ms()
+            records = self._records(has_lock=True)
             before, bundle = records.origin, self.bundle_path.name
             existing = before.resolutions.get(frequency, timeframe)
             if existing != timeframe:
@@ -208,7 +209,7 @@ class ParquetWriter:
             symbols, rows = _numbered(before.symbols, checked)
             rows = decimal_frame(rows, wide_volume=before.wide_volume).frame
             origin = replace(
-                before,
+                changed(before, self._clock.now_ms()),
                 bundle_name=name or before.bundle_name,
                 source_type=str(facts.pop("source_type", before.source_type)),
                 source={**before.source, **facts},
@@ -216,9 +217,6 @@ class ParquetWriter:
                 resolutions={**before.resolutions, frequency: timeframe},
                 symbols=symbols,
                 wide_volume=rows.schema["volume"] == WIDE_VOLUME,
-                commit=before.commit + 1,
-                created_at=before.created_at or now_ms,
-                ingested_at=now_ms,
             )
             changes, measures = self._merged(records, origin, split(rows, frequency))
             after = replace(records, origin=origin).with_files(

@@ -8,7 +8,7 @@ from typing import Any
 from ...core.model.display.texts import counted, duration, moment
 from ...core.model.time.instant import SECOND_MS, parse_iso
 from ...core.model.words.html import Html, element, joined
-from ...jobs.run.job_report import JobReport, incident_texts, quota_text
+from ...jobs.run.job_report import incident_texts, quota_text, title_of
 from ...jobs.run.nights import SHOWN, figures_of, is_poor
 from ..charts.pages import (
     DATA_ID,
@@ -76,7 +76,7 @@ def night_page(
     data = plain_values(report)
     seconds = max(0, (parse_iso(made) - parse_iso(begun)) // SECOND_MS)
     job = {"command": command, "begun": begun, "made": made, "seconds": seconds}
-    look = _summary_of(JobReport(data))
+    look = _summary_of(data)
     night = {"night": begun[:10], "started": begun, "ended": made, "seconds": seconds}
     lines = (line for one in record for line in one["jobs"] if line["job"] == command)
     before = (line for line in lines if line["night"] < night["night"])
@@ -102,7 +102,7 @@ def night_page(
     return page(f"onetape {command}, {moment(made)}", main, {DATA_ID: job})
 
 
-def _summary_of(report: JobReport) -> dict[str, Any]:
+def _summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return a job's summary: outcome, number of series to look at, and next step."""
     reasons = sorted(
         report.get("reasons", ()), key=lambda reason: (not reason["failed"], -len(reason["series"]))
@@ -113,7 +113,7 @@ def _summary_of(report: JobReport) -> dict[str, Any]:
     step = next((reason["next_step"] for reason in reasons if reason["next_step"]), "")
     if report.get("interrupted"):
         step = "run it again: it continues where it stopped"
-    look = {"number": number, "of": "to look at", "text": report.title, "next_step": step}
+    look = {"number": number, "of": "to look at", "text": title_of(report), "next_step": step}
     if contradicted:
         look |= {"number": contradicted, "of": "bars contradicted", "next_step": step or _VERIFY}
     is_poor = reasons or report.get("interrupted")

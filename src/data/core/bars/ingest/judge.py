@@ -35,7 +35,7 @@ from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import unit_jumps
 from ...prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
 from ..sorted_answer import ClassifiedAnswer
-from ..validity import Hole, is_hole, next_due, postponed
+from ..validity import Hole, is_hole, next_due, postponed, waited_ms
 from .commit import same_rows
 from .draft import AnswerDraft
 
@@ -168,12 +168,13 @@ class _Judge:
     def _repeat_marks(self, repeat: _Repeat) -> Iterator[Covered]:
         """Yield new coverage for wrong stored bars for which the same or other wrong rows were received."""
         entry, now = repeat.entry, self.draft.local_ms
-        longest = now + _LONGEST_WAIT_MS
+        hole = Hole(entry.span.end, self.draft.request.expiry, waited_ms(entry, now))
+        due, limit = next_due(hole, now), now + _LONGEST_WAIT_MS
         for span in self._spans(
             self._answer.closed.stamps[repeat.rows], self._answer.closed.stamps
         ):
             overlap = span.clip(entry.span)
-            cause = entry.reason.removeprefix(GRAVE)
+            origin, cause = _origin(entry), entry.reason.removeprefix(GRAVE)
             if entry.vendor != self.draft.vendor and repeat.is_same:
                 yield _final_again(
                     entry, overlap, f"{self.draft.vendor} has the same: {cause}", now
@@ -181,13 +182,12 @@ class _Judge:
             elif entry.is_valid(now) or entry.vendor != self.draft.vendor:
                 yield postponed(replace(entry, span=overlap, splices=(), parts=()), now)
             elif (
-                (due := next_due(Hole.of(entry, now), now)) <= longest
+                due <= limit
                 or overlap.end > self._answer.finality.settled_before
                 or Cause.ADJ_CLOSE in entry.cause
                 or self._has_doubted_action(overlap)
             ):
-                due = min(due, longest)
-                yield Covered(overlap, "suspect", *_origin(entry), now, entry.reason, due)
+                yield Covered(overlap, "suspect", *origin, now, entry.reason, min(due, limit))
             else:
                 why = f"{self.draft.vendor} sent the same again for more than a week: {cause}"
                 yield _final_again(entry, overlap, why, now)
@@ -220,7 +220,7 @@ class _Judge:
         If the fault begins with the first row, adjacent stored rows are included.
         """
         now, reason = self.draft.local_ms, f"{GRAVE}{grave.cause}"
-        fetched = self.draft.fetched
+        fetched, expiry = self.draft.fetched, self.draft.request.expiry
         origin = fetched.vendor, fetched.kind, Basis(fetched.basis.adjustment)
         mark = Covered(Span(0, 0), "suspect", *origin, now, reason)
         # Between neighbors in the table there may be hours that were not requested, or a gap. Bars
@@ -233,7 +233,8 @@ class _Judge:
         spans = list(undecided)
         if grave.from_start and len(self.draft.surroundings.rebased):
             spans += (entry.span for entry in self._entries_before(int(table.stamps[0])))
-        yield from (replace(mark, span=s, expires=next_due(Hole(s.end), now)) for s in spans)
+        for span in spans:
+            yield replace(mark, span=span, expires=next_due(Hole(span.end, expiry), now))
 
     def _entries_before(self, stamp: int) -> Iterator[Covered]:
         """Yield the coverage entries before a bar that have the same vendor and basis as the bar.
