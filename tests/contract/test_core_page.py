@@ -1,4 +1,4 @@
-"""The page of the core lists the files that decide, in the order of a request, then those that a run enters."""
+"""The page of the core: first the files that decide, in the order of a request, then all others."""
 
 from __future__ import annotations
 

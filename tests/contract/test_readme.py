@@ -75,6 +75,13 @@ def test_every_relative_link_of_the_pages_exists() -> None:
     assert len(LINKS) > 60
 
 
+def test_each_test_that_the_page_for_contributors_names_exists() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = set(re.findall(r"`(?:tests/)?([a-z_0-9/]+/test_\w+\.py)`", page))
+    assert len(named) > 120
+    assert sorted(name for name in named if not (ROOT / "tests" / name).is_file()) == []
+
+
 def test_every_page_can_be_reached_from_the_readme() -> None:
     reached, new = set(), {"README.md"}
     while new:

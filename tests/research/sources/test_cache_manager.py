@@ -755,7 +755,7 @@ def test_each_version_of_a_file_has_its_own_time(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from tests.research.bundles.test_cache_manager import CacheManager, put
+from tests.research.sources.test_cache_manager import CacheManager, put
 cache = CacheManager(sys.argv[1])
 for n in range(1, int(sys.argv[2]) + 1):
     put(cache, value=float(n), rows=50)
