@@ -1,15 +1,19 @@
 # Everything runs inside one virtual environment; `make clean` removes it.
 #
 #   VENV=...     another place for it
-#   PYTHON=...   another interpreter (3.11 or newer) to build it from
+#   PYTHON=...   another interpreter (3.11 or newer) to build it from; 3.12 is preferred
 #   JOBS=...     test processes (default 2)
 #   MINUTES=...  how long the soak lasts (default 60)
 
 VENV ?= .venv
 JOBS ?= 2
 MINUTES ?= 60
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# The first that answers. A shim of pyenv answers only if one of its versions is named.
+PYTHON ?= $(shell asked='import sys; sys.exit(print(sys.executable) if sys.version_info >= (3, 11) else 1)'; \
+	for v in '' $$(pyenv versions --bare 2>/dev/null | grep -x '3\.12\.[0-9]*'); do \
+		$${v:+env PYENV_VERSION=$$v} python3.12 -c "$$asked" 2>/dev/null && exit; done; \
+	for p in python3 python3.13 python3.14 python3.15 python3.11; do \
+		$$p -c "$$asked" 2>/dev/null && exit; done)
 # A shim of uv may exist and still refuse to run: ask it, do not look for it.
 UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
 RUN := $(VENV)/bin
@@ -17,7 +21,7 @@ RUN := $(VENV)/bin
 # What one test process has compiled, the next one and every program that a test starts reads.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-core test-full test-live test-browser lists docs site pictures bench soak lint types dist clean
+.PHONY: help demo test test-core test-full test-live test-browser py lists docs site pictures bench soak lint types dist release clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -79,6 +83,19 @@ test-live: $(VENV)/.installed-dev  ## one small question to each real vendor: th
 test-browser: $(VENV)/.installed-browser  ## reports and charts opened from disk in Chromium; fails without it
 	ONETAPE_BROWSER=1 $(RUN)/python -m pytest tests/browser
 
+# An interpreter that is not on this machine is one of Debian's packages in a folder of its own, with its headers
+# for packages without a wheel.
+py: $(VENV)/.installed-dev  ## README's blocks and the tests on VERSION=3.14, or PARTS="core/model feed" of them; LOWEST=1: lowest packages
+	@[ -n "$(VERSION)" ] || { echo "name a version: make py VERSION=3.14" >&2; exit 1; }
+	@own=$(abspath $(VENV))-py$(VERSION); python=$$($(RUN)/python .ci/pythons.py find $(VERSION) $$own-debian) && \
+	case "$$python" in $$own*) export CPATH="$$own-debian/usr/include:$$own-debian/usr/include/python$(VERSION)" ;; esac && \
+	$(if $(LOWEST),export UV_RESOLUTION=lowest-direct &&) $(MAKE) --no-print-directory py-tested \
+		VENV=$(VENV)-py$(VERSION)$(if $(LOWEST),-lowest) PYTHON="$$python" UV="$(or $(UV),$(abspath $(RUN)/uv))"
+
+.PHONY: py-tested
+py-tested: $(VENV)/.installed-dev
+	@unset UV_RESOLUTION CPATH; $(IN_OWN_FOLDER) $(RUN)/python .ci/pythons.py run --jobs $(JOBS) $(PARTS)
+
 # A list that cannot be made leaves the one before.
 lists: $(VENV)/.installed-dev  ## write the lists that tests compare: public names and their types, files of the core
 	$(RUN)/python -m tests.contract.public_types
@@ -112,8 +129,14 @@ types: $(VENV)/.installed-dev  ## strict types
 dist: $(VENV)/.installed-dev  ## wheel and source archive into dist/, built twice and compared
 	$(RUN)/python .ci/dist.py
 
+# With the folder's own name for the temporary files, as the tests have it.
+release: $(VENV)/.installed-release  ## everything that a release needs, checked; PUBLISH=1 refuses what cannot be published
+	@$(RUN)/python .ci/release.py before $(if $(filter 1,$(PUBLISH)),--publish)
+	@$(MAKE) --no-print-directory dist
+	@$(IN_OWN_FOLDER) $(RUN)/python .ci/release.py after
+
 clean:  ## remove the environment, builds and what tools left behind; never the cache
-	rm -rf $(VENV) $(VENV)-core build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(VENV)-core $(VENV)-py3.* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is touched only when the installation succeeded, so an interrupted one is repeated; a
@@ -126,13 +149,13 @@ $(VENV)/.installed-%: setup.cfg pyproject.toml | $(RUN)/python
 	index=$$($(RUN)/python -m pip config list 2>/dev/null | sed -n "s/^[^=]*\.index-url='\(.*\)'$$/\1/p" | tail -n 1); \
 	index=$${PIP_INDEX_URL:-$$index}; [ -z "$$index" ] || export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; \
 	if $$uv pip install --python $(RUN)/python -q -e ".[$*]"; then :; \
+	elif [ -n "$$UV_RESOLUTION" ]; then exit 1; \
 	else echo "installing .[$*] with pip"; $(RUN)/python -m pip install -q --no-compile -e ".[$*]"; fi
 	@touch $@
 
 $(RUN)/python:
-	@if [ -z "$(PYTHON)" ]; then \
-		echo "No Python 3.11 or newer found; name one: make PYTHON=/path/to/python3" >&2; exit 1; fi
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || [ -n "$(UV)" ] || { \
-		echo "$(PYTHON) comes without ensurepip; on Debian: apt install python3-venv" >&2; exit 1; }
-	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
-	else $(UV) venv -q --python "$$(command -v $(PYTHON))" $(VENV); fi || { rm -rf $(VENV); exit 1; }
+	@python="$(PYTHON)"; [ -n "$$python" ] || { \
+		echo "No Python 3.11 or newer found; name one: make PYTHON=/path/to/python3" >&2; exit 1; }; \
+	if $$python -c 'import ensurepip' 2>/dev/null; then $$python -m venv $(VENV); \
+	elif [ -n "$(UV)" ]; then $(UV) venv -q --python "$$(command -v $$python)" $(VENV); \
+	else echo "$$python comes without ensurepip; on Debian: apt install python3-venv" >&2; exit 1; fi || { rm -rf $(VENV); exit 1; }

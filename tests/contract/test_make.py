@@ -6,6 +6,7 @@ import os
 import re
 import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,42 @@ def test_uv_installs_from_the_index_of_pip_and_pip_installs_if_it_fails(
     assert installed[0].endswith(f" https://{host}.invalid/simple")
     assert [line.split()[0] for line in installed[1:]] == ["pip"] * bool(ending)
     assert (tmp_path / "venv/.installed-dev").exists()
+
+
+# A shim of pyenv: it starts a Python only if one of its versions is named.
+SHIM = """#!/bin/sh
+[ "$PYENV_VERSION" = 3.12.1 ] && echo {named}
+"""
+
+
+@pytest.mark.parametrize("versions", ["3.11.7 3.12.1 3.13.0", "3.11.7"])
+def test_an_environment_is_built_from_a_3_12_if_one_answers(tmp_path: Path, versions: str) -> None:
+    named = tmp_path / "of-pyenv"
+    for name, text in [
+        ("pyenv", f"#!/bin/sh\nprintf '%s\\n' {versions}\n"),
+        ("python3.12", SHIM.format(named=named)),
+        ("python3", f"#!/bin/sh\necho {tmp_path / 'python3'}\n"),
+    ]:
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    # Without what is given to a `make` that runs the tests.
+    given = ("PYENV_VERSION", "PYTHON", "MAKEFLAGS", "MAKEOVERRIDES")
+    own = {name: value for name, value in os.environ.items() if name not in given}
+    said = subprocess.run(
+        ["make", "-s", "--eval=chosen: ; @echo $(PYTHON)", "chosen", "UV="], cwd=ROOT,
+        env=own | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert said.stdout.strip() == str(named if "3.12.1" in versions else tmp_path / "python3")
+
+
+def test_a_version_that_cannot_be_had_is_reported_and_does_not_pass(tmp_path: Path) -> None:
+    """No interpreter answers here, and neither pyenv nor Debian's programs are there."""
+    said = subprocess.run(
+        [sys.executable, ROOT / ".ci" / "pythons.py", "find", "3.99", tmp_path / "own"],
+        env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert said.returncode == 1 and said.stdout == ""
+    assert "Python 3.99 is not to be had here, so nothing was run" in said.stderr
+    assert "apt-get, dpkg-deb not installed" in said.stderr
+    assert not (tmp_path / "own").exists()

@@ -45,6 +45,7 @@ OWNERS = {
         "server.bars",
     ),
     "websocket": ("core.net.http.websocket",),
+    "websockets": (),  # of vendors' packages alone, which load its deprecated part
     "h5py": ("research.bundles.hdf5",),
     "hdf5plugin": ("research.bundles.hdf5",),
     "tables": (),  # unpickles attributes; only tests write files with it

@@ -47,6 +47,18 @@ sys.meta_path.insert(0, Bar())
 """
 
 
+# Sets in a random order, and each warning as an error, but for those about the text of Backtrader's files.
+STRICT = [
+    "-R",
+    "-W",
+    "error",
+    "-W",
+    "ignore:invalid escape:DeprecationWarning",
+    "-W",
+    "ignore::SyntaxWarning",
+]
+
+
 def test_its_blocks_run_after_its_own_line_that_installs(tmp_path: Path) -> None:
     """Of the extras those alone are there that the line names; one process runs all blocks in order."""
     page = ROOT / "README.md"
@@ -62,7 +74,7 @@ def test_its_blocks_run_after_its_own_line_that_installs(tmp_path: Path) -> None
     assert len(blocks) > 4
     script = "\n".join([f"BARRED = {sorted(barred)!r}", _BARRED, *blocks])
     ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        [sys.executable, *STRICT, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300,
         env={"PYTHONPATH": PYTHONPATH, "PATH": "", "HOME": str(tmp_path)},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr

@@ -23,9 +23,9 @@ from tests.core.cache.counts import FULL
 from tests.processes import ended, fork
 
 PACKED = (
-    ".ci", ".gitignore", "benchmarks", "CHANGELOG.md", "config", "CONTRIBUTING.md", "data-cache", "docs",
-    "examples", "LICENSE", "Makefile", "MANIFEST.in", "mkdocs.yml", "onetape", "pyproject.toml", "README.md",
-    "ruff.toml", "SECURITY.md", "setup.cfg", "setup.py", "src", "tests",
+    ".ci", ".github", ".gitignore", "benchmarks", "CHANGELOG.md", "config", "CONTRIBUTING.md", "data-cache",
+    "docs", "examples", "LICENSE", "Makefile", "MANIFEST.in", "mkdocs.yml", "onetape", "pyproject.toml",
+    "README.md", "ruff.toml", "SECURITY.md", "setup.cfg", "setup.py", "src", "tests",
 )  # fmt: skip
 
 
@@ -83,7 +83,12 @@ def _run_hook(what: str, tree: Path, out: Path, epoch: int) -> None:
 
 def dist() -> Any:
     """Return the module that `make dist` runs."""
-    spec = spec_from_file_location("dist", ROOT / ".ci" / "dist.py")
+    return script("dist")
+
+
+def script(name: str) -> Any:
+    """Return a new module of the folder `.ci`."""
+    spec = spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     spec.loader.exec_module(module := module_from_spec(spec))
     return module

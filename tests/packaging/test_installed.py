@@ -33,6 +33,7 @@ from tests.packaging.build import (
     dist,
     environment_with,
     run,
+    script,
     unpack,
 )
 from tests.pages import SKILL
@@ -51,6 +52,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if released := os.environ.get("ONETAPE_WHEEL"):  # `make release`
+        return Path(released)
     return build(tree, tmp_path_factory.mktemp("dist"))
 
 
@@ -179,7 +182,10 @@ def test_the_metadata_lead_to_no_file_and_to_no_made_up_address(wheel: Path) -> 
         }
         assert beside < set(archive.namelist())
     assert "License-Expression: MIT AND Apache-2.0\n" in head and "License-File: LICENSE\n" in head
-    assert "URL" not in head and "Home-page" not in head
+    # The one address is that of the project, or a placeholder which cannot exist.
+    (address,) = set(re.findall(r"^Project-URL: \w+, https://([^/]+)", head, re.M))
+    assert address == script("release").PLACEHOLDER and address.endswith(".invalid")
+    assert "Home-page" not in head
     assert "`onetape docs`" in description
     assert not re.findall(r"\]\((?!https?:|#)", description) and "![" not in description
 

@@ -16,14 +16,14 @@ MAPPED = "onetape.data.default_config"
 PAGES = "onetape.data.documentation"
 EXAMPLE = "onetape.data.example_bot"
 # For the tree, not for programs that use the library, or made of other extras.
-OF_THE_TREE = {"all", "bot", "browser", "dev", "docs", "full", "test"}
+OF_THE_TREE = {"all", "bot", "browser", "dev", "docs", "full", "release", "test"}
 FRONT = [
     path
     for path in ROOT.glob("onetape/**/__init__.py")
     if {"data", "_linked"}.isdisjoint(path.parts)
 ]
-# Large, and for one command.
-ALONE = {"hdf5"}
+# Large, and for one command; and one whose package takes tzdata back to an earlier year.
+ALONE = {"hdf5", "ibkr"}
 
 
 def setup() -> configparser.ConfigParser:

@@ -333,6 +333,18 @@ STORIES = {
          ("change", "split", "told late", 0, 9, 3), ("wait", 4, 21), ("ask", "1d", 0, 1, "split", ""),
          ("ask", "1d", 1, 40, "split", "")),
     ),
+    "a reverse split is told late, and bars of months before it are fetched last": Walk(
+        ("tiingo",), "AAPL",
+        (("wait", 1, 21), ("ask", "1d", 0, 40, "split", ""),
+         ("change", "split", "told late", 0, 30, 3), ("wait", 3, 21), ("ask", "1d", 0, 20, "split", ""),
+         ("ask", "1d", 0, 60, "split", "")),
+    ),
+    "a split is withdrawn weeks after the first answer that lacked it": Walk(
+        ("yahoo",), "AAPL",
+        (("change", "split", "withdrawn", 0, 1, 0), ("wait", 1, 21), ("ask", "1d", 0, 70, "split", ""),
+         ("wait", 5, 15), ("ask", "1d", 0, 70, "split", ""), ("wait", 40, 21),
+         ("ask", "1d", 0, 70, "split", "")),
+    ),
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

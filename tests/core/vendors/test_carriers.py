@@ -58,6 +58,7 @@ from tests.core.net.scripted import (
 )
 from tests.core.vendors.acme import query
 from tests.core.vendors.fresh_yfinance import forget_yfinance
+from tests.e2e.fresh import Fresh
 from tests.processes import ended, fork, with_locks
 
 HAS_YFINANCE = importlib.util.find_spec("yfinance") is not None
@@ -421,6 +422,31 @@ class TestByRequests:
         ):
             vendor.fetch(CASES["alpaca"].asked)
         assert len(server.calls) == len(below.asked) == 0
+
+    def test_their_use_of_deprecated_names_reaches_no_caller(self, fresh: Fresh) -> None:
+        """Nor do our own streams load what they use: websockets.legacy is going to be removed."""
+        pytest.importorskip("alpaca")
+        pytest.importorskip("binance")
+        program = (
+            "import sys, warnings\n"
+            "from src.data.core.model.request.http import HttpRequest\n"
+            "from src.data.core.net.http.websocket import Dialer\n"
+            "from src.data.core.registry import VENDORS, load\n"
+            "from src.data.core.vendors.alpaca.carrier import AlpacaCarrier\n"
+            "from src.data.core.vendors.binance.carrier import BinanceCarrier\n"
+            "from tests.core.net.scripted import ScriptedTransport, answer\n"
+            "import websocket\n"
+            "streams = [load(row.stream) for row in VENDORS.values() if row.stream]\n"
+            "print(len(streams) > 3, 'websockets' in sys.modules)\n"
+            "warnings.simplefilter('error')\n"
+            "keys = {'APCA-API-KEY-ID': 'id', 'APCA-API-SECRET-KEY': 'secret'}\n"
+            "for carrier, path in (AlpacaCarrier, 'v2/stocks/bars'), (BinanceCarrier, 'api/v3/klines'):\n"
+            "    below = ScriptedTransport(answer([]))\n"
+            "    url = 'https://vendor.example/' + path\n"
+            "    carrier(below).send(HttpRequest(url, secret_headers=keys))\n"
+            "    print(len(below.asked), 'websockets.legacy' in sys.modules)\n"
+        )
+        assert fresh.run(program).splitlines() == ["True False", "1 False", "1 True"]
 
     @pytest.mark.parametrize("path", ["/fapi/v1/fundingRate", "/futures/data/openInterestHist"])
     def test_futures_of_binance_are_requested_without_the_client(self, path: str) -> None:

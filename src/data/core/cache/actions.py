@@ -408,8 +408,8 @@ class ActionBook:
         """Return the book with amounts as paid where ``vendor`` has changed or withdrawn a split.
 
         An amount reported before that reflects the splits that the vendor reported then, as in the
-        ``earlier`` book. The same applies to a split that the vendor reports late, but not to one
-        whose ex-date had not been requested.
+        ``earlier`` book without those that its answers already lacked. The same applies to a split
+        that the vendor reports late, but not to one whose ex-date had not been requested.
         """
         before = [split for split in earlier.only(vendor).splits if split.is_sound]
         after = [split for split in self.only(vendor).splits if split.is_sound]
@@ -420,15 +420,15 @@ class ActionBook:
             for new in after
             if new not in self.late and not any(is_correction(old, new) for old in before)
         ]
-        doubted = {lack.action for lack in self.lacks}
-        kept = set(earlier.reports).difference(doubted)
+        kept = set(earlier.reports).difference(since := {k.action: k.since for k in self.lacks})
 
         def as_then(action: Action) -> Action:
             """Return a report with the amount that was paid according to the earlier book."""
             is_own = action in kept and action.source == vendor and action.is_sound
             if not is_own or action.type == "split":
                 return action
-            paid = amount_on(action, before, None)
+            told = [a for a in before if action.fetched_at < since.get(a, NEVER_MS)]
+            paid = amount_on(action, told, None)
             is_same = paid == amount_on(action, after, None)
             return action if is_same else replace(action, amount=float(paid), as_paid=True)
 

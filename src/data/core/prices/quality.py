@@ -251,7 +251,7 @@ def _refuse_misplaced(
         hint = "is it another timeframe or unit of time?"
     else:
         return
-    bounds = f"from {_time_text(table.stamps.min())} to {_time_text(table.stamps.max())}"
+    bounds = f"from {_time_text(int(table.stamps.min()))} to {_time_text(int(table.stamps.max()))}"
     if hint is None and (unit := _unit_that_fits(table.stamps, span)):
         hint = f"they would fit if the stamps were in {unit}, not milliseconds"
     raise QualityError(fault.format(f"{len(table)} {timeframe} rows {bounds}"), hint=hint)

@@ -23,7 +23,8 @@ class BacktestFeed(BacktraderFeed):
 
     Backtrader loads the bars before the run, so indicators are computed in one pass. The feed can
     be sent to other processes, as ``cerebro.optstrategy`` does to use several processors; no vendor
-    is queried from those processes.
+    is queried from those processes. From Python 3.14 on, Backtrader's ``Cerebro`` can be sent only
+    after two lines, which docs/live-feeds.md shows.
 
     Args:
         manager: Data manager.

@@ -59,7 +59,7 @@ EXTRAS = {
 }
 
 # Extras that install others.
-GROUPS = {"bot": ("plot", "db"), "all": tuple(name for name in EXTRAS if name != "hdf5")}
+GROUPS = {"bot": ("plot", "db"), "all": tuple(n for n in EXTRAS if n not in ("hdf5", "ibkr"))}
 
 
 def group_state(name: str) -> Check:

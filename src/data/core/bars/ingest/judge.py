@@ -91,10 +91,11 @@ class _Judge:
         # Where the unit changes, only the edges are marked; if these were removed, the next bars
         # would become edges.
         edges = [entry.span for entry in grave if Cause.UNDECIDED in entry.cause]
-        # Bars right after some that ignore a split may ignore it, too, which a few alone do not show.
-        unsplit = coalesce(c.span for c in grave if c.reason.startswith(f"{GRAVE}split: "))
-        before = [old for old in unsplit if any(old.end == new.start for new in answer.spans)]
-        table = self._beside_each_other(subtract([c.span for c in grave], [*edges, *before]))
+        # Bars right beside some that ignore a split may ignore it, too, which a few alone do not show.
+        old = subtract([c.span for c in grave if f"{GRAVE}split: " in c.reason], answer.spans)
+        pairs = ((span, *sorted((span, new))) for span in old for new in answer.spans)
+        beside = [s for s, a, b in pairs if b.start <= self.draft.request.grid.next_open(a.end)]
+        table = self._beside_each_other(subtract([c.span for c in grave], [*edges, *beside]))
         new_graves = graves(self._series_of(table)) if len(answer.closed) else []
         if not new_graves and not grave:
             return answer
@@ -103,14 +104,13 @@ class _Judge:
             self._repeats([p for p in stored.coverage if Cause.GRAVE in p.cause], new_graves)
         )
         marks = [mark for repeat in repeats for mark in self._repeat_marks(repeat)]
-        decided = [*(mark.span for mark in marks), *before]
+        decided = [*(mark.span for mark in marks), *beside]
         decided += [entry.span for entry in coverage if Cause.SETTLED in entry.cause]
         rejoined = list(self._rejoined_marks(table, edges))
         marks += rejoined
         counts = answer.closed.counts(edges)
         emptied = [edge for edge, rows in zip(edges, counts, strict=True) if not rows]
-        decided += subtract(emptied, [mark.span for mark in rejoined])
-        decided = coalesce(decided)
+        decided = coalesce([*decided, *subtract(emptied, [mark.span for mark in rejoined])])
         # 3. Mark the other grave bars, and find the spans to request again immediately.
         for group in new_graves:
             marks += self._marks(table, group, decided)

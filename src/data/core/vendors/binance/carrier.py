@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from importlib import import_module
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -45,6 +47,10 @@ class BinanceCarrier(PackageCarrier):
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
     """Send a request through a client; its errors are ignored, as this library checks the response."""
     base, version, path = _split_url(request.url)
+    if "binance.client" not in sys.modules:
+        # It loads its streams, which nothing here uses, from the deprecated websockets.legacy. A filter
+        # that is taken back could take back those of other threads.
+        warnings.filterwarnings("ignore", r"websockets\.", DeprecationWarning)
     client: Any = import_module("binance.client").Client(ping=False)
     client.session.close()
     client.API_URL, client.session = base, session
