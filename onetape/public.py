@@ -139,7 +139,7 @@ PUBLIC = {
             "VendorDataSource YFinanceDataSource"
         ),
         "research.sources.stored": "CachedDataSource CacheManager FrameStore",
-        "research.sources.freshness": (
+        "research.sources.source_due": (
             "AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory "
             "HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy "
             "TTLFreshnessPolicy"

@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from .data.research.loading.providers import provider_for as provider_for
     from .data.research.loading.v1 import V1CompatibilityAdapter as V1CompatibilityAdapter
     from .data.research.sources.adapters import BaseDataAdapter as BaseDataAdapter
-    from .data.research.sources.freshness import (
+    from .data.research.sources.source_due import (
         AlwaysStaleFreshnessPolicy as AlwaysStaleFreshnessPolicy,
     )
-    from .data.research.sources.freshness import CacheFreshnessPolicy as CacheFreshnessPolicy
-    from .data.research.sources.freshness import FreshnessPolicyFactory as FreshnessPolicyFactory
-    from .data.research.sources.freshness import HybridFreshnessPolicy as HybridFreshnessPolicy
-    from .data.research.sources.freshness import (
+    from .data.research.sources.source_due import CacheFreshnessPolicy as CacheFreshnessPolicy
+    from .data.research.sources.source_due import FreshnessPolicyFactory as FreshnessPolicyFactory
+    from .data.research.sources.source_due import HybridFreshnessPolicy as HybridFreshnessPolicy
+    from .data.research.sources.source_due import (
         MarketCloseFreshnessPolicy as MarketCloseFreshnessPolicy,
     )
-    from .data.research.sources.freshness import (
+    from .data.research.sources.source_due import (
         NeverStaleFreshnessPolicy as NeverStaleFreshnessPolicy,
     )
-    from .data.research.sources.freshness import TTLFreshnessPolicy as TTLFreshnessPolicy
+    from .data.research.sources.source_due import TTLFreshnessPolicy as TTLFreshnessPolicy
     from .data.research.sources.sources import DataSource as DataSource
     from .data.research.sources.sources import DataSourceConfig as DataSourceConfig
     from .data.research.sources.sources import DataSourceMetadata as DataSourceMetadata

@@ -250,7 +250,7 @@ BEHIND_THE_CLIENT = {
     "vendors": {
         "cli.ingest", "features.own", "feed.backtrader.live", "feed.file_data_feed",
         "feed.live_feed", "feed.live_feeds", "feed.services", "feed.sources.base",
-        "feed.sources.callback", "feed.sources.judge", "feed.streams.connection", "jobs.alerts",
+        "feed.sources.callback", "feed.sources.bar_versions", "feed.streams.connection", "jobs.alerts",
         "jobs.fill.freshness", "jobs.fill.perishable", "jobs.validation.confirm",
         "jobs.vendors.extras", "jobs.vendors.key_probe", "jobs.vendors.matrix",
         "jobs.vendors.vendors", "research.calls", "research.loading.providers",

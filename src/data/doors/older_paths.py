@@ -168,6 +168,8 @@ feed.yahoo_live_feed
     feed.backtrader.live: YahooLiveDataFeed
 fundamentals.combiner
     * core.fundamentals.combiner
+layer.freshness
+    * research.sources.source_due
 logs
     core.observability.logs: LOGGERS ContextFilter JsonFormatter TextFormatter configure_logging
 metrics_prometheus
@@ -217,9 +219,9 @@ sources/
     research.sources.vendor_sources: AlpacaDataSource AlphaVantageDataSource CCXTDataSource CSVConfig
     research.sources.vendor_sources: CSVDataSource DataSourceRegistry OnetapeDataSource PolygonDataSource
     research.sources.vendor_sources: SchemaMapping SourceAnswer VendorDataSource YFinanceDataSource
-    research.sources.freshness: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
-    research.sources.freshness: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
-    research.sources.freshness: TTLFreshnessPolicy
+    research.sources.source_due: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
+    research.sources.source_due: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
+    research.sources.source_due: TTLFreshnessPolicy
     research.sources.stored: CachedDataSource
     research.sources.sources: DataSource DataSourceConfig DataSourceMetadata
 sources.base
@@ -227,9 +229,9 @@ sources.base
 sources.cached_source
     research.sources.stored: CachedDataSource
 sources.freshness
-    research.sources.freshness: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
-    research.sources.freshness: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
-    research.sources.freshness: TTLFreshnessPolicy
+    research.sources.source_due: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
+    research.sources.source_due: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
+    research.sources.source_due: TTLFreshnessPolicy
 utils.periodic_fundamentals_refresh
     jobs.fill.refresh_fundamentals: periodic_refresh
     > cli.populate: main_periodic
@@ -382,7 +384,7 @@ research.lineage: layer.lineage layer.lineage_check layer.lineage_export layer.r
 research.loading: layer.columnar layer.data_cache layer.failover layer.live layer.loader layer.providers
 research.loading: layer.v1
 research.portal: layer.polars_portal layer.portal
-research.sources: layer.adapters layer.freshness layer.sources layer.vendor_sources
+research.sources: layer.adapters layer.sources layer.vendor_sources
 show: charts
 show.reports: charts.report
 """

@@ -33,7 +33,7 @@ from src.data.errors import (
 )
 from src.data.polars import PolarsDataPortal
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
-from src.data.research.sources.freshness import (
+from src.data.research.sources.source_due import (
     AlwaysStaleFreshnessPolicy,
     CacheFreshnessPolicy,
     MarketCloseFreshnessPolicy,

@@ -55,7 +55,8 @@ from ..frames.frames import pl  # its error names the missing extra
 from ..frames.seal import BLANK, MARK, check_seal, sealed
 from ..settings.catalog_settings import CacheSettings, catalog_settings
 from ..settings.folder import frames_folder
-from .freshness import (
+from .identity import identity_of
+from .source_due import (
     FETCHED,
     MAX_SIZE,
     NOW,
@@ -64,7 +65,6 @@ from .freshness import (
     freshness_settings,
     is_fresh_by,
 )
-from .identity import identity_of
 from .sources import (
     PATIENCE_S,
     BundlePath,
