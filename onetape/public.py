@@ -138,7 +138,7 @@ PUBLIC = {
             "DataSourceRegistry OnetapeDataSource PolygonDataSource SchemaMapping SourceAnswer "
             "VendorDataSource YFinanceDataSource"
         ),
-        "research.sources.stored": "CachedDataSource CacheManager FrameStore",
+        "research.sources.cache_manager": "CachedDataSource CacheManager FrameStore",
         "research.sources.source_due": (
             "AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory "
             "HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy "

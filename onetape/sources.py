@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from .data.research.sources.sources import DataSource as DataSource
     from .data.research.sources.sources import DataSourceConfig as DataSourceConfig
     from .data.research.sources.sources import DataSourceMetadata as DataSourceMetadata
-    from .data.research.sources.stored import CachedDataSource as CachedDataSource
-    from .data.research.sources.stored import CacheManager as CacheManager
-    from .data.research.sources.stored import FrameStore as FrameStore
+    from .data.research.sources.cache_manager import CachedDataSource as CachedDataSource
+    from .data.research.sources.cache_manager import CacheManager as CacheManager
+    from .data.research.sources.cache_manager import FrameStore as FrameStore
     from .data.research.sources.vendor_sources import AlpacaDataSource as AlpacaDataSource
     from .data.research.sources.vendor_sources import (
         AlphaVantageDataSource as AlphaVantageDataSource,

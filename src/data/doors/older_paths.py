@@ -195,7 +195,7 @@ polars.aggregation
     research.frames.aggregation: resample_custom_interval resample_daily_to_monthly resample_daily_to_weekly
     research.frames.aggregation: resample_minute_to_daily
 polars.cache_manager
-    research.sources.stored: CacheManager LRUCache
+    research.sources.cache_manager: CacheManager LRUCache
 polars.catalog
     research.catalog.catalog: DataCatalog
 polars.data_portal
@@ -222,12 +222,12 @@ sources/
     research.sources.source_due: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
     research.sources.source_due: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
     research.sources.source_due: TTLFreshnessPolicy
-    research.sources.stored: CachedDataSource
+    research.sources.cache_manager: CachedDataSource
     research.sources.sources: DataSource DataSourceConfig DataSourceMetadata
 sources.base
     research.sources.sources: DataSource DataSourceConfig DataSourceMetadata
 sources.cached_source
-    research.sources.stored: CachedDataSource
+    research.sources.cache_manager: CachedDataSource
 sources.freshness
     research.sources.source_due: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
     research.sources.source_due: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
@@ -342,7 +342,7 @@ onetape.jobs core.observability: observability.prometheus
 onetape.jobs core.prices.judgement: prices.judgement.precision
 onetape.jobs jobs.fill: jobs.populate jobs.refresh_fundamentals
 onetape.jobs jobs.validation: jobs.confirm jobs.validate jobs.verify quality.repair
-onetape.sources research.sources: layer.stored
+onetape.sources research.sources: layer.cache_manager
 onetape.testing core: clock
 onetape.vendors core.model.identity: model.instrument model.kind
 onetape.vendors core.model.market: model.bars model.stream

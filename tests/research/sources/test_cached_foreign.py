@@ -40,7 +40,7 @@ from src.data.research.sources.source_due import (
     NeverStaleFreshnessPolicy,
     TTLFreshnessPolicy,
 )
-from src.data.research.sources.stored import CachedDataSource, FrameStore
+from src.data.research.sources.cache_manager import CachedDataSource, FrameStore
 from tests.core.cache.disks import DyingDisk, FailingDisk, Killed
 
 from .foreign_stage import DAYS, YEAR, Own, at, got, rows

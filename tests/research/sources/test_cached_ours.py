@@ -23,7 +23,7 @@ from src.data.research.sources.source_due import (
     NeverStaleFreshnessPolicy,
     TTLFreshnessPolicy,
 )
-from src.data.research.sources.stored import CachedDataSource
+from src.data.research.sources.cache_manager import CachedDataSource
 from src.data.research.sources.vendor_sources import VendorDataSource, YFinanceDataSource
 from tests.core.cache.counts import FULL
 from tests.vendor_server import VendorServer

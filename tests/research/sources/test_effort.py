@@ -19,7 +19,7 @@ from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.research.sources import sources, stored
 from src.data.research.sources.sources import SourceQuestion
-from src.data.research.sources.stored import CachedDataSource
+from src.data.research.sources.cache_manager import CachedDataSource
 from src.data.research.sources.vendor_sources import SourceAnswer, VendorDataSource
 from tests.core.cache.counts import FULL
 from tests.core.cache.disks import LaterDisk
