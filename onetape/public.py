@@ -138,7 +138,9 @@ PUBLIC = {
             "DataSourceRegistry OnetapeDataSource PolygonDataSource SchemaMapping SourceAnswer "
             "VendorDataSource YFinanceDataSource"
         ),
-        "research.sources.cache_manager": "CachedDataSource CacheManager FrameStore",
+        "research.sources.frame_store": "FrameStore",
+        "research.sources.cache_manager": "CacheManager",
+        "research.sources.cached_source": "CachedDataSource",
         "research.sources.source_due": (
             "AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory "
             "HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy "

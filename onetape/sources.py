@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from .data.research.loading.providers import provider_for as provider_for
     from .data.research.loading.v1 import V1CompatibilityAdapter as V1CompatibilityAdapter
     from .data.research.sources.adapters import BaseDataAdapter as BaseDataAdapter
+    from .data.research.sources.cache_manager import CacheManager as CacheManager
+    from .data.research.sources.cached_source import CachedDataSource as CachedDataSource
+    from .data.research.sources.frame_store import FrameStore as FrameStore
     from .data.research.sources.source_due import (
         AlwaysStaleFreshnessPolicy as AlwaysStaleFreshnessPolicy,
     )
@@ -49,9 +52,6 @@ if TYPE_CHECKING:
     from .data.research.sources.sources import DataSource as DataSource
     from .data.research.sources.sources import DataSourceConfig as DataSourceConfig
     from .data.research.sources.sources import DataSourceMetadata as DataSourceMetadata
-    from .data.research.sources.cache_manager import CachedDataSource as CachedDataSource
-    from .data.research.sources.cache_manager import CacheManager as CacheManager
-    from .data.research.sources.cache_manager import FrameStore as FrameStore
     from .data.research.sources.vendor_sources import AlpacaDataSource as AlpacaDataSource
     from .data.research.sources.vendor_sources import (
         AlphaVantageDataSource as AlphaVantageDataSource,

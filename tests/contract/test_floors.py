@@ -244,7 +244,7 @@ BEHIND_THE_CLIENT = {
         "jobs.validation.verify", "jobs.vendors.extras", "jobs.vendors.key_probe",
         "jobs.vendors.vendors", "research.calls", "research.loading.failover",
         "research.loading.tiers", "research.portal.portal", "research.portal.portal_sources",
-        "research.sources.adapters", "research.sources.sources", "research.sources.cache_manager",
+        "research.sources.adapters", "research.sources.sources", "research.sources.cached_source",
         "research.sources.vendor_sources",
     },
     "vendors": {

@@ -170,6 +170,11 @@ fundamentals.combiner
     * core.fundamentals.combiner
 layer.freshness
     * research.sources.source_due
+layer.stored
+    research.sources.cache_manager: CacheManager LRUCache
+    research.sources.cached_source: CachedDataSource
+    research.sources.frame_store: FrameStore StoredFrame
+    ! onetape.data.layer.stored is deprecated: import its names from onetape.sources
 logs
     core.observability.logs: LOGGERS ContextFilter JsonFormatter TextFormatter configure_logging
 metrics_prometheus
@@ -222,12 +227,12 @@ sources/
     research.sources.source_due: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
     research.sources.source_due: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
     research.sources.source_due: TTLFreshnessPolicy
-    research.sources.cache_manager: CachedDataSource
+    research.sources.cached_source: CachedDataSource
     research.sources.sources: DataSource DataSourceConfig DataSourceMetadata
 sources.base
     research.sources.sources: DataSource DataSourceConfig DataSourceMetadata
 sources.cached_source
-    research.sources.cache_manager: CachedDataSource
+    research.sources.cached_source: CachedDataSource
 sources.freshness
     research.sources.source_due: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
     research.sources.source_due: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
@@ -342,7 +347,6 @@ onetape.jobs core.observability: observability.prometheus
 onetape.jobs core.prices.judgement: prices.judgement.precision
 onetape.jobs jobs.fill: jobs.populate jobs.refresh_fundamentals
 onetape.jobs jobs.validation: jobs.confirm jobs.validate jobs.verify quality.repair
-onetape.sources research.sources: layer.cache_manager
 onetape.testing core: clock
 onetape.vendors core.model.identity: model.instrument model.kind
 onetape.vendors core.model.market: model.bars model.stream

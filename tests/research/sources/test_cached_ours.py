@@ -17,13 +17,13 @@ from src.data.core.model.time.instant import parse_iso
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, NoDataAvailableError
 from src.data.polars import PolarsDataPortal
+from src.data.research.sources.cached_source import CachedDataSource
 from src.data.research.sources.source_due import (
     AlwaysStaleFreshnessPolicy,
     MarketCloseFreshnessPolicy,
     NeverStaleFreshnessPolicy,
     TTLFreshnessPolicy,
 )
-from src.data.research.sources.cache_manager import CachedDataSource
 from src.data.research.sources.vendor_sources import VendorDataSource, YFinanceDataSource
 from tests.core.cache.counts import FULL
 from tests.vendor_server import VendorServer
