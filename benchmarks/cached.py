@@ -18,8 +18,8 @@ import polars as pl
 from onetape.data.core.clock import ManualClock
 from onetape.data.core.model.time.instant import parse_iso
 from onetape.data.data_manager import DataManager
+from onetape.data.research.sources.cached_source import CachedDataSource
 from onetape.data.research.sources.sources import DataSource, DataSourceMetadata
-from onetape.data.research.sources.stored import CachedDataSource
 from onetape.data.research.sources.vendor_sources import (
     CSVDataSource,
     PolygonDataSource,

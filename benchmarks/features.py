@@ -20,7 +20,7 @@ from onetape.data.core.model.identity.kind import Basis
 from onetape.data.core.model.time.instant import DAY_MS, MINUTE_MS, year_start
 from onetape.data.core.model.time.span import Span
 from onetape.data.data_manager import DataManager
-from onetape.data.research.sources.stored import FrameStore
+from onetape.data.research.sources.frame_store import FrameStore
 
 from .harness import Figure, Report, Row, race, sized
 from .stage import COIN, FETCHED, YEAR, _Unsynced, commit, crowd_stage

@@ -27,8 +27,8 @@ from onetape.data.core.net.limits.state import State
 from onetape.data.core.vendors.binance.stream import BinanceStream
 from onetape.data.feed.backtrader.feed import BacktraderFeed, run_live
 from onetape.data.feed.live_feed import LiveFeed
+from onetape.data.feed.sources.bar_versions import StreamJudge
 from onetape.data.feed.sources.base import Sink
-from onetape.data.feed.sources.judge import StreamJudge
 from onetape.data.feed.streams.connection import Connection
 from onetape.data.feed.streams.listeners import BarListener
 from onetape.data.feed.streams.pool import Hub, Subscription

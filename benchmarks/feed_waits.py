@@ -26,9 +26,9 @@ from onetape.data.core.vendors.binance.stream import BinanceStream
 from onetape.data.errors import UnavailableError
 from onetape.data.feed.backtrader.feed import BacktraderFeed, run_live
 from onetape.data.feed.live_feed import LiveFeed
+from onetape.data.feed.sources.bar_versions import StreamJudge
 from onetape.data.feed.sources.base import Sink
 from onetape.data.feed.sources.history import FilledHistory
-from onetape.data.feed.sources.judge import StreamJudge
 from onetape.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
 from onetape.data.feed.streams.connection import Connection, ConnectionTimings, Dial
 from onetape.data.feed.streams.listeners import BarListener

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from onetape.data.research.sources.stored import CacheManager
+from onetape.data.research.sources.cache_manager import CacheManager
 
 from .harness import Figure, Report, Row, race, sized
 

@@ -138,8 +138,10 @@ PUBLIC = {
             "DataSourceRegistry OnetapeDataSource PolygonDataSource SchemaMapping SourceAnswer "
             "VendorDataSource YFinanceDataSource"
         ),
-        "research.sources.stored": "CachedDataSource CacheManager FrameStore",
-        "research.sources.freshness": (
+        "research.sources.frame_store": "FrameStore",
+        "research.sources.cache_manager": "CacheManager",
+        "research.sources.cached_source": "CachedDataSource",
+        "research.sources.source_due": (
             "AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory "
             "HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy "
             "TTLFreshnessPolicy"

@@ -33,25 +33,25 @@ if TYPE_CHECKING:
     from .data.research.loading.providers import provider_for as provider_for
     from .data.research.loading.v1 import V1CompatibilityAdapter as V1CompatibilityAdapter
     from .data.research.sources.adapters import BaseDataAdapter as BaseDataAdapter
-    from .data.research.sources.freshness import (
+    from .data.research.sources.cache_manager import CacheManager as CacheManager
+    from .data.research.sources.cached_source import CachedDataSource as CachedDataSource
+    from .data.research.sources.frame_store import FrameStore as FrameStore
+    from .data.research.sources.source_due import (
         AlwaysStaleFreshnessPolicy as AlwaysStaleFreshnessPolicy,
     )
-    from .data.research.sources.freshness import CacheFreshnessPolicy as CacheFreshnessPolicy
-    from .data.research.sources.freshness import FreshnessPolicyFactory as FreshnessPolicyFactory
-    from .data.research.sources.freshness import HybridFreshnessPolicy as HybridFreshnessPolicy
-    from .data.research.sources.freshness import (
+    from .data.research.sources.source_due import CacheFreshnessPolicy as CacheFreshnessPolicy
+    from .data.research.sources.source_due import FreshnessPolicyFactory as FreshnessPolicyFactory
+    from .data.research.sources.source_due import HybridFreshnessPolicy as HybridFreshnessPolicy
+    from .data.research.sources.source_due import (
         MarketCloseFreshnessPolicy as MarketCloseFreshnessPolicy,
     )
-    from .data.research.sources.freshness import (
+    from .data.research.sources.source_due import (
         NeverStaleFreshnessPolicy as NeverStaleFreshnessPolicy,
     )
-    from .data.research.sources.freshness import TTLFreshnessPolicy as TTLFreshnessPolicy
+    from .data.research.sources.source_due import TTLFreshnessPolicy as TTLFreshnessPolicy
     from .data.research.sources.sources import DataSource as DataSource
     from .data.research.sources.sources import DataSourceConfig as DataSourceConfig
     from .data.research.sources.sources import DataSourceMetadata as DataSourceMetadata
-    from .data.research.sources.stored import CachedDataSource as CachedDataSource
-    from .data.research.sources.stored import CacheManager as CacheManager
-    from .data.research.sources.stored import FrameStore as FrameStore
     from .data.research.sources.vendor_sources import AlpacaDataSource as AlpacaDataSource
     from .data.research.sources.vendor_sources import (
         AlphaVantageDataSource as AlphaVantageDataSource,

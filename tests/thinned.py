@@ -23,7 +23,7 @@ BOTH_ENGINES = frozenset(
 
 # Over more vendors.
 VENDORS: dict[str, dict[str, int]] = {
-    "tests/research/adapters/test_documented_adapters.py": {
+    "tests/research/sources/test_documented_adapters.py": {
         "test_from_a_vendor_to_a_dataset_that_is_found": 1,
     },
     "tests/core/bars/test_pairs_of_vendors.py": {
@@ -212,11 +212,11 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/research/bundles/test_bundle_row.py": {
         "test_a_symbol_without_an_answer_lacks_all_of_its_bars": 2,
     },
-    "tests/research/bundles/test_lineage.py": {
+    "tests/research/lineage/test_lineage.py": {
         "test_recorded_actions_reproduce_adjusted_prices_despite_later_ones": 1,
         "test_a_run_id_of_any_text_is_found_and_cannot_be_reused": 1,
     },
-    "tests/research/bundles/test_lineage_edges.py": {
+    "tests/research/lineage/test_lineage_edges.py": {
         "test_recording_a_read_takes_the_same_effort_after_many_others": 1,
     },
     "tests/core/cache/test_adopt.py": {
@@ -323,7 +323,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/show/test_notebook.py": {
         "test_a_notebook_stays_small": 2,
     },
-    "tests/show/test_pictures.py": {
+    "tests/show/charts/test_pictures.py": {
         "test_a_png_has_its_size_and_the_colours_of_its_elements": 1,
         "test_hostile_texts_are_texts_in_every_picture": 1,
     },
@@ -670,7 +670,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/packaging/test_installed.py": {
         "test_older_module_paths_run_as_commands": 1,
     },
-    "tests/research/portal/test_decimals.py": {
+    "tests/research/frames/test_decimals.py": {
         "test_eight_decimals_come_back_as_the_same_float": 1,
     },
     "tests/research/portal/test_portal_properties.py": {
@@ -683,7 +683,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_a_walk_over_an_uncached_range_costs_one_request_for_each_series": 1,
         "test_an_outage_costs_a_portal_no_more_requests_than_a_plain_call": 1,
     },
-    "tests/research/portal/test_series_scan.py": {
+    "tests/research/frames/test_series_scan.py": {
         "test_every_filter_selects_the_same_rows_as_after_reading": 8,
     },
     "tests/core/prices/judgement/test_grave.py": {

@@ -93,7 +93,7 @@ def board() -> str:
     from onetape.data.core.clock import ManualClock
     from onetape.data.data_manager import DataManager
     from onetape.data.jobs.run.nights import record_night
-    from onetape.data.server import board as boards
+    from onetape.data.server import first_page as boards
     from onetape.data.server.pages import asset, board_page
 
     boards._PATIENCE_S = None  # all results are awaited

@@ -1473,7 +1473,7 @@ class DataManager:
     @cached_property
     def _kept_features(self) -> BlockStore:
         folder = load_part("research.settings.folder").frames_folder()
-        store: BlockStore = load_part("research.sources.stored").FrameStore(
+        store: BlockStore = load_part("research.sources.frame_store").FrameStore(
             folder, _MOST_KEPT_BYTES
         )
         return store

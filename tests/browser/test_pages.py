@@ -16,7 +16,7 @@ from src.data.show.reports.night import night_page
 from src.data.show.reports.report_pages import coverage_map
 from tests.browser.conftest import Open, Opened
 from tests.cli.conftest import Run
-from tests.show.test_report import NIGHT, recorded_night
+from tests.show.reports.test_report import NIGHT, recorded_night
 
 HALT = ("HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
 DATA = "() => document.getElementById('data').textContent"

@@ -26,7 +26,7 @@ PAGES = ["/", "/series/AAPL/1d", "/series/BTCUSDT/1m", "/series/MSFT/1d", "/brie
 
 @pytest.fixture
 def site(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr("src.data.server.board._PATIENCE_S", None)
+    monkeypatch.setattr("src.data.server.first_page._PATIENCE_S", None)
     one = Site(Facts(manager))
     yield one
     one.stop()

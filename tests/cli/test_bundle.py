@@ -16,7 +16,7 @@ import pytest
 import src.data.bundles
 from src.data.cli import main
 from src.data.polars.parquet_writer import ParquetWriter
-from tests.research.portal.bars import days
+from tests.research.bundles.bars import days
 
 
 @pytest.fixture

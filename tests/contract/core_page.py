@@ -1,4 +1,4 @@
-"""The page ``docs/core.md``: the files that a question enters, in order, and those that none enters.
+"""The page ``docs/core.md``: the files that decide, the others that a request uses, and the rest.
 
 ``python -m tests.contract.core_page > docs/core.md`` writes it anew; a test compares it with a run.
 """
@@ -14,31 +14,65 @@ from pathlib import Path
 from tests.contract.source import PACKAGE, modules
 from tests.contract.way import counted, is_core
 
+# The files that decide something, in the order of a request: from the argument to the socket and back.
+SPINE = (
+    "core/bars/client.py",
+    "core/bars/request.py",
+    "core/bars/service.py",
+    "core/bars/lookup.py",
+    "core/bars/selection/lanes.py",
+    "core/bars/validity.py",
+    "core/bars/fetch/miss.py",
+    "core/bars/selection/candidates.py",
+    "core/bars/fetch/lane.py",
+    "core/bars/fetch/plan.py",
+    "core/bars/fetch/fetcher.py",
+    "core/bars/fetch/question.py",
+    "core/vendors/paging.py",
+    "core/net/http/sender.py",
+    "core/net/limits/limiter.py",
+    "core/bars/ingest/take.py",
+    "core/bars/ingest/draft.py",
+    "core/bars/ingest/receive.py",
+    "core/bars/sorted_answer.py",
+    "core/bars/ingest/compare.py",
+    "core/bars/ingest/judge.py",
+    "core/bars/ingest/commit.py",
+    "core/cache/store.py",
+    "core/cache/write/commit.py",
+    "core/cache/write/year_commit.py",
+    "core/cache/write/year_writer.py",
+    "core/cache/format/documents.py",
+    "core/bars/answer/reader.py",
+    "core/bars/answer/adjust.py",
+    "core/bars/answer/answer.py",
+)
 _TOP = """\
 # The core in one hour
 
-Read these files in this order to follow a request through the library: from the argument to the socket,
-and back from the file to the frame. Each line names a file and describes it. An hour is enough for the
-descriptions and a few of the files: the first list alone has about 150 files with more than 40,000 lines.
+Read the files of the first list in their order to follow a request through the library: from the argument to
+the socket, and back from the file to the frame. Each line names a file and says what it decides or does.
+For the same way in words, see [the path of a request](architecture.md#the-path-of-a-request).
 
 ```
 python -m tests.contract.way          # the files and functions that each request enters, counted
 python -m tests.contract.core_page    # this page
 ```
 
-The files are in the order in which a first run uses them. The run makes five requests to a local server: a
-share over a split, ten days of a coin's hourly bars, its last 50 hours, the hour that is still forming, and
-three-hour bars. It makes them first with an empty cache, then in a new process with a full one. A test
-repeats the run and compares it with this page.
-
-## Files that a request uses
+## The files that decide
 """
+_OTHERS = """
+## The other files that a request uses
+
+These are the files that a run with five requests to a local server uses, beside those above: a share over
+a split, ten days of a coin's hourly bars, its last 50 hours, the hour that is still forming, and three-hour
+bars. The run makes them first with an empty cache, then in a new process with a full one. A test repeats
+the run and compares it with this page. Look a file up here if one of the list above uses it."""
 _SECOND = """
 ## The second floor
 
 None of the five requests uses the following files of the core. They are needed only for repairs,
-other commands and other vendors, so skip them at first.
-"""
+other commands and other vendors, so skip them at first."""
 
 
 def entered(folder: Path) -> list[str]:
@@ -50,16 +84,20 @@ def entered(folder: Path) -> list[str]:
 def page(entered_files: Iterable[str]) -> str:
     """Return the page."""
     core = {path: about for path, about in _abouts().items() if about}
-    first = [path for path in entered_files if path in core]
-    rest = sorted(set(core) - set(first))
-    rows = [f"{number}. {_line(path, core[path])}" for number, path in enumerate(first, 1)]
-    parts, package = [_TOP, *rows, _SECOND], ""
-    for path in rest:
+    first = {path for path in entered_files if path in core}
+    spine = [f"{number}. {_line(path, core[path])}" for number, path in enumerate(SPINE, 1)]
+    others = _by_package(first - set(SPINE), core)
+    rest = _by_package(set(core) - first - set(SPINE), core)
+    return "\n".join([_TOP, *spine, _OTHERS, *others, _SECOND, *rest]) + "\n"
+
+
+def _by_package(paths: Iterable[str], core: Mapping[str, str]) -> Iterable[str]:
+    package = ""
+    for path in sorted(paths):
         if path.split("/")[1] != package:
             package = path.split("/")[1]
-            parts.append(f"\n### {package}\n")
-        parts.append(f"- {_line(path, core[path])}")
-    return "\n".join(parts) + "\n"
+            yield f"\n### {package}\n"
+        yield f"- {_line(path, core[path])}"
 
 
 def _line(path: str, about: str) -> str:

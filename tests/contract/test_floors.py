@@ -218,6 +218,12 @@ BEHIND_THE_INTERFACES = {
     ),
     "cli.cached": "cache.format.lane_entry cache.upkeep.other_data",
     "cli.hosts": "hosts.detached hosts.folder hosts.state",
+    "core.filings.kept": "cache.format.gzip_member",
+    "core.filings.service": (
+        "net.calls.deadline net.limits.locks vendors.factory vendors.fundamentals_request "
+        "vendors.sec.acceptance vendors.sec.answers vendors.sec.filings vendors.sec.fundamentals "
+        "vendors.sec.identity vendors.sec.lines vendors.sec.statements"
+    ),
     "core.hosts.connect": "cache.store net.limits.leases net.limits.state",
     "core.hosts.decisions": "cache.layout cache.values",
     "core.hosts.detached": "cache.layout",
@@ -276,6 +282,10 @@ BEHIND_THE_INTERFACES = {
     "jobs.vendors.key_probe": "vendors.foreign vendors.session",
     "jobs.vendors.matrix": "vendors.factory",
     "jobs.vendors.vendors": "vendors.factory vendors.fundamentals_table",
+    "research.filings.announcements": "filings.service",
+    "research.filings.company": "filings.service",
+    "research.filings.lines": "filings.service",
+    "research.filings.splits": "filings.service",
     "research.loading.failover": "net.limits.circuit_breaker",
     "research.sources.adapters": "own_loops.limiters own_loops.retry",
 }  # fmt: skip

@@ -59,20 +59,35 @@ STRICT = [
 ]
 
 
-def test_its_blocks_run_after_its_own_line_that_installs(tmp_path: Path) -> None:
-    """Of the extras those alone are there that the line names; one process runs all blocks in order."""
-    page = ROOT / "README.md"
+def _installed(text: str) -> list[str]:
+    """Return the extras that a text installs."""
+    return [
+        extra
+        for named in re.findall(r"pip install '[\w.]*\[([\w,]+)\]'", text)
+        for extra in named.split(",")
+    ]
+
+
+def test_the_first_line_installs_what_the_first_block_needs_and_later_ones_name_the_rest() -> None:
     (line,) = [text for text in TEXT.splitlines() if text.startswith("pip install")]
-    named = {tuple(re.findall(r"\w+", group)) for group in re.findall(r"\[([\w,]+)\]", line)}
-    assert len(named) == 1, "the line for a checkout names the same extras"
-    (installed,) = named
-    assert set(installed) <= set(EXTRAS)
-    assert "yahoo" in installed, "the next example fetches a US share"
-    assert re.search(r"install, \d+ MB", line), "what it takes"
-    barred = {one.module for extra, one in EXTRAS.items() if extra not in installed}
-    blocks = [block.code for block in pages()[page.name]]
+    assert _installed(line) == ["demo"] == re.findall(r"-e '\.\[([\w,]+)\]'", line)
+    assert int(re.findall(r"install, (\d+) MB", line)[0]) <= 300, "what it takes"
+    assert set(_installed(TEXT)) <= set(EXTRAS)
+    assert "yahoo" in _installed(TEXT[: TEXT.index("**Why?**")]), (
+        "the next example fetches a US share"
+    )
+
+
+def test_its_blocks_run_after_its_own_line_that_installs(tmp_path: Path) -> None:
+    """For each block only the extras exist that lines above it or in it install; one process runs all."""
+    blocks = pages()["README.md"]
     assert len(blocks) > 4
-    script = "\n".join([f"BARRED = {sorted(barred)!r}", _BARRED, *blocks])
+    parts, lines = [f"BARRED = []\n{_BARRED}"], TEXT.splitlines()
+    for block in blocks:
+        installed = _installed("\n".join(lines[: block.line + block.code.count("\n")]))
+        barred = {one.module for extra, one in EXTRAS.items() if extra not in installed}
+        parts += [f"BARRED[:] = {sorted(barred)!r}", block.code]
+    script = "\n".join(parts)
     ran = subprocess.run(
         [sys.executable, *STRICT, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300,
         env={"PYTHONPATH": PYTHONPATH, "PATH": "", "HOME": str(tmp_path)},
@@ -85,6 +100,13 @@ def test_every_relative_link_of_the_pages_exists() -> None:
     folder = {page: ROOT if page == "README.md" else ROOT / "docs" for page in PAGES}
     assert [link for link in LINKS if not (folder[link[0]] / link[1]).exists()] == []
     assert len(LINKS) > 60
+
+
+def test_each_test_that_the_page_for_contributors_names_exists() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = set(re.findall(r"`(?:tests/)?([a-z_0-9/]+/test_\w+\.py)`", page))
+    assert len(named) > 120
+    assert sorted(name for name in named if not (ROOT / "tests" / name).is_file()) == []
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
@@ -110,7 +132,7 @@ def test_examples_without_a_network_run(
 
 
 def test_the_readme_opens_with_the_install_line_and_one_call() -> None:
-    order = ["pip install 'onetape[demo,", "manager.get_ohlcv(", "![onetape demo", "\n## "]
+    order = ["pip install 'onetape[demo]'", "manager.get_ohlcv(", "![onetape demo", "\n## "]
     places = [TEXT.index(one) for one in order]
     assert places == sorted(places)
     assert len(TEXT[: places[1]].splitlines()) < 15

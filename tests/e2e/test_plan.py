@@ -21,7 +21,7 @@ from src.data.core.model.time.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from src.data.core.vendors.factory import downloader_for
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, BadSymbolError, QueryError, UnavailableError
-from src.data.research.sources.stored import FrameStore
+from src.data.research.sources.frame_store import FrameStore
 from tests.core.cache.counts import FULL
 from tests.effort import calls_of
 from tests.vendor_server import Fault, VendorServer

@@ -40,7 +40,7 @@ from src.data.errors import (
 )
 from src.data.features import kept, recipes, rolling
 from src.data.features.recipes import RECIPES, parse_recipes, register_recipe
-from src.data.research.sources.stored import FrameStore
+from src.data.research.sources.frame_store import FrameStore
 from tests.core.cache.counts import FULL
 from tests.e2e.fixed_vendor import FixedVendor, Market, at, every
 from tests.programs import ROOT
@@ -751,7 +751,7 @@ _KEEPING = """
 import sys
 from pathlib import Path
 from src.data import DataManager
-from src.data.research.sources.stored import FrameStore
+from src.data.research.sources.frame_store import FrameStore
 folder = Path(sys.argv[1])
 manager, store = DataManager(folder / "cache"), FrameStore(folder / "kept", 1 << 30)
 year = ("AAPL", "1d", "2012-01-03", "2012-12-31")

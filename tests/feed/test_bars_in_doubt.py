@@ -25,7 +25,7 @@ from src.data.core.vendors.alpaca.stream import AlpacaStream
 from src.data.core.vendors.binance.stream import BinanceStream
 from src.data.core.vendors.finnhub.stream import FinnhubStream
 from src.data.core.vendors.polygon.stream import PolygonStream
-from src.data.feed.sources.judge import OUTDATED, StreamJudge
+from src.data.feed.sources.bar_versions import OUTDATED, StreamJudge
 from src.data.feed.sources.stream import Inbox
 from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import MinuteListener, TradeListener

@@ -28,7 +28,7 @@ from src.data.core.vendors.binance.stream import BinanceFuturesStream, BinanceSt
 from src.data.core.vendors.finnhub.stream import FinnhubStream
 from src.data.core.vendors.polygon.stream import PolygonStream
 from src.data.errors import AuthenticationError, RateLimitedError, UnavailableError
-from src.data.feed.sources.judge import StreamJudge
+from src.data.feed.sources.bar_versions import StreamJudge
 from src.data.feed.sources.stream import Inbox
 from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import BarListener, Listener, MinuteListener, TradeListener

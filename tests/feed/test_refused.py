@@ -33,8 +33,8 @@ from src.data.core.vendors.alpaca.stream import AlpacaStream
 from src.data.core.vendors.binance.stream import BinanceFuturesStream, BinanceStream
 from src.data.core.vendors.finnhub.stream import FinnhubStream
 from src.data.core.vendors.polygon.stream import PolygonStream
+from src.data.feed.sources.bar_versions import OFF_MINUTE, StreamJudge
 from src.data.feed.sources.history import ManagerHistory, frame_of
-from src.data.feed.sources.judge import OFF_MINUTE, StreamJudge
 from src.data.feed.sources.stream import Inbox
 from src.data.feed.streams.connection import Connection, ConnectionTimings
 from src.data.feed.streams.listeners import (

@@ -32,7 +32,7 @@ from src.data.core.vendors.binance.stream import BinanceStream
 from src.data.core.vendors.stream_protocol import StreamProtocol
 from src.data.feed.backtrader.feed import BacktraderFeed, day_number, run_live
 from src.data.feed.live_feed import LiveFeed
-from src.data.feed.sources.judge import StreamJudge
+from src.data.feed.sources.bar_versions import StreamJudge
 from src.data.feed.sources.stream import GapFreeSource, Start, StreamTimings
 from src.data.feed.streams.connection import Connection, ConnectionTimings
 from src.data.feed.streams.listeners import BarListener

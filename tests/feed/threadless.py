@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from src.data.core.model.market.stream import Topic
-from src.data.feed.sources.judge import StreamJudge
+from src.data.feed.sources.bar_versions import StreamJudge
 from src.data.feed.streams.connection import Connection
 
 

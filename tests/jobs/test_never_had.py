@@ -20,7 +20,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import QueryError
 from src.data.jobs.fill.populate import populate_cache, sync_cache
 from src.data.jobs.run.nights import never_had, nights_of
-from src.data.server.board import Board
+from src.data.server.first_page import Board
 from tests.vendor_server import Fault, VendorServer
 
 DAY_S = 86_400
@@ -101,7 +101,7 @@ def test_every_place_has_the_same_numbers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The output of the command, the report, the record and the first page, after a second night."""
-    monkeypatch.setattr("src.data.server.board._PATIENCE_S", None)
+    monkeypatch.setattr("src.data.server.first_page._PATIENCE_S", None)
     days = [parse_iso(f"2024-05-{day}T00:00:00Z") for day in (14, 15)]
     vendors.fault("yahoo", Fault.drop_stamps(*days), symbol="QAD")
     populate(folder)

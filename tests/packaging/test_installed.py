@@ -441,7 +441,7 @@ def test_an_archive_that_is_not_unpacked_is_named(wheel: Path, tmp_path: Path) -
 
 # Each starts a program that imports the library.
 STARTED = (
-    "show/test_pictures.py::test_only_a_picture_loads_the_drawing_library",
+    "show/charts/test_pictures.py::test_only_a_picture_loads_the_drawing_library",
     "cli/test_main.py::test_a_full_disk_behind_the_screen_is_one_line",
     "cli/test_main.py::test_commands_that_show_no_frame_load_no_pandas",
     "cli/test_main.py::test_help_loads_no_heavy_package",

@@ -40,7 +40,7 @@ class ShareVendor(FixedVendor):
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings.simplefilter("ignore", IncompleteDataWarning)
-    monkeypatch.setattr("src.data.server.board._PATIENCE_S", None)
+    monkeypatch.setattr("src.data.server.first_page._PATIENCE_S", None)
 
 
 @pytest.fixture

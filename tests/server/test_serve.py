@@ -29,9 +29,9 @@ from src.data.data_manager import DataManager
 from src.data.errors import ConfigError, QueryError, UnavailableError
 from src.data.jobs.run.nights import nights_of, record_night
 from src.data.server.bars import EventsAfter
-from src.data.server.board import Shared
 from src.data.server.brief import brief_of
 from src.data.server.facts import Facts, stamps_of
+from src.data.server.first_page import Shared
 from src.data.server.pages import board_page, brief_page, error_page, page
 from src.data.server.running import Door, serve
 from tests.e2e.fixed_vendor import FixedVendor, Market, days, every
@@ -743,7 +743,7 @@ def test_no_page_locks_a_series_or_names_a_folder(
 def test_a_folder_that_is_moved_away_is_said_and_comes_back(
     site: Site, manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.server.board._CHECKS_S", 0)
+    monkeypatch.setattr("src.data.server.first_page._CHECKS_S", 0)
     folder = Path(manager.cache.cache_dir)
     assert site.get("/series/AAPL/1d").status_code == 200
     folder.rename(folder.with_name("away"))
@@ -919,10 +919,10 @@ def test_a_page_whose_series_are_still_being_examined_says_so(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = threading.Event()
-    monkeypatch.setattr("src.data.server.board._PATIENCE_S", 0.01)
-    monkeypatch.setattr("src.data.server.board.report_of", lambda _: go.wait(20) and 1 / 0)
+    monkeypatch.setattr("src.data.server.first_page._PATIENCE_S", 0.01)
+    monkeypatch.setattr("src.data.server.first_page.report_of", lambda _: go.wait(20) and 1 / 0)
     monkeypatch.setattr(
-        "src.data.server.board.series_health", lambda *_, **__: go.wait(20) and 1 / 0
+        "src.data.server.first_page.series_health", lambda *_, **__: go.wait(20) and 1 / 0
     )
     text = site.get("/", headers=PAGE).text
     board = site.get("/").json()

@@ -28,8 +28,8 @@ from src.data.core.net.limits.limiter import Limiter
 from src.data.core.net.limits.state import State
 from src.data.core.vendors.binance.stream import BinanceStream
 from src.data.errors import DataError, IncompleteDataError
+from src.data.feed.sources.bar_versions import StreamJudge
 from src.data.feed.sources.history import ManagerHistory
-from src.data.feed.sources.judge import StreamJudge
 from src.data.feed.sources.stream import GapFreeSource, Start, StreamThread, StreamTimings
 from src.data.feed.streams.connection import ConnectionTimings, StreamSession
 from src.data.feed.streams.listeners import BarListener

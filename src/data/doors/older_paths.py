@@ -168,6 +168,13 @@ feed.yahoo_live_feed
     feed.backtrader.live: YahooLiveDataFeed
 fundamentals.combiner
     * core.fundamentals.combiner
+layer.freshness
+    * research.sources.source_due
+layer.stored
+    research.sources.cache_manager: CacheManager LRUCache
+    research.sources.cached_source: CachedDataSource
+    research.sources.frame_store: FrameStore StoredFrame
+    ! onetape.data.layer.stored is deprecated: import its names from onetape.sources
 logs
     core.observability.logs: LOGGERS ContextFilter JsonFormatter TextFormatter configure_logging
 metrics_prometheus
@@ -193,7 +200,7 @@ polars.aggregation
     research.frames.aggregation: resample_custom_interval resample_daily_to_monthly resample_daily_to_weekly
     research.frames.aggregation: resample_minute_to_daily
 polars.cache_manager
-    research.sources.stored: CacheManager LRUCache
+    research.sources.cache_manager: CacheManager LRUCache
 polars.catalog
     research.catalog.catalog: DataCatalog
 polars.data_portal
@@ -217,19 +224,19 @@ sources/
     research.sources.vendor_sources: AlpacaDataSource AlphaVantageDataSource CCXTDataSource CSVConfig
     research.sources.vendor_sources: CSVDataSource DataSourceRegistry OnetapeDataSource PolygonDataSource
     research.sources.vendor_sources: SchemaMapping SourceAnswer VendorDataSource YFinanceDataSource
-    research.sources.freshness: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
-    research.sources.freshness: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
-    research.sources.freshness: TTLFreshnessPolicy
-    research.sources.stored: CachedDataSource
+    research.sources.source_due: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
+    research.sources.source_due: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
+    research.sources.source_due: TTLFreshnessPolicy
+    research.sources.cached_source: CachedDataSource
     research.sources.sources: DataSource DataSourceConfig DataSourceMetadata
 sources.base
     research.sources.sources: DataSource DataSourceConfig DataSourceMetadata
 sources.cached_source
-    research.sources.stored: CachedDataSource
+    research.sources.cached_source: CachedDataSource
 sources.freshness
-    research.sources.freshness: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
-    research.sources.freshness: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
-    research.sources.freshness: TTLFreshnessPolicy
+    research.sources.source_due: AlwaysStaleFreshnessPolicy CacheFreshnessPolicy FreshnessPolicyFactory
+    research.sources.source_due: HybridFreshnessPolicy MarketCloseFreshnessPolicy NeverStaleFreshnessPolicy
+    research.sources.source_due: TTLFreshnessPolicy
 utils.periodic_fundamentals_refresh
     jobs.fill.refresh_fundamentals: periodic_refresh
     > cli.populate: main_periodic
@@ -340,7 +347,6 @@ onetape.jobs core.observability: observability.prometheus
 onetape.jobs core.prices.judgement: prices.judgement.precision
 onetape.jobs jobs.fill: jobs.populate jobs.refresh_fundamentals
 onetape.jobs jobs.validation: jobs.confirm jobs.validate jobs.verify quality.repair
-onetape.sources research.sources: layer.stored
 onetape.testing core: clock
 onetape.vendors core.model.identity: model.instrument model.kind
 onetape.vendors core.model.market: model.bars model.stream
@@ -382,7 +388,7 @@ research.lineage: layer.lineage layer.lineage_check layer.lineage_export layer.r
 research.loading: layer.columnar layer.data_cache layer.failover layer.live layer.loader layer.providers
 research.loading: layer.v1
 research.portal: layer.polars_portal layer.portal
-research.sources: layer.adapters layer.freshness layer.sources layer.vendor_sources
+research.sources: layer.adapters layer.sources layer.vendor_sources
 show: charts
 show.reports: charts.report
 """

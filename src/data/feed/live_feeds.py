@@ -49,9 +49,9 @@ from ..errors import (
 )
 from .live_feed import LiveFeed
 from .queue import CAPACITY
+from .sources.bar_versions import StreamJudge
 from .sources.base import Sink
 from .sources.history import Manager, ManagerHistory
-from .sources.judge import StreamJudge
 from .sources.stream import GapFreeSource, Start, StreamTimings
 from .streams.connection import Connection, ConnectionTimings
 from .streams.listeners import BarListener, Listener, MinuteListener, TradeListener

@@ -26,7 +26,7 @@ from .brief import brief_of
 from .facts import Facts
 
 if TYPE_CHECKING:
-    from .board import Board
+    from .first_page import Board
 
 __all__ = ["application"]
 
@@ -132,7 +132,7 @@ def application(
     @cache
     def board() -> Board:
         """Return the state of the installation."""
-        from .board import Board
+        from .first_page import Board
 
         return Board(facts.manager)
 

@@ -22,7 +22,7 @@ from src.data.research.bundles.bundle import Bundle, bundle_names
 from src.data.research.lineage.run_records import RunFolder
 from tests.core.cache.counts import FULL
 from tests.core.cache.crash import Quick
-from tests.research.portal.bars import days
+from tests.research.bundles.bars import days
 
 pytestmark = pytest.mark.timeout(600)
 JANUARY = "daily_bars/year=2024/month=01/data.parquet"

@@ -36,7 +36,7 @@ from src.data.research.frames.frames import float_frame
 from tests.core.cache.counts import FULL
 from tests.core.cache.crash import Quick
 from tests.core.cache.disks import DyingDisk, FailingDisk, Killed
-from tests.research.portal.bars import days, minutes
+from tests.research.bundles.bars import days, minutes
 
 FEBRUARY = "daily_bars/year=2024/month=02/data.parquet"
 ARGUMENTS: dict[str, Any] = {"adjustment": "split", "provider": "mock"}

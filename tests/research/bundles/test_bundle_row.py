@@ -22,7 +22,7 @@ from src.data.core.vendors.mock.bars import MockDataDownloader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.research.bundles.bundle import Bundle
 from tests.core.cache.crash import Quick
-from tests.research.portal.bars import days
+from tests.research.bundles.bars import days
 
 pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 FIRST, LAST = "2024-01-02", "2024-01-31"

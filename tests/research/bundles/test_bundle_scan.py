@@ -26,7 +26,7 @@ from src.data.research.bundles.bundle import Bundle
 from src.data.research.frames.frames import FIELDS, PRICE, WIDE_VOLUME, float_frame
 from tests.core.cache.counts import FULL, crossed
 from tests.core.cache.crash import Quick
-from tests.research.portal.bars import days, minutes
+from tests.research.bundles.bars import days, minutes
 from tests.research.portal.portal_stage import COIN, manager_on, put, table
 
 Engine = Literal["in-memory", "streaming"]

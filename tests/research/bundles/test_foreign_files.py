@@ -26,7 +26,7 @@ from src.data.research.bundles.sql import query
 from src.data.research.lineage.lineage_export import exported
 from tests.core.cache.counts import FULL
 from tests.core.cache.crash import Quick
-from tests.research.portal.bars import days
+from tests.research.bundles.bars import days
 
 JANUARY = "daily_bars/year=2024/month=01/data.parquet"
 

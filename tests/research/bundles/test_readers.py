@@ -20,7 +20,7 @@ from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.research.bundles.sql import query
 from tests.core.cache.crash import Quick
-from tests.research.portal.bars import days, minutes
+from tests.research.bundles.bars import days, minutes
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from src.data.research.frames.frames import WIDE_VOLUME
 from tests.core.cache.counts import FULL
 from tests.core.cache.crash import Platter, Quick, Recorder, states
 from tests.core.cache.disks import DyingDisk, FailingDisk, Killed
-from tests.research.portal.bars import days, minutes
+from tests.research.bundles.bars import days, minutes
 
 JANUARY, MARCH = "year=2023/month=01", "year=2023/month=03"
 

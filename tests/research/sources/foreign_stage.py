@@ -13,8 +13,8 @@ import pandas as pd
 import polars as pl
 
 from src.data.core.clock import ManualClock
+from src.data.research.sources.cached_source import CachedDataSource
 from src.data.research.sources.sources import DataSource, DataSourceMetadata
-from src.data.research.sources.stored import CachedDataSource
 from tests.research.portal.portal_stage import sessions
 
 YEAR = (pd.Timestamp("2023-01-01"), pd.Timestamp("2023-12-31"), "1d")

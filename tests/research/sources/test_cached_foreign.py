@@ -33,14 +33,15 @@ from src.data.errors import (
 )
 from src.data.polars import PolarsDataPortal
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
-from src.data.research.sources.freshness import (
+from src.data.research.sources.cached_source import CachedDataSource
+from src.data.research.sources.frame_store import FrameStore
+from src.data.research.sources.source_due import (
     AlwaysStaleFreshnessPolicy,
     CacheFreshnessPolicy,
     MarketCloseFreshnessPolicy,
     NeverStaleFreshnessPolicy,
     TTLFreshnessPolicy,
 )
-from src.data.research.sources.stored import CachedDataSource, FrameStore
 from tests.core.cache.disks import DyingDisk, FailingDisk, Killed
 
 from .foreign_stage import DAYS, YEAR, Own, at, got, rows

@@ -17,13 +17,13 @@ from src.data.core.model.time.instant import parse_iso
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, NoDataAvailableError
 from src.data.polars import PolarsDataPortal
-from src.data.research.sources.freshness import (
+from src.data.research.sources.cached_source import CachedDataSource
+from src.data.research.sources.source_due import (
     AlwaysStaleFreshnessPolicy,
     MarketCloseFreshnessPolicy,
     NeverStaleFreshnessPolicy,
     TTLFreshnessPolicy,
 )
-from src.data.research.sources.stored import CachedDataSource
 from src.data.research.sources.vendor_sources import VendorDataSource, YFinanceDataSource
 from tests.core.cache.counts import FULL
 from tests.vendor_server import VendorServer
@@ -221,7 +221,7 @@ def test_the_configuration_names_a_policy(
 ) -> None:
     (here / "config").mkdir()
     (here / "config" / "cache_freshness.yaml").write_text(
-        "freshness_policies: {binance: {hourly_ttl: 3600}}\n"
+        "source_due: {binance: {hourly_ttl: 3600}}\n"
     )
     own = CachedDataSource(Binance(manager))
     got(own, ["BTCUSDT"], HOURS_FROM, moved_to(clock, "2024-06-12T15:30:00"), "1h")

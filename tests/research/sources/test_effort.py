@@ -17,9 +17,9 @@ import pytest
 
 from src.data.core.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.research.sources import sources, stored
+from src.data.research.sources import cached_source, sources
+from src.data.research.sources.cached_source import CachedDataSource
 from src.data.research.sources.sources import SourceQuestion
-from src.data.research.sources.stored import CachedDataSource
 from src.data.research.sources.vendor_sources import SourceAnswer, VendorDataSource
 from tests.core.cache.counts import FULL
 from tests.core.cache.disks import LaterDisk
@@ -44,7 +44,7 @@ def in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     async def here(work: Callable[[], object]) -> object:
         return work()
 
-    for module in (stored, sources):
+    for module in (cached_source, sources):
         monkeypatch.setattr(module, "awaited", here)
 
 

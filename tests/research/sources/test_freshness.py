@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from src.data.errors import BadTimeframeError, ConfigError, QueryError, RulesError
-from src.data.research.sources.freshness import (
+from src.data.research.sources.source_due import (
     MAX_SIZE,
     AlwaysStaleFreshnessPolicy,
     CacheFreshnessPolicy,
@@ -265,7 +265,7 @@ def test_the_calendar_comes_through() -> None:
 def test_the_configuration_is_read(here: Path) -> None:
     """Each key has its effect: those of hours and minutes, too."""
     (here / "config" / "cache_freshness.yaml").write_text(
-        "freshness_policies:\n"
+        "source_due:\n"
         "  yfinance: {daily: ttl, daily_ttl: 7200, hourly_ttl: 1800, minute_ttl: 60, calendar: XLON}\n"
         "  ccxt: {daily: never_stale, hourly_ttl: 120, 15m_ttl: 90}\n"
         "  csv: {daily: always_stale, minute_ttl: 5}\n"
@@ -316,7 +316,7 @@ def test_a_source_of_ours_is_chosen_for_by_its_name() -> None:
 def test_every_mistake_of_the_file_is_named(here: Path) -> None:
     path = here / "config" / "cache_freshness.yaml"
     path.write_text(
-        "freshness_policies:\n"
+        "source_due:\n"
         "  yfinance: {daly: ttl, daily: sometimes, hourly_ttl: soon, 7x_ttl: 3}\n"
         "cache: {max_size: 1}\n"
     )
@@ -325,9 +325,9 @@ def test_every_mistake_of_the_file_is_named(here: Path) -> None:
     text = str(caught.value)
     assert "5 mistakes" in text
     assert "did you mean daily?" in text
-    assert "freshness_policies.yfinance.7x_ttl: unknown key" in text
+    assert "source_due.yfinance.7x_ttl: unknown key" in text
     assert "(line 3)" in text
-    path.write_text("freshness_policies: {yfinance: {calendar: XNOWHERE}}\n")
+    path.write_text("source_due: {yfinance: {calendar: XNOWHERE}}\n")
     with pytest.raises(ConfigError, match="unknown calendar 'XNOWHERE'"):
         FreshnessPolicyFactory.create(Source("yfinance"), "1d")
 
@@ -361,6 +361,6 @@ def test_a_missing_freshness_file_raises_and_an_empty_one_has_no_settings(here: 
         ),
     ],
 )  # fmt: skip
-def test_invalid_freshness_policies_raise(make: Any, kind: type[Exception], text: str) -> None:
+def test_invalid_source_due_raise(make: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
         make()

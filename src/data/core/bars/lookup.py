@@ -1,4 +1,4 @@
-"""Looks an answer up in memory and in the store, without querying a vendor.
+"""Decides whether memory or the store has the answer to a query, without querying a vendor.
 
 A lookup has one of four results: :class:`Hit`, :class:`PartialHit`, :class:`Derived` (only from
 ``BarsService.find_stored``), :class:`Miss`.

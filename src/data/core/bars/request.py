@@ -1,4 +1,4 @@
-"""Turns the arguments of a call into a validated query."""
+"""Decides what the arguments of a call mean: a validated query, or an error that names the argument."""
 
 from __future__ import annotations
 

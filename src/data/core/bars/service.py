@@ -1,4 +1,4 @@
-"""Answers queries for bars from the store, and from vendors for the rest."""
+"""Decides where an answer comes from: memory, the store, shorter bars, or vendors for the rest."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ from ...errors import (
     TransientError,
     UnavailableError,
 )
-from ..sources.judge import Report, StreamJudge
+from ..sources.bar_versions import Report, StreamJudge
 
 log = logging.getLogger("onetape.feed")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from ...core.model.market.stream import Topic
 from ...core.runtime.forks import renew_after_fork
+from ..sources.bar_versions import StreamJudge
 from ..sources.base import Sink
-from ..sources.judge import StreamJudge
 from .connection import Connection
 
 Open = Callable[[], Connection]

@@ -26,7 +26,7 @@ from src.data.research.bundles.bundle import Bundle
 from src.data.research.bundles.sql import query
 from tests.contract.source import ROOT
 from tests.core.cache.crash import Quick
-from tests.research.portal.bars import days
+from tests.research.bundles.bars import days
 from tests.research.portal.portal_stage import COIN, manager_on, put, table
 
 FIRST = parse_iso("2024-01-01")

@@ -25,7 +25,7 @@ from src.data.core.disk.files import Disk
 from src.data.core.runtime.lru_cache import LruCache
 from src.data.errors import ConfigError, QueryError, StorageError
 from src.data.polars.cache_manager import CacheManager, LRUCache
-from src.data.research.sources import stored
+from src.data.research.sources import cache_manager, frame_store
 from tests.core.cache.counts import FULL
 from tests.core.cache.disks import FailingDisk, RecordingDisk
 from tests.programs import PYTHONPATH
@@ -185,7 +185,7 @@ def test_each_eviction_policy_drops_its_own_files_first(
 
 def test_the_constructor_accepts_documented_arguments_and_defaults(tmp_path: Path) -> None:
     cache = CacheManager(cache_dir=str(tmp_path / "c"))
-    assert cache._hot.most_bytes == min(1024 * MB, stored.all_memory() // 2)
+    assert cache._hot.most_bytes == min(1024 * MB, cache_manager.all_memory() // 2)
     assert cache._frames._max_bytes == 51_200 * MB
     assert cache.cache_dir == tmp_path / "c"
     assert (cache.hot_cache_size_mb, cache.cold_cache_size_mb) == (1024, 51_200)
@@ -660,7 +660,7 @@ def test_a_damaged_frame_in_a_folder_that_cannot_be_written_is_a_miss(
 def test_a_frame_larger_than_a_file_may_be_stays_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored, "MOST_BYTES", 1000)
+    monkeypatch.setattr(frame_store, "MOST_BYTES", 1000)
     cache = CacheManager(tmp_path)
     with pytest.warns(UserWarning, match=r"takes [\d,]+ bytes as Parquet, more than 1,000"):
         put(cache, rows=ROWS)
@@ -755,7 +755,7 @@ def test_each_version_of_a_file_has_its_own_time(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from tests.research.bundles.test_cache_manager import CacheManager, put
+from tests.research.sources.test_cache_manager import CacheManager, put
 cache = CacheManager(sys.argv[1])
 for n in range(1, int(sys.argv[2]) + 1):
     put(cache, value=float(n), rows=50)
@@ -892,10 +892,10 @@ def test_the_older_cache_of_frames_in_memory_works() -> None:
 
 
 def test_the_eviction_policies_equal_those_accepted_in_the_settings_file() -> None:
-    for policy in stored._POLICIES:
+    for policy in frame_store.POLICIES:
         settings_file(f"cache: {{eviction_policy: {policy}}}\n")
         CacheManager()
-    assert set(stored._POLICIES) == {"lru", "size", "hybrid"}
+    assert set(frame_store.POLICIES) == {"lru", "size", "hybrid"}
 
 
 def test_the_cache_folder_is_not_created_before_the_first_put(

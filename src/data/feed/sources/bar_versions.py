@@ -1,4 +1,4 @@
-"""The one judge of streamed items: what a vendor sends for a subscription, and which of it can be used."""
+"""Decides which streamed items can be used, and which version of a bar is the latest."""
 
 from __future__ import annotations
 

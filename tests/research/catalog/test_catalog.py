@@ -48,7 +48,7 @@ from src.data.research.bundles.catalog_tables import RangeRow
 from src.data.research.catalog import catalog as module
 from tests.core.cache.counts import FULL
 from tests.core.cache.crash import Quick
-from tests.research.portal.bars import days
+from tests.research.bundles.bars import days
 
 T = TypeVar("T")
 YEAR = (pd.Timestamp("2023-01-01"), pd.Timestamp("2023-12-31"))

@@ -327,7 +327,7 @@ def _check_source(value: Any, path: Path) -> Iterator[Problem]:
 
 _FORM = record(
     {
-        "freshness_policies": table(Form(_check_source), text()),
+        "source_due": table(Form(_check_source), text()),
         "calendars": table(text(), text()),
         "cache": record({"max_size_bytes": whole(0)}),
     }
@@ -350,7 +350,7 @@ def freshness_settings(path: str | os.PathLike[str] | None = None) -> dict[str, 
         raise ConfigError(f"{file_path} does not exist", hint=f"name a file like {FRESHNESS_FILE}")
     document = read_settings(file_path, _FORM.check)
     settings = dict[str, Any]()
-    for source, values in (document.get("freshness_policies") or {}).items():
+    for source, values in (document.get("source_due") or {}).items():
         settings |= {f"{source}.{key}": value for key, value in (values or {}).items()}
     for source, calendar in (document.get("calendars") or {}).items():
         settings.setdefault(f"{source}.calendar", calendar)
@@ -369,9 +369,9 @@ def checked_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
         source, _, key = str(name).rpartition(".")
         sources.setdefault(source, {})[key] = value
     sizes = sources.pop("cache", {})
-    for problem in _FORM.check({"freshness_policies": sources, "cache": sizes}, ()):
+    for problem in _FORM.check({"source_due": sources, "cache": sizes}, ()):
         raise ConfigError(
-            f"config: {str(problem).removeprefix('freshness_policies.')}",
+            f"config: {str(problem).removeprefix('source_due.')}",
             hint=f"valid keys are, for example, {MAX_SIZE}, yfinance.daily and yfinance.hourly_ttl",
         )
     return dict(config or {})

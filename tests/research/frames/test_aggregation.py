@@ -21,7 +21,7 @@ from src.data.research.frames.aggregation import (
 )
 from src.data.research.frames.frames import PRICES, decimal_frame, get_schema_for_frequency
 from tests.core.cache.counts import FULL
-from tests.research.portal.bars import days, minutes
+from tests.research.bundles.bars import days, minutes
 
 
 def test_a_day_of_each_of_a_thousand_symbols() -> None:

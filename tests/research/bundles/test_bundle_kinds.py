@@ -24,7 +24,7 @@ from src.data.research.bundles.bundle_reader import PolarsParquetDailyReader
 from src.data.research.bundles.bundle_writer import ParquetWriter
 from tests.core.cache.crash import Quick
 from tests.programs import PYTHONPATH, ROOT
-from tests.research.portal.bars import days
+from tests.research.bundles.bars import days
 
 RANGE = ("1d", "2024-01-02", "2024-03-08")
 FEBRUARY = "daily_bars/year=2024/month=02/data.parquet"
