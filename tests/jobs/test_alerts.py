@@ -239,6 +239,49 @@ def test_what_is_no_alert_is_refused(config: Any, said: str) -> None:
         Alert.parse(config)
 
 
+@pytest.mark.parametrize(
+    ("config", "foreign", "own"),
+    [
+        ({"problem": "gap", "price": 5, "condition": "above"}, "price: 5", "problem"),
+        ({"problem": "gap", "condition": "above"}, "condition: 'above'", "problem"),
+        (
+            {"alert_type": "price", "price": 5, "condition": "above", "problem": "gap"},
+            "problem: 'gap'",
+            "price, condition",
+        ),
+        (
+            {
+                "alert_type": "custom",
+                "indicator": "x",
+                "value": 1,
+                "condition": "above",
+                "price": 0,
+            },
+            "price: 0",
+            "indicator, value, condition",
+        ),
+    ],
+)
+def test_a_key_of_another_type_of_alert_is_refused(
+    config: dict[str, Any], foreign: str, own: str
+) -> None:
+    with pytest.raises(QueryError) as caught:
+        Alert.parse({"ticker": "AAPL"} | config)
+    assert f"has no {foreign}" in str(caught.value) and f"its keys are {own}" in str(caught.value)
+
+
+def test_empty_keys_of_other_types_are_no_part_of_an_alert() -> None:
+    columns = dict.fromkeys(("price", "indicator", "value", "condition", "problem"))
+    for given in (
+        {"price": 250.0, "condition": "above"},
+        {"indicator": "rsi:14", "value": 30.0, "condition": "below"},
+        {"problem": "gap"},
+    ):
+        for empty in (columns, dict.fromkeys(columns, "")):
+            config = {"ticker": "AAPL", **empty, **given}
+            assert Alert.parse(config) == Alert.parse({"ticker": "AAPL", **given})
+
+
 class EveryBar(AlertKind):
     """A type of alert for a test: fires on each bar whose volume is the given value or more."""
 

@@ -131,19 +131,29 @@ class Alert:
         Args:
             config: Mapping with ``ticker``, ``timeframe`` (default ``15m``), ``alert_type`` (by default
                 inferred from the other keys), ``alert_action`` (the channel), and ``price`` and
-                ``condition``, ``indicator``, ``value`` and ``condition``, or ``problem``.
+                ``condition``, ``indicator``, ``value`` and ``condition``, or ``problem``. A key whose
+                value is None or an empty string may also be one of another type.
             id, recipient, since_ms: See the attributes.
             rearm: The ``re_arm_config``; anything but None makes the alert fire at each crossing.
 
         Raises:
-            QueryError: The alert is not an object, has an unknown key, or contains an invalid value, such
-                as the condition ``abvoe`` or a price that is not a number above 0.
+            QueryError: The alert is not an object, has an unknown key or one of another type, or contains
+                an invalid value, such as the condition ``abvoe`` or a price that is not a number above 0.
         """
         if not isinstance(config, Mapping):
             raise QueryError(f"an alert must be a JSON object, not {config!r:.80}")
         check_names(config, ALERT_KEYS, "an alert")
-        inferred = (name for name in reversed(KINDS) if config.keys() & set(KINDS[name].keys[:1]))
+        given = {key for key, value in config.items() if value not in (None, "")}
+        evaluated = [name for name in reversed(KINDS) if KINDS[name].is_evaluated]
+        inferred = (
+            name for keys in (given, config) for name in evaluated if KINDS[name].keys[0] in keys
+        )
         type = _word("alert_type", config.get("alert_type", next(inferred, "price")), [*KINDS])
+        own = KINDS[type].keys
+        if foreign := [key for key in config if key in given & _OWN_KEYS - {*own}]:
+            hint = f"its keys are {', '.join(own)}; omit {', '.join(foreign)}"
+            wrong = f"{foreign[0]}: {config[foreign[0]]!r:.80}"
+            raise QueryError(f"an alert of the type {type} has no {wrong}", hint=hint)
         timeframe = Timeframe.parse(config.get("timeframe") or _USUAL_TIMEFRAME).label
         ticker, channel = _text(config, "ticker"), _text(config, "alert_action", LOCAL)
         fields = KINDS[type].parse(config)
@@ -368,7 +378,8 @@ class AlertKind(Protocol):
     """A type of alert; another one is a class with these members, and a row of :data:`KINDS`.
 
     Attributes:
-        keys: Keys of its configuration. An alert without a type that has the first one is of this type.
+        keys: Keys of its configuration; those of other types are rejected. An alert without a type that
+            has the first one is of this type, if the job evaluates it.
         option: Option of ``onetape alerts add`` for the first key, and its help; empty if there is none.
         is_evaluated: Whether the job evaluates the alert; otherwise only the user's own program does.
     """
@@ -494,7 +505,7 @@ class PriceAlert(IndicatorAlert):
 class CustomAlert(IndicatorAlert):
     """Stored for the user's own program, which alone evaluates it."""
 
-    keys, option, is_evaluated = (), (), False
+    option, is_evaluated = (), False
 
 
 class DataAlert(AlertKind):
@@ -539,8 +550,14 @@ KINDS: dict[str, AlertKind] = {
     "custom": CustomAlert(),
     "data": DataAlert(),
 }
-_OWN_KEYS = dict.fromkeys(key for kind in KINDS.values() for key in kind.keys)
+_OWN_KEYS = dict.fromkeys(key for kind in KINDS.values() for key in kind.keys).keys()
 ALERT_KEYS = ("alert_type", "ticker", "timeframe", *_OWN_KEYS, "alert_action", "email")
+
+
+def retyped(config: Mapping[str, Any], type: Any) -> dict[str, Any]:
+    """Return a configuration without the keys that an alert of another type does not have."""
+    dropped = _OWN_KEYS - {*KINDS[type].keys} if type in [*KINDS] else set[str]()
+    return {key: value for key, value in config.items() if key not in dropped}
 
 
 # --- bars ----------------------------------------------------------------------------------
