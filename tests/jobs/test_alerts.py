@@ -30,6 +30,7 @@ from src.data.jobs.alerts import (
     AlertJob,
     AlertKind,
     AlertState,
+    BarAlert,
     ClosedBars,
     Message,
     Problem,
@@ -318,6 +319,48 @@ def test_another_type_of_alert_is_one_class_and_one_row(monkeypatch: pytest.Monk
     job.run(hours=2)
     assert job.texts == ["volume 5\nvolume 6"]
     assert job.wanted[0][2] >= 77
+
+
+class Drop(BarAlert):
+    """A type of alert for a test: fires on each bar that closes lower than the bar before it by a value."""
+
+    keys = ("drop",)
+
+    def parse(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {"value": float(config["drop"])}
+
+    def to_json(self, alert: Alert) -> dict[str, Any]:
+        return {"drop": alert.value}
+
+    def fires(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, first: int
+    ) -> tuple[dict[int, str], bool | None]:
+        falls = -np.diff(bars.columns["close"], prepend=np.nan)
+        found = [n for n in range(first, len(falls)) if falls[n] >= alert.value]
+        return {n: f"down {falls[n]:g}" for n in found}, None
+
+    def text(self, alert: Alert) -> str:
+        return f"{alert.series} drop {alert.value:g}"
+
+
+def test_a_type_of_alert_on_bars_is_its_rule_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "drop", Drop())
+    closes = [9, 4, 5, 1, 3, 0]
+    once = price(5, type="drop", since_ms=T0 + 2 * HOUR_MS)
+    after = evaluate(once, AlertState(), hourly(closes[:3]), T0 + 3 * HOUR_MS)
+    assert (after.message, after.fired_ms) == ("", None), "the bar of the first fall had closed"
+    after = evaluate(replace(once, value=3.0), after, hourly(closes), T0 + 6 * HOUR_MS)
+    assert after.message == "AAPL 1h: down 4 (bar 2024-06-10T13:00:00Z)"
+    assert (after.ended, after.fired_ms) == ("fired", T0 + 4 * HOUR_MS)
+    assert after.seen_ms == T0 + 5 * HOUR_MS
+    each = price(3, type="drop", is_repeating=True)
+    after = evaluate(each, AlertState(), hourly(closes), T0 + 6 * HOUR_MS)
+    assert after.message.count("down") == 3 and not after.ended
+    assert evaluate(each, after, hourly(closes), T0 + 6 * HOUR_MS) is after, "all bars are seen"
+    late = evaluate(each, AlertState(), hourly(closes, failure="down"), T0)
+    assert late == AlertState(), "it waits for the vendor"
+    split = evaluate(each, AlertState(), hourly(closes, splits=[T0 + 2 * HOUR_MS]), T0)
+    assert split.ended == "split: set it again" and "switched off" in split.message
 
 
 def test_alerts_watch_recipes_in_both_spellings() -> None:

@@ -399,11 +399,12 @@ class AlertKind(Protocol):
         """Return the values of :attr:`keys` for an alert."""
 
     def check(self, alert: Alert) -> None:
-        """Check that a job can evaluate an alert.
+        """Check that a job can evaluate an alert; by default, any that :meth:`parse` accepts.
 
         Raises:
             QueryError: The job cannot evaluate it.
         """
+        return
 
     def bars_needed(self, alert: Alert) -> int:
         """Return the number of bars that the decision about the last bar needs; 0 if it needs none."""
@@ -418,7 +419,56 @@ class AlertKind(Protocol):
         """Return what the alert watches, as one line."""
 
 
-class IndicatorAlert(AlertKind):
+class BarAlert(AlertKind):
+    """A type of alert that fires on closed bars; its own rule is :meth:`fires`."""
+
+    def is_ended_by_splits(self, alert: Alert) -> bool:
+        """Return whether the values of an alert are meaningless after a split, as prices are."""
+        return True
+
+    def fires(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, first: int
+    ) -> tuple[dict[int, str], bool | None]:
+        """Return what the bars say from the index ``first`` on, which the alert has not seen.
+
+        Returns:
+            The index of each bar on which the alert fires, ascending, with a few words about it; and the
+            ``is_beyond`` of the new state.
+        """
+        raise NotImplementedError
+
+    def evaluate(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
+    ) -> tuple[AlertState, list[str]]:
+        """Return the state, and a line for each bar that fires, or for a split that ends the alert."""
+        splits = [at_ms for at_ms in bars.splits if at_ms > alert.since_ms]
+        if splits and self.is_ended_by_splits(alert):
+            why = f"because the shares were split on {date_of(splits[0])}"
+            return replace(state, ended=_SPLIT), [f"{alert}: switched off, {why}; set it again"]
+        if state.seen_ms is None:
+            first = max(0, int(bars.closes_ms.searchsorted(alert.since_ms, "right")) - 1)
+        else:
+            first = int(bars.stamps.searchsorted(state.seen_ms, "right"))
+        if bars.failure or first >= len(bars.stamps):
+            return state, []
+        found, is_beyond = self.fires(alert, state, bars, first)
+        after = replace(state, seen_ms=int(bars.stamps[-1]), is_beyond=is_beyond)
+        # A bar may arrive after the alert was set although it had closed before; a later `since_ms` than now
+        # was stored while the clock was wrong.
+        since_ms = alert.since_ms if alert.since_ms <= now_ms else -NEVER_MS
+        fired = [n for n in found if bars.closes_ms[n] > since_ms]
+        if not fired:
+            return after, []
+        fired, lines = fired if alert.is_repeating else fired[:1], list[str]()
+        for n in fired:
+            stamp = int(bars.stamps[n])
+            bar = iso(stamp) if Timeframe.parse(alert.timeframe).is_intraday else date_of(stamp)
+            lines.append(f"{alert.series}: {found[n]} (bar {bar})")
+        fired_ms = int(bars.closes_ms[fired[-1]])
+        return replace(after, fired_ms=fired_ms, ended="" if alert.is_repeating else _FIRED), lines
+
+
+class IndicatorAlert(BarAlert):
     """Fires when a recipe of bars crosses a value."""
 
     keys: Sequence[str] = ("indicator", "value", "condition")
@@ -446,40 +496,22 @@ class IndicatorAlert(AlertKind):
         """Return the number of bars of the recipe's window."""
         return parse_watched(alert.quantity).window
 
-    def evaluate(
-        self, alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
-    ) -> tuple[AlertState, list[str]]:
-        """Return the state, and a line for each crossing, or for a split that ends the alert."""
-        use = parse_watched(alert.quantity)
-        splits = [at_ms for at_ms in bars.splits if at_ms > alert.since_ms]
-        if use.recipe.moves_with_splits and splits:
-            why = f"because the shares were split on {date_of(splits[0])}"
-            return replace(state, ended=_SPLIT), [f"{alert}: switched off, {why}; set it again"]
-        if state.seen_ms is None:
-            first = max(0, int(bars.closes_ms.searchsorted(alert.since_ms, "right")) - 1)
-        else:
-            first = int(bars.stamps.searchsorted(state.seen_ms, "right"))
-        if bars.failure or first >= len(bars.stamps):
-            return state, []
-        ends = range(first + 1, len(bars.stamps) + 1)
+    def is_ended_by_splits(self, alert: Alert) -> bool:
+        """Return whether the recipe depends on prices or shares."""
+        return parse_watched(alert.quantity).recipe.moves_with_splits
+
+    def fires(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, first: int
+    ) -> tuple[dict[int, str], bool | None]:
+        """Return the bars on which the recipe crosses the value, each with the recipe's value."""
+        use, ends = parse_watched(alert.quantity), range(first + 1, len(bars.stamps) + 1)
         windows = ({name: column[:n] for name, column in bars.columns.items()} for n in ends)
         values = np.array([use.last_value(window) for window in windows])
         found, is_beyond = crossings(values, alert.value, alert.condition, state.is_beyond)
-        after = replace(state, seen_ms=int(bars.stamps[-1]), is_beyond=is_beyond)
-        # A bar may arrive after the alert was set although it had closed before; a later `since_ms` than now
-        # was stored while the clock was wrong.
-        if alert.since_ms <= now_ms:
-            found = found[bars.closes_ms[first + found] > alert.since_ms]
-        if not len(found):
-            return after, []
-        fired, lines = found if alert.is_repeating else found[:1], list[str]()
-        for n in fired:
-            value, stamp = plain_number(float(f"{values[n]:.10g}")), int(bars.stamps[first + n])
-            bar = iso(stamp) if Timeframe.parse(alert.timeframe).is_intraday else date_of(stamp)
-            crossed = f"{alert.quantity} {value} is {alert.condition} {plain_number(alert.value)}"
-            lines.append(f"{alert.series}: {crossed} (bar {bar})")
-        fired_ms = int(bars.closes_ms[first + int(fired[-1])])
-        return replace(after, fired_ms=fired_ms, ended="" if alert.is_repeating else _FIRED), lines
+        bound = f"is {alert.condition} {plain_number(alert.value)}"
+        crossed = {first + int(n): plain_number(float(f"{values[n]:.10g}")) for n in found}
+        texts = {n: f"{alert.quantity} {value} {bound}" for n, value in crossed.items()}
+        return texts, is_beyond
 
     def text(self, alert: Alert) -> str:
         """Return the recipe, the condition and the value."""
@@ -521,9 +553,6 @@ class DataAlert(AlertKind):
     def to_json(self, alert: Alert) -> dict[str, Any]:
         """Return the name of the problem."""
         return {"problem": alert.problem}
-
-    def check(self, alert: Alert) -> None:
-        """Accept every alert: :meth:`parse` has checked it."""
 
     def evaluate(
         self, alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
