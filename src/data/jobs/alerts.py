@@ -418,6 +418,10 @@ class AlertKind(Protocol):
     def text(self, alert: Alert) -> str:
         """Return what the alert watches, as one line."""
 
+    def beyond(self, alert: Alert) -> str:
+        """Return a word for the state of a value that is already beyond the threshold of a new alert."""
+        return "fulfilled"
+
 
 class BarAlert(AlertKind):
     """A type of alert that fires on closed bars; its own rule is :meth:`fires`."""
@@ -512,6 +516,10 @@ class IndicatorAlert(BarAlert):
         crossed = {first + int(n): plain_number(float(f"{values[n]:.10g}")) for n in found}
         texts = {n: f"{alert.quantity} {value} {bound}" for n, value in crossed.items()}
         return texts, is_beyond
+
+    def beyond(self, alert: Alert) -> str:
+        """Return the condition."""
+        return alert.condition
 
     def text(self, alert: Alert) -> str:
         """Return the recipe, the condition and the value."""
