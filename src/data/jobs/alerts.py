@@ -423,7 +423,7 @@ class AlertKind(Protocol):
         return "fulfilled"
 
 
-class BarAlert(AlertKind):
+class BarAlert(AlertKind, Protocol):
     """A type of alert that fires on closed bars; its own rule is :meth:`fires`."""
 
     def is_ended_by_splits(self, alert: Alert) -> bool:
@@ -439,7 +439,6 @@ class BarAlert(AlertKind):
             The index of each bar on which the alert fires, ascending, with a few words about it; and the
             ``is_beyond`` of the new state.
         """
-        raise NotImplementedError
 
     def evaluate(
         self, alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
