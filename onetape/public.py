@@ -167,7 +167,8 @@ PUBLIC = {
     "onetape.vendors": {
         "core.vendors.base": "BaseDataDownloader",
         "core.vendors.factory": "DataDownloaderFactory register",
-        "core.vendors.paging": "check_symbol",
+        "core.vendors.dates": "day label list_of number stamp_of",
+        "core.vendors.paging": "check_interval check_symbol",
         "core.own_loops.limiters": "RateLimiter",
         "core.model.request.capabilities": "BarPage Capabilities FetchQuery Fetched Limits",
         "core.model.request.http": "HttpRequest HttpResponse",

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     from .data.core.vendors.binance.bars import BinanceDataDownloader as BinanceDataDownloader
     from .data.core.vendors.ccxt.bars import CCXTDataDownloader as CCXTDataDownloader
     from .data.core.vendors.coingecko.bars import CoinGeckoDataDownloader as CoinGeckoDataDownloader
+    from .data.core.vendors.dates import day as day
+    from .data.core.vendors.dates import label as label
+    from .data.core.vendors.dates import list_of as list_of
+    from .data.core.vendors.dates import number as number
+    from .data.core.vendors.dates import stamp_of as stamp_of
     from .data.core.vendors.demo.bars import DemoDataDownloader as DemoDataDownloader
     from .data.core.vendors.eodhd.bars import EODHDDataDownloader as EODHDDataDownloader
     from .data.core.vendors.factory import DataDownloaderFactory as DataDownloaderFactory
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
     from .data.core.vendors.ibkr.bars import IBKRDataDownloader as IBKRDataDownloader
     from .data.core.vendors.local.bars import LocalDataDownloader as LocalDataDownloader
     from .data.core.vendors.mock.bars import MockDataDownloader as MockDataDownloader
+    from .data.core.vendors.paging import check_interval as check_interval
     from .data.core.vendors.paging import check_symbol as check_symbol
     from .data.core.vendors.polygon.bars import PolygonDataDownloader as PolygonDataDownloader
     from .data.core.vendors.replay.bars import ReplayDownloader as ReplayDownloader

@@ -91,7 +91,7 @@ class DataManager:
         clock: Clock to use instead of the system clock, for simulations.
 
     Attributes:
-        cache: The :class:`~.cache.unified_cache.UnifiedCache` for the same folder.
+        cache: The :class:`~.unified_cache.UnifiedCache` for the same folder.
         provider_selector: Selector of the vendors for a symbol; its ``downloaders`` may be replaced
             in tests.
         rate_limiters: Maps each vendor name to its limiter; read-only.

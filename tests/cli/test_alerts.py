@@ -16,12 +16,23 @@ from typing import Any
 import pytest
 
 import src.data.cli.alerts as command
+import src.data.jobs.alerts as jobs
 from src.data.core.clock import ManualClock
 from src.data.core.model.time.instant import MINUTE_MS
 from tests.cli.conftest import Run
 from tests.core.net.scripted import reply, serving
+from tests.jobs.test_alerts import Drop
 
 pytest.importorskip("sqlalchemy", reason="the extra db is not installed")
+
+
+class Fallen(Drop):
+    """A type of alert for a test, on which the last bar is always beyond."""
+
+    option = ("--drop SIZE", "watch for a fall")
+
+    def fires(self, *parts: Any) -> tuple[dict[int, str], bool | None]:
+        return super().fires(*parts)[0], True
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +77,22 @@ def test_an_alert_is_added_listed_and_removed(run: Run, bare: Run) -> None:
     assert "waiting" in bare("alerts", "list").out
     assert bare("alerts", "remove", "1", "9").code == 1
     assert [one["id"] for one in bare("alerts", "list", "--json").json] == [2, 3]
+
+
+def test_the_texts_and_refusals_of_another_type_of_alert_are_its_own(
+    run: Run, bare: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(jobs.KINDS, "drop", Fallen())
+    keys = {"_OWN_KEYS": {**dict.fromkeys(jobs._OWN_KEYS), "drop": None}.keys()}
+    for name, value in (keys | {"ALERT_KEYS": [*jobs.ALERT_KEYS, "drop"]}).items():
+        monkeypatch.setattr(jobs, name, value)
+    for words in (("above", "5"), ("above",)):
+        ran = run("alerts", "add", "AAPL", *words, "--drop", "5", "--timeframe", "1d")
+        assert ran.code == 2 and "drop has no condition: 'above'" in ran.err.replace("\n", " ")
+    assert bare("alerts", "list", "--json").json == []
+    ran = run("alerts", "add", "AAPL", "--drop", "5", "--timeframe", "1d")
+    assert ran.code == 0 and "alert 1: AAPL 1d drop 5" in ran.out
+    assert "already fulfilled: it fires once the value has moved back" in ran.out.replace("\n", " ")
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
@@ -146,7 +173,7 @@ def test_a_run_posts_to_a_webhook_and_tries_again(run: Run, clock: ManualClock) 
         (("add", "*", "above", "5", "--timeframe", "1d"), "*"),
         (("add", "AAPL", "--indicator", "rsi", "--problem", "gap"), "not allowed with"),
         (("add", "AAPL", "above", "170", "--indicator", "rsi"), "can never cross above 170"),
-        (("add", "AAPL", "above", "5", "--problem", "gap"), "--problem cannot be combined"),
+        (("add", "AAPL", "above", "5", "--problem", "gap"), "data has no condition: 'above'"),
         (("add", "AAPL", "--problem", "stail"), "did you mean 'stale'"),
         (("run",), "--once"),
         (("run", "--once", "--every", "1m"), "not allowed"),

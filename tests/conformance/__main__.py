@@ -15,7 +15,7 @@ from tests.reference import REFERENCE
 
 from .checks import CHECKS
 from .recordings import all_known
-from .sheet import ABSENT, examined, sheet_of
+from .sheet import ABSENT, examined, inapplicable, sheet_of
 
 _CASE = re.compile(r"test_vendor\[(\w+)-(\w+)\]$")
 _SIGNS = {"passed": "+", "failed": "FAIL", "skipped": "-"}
@@ -47,7 +47,7 @@ def excuses() -> dict[tuple[str, str], list[str]]:
     """Return the checks that cannot apply, by vendor and reason."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for vendor in examined():
-        for check, reason in sheet_of(vendor).excused.items():
+        for check, reason in (inapplicable(vendor) | sheet_of(vendor).excused).items():
             found[vendor, reason].append(check)
     return found
 

@@ -40,7 +40,6 @@ _ROUNDING = 3e-4
 def splits_and_dividends_are_told(bench: Bench) -> None:
     """Those whose ex-date lies in a range, with ratios and amounts; a range without any has none."""
     vendor, now_ms = bench.downloader(), bench.clock.now_ms()
-    assert vendor.capabilities.tells_actions, "it tells none: excuse it"
     for symbol, start, end in _ACTIVE:
         span = Span(parse_iso(start), parse_iso(end))
         who = Series(symbol, "1d", start, end).instrument

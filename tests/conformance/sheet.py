@@ -16,6 +16,7 @@ from src.data.core.model.time.span import Span
 from src.data.core.model.time.timeframe import Timeframe
 from src.data.core.registry import SERVED
 from src.data.core.symbols.classify import classify
+from src.data.core.vendors.factory import downloader_class
 from src.data.errors import (
     AuthenticationError,
     DataError,
@@ -55,8 +56,6 @@ USUAL: Mapping[Situation, type[DataError]] = {
     "html": ResponseFormatError,
     "nothing": NoDataError,
 }
-KEYLESS = dict.fromkeys(("a_missing_key_is_said", "a_key_is_sent_and_never_shown"), "needs no key")
-
 NAMELESS = {"another_symbol_is_never_the_one_asked_for": "its bars name no symbol"}
 NAMELESS_SPLITS = {"splits_of_another_symbol_are_refused": "its splits name no symbol"}
 
@@ -133,7 +132,7 @@ class Sheet:
         spellings: those of ``SYMBOLS`` that this vendor is asked for, as they are sent to it.
         volume: whether it tells volumes.
         files: whether it is asked by opening files.
-        excused: check to the reason why it cannot apply.
+        excused: check to the reason why it cannot apply, beside those that :func:`inapplicable` derives.
     """
 
     vendor: str
@@ -181,6 +180,34 @@ def sheet_of(vendor: str) -> Sheet:
     """Return the sheet of a vendor."""
     found = import_module(f"tests.conformance.sheets.{vendor}").SHEET
     assert isinstance(found, Sheet) and found.vendor.partition(":")[0] == vendor
+    return found
+
+
+@lru_cache
+def inapplicable(vendor: str) -> Mapping[str, str]:
+    """Return the checks that a vendor's class excuses it from, each with the reason."""
+    sheet = sheet_of(vendor)
+    cls, asset_class = downloader_class(sheet.vendor), sheet.main.instrument.asset_class
+    declared, found = cls.capabilities, dict[str, str]()
+    if not declared.tells_actions:
+        checks = (
+            "splits_and_dividends_are_told",
+            "what_fails_is_never_no_splits",
+            "splits_of_another_symbol_are_refused",
+        )
+        found |= dict.fromkeys(checks, "it declares neither `actions` nor `actions_apart`")
+    if not declared.depth_days:
+        found["a_range_deeper_than_declared_is_not_asked"] = "it declares no `depth_days`"
+    if not cls.requires_api_key:
+        found["a_missing_key_is_said"] = "it does not declare `requires_api_key`"
+    if not cls.secrets:
+        found["a_key_is_sent_and_never_shown"] = "it declares no `secrets`"
+    if declared.kinds[asset_class].anchor == "clock":
+        found["days_are_dated_by_whatever_hour_they_are_labelled_with"] = (
+            "its days begin at a time of the clock, so another label is another day"
+        )
+    if not declared.asset_classes & {"crypto", "stock"}:
+        found["the_same_letters_elsewhere_are_another_thing"] = "it serves neither coins nor shares"
     return found
 
 

@@ -11,7 +11,7 @@ from src.data.core.registry import SERVED
 
 from .bench import Bench
 from .checks import CHECKS
-from .sheet import ABSENT, examined, sheet_of
+from .sheet import ABSENT, examined, inapplicable, sheet_of
 
 # Each vendor has lines of its own for these, which no check of another one would find broken.
 OF_EACH = ("another_symbol_is_never_the_one_asked_for", "splits_of_another_symbol_are_refused")
@@ -31,7 +31,7 @@ def test_each_vendor(vendor: str, check: str, bench_of: Callable[[str], Bench]) 
 
 @pytest.mark.parametrize(("vendor", "check"), CASES)
 def test_vendor(vendor: str, check: str, bench_of: Callable[[str], Bench]) -> None:
-    if reason := sheet_of(vendor).excused.get(check):
+    if reason := (inapplicable(vendor) | sheet_of(vendor).excused).get(check):
         pytest.skip(reason)
     CHECKS[check](bench_of(vendor))
 
@@ -45,3 +45,13 @@ def test_excuses_are_of_checks_and_have_reasons(vendor: str) -> None:
     excused = sheet_of(vendor).excused
     assert set(excused) <= set(CHECKS)
     assert all(len(reason) > 10 for reason in excused.values())
+    assert not set(excused) & set(inapplicable(vendor)), "derived from the class"
+
+
+def test_a_class_excuses_its_vendor_from_no_more_checks_than_before() -> None:
+    """A declaration that is lost, such as that of splits, is no reason to examine less."""
+    derived = {
+        "alpaca": 1, "alpha_vantage": 1, "binance": 7, "ccxt": 7, "coingecko": 5, "eodhd": 1, "finnhub": 1,
+        "fmp": 1, "local": 6, "polygon": 1, "tiingo": 1, "twelvedata": 4, "yahoo": 2,
+    }  # fmt: skip
+    assert {vendor: len(inapplicable(vendor)) for vendor in derived} == derived

@@ -13,6 +13,7 @@ from onetape.public import OF_DATA, PUBLIC, homes_of
 from tests.contract.source import PACKAGE, ROOT
 
 _MADE = "    # Made by `make lists`.\n"
+_BLOCK = re.compile(rf"({re.escape(_MADE)})(?:    (?:from .+|    .+|\))\n|\n(?=    ))*")
 
 
 def files() -> dict[Path, str]:
@@ -61,11 +62,13 @@ def _order(pair: tuple[str, str]) -> tuple[int, str, int, str]:
 
 def replaced(text: str, imports: str) -> str:
     """Return the text of a file with other imports after the mark."""
-    return re.sub(
-        rf"({re.escape(_MADE)})(?:    (?:from .+|    .+|\))\n|\n(?=    ))*",
-        lambda at: at[1] + imports,
-        text,
-    )
+    return _BLOCK.sub(lambda at: at[1] + imports, text)
+
+
+def generated(text: str) -> set[int]:
+    """Return the numbers of the lines of a file that ``make lists`` writes."""
+    blocks = ((text.count("\n", 0, at.start()), at[0].count("\n")) for at in _BLOCK.finditer(text))
+    return {n + 1 for first, count in blocks for n in range(first, first + count)}
 
 
 def main() -> None:

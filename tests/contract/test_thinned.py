@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from tests import thinned
+from tests.conformance.sheet import examined
 from tests.core.cache.counts import FULL
 
 ROOT = Path(__file__).parents[2]
+_ALONE = SimpleNamespace(params={})
 
 
 @cache
@@ -64,6 +66,20 @@ def test_a_new_case_of_another_test_is_never_left_out() -> None:
     chosen = thinned.chosen(f"{file}::{test}", [{"vendor": f"{n}"} for n in range(kept + 5)])
     assert len(chosen) == kept and set(chosen) < set(range(kept + 5)) and chosen == sorted(chosen)
     assert thinned.chosen(f"{file}::test_other", [{"n": n} for n in range(9)]) == list(range(9))
+
+
+def test_all_cases_of_a_new_vendor_run_and_those_of_the_others_stay_as_they_are() -> None:
+    known = [{"vendor": vendor, "check": n} for n in range(5) for vendor in sorted(thinned.KNOWN)]
+    new = [{"vendor": "tidewater", "check": n} for n in range(5)]
+    for file in (file for file in thinned.VENDORS if file.startswith("tests/conformance/")):
+        for test in thinned.VENDORS[file]:
+            name = f"{file}::{test}"
+            before = [known[n] for n in thinned.chosen(name, known)]
+            mixed = [*new[:2], *known, *new[2:]]
+            after = [mixed[n] for n in thinned.chosen(name, mixed)]
+            assert [one for one in after if one in new] == new, name
+            assert [one for one in after if one not in new] == before, name
+    assert set(examined()) >= thinned.KNOWN
 
 
 def test_a_test_or_a_single_case_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +135,11 @@ def test_only_the_cases_taken_are_made_unless_all_or_one_is_requested(
 def test_this_run_has_no_other_cases_than_those_taken(request: pytest.FixtureRequest) -> None:
     if FULL or any("::" in argument for argument in request.config.args):
         pytest.skip("all cases or single tests are requested")
-    counts = Counter(item.nodeid.partition("[")[0] for item in request.session.items)
+    counts = Counter(
+        item.nodeid.partition("[")[0]
+        for item in request.session.items
+        if not thinned.is_of_a_new_vendor(item.nodeid, getattr(item, "callspec", _ALONE).params)
+    )
     for table in (thinned.VENDORS, thinned.VALUES):
         for file, tests in table.items():
             for test, kept in tests.items():

@@ -1,6 +1,7 @@
 """No ring grows: ``weight.json`` has the largest sum of code lines for each, and the folders of B and C.
 
-All other folders are in ring A. Vendors' own folders, and their rows in the registry, are in none.
+All other folders are in ring A. Vendors' own folders, their rows in the registry, and the imports that
+``make lists`` writes are in none.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.public_types import imports_of
 from tests.contract.source import ROOT, Module
-from tests.contract.way import code_lines, ring_of, rows_of_vendors, weight
+from tests.contract.way import code_lines, public_lines, ring_of, rows_of_vendors, weight
 
 _LIMITS = json.loads(Path(__file__).with_name("weight.json").read_text("utf-8"))
 _PACKAGE, _DOOR = "src/data/", "onetape/"
@@ -136,3 +138,13 @@ def test_the_row_of_a_vendor_in_the_registry_is_free() -> None:
     registry = Module("core.registry", text)
     assert code_lines(registry) - rows_of_vendors(registry) == {1, 5}
     assert rows_of_vendors(Module("core.members", text)) == set()
+
+
+def test_an_import_that_make_lists_writes_is_free_and_one_outside_is_not() -> None:
+    text, made = (ROOT / "onetape" / "vendors.py").read_text("utf-8"), imports_of("onetape.vendors")
+    one = "    from .data.core.vendors.acme.bars import Acme as Acme\n"
+    long = one.replace("Acme as Acme", "(\n        Acme as Acme,\n    )")
+    assert public_lines(text.replace(made, made + one + long)) == public_lines(text)
+    assert public_lines(text.replace("\nelse:\n", f"\nelse:\n{one}")) == public_lines(text) + 1
+    assert public_lines(text.replace("\nif T", f"\n{one.strip()}\nif T")) == public_lines(text) + 1
+    assert public_lines(text) < made.count("\n")

@@ -132,6 +132,17 @@ def test_all_fields_of_an_alert_change(
     assert db.update_alert(99, price=1) is False
 
 
+def test_an_alert_that_changes_its_type_keeps_no_key_of_the_old_one(db: TelegramService) -> None:
+    number = db.add_alert("7", "AAPL", 250, "above")
+    assert db.update_alert(number, problem="gap") is False, "it is an alert on a price"
+    assert db.update_alert(number, alert_type="indicator", indicator="rsi:14", value=30) is True
+    changed = db.get_alert(number)
+    assert changed is not None and "price" not in changed
+    assert (changed["indicator"], changed["value"], changed["condition"]) == ("rsi:14", 30, "above")
+    assert db.update_alert(number, alert_type="data", problem="gap") is True
+    assert db.update_alert(number, alert_type="dta", problem="gap") is False
+
+
 def test_an_alert_is_never_a_schedule(db: TelegramService, jobs: JobsService) -> None:
     alert = db.add_alert("7", "AAPL", 250, "above")
     schedule = db.add_schedule("7", "AAPL", "09:30")

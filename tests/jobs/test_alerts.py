@@ -30,6 +30,7 @@ from src.data.jobs.alerts import (
     AlertJob,
     AlertKind,
     AlertState,
+    BarAlert,
     ClosedBars,
     Message,
     Problem,
@@ -239,6 +240,49 @@ def test_what_is_no_alert_is_refused(config: Any, said: str) -> None:
         Alert.parse(config)
 
 
+@pytest.mark.parametrize(
+    ("config", "foreign", "own"),
+    [
+        ({"problem": "gap", "price": 5, "condition": "above"}, "price: 5", "problem"),
+        ({"problem": "gap", "condition": "above"}, "condition: 'above'", "problem"),
+        (
+            {"alert_type": "price", "price": 5, "condition": "above", "problem": "gap"},
+            "problem: 'gap'",
+            "price, condition",
+        ),
+        (
+            {
+                "alert_type": "custom",
+                "indicator": "x",
+                "value": 1,
+                "condition": "above",
+                "price": 0,
+            },
+            "price: 0",
+            "indicator, value, condition",
+        ),
+    ],
+)
+def test_a_key_of_another_type_of_alert_is_refused(
+    config: dict[str, Any], foreign: str, own: str
+) -> None:
+    with pytest.raises(QueryError) as caught:
+        Alert.parse({"ticker": "AAPL"} | config)
+    assert f"has no {foreign}" in str(caught.value) and f"its keys are {own}" in str(caught.value)
+
+
+def test_empty_keys_of_other_types_are_no_part_of_an_alert() -> None:
+    columns = dict.fromkeys(("price", "indicator", "value", "condition", "problem"))
+    for given in (
+        {"price": 250.0, "condition": "above"},
+        {"indicator": "rsi:14", "value": 30.0, "condition": "below"},
+        {"problem": "gap"},
+    ):
+        for empty in (columns, dict.fromkeys(columns, "")):
+            config = {"ticker": "AAPL", **empty, **given}
+            assert Alert.parse(config) == Alert.parse({"ticker": "AAPL", **given})
+
+
 class EveryBar(AlertKind):
     """A type of alert for a test: fires on each bar whose volume is the given value or more."""
 
@@ -275,6 +319,48 @@ def test_another_type_of_alert_is_one_class_and_one_row(monkeypatch: pytest.Monk
     job.run(hours=2)
     assert job.texts == ["volume 5\nvolume 6"]
     assert job.wanted[0][2] >= 77
+
+
+class Drop(BarAlert):
+    """A type of alert for a test: fires on each bar that closes lower than the bar before it by a value."""
+
+    keys = ("drop",)
+
+    def parse(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {"value": float(config["drop"])}
+
+    def to_json(self, alert: Alert) -> dict[str, Any]:
+        return {"drop": alert.value}
+
+    def fires(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, first: int
+    ) -> tuple[dict[int, str], bool | None]:
+        falls = -np.diff(bars.columns["close"], prepend=np.nan)
+        found = [n for n in range(first, len(falls)) if falls[n] >= alert.value]
+        return {n: f"down {falls[n]:g}" for n in found}, None
+
+    def text(self, alert: Alert) -> str:
+        return f"{alert.series} drop {alert.value:g}"
+
+
+def test_a_type_of_alert_on_bars_is_its_rule_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "drop", Drop())
+    closes = [9, 4, 5, 1, 3, 0]
+    once = price(5, type="drop", since_ms=T0 + 2 * HOUR_MS)
+    after = evaluate(once, AlertState(), hourly(closes[:3]), T0 + 3 * HOUR_MS)
+    assert (after.message, after.fired_ms) == ("", None), "the bar of the first fall had closed"
+    after = evaluate(replace(once, value=3.0), after, hourly(closes), T0 + 6 * HOUR_MS)
+    assert after.message == "AAPL 1h: down 4 (bar 2024-06-10T13:00:00Z)"
+    assert (after.ended, after.fired_ms) == ("fired", T0 + 4 * HOUR_MS)
+    assert after.seen_ms == T0 + 5 * HOUR_MS
+    each = price(3, type="drop", is_repeating=True)
+    after = evaluate(each, AlertState(), hourly(closes), T0 + 6 * HOUR_MS)
+    assert after.message.count("down") == 3 and not after.ended
+    assert evaluate(each, after, hourly(closes), T0 + 6 * HOUR_MS) is after, "all bars are seen"
+    late = evaluate(each, AlertState(), hourly(closes, failure="down"), T0)
+    assert late == AlertState(), "it waits for the vendor"
+    split = evaluate(each, AlertState(), hourly(closes, splits=[T0 + 2 * HOUR_MS]), T0)
+    assert split.ended == "split: set it again" and "switched off" in split.message
 
 
 def test_alerts_watch_recipes_in_both_spellings() -> None:

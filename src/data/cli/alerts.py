@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..core.model.request.outcome import Outcome
 from ..core.model.time.instant import iso
 from ..core.net.http.webhook import Webhook
-from ..errors import DataError, QueryError
+from ..errors import DataError
 from ..jobs import alerts as jobs
 from ..jobs.alerts import CONDITIONS, KINDS, LOCAL, Alert, AlertState, Message
 from ..jobs.run.signals import job_signals
@@ -87,8 +87,6 @@ def _add(args: argparse.Namespace) -> Report:
     value = {"price" if set(own.values()) == {None} else "value": args.value}
     shared = {"ticker": args.symbol, "timeframe": args.timeframe, "condition": args.condition}
     config = {key: given for key, given in (shared | value | own).items() if given is not None}
-    if args.problem and args.condition:
-        raise QueryError("--problem cannot be combined with a condition", hint="omit one of them")
     records, services = _records(), _services(args)
     now_ms = services.clock.now_ms()
     draft = Alert.parse(config, since_ms=now_ms)
@@ -103,10 +101,10 @@ def _add(args: argparse.Namespace) -> Report:
     lines = [Line(f"alert {alert.id}: {alert}")]
     is_beyond = jobs.evaluate(alert, AlertState(), bars, now_ms).is_beyond
     if is_beyond:
-        text = (
-            f"already {alert.condition}: it fires once the value has moved back and crosses again"
+        text = f"already {KINDS[alert.type].beyond(alert)}"
+        lines.append(
+            Line(f"{text}: it fires once the value has moved back and crosses again", "yellow")
         )
-        lines.append(Line(text, "yellow"))
     return Report({"id": alert.id, **alert.to_json(), "is_beyond": is_beyond}, lines)
 
 

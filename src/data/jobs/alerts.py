@@ -131,19 +131,29 @@ class Alert:
         Args:
             config: Mapping with ``ticker``, ``timeframe`` (default ``15m``), ``alert_type`` (by default
                 inferred from the other keys), ``alert_action`` (the channel), and ``price`` and
-                ``condition``, ``indicator``, ``value`` and ``condition``, or ``problem``.
+                ``condition``, ``indicator``, ``value`` and ``condition``, or ``problem``. A key whose
+                value is None or an empty string may also be one of another type.
             id, recipient, since_ms: See the attributes.
             rearm: The ``re_arm_config``; anything but None makes the alert fire at each crossing.
 
         Raises:
-            QueryError: The alert is not an object, has an unknown key, or contains an invalid value, such
-                as the condition ``abvoe`` or a price that is not a number above 0.
+            QueryError: The alert is not an object, has an unknown key or one of another type, or contains
+                an invalid value, such as the condition ``abvoe`` or a price that is not a number above 0.
         """
         if not isinstance(config, Mapping):
             raise QueryError(f"an alert must be a JSON object, not {config!r:.80}")
         check_names(config, ALERT_KEYS, "an alert")
-        inferred = (name for name in reversed(KINDS) if config.keys() & set(KINDS[name].keys[:1]))
+        given = {key for key, value in config.items() if value not in (None, "")}
+        evaluated = [name for name in reversed(KINDS) if KINDS[name].is_evaluated]
+        inferred = (
+            name for keys in (given, config) for name in evaluated if KINDS[name].keys[0] in keys
+        )
         type = _word("alert_type", config.get("alert_type", next(inferred, "price")), [*KINDS])
+        own = KINDS[type].keys
+        if foreign := [key for key in config if key in given & _OWN_KEYS - {*own}]:
+            hint = f"its keys are {', '.join(own)}; omit {', '.join(foreign)}"
+            wrong = f"{foreign[0]}: {config[foreign[0]]!r:.80}"
+            raise QueryError(f"an alert of the type {type} has no {wrong}", hint=hint)
         timeframe = Timeframe.parse(config.get("timeframe") or _USUAL_TIMEFRAME).label
         ticker, channel = _text(config, "ticker"), _text(config, "alert_action", LOCAL)
         fields = KINDS[type].parse(config)
@@ -368,7 +378,8 @@ class AlertKind(Protocol):
     """A type of alert; another one is a class with these members, and a row of :data:`KINDS`.
 
     Attributes:
-        keys: Keys of its configuration. An alert without a type that has the first one is of this type.
+        keys: Keys of its configuration; those of other types are rejected. An alert without a type that
+            has the first one is of this type, if the job evaluates it.
         option: Option of ``onetape alerts add`` for the first key, and its help; empty if there is none.
         is_evaluated: Whether the job evaluates the alert; otherwise only the user's own program does.
     """
@@ -388,11 +399,12 @@ class AlertKind(Protocol):
         """Return the values of :attr:`keys` for an alert."""
 
     def check(self, alert: Alert) -> None:
-        """Check that a job can evaluate an alert.
+        """Check that a job can evaluate an alert; by default, any that :meth:`parse` accepts.
 
         Raises:
             QueryError: The job cannot evaluate it.
         """
+        return
 
     def bars_needed(self, alert: Alert) -> int:
         """Return the number of bars that the decision about the last bar needs; 0 if it needs none."""
@@ -406,8 +418,60 @@ class AlertKind(Protocol):
     def text(self, alert: Alert) -> str:
         """Return what the alert watches, as one line."""
 
+    def beyond(self, alert: Alert) -> str:
+        """Return a word for the state of a value that is already beyond the threshold of a new alert."""
+        return "fulfilled"
 
-class IndicatorAlert(AlertKind):
+
+class BarAlert(AlertKind, Protocol):
+    """A type of alert that fires on closed bars; its own rule is :meth:`fires`."""
+
+    def is_ended_by_splits(self, alert: Alert) -> bool:
+        """Return whether the values of an alert are meaningless after a split, as prices are."""
+        return True
+
+    def fires(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, first: int
+    ) -> tuple[dict[int, str], bool | None]:
+        """Return what the bars say from the index ``first`` on, which the alert has not seen.
+
+        Returns:
+            The index of each bar on which the alert fires, ascending, with a few words about it; and the
+            ``is_beyond`` of the new state.
+        """
+
+    def evaluate(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
+    ) -> tuple[AlertState, list[str]]:
+        """Return the state, and a line for each bar that fires, or for a split that ends the alert."""
+        splits = [at_ms for at_ms in bars.splits if at_ms > alert.since_ms]
+        if splits and self.is_ended_by_splits(alert):
+            why = f"because the shares were split on {date_of(splits[0])}"
+            return replace(state, ended=_SPLIT), [f"{alert}: switched off, {why}; set it again"]
+        if state.seen_ms is None:
+            first = max(0, int(bars.closes_ms.searchsorted(alert.since_ms, "right")) - 1)
+        else:
+            first = int(bars.stamps.searchsorted(state.seen_ms, "right"))
+        if bars.failure or first >= len(bars.stamps):
+            return state, []
+        found, is_beyond = self.fires(alert, state, bars, first)
+        after = replace(state, seen_ms=int(bars.stamps[-1]), is_beyond=is_beyond)
+        # A bar may arrive after the alert was set although it had closed before; a later `since_ms` than now
+        # was stored while the clock was wrong.
+        since_ms = alert.since_ms if alert.since_ms <= now_ms else -NEVER_MS
+        fired = [n for n in found if bars.closes_ms[n] > since_ms]
+        if not fired:
+            return after, []
+        fired, lines = fired if alert.is_repeating else fired[:1], list[str]()
+        for n in fired:
+            stamp = int(bars.stamps[n])
+            bar = iso(stamp) if Timeframe.parse(alert.timeframe).is_intraday else date_of(stamp)
+            lines.append(f"{alert.series}: {found[n]} (bar {bar})")
+        fired_ms = int(bars.closes_ms[fired[-1]])
+        return replace(after, fired_ms=fired_ms, ended="" if alert.is_repeating else _FIRED), lines
+
+
+class IndicatorAlert(BarAlert):
     """Fires when a recipe of bars crosses a value."""
 
     keys: Sequence[str] = ("indicator", "value", "condition")
@@ -435,40 +499,26 @@ class IndicatorAlert(AlertKind):
         """Return the number of bars of the recipe's window."""
         return parse_watched(alert.quantity).window
 
-    def evaluate(
-        self, alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
-    ) -> tuple[AlertState, list[str]]:
-        """Return the state, and a line for each crossing, or for a split that ends the alert."""
-        use = parse_watched(alert.quantity)
-        splits = [at_ms for at_ms in bars.splits if at_ms > alert.since_ms]
-        if use.recipe.moves_with_splits and splits:
-            why = f"because the shares were split on {date_of(splits[0])}"
-            return replace(state, ended=_SPLIT), [f"{alert}: switched off, {why}; set it again"]
-        if state.seen_ms is None:
-            first = max(0, int(bars.closes_ms.searchsorted(alert.since_ms, "right")) - 1)
-        else:
-            first = int(bars.stamps.searchsorted(state.seen_ms, "right"))
-        if bars.failure or first >= len(bars.stamps):
-            return state, []
-        ends = range(first + 1, len(bars.stamps) + 1)
+    def is_ended_by_splits(self, alert: Alert) -> bool:
+        """Return whether the recipe depends on prices or shares."""
+        return parse_watched(alert.quantity).recipe.moves_with_splits
+
+    def fires(
+        self, alert: Alert, state: AlertState, bars: ClosedBars, first: int
+    ) -> tuple[dict[int, str], bool | None]:
+        """Return the bars on which the recipe crosses the value, each with the recipe's value."""
+        use, ends = parse_watched(alert.quantity), range(first + 1, len(bars.stamps) + 1)
         windows = ({name: column[:n] for name, column in bars.columns.items()} for n in ends)
         values = np.array([use.last_value(window) for window in windows])
         found, is_beyond = crossings(values, alert.value, alert.condition, state.is_beyond)
-        after = replace(state, seen_ms=int(bars.stamps[-1]), is_beyond=is_beyond)
-        # A bar may arrive after the alert was set although it had closed before; a later `since_ms` than now
-        # was stored while the clock was wrong.
-        if alert.since_ms <= now_ms:
-            found = found[bars.closes_ms[first + found] > alert.since_ms]
-        if not len(found):
-            return after, []
-        fired, lines = found if alert.is_repeating else found[:1], list[str]()
-        for n in fired:
-            value, stamp = plain_number(float(f"{values[n]:.10g}")), int(bars.stamps[first + n])
-            bar = iso(stamp) if Timeframe.parse(alert.timeframe).is_intraday else date_of(stamp)
-            crossed = f"{alert.quantity} {value} is {alert.condition} {plain_number(alert.value)}"
-            lines.append(f"{alert.series}: {crossed} (bar {bar})")
-        fired_ms = int(bars.closes_ms[first + int(fired[-1])])
-        return replace(after, fired_ms=fired_ms, ended="" if alert.is_repeating else _FIRED), lines
+        bound = f"is {alert.condition} {plain_number(alert.value)}"
+        crossed = {first + int(n): plain_number(float(f"{values[n]:.10g}")) for n in found}
+        texts = {n: f"{alert.quantity} {value} {bound}" for n, value in crossed.items()}
+        return texts, is_beyond
+
+    def beyond(self, alert: Alert) -> str:
+        """Return the condition."""
+        return alert.condition
 
     def text(self, alert: Alert) -> str:
         """Return the recipe, the condition and the value."""
@@ -494,7 +544,7 @@ class PriceAlert(IndicatorAlert):
 class CustomAlert(IndicatorAlert):
     """Stored for the user's own program, which alone evaluates it."""
 
-    keys, option, is_evaluated = (), (), False
+    option, is_evaluated = (), False
 
 
 class DataAlert(AlertKind):
@@ -510,9 +560,6 @@ class DataAlert(AlertKind):
     def to_json(self, alert: Alert) -> dict[str, Any]:
         """Return the name of the problem."""
         return {"problem": alert.problem}
-
-    def check(self, alert: Alert) -> None:
-        """Accept every alert: :meth:`parse` has checked it."""
 
     def evaluate(
         self, alert: Alert, state: AlertState, bars: ClosedBars, now_ms: int
@@ -539,8 +586,14 @@ KINDS: dict[str, AlertKind] = {
     "custom": CustomAlert(),
     "data": DataAlert(),
 }
-_OWN_KEYS = dict.fromkeys(key for kind in KINDS.values() for key in kind.keys)
+_OWN_KEYS = dict.fromkeys(key for kind in KINDS.values() for key in kind.keys).keys()
 ALERT_KEYS = ("alert_type", "ticker", "timeframe", *_OWN_KEYS, "alert_action", "email")
+
+
+def retyped(config: Mapping[str, Any], type: Any) -> dict[str, Any]:
+    """Return a configuration without the keys that an alert of another type does not have."""
+    dropped = _OWN_KEYS - {*KINDS[type].keys} if type in [*KINDS] else set[str]()
+    return {key: value for key, value in config.items() if key not in dropped}
 
 
 # --- bars ----------------------------------------------------------------------------------

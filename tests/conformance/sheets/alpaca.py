@@ -32,7 +32,6 @@ SHEET = Sheet(
         "BTC-USD": "BTC/USD",
         "ETHBTC": "ETH/BTC",
     },
-    excused=TEXT_LABELS
-    | {"a_range_deeper_than_declared_is_not_asked": "it serves everything that it has"},
+    excused=TEXT_LABELS,
     **SHARES,
 )

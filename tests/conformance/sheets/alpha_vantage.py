@@ -33,9 +33,6 @@ SHEET = Sheet(
         "BTC-USD": "BTC USD",
         "ETHBTC": "ETH BTC",
     },
-    excused=TEXT_LABELS
-    | {
-        "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
-    },
+    excused=TEXT_LABELS,
     **SHARES,
 )

@@ -1,7 +1,7 @@
 """Binance: coins, paged by rows at a single address."""
 
 from src.data.errors import RateLimitedError, ResponseFormatError
-from tests.conformance.sheet import KEYLESS, NAMELESS, Series, Sheet
+from tests.conformance.sheet import NAMELESS, Series, Sheet
 
 SHEET = Sheet(
     vendor="binance",
@@ -30,15 +30,5 @@ SHEET = Sheet(
         "BTC-USD": "BTCUSD",
         "ETHBTC": "ETHBTC",
     },
-    excused=NAMELESS
-    | KEYLESS
-    | {
-        "days_are_dated_by_whatever_hour_they_are_labelled_with": (
-            "its days are labelled with their first instant in UTC; any other label is another day"
-        ),
-        "splits_and_dividends_are_told": "coins have none",
-        "what_fails_is_never_no_splits": "coins have none",
-        "splits_of_another_symbol_are_refused": "coins have none",
-        "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
-    },
+    excused=NAMELESS,
 )

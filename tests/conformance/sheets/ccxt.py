@@ -1,7 +1,7 @@
 """Exchanges through ccxt: Binance as the vendor server plays it, queried and parsed by ccxt."""
 
 from src.data.errors import CapabilityError
-from tests.conformance.sheet import KEYLESS, Series, Sheet
+from tests.conformance.sheet import Series, Sheet
 
 SHEET = Sheet(
     vendor="ccxt:binance",
@@ -19,14 +19,4 @@ SHEET = Sheet(
     errors={"before_listing": CapabilityError, "nothing": CapabilityError},
     paging="rows",
     shapeless="ccxt reads what the exchange answers, and fails itself",
-    excused=KEYLESS
-    | {
-        "days_are_dated_by_whatever_hour_they_are_labelled_with": (
-            "its days are labelled with their first instant in UTC; any other label is another day"
-        ),
-        "splits_and_dividends_are_told": "coins have none",
-        "what_fails_is_never_no_splits": "coins have none",
-        "splits_of_another_symbol_are_refused": "coins have none",
-        "a_range_deeper_than_declared_is_not_asked": "this exchange serves everything since the listing",
-    },
 )

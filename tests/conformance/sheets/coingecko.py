@@ -26,14 +26,5 @@ SHEET = Sheet(
         "BTC-USD": "bitcoin usd",
         "ETHBTC": "ethereum btc",
     },
-    excused=NAMELESS
-    | {
-        "a_missing_key_is_said": "without a key it serves the last days, in other lengths",
-        "days_are_dated_by_whatever_hour_they_are_labelled_with": (
-            "its days are labelled with their end in UTC; any other label is another day"
-        ),
-        "splits_and_dividends_are_told": "coins have none",
-        "what_fails_is_never_no_splits": "coins have none",
-        "splits_of_another_symbol_are_refused": "coins have none",
-    },
+    excused=NAMELESS,
 )

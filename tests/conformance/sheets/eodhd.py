@@ -35,11 +35,6 @@ SHEET = Sheet(
         "ETHBTC": "ETH-BTC.CC",
         "^GSPC": "GSPC.INDX",
     },
-    excused=NAMELESS
-    | NAMELESS_SPLITS
-    | TEXT_LABELS
-    | {
-        "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
-    },
+    excused=NAMELESS | NAMELESS_SPLITS | TEXT_LABELS,
     **SHARES,
 )

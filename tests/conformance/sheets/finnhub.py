@@ -34,9 +34,6 @@ SHEET = Sheet(
         "BTC-USD": "BINANCE:BTCUSD",
         "ETHBTC": "BINANCE:ETHBTC",
     },
-    excused=NAMELESS
-    | {
-        "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
-    },
+    excused=NAMELESS,
     **SHARES,
 )

@@ -32,9 +32,6 @@ SHEET = Sheet(
         "0700.HK": "0700.HK",
         "^GSPC": "^GSPC",
     },
-    excused=TEXT_LABELS
-    | {
-        "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
-    },
+    excused=TEXT_LABELS,
     **SHARES,
 )

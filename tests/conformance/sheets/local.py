@@ -1,6 +1,6 @@
 """Local files: whole series in a folder, without keys, plans or limits."""
 
-from tests.conformance.sheet import KEYLESS, NAMELESS, SHARES, Series, Sheet
+from tests.conformance.sheet import NAMELESS, SHARES, Series, Sheet
 
 _NO_SERVER = "files on this machine are nobody's service: no keys, no plans, no limits"
 _ONE_FILE = "a file holds all there is, and is opened without a connection"
@@ -17,7 +17,6 @@ SHEET = Sheet(
     ),
     shapeless="files of the user",
     excused=NAMELESS
-    | KEYLESS
     | dict.fromkeys(
         (
             "a_wrong_key_is_said",
@@ -43,11 +42,7 @@ SHEET = Sheet(
     )
     | {
         "half_an_answer_is_none": "a file that ends early is a shorter file; nobody told its length",
-        "splits_and_dividends_are_told": "files of bars tell none",
-        "what_fails_is_never_no_splits": "files of bars tell none",
-        "splits_of_another_symbol_are_refused": "files of bars tell none",
         "the_same_letters_elsewhere_are_another_thing": "whose the files are the user knows",
-        "a_range_deeper_than_declared_is_not_asked": _ONE_FILE,
     },
     **SHARES,
 )

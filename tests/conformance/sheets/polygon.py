@@ -30,6 +30,5 @@ SHEET = Sheet(
         "BTC-USD": "X:BTCUSD",
         "ETHBTC": "X:ETHBTC",
     },
-    excused={"a_range_deeper_than_declared_is_not_asked": "how far it reaches depends on the plan"},
     **SHARES,
 )

@@ -31,12 +31,6 @@ SHEET = Sheet(
         "BTC-USD": "BTC/USD",
         "ETHBTC": "ETH/BTC",
     },
-    excused=TEXT_LABELS
-    | {
-        "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
-        "splits_and_dividends_are_told": "it is not asked for them: few plans have them",
-        "what_fails_is_never_no_splits": "it is not asked for them: few plans have them",
-        "splits_of_another_symbol_are_refused": "it is not asked for them: few plans have them",
-    },
+    excused=TEXT_LABELS,
     **SHARES,
 )

@@ -1,7 +1,7 @@
 """Yahoo: one answer for any range of days, minutes week by week."""
 
 from src.data.errors import ResponseFormatError
-from tests.conformance.sheet import KEYLESS, SHARES, Series, Sheet
+from tests.conformance.sheet import SHARES, Series, Sheet
 
 SHEET = Sheet(
     vendor="yahoo",
@@ -33,6 +33,5 @@ SHEET = Sheet(
         "^GSPC": "^GSPC",
         "ES=F": "ES=F",
     },
-    excused=KEYLESS,
     **SHARES,
 )

@@ -184,6 +184,13 @@ def test_the_excerpts_of_the_page_equal_the_files_of_the_vendor() -> None:
         assert any(excerpt in text for text in code), excerpt
 
 
+def test_the_helpers_that_the_page_names_are_public() -> None:
+    rows = [row for row in CODE.splitlines() if "of `onetape.vendors`" in row]
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+)\(", row)}
+    assert named > {"check_interval", "check_symbol", "number", "stamp_of"}
+    assert named <= {*importlib.import_module("onetape.vendors").__all__}
+
+
 def test_a_folder_and_a_registry_row_are_enough_for_a_vendor(tmp_path: Path) -> None:
     """The package is copied; the folder and the row of the page are all that is added."""
     package = tmp_path / "src" / "data"

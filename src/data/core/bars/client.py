@@ -1,6 +1,6 @@
 """The interface for bars, which the facade, feeds, jobs and all packages above use exclusively.
 
-Queries are typed values (:class:`~..model.query.BarsQuery`, :class:`~..model.series.SeriesKey`);
+Queries are typed values (:class:`~.query.BarsQuery`, :class:`~.identity.series.SeriesKey`);
 :meth:`BarsClient.query` builds one from user input. Instants are UTC milliseconds, spans are
 half-open. No method queries a vendor unless its name contains ``get``.
 """

@@ -52,7 +52,7 @@ class LaneFiles:
         retention: Number of replaced year files to keep, and the time to keep them.
         use: Recorder of reads and commits.
         previews: None if reads repair a damaged year. In a preview, where reads do not change
-            anything on disk, this maps each damaged year to the :class:`~..read.year_file.YearFile`
+            anything on disk, this maps each damaged year to the :class:`~.year_file.YearFile`
             that a repair would leave, or to None if nothing would be left.
         elsewhere: Maps years to the files that older tools left outside the folder; shared by all
             lanes of the series. A year with a file or document in the folder is not read from them.

@@ -5,7 +5,7 @@ exchange by ``exchange_calendars``. None of them reads a clock. Heavy imports ar
 exchange's calendar is used: importing this module, using ``24/7`` or ``FX``, and calling
 :func:`day_span` for a share do not load pandas.
 
-Timestamps ("stamps") are those of :mod:`..model.bars`: the UTC instant at which an intraday bar
+Timestamps ("stamps") are those of :mod:`.market.bars`: the UTC instant at which an intraday bar
 opens, and 00:00 of the session date, as if it were UTC, for daily and longer bars. Bars of several
 days such as ``3d`` are counted in calendar days from 1970-01-01, and have the timestamp of the
 first day of their bucket even without trading on it. Weeks start on Monday, with ``2w`` counted

@@ -41,7 +41,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: The preset does not exist or cannot be read; if it is invalid, a
-            :class:`RulesError` lists every error with its line number.
+            :class:`.RulesError` lists every error with its line number.
     """
     path, data, is_named = _find_preset(name)
     document = read_yaml(data)  # JSON is a subset of YAML, and is read as strictly

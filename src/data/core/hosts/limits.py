@@ -1,6 +1,6 @@
 """Limits, pauses, circuits, unknown symbols and missing days of vendors, shared by all hosts of a store.
 
-The decisions are those of one machine (:mod:`.net.limiter`, :mod:`.net.guarded_call`), made on this host's
+The decisions are those of one machine (:mod:`.limiter`, :mod:`.guarded_call`), made on this host's
 own tables after the facts that other hosts have found were added to them. In addition, the server counts
 the units of all hosts by its own clock, and says how long to wait. Times in facts are relative to the
 moment when they were set.

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from ...core.model.words.suggestion import check_names
 from ...errors import QueryError
-from ...jobs.alerts import ALERT_KEYS, LOCAL, AlertState
+from ...jobs.alerts import ALERT_KEYS, LOCAL, AlertState, retyped
 from ...jobs.alerts import Alert as AlertValue
 from ..core.database import locked
 from ..core.texts import checked_text
@@ -157,6 +157,8 @@ class AlertsRepo(Repository):
             if "config_json" in fields:
                 config = document(fields.pop("config_json"), "an alert")
                 config.setdefault("alert_action", params["config"]["alert_action"])
+            elif "alert_type" in fields:
+                config = retyped(config, fields["alert_type"])
             rearm = fields.pop("re_arm_config", params["re_arm_config"])
             rearm = None if rearm is None else document(rearm, "re_arm_config")
             alert = AlertValue.parse(config | fields, since_ms=now_ms)

@@ -1,6 +1,6 @@
 """Validates a frame, scores it, and selects the strategies that its quality allows.
 
-This wraps the checks used to validate stored series (:mod:`..prices.judgement`), with the
+This wraps the checks used to validate stored series (:mod:`.prices.judgement`), with the
 thresholds, sentences and weights of the second data layer.
 """
 

@@ -1,7 +1,7 @@
 """Fills in missing bars by a rule, for programs that need a row at every stamp.
 
 Filled rows are flagged. The library fills gaps only on request, and the store rejects filled rows
-(:func:`..model.frame.filled_rows`), because they are not bars.
+(:func:`.frame.filled_rows`), because they are not bars.
 """
 
 from __future__ import annotations

@@ -356,7 +356,7 @@ class ConnectionTimings:
 
 
 class Dial(Protocol):
-    """Opens sockets; see :class:`~.net.websocket.Dialer`."""
+    """Opens sockets; see :class:`~.websocket.Dialer`."""
 
     def __call__(self) -> Wire:
         """Open a socket."""

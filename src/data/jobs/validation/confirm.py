@@ -2,7 +2,7 @@
 
 The oldest bars are compared first. The series take turns, one span of bars at a time, until the
 allowed number of requests to each vendor is used up. The results are kept next to the bars
-(:mod:`..cache.confirmations`), and the next run continues from there. Bars from the second vendor
+(:mod:`.cache.confirmations`), and the next run continues from there. Bars from the second vendor
 are never stored.
 """
 

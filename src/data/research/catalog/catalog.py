@@ -712,7 +712,7 @@ class DataCatalog:
 class BundleMetadata:
     """The recorded metadata of one bundle.
 
-    The attributes are a fixed summary: a new field of a bundle's row (see ``bundle_row.py``) does
+    The attributes are a fixed summary: a new field of a bundle's row (see ``bundles/bundle_row.py``) does
     not become one. It is in the row that :meth:`get` and :meth:`list_bundles` return.
 
     Attributes:

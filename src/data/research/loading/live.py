@@ -41,7 +41,7 @@ class PipelineBar(NamedTuple):
         symbol, timeframe: Series.
         timestamp: Opening time, naive UTC; for daily bars midnight of the date.
         open, high, low, close, volume: Values.
-        origin: ``history``, ``backfill`` or ``live``, as for :class:`~.model.stream.LiveBar`.
+        origin: ``history``, ``backfill`` or ``live``, as for :class:`~.market.stream.LiveBar`.
         dropped: Number of bars that this queue dropped just before this one, because it was full.
     """
 

@@ -191,7 +191,7 @@ class RedisTier(_Tier):
 
 
 class DatabaseTier(_Tier):
-    """A SQLAlchemy session, asynchronous or not, with the tables of :mod:`..db.prices`.
+    """A SQLAlchemy session, asynchronous or not, with the tables of :mod:`.db.prices`.
 
     Args:
         session: The session. It is committed after each use, and rolled back if that fails.

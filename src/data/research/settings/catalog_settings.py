@@ -119,7 +119,7 @@ def catalog_settings() -> CatalogSettings:
 
     Raises:
         ConfigError: The file cannot be read, a path in it cannot be used, or a variable is not a
-            number; a :class:`RulesError` lists every error in the file with its line.
+            number; a :class:`.RulesError` lists every error in the file with its line.
     """
     settings: CatalogSettings = _FORM.parse(
         read_settings(working_dir() / CATALOG_FILE, _FORM.check)

@@ -30,7 +30,7 @@ def bundles_folder(
 
     Raises:
         ConfigError: The path cannot be used, is in the cache folder or is a file, or the user has
-            no home folder; a :class:`RulesError` lists the errors in the configuration file.
+            no home folder; a :class:`.RulesError` lists the errors in the configuration file.
     """
     if given is not None and not os.fspath(given):
         raise ConfigError("the path of the bundle folder is an empty string", hint="name a folder")

@@ -21,7 +21,7 @@ def read_settings(path: Path, check: Check) -> Mapping[str, Any]:
         check: Check of the whole document, such as ``record(...).check``.
 
     Raises:
-        ConfigError: The file cannot be read; a :class:`RulesError` lists every error with its line.
+        ConfigError: The file cannot be read; a :class:`.RulesError` lists every error with its line.
     """
     if not path_check(path.is_file, path):
         return {}

@@ -343,7 +343,7 @@ def freshness_settings(path: str | os.PathLike[str] | None = None) -> dict[str, 
 
     Raises:
         ConfigError: The file was named and does not exist, or it cannot be read; a
-            :class:`RulesError` lists every error in the file with its line.
+            :class:`.RulesError` lists every error in the file with its line.
     """
     file_path = named_path(FRESHNESS_FILE if path is None else path, "the file", working_dir())
     if path is not None and not path_check(file_path.is_file, file_path):

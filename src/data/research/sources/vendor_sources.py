@@ -781,7 +781,7 @@ def adapter_settings(source: str) -> dict[str, Any]:
         ``timezone``.
 
     Raises:
-        ConfigError: The file cannot be read; a :class:`RulesError` lists every error with its
+        ConfigError: The file cannot be read; a :class:`.RulesError` lists every error with its
             line.
     """
     path, name = working_dir() / ADAPTERS_FILE, source.partition(":")[0]

@@ -289,7 +289,7 @@ def _verdicts(
 ) -> tuple[list[Verdict], Fix | None]:
     """Return the result of comparing each side's adjacent bars, and a correction that reconciles them.
 
-    The correction is None if none is known. See :func:`..prices.splice.settle`.
+    The correction is None if none is known. See :func:`.splice.settle`.
     """
     sides, book = draft.question.sides, series.book()
     if draft.actions is not None:

@@ -63,7 +63,7 @@ _SUMMARIES_FACT = "summaries"
 class CacheFolder:
     """The methods of a cache that list, count and remove a folder's contents.
 
-    See :class:`~..unified_cache.UnifiedCache` for the arguments and attributes.
+    See :class:`~.unified_cache.UnifiedCache` for the arguments and attributes.
 
     Thread-safe, and safe across processes.
     """

@@ -63,7 +63,7 @@ def _as_declared(
 
 
 class SpliceDocument(msgspec.Struct, rename={"other": "with"}):
-    """An entry in ``splices``; see :class:`~..model.coverage.Splice`."""
+    """An entry in ``splices``; see :class:`~.coverage.Splice`."""
 
     at: int
     other: str
@@ -487,7 +487,7 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
 
 
 class _Bound(msgspec.Struct):
-    """A bound of a lifetime in ``series.json``; see :class:`~..model.lifetime.Bound`."""
+    """A bound of a lifetime in ``series.json``; see :class:`~.lifetime.Bound`."""
 
     at: int
     source: str

@@ -230,7 +230,7 @@ class SeriesIndex:
         Args:
             lane: Series to look up.
             since: View that was just obtained; its entry is returned without a check.
-            tail: Whether the latest years are sufficient; see :meth:`BarStore.tail`.
+            tail: Whether the latest years are sufficient; see :meth:`.BarStore.tail`.
         """
         if lane.previews:  # a repair would leave documents other than those on disk
             return self._read(lane)

@@ -54,7 +54,7 @@ class CommitRun:
     is_repaired: bool = field(default=False, init=False)
 
     def run(self, lock_timeout_s: float) -> None:
-        """Store the whole commit; for errors, see :meth:`BarStore.commit`.
+        """Store the whole commit; for errors, see :meth:`.BarStore.commit`.
 
         The order matters:
 
@@ -179,7 +179,7 @@ class CommitRun:
     # --- years -----------------------------------------------------------------------------
 
     def _commit_year(self, year: int, part: YearChange) -> None:
-        """Commit the change of one year; for errors, see :meth:`BarStore.commit`.
+        """Commit the change of one year; for errors, see :meth:`.BarStore.commit`.
 
         If the data turns out to be damaged, the year is repaired, and the change is applied once more.
         """

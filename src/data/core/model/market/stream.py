@@ -15,7 +15,7 @@ Origin = Literal["history", "backfill", "live"]
 
 
 class LiveBar(NamedTuple):
-    """One bar from a live feed; see :class:`~.model.bars.Bar` for its timestamp and values.
+    """One bar from a live feed; see :class:`~.market.bars.Bar` for its timestamp and values.
 
     Attributes:
         stamp_ms: Opening time of the bar in UTC milliseconds; for daily and longer bars, 00:00 UTC

@@ -479,7 +479,7 @@ class Coverage(Stretches[Covered]):
 
     Many small entries between entries from one source, as in an answer with bad rows, may be folded
     into one entry (:meth:`folded`). Iteration yields a folded entry as a single, suspect one;
-    methods that take a span (:meth:`within`, :meth:`held`, ...) return its parts.
+    methods that take a span (:meth:`within`, :meth:`touching`, ...) return its parts.
     """
 
     __slots__ = ()

@@ -39,7 +39,7 @@ def spans_of(edges: Edges) -> list[Span]:
 
 
 def merged(edges: Edges) -> Edges:
-    """Merge spans into ascending, disjoint spans that cover the same time; see :func:`coalesce`."""
+    """Merge spans into ascending, disjoint spans that cover the same time; see :func:`.span.coalesce`."""
     edges = edges[edges[:, 0] < edges[:, 1]]
     if len(edges) < 2:
         return edges
@@ -60,7 +60,7 @@ def holds(edges: Edges, stamps: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def difference(edges: Edges, removed: Edges) -> Edges:
-    """Return the parts of ``edges`` that are not in ``removed``; see :func:`subtract`."""
+    """Return the parts of ``edges`` that are not in ``removed``; see :func:`.span.subtract`."""
     if not (len(edges) and len(removed)):
         return merged(edges)
     cuts = distinct(np.concatenate([edges, removed]).ravel())

@@ -91,7 +91,7 @@ class BinanceDataDownloader(FiguresDownloader):
     Args:
         api_key, api_secret: Accepted for older callers but not used, because public market data
             needs no key.
-        **wired: See :class:`BaseDataDownloader`.
+        **wired: See :class:`.BaseDataDownloader`.
     """
 
     name = "binance"
