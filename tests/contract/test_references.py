@@ -104,7 +104,12 @@ def _is_public(target: str) -> bool:
     from onetape.public import PUBLIC, homes_of
 
     module, _, name = target.rpartition(".")
-    return target in PUBLIC or (module in PUBLIC and name in homes_of(module))
+    holder = module.rpartition(".")[2]
+    return (
+        target in PUBLIC
+        or (module in PUBLIC and name in homes_of(module))
+        or (_is_public(module) and name in _members()[holder])
+    )
 
 
 def faults(source: Module) -> Iterator[str]:
@@ -132,7 +137,8 @@ def test_a_reference_to_what_has_moved_is_named_and_others_are_not() -> None:
         '"""See :mod:`..confirmations`, ``read/series_reader.py`` and ``core.cache.store``.\n'
         ":class:`~.unified_cache.UnifiedCache` :meth:`.BarStore.tail` :meth:`BarStore.commit` :func:`len`\n"
         ":class:`~.cache.unified_cache.UnifiedCache` :meth:`.BarStore.tale` :meth:`BarStore.tails`\n"
-        ':mod:`...moved` ``read/moved.py`` ``core.moved`` :func:`moved`"""\n'
+        ":mod:`...moved` ``read/moved.py`` ``core.moved`` :func:`moved`\n"
+        ':meth:`onetape.DataManager.at` :meth:`~onetape.DataManager.attt` :class:`onetape.Manager`"""\n'
         "from .store import BarStore\n"
     )
     found = list(faults(Module("core.cache.acme", text)))
@@ -140,5 +146,6 @@ def test_a_reference_to_what_has_moved_is_named_and_others_are_not() -> None:
         "1",
         *["3"] * 3,
         *["4"] * 4,
+        *["5"] * 2,
     ]
     assert "..confirmations" in found[0] and ".BarStore.tale" in found[2]
