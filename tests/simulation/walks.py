@@ -28,6 +28,7 @@ from src.data.errors import DataError
 from tests.vendor_server import Fault, Listing
 from tests.vendor_server.ground_truth import Row, Truth
 from tests.vendor_server.listings import dividend
+from tests.vendor_server.sessions import sessions_of
 
 from .facts import NEVER, TABLE, WALK, Change, History, Telling, change_of, other_company
 from .fakes import times
@@ -293,8 +294,10 @@ class World:
         with self.fresh() as manager:
             fresh = self._answer(manager, asked)
         found = self.unnamed(asked, cached, fresh)
-        if not is_asked and self.now_ms - self.changed_ms < DAY_MS:
-            # Nobody has been asked since vendors tell something else, less than a day ago.
+        calendar = sessions_of(self.history.base.calendar)
+        is_open = any(self.changed_ms < at <= self.now_ms for at in calendar.opens.tolist())
+        if not is_asked and not is_open:
+            # Nobody has been asked since vendors tell something else, and no session has opened since.
             found = [(kind, text) for kind, text in found if kind in ("missing", "substitute")]
         self.found += [Difference(kind, asked, text) for kind, text in found]
 
