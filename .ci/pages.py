@@ -8,9 +8,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +23,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / ".ci")]
 import vendor_pages  # noqa: E402 - as above
 
 import onetape  # noqa: E402 - of this tree, not of an installed one
-from onetape.data.core.config.rules_file import (  # noqa: E402 - as above
-    AS_READ,
-    packaged_bytes,
-    written_as_read,
-)
+from onetape.data.core.config.rules_file import AS_READ, packaged_bytes  # noqa: E402 - as above
+from onetape.data.core.config.rules_parser import read_rules  # noqa: E402 - as above
 from onetape.data.core.registry import SERVED  # noqa: E402 - as above
 from onetape.data.core.vendors.factory import downloader_class  # noqa: E402 - as above
 from onetape.public import PUBLIC, UNLISTED, homes, homes_of  # noqa: E402 - as above
@@ -48,13 +47,21 @@ def main() -> None:
 def generated() -> dict[Path, str]:
     """Return each generated file with its text."""
     return {
-        AS_READ: written_as_read(packaged_bytes()),
+        AS_READ: rules_as_read(),
         DOCS / "providers.md": vendor_pages.providers_page(),
         **{DOCS / "vendors" / f"{name}.md": vendor_pages.vendor_page(name) for name in SERVED},
         DOCS / "reference.md": reference(),
         DOCS / "llms.txt": llms(),
         ROOT / ".ci" / "description.md": description((ROOT / "README.md").read_text("utf-8")),
     }
+
+
+def rules_as_read() -> str:
+    """Return the packaged rules as JSON, which is loaded in place of the YAML."""
+    data = packaged_bytes()
+    rules = read_rules(data, "the packaged rules").plain
+    document = {"sha256": sha256(data).hexdigest(), "rules": rules}
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 # --- what is public --------------------------------------------------------------------------

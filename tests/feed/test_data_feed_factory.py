@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.core.config.feed_presets import load_preset, preset_names
+from src.data.core.config.feed_presets import PACKAGED, load_preset
 from src.data.doors.compat.data_feed_factory import SOURCES as FACTORY_SOURCES
 from src.data.feed.backtrader.feed import BacktraderFeed
 from src.data.feed.backtrader.live import CoinGeckoLiveDataFeed, IBKRLiveDataFeed, YahooLiveDataFeed
@@ -120,7 +120,7 @@ def test_unknown_configuration_keys_are_logged(caplog: pytest.LogCaptureFixture)
     assert "'lookback_bar' of the feed: did you mean lookback_bars?" in caplog.text
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", PACKAGED)
 def test_packaged_presets_are_complete_and_create_a_feed(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

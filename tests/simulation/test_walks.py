@@ -131,6 +131,19 @@ STORIES = {
         )
         for vendor, fact, size in (("tiingo", "dividend", 2), ("eodhd", "split", 0))
     },
+    **{
+        f"a {words} is forgotten that stored prices show, and {bars} are refreshed": Walk(
+            ("tiingo",), "AAPL",
+            (("ask", "1d", 0, 60, "split", ""), ("change", "split", "told", 0, 1, size),
+             ("wait", 20, 21), ("ask", "1d", 0, 60, "split", ""),
+             ("change", "split", "cut at the front", 0, 1, 0), ("wait", 1, 21),
+             ("ask", "1d", back, 40, adjustment, "refresh")),
+        )
+        for words, size, adjustment, bars, back in (
+            ("split", 0, "split", "all bars", 0), ("split", 0, "split", "only bars before it", 25),
+            ("reverse split", 3, "raw", "all bars", 0),
+        )
+    },
     "a dividend is withdrawn by another than the first": Walk(
         ("finnhub", "yahoo", "tiingo"), "AAPL",
         (("ask", "1w", 0, 20, "split", ""), ("change", "dividend", "withdrawn", 1, 9, 2),

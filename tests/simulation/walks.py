@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import product
-from math import isclose, isnan, prod
+from math import isclose, isnan, log, prod
 from typing import Any
 
 import pandas as pd
@@ -28,6 +28,7 @@ from src.data.errors import DataError
 from tests.vendor_server import Fault, Listing
 from tests.vendor_server.ground_truth import Row, Truth
 from tests.vendor_server.listings import dividend
+from tests.vendor_server.sessions import sessions_of
 
 from .facts import NEVER, TABLE, WALK, Change, History, Telling, change_of, other_company
 from .fakes import times
@@ -293,8 +294,10 @@ class World:
         with self.fresh() as manager:
             fresh = self._answer(manager, asked)
         found = self.unnamed(asked, cached, fresh)
-        if not is_asked and self.now_ms - self.changed_ms < DAY_MS:
-            # Nobody has been asked since vendors tell something else, less than a day ago.
+        calendar = sessions_of(self.history.base.calendar)
+        is_open = any(self.changed_ms < at <= self.now_ms for at in calendar.opens.tolist())
+        if not is_asked and not is_open:
+            # Nobody has been asked since vendors tell something else, and no session has opened since.
             found = [(kind, text) for kind, text in found if kind in ("missing", "substitute")]
         self.found += [Difference(kind, asked, text) for kind, text in found]
 
@@ -396,6 +399,7 @@ class World:
         reported = self._rows_as_reported(asked, cached)
         for stamp, row in cached.rows.items():
             other = fresh.rows.get(stamp)
+            found += self._contradictory(stamp, truth.get(stamp), cached, fresh)
             if other is not None and _alike(row, other):
                 kept = told_before.get(stamp, [])
                 is_right = stamp not in truth or _is_among(row, (truth[stamp], *kept))
@@ -453,6 +457,24 @@ class World:
             and not any(_near(a, value) for value in allowed)
             and not (name == "dividend" and cached.disputes_dividend(stamp, asked.timeframe))
         ]
+
+    def _contradictory(
+        self, stamp: int, true: Row | None, cached: Answer, fresh: Answer
+    ) -> Differing:
+        """Return the difference if an adjusted close is off from a true close by a split that happened."""
+        row, told = cached.rows[stamp], cached.more[stamp][0]
+        is_true = true is not None and isclose(row[3], true[4] or 0.0, rel_tol=0.05)
+        if true is None or not (is_true and true.adj_close and told > 0) or cached.doubts(stamp):
+            return []
+        if stamp in fresh.rows and not fresh.doubts(stamp):
+            other = fresh.rows[stamp][3], fresh.more[stamp][0]
+            if _alike((row[3], told), other):
+                return []
+        off = abs(log(told / true.adj_close))
+        ratios = [float(a.ratio) for a in self.history.truth().actions if a.type == "split"]
+        is_off = any(isclose(off, abs(log(ratio)), abs_tol=0.1) for ratio in ratios)
+        text = f"{iso(stamp)[:10]} {told} beside {row[3]}, truly {true.adj_close}"
+        return [("adj_close", text)] * is_off
 
     def _told_since(self, true: Listing) -> Iterator[tuple[Action, ...]]:
         """Yield the true actions that a cache may know after a vendor has forgotten some.

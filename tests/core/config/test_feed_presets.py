@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.core.config.feed_presets import load_preset, preset_names
+from src.data.core.config.feed_presets import PACKAGED, load_preset
 from src.data.core.config.packaged import packaged_path, rules_of_testnets
 from src.data.core.config.rules_file import load_rules
 from src.data.errors import ConfigError, RulesError
@@ -29,7 +29,7 @@ def own(name: str, text: str) -> Path:
 
 def test_a_packaged_preset_is_found_by_name() -> None:
     assert load_preset("binance_btcusdt")["symbol"] == "BTCUSDT"
-    assert all(packaged_path(f"{name}.json").is_file() for name in preset_names())
+    assert all(packaged_path(f"{name}.json").is_file() for name in PACKAGED)
 
 
 def test_ones_own_goes_first_and_a_path_is_taken_as_it_is() -> None:

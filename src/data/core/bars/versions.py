@@ -7,11 +7,7 @@ from typing import Any
 
 from ..cache.faults import faults_within, sentences
 from ..cache.store import BarStore, SeriesView
-from ..calendars.calendar import (
-    first_unclosed,
-    opened_and_coming,
-    price_calendar,
-)
+from ..calendars.calendar import first_unclosed, opened_and_coming, price_calendar
 from ..calendars.grid import grid_for
 from ..clock import Clock
 from ..model.identity.kind import Kind
@@ -24,13 +20,7 @@ from ..model.time.instant import iso, parse_iso
 from ..model.time.span import Span
 from .answer.adjust import StoredBars, convert
 from .answer.answer import Answer, Gap, KnownActions, Missing, list_gaps, own_volume
-from .answer.reader import (
-    at_borders,
-    doubts_of,
-    splice_problems,
-    with_disputes,
-    with_unadjusted,
-)
+from .answer.reader import at_borders, doubts_of, splice_problems, with_disputes, with_unadjusted
 from .fetch.lane import real_gaps
 from .selection.lanes import LaneFinder
 from .series import UnfilledSpan

@@ -57,6 +57,9 @@ _LONG_AGO_MS = 3653 * DAY_MS
 _LEAD_MS = 7 * DAY_MS
 # An answer that lacks more than two of the known actions, and more than a tenth, withdraws nothing.
 _MOST_LACKING, _LARGEST_SHARE = 2, 10
+# Part of a split (of its logarithm) above which it is left out of adjusted closes. Dividends since then
+# make that part smaller, but larger of a reverse split, for which the limit is the rest.
+_LEFT_OUT = 0.1
 
 
 class Asked(NamedTuple):
@@ -340,10 +343,8 @@ class ActionBook:
         valid = tuple(a for a in self.answers if a.fetched_at <= now_ms + HOUR_MS)
         awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
         samples = self.samples and self.samples.up_to(now_ms)
-        if samples is self.samples and (len(valid), len(awaited)) == (
-            len(self.answers),
-            len(self.awaited),
-        ):
+        are_all = len(valid) + len(awaited) == len(self.answers) + len(self.awaited)
+        if are_all and samples is self.samples:
             return self
         return replace(self, answers=valid, awaited=awaited, samples=samples)
 
@@ -544,7 +545,7 @@ class ActionBook:
             yield from ((a, is_list and _key(a) not in whole.unproven) for a in missing)
 
     def sure_adj_close(
-        self, table: BarTable, parts: Iterable[BasisPart], instrument: Instrument
+        self, table: BarTable, parts: Iterable[BasisPart], instrument: Instrument, step_ms: int = 0
     ) -> tuple[BarTable, str]:
         """Return bars without the adjusted closes that may lack an action or reflect a withdrawn one.
 
@@ -553,12 +554,15 @@ class ActionBook:
         that its vendor reported only after a later session had opened, if the ex-date was less than a
         week before: an answer for that day may never have been requested. So it may lack a recent
         action that only another vendor reports. It may reflect an action that the vendor withdrew or
-        moved since.
+        moved since. Next to its close it may show that it lacks a split, as it does if the vendor no
+        longer reports one that counts.
 
         Args:
             table: Ascending bars.
             parts: Basis and vendor of each span of bars.
             instrument: The bars' instrument.
+            step_ms: Maximum length of one bar in milliseconds; 0 if the prices are not as stored, so
+                that the adjusted closes cannot be compared with them.
 
         Returns:
             The bars and the reason, which is empty if no adjusted close was removed.
@@ -573,7 +577,8 @@ class ActionBook:
             late = ((a, a.fetched_at, a in own.late) for a in (*own.late, *unproven))
             gone = ((a, last, False) for a, _, last, _ in own.withdrawn)
             lacked = ((a, None, False) for a in self.splits if own._lacks_split(a))
-            for action, at, is_late in (*late, *gone, *lacked):
+            shown = ((a, None, False) for a in self._left_out(table, part, step_ms))
+            for action, at, is_late in (*late, *gone, *lacked, *shown):
                 rows = inside(table.stamps, [part.span]) & (table.stamps < day_ms(action.ex_date))
                 if action.ex_date > as_of or not np.isfinite(adj[rows]).any():
                     continue
@@ -583,6 +588,27 @@ class ActionBook:
                     adj = np.where(rows, NAN, adj)
                     reason = f"it is not known whether that of {part.vendor} reflects the {action}"
         return (table.with_adj_close(adj), reason) if reason else (table, "")
+
+    def _left_out(self, table: BarTable, part: BasisPart, step_ms: int) -> Iterator[Action]:
+        """Yield the splits that a part's adjusted closes lack, as prices as traded show.
+
+        From the last bar before a split to the next one, or to the date of the adjustment if there is no
+        later bar, the ratio of the two must change by the split; and by dividends, to the same side.
+        """
+        adj, end_ms = table.adj_close, day_ms(part.basis.as_of or date.min) + DAY_MS
+        splits = [(day_ms(a.ex_date), math.log(a.ratio), a) for a in self.splits if a.is_sound]
+        splits = [split for split in splits if part.span.start < split[0] < end_ms and split[1]]
+        if not (splits and step_ms) or part.basis.adjustment != "raw" or adj is None:
+            return
+        rows = inside(table.stamps, [part.span]) & (adj > 0) & (table.close > 0)
+        stamps = np.append(table.stamps[rows], end_ms)
+        logs = np.append(np.log(adj[rows] / table.close[rows]), 0.0)
+        for day, size, split in splits:
+            last, later = stamps.searchsorted((day - step_ms, day - 1), "right") - (1, 0)
+            between = range(int(stamps[last]) + 1, int(stamps[later]) + 1)
+            lacking = logs[last] - logs[later] + sum(s for at, s, _ in splits if at in between)
+            if last >= 0 and lacking / size > (_LEFT_OUT if size > 0 else 1 - _LEFT_OUT):
+                yield split
 
     def _lacks_split(self, split: Action) -> bool:
         """Return whether this book's vendors answered for a split's date, but report none near it."""

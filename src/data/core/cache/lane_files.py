@@ -27,15 +27,13 @@ from .format.documents import (
 )
 from .format.gzip_member import file_id
 from .format.json_document import DamagedError
-from .layout import ACTIONS, DATA, LEGACY, LOG, METADATA, QUARANTINE, SERIES, LanePaths, years_in
+from .layout import ACTIONS, LEGACY, LOG, METADATA, QUARANTINE, SERIES, LanePaths, years_in
 from .pins import pins_in
 from .read.document_cache import DocumentCache
 from .values import LaneUse
 from .write.log_file import MOST_LOG_BYTES, entries_of, line_of, trim_log
 
 log = logging.getLogger(__name__)
-
-_FILE_ENDINGS = (".json", DATA, LOG)
 
 
 @dataclass(frozen=True)

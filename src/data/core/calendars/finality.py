@@ -74,10 +74,6 @@ class Finality(NamedTuple):
         """Return the timestamp, limited to ``span``, before which the bars in ``span`` are final."""
         return min(max(span.start, min(self)), span.end)
 
-    def is_vouched(self, span: Span) -> bool:
-        """Return whether something other than the local clock shows that all of ``span`` has passed."""
-        return span.end <= self.vouched_before
-
 
 def finality_of(
     answered: Span, stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int, *, is_dated: bool

@@ -17,7 +17,7 @@ from .settings import path_check
 from .yaml_text import MAX_BYTES, read_yaml
 
 _FOLDER = RELATIVE.parent
-_PACKAGED = ("binance_btcusdt", "coingecko_ethusd", "ibkr_spy", "yahoo_aapl")
+PACKAGED = ("binance_btcusdt", "coingecko_ethusd", "ibkr_spy", "yahoo_aapl")
 _KEYS: dict[str, Form] = {
     "data_source": text(),
     "symbol": text(),
@@ -68,11 +68,6 @@ def _market(preset: dict[str, Any]) -> Iterator[Problem]:
         yield Problem(("testnet",), f"binance's {preset['market']} have no testnet here")
 
 
-def preset_names() -> list[str]:
-    """Return the names of the packaged presets."""
-    return list(_PACKAGED)
-
-
 def _find_preset(name: str | Path) -> tuple[Path, bytes, bool]:
     """Return a preset's path, its bytes, and whether the user named the file itself."""
     if str(name).endswith(".json"):
@@ -80,11 +75,11 @@ def _find_preset(name: str | Path) -> tuple[Path, bytes, bool]:
     preset = _FOLDER / f"{name}.json"
     if Path(name).name == str(name) and path_check(preset.is_file, preset):
         return preset, _read(preset), False
-    if str(name) in _PACKAGED:
+    if str(name) in PACKAGED:
         return preset, _read(packaged_path(preset.name)), True
     raise ConfigError(
         f"no feed preset {str(name)!r}: the file {preset} does not exist",
-        hint=f"packaged presets: {', '.join(_PACKAGED)}",
+        hint=f"packaged presets: {', '.join(PACKAGED)}",
     )
 
 

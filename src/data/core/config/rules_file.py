@@ -24,7 +24,6 @@ from .trust import provider_problems
 FILE_NAME = "provider_rules.yaml"
 RELATIVE = packaged.RELATIVE / FILE_NAME
 
-_PACKAGED = "the packaged rules"
 AS_READ = Path(__file__).with_name("packaged_rules.json")
 
 
@@ -94,25 +93,12 @@ def packaged_rules() -> Rules:
         return parse(mapping)
     from .rules_parser import read_rules
 
-    return read_rules(data, _PACKAGED)
+    return read_rules(data, "the packaged rules")
 
 
 def packaged_bytes() -> bytes:
     """Return the content of the packaged rules file, from the installed package or the source tree."""
     return _read(packaged_path(FILE_NAME))
-
-
-def written_as_read(data: bytes) -> str:
-    """Parse the packaged rules file, and return it as JSON, which is loaded in place of the YAML.
-
-    Raises:
-        RulesError: The file is invalid.
-    """
-    from .rules_parser import read_rules
-
-    rules = read_rules(data, _PACKAGED)
-    document = {"sha256": sha256(data).hexdigest(), "rules": rules.plain}
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def _load_json(data: bytes) -> dict[str, Any] | None:

@@ -308,7 +308,7 @@ def _on_one_basis(
     store: BarStore, key: SeriesKey, table: BarTable, coverage: Coverage, instrument: Instrument
 ) -> BarTable:
     entries, book = basis_parts(coverage), store.actions(key.symbol)
-    table, _ = book.sure_adj_close(table, entries, instrument)
+    table, _ = book.sure_adj_close(table, entries, instrument, key.timeframe.longest_ms)
     if len({entry.basis for entry in entries}) <= 1 and not book.actions:
         return table
     as_of = book.newest(max(date_of(int(table.stamps[-1])), common_as_of(entries) or date.min))
