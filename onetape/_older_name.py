@@ -116,15 +116,16 @@ class _PathLoader:
             from .data.core.model.words.caller import warn_user
 
             warn_user(path.marks["!"], DeprecationWarning)
-        if "*" in path.marks:
-            sys.modules[name] = import_module(f"{NAME}.{path.marks['*']}")
+        moved = path.marks.get("*")
+        if moved and not path.is_package:
+            sys.modules[name] = import_module(f"{NAME}.{moved}")
             return
 
         def look_up(wanted: str) -> Any:
             """Return a name from its module, without keeping it, so that a patched module is respected."""
-            if wanted not in path.names:
+            home, known = path.names.get(wanted, (moved, wanted))
+            if home is None:
                 raise AttributeError(f"module {name!r} has no attribute {wanted!r}")
-            home, known = path.names[wanted]
             return getattr(import_module(f"{NAME}.{home}"), known)
 
         vars(module).update(
@@ -133,6 +134,13 @@ class _PathLoader:
             __getattr__=look_up,
             __dir__=lambda: sorted({*vars(module), *path.names}),
         )
+
+    def get_resource_reader(self, _: str) -> Any:
+        """Return the reader of the files of a package that has moved; None for other paths."""
+        if "*" not in self._path.marks:
+            return None
+        spec: Any = import_module(f"{NAME}.{self._path.marks['*']}").__spec__
+        return spec.loader.get_resource_reader(spec.name)
 
     def get_code(self, _: str) -> CodeType:
         """Return the code for ``python -m``: a call of the function of the path, or an import."""

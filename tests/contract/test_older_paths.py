@@ -475,7 +475,7 @@ TREE, BUNDLE = Path(sys.argv[1]), Path(sys.argv[2])
 class Loader(SourceFileLoader):
     def get_data(self, path):
         at = Path(path).relative_to(BUNDLE)
-        inner = at.relative_to("onetape", "data") if at.parts[1] == "data" else None
+        inner = at.relative_to("onetape/data") if at.parts[1] == "data" else None
         return (TREE / at if inner is None else TREE / "src" / "data" / inner).read_bytes()
     def path_stats(self, path):
         raise OSError
@@ -568,3 +568,20 @@ def test_the_marks_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
 if __name__ == "__main__":
     warnings.simplefilter("ignore", DeprecationWarning)
     sys.stdout.write(", ".join(f"{count} {word}" for word, count in walk().items()) + "\n")
+
+
+def test_a_package_that_has_moved_still_has_the_other_older_paths_below_it(tmp_path: Path) -> None:
+    lines = [
+        "from onetape.data.cache import fill_gaps, validate_gaps, populate_cache",
+        "from src.data.cache import unified_cache",
+        "from onetape.data.compat import limiters",
+        "from onetape.data.vendors import factory",
+        "print(fill_gaps.__name__, unified_cache.__name__, limiters.__name__, factory.__name__)",
+    ]
+    said = run(["-W", "ignore", "-c", "\n".join(lines)], tmp_path)
+    assert said.stdout.split() == [
+        "onetape.data.cache.fill_gaps",
+        "onetape.data.core.cache.facade.unified_cache",
+        "onetape.data.core.own_loops.limiters",
+        "onetape.data.core.vendors.factory",
+    ], said.stderr

@@ -428,7 +428,7 @@ def _parse(text: str) -> dict[str, OlderPath]:
                     row.public.append(shown)
     for path in [*rows]:
         while path := path.rpartition(".")[0]:
-            rows.setdefault(path, OlderPath({}, [], {}, is_package=True))
+            rows[path] = rows.get(path, OlderPath({}, [], {}, True))._replace(is_package=True)
     return rows
 
 
