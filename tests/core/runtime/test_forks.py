@@ -58,7 +58,8 @@ print(status, *lengths)
 def test_a_child_forked_during_the_first_request_of_a_thread_gets_bars(
     tmp_path: Path, module: str
 ) -> None:
-    command = [sys.executable, "-c", FORK_DURING_FIRST_USE, str(tmp_path), module]
+    quiet = ("-W", "ignore:This process:DeprecationWarning")  # of Python 3.12 on: it is the test
+    command = [sys.executable, *quiet, "-c", FORK_DURING_FIRST_USE, str(tmp_path), module]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert (result.stdout, result.stderr) == ("0 23\n", "")
 

@@ -65,12 +65,13 @@ _LINEAGE_LINK = "lineage %"
 _BUNDLE_ID = "SELECT dataset_id FROM bundle_metadata WHERE bundle_name = ?"
 _BEST_MATCH = """
     SELECT size, newness, dataset_id FROM catalog_search AS one
-    WHERE symbol = ?1 AND resolution = ?2 AND size >= ?3 AND start_date <= ?4 AND end_date >= ?5
-    AND (?6 IS NULL OR source = ?6) AND NOT EXISTS (
-        SELECT 1 FROM json_each(?7) AS wanted WHERE NOT EXISTS (
+    WHERE symbol = :symbol AND resolution = :resolution AND size >= :size
+    AND start_date <= :start AND end_date >= :end
+    AND (:source IS NULL OR source = :source) AND NOT EXISTS (
+        SELECT 1 FROM json_each(:others) AS wanted WHERE NOT EXISTS (
             SELECT 1 FROM catalog_search AS other WHERE other.symbol = wanted.value
-            AND resolution = ?2 AND size = one.size AND newness = one.newness
-            AND dataset_id = one.dataset_id AND start_date <= ?4 AND end_date >= ?5))
+            AND resolution = :resolution AND size = one.size AND newness = one.newness
+            AND dataset_id = one.dataset_id AND start_date <= :start AND end_date >= :end))
     ORDER BY size, newness, dataset_id LIMIT 1
 """
 
@@ -240,9 +241,9 @@ class DataCatalog:
         given = start_date, end_date
         if timeframe.is_intraday and any(map(_is_date, given)):
             start, end = self._bars_on_dates(wanted, timeframe, (start, end), given)
-        others = json.dumps(wanted[1:])
-        bounds = wanted[0], label, len(wanted), start, end, source, others
-        best = next(iter(self._rows(_BEST_MATCH, *bounds)), None)
+        bounds = {"symbol": wanted[0], "resolution": label, "size": len(wanted), "start": start,
+                  "end": end, "source": source, "others": json.dumps(wanted[1:])}  # fmt: skip
+        best = next(iter(self._rows(_BEST_MATCH, **bounds)), None)
         is_one = len(wanted) == 1
         lane = self._lanes.find(wanted[0], label, start, end, source) if is_one else None
         if lane is not None and (best is None or (1, -lane.dataset.last_updated * _NS) < best[:2]):
@@ -467,11 +468,11 @@ class DataCatalog:
         columns = ", ".join(["bundle_name", *ROW, "created_at", "updated_at"])
         query = (
             f"SELECT {columns} FROM bundle_metadata "  # noqa: S608 - constant names
-            "WHERE source_type = coalesce(?1, source_type) AND (?2 IS NULL OR end_date >= ?2) "
-            "AND (?3 IS NULL OR start_date <= ?3) ORDER BY bundle_name"
+            "WHERE source_type = coalesce(:type, source_type) AND (:low IS NULL OR end_date >= :low) "
+            "AND (:high IS NULL OR start_date <= :high) ORDER BY bundle_name"
         )
         low, high = _to_sql("start_date", start_date), _to_sql("end_date", end_date)
-        rows = self._dicts(query, source_type, low, high)
+        rows = self._dicts(query, type=source_type, low=low, high=high)
         flags = [field for field, one in ROW.items() if one.sql == "BOOLEAN"]
         for row in rows:
             row.update((flag, bool(row[flag])) for flag in flags if row[flag] is not None)
@@ -537,13 +538,13 @@ class DataCatalog:
         self._read(lambda db: None)
         return self._file.write(work)
 
-    def _rows(self, query: str, *values: Any) -> list[Any]:
-        return self._read(lambda db: db.execute(query, values).fetchall())
+    def _rows(self, query: str, *values: Any, **named: Any) -> list[Any]:
+        return self._read(lambda db: db.execute(query, values or named).fetchall())
 
-    def _dicts(self, query: str, *values: Any) -> list[dict[str, Any]]:
+    def _dicts(self, query: str, *values: Any, **named: Any) -> list[dict[str, Any]]:
         def dicts(db: sqlite3.Connection) -> list[dict[str, Any]]:
             """Return the rows as mappings from column to value."""
-            rows = db.execute(query, values)
+            rows = db.execute(query, values or named)
             return [dict(zip([c[0] for c in rows.description], row, strict=True)) for row in rows]
 
         return self._read(dicts)
@@ -856,10 +857,12 @@ class BundleMetadata:
         def add(db: sqlite3.Connection) -> int:
             """Add the row, with a number that no other symbol of the bundle has."""
             query = (
-                "SELECT symbol_id FROM bundle_symbols WHERE bundle_name = ?1 AND symbol = ?2 UNION ALL "
-                "SELECT 1 + coalesce(max(symbol_id), 0) FROM bundle_symbols WHERE bundle_name = ?1"
+                "SELECT symbol_id FROM bundle_symbols WHERE bundle_name = :bundle AND symbol = :symbol "
+                "UNION ALL "
+                "SELECT 1 + coalesce(max(symbol_id), 0) FROM bundle_symbols WHERE bundle_name = :bundle"
             )
-            (number,) = db.execute(query, (bundle_name, symbol)).fetchone()
+            given = {"bundle": bundle_name, "symbol": symbol}
+            (number,) = db.execute(query, given).fetchone()
             values = bundle_name, number, symbol, asset_type, exchange
             db.execute("INSERT OR REPLACE INTO bundle_symbols VALUES (?, ?, ?, ?, ?, 1)", values)
             return int(number)

@@ -175,14 +175,14 @@ def _add_columns(db: sqlite3.Connection, names: Iterable[str]) -> None:
 
 def remove(db: sqlite3.Connection, dataset_id: str) -> None:
     """Remove a dataset's rows; the links to it stay, in case the dataset comes back."""
-    key = (dataset_id,)
+    key = {"id": dataset_id}
     db.execute(
-        "DELETE FROM catalog_search WHERE symbol IN (SELECT symbol FROM symbols WHERE dataset_id = ?1) "
-        "AND dataset_id = ?1",
+        "DELETE FROM catalog_search WHERE symbol IN (SELECT symbol FROM symbols WHERE dataset_id = :id) "
+        "AND dataset_id = :id",
         key,
     )
     for table in ("symbols", "date_ranges", "checksums", "datasets"):
-        db.execute(f"DELETE FROM {table} WHERE dataset_id = ?", key)  # noqa: S608 - constant names
+        db.execute(f"DELETE FROM {table} WHERE dataset_id = :id", key)  # noqa: S608 - constant names
 
 
 def _is_not_writable(exc: StorageError) -> bool:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from ....errors import SeriesEndedWarning, short_words
 from .printable import printable
 
-# This library: frames inside it are not the caller, nor are those of an import of one of its modules.
+# This library: frames inside it are not the caller, nor are those of an import of one of its modules or
+# of one of its context managers.
 _PACKAGE = __name__.partition(".")[0]
-_INNER = (_PACKAGE, "importlib")
+_INNER = (_PACKAGE, "importlib", "contextlib")
 
 
 class Caller(NamedTuple):

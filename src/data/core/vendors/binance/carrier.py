@@ -51,6 +51,8 @@ def _ask(session: CarrierSession, request: HttpRequest) -> None:
         # It loads its streams, which nothing here uses, from the deprecated websockets.legacy. A filter
         # that is taken back could take back those of other threads.
         warnings.filterwarnings("ignore", r"websockets\.", DeprecationWarning)
+        # Each client asks for an event loop that it does not use.
+        warnings.filterwarnings("ignore", "There is no current", DeprecationWarning, r"binance\.")
     client: Any = import_module("binance.client").Client(ping=False)
     client.session.close()
     client.API_URL, client.session = base, session
