@@ -235,6 +235,8 @@ class AsyncDataManager:
     aget_long_short_ratio = _Twin(DataManager.get_long_short_ratio)
     aget_series = _Twin(DataManager.get_series)
     aget_fundamentals = _Twin(DataManager.get_fundamentals)
+    aannouncements = _Twin(DataManager.announcements)
+    astatement_lines = _Twin(DataManager.statement_lines)
     # mypy: one of the options of these methods could be named `self`.
     afeatures = _Twin(DataManager.features)  # type: ignore[arg-type]
     alive_feed = _Twin(DataManager.live_feed, looks=False)  # type: ignore[arg-type]

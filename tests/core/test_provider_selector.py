@@ -317,7 +317,7 @@ class TestDownloaders:
         selector.downloader("fmp")
         said = dict(factory.calls)
         assert said["yahoo"]["sender"] == "sender of yahoo"
-        assert "sender" not in said["fmp"]
+        assert said["fmp"]["sender"] == "sender of fmp", "it has no bars here, but other data"
 
     def test_the_settling_time_of_the_rules(
         self, tmp_path: Path, factory: Factory, monkeypatch: pytest.MonkeyPatch

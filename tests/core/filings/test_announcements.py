@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import inspect
+from collections.abc import Callable
+
 import pandas as pd
 import pytest
 
@@ -180,3 +184,14 @@ def test_adjusted_lines_are_divided_by_splits_after_the_filing_only(
         assert by_unit[money].dropna().eq(1.0).all()
     with pytest.raises(QueryError, match="adjusted"):
         manager.statement_lines("TSLA", adjusted="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", [DataManager.announcements, DataManager.statement_lines])
+def test_the_example_of_a_docstring_runs(
+    manager: DataManager, method: Callable[..., pd.DataFrame]
+) -> None:
+    said: list[str] = []
+    text = inspect.getdoc(method) or ""
+    example = doctest.DocTestParser().get_doctest(text, {"manager": manager}, "it", None, None)
+    assert len(example.examples) == 2
+    assert doctest.DocTestRunner(verbose=False).run(example, out=said.append).failed == 0, said
