@@ -134,4 +134,5 @@ def test_without_a_contact_the_command_says_what_is_missing(
     monkeypatch.delenv("SEC_CONTACT")
     ran = run("fundamentals", "TSLA", "--type", "announcements")
     assert ran.code != 0 and "SEC_CONTACT" in ran.err
+    assert "SEC needs a contact address" in ran.err and "key" not in ran.err
     assert sec.agents == []

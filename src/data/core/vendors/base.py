@@ -74,6 +74,7 @@ class BaseDataDownloader:
         secrets: Names of the environment variables with the keys; a tuple lists several names for
             one key.
         requires_api_key: Whether every request needs the keys.
+        credential: Word for such a key in errors.
         limits: Rate limits of one account.
         capabilities: Data that the vendor serves.
         default_base_url: Scheme and host of the vendor's address.
@@ -101,6 +102,7 @@ class BaseDataDownloader:
     second_facts: ClassVar[SecondFacts] = {}
     raw_shape: RawShape = "column"
     raw_options: tuple[str, ...] = ()
+    credential: ClassVar[str] = "key"
     sdk_carrier: ClassVar[str] = ""
     prefers_sdk: ClassVar[bool] = False
 

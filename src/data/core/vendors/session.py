@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypedDict
+from typing import Any, ClassVar, Protocol, TypedDict
 
 from ...errors import ConfigError, MissingCredentialsError, SymbolNotFoundError
 from ..config.credentials import note_key
@@ -97,6 +97,7 @@ class Vendor(Protocol):
     display_name: str
     secrets: tuple[Secret, ...]
     requires_api_key: bool
+    credential: ClassVar[str]
 
 
 class VendorAccounts:
@@ -118,6 +119,7 @@ class VendorAccounts:
         self._name, self._title = vendor.name, vendor.display_name or vendor.name
         self._secrets = [(s,) if isinstance(s, str) else s for s in vendor.secrets]
         self._is_required = vendor.requires_api_key
+        self._credential = vendor.credential
         self._credentials = credentials
         self._sender = sender
         # Replaced as a whole, so at worst concurrent threads create the same session twice.
@@ -226,7 +228,7 @@ class VendorAccounts:
     def _new_session(self) -> VendorSession:
         if lacking := self.lacking:
             raise MissingCredentialsError(
-                f"{self._title} needs a key",
+                f"{self._title} needs a {self._credential}",
                 provider=self._name,
                 hint=f"set {' or '.join(lacking)}",
             )

@@ -30,6 +30,7 @@ class SecDataDownloader(BaseDataDownloader):
     aliases = VENDORS["sec"].aliases
     secrets = VENDORS["sec"].keys
     requires_api_key = True
+    credential = "contact address"
     limits = Limits(per_second=5)
     default_base_url: ClassVar[str] = "https://data.sec.gov"
 
