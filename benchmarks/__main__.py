@@ -15,46 +15,20 @@ import numpy as np
 import pandas as pd
 
 from . import (
-    awaited,
     batch,
-    bundle,
-    cached,
-    catalog,
-    chart,
-    company,
-    covered,
-    faults,
     features,
     feed,
-    frames,
-    fresh,
     hit,
     hosts,
-    library,
-    lineage,
-    loader,
     memory,
-    nights,
     one_frame,
-    populate,
-    portal,
-    quote,
     read,
-    records,
-    report,
-    resample,
     route,
-    scan,
     served,
     size,
     start,
     thousands,
-    tiers,
-    universe,
-    validate,
-    workload,
     write,
-    yf,
 )  # fmt: skip
 from .harness import LARGE, Report
 from .page import worse
@@ -63,10 +37,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (
-        hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
-        workload, company, feed, quote, awaited, resample, populate, thousands, validate,
-        chart, report, universe, records, bundle, portal, cached, catalog, lineage,
-        yf, scan, frames, tiers, loader, hosts, one_frame, features, served,
+        hit, route, start, read, batch, write, size, memory, thousands,
+        feed, features, one_frame, hosts, served,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

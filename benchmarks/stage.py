@@ -33,7 +33,6 @@ FETCHED = parse_iso("2024-06-03T12:00:00")
 COIN = Kind("24h", "clock", "binance", "USDT", "base")
 _SHARE = Kind("regular", "session", "consolidated", "USD", "shares")
 FIVE_YEARS = Span(year_start(2019), YEAR.end)
-TEN_YEARS = Span(year_start(2014), YEAR.end)
 # Timeframe, first year, milliseconds.
 _LONG = (("1m", 2019, MINUTE_MS), ("1h", 2014, HOUR_MS), ("1d", 2014, DAY_MS))
 MINUTES = (("1m", 2023, MINUTE_MS),)
@@ -63,13 +62,10 @@ def long_stage(series: Sequence[tuple[str, int, int]] = _LONG) -> Iterator[DataM
 
 
 @contextmanager
-def crowd_stage(
-    count: int, every: int = 1, span: Span = FIVE_YEARS
-) -> Iterator[tuple[DataManager, list[str]]]:
+def crowd_stage(count: int, span: Span = FIVE_YEARS) -> Iterator[tuple[DataManager, list[str]]]:
     """Yield a manager on a cache with many stocks, five years of 1d each, and their symbols.
 
-    ``span`` replaces these five years; ``every`` leaves bars out if only the metadata matters. Bars
-    that had not closed when they were fetched are left out.
+    ``span`` replaces these five years. Bars that had not closed when they were fetched are left out.
     """
     # Words of these letters are not known symbols; four letters make 2,401 words, five 16,807.
     length = 4 if count <= len(_LETTERS) ** 4 else 5
@@ -81,7 +77,7 @@ def crowd_stage(
         calendar = calendar_for(manager.provider_selector.instrument(symbols[0]))
         days = Timeframe.parse("1d")
         sessions = calendar.opens(days, span)
-        sessions = sessions[calendar.closes(days, sessions) <= FETCHED][::every]
+        sessions = sessions[calendar.closes(days, sessions) <= FETCHED]
         for symbol in symbols:
             known = Basis("split", date(2024, 5, 31))
             commit(store, symbol, "1d", sessions, _SHARE, known, span)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from onetape.data.core.cache.store import Commit, CommitPiece
+from onetape.data.core.cache.format.documents import dump_meta, dump_series
+from onetape.data.core.cache.format.gzip_member import file_id, verify
+from onetape.data.core.cache.store import BarStore, Commit, CommitPiece
 from onetape.data.core.calendars.calendar import calendar_for
 from onetape.data.core.clock import ManualClock, SystemClock
 from onetape.data.core.model.identity.kind import Basis, Kind
@@ -21,8 +28,7 @@ from onetape.data.core.model.time.span import Span
 from onetape.data.core.model.time.timeframe import Timeframe
 from onetape.data.data_manager import DataManager
 
-from .harness import Report, Row, sized
-from .library import copy_files, in_processes
+from .harness import Figure, Report, Row, sized
 from .stage import made_up_at
 
 SERIES, _ROUNDS = sized(2_000, 10_000), sized(2, 3)
@@ -78,14 +84,14 @@ print(json.dumps({"s": spent, "MB": peak / 1024} | ({"json.loads": ratio} if rat
 def measure() -> Report:
     """Measure the commands in separate processes; Unix only."""
     with _folder() as (root, days):
-        rows = [Row("`populate`, first", in_processes(_PROGRAM, 1, root, "populate", *days))]
+        rows = [Row("`populate`, first", _in_processes(1, root, "populate", *days))]
         for name, goal in (
             ("populate", "s <= 10, MB <= 200"),
             ("list", "s <= 1, MB <= 150"),
             ("stats", "s <= 1, MB <= 150"),
             ("index", "json.loads <= 2"),
         ):
-            figures = in_processes(_PROGRAM, _ROUNDS, root, name, *days)
+            figures = _in_processes(_ROUNDS, root, name, *days)
             rows.append(Row(f"`{name}`", figures, goal))
     return Report(f"{SERIES:,} series", _NOTE, rows, less=("json.loads",))
 
@@ -131,8 +137,43 @@ def _fill(
     first, store = SeriesKey(symbols[0], _DAYS), manager.cache.store
     store.commit(first, Commit((piece,), kind=kind))
     for symbol in symbols[1:]:
-        copy_files(store, first, SeriesKey(symbol, _DAYS))
+        _copy_files(store, first, SeriesKey(symbol, _DAYS))
     return stamps
+
+
+def _copy_files(store: BarStore, one: SeriesKey, other: SeriesKey) -> None:
+    """Write the files of a series as those of another, whose name has the same length."""
+    lane, folder = store.parts.lane(one), store.root / "ohlcv" / other.symbol / other.folder
+    folder.mkdir(parents=True)
+    for year in lane.years():
+        identity = file_id(other, year)
+        member = verify(lane.paths.data(year).read_bytes())
+        meta = lane.meta(year)
+        assert member is not None
+        assert meta is not None
+        spelled = {**member.header.spelled, "symbol": other.symbol}
+        made = member.with_header(replace(member.header, id=identity, spelled=spelled))
+        (folder / f"{year}.csv.gz").write_bytes(made.raw)
+        state = meta.state.replaced(head=made.digest, size=len(made.raw))
+        document = dump_meta(meta.replaced(state=state), other, year)
+        (folder / f"{year}.metadata.json").write_bytes(document)
+        os.link(lane.paths.log(year), folder / f"{year}.log")
+    series = lane.series()
+    assert series is not None
+    (folder / "series.json").write_bytes(dump_series(series, other))
+    (folder / ".lock").touch()
+
+
+def _in_processes(rounds: int, *words: str | Path) -> dict[str, Figure]:
+    """Run the program ``rounds`` times with ``words``; return the figures that it prints in JSON."""
+    results: list[dict[str, float]] = []
+    for _ in range(rounds):
+        ran = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, *map(str, words)], cwd=Path(__file__).parents[1],
+            env=os.environ, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        results.append(json.loads(ran.stdout))
+    return {name: Figure.of([one[name] for one in results]) for name in results[0]}
 
 
 if __name__ == "__main__":

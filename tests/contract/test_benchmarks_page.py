@@ -48,7 +48,7 @@ def test_a_ratio_that_stays_zero_is_not_reported() -> None:
 
 
 def test_the_page_of_today_is_read() -> None:
-    gone = Report("Is it covered?", "", [Row("100 symbols", {"sidecars, first": Figure(0, 0, 0)})],
-                  more=("sidecars, first",))  # fmt: skip
+    gone = Report("Starting", "", [Row("the package imported", {"bare": Figure(0, 0, 0)})],
+                  more=("bare",))  # fmt: skip
     (line,) = worse(PAGE.read_text("utf-8"), [gone])
     assert "the page has 0." in line

@@ -21,11 +21,8 @@ FILES = sorted(path.stem for path in Path(benchmarks.__path__[0]).glob("[!_]*.py
 # Not scripts that make a table: what others import, and what needs a program or a library of its own.
 PARTS = {"arctic", "feed_waits", "harness", "page", "peers", "stage"}
 SHORTEST: dict[str, dict[str, Any]] = {
-    "company": {},
     "size": {"YEAR": Span(YEAR.start, YEAR.start + DAY_MS), "_MEMBERS": 2, "_SMALL": ""},
-    "catalog": {"_COUNT": 3},
     "feed": {"_FRAMES": 50, "_BARS": 50, "_SENT": 5},
-    "frames": {"_MANY": 1, "_SHAPES": (("days", 10, 5), ("minutes", 1, 50))},
 }
 # Of the others, one whose folder alone takes minutes.
 LONGER: dict[str, dict[str, Any]] = {"thousands": {"SERIES": 60}}

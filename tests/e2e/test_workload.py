@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import workload
-from benchmarks.workload import COINS, EVENING, SHARES, costs_of
 from tests.core.cache.counts import FULL
+from tests.e2e import workload
+from tests.e2e.workload import COINS, EVENING, SHARES, costs_of
 
 
 # Few of the symbols and of the look-ups: requests are so many for each symbol, however many there are.

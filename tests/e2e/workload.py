@@ -19,8 +19,6 @@ from onetape.data.core.model.time.instant import iso, parse_iso
 from onetape.data.data_manager import DataManager
 from tests.vendor_server import VendorServer
 
-from .harness import Figure, Report, Row
-
 COINS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "ADAUSDT", "XRPUSDT", "DOTUSDT", "LTCUSDT", "BNBUSDT",
          "TRXUSDT", "XLMUSDT")  # fmt: skip
 SHARES = ("AAPL", "MSFT", "SPY", "KO", "PEP", "IBM", "WMT", "DIS", "MCD", "NKE")
@@ -30,15 +28,7 @@ UPDATE = "22:05"
 # Research in the evening, and the news of the night over breakfast.
 EVENING = tuple(f"22:{minute}" for minute in range(10, 55, 5))
 MORNING = ("07:05", "07:35")
-GOAL = "fewer >= 95 %"
 _FAST = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
-_NOTE = (
-    "The table shows how many requests arrive at the vendors in a week. Ten coins and ten "
-    "shares are updated in 1d and 1h every night. Eleven times a day, a user reads the last "
-    "500 bars, the last month and a single day of each:\n\n"
-    "- *anew*: the number of requests if every call is sent to the vendor;\n"
-    "- *fewer*: the percentage of these that the cache saves."
-)
 
 
 class Costs(NamedTuple):
@@ -58,10 +48,6 @@ class Costs(NamedTuple):
     def fewer(self) -> float:
         """Percentage of the requests that the cache saves."""
         return 100 * (1 - self.cached / self.anew)
-
-    def plus(self, other: Costs) -> Costs:
-        """Return the costs of both."""
-        return Costs(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 class Week:
@@ -141,20 +127,3 @@ def costs_of(symbols: tuple[str, ...]) -> Costs:
     with _place() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Week(folder, symbols).costs()
-
-
-def measure() -> Report:
-    """Count a week of each class."""
-    coins, shares = costs_of(COINS), costs_of(SHARES)
-    results = {"ten coins": coins, "ten shares": shares, "together": coins.plus(shares)}
-    rows = [Row(name, _figures(costs), GOAL) for name, costs in results.items()]
-    return Report("A week of nightly updates and lookups", _NOTE, rows, less=("cached",))
-
-
-def _figures(costs: Costs) -> dict[str, Figure]:
-    values = {**costs._asdict(), "fewer": costs.fewer}
-    return {name: Figure.of([float(value)]) for name, value in values.items()}
-
-
-if __name__ == "__main__":
-    print(measure())
