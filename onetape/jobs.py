@@ -39,7 +39,6 @@ if TYPE_CHECKING:
         refresh_symbol_fundamentals as refresh_symbol_fundamentals,
     )
     from .data.jobs.fill.refresh_plan import Choice as Choice
-    from .data.jobs.validation.confirm import confirm_sample as confirm_sample
     from .data.jobs.validation.repair import repaired as repaired
     from .data.jobs.validation.validate import validate_series as validate_series
     from .data.jobs.validation.verify import verify as verify

@@ -118,7 +118,6 @@ PUBLIC = {
             "Refresh periodic_refresh refresh_fundamentals refresh_symbol_fundamentals"
         ),
         "core.config.fundamentals_config_validator": "validate_fundamentals_config",
-        "jobs.validation.confirm": "confirm_sample",
         "jobs.validation.repair": "repaired",
         "jobs.validation.validate": "validate_series",
         "jobs.validation.verify": "verify",

@@ -631,10 +631,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_integrity_is_not_ok_with_any_damage": 1,
         "test_integrity_covers_tables_and_fundamentals": 1,
     },
-    "tests/jobs/test_confirm.py": {
-        "test_a_newly_reported_split_ends_confirmations_of_earlier_bars": 1,
-        "test_bars_are_confirmed_up_to_the_last_split_or_dividend_that_is_not": 1,
-    },
     "tests/jobs/test_overlap.py": {
         "test_three_vendors_take_no_longer_than_the_slowest_alone": 1,
     },

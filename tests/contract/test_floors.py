@@ -268,11 +268,7 @@ BEHIND_THE_INTERFACES = {
     "jobs.run.nights": "cache.facade.summaries",
     "jobs.run.other_hosts": "cache.store",
     "jobs.run.runner": "net.limits.guarded_call",
-    "jobs.validation.accepted": "cache.confirmations",
-    "jobs.validation.confirm": (
-        "bars.dry_run.planner bars.fetch.plan bars.selection.candidates bars.selection.route "
-        "cache.confirmations cache.facade.summaries cache.format.lane_entry cache.retention.disk_usage"
-    ),
+    "jobs.validation.accepted": "cache.acceptances",
     "jobs.validation.quarantine": "cache.store",
     "jobs.validation.verify": (
         "bars.answer.reader bars.ingest.commit bars.selection.candidates cache.actions "

@@ -134,7 +134,7 @@ def test_each_reference_names_something_that_exists() -> None:
 
 def test_a_reference_to_what_has_moved_is_named_and_others_are_not() -> None:
     text = (
-        '"""See :mod:`..confirmations`, ``read/series_reader.py`` and ``core.cache.store``.\n'
+        '"""See :mod:`..acceptances`, ``read/series_reader.py`` and ``core.cache.store``.\n'
         ":class:`~.unified_cache.UnifiedCache` :meth:`.BarStore.tail` :meth:`BarStore.commit` :func:`len`\n"
         ":class:`~.cache.unified_cache.UnifiedCache` :meth:`.BarStore.tale` :meth:`BarStore.tails`\n"
         ":mod:`...moved` ``read/moved.py`` ``core.moved`` :func:`moved`\n"
@@ -148,4 +148,4 @@ def test_a_reference_to_what_has_moved_is_named_and_others_are_not() -> None:
         *["4"] * 4,
         *["5"] * 2,
     ]
-    assert "..confirmations" in found[0] and ".BarStore.tale" in found[2]
+    assert "..acceptances" in found[0] and ".BarStore.tale" in found[2]

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from src.data.core.cache.confirmations import drop
 from src.data.core.clock import ManualClock
 from src.data.core.model.identity.series import SeriesKey
-from src.data.core.model.time.instant import DAY_MS, day_ms
-from src.data.core.model.time.span import Span
+from src.data.core.model.time.instant import day_ms
 from src.data.core.model.time.timeframe import Timeframe
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError
@@ -126,7 +124,7 @@ def test_two_processes_accept_at_once(filled: DataManager) -> None:
     folder = Path(filled.cache.cache_dir)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         list(pool.map(_accept, [(folder, finding) for finding in findings]))
-    assert len(filled._services.client.comparisons.accepted(KEY)) == len(findings)
+    assert len(filled._services.client.acceptances.of(KEY)) == len(findings)
     assert ids(filled) == []
 
 
@@ -184,19 +182,3 @@ def test_a_job_over_a_known_grave_bar_ends_with_0_until_the_bar_changes(
     vendors.revise("AAPL", "1d", day, 0.0101, long)
     run("fetch", "AAPL", "1d", "--start", "2024-05-28", "--end", "2024-05-30", "--refresh")
     assert night_until(run, end) == 1
-
-
-def test_comparisons_with_a_second_vendor_leave_acceptances_alone(filled: DataManager) -> None:
-    (known,) = ids(filled)
-    accept_finding(filled._services, known)
-    comparisons, bars = (
-        filled._services.client.comparisons,
-        filled._services.client.columns(KEY, EVER),
-    )
-    first = int(bars.table.stamps[0])
-    compared = comparisons.to_confirm(KEY, Span(first, first + 9 * DAY_MS))
-    assert compared is not None
-    comparisons.keep(KEY, [compared])
-    assert (len(comparisons.entries(KEY)), ids(filled)) == (1, [])
-    drop(comparisons._lane(KEY), first + DAY_MS, 1.0)  # as a new split does
-    assert (len(comparisons.entries(KEY)), ids(filled)) == (0, [])

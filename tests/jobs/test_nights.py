@@ -22,8 +22,6 @@ from src.data.jobs.fill.populate import populate_cache, sync_cache
 from src.data.jobs.fill.refresh_fundamentals import Refresh, refresh_fundamentals
 from src.data.jobs.run import nights
 from src.data.jobs.run.nights import nights_of, record_night, recorded
-from src.data.jobs.validation import confirm
-from src.data.jobs.validation.confirm import confirm_sample
 from tests.vendor_server import VendorServer
 
 DAY_S = 86_400
@@ -138,16 +136,6 @@ def test_a_failure_is_the_reason_before_bars_that_no_vendor_has(services: Servic
     assert nights_of(services)["nights"][0]["text"].endswith("(alpaca is down)")
 
 
-def test_a_series_that_is_compared_often_is_one_series(services: Services) -> None:
-    name = {"symbol": "AAPL", "timeframe": "1d", "lane": ""}
-    found = [name | {"contradicted": count, "error": ""} for count in (2, 0, 3)]
-    found += [name | {"lane": "yahoo", "contradicted": 0, "error": "down"}] * 2
-    run(services, *found, job="verify", compared=500, found=5)
-    (night,) = nights_of(services)["nights"]
-    assert night["text"] == "verify: 2 series, 1 incomplete, 1 doubtful"
-    assert night["jobs"][0]["contradicted"] == 5
-
-
 def test_a_symbol_that_fails_for_several_types_of_data_has_failed_once(services: Services) -> None:
     results = [{"symbol": name, "success": name == "F"} for name in ("AAPL", "MSFT", "F")]
     names = [f"{name} {what}" for name in ("AAPL", "MSFT", "F") for what in ("ratios", "profile")]
@@ -158,32 +146,23 @@ def test_a_symbol_that_fails_for_several_types_of_data_has_failed_once(services:
 
 
 def test_a_run_whose_series_were_passed_over_is_not_complete(services: Services) -> None:
-    run(services, job="verify", compared=100, reasons=WHY)
+    run(services, job="sync", reasons=WHY)
     assert states(services) == [("2024-06-12", "failed")]
-    run(services, job="verify", compared=100)
+    run(services, job="sync", why="")
     assert states(services) == [("2024-06-12", "incomplete")]
     assert "1 of 2 runs incomplete" in nights_of(services)["nights"][0]["text"]
 
 
-def test_a_run_that_compared_nothing_is_neither_done_nor_failed(
-    services: Services, clock: ManualClock
-) -> None:
-    lack = [{"failed": False, "why": "there is no second vendor", "series": ["AAPL 1d"]}]
+def test_comparisons_of_an_earlier_version_are_not_shown(services: Services) -> None:
     run(services, GOOD, job="sync")
-    assert states(services) == [("2024-06-12", "complete")]
-    error = {"symbol": "AAPL", "timeframe": "1d", "lane": "", "contradicted": 0, "error": "down"}
-    run(services, error, job="verify", compared=0, found=0, reasons=lack)
+    path = record_of(services)
+    (line,) = path.read_text().splitlines()
+    former = json.loads(line) | {"job": "verify", "series": 0, "why": "there is no second vendor"}
+    path.write_text(f"{line}\n{json.dumps(former | {'contradicted': 0})}\n")
     (night,) = nights_of(services)["nights"]
-    assert night["state"] == "nothing compared"
-    text = "sync: 1 series; verify: nothing compared (there is no second vendor)"
-    assert night["text"] == text
-    run(services, FAILED, job="sync", reasons=WHY)
-    assert states(services) == [("2024-06-12", "failed")]
-    clock.advance(DAY_S)
-    run(services, job="verify", compared=0, interrupted=True)
-    assert states(services)[-1] == ("2024-06-13", "incomplete")
-    record_night(services, "verify", {"error": "the disk is full"}, services.clock.now_ms())
-    assert states(services)[-1] == ("2024-06-13", "failed")
+    assert (night["state"], night["text"]) == ("complete", "sync: 1 series")
+    run(services, GOOD, job="sync")
+    assert len(path.read_text().splitlines()) == 1
 
 
 def test_no_key_is_in_the_record(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +273,7 @@ def test_a_validation_records_series_that_cannot_be_read(services: Services) -> 
     assert nights_of(services)["nights"][0]["text"] == text
 
 
-@pytest.mark.parametrize("job", ["verify", "populate --fundamentals", "validate"])
+@pytest.mark.parametrize("job", ["populate --fundamentals", "validate"])
 def test_a_job_that_ends_by_an_error_is_recorded(
     services: Services, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
@@ -303,12 +282,10 @@ def test_a_job_that_ends_by_an_error_is_recorded(
         yield
 
     runs = {
-        "verify": lambda **more: confirm_sample(cache_dir=folder, **more),
         "populate --fundamentals": lambda **more: refresh_fundamentals(Refresh(**more), folder),
         "validate": lambda **_: list(recorded(services, fail())),
     }
     folder = services.cache.cache_dir
-    monkeypatch.setattr(confirm._ConfirmRun, "report", lambda _: next(fail()))
     monkeypatch.setattr(fundamentals._RefreshRun, "report", lambda _: next(fail()))
     if job != "validate":
         with pytest.raises(StorageError):
@@ -321,6 +298,6 @@ def test_a_job_that_ends_by_an_error_is_recorded(
 
 
 def test_a_question_that_is_refused_is_no_run(services: Services) -> None:
-    with pytest.raises(QueryError, match="no bars are stored"):
-        confirm_sample(cache_dir=services.cache.cache_dir)
+    with pytest.raises(QueryError, match="1x"):
+        populate_cache(["AAPL"], ["1x"], cache_dir=services.cache.cache_dir)
     assert nights_of(services)["nights"] == []

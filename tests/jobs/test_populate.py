@@ -28,7 +28,6 @@ from src.data.errors import BadRangeError, BadTimeframeError, IncompleteDataErro
 from src.data.jobs.fill.populate import is_filled, populate_cache, sync_cache
 from src.data.jobs.fill.refresh_fundamentals import Refresh, refresh_fundamentals
 from src.data.jobs.run.job_report import JobReport, has_no_failure
-from src.data.jobs.validation.confirm import is_uncontradicted
 from tests.conformance.sheet import sheet_of
 from tests.core.cache.bars import write_older_year
 from tests.core.cache.counts import crossed
@@ -289,9 +288,6 @@ def test_a_report_says_whether_all_was_done(tmp_path: Path, vendors: VendorServe
         (has_no_failure, {"successful": [], "interrupted": True}, False),
         (has_no_failure, {"successful": [], "failed": ["AAPL"]}, False),
         (has_no_failure, {"successful": [], "reasons": [{"failed": True}]}, False),
-        (is_uncontradicted, {"compared": 5, "found": 0, "failed": ["AAPL_1d"]}, True),
-        (is_uncontradicted, {"compared": 5, "found": 1}, False),
-        (is_uncontradicted, {"compared": 5, "found": 0, "interrupted": True}, False),
     ],
 )
 def test_the_verdict_of_a_job_by_its_report(
@@ -302,7 +298,7 @@ def test_the_verdict_of_a_job_by_its_report(
 
 
 @pytest.mark.parametrize("ok", [True, False])
-@pytest.mark.parametrize("key", ["compared", "successful", "selected", "series", "results"])
+@pytest.mark.parametrize("key", ["successful", "selected", "series", "results"])
 def test_a_report_has_the_verdict_of_its_job_whatever_its_keys(key: str, ok: bool) -> None:
     facts = {key: [], "found": 1, "interrupted": True, "failed": [], "reasons": []}
     with pytest.raises(TypeError, match="ok"):

@@ -83,20 +83,6 @@ def test_a_signal_after_the_last_series_does_not_lose_the_report(
 
 
 @pytest.mark.parametrize(
-    "moment",
-    ["run.runner.Runner.run", "validation.confirm.totals", "validation.confirm.proof_in_words"],
-)
-def test_a_signal_does_not_lose_the_report_of_a_comparison(
-    moment: str, run: Run, tmp_path: Path, signalled_at: Callable[..., list[int]]
-) -> None:
-    run("fetch", "BTCUSDT", "1d", "--bars", "3")
-    assert signalled_at(f"src.data.jobs.{moment}") == []
-    assert run("verify", "--sample", "100%", "--report", "proof.json").code == 1
-    reported = json.loads((tmp_path / "proof.json").read_text())
-    assert (reported["bars"], reported["interrupted"]) == (3, True)
-
-
-@pytest.mark.parametrize(
     "moment", ["run.runner.Runner.run", "fill.refresh_fundamentals.requests_between"]
 )
 def test_a_signal_does_not_lose_the_report_of_a_refresh(

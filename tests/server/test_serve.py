@@ -251,7 +251,6 @@ def test_hostile_texts_are_shown_as_text(text: str) -> None:
         named = {"symbol": word, "timeframe": word, "lane": word}
         reason = {"kind": "holes", "text": word, "next_step": word}
         row = {"rows": 1, "first": None, "last": None, "score": 1.0, "vendors": [word], "gaps": {}}
-        row |= {"confirmed": 0, "contradicted": 0}
         checks = [
             {"name": f"{section} x", "level": "fault", "sentence": word, "remedy": word}
             for section in ("vendors", "places", "health")

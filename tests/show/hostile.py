@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 from hypothesis import strategies as st
 
 HOSTILE = st.one_of(
-    st.text(min_size=1, max_size=40),
+    # "-" stands for no value: a column of nothing else is left out.
+    st.text(min_size=1, max_size=40).filter(lambda text: text != "-"),
     st.sampled_from([
         "<script>alert(1)</script>", "</script><script>alert(1)</script>", "<!--<script>",
         '"><img src=x onerror=alert(1)>', "' onload='alert(1)", "]]>", "&lt;b&gt;", "</title><b>",

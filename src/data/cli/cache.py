@@ -6,15 +6,15 @@ import argparse
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..core.model.display.texts import proof_in_words, series_name
+from ..core.model.display.texts import series_name
 from ..core.model.time.instant import iso
 from ..core.model.time.timeframe import Timeframe
 from ..errors import DataError, QueryError
 from . import cache_clean, cache_export, cache_maintenance, cache_quarantine
 from .arguments import Actions, add_series, add_which, option
-from .cached import chosen, confirmations, entries, listed, listed_elsewhere, manager_of, meant
-from .result import Line, Report, Shown
-from .tables import counted, fields, moment, size, styled, table
+from .cached import chosen, entries, listed, listed_elsewhere, manager_of, meant
+from .result import Report, Shown
+from .tables import counted, fields, size, styled, table
 
 if TYPE_CHECKING:
     from ..core.model.stored.coverage import Covered
@@ -51,7 +51,7 @@ def _stats(args: argparse.Namespace) -> Report:
 
 
 def _stats_shown(document: dict[str, Any]) -> Shown:
-    limit, contradicted = document["max_size_gb"], document["contradicted_bars"]
+    limit = document["max_size_gb"]
     elsewhere = document.get("series_elsewhere")
     series = f"{document['series_count']:,}"
     rows, others = document["quarantined_rows"], document["quarantined_other_files"]
@@ -70,7 +70,6 @@ def _stats_shown(document: dict[str, Any]) -> Shown:
         if elsewhere
         else series,
         "bars": document["bars_count"],
-        "proof": proof_in_words(document["bars_count"], document["confirmed_bars"], contradicted),
         "data files": document["files_count"],
         "last updated": document["last_updated"],
         "damage": _damage(document["health"]),
@@ -78,7 +77,7 @@ def _stats_shown(document: dict[str, Any]) -> Shown:
         "of other data": other_files if others else None,
         **cache_clean.freeable(document["freeable"]),
     }
-    styles = {"proof": "red" if contradicted else "", "damage": "red" if damage else ""}
+    styles = {"damage": "red" if damage else ""}
     yield fields(facts, styles=styles)
     if document["growth"]:
         yield ""
@@ -123,7 +122,6 @@ def _info(args: argparse.Namespace) -> Report:
             "spans": [
                 _span(covered) for covered in manager.cache.store.view(key).coverage.opened()
             ],
-            "proof": [confirmation.to_json() for confirmation in confirmations(manager, key)],
         }
         for key, entry in zip(keys, entries(manager, keys), strict=True)
     ]
@@ -152,15 +150,6 @@ def _span(entry: Covered) -> dict[str, Any]:
 def _series_shown(entry: dict[str, Any]) -> Shown:
     title = f"{series_name(entry)} · {counted(entry['rows'], 'bar')}"
     yield table(entry["spans"], "start end state vendor adjustment? fetched_at? reason?", title)
-    confirmed, contradicted = (
-        sum(confirmation[name] for confirmation in entry["proof"])
-        for name in ("confirmed", "contradicted")
-    )
-    text = proof_in_words(entry["rows"], confirmed, contradicted)
-    yield styled(text, "red" if contradicted else "dim")
-    for proof in (proof for proof in entry["proof"] if proof["contradicted"]):
-        span = f"{moment(proof['start'])} .. {moment(proof['end'])}, first {moment(proof['first'])}"
-        yield Line(f"  {proof['vendor']}, {span}: {proof['said']}", "red")
     yield ""
 
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.model.time.instant import iso
 from ..core.model.time.timeframe import Timeframe
-from ..errors import CacheError, DataError, FormatVersionError, QueryError
+from ..errors import CacheError, DataError, QueryError
 from .result import Line, Shown
 
 if TYPE_CHECKING:
     from ..core.cache.format.lane_entry import LaneEntry
     from ..core.cache.upkeep.other_data import OtherPart
     from ..core.model.identity.series import SeriesKey
-    from ..core.model.stored.stored import ComparedBars
     from ..core.wiring import Services
     from ..data_manager import DataManager
 
@@ -31,8 +30,6 @@ _EMPTY: dict[str, Any] = {
     "last": None,
     "vendors": [],
     "updated": None,
-    "confirmed": 0,
-    "contradicted": 0,
     "problem": "",
 }
 
@@ -179,12 +176,8 @@ def _entry(
     entry = named(key) | _EMPTY
     try:
         if indexed is not None:
-            entry["confirmed"], entry["contradicted"] = indexed.confirmed, indexed.contradicted
             ends = indexed.first, indexed.last
             return entry | _extent(indexed.rows, ends, indexed.vendors, indexed.answered_ms)
-        standing = confirmations(manager, key)
-        entry["confirmed"] = sum(confirmation.confirmed for confirmation in standing)
-        entry["contradicted"] = sum(confirmation.contradicted for confirmation in standing)
         view = manager.cache.store.view(key)
         # Not by `WITH_BARS`: its module loads NumPy, which the help of a command does without.
         with_bars = [covered for covered in view.coverage.opened() if covered.state != "empty"]
@@ -193,14 +186,6 @@ def _entry(
         return entry | _extent(view.rows, (view.first, view.last), vendors, updated)
     except DataError as error:
         return entry | {"problem": str(error)}
-
-
-def confirmations(manager: Installation, key: SeriesKey) -> tuple[ComparedBars, ...]:
-    """Return the valid results of comparisons with second vendors; none if a newer version wrote them."""
-    try:
-        return manager.client.confirmations(key)
-    except FormatVersionError:
-        return ()
 
 
 def _extent(

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..core.model.display.texts import series_name
 from ..core.model.time.instant import iso
 from ..core.prices.differences import GRAVE
 from ..errors import QueryError
-from ..jobs.run.signals import job_signals
-from .arguments import add_timeout, command, given, option, positive
+from .arguments import add_timeout, command, given, option
 from .cached import manager_of
-from .job_output import REPORT_HELP, begin, check_report, present_job, progress_shown, reasons_shown
 from .output import busy
 from .result import Line, Report, Shown
-from .tables import TextTable, aligned, counted, moment, percent, styled, table, titled
+from .tables import TextTable, aligned, counted, percent, styled, table, titled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -24,29 +21,13 @@ if TYPE_CHECKING:
     from ..core.prices.differences import Difference
     from ..jobs.validation.verify import Comparison, Verification
 
-EXAMPLES = ("verify AAPL 1d", "verify --sample 1% --requests 50")
+EXAMPLES = ("verify AAPL 1d", "verify AAPL 1d --against yahoo")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     option(parser, "symbol?", "such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
     option(parser, "timeframe?", "such as 1m, 1h, 1d, 1w, 1M")
-    option(
-        parser,
-        "--sample SHARE",
-        (
-            "compare this percentage of the whole cache with second vendors, such as 1%%, "
-            "starting with the oldest unconfirmed bars, and keep the results"
-        ),
-    )
-    option(
-        parser,
-        "--requests N",
-        "with --sample: maximum number of requests per vendor; default: 50",
-        type=positive,
-    )
-    option(parser, "--dry-run", "with --sample: show what would be compared")
-    option(parser, "--report FILE", f"with --sample: {REPORT_HELP}")
     option(
         parser,
         "--start START",
@@ -62,43 +43,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     option(parser, "--all", "compare all cached bars, however many requests this takes")
     add_timeout(parser, "stop waiting for vendors after this time; default: 30 s for each request")
-    command(
-        parser,
-        run,
-        (
-            "Exit code of --sample: 0 if this run contradicts no bar, even if nothing could be "
-            "compared; 1 if it contradicts bars; 2 for invalid arguments."
-        ),
-    )
+    command(parser, run)
 
 
 def run(args: argparse.Namespace) -> Report | int:
     """Compare bars; the exit code is 1 if anything differs or could not be fetched.
 
     Raises:
-        QueryError: Options are mutually exclusive, or neither a series nor ``--sample`` is given.
+        QueryError: Options are mutually exclusive, or no series is given.
     """
     from ..jobs.validation.verify import verify
 
-    sample_options = [args.requests, args.dry_run, args.report]
-    if args.sample is not None:
-        others = (args.symbol, args.start, args.end, args.provider, args.against, args.timeout)
-        if any(others) or args.all:
-            raise QueryError(
-                (
-                    "--sample takes its series from the whole cache and cannot be combined with a "
-                    "symbol, a range or vendors"
-                ),
-                hint="use it only with --requests, --dry-run, --report and --json",
-            )
-        return _sample(args)
     if args.actions:
         return _splits(args)
-    if any(sample_options) or not args.timeframe:
-        raise QueryError(
-            ("give a symbol and a timeframe, or --sample for a part of the whole cache"),
-            hint="--requests, --dry-run and --report can only be used with --sample",
-        )
+    if not args.symbol or not args.timeframe:
+        raise QueryError("give a symbol and a timeframe", hint="such as: onetape verify AAPL 1d")
     with busy(args, "comparing; stores nothing"):
         verification = verify(
             **given(args, "symbol timeframe start end provider against timeout cache_dir"),
@@ -136,53 +95,6 @@ def _splits(args: argparse.Namespace) -> Report:
         yield table(rows, "ex_date ratio# verdict reason accessions?", title)
 
     return Report(found.to_json, shown, ok=found.ok, is_check=True)
-
-
-def _sample(args: argparse.Namespace) -> int:
-    from ..jobs.validation.confirm import confirm_sample
-
-    check_report(args)
-    begin(args, "verify")
-    with job_signals():
-        with progress_shown() as listener:
-            report = confirm_sample(
-                args.sample,
-                50 if args.requests is None else args.requests,
-                args.cache_dir,
-                config_path=args.config,
-                dry_run=args.dry_run,
-                progress=listener,
-            )
-        note = "the comparisons made so far are kept; run the command again to continue"
-        return present_job(report, _sample_shown(report), args, ok=report.ok, interrupted=note)
-
-
-def _sample_shown(report: dict[str, Any]) -> Shown:
-    from ..jobs.run.job_report import compared_text
-
-    would = "would be " if report["dry_run"] else ""
-    for result in report["results"]:
-        name = series_name(result)
-        bars = f"{result['vendor']}, {moment(result['start'])} .. {moment(result['end'])}"
-        if result["error"] or result["differences"]:
-            text = result["error"] or "; ".join(result["differences"])
-            style = "red" if result["contradicted"] else "yellow"
-            yield Line(f"{name}  {bars}: {text}", style)
-    yield from reasons_shown(report["reasons"])
-    for vendor, share in report["vendors"].items():
-        text = f"{vendor}: {counted(share['requests'], 'request')}, "
-        text += f"{counted(share['bars'], 'bar')} {would}compared"
-        yield styled(f"{text}; {share['why']}" if share["why"] else text, "dim")
-    style = "bold red" if report["found"] or report["contradicted"] else "bold green"
-    if report["unproven"]:
-        text = (
-            f"{counted(report['unproven'], 'bar')} equal but not confirmed, because of later "
-            "splits or dividends"
-        )
-        yield Line(text, "yellow")
-    if not report["compared"] and (report["reasons"] or report["results"]):
-        style = "yellow"
-    yield styled(f"{compared_text(report)}; {report['proof']}", style)
 
 
 def _verification_shown(verification: Verification) -> Shown:

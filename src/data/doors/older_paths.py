@@ -31,6 +31,10 @@ _BARS = "use get_ohlcv() of onetape.get_data_manager(), and validate_ohlcv_data(
 _EXPIRY = "freshness is decided for each bar, by cache.default_ttl_hours in the rules"
 _NOTIFY = "messages are sent by the callable that a program passes to the alert job"
 _HEALTH = "use onetape doctor, and metrics() of onetape.get_data_manager()"
+_CONFIRM = (
+    "bars of a second vendor are compared on request: use verify() of onetape.jobs, or "
+    "validate(..., level='corroborated') of onetape.get_data_manager()"
+)
 _WEB = "onetape report creates pages; users' rights are in onetape.data.db.services.users_service"
 _DOMAIN = "it belongs to one program: keep its tables there, using onetape.data.db.Database"
 _CATALOG = (
@@ -283,6 +287,8 @@ db.models.model_system_health db.services.system_health_service
     - {_HEALTH}
 db.models.model_webui db.services.webui_service
     - {_WEB}
+jobs.confirm
+    - {_CONFIRM}
 sources.base_data_source
     - {_VENDOR_CLASS}
 sources.data_aggregator
@@ -346,7 +352,7 @@ onetape.jobs core.model.request: model.outcome
 onetape.jobs core.observability: observability.prometheus
 onetape.jobs core.prices.judgement: prices.judgement.precision
 onetape.jobs jobs.fill: jobs.populate jobs.refresh_fundamentals
-onetape.jobs jobs.validation: jobs.confirm jobs.validate jobs.verify quality.repair
+onetape.jobs jobs.validation: jobs.validate jobs.verify quality.repair
 onetape.testing core: clock
 onetape.vendors core.model.identity: model.instrument model.kind
 onetape.vendors core.model.market: model.bars model.stream

@@ -38,7 +38,7 @@ _UNKNOWN: dict[str, Any] = {
 _STALE = "`onetape sync`"
 # The parts of the report on a series that name it, and those that its row has besides.
 _NAME = ("symbol", "timeframe", "lane")
-_ROW = (*_NAME, "rows", "first", "last", "score", "vendors", "gaps", "confirmed", "contradicted")
+_ROW = (*_NAME, "rows", "first", "last", "score", "vendors", "gaps")
 T = TypeVar("T")
 
 

@@ -45,7 +45,7 @@ _NIGHTS = {"night": "night", "state": "state", "jobs": "text"}
 _QUALITY = {"vendor": "vendor", "quality, oldest first": "score", "series failed": "failed"}
 _CHECKS = {"what": "name", "state": "level", "finding": "text", "what to do": "next_step"}
 _SERIES = {**_NAME, "bars": "rows", "first": "first", "last": "last", "quality": "score"} | {
-    "vendors": "vendors", "gaps": "gaps", **dict.fromkeys(("confirmed", "contradicted"), ""),
+    "vendors": "vendors", "gaps": "gaps",
 }  # fmt: skip
 
 

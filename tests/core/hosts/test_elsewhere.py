@@ -127,8 +127,6 @@ def test_jobs_on_all_series_include_series_of_other_hosts(
     folder, manager = new("pattern")
     report = sync_cache("ETH* 1h", folder, config_path=rules, dry_run=True)
     assert report["series"] == 1 and manager.client.series() == [ETH]
-    found = shown(new("sample")[0], "verify", "--sample", "100%", "--dry-run", "--json")
-    assert json.loads(found)["bars"] == 48
     shown(new("export")[0], "cache", "export", "--all", str(tmp_path / "out"))
     assert len(list((tmp_path / "out").rglob("*.csv"))) == 2
     monkeypatch.setenv("DATA_PROVIDER_RULES", str(rules))

@@ -1389,34 +1389,6 @@ def test_verify_finds_bytes_that_differ(host: Host) -> None:
     assert [(one.series, one.state) for one in verify(a, deep=True)] == [(DAILY, "astray")]
 
 
-def test_comparisons_of_a_host_are_not_compared_with_the_server_and_stay_with_its_bars(
-    host: Host,
-) -> None:
-    a = host("a")
-    a.commit(DAILY, bars(0, 3))
-    one = a.comparisons.to_confirm(DAILY, Span(at(0), at(3)))
-    assert one is not None
-    a.comparisons.keep(DAILY, [one])
-    assert list(verify(a, deep=True)) == []
-    a.parts.lane(DAILY).paths.metadata(2024).unlink()
-    assert a.pull([PAIR]), "restored"
-    assert a.comparisons.entries(DAILY) == [(one, True)]
-    assert list(verify(a, deep=True)) == []
-
-
-def test_a_split_from_another_host_drops_the_confirmations_of_bars_before_it(host: Host) -> None:
-    a, b = host("a"), host("b")
-    a.commit(DAILY, bars(0, 40))
-    b.pull([PAIR])
-    before, after = (b.comparisons.to_confirm(DAILY, Span(at(n), at(n + 3))) for n in (0, 33))
-    assert before is not None and after is not None
-    b.comparisons.keep(DAILY, [before, after])
-    assert b.comparisons.entries(DAILY) == [(before, True), (after, True)]
-    a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
-    b.pull([PAIR])
-    assert b.comparisons.entries(DAILY) == [(after, True)]
-
-
 def test_a_forked_child_has_a_connection_of_its_own(
     host: Host, shared: PostgresFiles, tmp_path: Path
 ) -> None:

@@ -33,8 +33,7 @@ class Counted:
         counters.count_event("FellBack")
 
     def metrics(self) -> dict[str, Any]:
-        taken = {"cache": Fill(bytes=7, files=2, packed_bytes=10, plain_bytes=41, bars=9,
-                                        confirmed_bars=4).to_json(),
+        taken = {"cache": Fill(bytes=7, files=2, packed_bytes=10, plain_bytes=41, bars=9).to_json(),
                  "process": Memory(used=5).to_json() | {"cpu_seconds": 2.5, "cpu_percent": 40.0}}  # fmt: skip
         levels = {"places cache": 2, "vendors acme": 0}
         return self.counters.snapshot() | taken | {"checks": levels, "vendor_days": {"acme": 3}}
@@ -96,8 +95,7 @@ def test_the_text_format_contains_the_counts() -> None:
         ("onetape_events_total", ("FellBack",)): 1,
         ("onetape_cache_bytes", ()): 7,
         ("onetape_cache_compression_ratio", ()): 4.1,
-        ("onetape_cache_confirmed_bars", ()): 4,
-        ("onetape_cache_contradicted_bars", ()): 0,
+        ("onetape_cache_bars", ()): 9,
         ("onetape_process_memory_used_bytes", ()): 5,
         ("onetape_process_cpu_seconds_total", ()): 2.5,
         ("onetape_process_cpu_percent", ()): 40.0,

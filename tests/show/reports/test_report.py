@@ -369,7 +369,6 @@ def test_a_job_writes_the_page_of_its_night(
     run(*words, "--report", str(plain))
     assert set(json.loads(plain.read_text())) == set(ran.json)
     for words in (
-        ("verify", "--sample", "1%"),
         ("sync", "--dry-run"),
         ("populate", "--symbols", "BTCUSDT", "--start", "2024-05-01", "--dry-run"),
     ):
@@ -412,7 +411,6 @@ def test_the_page_of_a_night_has_the_figures_of_earlier_nights() -> None:
         ("populate", "--symbols", "BTCUSDT", "--timeframes", "1d", "--start", "2024-05-01"),
         ("populate", "--fundamentals", "--symbols", "AAPL"),
         ("sync",),
-        ("verify", "--sample", "1%"),
     ],
 )
 def test_a_job_is_compared_with_its_run_of_the_night_before(
@@ -464,7 +462,7 @@ def test_the_next_step_is_one_that_the_reader_can_take() -> None:
         ("",): ("2 bars missing in 1 gap", "`onetape gaps A 1d`"),
     }
     for own, (text, step) in steps.items():
-        (entry,) = attention_of("A 1d", {}, 0, [], [gap | {"next_step": one} for one in own])
+        (entry,) = attention_of("A 1d", {}, [], [gap | {"next_step": one} for one in own])
         assert entry == {"kind": "holes", "text": text, "next_step": step}
 
 
@@ -500,10 +498,10 @@ def test_series_that_lack_a_day_which_their_vendor_lacks_for_most_symbols_need_a
 
 def test_missing_bars_are_reported_even_if_all_of_their_gaps_are_among_those_not_listed() -> None:
     never = {"class": "never_asked", "bars": 3, "next_step": "onetape fetch AAPL 1d"}
-    (entry,) = attention_of("AAPL 1d", {}, 0, [], [never] * 64, (2, 7))
+    (entry,) = attention_of("AAPL 1d", {}, [], [never] * 64, (2, 7))
     text = "7 bars missing in 2 gaps"
     assert entry == {"kind": "holes", "text": text, "next_step": "`onetape gaps AAPL 1d`"}
-    assert attention_of("AAPL 1d", {}, 0, [], [never] * 64) == []
+    assert attention_of("AAPL 1d", {}, [], [never] * 64) == []
 
 
 def test_missing_bars_that_gaps_count_are_no_second_reason() -> None:
@@ -516,7 +514,7 @@ def test_missing_bars_that_gaps_count_are_no_second_reason() -> None:
 
     def kinds(finding: dict[str, Any], *gaps: dict[str, Any]) -> list[str]:
         """Return the kinds of the reasons for attention."""
-        return [one["kind"] for one in attention_of("A 1d", {}, 0, [finding], gaps)]
+        return [one["kind"] for one in attention_of("A 1d", {}, [finding], gaps)]
 
     assert kinds(missing, hole) == ["holes"]
     assert kinds(missing) == ["warning"]
@@ -538,23 +536,11 @@ def test_one_wrong_bar_is_one_reason() -> None:
 
     def kinds(*findings: dict[str, Any]) -> list[str]:
         """Return the kinds of the reasons for attention."""
-        return [one["kind"] for one in attention_of("A 1d", {}, 0, findings, [])]
+        return [one["kind"] for one in attention_of("A 1d", {}, findings, [])]
 
     assert kinds(wrong, same) == kinds(same, wrong) == ["error"]
     assert kinds(same) == ["warning"]
     assert kinds(wrong, other) == ["error", "warning"]
-
-
-def test_a_report_without_confirmations_has_no_panel_for_them(filled: Run, tmp_path: Path) -> None:
-    for words in (("--all",), ("AAPL", "1d")):
-        page = tmp_path / "a.html"
-        filled("report", *words, "-o", str(page))
-        assert "by a second vendor" not in check_page(page.read_text()).text
-    data = filled("report", "--all", "--json").json
-    data["totals"]["confirmed"] = data["series"][0]["contradicted"] = 3
-    text = check_page(page_of(data, (), ("all", ".html"))).text
-    assert text.count("3confirmed by a second vendor") == 1
-    assert "0confirmed by a second vendor3contradicted by a second vendor" in text
 
 
 def test_a_report_begins_with_the_worst_series_and_the_next_step(
@@ -716,10 +702,9 @@ def test_a_page_of_twice_as_many_series_is_twice_the_work() -> None:
         one: dict[str, Any] = dict.fromkeys(("symbol", "timeframe", "lane"), "A")
         one |= {"first": None, "last": None, "rows": 9, "vendors": ["x"], "score": 1.0}
         one |= {"gaps": {}, "problems": {}, "attention": [], "line": {"closes": [1.0, 2.0]}}
-        one |= {"confirmed": 0, "contradicted": 0}
         row = {"name": "A 1d", "cells": "=", "counts": {"final": 1}}
         look = dict.fromkeys(("number", "of", "text", "next_step", "state"), "good")
-        totals = dict.fromkeys(("series", "bars", "holes", "confirmed"), 9) | {"vendors": []}
+        totals = dict.fromkeys(("series", "bars", "holes"), 9) | {"vendors": []}
         data: dict[str, Any] = {"subject": "", "onetape": "1", "made": "2024-06-12T00:00:00Z"}
         data |= {"series": [one] * count, "incidents": [], "gaps": [], "gaps_more": 0}
         data |= {"samples": 0, "look": look, "totals": totals}

@@ -25,7 +25,6 @@ from ..model.stored.coverage import Covered
 from ..model.stored.stored import (
     Calculation,
     CommitNotice,
-    ComparedBars,
     CoverageSpan,
     KnownAction,
     LoggedCommit,
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ..cache.confirmations import Comparisons
+    from ..cache.acceptances import Acceptances
     from ..cache.store import BarStore
     from ..clock import Clock
     from ..config.rules import ValidationRules
@@ -667,34 +666,10 @@ class BarsClient:
             for entry in self._store.commits(series)
         ]
 
-    def confirmations(self, series: SeriesKey) -> tuple[ComparedBars, ...]:
-        """Return a series' comparisons with a second vendor that are still valid.
-
-        A comparison becomes invalid when the bars or splits change.
-
-        Raises:
-            FormatVersionError: The comparisons were stored by a newer version of this library.
-            CacheError: The store cannot be read.
-        """
-        return tuple(
-            ComparedBars(
-                comparison.span,
-                comparison.vendor,
-                comparison.at,
-                comparison.rows,
-                comparison.confirmed,
-                comparison.contradicted,
-                comparison.first,
-                comparison.said,
-            )
-            for comparison, is_valid in self._store.comparisons.entries(series)
-            if is_valid
-        )
-
     @property
-    def comparisons(self) -> Comparisons:
-        """The stored comparisons with second vendors, and the findings that users accepted."""
-        return self._store.comparisons
+    def acceptances(self) -> Acceptances:
+        """The findings that users accepted."""
+        return self._store.acceptances
 
     def mark(
         self,

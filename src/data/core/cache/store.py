@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from ...errors import CorruptEntryError, QueryError
+from ...errors import QueryError
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk, FileState
 from ..model.identity.series import SeriesKey
@@ -54,7 +54,7 @@ from .write.coverage_update import years_of
 from .write.write_guard import ReadOnlyError, WriteGuard
 
 if TYPE_CHECKING:
-    from .confirmations import Comparisons
+    from .acceptances import Acceptances
     from .recovery.quarantine import KeptFile
 
 __all__ = [
@@ -449,14 +449,14 @@ class BarStore:
             )
         return read_version(self._lane(key), span, generation)
 
-    # --- comparisons with second vendors -----------------------------------------------------
+    # --- findings that users accepted --------------------------------------------------------
 
     @property
-    def comparisons(self) -> Comparisons:
-        """The comparisons of stored bars with a second vendor's bars."""
-        from .confirmations import Comparisons  # answers do not need them
+    def acceptances(self) -> Acceptances:
+        """The findings that users accepted."""
+        from .acceptances import Acceptances  # answers do not need them
 
-        return Comparisons(self._lane, self.stored_span, self._guard, self._lock_timeout_s)
+        return Acceptances(self._lane, self._guard, self._lock_timeout_s)
 
     # --- actions ---------------------------------------------------------------------------
 
@@ -491,34 +491,7 @@ class BarStore:
         """
         with self._writing_actions(symbol, wait_s, source) as stored:
             answered = Asked(dates, source, fetched_at, until)
-            book = self._book(symbol)
-            self._drop_confirmations(symbol, book, book.with_answer(actions, answered, whole))
             return stored.add(symbol, actions, answered, wait_s, whole)
-
-    def _book(self, symbol: str) -> ActionBook:
-        """Return the splits and dividends for ``symbol``; empty if they are damaged."""
-        try:
-            return self.actions(symbol)
-        except CorruptEntryError:
-            return ActionBook()
-
-    def _drop_confirmations(self, symbol: str, old: ActionBook, new: ActionBook) -> None:
-        """Drop the confirmations of bars before any split whose status changes.
-
-        This happens before an answer is written, because a bar must not count as confirmed on the
-        basis of an unconfirmed split.
-        """
-        before, after = (
-            {(split.ex_at, split.ratio) for split in book.splits if split.is_sound}
-            for book in (old, new)
-        )
-        if changed := before ^ after:
-            from .confirmations import drop  # few splits change
-
-            until = max(ex_at for ex_at, _ in changed)
-            for name in self._disk.list(self._layout.symbol(symbol)):
-                if (key := decode_lane(symbol, name)) is not None:
-                    drop(self._lane(key), until, self._lock_timeout_s)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
         """Remove a sample-data vendor's reports of actions; for errors, see :meth:`add_actions`."""

@@ -339,8 +339,7 @@ class SharedFolder(BarStore):
             if not stored.is_known:
                 self._keep_aside(part)
                 compared = Note()
-            with self._telling_of_splits(part):
-                self._apply(part, compared, stored)
+            self._apply(part, compared, stored)
         return True
 
     def _making_room(self, part: _Part) -> AbstractContextManager[None]:
@@ -878,17 +877,6 @@ class SharedFolder(BarStore):
                 return
             with self._changing(book_of(symbol), wait_s) as changed:
                 yield self._copied_books(changed)
-
-    @contextmanager
-    def _telling_of_splits(self, part: _Part) -> Iterator[None]:
-        """Drop the confirmations of bars before a split whose status the block changes."""
-        symbol = symbol_of(part.name)
-        if not part.is_book or symbol is None:
-            yield
-            return
-        before = self._book(symbol)
-        yield
-        self._drop_confirmations(symbol, before, self._book(symbol))
 
     # --- other hosts -----------------------------------------------------------------------------
 

@@ -230,23 +230,3 @@ class QualityLow(Event):
     score: float
     minimum: float
     findings: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BarsContradicted(Event):
-    """Stored bars differ seriously from a second vendor's; one of the two is wrong.
-
-    Attributes:
-        vendor: Second vendor.
-        lane: Kind of the series; empty for the default one.
-        start, end: Range that was compared (ISO, UTC); the end is exclusive.
-        bars: Number of bars that differ.
-        said: Description of the differences.
-    """
-
-    vendor: str
-    lane: str
-    start: str
-    end: str
-    bars: int
-    said: str

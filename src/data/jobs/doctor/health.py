@@ -19,7 +19,7 @@ from ...core.cache.facade.folder import configured_instrument
 from ...core.cache.facade.listing import Catalog
 from ...core.cache.layout import SHARED
 from ...core.cache.recovery.check import waiting
-from ...core.cache.retention.disk_usage import Gauge, totals
+from ...core.cache.retention.disk_usage import Gauge
 from ...core.cache.retention.eviction import BYTES_IN_GB
 from ...core.cache.retention.inventory import Holdings
 from ...core.cache.retention.manager import RetentionLimits, RetentionManager
@@ -37,7 +37,7 @@ from ...core.disk.files import Disk
 from ...core.disk.mounts import network_file_system
 from ...core.disk.scratch import free_bytes, readable_by_others, refusal_to_write
 from ...core.interface import ReachResult, reach_all
-from ...core.model.display.texts import counted, duration, proof_in_words, time_until
+from ...core.model.display.texts import counted, duration, time_until
 from ...core.model.request.settings import Settings
 from ...core.model.stored.incident import incidents_of
 from ...core.model.time.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of
@@ -456,21 +456,6 @@ def _files(look: _Look) -> Iterator[Check]:
         yield fault("health commits", text, "`onetape cache repair` adds them")
 
 
-def _proof(look: _Look) -> Iterator[Check]:
-    """Report how many bars a second vendor has confirmed, and the bars that one contradicts."""
-    lanes = [lane for lane in look.holdings.lanes if not lane.key.is_sample]
-    bars, confirmed, contradicted = totals(lane.entry for lane in lanes)
-    name, text = "health proof", proof_in_words(bars, confirmed, contradicted)
-    if contradicted:
-        key = next(lane.key for lane in lanes if lane.entry.contradicted)
-        remedy = f"`onetape cache info {key.symbol} {key.timeframe}` shows which bars and vendors"
-        yield fault(name, f"{text}, first in {key}", remedy)
-    elif confirmed:
-        yield ok(name, text)
-    elif bars:
-        yield note(name, text, "`onetape verify --sample 1%` compares a part of them each night")
-
-
 def _own_files(look: _Look) -> Iterator[Check]:
     """Report series that an earlier version cached from the user's own files."""
     keys = [lane.key for lane in look.holdings.lanes if lane.key.is_of_files]
@@ -650,7 +635,7 @@ def _paused(look: _Look) -> Iterator[Check]:
 
 CHECKS: tuple[Find, ...] = (
     _installation, _folders, _odd_folders, _privacy, _size, _shared_store,
-    _freshness, _perishable, _vendor_days, _calendars, _files, _own_files, _proof, _memory,
+    _freshness, _perishable, _vendor_days, _calendars, _files, _own_files, _memory,
     _configuration, _keys, _keys_to_this_machine, _vendors, _clock, _paused,
 )  # fmt: skip
 # The checks of things that change by themselves, and take little time. Those that are also metrics
@@ -658,4 +643,4 @@ CHECKS: tuple[Find, ...] = (
 COUNTED: tuple[Find, ...] = (_folders, _size, _freshness, _vendor_days, _memory, _paused)
 WATCHED: tuple[Find, ...] = (*COUNTED[:-1], _vendors, _paused)
 # Those that a page on the installation shows, too.
-SERVED: tuple[Find, ...] = (*WATCHED, _perishable, _proof)
+SERVED: tuple[Find, ...] = (*WATCHED, _perishable)

@@ -78,8 +78,6 @@ def title_of(report: Mapping[str, Any]) -> str:
 def _outcome(report: Mapping[str, Any]) -> str:
     if report.get("dry_run") and isinstance(report.get("requests"), int):
         return f"dry run: {counted(report['requests'], 'request')} in total"
-    if "compared" in report:
-        return f"{compared_text(report)}; {report['proof']}"
     good = report.get("success", report.get("successful", ()))
     total = len(good) + len(report.get("failed", ()))
     noun = "series" if "success" in report else "symbol"
@@ -87,13 +85,6 @@ def _outcome(report: Mapping[str, Any]) -> str:
     text = f"{len(good):,} of {counted(total, noun)} succeeded"
     text += f", {counted(new, 'bar')} fetched" if "success" in report else ""
     return text + never_text(report)
-
-
-def compared_text(report: Mapping[str, Any]) -> str:
-    """Return how many bars a run of ``verify --sample`` has compared, or would compare."""
-    would = "would be " if report.get("dry_run") else ""
-    bars = counted(report["compared"], "bar") if report["compared"] else "nothing"
-    return f"{bars} {would}compared"
 
 
 def never_text(report: Mapping[str, Any]) -> str:

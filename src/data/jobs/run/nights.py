@@ -51,9 +51,12 @@ log = logging.getLogger("onetape.nights")
 _FILE = "nights.jsonl"
 # Nights that are shown, and nights that are kept.
 SHOWN, _KEPT = 14, 60
+# A job of earlier versions, which compared bars with second vendors. Its lines are left out, because
+# a run that compared nothing would be shown as failed.
+_FORMER_JOB = "verify"
 # Reasons of a run without series that did not end by an error.
 _CUT = ("", "interrupted")
-_FIGURES = ("series", "bars", "failed", "lacking", "doubtful", "contradicted", "requests")
+_FIGURES = ("series", "bars", "failed", "lacking", "doubtful", "requests")
 _KINDS = {
     **dict.fromkeys(("night", "job", "started", "ended", "why"), str),
     **dict.fromkeys(("seconds", "runs", "bad_runs", *_FIGURES), int),
@@ -72,7 +75,7 @@ def figures_of(report: Mapping[str, Any]) -> dict[str, int]:
 
     A failed series counts as ``failed`` only, not as ``lacking`` as well.
     """
-    results = _results_of(report)
+    results = list(report.get("results") or ())
     counts = requests_by_vendor(report).values()
     failed = [name for why in report.get("reasons", ()) if why["failed"] for name in why["series"]]
     if "successful" in report:  # fundamentals, which can fail for several types of data of a symbol
@@ -82,32 +85,13 @@ def figures_of(report: Mapping[str, Any]) -> dict[str, int]:
         "bars": sum(result.get("fetched") or 0 for result in results),
         "failed": len(failed),
         "lacking": sum(is_poor(one) and not _has_failed(one) for one in results),
-        "contradicted": report.get("found", 0),
         "requests": sum(one.get("sent", one.get("requests", 0)) for one in counts),
     }
 
 
-def _results_of(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return one result for each series of a report; ``verify`` compares a series several times.
-
-    A run that compared nothing has no results, because it is neither done nor failed.
-    """
-    results = list(report.get("results") or ()) if report.get("compared") != 0 else []
-    if "compared" not in report:
-        return results
-    each: dict[tuple[str, ...], dict[str, Any]] = {}
-    for result in results:
-        name = result["symbol"], result["timeframe"], result["lane"]
-        one = each.setdefault(name, {"contradicted": 0, "error": ""})
-        one["contradicted"] += result["contradicted"]
-        one["error"] = one["error"] or result["error"]
-    return list(each.values())
-
-
 def is_poor(result: Mapping[str, Any]) -> bool:
-    """Return whether a result of a job lacks something, failed, or was contradicted."""
-    is_lacking = not result.get("complete", True) or result.get("contradicted")
-    return bool(is_lacking or _has_failed(result))
+    """Return whether a result of a job lacks something or failed."""
+    return bool(not result.get("complete", True) or _has_failed(result))
 
 
 def _has_failed(result: Mapping[str, Any]) -> bool:
@@ -298,7 +282,7 @@ def recorded(
 
 
 def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _Line:
-    figures, results = figures_of(report), _results_of(report)
+    figures, results = figures_of(report), list(report.get("results") or ())
     cut = _CUT[bool(report.get("interrupted"))]
     reasons = sorted(report.get("reasons", ()), key=lambda one: not one["failed"])
     why = cut or next((one["why"] for one in reasons), "")
@@ -314,7 +298,7 @@ def _line(job: str, report: Mapping[str, Any], begun_ms: int, now_ms: int) -> _L
         "why": printable(without_keys(report.get("error") or why, known_keys().values())),
         "vendors": _vendors(results),
         **figures,
-        "doubtful": sum(bool(one.get("wrong") or one.get("contradicted")) for one in results),
+        "doubtful": sum(bool(one.get("wrong")) for one in results),
     }
 
 
@@ -358,7 +342,8 @@ def _read(services: Services) -> tuple[_Lines, int]:
             damaged += 1
         else:
             first, second = _NEVER[:2] if "lists" in line else ("night", "job")
-            lines[line[first], line[second]] = line
+            if line[second] != _FORMER_JOB:
+                lines[line[first], line[second]] = line
     return lines, damaged
 
 
@@ -395,8 +380,7 @@ def nights_of(services: Services) -> dict[str, Any]:
         A dict with these keys:
 
         - ``nights``: For each night, oldest first, ``night`` (date in UTC), ``state`` (``complete``,
-          ``incomplete``, ``failed``, ``nothing compared`` or ``did not run``), ``text``, and ``jobs``:
-          the recorded runs.
+          ``incomplete``, ``failed`` or ``did not run``), ``text``, and ``jobs``: the recorded runs.
         - ``vendors``: For each vendor, ``score`` (mean quality of the series with its bars, or None)
           and ``failed`` (series for which it failed), each a list with one value for each night.
         - ``damaged``: Number of lines of the record that cannot be read.
@@ -440,22 +424,15 @@ def _vendors_of(jobs: list[_Line]) -> dict[str, dict[str, Any]]:
 def _night(day: str, jobs: list[_Line]) -> dict[str, Any]:
     if not jobs:
         return {"night": day, "state": "did not run", "text": "no job ended", "jobs": []}
-    done = [one for one in jobs if not _is_idle(one)]
-    is_failed = any(one["failed"] or not (one["series"] or one["why"] in _CUT) for one in done)
+    is_failed = any(one["failed"] or not (one["series"] or one["why"] in _CUT) for one in jobs)
     is_good = not any(one["bad_runs"] for one in jobs)
-    best = "complete" if len(done) == len(jobs) else "nothing compared"
-    state = "failed" if is_failed else best if is_good else "incomplete"
+    state = "failed" if is_failed else "complete" if is_good else "incomplete"
     return {"night": day, "state": state, "text": "; ".join(map(_text, jobs)), "jobs": jobs}
-
-
-def _is_idle(line: _Line) -> bool:
-    """Return whether a line is about runs of ``verify`` that compared nothing, and ended well."""
-    return line["job"] == "verify" and not (line["series"] or line["bad_runs"])
 
 
 def _text(line: _Line) -> str:
     names = {"failed": "failed", "lacking": "incomplete", "doubtful": "doubtful"}
-    counts = ["nothing compared" if _is_idle(line) else f"{line['series']:,} series"]
+    counts = [f"{line['series']:,} series"]
     counts += [f"{line[name]:,} {word}" for name, word in names.items() if line[name]]
     if line["runs"] > 1:
         counts.append(f"{line['bad_runs']:,} of {line['runs']:,} runs incomplete")

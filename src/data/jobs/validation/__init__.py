@@ -1,1 +1,1 @@
-"""Whether stored bars are right: validated, compared, confirmed, repaired, gaps explained."""
+"""Whether stored bars are right: validated, compared, repaired, gaps explained."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...core.bars.client import BarsClient
-from ...core.cache.confirmations import Acceptance
+from ...core.cache.acceptances import Acceptance
 from ...core.model.identity.series import SeriesKey
 from ...core.model.market.bars import (
     PRICES,
@@ -51,7 +51,7 @@ def with_acceptances(client: BarsClient, key: SeriesKey, report: QualityReport) 
         replace(one, id=_id_of(key, one), next_step=_step_of(client, key, one), accepted={})
         for one in report.findings
     ]
-    known = {entry.id: entry for entry in client.comparisons.accepted(key)}
+    known = {entry.id: entry for entry in client.acceptances.of(key)}
     if known:
         judged = _digests(client, key, findings)
         valid = {name: _shown(e) for name, e in known.items() if e.judged == judged.get(name)}
@@ -92,7 +92,7 @@ def accept(
         CacheError: The acceptance cannot be stored.
     """
     found = {one.id for one in report.findings}
-    known = {entry.id for entry in client.comparisons.accepted(key)} if undo else found
+    known = {entry.id for entry in client.acceptances.of(key)} if undo else found
     if finding not in known:
         near = get_close_matches(finding, known, n=3, cutoff=0.0)
         what = "accepted finding" if undo else "finding"
@@ -105,7 +105,7 @@ def accept(
     if not undo:
         judged, now_ms = _digests(client, key, report.findings)[finding], client.clock.now_ms()
         entry = Acceptance(finding, judged, now_ms, _user(), reason)
-    client.comparisons.accept(key, finding, entry)
+    client.acceptances.set(key, finding, entry)
     return with_acceptances(client, key, report)
 
 
@@ -130,7 +130,7 @@ def series_of_finding(client: BarsClient, finding: str) -> SeriesKey:
 def accepted_stamps(client: BarsClient, key: SeriesKey) -> Stamps:
     """Return the timestamps of the bars whose findings, from warnings up, are all accepted, ascending."""
     with suppress(DataError):
-        if client.comparisons.accepted(key):
+        if client.acceptances.of(key):
             report = with_acceptances(client, key, validate(client, client.instrument(key), key))
             accepted = _merged(one.rows for one in report.findings if one.accepted)
             others = _merged(one.rows for one in report.not_accepted("warning"))

@@ -459,7 +459,7 @@ def _comparisons(
 def _objection(key: SeriesKey, used: list[str], second: str | None, is_exchange: bool) -> str:
     """Return the reason why a comparison cannot be made; empty if it can be made."""
     if key.is_extended:
-        return "extended-hours bars are compared only by `onetape verify --sample`"
+        return "extended-hours bars are compared only by `onetape verify`"
     if not used or not used[-1]:
         return "the vendor of its bars is unknown"
     if is_exchange and used[-1] not in _EXCHANGES:

@@ -100,10 +100,6 @@ class Comparison:
         requests: Number of requests sent.
         provider: Vendor that a query must name to be answered from this lane; empty if no vendor
             need be named. None if the current rules never answer a query from this lane.
-        confirmed: In a comparison with a second vendor, the number of bars that are equal on both
-            sides and whose later splits and dividends, if any are possible, agree as well.
-        actions: Splits and dividends that the vendor reported for the days since the first bar;
-            None if the vendor never reports any.
         is_partial: Whether a vendor no longer serves the first of the bars, so that only the others
             were compared.
     """
@@ -118,8 +114,6 @@ class Comparison:
     remarks: tuple[str, ...] = ()
     requests: int = 0
     provider: str | None = ""
-    confirmed: int = 0
-    actions: tuple[Action, ...] | None = None
     is_partial: bool = False
 
     @property
@@ -608,19 +602,11 @@ class StoredBars:
         query = replace(self._query, instrument=self._query.instrument.extended())
         return StoredBars(self._services, query, self._most)
 
-    def beside(
-        self,
-        key: SeriesKey,
-        vendor: str,
-        span: Span,
-        vendor_actions: tuple[Action, ...] | None = None,
-    ) -> Comparison:
+    def beside(self, key: SeriesKey, vendor: str, span: Span) -> Comparison:
         """Compare the stored bars in a span with the bars of a vendor that did not supply them.
 
         Volumes are left out if the two vendors count different trades; adjusted close prices are
         always left out. Splits and dividends since the start of the span are also compared.
-        ``vendor_actions`` are splits and dividends that the vendor has already sent; if None, they
-        are requested.
 
         Raises:
             KindMismatchError: The vendor's bars are of a different kind, or their prices cannot be
@@ -640,9 +626,7 @@ class StoredBars:
         missing = book.missing(days)
         # If no actions are stored, the vendor's prices can only be converted with the vendor's own
         # actions.
-        with_actions = vendor_actions is None and bool(missing)
-        others = [*actions, *(vendor_actions or ())]
-        answer = refetcher.ask(vendor, span, goal, others, with_actions=with_actions)
+        answer = refetcher.ask(vendor, span, goal, actions, with_actions=bool(missing))
         if differing := stored.kind.differences(answer.kind):
             (name, (mine, its)), *_ = differing.items()
             raise KindMismatchError(
@@ -655,14 +639,12 @@ class StoredBars:
         names, sides = (CACHE, vendor), (stored, answer)
         comparison = compare_sides(names, sides, terms, [answer.span], goal, lane=key.folder)
         compared, remarks = comparison.compared or RowComparison(0, 0, ()), comparison.remarks
-        confirmed = compared.equal
-        if today is not None and confirmed:
-            if answer.tells_actions:
-                vendor_actions = answer.actions
-            elif vendor_actions is None:
-                vendor_actions = refetcher.actions(vendor, span.start)
+        if today is not None and compared.equal:
+            vendor_actions = (
+                answer.actions if answer.tells_actions else refetcher.actions(vendor, span.start)
+            )
             if vendor_actions is None:
-                confirmed, remarks = 0, (*remarks, UNTOLD.format(vendor))
+                remarks = (*remarks, UNTOLD.format(vendor))
             since_actions = vendor_actions or ()
             if missing and missing[0].start > days.start:  # no vendor was queried for later ones
                 days = Span(days.start, missing[0].start)
@@ -673,11 +655,6 @@ class StoredBars:
             if vendor_actions is not None:
                 odd = differing_actions(actions, since_actions, names, days)
             if odd is not None:
-                start = max(odd.last_ms, answer.span.start)
-                since = Span(start, max(answer.span.end, start))
-                confirmed = compare(
-                    stored.table.within(since), answer.table.within(since), terms
-                ).equal
                 compared = compared.with_actions(odd)
         return replace(
             comparison,
@@ -685,8 +662,6 @@ class StoredBars:
             compared=compared,
             remarks=remarks,
             provider=self._provider(key, span),
-            confirmed=confirmed,
-            actions=vendor_actions,
             is_partial=_begins_before(stored.table, answer.span),
         )
 

@@ -11,14 +11,13 @@ from ...core.model.display.texts import counted
 # never requested.
 HOLES = ("vendor_hole", "common_hole", "vendor_outage")
 # Reasons for attention, worst first; those from `holes` on should be examined but are not bad.
-SEVERITIES = ("unreadable", "contradicted", "error", "holes", "warning")
-_BAD = SEVERITIES[:3]
+SEVERITIES = ("unreadable", "error", "holes", "warning")
+_BAD = SEVERITIES[:2]
 
 
 def attention_of(
     name: str,
     problems: Mapping[str, str],
-    contradicted: int,
     findings: Sequence[Mapping[str, Any]],
     gaps: Sequence[Mapping[str, Any]],
     unlisted: tuple[int, int] = (0, 0),
@@ -30,7 +29,6 @@ def attention_of(
     Args:
         name: Symbol and timeframe, as typed in a command.
         problems: Maps each part of the stored data that cannot be read to the reason.
-        contradicted: Number of bars that a second vendor contradicts.
         findings: Findings from the validation.
         gaps: Classified gaps.
         unlisted: Number of further gaps of the classes in :data:`HOLES`, and number of bars in them.
@@ -39,9 +37,6 @@ def attention_of(
         {"kind": "unreadable", "text": f"{part}: {why}", "next_step": "`onetape doctor`"}
         for part, why in problems.items()
     ]
-    if contradicted:
-        text = f"{counted(contradicted, 'bar')} contradicted by a second vendor"
-        entries.append(_entry("contradicted", text, f"`onetape verify {name}`"))
     entries += _entries_of(findings, "error")
     holes = [gap for gap in gaps if gap["class"] in HOLES and gap["bars"]]
     count, bars = len(holes) + unlisted[0], sum(gap["bars"] for gap in holes) + unlisted[1]

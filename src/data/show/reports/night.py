@@ -34,11 +34,9 @@ _NUMBERS = {
     "bars": ("bars fetched", False),
     "failed": ("failed", True),
     "lacking": ("incomplete", True),
-    "contradicted": ("bars contradicted", True),
     "requests": ("requests", False),
     "seconds": ("took", False),
 }
-_VERIFY = "`onetape report SYMBOL TIMEFRAME` of the series below"
 _SERIES = {"symbol": "symbol", "timeframe": "timeframe"}
 _PERISHABLE = {**_SERIES, "what": "what", "vendor": "vendor", "last": "last"} | {
     "the next is dropped at": "lost",
@@ -54,9 +52,6 @@ _RESULTS = {
         "gaps": "gaps",
     }
     | {"quality": "score", "complete": "complete", "error": "error", "lacking": "lacking"},
-    "confirmed": {**_SERIES, "lane": "lane", "vendor": "vendor", "from": "start", "up to": "end"}
-    | {"bars": "bars", "confirmed": "confirmed", "contradicted": "contradicted"}
-    | {"differences": "differences", "error": "error"},
     "age_days": {"symbol": "symbol", "age before": "age", "success": "success", "errors": "errors"},
 }
 
@@ -67,7 +62,7 @@ def night_page(
     """Return a job's report as an HTML page that opens from disk and loads nothing.
 
     Args:
-        report: Result of ``populate_cache``, ``refresh_fundamentals`` or ``confirm_sample``.
+        report: Result of ``populate_cache`` or ``refresh_fundamentals``.
         command: Job that was run, as typed.
         begun, made: Start and end of the job, ISO 8601 in UTC.
         record: The last nights, as from ``nights_of``; the figures of this job on earlier dates are
@@ -107,15 +102,12 @@ def _summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
     reasons = sorted(
         report.get("reasons", ()), key=lambda reason: (not reason["failed"], -len(reason["series"]))
     )
-    contradicted = report.get("found", 0)
-    is_bad = contradicted or any(reason["failed"] for reason in reasons)
+    is_bad = any(reason["failed"] for reason in reasons)
     number = sum(len(reason["series"]) for reason in reasons)
     step = next((reason["next_step"] for reason in reasons if reason["next_step"]), "")
     if report.get("interrupted"):
         step = "run it again: it continues where it stopped"
     look = {"number": number, "of": "to look at", "text": title_of(report), "next_step": step}
-    if contradicted:
-        look |= {"number": contradicted, "of": "bars contradicted", "next_step": step or _VERIFY}
     is_poor = reasons or report.get("interrupted")
     return look | {"state": "bad" if is_bad else "poor" if is_poor else "good"}
 
@@ -177,14 +169,14 @@ def _requests(report: Mapping[str, Any]) -> Html:
 
 
 def _results(report: Mapping[str, Any]) -> Html:
-    """Return the results that are not listed under a cause: contradicted and complete series."""
+    """Return the results that are not listed under a cause: incomplete and complete series."""
     results = report.get("results")
     if not results:
         return Html()
     named = {name for reason in report.get("reasons", ()) for name in reason["series"]}
     good = [result for result in results if not is_poor(result)]
     poor = [result for result in results if is_poor(result) and _name(result) not in named]
-    parts = [titled(f"{len(poor):,} incomplete, or contradicted", poor and _table(poor), "h3")]
+    parts = [titled(f"{len(poor):,} incomplete", poor and _table(poor), "h3")]
     if good:
         parts.append(folded(f"{len(good):,} without complaint", _table(good)))
     return titled(counted(len(results), "result"), joined(parts) or " ")

@@ -1,6 +1,6 @@
 """The known facts about stored series, collected as plain values: the data of a report's page.
 
-Nothing is computed here: coverage, gaps, findings, comparisons, commits and vendors come from the
+Nothing is computed here: coverage, gaps, findings, commits and vendors come from the
 data manager and its client. No vendor is queried.
 """
 
@@ -19,7 +19,7 @@ from ...core.bars.client import Wishes
 from ...core.calendars.calendar import first_unclosed
 from ...core.disk.atomic import check_target, put
 from ...core.model.answer.proof import fingerprint
-from ...core.model.display.texts import InLines, Line, counted, moment, proof_in_words, series_name
+from ...core.model.display.texts import InLines, Line, counted, moment, series_name
 from ...core.model.market.bars import BarTable
 from ...core.model.stored.coverage import WITH_BARS
 from ...core.model.time.instant import SECOND_MS, date_of, iso, parse_iso
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ...core.model.identity.series import SeriesKey
     from ...core.model.request.explanation import Explanation
     from ...core.model.request.query import BarsQuery
-    from ...core.model.stored.stored import ComparedBars, CoverageSpan, LoggedCommit
+    from ...core.model.stored.stored import CoverageSpan, LoggedCommit
     from ...data_manager import DataManager
     from ...jobs.validation.gaps import GapReport, SeriesGaps
 
@@ -133,7 +133,6 @@ class StoredReport(InLines):
             if is_one:
                 for text in findings_texts(series):
                     yield "finding", text
-                yield "proof", series["proof"]
                 if series["fingerprint"]:
                     yield "bars", series["fingerprint"]
             for part, why in series["problems"].items():
@@ -288,7 +287,6 @@ def _full_report(
             "gaps": series_gaps.counts,
             "gap_bars": series_gaps.bars,
             "line": entry.line,
-            **{name: entry.compared[name] for name in ("confirmed", "contradicted")},
         }
         rows.append((series_name(section), entry.cells(months, expected)))
         sections.append(section | entry.verdict(series_gaps))
@@ -305,7 +303,6 @@ def _totals(sections: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "series": len(sections),
         "bars": sum(section["rows"] or 0 for section in sections),
         "holes": sum(section["gap_bars"].get(name, 0) for section in sections for name in HOLES),
-        "confirmed": sum(section["confirmed"] for section in sections),
         "vendors": sorted({vendor for section in sections for vendor in section["vendors"]}),
     }
 
@@ -445,28 +442,11 @@ class _Entry:
         reasons = attention_of(
             name,
             self.problems,
-            self.compared["contradicted"],
             self.quality["findings"] if self.quality else (),
             classified["gaps"],
             unlisted_holes(classified),
         )
         return {"problems": self.problems, "attention": reasons[:_MOST_REASONS]}
-
-    @cached_property
-    def compared(self) -> dict[str, Any]:
-        """The counts of bars that a second vendor confirmed and contradicted."""
-        nothing: tuple[ComparedBars, ...] = ()
-        compared = self.part("proof", lambda: self._client.confirmations(self.key), nothing)
-        confirmed = sum(comparison.confirmed for comparison in compared)
-        contradicted = sum(comparison.contradicted for comparison in compared)
-        rows = self.quality["rows"] if self.quality else 0
-        return {
-            "confirmed": confirmed,
-            "contradicted": contradicted,
-            "proof": proof_in_words(rows, confirmed, contradicted),
-            "comparisons": [comparison.to_json() for comparison in compared[-MOST_SPANS:]],
-            "comparisons_more": max(0, len(compared) - MOST_SPANS),
-        }
 
     def plain(self) -> dict[str, Any]:
         """Return all facts as a dict for JSON, except gaps and charts."""
@@ -479,7 +459,6 @@ class _Entry:
             "coverage": [entry.to_json() for entry in self.coverage[-MOST_SPANS:]],
             "coverage_more": max(0, len(self.coverage) - MOST_SPANS),
             "quality": self.quality,
-            **self.compared,
             "quarantined": None
             if kept is None
             else {

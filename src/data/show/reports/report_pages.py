@@ -36,18 +36,9 @@ _BARS = {"bars": "rows", "first": "first", "last": "last", "quality": "score"}
 _GAPS = {**_RANGE, "bars": "bars", "class": "class", **_STEP}
 _FINDINGS = {"severity": "severity", "check": "check", "bars": "rows", **_STEP}
 _SPANS = {**_RANGE, "state": "state", "vendor": "vendor", "due again": "next_due", "why": "reason"}
-_SECOND = {"confirmed": "confirmed", "contradicted": "contradicted"}
-_COMPARISONS = {
-    **_RANGE,
-    "beside": "vendor",
-    "bars": "bars",
-    **_SECOND,
-    "when": "at",
-    "remarks": "said",
-}
 _CHANGES = {"added": "added", "changed": "changed", "removed": "removed", "deleted by": "deleted"}
 _COMMITS = {"version": "generation", "when": "at", "vendor": "vendor", **_RANGE, **_CHANGES}
-_LISTS = {"coverage": _SPANS, "comparisons": _COMPARISONS, "commits": _COMMITS}
+_LISTS = {"coverage": _SPANS, "commits": _COMMITS}
 _KEPT = {"damaged file": "name", "why": "reason"}
 _ROUTE = {"vendor": "vendor", "prices": "adjustment", "its symbol": "spelling"} | {
     "days back": "depth_days",
@@ -126,15 +117,13 @@ def _problems(series: _Data) -> list[Html]:
 
 
 def _facts(series: _Data, bars: _Data) -> Html:
-    """Return a series' figures as panels; those of a second vendor only if bars were compared."""
+    """Return a series' figures as panels."""
     facts = {
         name: moment(bars[key]) if name in ("first", "last") else bars[key]
         for name, key in _BARS.items()
         if bars
     }
     facts["vendors"] = series["vendors"]
-    if any(series[name] for name in _SECOND):
-        facts |= {f"{name} by a second vendor": shown(series[name]) for name in _SECOND}
     return cards(facts)
 
 
@@ -150,7 +139,6 @@ def _lane(series: _Data, chart: _Data | None, data_id: str) -> Html:
     total = {name: len(series[name]) + series[f"{name}_more"] for name in _LISTS}
     lists = {name: series[name] for name in _LISTS} | {"coverage": series["coverage"][::-1]}
     tables = {name: records(lists[name], _LISTS[name], total[name]) for name in _LISTS}
-    proof = f"Compared with second vendors: {series['proof']}" if series["comparisons"] else ""
     aside = element("h3", f"Kept aside: {counted(kept['rows'], 'invalid row')}")
     damaged = records(kept["files"], _KEPT) if kept["files"] else ""
     fingerprint = element("code", series["fingerprint"] or "")
@@ -169,7 +157,7 @@ def _lane(series: _Data, chart: _Data | None, data_id: str) -> Html:
         legend=_legend(),
         spans=counted(total["coverage"], "span"),
         log=counted(total["commits"], "commit"),
-        **tables | {"comparisons": titled(proof, proof and tables["comparisons"], "h3")},
+        **tables,
         aside=[aside, damaged] if any(kept.values()) else "",
     )
 
@@ -215,8 +203,6 @@ def _all_parts(data: _Data, file: tuple[str, str]) -> dict[str, object]:
     samples = counted(data["samples"], "series") if data["samples"] else ""
     facts = {"series": totals["series"], "bars": totals["bars"]}
     facts["bars that vendors lack"] = totals["holes"]
-    if totals["confirmed"]:
-        facts["confirmed by a second vendor"] = totals["confirmed"]
     return {
         "totals": cards({**facts, "vendors": totals["vendors"]}),
         "samples": paragraph(

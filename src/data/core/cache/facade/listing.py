@@ -256,8 +256,6 @@ class Catalog:
             "symbols_count": len({key.symbol for key in stored}),
             "series_count": len(stored),
             "bars_count": sum(rows.values()),
-            "confirmed_bars": sum(entry.confirmed for entry in listed.values() if entry),
-            "contradicted_bars": sum(entry.contradicted for entry in listed.values() if entry),
             "quarantined_rows": sum(len(rows) for rows, _ in aside),
             "quarantined_files": sum(len(files) for _, files in aside) + elsewhere,
             "quarantined_other_files": elsewhere,

@@ -20,7 +20,7 @@ from .documents import SeriesMeta, YearMeta
 
 Packed = bytes  # for LaneEntry, which has an attribute called bytes
 # Version of the entries' content and byte format.
-VERSION = 3
+VERSION = 4
 _DIGEST_BYTES = 16
 # Binary formats of a year and of a stretch.
 _YEAR, _STRETCH = struct.Struct("<5q"), struct.Struct("<4q")
@@ -107,8 +107,6 @@ class LaneEntry(msgspec.Struct, array_like=True):
         has_series: Whether a document for the series as a whole exists.
         is_pinned: Whether a version is pinned.
         is_sound: Whether all documents are reliable and no file is from another tool.
-        confirmed, contradicted: Numbers of bars that a second vendor confirmed and contradicted.
-        compared_ms: Time of the last comparison with a second vendor.
     """
 
     folders: dict[str, tuple[int, int, int]]
@@ -130,9 +128,6 @@ class LaneEntry(msgspec.Struct, array_like=True):
     is_sound: bool = True
     packed_years: Packed = b""
     packed_stretches: Packed = b""
-    confirmed: int = 0
-    contradicted: int = 0
-    compared_ms: int = 0
 
     @property
     def exists(self) -> bool:

@@ -20,8 +20,8 @@ from ...model.market.bars import BarTable
 from ...model.stored.coverage import WITH_BARS
 from ...model.time.instant import SECOND_MS
 from ...model.time.span import Span, coalesce, uncovered
+from ..acceptances import ACCEPTED, parsed
 from ..actions import load_book
-from ..confirmations import CONFIRMED, parsed
 from ..format.documents import YearState
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
@@ -34,7 +34,7 @@ from ..store import StoreParts
 from ..write.coverage_update import year_span
 from .recover import Diagnosis, examine
 
-_PROOF_LOST = "it is kept in quarantine; `onetape verify --sample` compares its bars again"
+_ACCEPTED_LOST = "it is kept in quarantine; its findings count until they are accepted again"
 COLUMNS = "columns"
 _MOST_LISTED = 20
 
@@ -214,15 +214,15 @@ def _other_files(store: StoreParts, lane: LaneFiles) -> Iterator[tuple[str, Flaw
         yield SERIES, Flaw(str(exc), "it is kept in quarantine; it only saves requests", "drop")
     except FormatVersionError as exc:
         yield SERIES, Flaw(str(exc.args[0]), "update this library", "none")
-    path = lane.paths.folder / CONFIRMED
+    path = lane.paths.folder / ACCEPTED
     data = lane.disk.read_if_exists(path)
     try:
         if data is not None:
             parsed(data, lane.key)
     except DamagedError as exc:
-        yield CONFIRMED, Flaw(str(exc), _PROOF_LOST, "drop")
+        yield ACCEPTED, Flaw(str(exc), _ACCEPTED_LOST, "drop")
     except FormatVersionError as exc:
-        yield CONFIRMED, Flaw(str(exc.args[0]), "update this library", "none")
+        yield ACCEPTED, Flaw(str(exc.args[0]), "update this library", "none")
     flaw = columns_flaw(store, lane)
     if flaw is not None:
         yield COLUMNS, flaw

@@ -7,7 +7,7 @@ import math
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from ..format.gzip_member import PEEK_BYTES, is_ours
 from ..layout import DATA
 
 if TYPE_CHECKING:
-    from ..format.lane_entry import LaneEntry, YearEntry
+    from ..format.lane_entry import YearEntry
     from .inventory import Holdings
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,6 @@ class Fill:
         packed_bytes, plain_bytes: Compressed and uncompressed size of the year files measured so
             far.
         bars: Number of bars stored, in all lanes.
-        confirmed_bars, contradicted_bars: Number of bars that a second vendor confirmed, and number
-            that one contradicted.
     """
 
     bytes: int = 0
@@ -55,8 +53,6 @@ class Fill:
     packed_bytes: int = 0
     plain_bytes: int = 0
     bars: int = 0
-    confirmed_bars: int = 0
-    contradicted_bars: int = 0
 
     @property
     def compression_ratio(self) -> float | None:
@@ -146,17 +142,8 @@ class Gauge:
             size.without_metadata,
             sum(sample.packed for sample in self._measured.values()),
             sum(sample.unpacked for sample in self._measured.values()),
-            *totals(lane.entry for lane in holdings.lanes),
+            sum(lane.entry.rows for lane in holdings.lanes),
         )
-
-
-def totals(entries: Iterable[LaneEntry]) -> tuple[int, int, int]:
-    """Return the total numbers of bars, confirmed bars and contradicted bars in the lanes."""
-    bars = confirmed = contradicted = 0
-    for entry in entries:
-        bars, confirmed = bars + entry.rows, confirmed + entry.confirmed
-        contradicted += entry.contradicted
-    return bars, confirmed, contradicted
 
 
 def _measured(path: str, entry: YearEntry, before: MeasuredFile | None) -> MeasuredFile | None:

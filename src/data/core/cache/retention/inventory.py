@@ -20,9 +20,8 @@ from typing import Any, Literal, NamedTuple
 
 from ....errors import DataError, FormatVersionError, LockTimeoutError, StorageError
 from ...model.identity.series import SeriesKey
-from ..confirmations import CONFIRMED, load, tallied
 from ..facade.summaries import FOLDER
-from ..format.documents import YearState, load_meta, load_series
+from ..format.documents import load_meta, load_series
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
 from ..format.lane_entry import Growth, LaneEntry, OuterKeys, outer_keys
@@ -357,8 +356,8 @@ class Inventory:
         entry.bytes, entry.files, entry.data_files = size.bytes, size.files, size.data_files
         entry.quarantined, entry.without_metadata = size.quarantined, size.without_metadata
         documents = self._documents(path, files)
-        states = {y: self._add_year(entry, key, y, files, documents) for y in years_in(files)}
-        self._add_confirmed(entry, key, path, documents, states)
+        for year in years_in(files):
+            self._add_year(entry, key, year, files, documents)
         entry.is_sound &= self._add_series(entry, key, documents)
         if not files and not folders and not self._is_listed(path):
             entry.has_series, entry.is_sound = True, False  # the contents are unknown
@@ -373,7 +372,7 @@ class Inventory:
 
     def _documents(self, path: str, files: Iterable[str]) -> dict[str, bytes]:
         """Return the contents of the readable documents, keyed by file name."""
-        names = [n for n in files if n.endswith(METADATA) or n in (SERIES, CONFIRMED)]
+        names = [n for n in files if n.endswith(METADATA) or n == SERIES]
         try:
             contents = zip(names, self._disk.read_all(path, names), strict=True)
             return {name: read[0] for name, read in contents if read is not None}
@@ -389,7 +388,7 @@ class Inventory:
         year: int,
         files: Mapping[str, os.stat_result],
         documents: Mapping[str, bytes],
-    ) -> YearState:
+    ) -> None:
         data, document = files.get(f"{year:04d}{DATA}"), f"{year:04d}{METADATA}"
         content = documents.get(document)
         try:
@@ -404,24 +403,6 @@ class Inventory:
             and meta.state.generation > 0
             and meta.state.size == size
         )
-        return YearState() if meta is None or meta.pending is not None else meta.state
-
-    def _add_confirmed(
-        self,
-        entry: LaneEntry,
-        key: SeriesKey,
-        path: str,
-        documents: Mapping[str, bytes],
-        states: Mapping[int, YearState],
-    ) -> None:
-        """Add the numbers of bars confirmed or contradicted by valid comparisons with a second vendor."""
-        try:
-            data = documents.get(CONFIRMED)
-            known = load(data, key).stretches if data is not None else []
-            standing = [old for old in known if old.is_valid(self._disk, path, states)]
-        except (FormatVersionError, StorageError):
-            return
-        entry.confirmed, entry.contradicted, entry.compared_ms = tallied(standing)
 
     def _add_series(self, entry: LaneEntry, key: SeriesKey, documents: Mapping[str, bytes]) -> bool:
         """Add the facts in ``series.json`` to an index entry; return whether the document is valid."""

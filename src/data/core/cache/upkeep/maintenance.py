@@ -16,7 +16,7 @@ from ...clock import Clock
 from ...model.identity.series import SeriesKey
 from ...model.time.instant import SECOND_MS
 from ...model.time.timeframe import Timeframe
-from ..confirmations import CONFIRMED
+from ..acceptances import ACCEPTED
 from ..facade.listing import Catalog
 from ..history import commits_of
 from ..lane_files import LaneFiles
@@ -301,7 +301,7 @@ def repair_series(store: StoreParts, lane: LaneFiles) -> tuple[list[Finding], li
 def _repair(store: StoreParts, lane: LaneFiles, finding: Finding) -> None:
     if finding.cure == "none":
         return
-    if finding.where in (SERIES, CONFIRMED):
+    if finding.where in (SERIES, ACCEPTED):
         path = lane.paths.folder / finding.where
         content = lane.disk.read_if_exists(path) or b""
         quarantine.keep_bytes(lane, path.name, content, finding.what)

@@ -214,13 +214,3 @@ def listed(parts: Sequence[str], last: str = "and") -> str:
 def series_name(entry: Mapping[str, str]) -> str:
     """Return the name, such as ``AAPL 1d@raw``, of a series given by ``symbol``, ``timeframe``, ``lane``."""
     return f"{entry['symbol']} {'@'.join(filter(None, (entry['timeframe'], entry['lane'])))}"
-
-
-def proof_in_words(bars: int, confirmed: int, contradicted: int) -> str:
-    """Describe how many bars were confirmed and contradicted, in the wording of reports and statistics.
-
-    The percentage is rounded down.
-    """
-    tenths = 1000 * confirmed // bars if bars else 0
-    share = "less than 0.1" if confirmed and not tenths else f"{tenths / 10:.1f}"
-    return f"{share} % of bars confirmed by two sources, {contradicted:,} contradicted"

@@ -17,7 +17,7 @@ from ..identity.kind import Basis
 from ..identity.series import SeriesKey
 from ..market.actions import Action, vendor_date
 from ..market.bars import Bar, BarTable
-from ..time.instant import SECOND_MS, day_ms, iso
+from ..time.instant import day_ms, iso
 from ..time.span import Span
 from .reasons import Cause, cause_of
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Calculation",
     "CommitNotice",
-    "ComparedBars",
     "CoverageSpan",
     "KnownAction",
     "LoggedCommit",
@@ -254,46 +253,6 @@ class LoggedCommit:
             "recovered": self.is_recovered,
             "kept": self.is_kept,
             "pinned": self.is_pinned,
-        }
-
-
-@dataclass(frozen=True)
-class ComparedBars:
-    """Result of comparing a span of stored bars with another vendor's bars.
-
-    Attributes:
-        span: Half-open span that was compared.
-        vendor: Vendor that was queried.
-        at_ms: Time of the comparison, UTC milliseconds.
-        bars: Number of stored bars in that span.
-        confirmed, contradicted: Numbers of bars with which the vendor agrees and disagrees. The
-            remaining bars are missing from the vendor's answer, or differ for a known or minor
-            reason.
-        first: Open time of the first contradicted bar, UTC milliseconds.
-        said: Description of the differences, or the reason why nothing was compared.
-    """
-
-    span: Span
-    vendor: str
-    at_ms: int
-    bars: int
-    confirmed: int = 0
-    contradicted: int = 0
-    first: int | None = None
-    said: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-compatible dictionary."""
-        return {
-            "start": iso(self.span.start),
-            "end": iso(self.span.end),
-            "vendor": self.vendor,
-            "at": iso(self.at_ms // SECOND_MS * SECOND_MS),
-            "bars": self.bars,
-            "confirmed": self.confirmed,
-            "contradicted": self.contradicted,
-            "first": None if self.first is None else iso(self.first),
-            "said": self.said,
         }
 
 
