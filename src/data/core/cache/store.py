@@ -26,7 +26,6 @@ from ..model.market.actions import Action
 from ..model.market.bars import BadRow, BarTable
 from ..model.stored.coverage import Coverage, stretches
 from ..model.stored.retention import Retention
-from ..model.stored.stored import CommitNotice
 from ..model.time.edges import merged, spans_of
 from ..model.time.span import Span
 from ..model.time.timeframe import Timeframe
@@ -54,6 +53,7 @@ from .write.coverage_update import years_of
 from .write.write_guard import ReadOnlyError, WriteGuard
 
 if TYPE_CHECKING:
+    from ..model.stored.stored import CommitNotice
     from .confirmations import Comparisons
     from .recovery.quarantine import KeptFile
 
@@ -738,7 +738,7 @@ class StoreListener:
 
 # --- commit feed -------------------------------------------------------------------------
 
-Sink = Callable[[CommitNotice], object]
+Sink = Callable[["CommitNotice"], object]
 
 
 class CommitFeed:
@@ -767,6 +767,8 @@ class CommitFeed:
         """Announce a durable commit; no notice is created without subscribers."""
         if not self._sinks:
             return
+        from ..model.stored.stored import CommitNotice
+
         marks = stretches(commit.marks)
         spans = [*(p.span for p in commit.pieces), *spans_of(merged(marks.where(lambda _: True)))]
         vendors = [*(p.vendor for p in commit.pieces), *(m.vendor for m in marks.sources)]
