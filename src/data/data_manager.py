@@ -1525,10 +1525,10 @@ class DataManager:
         if now_s - self._levels[0] >= _LEVELS_EVERY_S:
             self._levels = now_s, load_part("jobs.doctor.health").worst_levels(self._services)
         figures["checks"] = dict(self._levels[1])
-        if hasattr(store := self.cache.store, "shared"):
+        if hasattr(hosts := self.cache.store.hosts, "shared"):
             from .core.hosts.state import host_metrics
 
-            figures["hosts"] = host_metrics(store)
+            figures["hosts"] = host_metrics(hosts)
         return figures
 
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:

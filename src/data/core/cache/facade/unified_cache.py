@@ -214,7 +214,7 @@ class UnifiedCache(CacheFolder):
             return self.tables(data_type).read(key, span)
         key = replace(key, symbol=self._stored_name(symbol))
         with suppress(StorageError):  # what is not here yet may be on other hosts
-            self.store.pull([(key.symbol, key.timeframe)], is_first=True)
+            self.store.hosts.pull([(key.symbol, key.timeframe)], is_first=True)
         return self._stored_frame(self._catalog.lane_of(key), span, instrument)
 
     # --- private names that tools use ------------------------------------------------------
