@@ -15,7 +15,7 @@ import psycopg
 from onetape.data.core.cache.store import BarStore
 from onetape.data.core.cache.values import Commit, CommitPiece
 from onetape.data.core.clock import ManualClock
-from onetape.data.core.hosts.folder import SharedFolder
+from onetape.data.core.hosts.folder import shared_store
 from onetape.data.core.hosts.postgres import PostgresFiles
 from onetape.data.core.hosts.protocol import FileBytes, Head
 from onetape.data.core.model.identity.kind import Basis, Kind
@@ -111,7 +111,7 @@ def _push(url: str) -> Row:
 def _commits(url: str, folder: Path) -> list[Row]:
     clock, steps = ManualClock(_NOW), {"ours": count(), "alone": count()}
     stores = {
-        "ours": SharedFolder(PostgresFiles(url), folder / "ours", clock=clock),
+        "ours": shared_store(PostgresFiles(url), folder / "ours", clock=clock),
         "alone": BarStore(folder / "alone", clock=clock),
     }
     key = SeriesKey("ONE", Timeframe(1, "d"))
@@ -135,7 +135,7 @@ def _commits(url: str, folder: Path) -> list[Row]:
 
 def _new_hosts(url: str, folder: Path) -> list[Row]:
     clock, shared = ManualClock(_NOW), PostgresFiles(url)
-    first = SharedFolder(shared, folder / "first", clock=clock)
+    first = shared_store(shared, folder / "first", clock=clock)
     keys = [SeriesKey(f"S{n}", Timeframe(1, "d")) for n in range(SERIES)]
     for key in keys:
         first.commit(key, _bars(0, 365 * YEARS))
@@ -147,7 +147,10 @@ def _new_hosts(url: str, folder: Path) -> list[Row]:
     rows = []
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as db:
         times = race(
-            {"ours": lambda: first.pull(pairs), "bare": lambda: db.execute("select 1").fetchone()},
+            {
+                "ours": lambda: first.hosts.pull(pairs),
+                "bare": lambda: db.execute("select 1").fetchone(),
+            },
             rounds=5,
         )
         rows.append(_row("a pull of 500 series", times["ours"], times["bare"]))
@@ -157,12 +160,11 @@ def _new_hosts(url: str, folder: Path) -> list[Row]:
         ):
             ours, bare = [], []
             for n in range(_BEST_OF):
-                new = SharedFolder(
-                    PostgresFiles(url), folder / f"{some[0].symbol}-{n}", clock=clock
-                )
-                new.shared.store_id()
+                server = PostgresFiles(url)
+                new = shared_store(server, folder / f"{some[0].symbol}-{n}", clock=clock)
+                server.store_id()
                 begun = perf_counter()
-                new.pull([(key.symbol, key.timeframe) for key in some])
+                new.hosts.pull([(key.symbol, key.timeframe) for key in some])
                 ours.append((perf_counter() - begun) * 1e6)
                 begun = perf_counter()
                 statement = "select path, start, body from onetape.chunk where series like %s"

@@ -17,7 +17,6 @@ from .core.guesses import answering_guesses, refuse_attribute
 from .core.interface import run_call, seconds_of
 from .core.model.display.texts import as_html
 from .core.model.request.query import check_switches, distinct_symbols, only_given
-from .core.model.stored.stored import coverage_frame, sessions_frame
 from .core.model.time.timeframe import Timeframe
 from .core.observability.logs import running, subject_of
 from .core.parts import load_part
@@ -970,6 +969,8 @@ class DataManager:
             QueryError: The symbol or the timeframe is invalid (a ``ValueError``).
             CacheError: The cache cannot be read.
         """
+        from .core.model.stored.stored import coverage_frame
+
         client, parsed = self._services.client, Timeframe.parse(timeframe)
         name = self._services.selector.instrument(symbol).symbol
         keys = client.of_vendor(client.lanes(name, parsed), provider)
@@ -1136,6 +1137,8 @@ class DataManager:
             QueryError: An argument is invalid (a ``ValueError``).
             ConfigError: This market has no calendar.
         """
+        from .core.model.stored.stored import sessions_frame
+
         instrument = self._services.selector.instrument(symbol)
         span = resolve_instants(instrument, start, end, self._services.clock.now_ms())
         return sessions_frame(self._services.client.sessions(instrument, span))
@@ -1522,10 +1525,10 @@ class DataManager:
         if now_s - self._levels[0] >= _LEVELS_EVERY_S:
             self._levels = now_s, load_part("jobs.doctor.health").worst_levels(self._services)
         figures["checks"] = dict(self._levels[1])
-        if hasattr(store := self.cache.store, "shared"):
+        if hasattr(hosts := self.cache.store.hosts, "shared"):
             from .core.hosts.state import host_metrics
 
-            figures["hosts"] = host_metrics(store)
+            figures["hosts"] = host_metrics(hosts)
         return figures
 
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:

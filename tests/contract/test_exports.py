@@ -257,5 +257,23 @@ def test_importing_get_data_manager_loads_no_pandas() -> None:
     assert loaded & {"pandas", "requests", "sqlite3", "yaml", "exchange_calendars"} == set()
 
 
+def test_importing_the_data_manager_loads_no_module_that_only_requests_need() -> None:
+    below = (
+        "cache.actions cache.format cache.lane_files cache.layout cache.legacy cache.read cache.store "
+        "model.request.http model.request.shape model.stored.stored prices.adjustment vendors"
+    )
+    code = (
+        "import sys, onetape; onetape.DataManager\n"
+        "print(*sorted(n for n in sys.modules if n.startswith('onetape')))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = ran.stdout.split()
+    prefixes = tuple(f"onetape.data.core.{name}" for name in below.split())
+    assert [name for name in loaded if name.startswith(prefixes)] == []
+    assert len(loaded) <= 103, "each module is read before the first answer"
+
+
 def test_the_probe_sees_loaded_modules() -> None:
     assert loaded_by("import sqlite3") == {"sqlite3"}

@@ -229,7 +229,7 @@ BEHIND_THE_INTERFACES = {
     "core.hosts.detached": "cache.layout",
     "core.hosts.folder": (
         "cache.actions cache.format.json_document cache.lane_files cache.layout "
-        "cache.read.document_cache cache.retention.clear cache.store cache.values "
+        "cache.read.document_cache cache.store cache.values "
         "cache.write.coverage_update"
     ),
     "core.hosts.leases": "net.calls.deadline net.limits.leases",

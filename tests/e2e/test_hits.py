@@ -34,7 +34,9 @@ of_a_miss = ("onetape.data.core.vendors.", "onetape.data.core.bars.fetch.", "one
              "onetape.data.core.cache.recovery", "onetape.data.core.cache.retention.clear",
              "onetape.data.core.cache.retention.trim", "onetape.data.core.cache.write.commit",
              "onetape.data.core.cache.write.year", "onetape.data.core.cache.acceptances",
-             "onetape.data.core.cache.legacy.migrate", "onetape.data.core.cache.upkeep.maintenance", "html")
+             "onetape.data.core.cache.legacy.migrate", "onetape.data.core.cache.upkeep.maintenance",
+             "onetape.data.core.model.stored.stored", "onetape.data.core.model.request.http",
+             "onetape.data.core.model.request.shape", "html")
 vendors = [name for name in sys.modules if name.startswith(of_a_miss)]
 print(json.dumps([rows, [name for name in heavy if name in sys.modules], vendors]))
 """

@@ -46,26 +46,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.epilog = _EPILOG
 
 
-def _store(args: argparse.Namespace) -> SharedFolder:
-    """Return the shared store.
+def _hosts(args: argparse.Namespace) -> SharedFolder:
+    """Return the part of this host in the shared store.
 
     Raises:
         ConfigError: No shared store is configured.
     """
-    store: Any = manager_of(args).cache.store
-    if not hasattr(store, "shared"):
+    hosts: Any = manager_of(args).cache.store.hosts
+    if not hasattr(hosts, "shared"):
         raise ConfigError(
             "no shared store is configured",
             hint="set ONETAPE_STORE, or store: {url: ...} in the rules",
         )
-    return store  # type: ignore[no-any-return]
+    return hosts  # type: ignore[no-any-return]
 
 
 def _status(args: argparse.Namespace) -> Report:
-    store = _store(args)  # first, because it says so if the extra is missing
+    hosts = _hosts(args)  # first, because it says so if the extra is missing
     from ..core.hosts.state import host_state
 
-    state = host_state(store)
+    state = host_state(hosts)
     return Report(state.to_json(), _state_shown(state), ok=state.state in _FINE)
 
 
@@ -98,18 +98,18 @@ def _table(series: tuple[SeriesState, ...] | list[SeriesState]) -> list[Any]:
 
 
 def _attach(args: argparse.Namespace) -> Report:
-    store = _store(args)
+    hosts = _hosts(args)
     from ..core.hosts.state import attach, host_state
 
-    done = dict(attach(store))
-    state = host_state(store)
-    left_out = {str(series): reason for series, reason in store.left_out.items()}
+    done = dict(attach(hosts))
+    state = host_state(hosts)
+    left_out = {str(series): reason for series, reason in hosts.left_out.items()}
     document = {"symbols": done, "left_out": left_out} | state.to_json()
     series = counted(sum(done.values()), "series")
     lines = [Line(f"{counted(len(done), 'symbol')} attached, {series}", "bold")]
     for series, reason in left_out.items():
         lines.append(Line(f"  not all bars of {series} were offered: {reason}", "red"))
-    if (before := store.notes.folder / "before").exists():
+    if (before := hosts.notes.folder / "before").exists():
         lines.append(Line(f"  replaced files: {before}"))
     is_fine = state.state in _FINE and not left_out
     return Report(document, [*lines, *_state_shown(state)], ok=is_fine)
@@ -128,11 +128,11 @@ def _detach(args: argparse.Namespace) -> Report:
 
 
 def _verify(args: argparse.Namespace) -> Report:
-    store = _store(args)
+    hosts = _hosts(args)
     from ..core.hosts.state import verify
 
     # A series that is only behind does not differ from the state that it shows.
-    differing = [lane for lane in verify(store, deep=args.deep) if lane.state != "behind"]
+    differing = [lane for lane in verify(hosts, deep=args.deep) if lane.state != "behind"]
     document = {
         "ok": not differing,
         "deep": args.deep,

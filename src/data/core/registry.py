@@ -253,6 +253,8 @@ FAMILIES = frozenset(name for name, row in VENDORS.items() if row.is_family)
 # Names that only sources have: ``onetape`` means all vendors in the rules.
 SOURCES = frozenset({"onetape", *(row.source for row in VENDORS.values() if row.source)})
 SAMPLES = frozenset(name for name, row in VENDORS.items() if row.is_sample)
+# Names under which older tools stored bars that they had invented.
+MADE_UP = frozenset({"mock", "sample"})
 
 # Limit for an escaped path, because file names are limited to 255 bytes.
 _LONGEST_PATH = 200

@@ -17,7 +17,7 @@ from hypothesis.stateful import rule
 from src.data.core.cache.store import BarStore
 from src.data.core.hosts import connect
 from src.data.core.hosts.decisions import is_shared_file, key_of
-from src.data.core.hosts.folder import SharedFolder
+from src.data.core.hosts.folder import shared_store
 from src.data.core.hosts.postgres import PostgresFiles
 from src.data.core.hosts.state import attach
 from src.data.core.model.identity.series import SeriesKey
@@ -114,9 +114,9 @@ class HostSimulation(Simulation):
         self.host = 1 - self.host
         self.manager, self.other = self.new_manager(), None
 
-    def store(self, folder: str) -> SharedFolder:
+    def store(self, folder: str) -> BarStore:
         """Return a store of another folder."""
-        return SharedFolder(
+        return shared_store(
             self.server, self.folder / folder, clock=self.true, retention=Retention()
         )
 
@@ -189,11 +189,12 @@ class Compared:
         pairs = [(key.symbol, key.timeframe) for key in keys]
         for key in keys:
             mine.read(key, EVER)  # only a read notices a bit that was flipped in bars
-        for _ in attach(mine):  # the remedy if its notes and the name of its store were damaged
+        # The remedy if its notes and the name of its store were damaged.
+        for _ in attach(mine.hosts):
             pass
-        mine.pull(pairs)
+        mine.hosts.pull(pairs)
         fresh = sim.store("fresh")
-        fresh.pull(pairs)
+        fresh.hosts.pull(pairs)
         self.sequences += 1
         self.changes += sum(row.head.gen for row in rows)
         for key in keys:

@@ -12,7 +12,7 @@ from src.data.cli import main
 from src.data.core.cache.values import Commit
 from src.data.core.hosts import connect
 from src.data.core.hosts.decisions import name_of
-from src.data.core.hosts.folder import SharedFolder
+from src.data.core.hosts.folder import shared_store
 from src.data.core.hosts.postgres import PostgresFiles
 from src.data.core.model.identity.series import SeriesKey
 from src.data.core.model.time.timeframe import Timeframe
@@ -48,21 +48,21 @@ def options(tmp_path: Path, rules: Path) -> list[str]:
 def test_series_stored_only_on_other_hosts_are_listed_with_one_statement(
     shared: PostgresFiles, tmp_path: Path
 ) -> None:
-    a, b = (SharedFolder(shared, tmp_path / name) for name in "ab")
+    a, b = (shared_store(shared, tmp_path / name) for name in "ab")
     split = SeriesKey("AAPL", DAILY.timeframe, ("raw", "yahoo"))
     for key in (DAILY, split, SeriesKey("GONE", DAILY.timeframe)):
         a.commit(key, bars(0, 3))
     a.commit(MINUTES, Commit((minutes(0, 3),)))
     a.clear("GONE")
-    b.pull([(MINUTES.symbol, MINUTES.timeframe)])
+    b.hosts.pull([(MINUTES.symbol, MINUTES.timeframe)])
     shared.store_id()
     trips = shared.trips
-    found = b.elsewhere()
+    found = b.hosts.elsewhere()
     assert found.keys() == {DAILY, split} and shared.trips == trips + 1
     assert found[DAILY] == {row.name: row.at_ms for row in shared.names({})}[name_of(DAILY)] > 0
-    assert a.elsewhere() == {}
+    assert a.hosts.elsewhere() == {}
     a.clear_years(DAILY, [2024])
-    assert b.elsewhere().keys() == {split}, "no bars are left"
+    assert b.hosts.elsewhere().keys() == {split}, "no bars are left"
 
 
 def test_lists_and_statistics_include_series_not_stored_on_this_host_yet(
@@ -146,7 +146,7 @@ def test_a_job_continues_with_local_series_if_the_server_is_unreachable(
     monkeypatch.setenv("ONETAPE_STORE", "postgresql://bot:canary-word@127.0.0.1:1/prices")
     cut_off = DataManager(tmp_path / "b" / "cache", rules)
     with pytest.raises(LogUnreachableError):
-        cut_off.cache.store.elsewhere()
+        cut_off.cache.store.hosts.elsewhere()
     with caplog.at_level(logging.WARNING):
         assert [one.series for one in cut_off.gaps().series] == [BTC]
     assert "series that only other hosts have may be missing" in caplog.text

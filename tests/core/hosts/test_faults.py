@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from src.data.core.cache.store import BarStore
 from src.data.core.clock import ManualClock, SystemClock
 from src.data.core.hosts import connect, postgres
-from src.data.core.hosts.folder import SharedFolder
+from src.data.core.hosts.folder import shared_store
 from src.data.core.hosts.leases import SharedLeases
 from src.data.core.hosts.postgres import PostgresFiles
 from src.data.core.hosts.state import host_state
@@ -34,7 +35,7 @@ from tests.e2e.conftest import rules as rules
 from tests.vendor_server import VendorServer
 
 TURNS = range(12) if FULL else (0,)
-Hosts = Callable[..., SharedFolder]
+Hosts = Callable[..., BarStore]
 
 
 @pytest.fixture
@@ -42,9 +43,9 @@ def hosts(log_url: str, tmp_path: Path) -> Iterator[Hosts]:
     """Return a function that returns the store of a host, with a connection of its own."""
     logs: list[PostgresFiles] = []
 
-    def make(name: str, url: str = log_url) -> SharedFolder:
+    def make(name: str, url: str = log_url) -> BarStore:
         logs.append(PostgresFiles(url))
-        return SharedFolder(logs[-1], tmp_path / name, clock=ManualClock(NOW))
+        return shared_store(logs[-1], tmp_path / name, clock=ManualClock(NOW))
 
     yield make
     for log in logs:
@@ -121,12 +122,12 @@ def test_no_lease_is_lost_over_a_slow_network(link: SlowLink, hosts: Hosts) -> N
 
     def work(number: int) -> None:
         store = stores[number]
-        leases = SharedLeases(store.shared, SystemClock(), lambda: None)
+        leases = SharedLeases(store.hosts.shared, SystemClock(), lambda: None)
         try:
             for turn in range(turns):
                 with leases.hold("x", about=DAILY) as lease:
                     assert lease.is_held and leases.renew(lease, pages=1)
-                    store.pull([PAIR])
+                    store.hosts.pull([PAIR])
                     at = 2 * turn + number
                     store.commit(DAILY, bars(at, at + 1), based_on=store.view(DAILY))
         except BaseException as error:
@@ -140,7 +141,7 @@ def test_no_lease_is_lost_over_a_slow_network(link: SlowLink, hosts: Hosts) -> N
         thread.join()
     assert errors == []
     new = hosts("c", link.url)
-    new.pull([PAIR])
+    new.hosts.pull([PAIR])
     assert shown(new) == list(range(2 * turns)) and position(new) == 2 * turns
 
 
@@ -148,7 +149,7 @@ def test_hosts_that_create_an_empty_store_at_the_same_time_share_it(
     log_url: str, hosts: Hosts
 ) -> None:
     """A connection that waits for another one's tables has looked for them before, and must look again."""
-    logs = [hosts(name).shared for name in "abc"]
+    logs = [hosts(name).hosts.shared for name in "abc"]
     found: list[str] = []
     threads = [
         threading.Thread(target=lambda one=log: found.append(one.store_id()))  # type: ignore[misc]
@@ -178,11 +179,11 @@ def test_a_standby_that_is_promoted_with_a_lag_is_noticed_and_gets_the_lost_bars
     url = f"postgresql://onetape@{both}&target_session_attrs=read-write&{waits}"
     a, b = hosts("a", url), hosts("b", url)
     a.commit(DAILY, bars(0, 3))
-    assert host_state(a).warnings == ()
+    assert host_state(a.hosts).warnings == ()
     standby = own.standby()
     try:
-        assert any(host_state(a).warnings for _ in range(2000)), "the standby does not attach"
-        [warning] = host_state(a).warnings
+        assert any(host_state(a.hosts).warnings for _ in range(2000)), "the standby does not attach"
+        [warning] = host_state(a.hosts).warnings
         assert "a standby is attached and synchronous_standby_names is empty" in warning
         monkeypatch.setenv("ONETAPE_STORE", url)
         monkeypatch.setattr(connect, "_servers", connect._Servers())
@@ -192,36 +193,36 @@ def test_a_standby_that_is_promoted_with_a_lag_is_noticed_and_gets_the_lost_bars
             db.execute("alter system set synchronous_standby_names = '*'")
             db.execute("select pg_reload_conf()")
             # A connection reads the settings between two statements.
-            assert any(host_state(a).warnings == () for _ in range(500))
+            assert any(host_state(a.hosts).warnings == () for _ in range(500))
             a.commit(DAILY, bars(3, 4))  # waits for the standby
             db.execute("alter system reset synchronous_standby_names")
             db.execute("select pg_reload_conf()")
-            assert any(host_state(a).warnings != () for _ in range(500))
+            assert any(host_state(a.hosts).warnings != () for _ in range(500))
             row = db.execute("select pid from pg_stat_replication").fetchone()
         assert row is not None
         os.kill(row[0], signal.SIGSTOP)  # the standby lags from here on
         a.commit(DAILY, bars(4, 6))
-        b.pull([PAIR])
+        b.hosts.pull([PAIR])
         assert shown(b) == [0, 1, 2, 3, 4, 5]
         own.kill()
         standby.promote()
         c = hosts("c", url)
         c.commit(DAILY, bars(20, 22))
-        c.pull([PAIR])
+        c.hosts.pull([PAIR])
         assert shown(c) == [0, 1, 2, 3, 20, 21], "the standby had all of that"
-        assert {one.state for one in host_state(a).series} == {"lost tail"}
+        assert {one.state for one in host_state(a.hosts).series} == {"lost tail"}
         together(a, b)
         for store in (a, b, c):
-            store.pull([PAIR])
+            store.hosts.pull([PAIR])
             assert shown(store) == [0, 1, 2, 3, 4, 5, 20, 21]
-            assert host_state(store).state == "in step"
+            assert host_state(store.hosts).state == "in step"
     finally:
         standby.stop("immediate")
 
 
-def together(*stores: SharedFolder) -> None:
+def together(*stores: BarStore) -> None:
     """Let hosts pull at the same time."""
-    threads = [threading.Thread(target=store.pull, args=([PAIR],)) for store in stores]
+    threads = [threading.Thread(target=store.hosts.pull, args=([PAIR],)) for store in stores]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -237,12 +238,12 @@ def test_a_server_restored_from_a_copy_of_yesterday_gets_the_lost_bars_back(
     own.stop()
     own.copy("yesterday")
     with pytest.raises(LogUnreachableError):
-        b.pull([PAIR])
+        b.hosts.pull([PAIR])
     assert shown(a) == [0, 1, 2], "stored bars are served"
     own.start()
     a.commit(DAILY, bars(3, 6))  # by a new connection
     b = hosts("b")
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     b.commit(DAILY, bars(6, 7))
     own.stop("immediate" if turn % 2 else "fast")
     own.restore("yesterday")
@@ -250,12 +251,12 @@ def test_a_server_restored_from_a_copy_of_yesterday_gets_the_lost_bars_back(
     c = hosts("c")
     c.commit(DAILY, bars(20, 22))
     c.commit(DAILY, bars(22, 23))  # number 3 again
-    assert {one.state for one in host_state(b).series} == {"lost tail"}
+    assert {one.state for one in host_state(b.hosts).series} == {"lost tail"}
     together(a, b)
     for store in (a, b, c):
-        store.pull([PAIR])
+        store.hosts.pull([PAIR])
         assert shown(store) == [0, 1, 2, 3, 4, 5, 6, 20, 21, 22]
-        assert host_state(store).state == "in step"
+        assert host_state(store.hosts).state == "in step"
 
 
 # --- hosts of two versions ---------------------------------------------------------------------------
@@ -266,7 +267,7 @@ def test_an_older_host_serves_its_bars_after_a_newer_one_has_upgraded_the_tables
 ) -> None:
     old, new = hosts("old"), hosts("new")
     old.commit(DAILY, bars(0, 3))
-    new.pull([PAIR])
+    new.hosts.pull([PAIR])
     with psycopg.connect(log_url, autocommit=True) as db:
         db.execute("update onetape.store set format = format + 1")
     new.commit(DAILY, bars(3, 4))
@@ -274,11 +275,11 @@ def test_an_older_host_serves_its_bars_after_a_newer_one_has_upgraded_the_tables
     again = hosts("old")
     for act in (
         lambda: again.commit(DAILY, bars(5, 6)),
-        lambda: again.pull([PAIR]),
+        lambda: again.hosts.pull([PAIR]),
         lambda: again.clear(),
     ):
         with pytest.raises(FormatVersionError, match="update this library on this host"):
             act()
     assert shown(again) == [0, 1, 2, 3, 4]
-    state = host_state(again)
+    state = host_state(again.hosts)
     assert state.state == "not attached" and "update this library" in state.reason

@@ -27,6 +27,7 @@ from src.data.core.clock import ManualClock
 from src.data.core.config.rules_file import load_rules
 from src.data.core.config.settings import shared_store
 from src.data.core.hosts import connect
+from src.data.core.hosts.folder import SharedFolder
 from src.data.core.hosts.leases import SharedLeases
 from src.data.core.hosts.postgres import PostgresFiles
 from src.data.core.model.stored.coverage import VendorDay
@@ -65,10 +66,9 @@ def host(
 
 
 def log_of(manager: DataManager) -> PostgresFiles:
-    store = manager.cache.store
-    assert hasattr(store, "shared")
-    log: PostgresFiles = store.shared
-    return log
+    hosts = manager.cache.store.hosts
+    assert isinstance(hosts, SharedFolder)
+    return hosts.shared
 
 
 def test_a_bar_is_fetched_by_one_host_and_served_by_all(host: Host, vendors: VendorServer) -> None:
@@ -579,7 +579,7 @@ def test_an_invalid_address_is_refused_with_a_short_error(
     monkeypatch.setattr(connect, "_servers", connect._Servers())
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     with pytest.raises(DataError) as caught:
-        manager.cache.store.pull([("BTCUSDT", Timeframe(1, "h"))])
+        manager.cache.store.hosts.pull([("BTCUSDT", Timeframe(1, "h"))])
     assert "canary-word" not in str(caught.value)
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from src.data.core.cache.store import BarStore
 from src.data.core.cache.values import Commit
 from src.data.core.clock import ManualClock
-from src.data.core.hosts.folder import SharedFolder
+from src.data.core.hosts.folder import shared_store
 from src.data.core.hosts.postgres import PostgresFiles
 from src.data.core.hosts.state import host_state, verify
 from src.data.core.model.identity.series import SeriesKey
@@ -42,10 +43,10 @@ class Writers:
         self.acknowledged: list[set[int]] = [set() for _ in SERIES]
         self._running = [self._start(n) for n in range(WRITERS)]
 
-    def store(self, name: str) -> SharedFolder:
+    def store(self, name: str) -> BarStore:
         """Return the store of a host, with a connection of its own."""
         shared = PostgresFiles(self._url, name)
-        return SharedFolder(shared, self._root / name, clock=ManualClock(NOW))
+        return shared_store(shared, self._root / name, clock=ManualClock(NOW))
 
     def _start(self, n: int) -> int:
         # A life has 100 bars of its own, between those of others: they are stored in any order.
@@ -63,7 +64,7 @@ class Writers:
                 store.commit(SERIES[series], Commit((minutes(number, number + 1),)))
                 os.write(self._writer, f"{series} {number}\n".encode())
             if chosen.random() < 0.1:
-                store.pull(PAIRS)
+                store.hosts.pull(PAIRS)
 
     def run(self, commits: int) -> None:
         """Wait until so many further commits are acknowledged."""
@@ -106,8 +107,8 @@ def test_no_acknowledged_commit_of_killed_writers_on_two_hosts_is_lost_or_stored
     writers.end()
     hosts = [writers.store(name) for name in ("host0", "host1", "new")]
     for host in hosts:
-        host.pull(PAIRS)
-        assert host_state(host).state == "in step" and not list(verify(host, deep=True))
+        host.hosts.pull(PAIRS)
+        assert host_state(host.hosts).state == "in step" and not list(verify(host.hosts, deep=True))
     for key, acknowledged in zip(SERIES, writers.acknowledged, strict=True):
         first, *others = (contents(host, key) for host in hosts)
         assert [first, first] == others

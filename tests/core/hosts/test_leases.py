@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from src.data.core.clock import ManualClock
-from src.data.core.hosts.folder import SharedFolder
+from src.data.core.hosts.folder import shared_store
 from src.data.core.hosts.leases import SharedLeases, held
 from src.data.core.hosts.postgres import PostgresFiles
 from src.data.core.hosts.turn import HeldLease, current_lease
@@ -38,7 +38,7 @@ class OneHost:
     def __init__(self, url: str, folder: Path, ahead_ms: int = 0) -> None:
         self.shared, clock = PostgresFiles(url, folder.name), ManualClock(NOW + ahead_ms)
         self.leases = SharedLeases(self.shared, clock, lambda: None)
-        self.store = SharedFolder(self.shared, folder, clock=ManualClock(NOW))
+        self.store = shared_store(self.shared, folder, clock=ManualClock(NOW))
 
     def call(self, **how: Any) -> Call:
         """Return a call that holds the lease, or has no time to wait for it."""
@@ -97,7 +97,7 @@ def test_bars_of_a_holder_whose_lease_was_taken_over_are_rejected(host: Hosts) -
         paused.run(a.store.commit, DAILY, bars(0, 2))  # the first is no holder again
     assert not a.leases.renew(paused.lease)
     paused.end()
-    a.store.pull([PAIR])
+    a.store.hosts.pull([PAIR])
     assert shown(a.store) == [5, 6, 20], "what was not acknowledged is not served"
     a.store.commit(DAILY, bars(0, 2))
     assert shown(a.store) == [0, 1, 5, 6, 20]
@@ -110,7 +110,7 @@ def test_a_change_of_another_series_in_a_fetch_takes_a_lease_of_its_own(host: Ho
     call.run(a.store.commit, DAILY, bars(5, 7))
     assert not b.call().lease.is_held, "the fetch goes on"
     call.end()
-    b.store.pull([PAIR, (OTHER.symbol, OTHER.timeframe)])
+    b.store.hosts.pull([PAIR, (OTHER.symbol, OTHER.timeframe)])
     assert shown(b.store) == [5, 6] and shown(b.store, OTHER) == [0, 1, 2]
 
 
@@ -210,15 +210,15 @@ def test_a_fetch_does_not_end_a_change_of_another_process_of_the_host(log_url: s
 def test_the_latest_states_come_with_the_lease_once(host: Hosts) -> None:
     a, b = host("a"), host("b")
     b.store.commit(DAILY, bars(0, 2))
-    a.store.check_joined()
-    a.store.pull([("X", DAILY.timeframe)])
+    a.store.hosts.check_joined()
+    a.store.hosts.pull([("X", DAILY.timeframe)])
     call = a.call(deadline=None)
     trips = a.shared.trips
     assert call.run(a.store.view, DAILY).rows == 2
     assert a.shared.trips == trips + 1, "only the bytes are requested"
     call.run(a.store.view, DAILY)
     assert a.shared.trips == trips + 1
-    call.run(a.store.pull, [PAIR])
+    call.run(a.store.hosts.pull, [PAIR])
     assert a.shared.trips == trips + 2
     call.end()
 
@@ -239,7 +239,7 @@ def test_a_fetch_whose_update_fails_begins_with_the_bars_of_its_folder(
 ) -> None:
     a, b = host("a"), host("b")
     b.store.commit(DAILY, bars(0, 2))
-    a.store.check_joined()
+    a.store.hosts.check_joined()
     call = a.call(deadline=None)
     with monkeypatch.context() as patch:
         patch.setattr(a.shared, "chunks", Mock(side_effect=LogUnreachableError("away")))
@@ -261,7 +261,7 @@ def test_the_last_commit_of_a_turn_also_releases_the_lease(host: Hosts) -> None:
     second.end()
     first.end()
     assert a.shared.trips == trips, "nothing is left to be released"
-    b.store.pull([PAIR])
+    b.store.hosts.pull([PAIR])
     assert shown(b.store) == [0, 1]
 
 

@@ -14,7 +14,7 @@ from src.data.core import hosts
 from src.data.core.cache.store import BarStore
 from src.data.core.cache.values import Commit
 from src.data.core.clock import ManualClock
-from src.data.core.hosts.folder import SharedFolder
+from src.data.core.hosts.folder import shared_store
 from src.data.core.hosts.leases import SharedLeases
 from src.data.core.hosts.limits import SharedLimits
 from src.data.core.hosts.postgres import PostgresFiles
@@ -49,10 +49,10 @@ def test_a_shared_store_works_through_a_pooler_in_transaction_mode(
 ) -> None:
     clock = ManualClock(NOW)
     logs = [PostgresFiles(pooled, "a"), PostgresFiles(pooled, "b")]
-    a, b = (SharedFolder(log, tmp_path / n, clock=clock) for log, n in zip(logs, "ab", strict=True))
+    a, b = (shared_store(log, tmp_path / n, clock=clock) for log, n in zip(logs, "ab", strict=True))
     for n in range(8):  # more often than a driver needs to prepare a statement
         commit(a, 2 * n)
-        b.pull([(DAILY.symbol, DAILY.timeframe)])
+        b.hosts.pull([(DAILY.symbol, DAILY.timeframe)])
     assert numbers(b.read(DAILY, EVER)[0]) == list(range(16))
     first, second = (SharedLeases(log, clock, lambda: None) for log in logs)
     with first.hold("x", about=DAILY) as lease:
@@ -76,8 +76,8 @@ def test_a_shared_store_works_through_a_pooler_in_transaction_mode(
             raise UnavailableError("HTTP 503")
     with pytest.raises(CircuitOpenError), two.guard("bars/1d"):
         pass
-    assert host_state(a).state == "in step" and host_state(b).state == "behind"
-    assert len(host_state(b).vendors) == 2
+    assert host_state(a.hosts).state == "in step" and host_state(b.hosts).state == "behind"
+    assert len(host_state(b.hosts).vendors) == 2
     ask = "select pg_backend_pid()"
     processes = {logs[0].run(lambda db, _: db.execute(ask).fetchone()) for _ in range(6)}
     assert len(processes) == CONNECTIONS

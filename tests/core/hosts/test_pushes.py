@@ -16,7 +16,7 @@ import pytest
 from src.data.cli import main
 from src.data.core.cache.values import Commit
 from src.data.core.clock import ManualClock
-from src.data.core.hosts.folder import SharedFolder
+from src.data.core.hosts.folder import shared_store
 from src.data.core.hosts.postgres import PostgresFiles
 from src.data.core.hosts.state import attach, host_state, verify
 from src.data.core.model.identity.kind import Basis
@@ -116,14 +116,16 @@ def test_a_host_has_no_bar_of_a_push_that_failed_until_the_server_has_it(
                 a.commit(DAILY, bars(3, 5))
             for store in (a, new(log_url, tmp_path / "a"), away(log_url, tmp_path)):
                 assert shown(store) == BEFORE and contents(store) == before
-            a.shared._away_until_s = 0.0
-    assert host_state(a).state == "in step" and not a.pull([PAIR]) and not a.left_out
+            a.hosts.shared._away_until_s = 0.0
+    assert (
+        host_state(a.hosts).state == "in step" and not a.hosts.pull([PAIR]) and not a.hosts.left_out
+    )
     a.commit(DAILY, bars(3, 5))
     assert shown(a) == shown(away(log_url, tmp_path)) == AFTER
     b = new(log_url, tmp_path / "b")
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert contents(a) == contents(b) and shown(b) == AFTER
-    assert not list(verify(a, deep=True)) and host_state(a).state == "in step"
+    assert not list(verify(a.hosts, deep=True)) and host_state(a.hosts).state == "in step"
 
 
 @pytest.mark.parametrize("fault", ["full", "read-only"])
@@ -132,7 +134,7 @@ def test_no_year_of_a_series_of_a_push_that_failed_is_there(
 ) -> None:
     """The first bars of a series, bars of several years, rejected rows, marks and facts."""
     a = new(log_url, tmp_path / "a")
-    a.shared.store_id()
+    a.hosts.shared.store_id()
     commits = (
         bars(0, 800),
         bars(3, 6, steps=[3, 5]),
@@ -143,7 +145,7 @@ def test_no_year_of_a_series_of_a_push_that_failed_is_there(
         before, view = contents(a), a.view(DAILY)
         with FAULTS[fault](log_url), pytest.raises(StorageError):
             a.commit(DAILY, commit)
-        a.shared._away_until_s = 0.0
+        a.hosts.shared._away_until_s = 0.0
         again = new(log_url, tmp_path / "a")
         assert contents(again) == before and again.view(DAILY) == a.view(DAILY) == view
         a.commit(DAILY, commit)
@@ -152,7 +154,7 @@ def test_no_year_of_a_series_of_a_push_that_failed_is_there(
     assert shown(a) == [n for n in range(800) if n != 4]
     assert "_quarantine/2024.rows.csv.gz" in contents(a)
     b = new(log_url, tmp_path / "b")
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert contents(a) == contents(b)
 
 
@@ -162,29 +164,29 @@ def test_a_push_whose_response_is_lost_twice_is_in_the_folder_once_the_server_sa
 ) -> None:
     a = new(log_url, tmp_path / "a")
     a.commit(DAILY, bars(0, 3))
-    a.shared._connection = _Proxy(a.shared._connection, moment)  # type: ignore[assignment]
-    connect = a.shared._connect
+    a.hosts.shared._connection = _Proxy(a.hosts.shared._connection, moment)  # type: ignore[assignment]
+    connect = a.hosts.shared._connect
 
     def lost() -> Any:
         """Return the first connection, and no other one."""
-        if a.shared._connection is None:
+        if a.hosts.shared._connection is None:
             raise psycopg.OperationalError("gone")
-        return a.shared._connection
+        return a.hosts.shared._connection
 
-    a.shared._connect = lost  # type: ignore[method-assign]
+    a.hosts.shared._connect = lost  # type: ignore[method-assign]
     with pytest.raises(LogUnreachableError):
         a.commit(DAILY, bars(3, 5))
     assert shown(a) == shown(away(log_url, tmp_path)) == BEFORE
-    a.shared._connect = connect  # type: ignore[method-assign]
-    a.shared._away_until_s = 0.0
-    assert a.pull([PAIR]) is (moment == "after")
+    a.hosts.shared._connect = connect  # type: ignore[method-assign]
+    a.hosts.shared._away_until_s = 0.0
+    assert a.hosts.pull([PAIR]) is (moment == "after")
     assert shown(a) == (AFTER if moment == "after" else BEFORE)
 
 
 def test_nobody_reads_bars_of_a_push_that_is_still_under_way(log_url: str, tmp_path: Path) -> None:
     a, other = new(log_url, tmp_path / "a"), new(log_url, tmp_path / "a")
     a.commit(DAILY, bars(0, 3))
-    push, seen = a.shared.push, list[list[int]]()
+    push, seen = a.hosts.shared.push, list[list[int]]()
 
     def watched(*arguments: Any, **more: Any) -> Any:
         """Push, and read before and after it."""
@@ -193,7 +195,7 @@ def test_nobody_reads_bars_of_a_push_that_is_still_under_way(log_url: str, tmp_p
         seen.append(shown(away(log_url, tmp_path)))
         return made
 
-    a.shared.push = watched  # type: ignore[method-assign]
+    a.hosts.shared.push = watched  # type: ignore[method-assign]
     a.commit(DAILY, bars(3, 5))  # appended
     a.commit(DAILY, bars(1, 2, shift=8.0))  # rewritten
     assert seen[:2] == [BEFORE] * 2 and seen[2:] == [AFTER] * 2
@@ -222,7 +224,7 @@ def test_a_host_killed_at_any_call_has_only_bars_that_the_server_has(
         warnings.simplefilter("error")  # nothing looks like damage
         mine = shown(away(log_url, tmp_path))
     b = new(log_url, tmp_path / "b")
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert set(map(int, reported.read_text().split())) <= set(mine) <= set(shown(b))
     a = new(log_url, tmp_path / "a")
     a.commit(DAILY, bars(9, 10))
@@ -241,7 +243,7 @@ def test_splits_of_a_push_that_failed_are_not_in_the_folder(log_url: str, tmp_pa
             assert store.actions("AAPL") == before and not store.actions("AAPL").splits
     assert a.add_actions("AAPL", [SPLIT], *answer).splits == (SPLIT,)
     b = new(log_url, tmp_path / "b")
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert b.actions("AAPL") == a.actions("AAPL") and b.actions("AAPL").splits == (SPLIT,)
 
 
@@ -250,7 +252,7 @@ def test_a_host_whose_push_failed_takes_the_newer_bars_of_another_one(
 ) -> None:
     a, b = new(log_url, tmp_path / "a"), new(log_url, tmp_path / "b")
     a.commit(DAILY, bars(0, 3))
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     based_on = a.view(DAILY)
     with full(log_url), pytest.raises(StorageError):
         a.commit(DAILY, bars(3, 5, shift=7.0))
@@ -272,10 +274,10 @@ def test_a_restored_server_gets_what_it_had_and_nothing_of_a_push_that_failed(
             a.commit(DAILY, bars(3, 5))
     b = new(log_url, tmp_path / "b")
     b.commit(DAILY, bars(20, 22))
-    a.pull([PAIR])
-    b.pull([PAIR])
+    a.hosts.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert shown(a) == shown(b) == [*BEFORE, 20, 21]
-    assert not a.left_out and host_state(a).state == "in step"
+    assert not a.hosts.left_out and host_state(a.hosts).state == "in step"
 
 
 def test_a_full_disk_of_the_host_after_the_push_hides_no_bar_for_long(
@@ -284,7 +286,7 @@ def test_a_full_disk_of_the_host_after_the_push_hides_no_bar_for_long(
     disk = Full(".csv.gz", "write")
     a = new(log_url, tmp_path / "a", disk)
     a.commit(DAILY, bars(0, 3))
-    push = a.shared.push
+    push = a.hosts.shared.push
 
     def filling(*arguments: Any, **more: Any) -> Any:
         """Push, after which the disk of the host is full."""
@@ -292,12 +294,12 @@ def test_a_full_disk_of_the_host_after_the_push_hides_no_bar_for_long(
         disk.is_full = True
         return made
 
-    a.shared.push = filling  # type: ignore[method-assign]
+    a.hosts.shared.push = filling  # type: ignore[method-assign]
     with pytest.raises(StorageError, match="space"):
         a.commit(DAILY, bars(3, 5))
     assert shown(a) == BEFORE
     disk.is_full = False
-    assert a.pull([PAIR]) and shown(a) == AFTER
+    assert a.hosts.pull([PAIR]) and shown(a) == AFTER
 
 
 # --- what stays on the host ----------------------------------------------------------------------
@@ -307,7 +309,7 @@ def test_replaced_versions_stay_on_the_host_and_a_push_that_failed_takes_none(
     log_url: str, tmp_path: Path
 ) -> None:
     shared = PostgresFiles(log_url)
-    a = SharedFolder(
+    a = shared_store(
         shared, tmp_path / "a", clock=ManualClock(NOW), retention=Retention(versions=2)
     )
     a.commit(DAILY, bars(0, 3))
@@ -356,8 +358,8 @@ def test_what_a_repair_during_a_commit_has_set_aside_stays_on_the_host(
     _, kept = a.quarantined(DAILY)
     assert [file.path.read_bytes() for file in kept] == [bytes(data)]
     b = new(log_url, tmp_path / "b")
-    b.pull([PAIR])
-    assert shown(a) == shown(b) and not list(verify(a, deep=True))
+    b.hosts.pull([PAIR])
+    assert shown(a) == shown(b) and not list(verify(a.hosts, deep=True))
 
 
 def test_bars_of_older_tools_are_sent_before_the_first_commit(log_url: str, tmp_path: Path) -> None:
@@ -369,7 +371,7 @@ def test_bars_of_older_tools_are_sent_before_the_first_commit(log_url: str, tmp_
     os.utime(old, (1_600_000_000, 1_600_000_000))
     a, b = new(log_url, tmp_path / "a"), new(log_url, tmp_path / "b")
     a.commit(DAILY, bars(100, 103))
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert shown(a) == shown(b) == [1, 2, 3, 4, 5, 6, 100, 101, 102]
 
 
@@ -381,13 +383,13 @@ def test_the_original_of_an_older_tools_file_stays_on_the_host(
     make_older(folder)
     original = (folder / "2024.csv.gz").read_bytes()
     a, b = new(log_url, tmp_path / "a"), new(log_url, tmp_path / "b")
-    assert dict(attach(a)) == {"AAPL": 1}
+    assert dict(attach(a.hosts)) == {"AAPL": 1}
     with full(log_url), pytest.raises(StorageError):
         a.commit(DAILY, bars(20, 22))
     assert (folder / "2024.csv.gz").read_bytes() == original
     a.commit(DAILY, bars(20, 22))
     assert (folder / "_legacy" / "2024.csv.gz").read_bytes() == original
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert shown(a) == shown(b) == [*range(5), 20, 21]
 
 

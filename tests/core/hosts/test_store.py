@@ -22,14 +22,15 @@ import pytest
 
 from src.data.core.bars.series import SeriesStore
 from src.data.core.cache.facade.unified_cache import UnifiedCache
-from src.data.core.cache.store import BarStore
+from src.data.core.cache.retention.clear import clear_years
+from src.data.core.cache.store import BarStore, OtherHosts
 from src.data.core.cache.values import Commit
 from src.data.core.clock import ManualClock
 from src.data.core.disk.files import Disk
 from src.data.core.hosts import notes as notes_module
 from src.data.core.hosts import postgres, schema
 from src.data.core.hosts.decisions import name_of
-from src.data.core.hosts.folder import SharedFolder
+from src.data.core.hosts.folder import SharedFolder, shared_store
 from src.data.core.hosts.postgres import PostgresFiles
 from src.data.core.hosts.state import attach as attach_folder
 from src.data.core.hosts.state import detach, host_state, verify
@@ -69,19 +70,19 @@ PAIR = DAILY.symbol, DAILY.timeframe
 OTHER = SeriesKey("ZM", DAILY.timeframe)
 SPLIT_DAY = date(2024, 2, 1)
 SPLIT = Action(SPLIT_DAY, "split", at(31), 4.0, 1.0, source="acme", fetched_at=at(40))
-Host = Callable[[str], SharedFolder]
+Host = Callable[[str], BarStore]
 CUT = "update onetape.chunk set body = '' where path like '%.gz'"
 
 
 @pytest.fixture
 def host(shared: PostgresFiles, tmp_path: Path) -> Host:
     """Return a function that returns the store of a host with this name."""
-    return lambda name: SharedFolder(shared, tmp_path / name, clock=ManualClock(NOW))
+    return lambda name: shared_store(shared, tmp_path / name, clock=ManualClock(NOW))
 
 
-def new(url: str, folder: Path, disk: Disk | None = None) -> SharedFolder:
+def new(url: str, folder: Path, disk: Disk | None = None) -> BarStore:
     """Return the store of a host with a connection of its own."""
-    return SharedFolder(PostgresFiles(url), folder, disk, ManualClock(NOW))
+    return shared_store(PostgresFiles(url), folder, disk, ManualClock(NOW))
 
 
 def bars(first: int, end: int, **other: Any) -> Commit:
@@ -110,9 +111,9 @@ def contents(store: BarStore, key: SeriesKey = DAILY) -> dict[str, bytes]:
     }
 
 
-def position(store: SharedFolder, key: SeriesKey = DAILY) -> int:
+def position(store: BarStore, key: SeriesKey = DAILY) -> int:
     """Return the number of changes of a series that the folder shows."""
-    note = store.notes.read(name_of(key))
+    note = store.hosts.notes.read(name_of(key))
     return 0 if note is None else note.head.gen
 
 
@@ -135,11 +136,11 @@ def test_a_commit_of_one_host_is_pulled_by_the_other(host: Host) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 5))
     assert shown(b) == [] and position(b) == 0
-    assert b.pull([PAIR])
+    assert b.hosts.pull([PAIR])
     assert shown(b) == [0, 1, 2, 3, 4]
-    assert not b.pull([PAIR])
+    assert not b.hosts.pull([PAIR])
     b.commit(DAILY, bars(5, 7))
-    assert a.pull([PAIR])
+    assert a.hosts.pull([PAIR])
     assert a.view(DAILY) == b.view(DAILY)
     assert a.view(DAILY).generation == position(a) == 2
 
@@ -151,9 +152,9 @@ def test_one_statement_suffices_for_many_series_that_are_up_to_date(
     a = host("a")
     for key in keys:
         a.commit(key, bars(0, 1))
-    a.pull([PAIR])
+    a.hosts.pull([PAIR])
     trips = shared.trips
-    assert not a.pull([(key.symbol, key.timeframe) for key in keys])
+    assert not a.hosts.pull([(key.symbol, key.timeframe) for key in keys])
     assert shared.trips == trips + 1
 
 
@@ -180,7 +181,7 @@ def test_every_lane_of_a_timeframe_is_pulled(host: Host) -> None:
     a, b = host("a"), host("b")
     a.commit(raw, bars(0, 3))
     assert b.lanes_beside(*PAIR) == []
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert b.lanes_beside(*PAIR) == [raw] and shown(b, raw) == [0, 1, 2]
 
 
@@ -188,14 +189,14 @@ def test_series_of_folders_and_samples_stay_on_the_host(host: Host, shared: Post
     a = host("a")
     for lane in (("local.0a1b2c3d",), ("replay.0a1b2c3d",), ("mock",)):
         a.commit(SeriesKey("AAPL", DAILY.timeframe, lane), bars(0, 2))
-        assert not a.is_shared(SeriesKey("AAPL", DAILY.timeframe, lane))
+        assert not a.hosts.is_shared(SeriesKey("AAPL", DAILY.timeframe, lane))
     assert shared.names({}) == []
 
 
 def test_a_preview_sends_no_statement(host: Host, shared: PostgresFiles) -> None:
     host("a").commit(DAILY, bars(0, 2))
     trips, b = shared.trips, host("b").preview()
-    assert not b.pull([PAIR]) and not b.is_shared(DAILY) and shared.trips == trips
+    assert not b.hosts.pull([PAIR]) and not b.hosts.is_shared(DAILY) and shared.trips == trips
 
 
 def test_an_offline_request_keeps_its_commits_in_memory(host: Host, shared: PostgresFiles) -> None:
@@ -211,14 +212,14 @@ def test_an_offline_request_keeps_its_commits_in_memory(host: Host, shared: Post
 def test_bars_based_on_an_older_view_are_rejected_and_marks_are_not(host: Host) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 3))
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     before = b.view(DAILY)
     a.commit(DAILY, bars(3, 5))
     with pytest.raises(OvertakenError):
         b.commit(DAILY, bars(5, 6), based_on=before)
     assert shown(b) == [0, 1, 2, 3, 4], "the other host's bars are there for the next attempt"
     b.commit(DAILY, Commit(marks=(mark(9, 12, "empty", reason="closed"),)))
-    a.pull([PAIR])
+    a.hosts.pull([PAIR])
     assert states(a) == states(b) and states(a)[-1] == (9, 12, "empty")
 
 
@@ -226,7 +227,7 @@ def test_bars_based_on_a_year_that_another_host_has_cleared_are_rejected(host: H
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(-3, 0))
     a.commit(DAILY, bars(0, 3))
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     before = b.view(DAILY)
     a.clear_years(DAILY, [2023])
     with pytest.raises(OvertakenError):
@@ -243,11 +244,11 @@ def test_without_the_comparison_a_commit_of_the_other_host_is_lost(
     with without(monkeypatch, " and gen = _gen and token = _head"):
         a, b = new(log_url, tmp_path / "a"), new(log_url, tmp_path / "b")
         a.commit(DAILY, bars(0, 3))
-        b.pull([PAIR])
+        b.hosts.pull([PAIR])
         a.commit(DAILY, bars(3, 6))
         monkeypatch.setattr(SharedFolder, "_update", lambda *_: False)
-        lease = b.shared.lease
-        seen = b.notes.read(name_of(DAILY))
+        lease = b.hosts.shared.lease
+        seen = b.hosts.notes.read(name_of(DAILY))
         assert seen is not None
 
         def stale(*args: Any, **more: Any) -> Any:
@@ -256,30 +257,48 @@ def test_without_the_comparison_a_commit_of_the_other_host_is_lost(
             heads = None if granted.heads is None else {name_of(DAILY): seen.head}
             return granted._replace(heads=heads)
 
-        monkeypatch.setattr(b.shared, "lease", stale)
+        monkeypatch.setattr(b.hosts.shared, "lease", stale)
         b.commit(DAILY, bars(9, 10))
     c = new(log_url, tmp_path / "c")
     monkeypatch.undo()
-    c.pull([PAIR])
+    c.hosts.pull([PAIR])
     assert not {3, 4, 5} <= set(shown(c))
 
 
 def test_a_clear_reaches_all_hosts(host: Host) -> None:
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 400))
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert a.clear_years(DAILY, [2025]) == 1
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert shown(b) == list(range(366))
     a.add_actions("AAPL", [], Span(at(0), at(9)), "acme", at(9))
     b.clear("AAPL")
     for store in (a, b):
-        store.pull([PAIR])
+        store.hosts.pull([PAIR])
         assert shown(store) == [] and not store.actions("AAPL").answers
     a.commit(DAILY, bars(3, 5))
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert shown(b) == [3, 4] and a.view(DAILY) == b.view(DAILY)
-    assert host_state(a).state == host_state(b).state == "in step"
+    assert host_state(a.hosts).state == host_state(b.hosts).state == "in step"
+
+
+def test_a_clear_of_bars_that_only_other_hosts_have_reaches_them(
+    host: Host, tmp_path: Path
+) -> None:
+    a, b = host("a"), host("b")
+    a.commit(DAILY, bars(0, 3))
+    a.add_actions("AAPL", [], Span(at(0), at(9)), "acme", at(9))
+    b.clear("NOPE")
+    assert not (tmp_path / "b" / "ohlcv" / "NOPE").exists()
+    b.clear("AAPL")
+    a.hosts.pull([PAIR])
+    assert shown(a) == [] and not a.actions("AAPL").answers
+
+
+def test_a_shared_store_does_everything_of_which_a_store_notifies_other_hosts() -> None:
+    notices = {name for name in vars(OtherHosts) if not name.startswith("_")}
+    assert len(notices) > 8 and notices <= vars(SharedFolder).keys()
 
 
 def test_a_clear_also_drops_the_bars_of_own_files_from_memory(host: Host) -> None:
@@ -298,13 +317,13 @@ def test_appends_rewrites_and_rejected_rows_give_all_hosts_the_same_bytes(host: 
     for n in range(12):
         writer, reader = (a, b) if n % 3 else (b, a)
         writer.commit(last, Commit((minutes(20 * n, 20 * n + 15),)))
-        reader.pull([pair])
+        reader.hosts.pull([pair])
         assert contents(a, last) == contents(b, last)
     a.commit(last, Commit((minutes(10, 14, shift=1.0),)))  # withdraws and rewrites
-    b.pull([pair])
+    b.hosts.pull([pair])
     assert contents(a, last) == contents(b, last) and len(shown(b, last)) == len(shown(a, last))
     c = host("c")
-    c.pull([pair])
+    c.hosts.pull([pair])
     assert contents(a, last) == contents(c, last)
 
 
@@ -329,7 +348,7 @@ def test_only_the_bytes_that_changed_are_sent(
     assert 0 < start < size, "a rewrite begins at the first changed byte"
     monkeypatch.undo()
     b = host("b")
-    b.pull([(MINUTES.symbol, MINUTES.timeframe)])
+    b.hosts.pull([(MINUTES.symbol, MINUTES.timeframe)])
     assert contents(a, MINUTES) == contents(b, MINUTES)
 
 
@@ -342,12 +361,12 @@ def test_many_small_pushes_are_folded(
     for n in range(14):
         a.commit(MINUTES, Commit((minutes(n, n + 1),)))
         if n == 6:
-            b.pull([(MINUTES.symbol, MINUTES.timeframe)])
+            b.hosts.pull([(MINUTES.symbol, MINUTES.timeframe)])
     most = "select max(n) from (select count(*) n from onetape.chunk group by series, path) c"
     assert sql(log_url, most) == [(2,)]
     c = new(log_url, tmp_path / "c")
     for store in (b, c):
-        store.pull([(MINUTES.symbol, MINUTES.timeframe)])
+        store.hosts.pull([(MINUTES.symbol, MINUTES.timeframe)])
         assert contents(store, MINUTES) == contents(a, MINUTES)
 
 
@@ -356,7 +375,7 @@ def test_a_pull_brings_the_splits_that_a_commit_was_made_with(host: Host) -> Non
     a.commit(DAILY, bars(0, 40))
     a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
     a.commit(DAILY, bars(10, 12, shift=1.0))
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert b.actions("AAPL").reports == a.actions("AAPL").reports != ()
     assert contents(a) == contents(b)
 
@@ -369,19 +388,19 @@ def test_splits_of_samples_stay_on_the_host(host: Host, shared: PostgresFiles) -
     assert [row.name for row in shared.names({})] == [name_of(DAILY)]
     b.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
     assert b.actions("AAPL").samples is None
-    a.pull([PAIR])
+    a.hosts.pull([PAIR])
     assert a.actions("AAPL").only("replay").reports == (own,)
     assert a.actions("AAPL").reports == b.actions("AAPL").reports == (SPLIT,)
     a.forget_actions("AAPL", "replay")
     assert not a.actions("AAPL").only("replay").reports
-    assert host_state(a).state == "in step"
+    assert host_state(a.hosts).state == "in step"
 
 
 def test_facts_from_a_hosts_rules_are_not_in_the_files(
     shared: PostgresFiles, tmp_path: Path
 ) -> None:
     facts = {"acme": {"reliability": 0.8, "rate_limit": "5/minute"}}
-    a = SharedFolder(shared, tmp_path / "a", clock=ManualClock(NOW), vendor_facts=facts)
+    a = shared_store(shared, tmp_path / "a", clock=ManualClock(NOW), vendor_facts=facts)
     a.commit(DAILY, bars(0, 3))
     assert b"5/minute" not in a.parts.lane(DAILY).paths.metadata(2024).read_bytes()
 
@@ -398,7 +417,7 @@ def test_two_stores_that_commit_concurrently_lose_no_bar(log_url: str, tmp_path:
     files = []
     for name in ("host0", "host1", "new"):
         store = new(log_url, tmp_path / name)
-        store.pull([PAIR])
+        store.hosts.pull([PAIR])
         assert shown(store) == list(range(32)) and position(store) == 32
         files.append(contents(store))
     assert files[0] == files[1] == files[2]
@@ -425,7 +444,7 @@ def killed(log_url: str, tmp_path: Path, work: Callable[[], None]) -> None:
     known = {int(n) for n in reported.read_text().split()} if reported.exists() else set()
     a, b = (new(log_url, tmp_path / name) for name in "ab")
     for store in (a, b):
-        store.pull([PAIR])
+        store.hosts.pull([PAIR])
         assert known <= set(shown(store))
     assert a.view(DAILY) == b.view(DAILY) and contents(a) == contents(b)
 
@@ -457,7 +476,7 @@ def test_a_host_killed_at_any_statement_loses_no_acknowledged_bar(
 
     def work() -> None:
         store, left = new(log_url, tmp_path / "a"), [statement]
-        run = store.shared.run
+        run = store.hosts.shared.run
 
         def deadly(work: Any) -> Any:
             left[0] -= 1
@@ -468,13 +487,13 @@ def test_a_host_killed_at_any_statement_loses_no_acknowledged_bar(
                 os.kill(os.getpid(), signal.SIGKILL)
             return made
 
-        store.shared.run = deadly  # type: ignore[method-assign]
+        store.hosts.shared.run = deadly  # type: ignore[method-assign]
         for n in range(6):
             store.commit(DAILY, bars(n, n + 1))
             with (tmp_path / "told").open("a") as file:
                 file.write(f"{n} ")
             other.commit(DAILY, bars(60 + n, 61 + n))
-            store.pull([PAIR])
+            store.hosts.pull([PAIR])
 
     killed(log_url, tmp_path, work)
 
@@ -486,13 +505,13 @@ def test_a_pull_killed_between_its_files_and_its_note_applies_nothing_twice(
     a, b = new(log_url, tmp_path / "other"), new(log_url, tmp_path / "a")
     for n in range(3):
         a.commit(DAILY, bars(n, n + 1))
-        b.pull([PAIR])
+        b.hosts.pull([PAIR])
     a.commit(DAILY, bars(3, 5))
 
     def work() -> None:
         disk = Deadly()
         disk.left = calls
-        new(log_url, tmp_path / "a", disk).pull([PAIR])
+        new(log_url, tmp_path / "a", disk).hosts.pull([PAIR])
 
     killed(log_url, tmp_path, work)
     assert contents(new(log_url, tmp_path / "a")) == contents(a)
@@ -530,7 +549,7 @@ def test_a_push_with_a_lost_response_is_stored_once(
     a.commit(DAILY, bars(1, 2))
     assert position(a) == 2 == shared.heads([name_of(DAILY)])[name_of(DAILY)][0].gen
     b = host("b")
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     assert shown(a) == shown(b) == [0, 1]
 
 
@@ -549,7 +568,7 @@ def test_without_the_token_a_lost_response_is_taken_for_a_change_of_another_host
         a.commit(DAILY, bars(1, 2), based_on=a.view(DAILY))
 
 
-def away(url: str, tmp_path: Path) -> SharedFolder:
+def away(url: str, tmp_path: Path) -> BarStore:
     """Return a store whose server is unreachable."""
     return new("postgresql://bot:canary-word@127.0.0.1:1/prices", tmp_path / "a")
 
@@ -562,14 +581,14 @@ def test_bars_are_read_and_not_stored_while_the_server_is_unreachable(
     assert shown(cut_off) == [0, 1, 2]
     for work in (
         lambda: cut_off.commit(DAILY, bars(3, 4)),
-        lambda: cut_off.pull([PAIR]),
+        lambda: cut_off.hosts.pull([PAIR]),
         lambda: cut_off.clear("AAPL"),
         lambda: cut_off.add_actions("AAPL", [], days(0, 3), "acme", 1),
     ):
         with pytest.raises(LogUnreachableError):
             work()
     assert shown(cut_off) == [0, 1, 2]
-    assert host_state(cut_off).state == "cut off"
+    assert host_state(cut_off.hosts).state == "cut off"
 
 
 def test_bars_of_a_push_that_failed_are_not_in_the_folder(
@@ -581,10 +600,10 @@ def test_bars_of_a_push_that_failed_are_not_in_the_folder(
         patch.setattr(shared, "push", Mock(side_effect=LogUnreachableError("gone")))
         with pytest.raises(LogUnreachableError):
             a.commit(DAILY, bars(3, 5))
-    assert host_state(a).state == "in step" and shown(a) == [0, 1, 2]
-    assert not a.pull([PAIR]) and shown(a) == [0, 1, 2]
+    assert host_state(a.hosts).state == "in step" and shown(a) == [0, 1, 2]
+    assert not a.hosts.pull([PAIR]) and shown(a) == [0, 1, 2]
     a.commit(DAILY, bars(3, 5))
-    assert shown(a) == [0, 1, 2, 3, 4] and host_state(a).state == "in step"
+    assert shown(a) == [0, 1, 2, 3, 4] and host_state(a.hosts).state == "in step"
 
 
 def test_a_server_that_accepts_no_changes_or_is_locked_is_like_one_that_is_away(
@@ -595,7 +614,7 @@ def test_a_server_that_accepts_no_changes_or_is_locked_is_like_one_that_is_away(
     sql(log_url, f"alter database {name} set default_transaction_read_only = on")
     try:
         a = new(log_url, tmp_path / "a")
-        state = host_state(a)
+        state = host_state(a.hosts)
         assert (state.state, state.reason) == (
             "cut off",
             "the server of the shared store is read-only",
@@ -612,20 +631,20 @@ def test_a_server_that_accepts_no_changes_or_is_locked_is_like_one_that_is_away(
         " and proconfig is not null")))  # fmt: skip
     monkeypatch.setattr(postgres, "LOCK_WAIT", "50ms")
     a = new(log_url, tmp_path / "a")
-    a.pull([PAIR])
+    a.hosts.pull([PAIR])
     with psycopg.connect(log_url) as db:
         db.execute("lock table onetape.series, onetape.lease")
-        for act in (lambda: a.pull([PAIR]), lambda: a.commit(DAILY, bars(3, 4))):
+        for act in (lambda: a.hosts.pull([PAIR]), lambda: a.commit(DAILY, bars(3, 4))):
             with pytest.raises(LogUnreachableError, match="locked for"):
                 act()
-            a.shared._away_until_s = 0.0
+            a.hosts.shared._away_until_s = 0.0
         waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
         assert sql(log_url, waiting) == [(0,)], "no connection of ours waits on"
     with psycopg.connect(log_url) as db:
         db.execute("lock table onetape.fact, onetape.spent")
-        a.shared._away_until_s = 0.0
-        assert "locked for" in host_state(a).reason
-        a.shared._away_until_s = 0.0
+        a.hosts.shared._away_until_s = 0.0
+        assert "locked for" in host_state(a.hosts).reason
+        a.hosts.shared._away_until_s = 0.0
         assert sql(log_url, waiting) == [(0,)], "nor of a report"
     a.commit(DAILY, bars(3, 4))
     assert shown(a) == [0, 1, 2, 3]
@@ -655,9 +674,9 @@ def test_the_password_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFi
         "postgresql://bot:canary%2Dword@127.0.0.1:1/prices",
     ):
         log = PostgresFiles(url)
-        store = SharedFolder(log, tmp_path / "a", clock=ManualClock(NOW))
+        store = shared_store(log, tmp_path / "a", clock=ManualClock(NOW))
         with pytest.raises(Exception) as caught:
-            store.pull([PAIR])
+            store.hosts.pull([PAIR])
         error = caught.value
         texts += [
             repr(log),
@@ -687,10 +706,10 @@ def restored(log_url: str) -> Iterator[None]:
             f"drop table kept_{name}")  # fmt: skip
 
 
-def restarted(store: SharedFolder) -> SharedFolder:
+def restarted(store: BarStore) -> BarStore:
     """Let a host notice that the server was started since it last looked."""
-    store.shared.store_id()
-    store.shared.started += " again"
+    store.hosts.shared.store_id()
+    store.hosts.shared.started += " again"
     return store
 
 
@@ -699,15 +718,15 @@ def test_commits_lost_by_a_restored_server_are_offered_again(host: Host, log_url
     a.commit(DAILY, bars(0, 3))
     with restored(log_url):
         a.commit(DAILY, bars(3, 6))
-        b.pull([PAIR])
+        b.hosts.pull([PAIR])
     host("c").commit(DAILY, bars(20, 22))  # the numbers are used again
-    assert {one.state for one in host_state(a).series} == {"lost tail"}
-    a.pull([PAIR])
-    b.pull([PAIR])
+    assert {one.state for one in host_state(a.hosts).series} == {"lost tail"}
+    a.hosts.pull([PAIR])
+    b.hosts.pull([PAIR])
     c = host("c")
-    c.pull([PAIR])
+    c.hosts.pull([PAIR])
     assert shown(a) == shown(b) == shown(c) == [0, 1, 2, 3, 4, 5, 20, 21]
-    assert host_state(a).state == host_state(b).state == "in step"
+    assert host_state(a.hosts).state == host_state(b.hosts).state == "in step"
     assert contents(a) == contents(b) == contents(c)
 
 
@@ -721,9 +740,9 @@ def test_a_host_that_misses_nothing_offers_all_that_a_restored_server_lacks(
         a.commit(OTHER, bars(0, 2))
         a.commit(DAILY, bars(3, 6))
         a.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
-    restarted(a).pull([(MINUTES.symbol, MINUTES.timeframe)])
+    restarted(a).hosts.pull([(MINUTES.symbol, MINUTES.timeframe)])
     c = host("c")
-    c.pull([PAIR, (OTHER.symbol, OTHER.timeframe)])
+    c.hosts.pull([PAIR, (OTHER.symbol, OTHER.timeframe)])
     assert shown(c) == [0, 1, 2, 3, 4, 5] and shown(c, OTHER) == [0, 1]
     assert c.actions("AAPL").splits == (SPLIT,)
 
@@ -740,11 +759,11 @@ def test_lost_commits_that_cannot_be_read_for_a_moment_are_offered_by_the_next_p
         patch.setattr(
             SharedFolder, "_offer_year", Mock(side_effect=StorageError("too many open files"))
         )
-        a.pull([PAIR])
-    assert "too many open files" in a.left_out[DAILY]
-    a.pull([PAIR])
-    assert shown(a) == [*range(1, 6), 20, 21] and not a.left_out
-    assert a.pull([PAIR]) is False and host_state(a).state == "in step"
+        a.hosts.pull([PAIR])
+    assert "too many open files" in a.hosts.left_out[DAILY]
+    a.hosts.pull([PAIR])
+    assert shown(a) == [*range(1, 6), 20, 21] and not a.hosts.left_out
+    assert a.hosts.pull([PAIR]) is False and host_state(a.hosts).state == "in step"
 
 
 def test_lost_commits_of_another_kind_than_the_stores_bars_are_kept(
@@ -755,7 +774,7 @@ def test_lost_commits_of_another_kind_than_the_stores_bars_are_kept(
         a.commit(DAILY, bars(2, 6))
     host("c").commit(DAILY, Commit((piece(20, 22, kind=replace(KIND, venue="aggregate")),)))
     for _ in range(3):
-        a.pull([PAIR])
+        a.hosts.pull([PAIR])
         assert shown(a) == [20, 21]
     assert shown(store_in(tmp_path / "a" / "_hosts" / "before")) == list(range(2, 6))
 
@@ -771,7 +790,7 @@ def test_without_the_token_a_restored_server_is_not_noticed(
         a.commit(DAILY, bars(3, 6))
     c = host("c")
     c.commit(DAILY, bars(20, 22))
-    a.pull([PAIR])
+    a.hosts.pull([PAIR])
     assert shown(a) != shown(c) and position(a) == position(c)
 
 
@@ -780,15 +799,15 @@ def test_a_store_restored_from_a_dump_into_the_running_server_gets_all_lost_bars
 ) -> None:
     a = host("a")
     a.commit(DAILY, bars(0, 3))
-    a.pull([PAIR])
+    a.hosts.pull([PAIR])
     with restored(log_url):
         a.commit(OTHER, bars(0, 2))
     sql(log_url, "create table other (like onetape.series including all)", "insert into other table "
         "onetape.series", "drop table onetape.series", "alter table other rename to series",
         "alter table series set schema onetape")  # fmt: skip
-    new(log_url, a.root).pull([PAIR])
+    new(log_url, a.root).hosts.pull([PAIR])
     c = host("c")
-    c.pull([(OTHER.symbol, OTHER.timeframe)])
+    c.hosts.pull([(OTHER.symbol, OTHER.timeframe)])
     assert shown(c, OTHER) == [0, 1]
 
 
@@ -813,7 +832,7 @@ def test_a_series_that_cannot_be_offered_after_a_restart_hinders_no_other(
     c.commit(DAILY, bars(20, 22))
     c.commit(OTHER, bars(3, 6))
     sql(log_url, f"{CUT} and series like 'AAPL/%'")
-    assert restarted(a).pull([(OTHER.symbol, OTHER.timeframe)])
+    assert restarted(a).hosts.pull([(OTHER.symbol, OTHER.timeframe)])
     assert shown(a, OTHER) == list(range(6))
 
 
@@ -836,17 +855,17 @@ def test_lost_bars_that_cannot_be_kept_aside_stay_where_they_are(
     host: Host, shared: PostgresFiles, log_url: str, tmp_path: Path
 ) -> None:
     disk = Full("_hosts", "link", "create")
-    a = SharedFolder(shared, tmp_path / "a", disk, ManualClock(NOW))
+    a = shared_store(shared, tmp_path / "a", disk, ManualClock(NOW))
     a.commit(DAILY, bars(0, 3))
     with restored(log_url):
         a.commit(DAILY, bars(3, 6))
     host("c").commit(DAILY, bars(20, 22))
     disk.is_full = True
     with pytest.raises(StorageError, match="space"):
-        a.pull([PAIR])
+        a.hosts.pull([PAIR])
     assert shown(a) == list(range(6))
     disk.is_full = False
-    a.pull([PAIR])
+    a.hosts.pull([PAIR])
     assert shown(a) == [*range(6), 20, 21]
 
 
@@ -866,11 +885,11 @@ def test_a_host_killed_while_it_offers_lost_bars_loses_none(
     def work() -> None:
         disk = Deadly()
         disk.left = calls
-        new(log_url, tmp_path / "a", disk).pull([PAIR])
+        new(log_url, tmp_path / "a", disk).hosts.pull([PAIR])
 
     assert ended(fork(work)) in (0, -signal.SIGKILL)
     for store in (new(log_url, tmp_path / "a"), c):
-        store.pull([PAIR])
+        store.hosts.pull([PAIR])
         assert shown(store) == [*range(6), 20, 21]
         assert {one.source for one in store.actions("AAPL").answers} == {"acme", "other"}
 
@@ -901,8 +920,8 @@ def test_local_damage_is_repaired_from_the_server_without_a_vendor(
     lane = a.parts.lane(DAILY).paths
     before = contents(a)
     path = {
-        "note": a.notes.path(name_of(DAILY)), "folder": lane.folder,
-        "store": a.notes.folder / "store.json", "actions": lane.folder.parent / "actions.json",
+        "note": a.hosts.notes.path(name_of(DAILY)), "folder": lane.folder,
+        "store": a.hosts.notes.folder / "store.json", "actions": lane.folder.parent / "actions.json",
     }.get(name, lane.folder / name)  # fmt: skip
     if path.is_dir():
         shutil.rmtree(path)
@@ -911,12 +930,12 @@ def test_local_damage_is_repaired_from_the_server_without_a_vendor(
         acts[how](path)  # type: ignore[operator]
     again = host("a")
     shown(again)  # a read repairs what it can
-    again.pull([PAIR])
+    again.hosts.pull([PAIR])
     assert shown(again) == [0, 1, 2, 3, 4, 5]
     assert again.actions("AAPL").splits == (SPLIT,)
     after = contents(again)
     assert {n: data for n, data in after.items() if n in before} == before
-    assert host_state(again).state == "in step"
+    assert host_state(again.hosts).state == "in step"
 
 
 def test_without_the_comparison_of_files_and_note_an_interrupted_pull_damages_a_file(
@@ -925,17 +944,17 @@ def test_without_the_comparison_of_files_and_note_an_interrupted_pull_damages_a_
     """What the comparison prevents: bytes that were applied already are applied again."""
     a, b = host("a"), host("b")
     a.commit(DAILY, bars(0, 3))
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     a.commit(DAILY, bars(3, 5))
     with monkeypatch.context() as patch:
-        patch.setattr(b.notes, "keep", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(b.hosts.notes, "keep", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            b.pull([PAIR])
+            b.hosts.pull([PAIR])
     with monkeypatch.context() as patch:
         patch.setattr(SharedFolder, "_compared", lambda _self, _part, note: (note, ()))
         with pytest.raises(CorruptEntryError):
-            host("b").pull([PAIR])  # another process, which has not hashed the file
-    b.pull([PAIR])
+            host("b").hosts.pull([PAIR])  # another process, which has not hashed the file
+    b.hosts.pull([PAIR])
     assert contents(a) == contents(b)
 
 
@@ -947,7 +966,7 @@ def test_a_host_that_only_pulls_keeps_to_the_limits_for_its_folder(
     entered = Mock(side_effect=StorageError("no room"))
     monkeypatch.setattr(b.listener, "committing", entered)
     with pytest.raises(StorageError, match="no room"):
-        b.pull([PAIR])
+        b.hosts.pull([PAIR])
     assert shown(b) == []
 
 
@@ -967,7 +986,7 @@ def test_bytes_are_appended_to_what_another_process_has_written(
     assert path.stat().st_size == size
     one.commit(DAILY, bars(20, 22))
     c = new(log_url, tmp_path / "c")
-    c.pull([PAIR])
+    c.hosts.pull([PAIR])
     assert shown(c) == list(range(22)) and contents(c) == contents(one)
 
 
@@ -979,10 +998,11 @@ def test_an_evicted_year_comes_back_and_a_copied_folder_is_in_step(
     shutil.copytree(tmp_path / "a", tmp_path / "copy")  # other inodes and times
     copy = host("copy")
     trips = shared.trips
-    assert host_state(copy).state == "in step" and copy.pull([PAIR]) is False
-    BarStore.clear_years(a, DAILY, [2025])  # as an eviction does: on this host alone
-    assert host_state(a).state == "astray" and len(shown(a)) == 366
-    assert a.pull([PAIR]) and len(shown(a)) == 400
+    assert host_state(copy.hosts).state == "in step" and copy.hosts.pull([PAIR]) is False
+    lane = a.parts.lane(DAILY)
+    clear_years(lane, [2025], 30.0, "eviction", None)  # as an eviction does: on this host alone
+    assert host_state(a.hosts).state == "astray" and len(shown(a)) == 366
+    assert a.hosts.pull([PAIR]) and len(shown(a)) == 400
     assert shared.trips > trips and contents(a) == contents(copy)
 
 
@@ -990,18 +1010,18 @@ def test_a_full_disk_on_one_host_loses_no_bar(
     host: Host, tmp_path: Path, shared: PostgresFiles
 ) -> None:
     disk, a = Full(".csv.gz", "write"), host("a")
-    b = SharedFolder(shared, tmp_path / "b", disk, ManualClock(NOW))
+    b = shared_store(shared, tmp_path / "b", disk, ManualClock(NOW))
     a.commit(DAILY, bars(0, 3))
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     a.commit(DAILY, bars(3, 5))
     disk.is_full = True
     with pytest.raises(StorageError, match="space"):
-        b.pull([PAIR])
+        b.hosts.pull([PAIR])
     with pytest.raises(StorageError):
         b.commit(DAILY, bars(5, 6))
     disk.is_full = False
     b.commit(DAILY, bars(5, 6))
-    a.pull([PAIR])
+    a.hosts.pull([PAIR])
     assert shown(a) == shown(b) == [0, 1, 2, 3, 4, 5] and contents(a) == contents(b)
 
 
@@ -1011,7 +1031,7 @@ def test_a_host_without_its_notes_keeps_its_bars_while_the_server_is_unreachable
     host("a").commit(DAILY, bars(0, 3))
     (tmp_path / "a" / "_hosts").rename(tmp_path / "a" / "_gone")
     with pytest.raises(LogUnreachableError):
-        away(log_url, tmp_path).pull([PAIR])
+        away(log_url, tmp_path).hosts.pull([PAIR])
     assert shown(away(log_url, tmp_path)) == [0, 1, 2]
 
 
@@ -1043,10 +1063,10 @@ def test_hostile_rows_are_refused_with_the_name_of_the_series(
     with pytest.raises(
         CorruptEntryError, match="the files of AAPL/1d in the shared store cannot be used"
     ):
-        c.pull([PAIR, (OTHER.symbol, OTHER.timeframe)])
+        c.hosts.pull([PAIR, (OTHER.symbol, OTHER.timeframe)])
     assert shown(c) == [] and shown(c, OTHER) == [0, 1, 2], "other series are not affected"
     assert {path.name for path in tmp_path.iterdir()} == {"a", "c"}
-    assert [one.series for one in verify(a, deep=True)] == [DAILY]
+    assert [one.series for one in verify(a.hosts, deep=True)] == [DAILY]
 
 
 def test_a_series_with_hostile_rows_can_be_cleared_by_any_host(host: Host, log_url: str) -> None:
@@ -1055,7 +1075,7 @@ def test_a_series_with_hostile_rows_can_be_cleared_by_any_host(host: Host, log_u
     sql(log_url, CUT)
     c.clear("AAPL", DAILY.timeframe)
     c.commit(DAILY, bars(5, 7))
-    a.pull([PAIR])
+    a.hosts.pull([PAIR])
     assert shown(a) == shown(c) == [5, 6] and contents(a) == contents(c)
 
 
@@ -1066,7 +1086,7 @@ def test_a_huge_file_is_refused_before_it_is_sent(
     statement = schema.CHUNKS.replace(f"<= {schema.MOST_FILE}", "<= 1000")
     monkeypatch.setattr(postgres, "CHUNKS", statement)
     with pytest.raises(CorruptEntryError, match="is too large"):
-        new(log_url, tmp_path / "c").pull([PAIR])
+        new(log_url, tmp_path / "c").hosts.pull([PAIR])
 
 
 @pytest.mark.parametrize(
@@ -1079,8 +1099,8 @@ def test_a_strange_name_in_the_store_blocks_no_operation(
     a.commit(DAILY, bars(0, 3))
     with psycopg.connect(log_url, autocommit=True) as db:
         db.execute("insert into onetape.series (name, gen, token) values (%s, 1, 'x')", (name,))
-    assert host_state(a).state in ("in step", "behind")
-    assert list(verify(a, deep=True)) is not None and a.elsewhere() == {}
+    assert host_state(a.hosts).state in ("in step", "behind")
+    assert list(verify(a.hosts, deep=True)) is not None and a.hosts.elsewhere() == {}
     a.clear()
     assert shown(a) == [] and {path.name for path in tmp_path.iterdir()} == {"a"}
 
@@ -1092,7 +1112,7 @@ def test_a_store_of_a_newer_version_is_refused_and_stored_bars_are_served(
     sql(log_url, "update onetape.store set format = format + 1")
     a = new(log_url, tmp_path / "a")
     with pytest.raises(FormatVersionError, match="update this library"):
-        a.pull([PAIR])
+        a.hosts.pull([PAIR])
     assert shown(a) == [0, 1, 2]
 
 
@@ -1114,7 +1134,7 @@ def test_a_store_of_an_unknown_format_is_refused_and_not_changed(
     sql(log_url, statement)
     rows = "select format::text from onetape.store"
     before, a = sql(log_url, rows), new(log_url, tmp_path / "a")
-    for act in (lambda: a.pull([PAIR]), lambda: a.commit(DAILY, bars(3, 4))):
+    for act in (lambda: a.hosts.pull([PAIR]), lambda: a.commit(DAILY, bars(3, 4))):
         with pytest.raises(StorageError, match="the table store is of another program"):
             act()
     assert shown(a) == [0, 1, 2] and sql(log_url, rows) == before
@@ -1126,18 +1146,18 @@ def test_a_schema_of_another_program_and_a_user_without_rights_get_a_clear_error
 ) -> None:
     sql(log_url, "create schema onetape", "create table onetape.store (name text)")
     with pytest.raises(StorageError, match="has other tables than those of a shared store"):
-        new(log_url, tmp_path / "a").pull([PAIR])
+        new(log_url, tmp_path / "a").hosts.pull([PAIR])
     sql(log_url, "drop schema onetape cascade")
     PostgresFiles(log_url).store_id()
     sql(log_url, "drop role if exists guest", "create role guest login")
     try:
         guest = new(log_url.replace("onetape@", "guest@"), tmp_path / "b")
         with pytest.raises(StorageError, match="permission denied") as caught:
-            guest.pull([PAIR])
+            guest.hosts.pull([PAIR])
         assert "own the schema onetape" in str(caught.value.hint)
         sql(log_url, "grant usage on schema onetape to guest",
             "grant select on all tables in schema onetape to guest")  # fmt: skip
-        state = host_state(guest)
+        state = host_state(guest.hosts)
         assert state.state == "cut off" and "lets this user change nothing" in state.reason
     finally:
         sql(log_url, "drop owned by guest", "drop role guest")
@@ -1155,7 +1175,7 @@ def test_a_folder_of_another_store_is_refused(host: Host, log_url: str) -> None:
                    " and datname = current_database()")  # fmt: skip
     other = host("a")
     with pytest.raises(StorageError, match="different shared store"):
-        other.pull([PAIR])
+        other.hosts.pull([PAIR])
     assert shown(other) == [0, 1, 2]
 
 
@@ -1168,12 +1188,12 @@ def test_a_folder_whose_store_is_no_longer_named_does_not_join_another(
     with psycopg.connect(log_url, autocommit=True) as db:
         db.execute("truncate onetape.series, onetape.file, onetape.chunk, onetape.past")
         db.execute("update onetape.store set id = gen_random_uuid()")
-    other = SharedFolder(PostgresFiles(log_url), tmp_path / "a", clock=ManualClock(NOW))
-    for act in (lambda: other.pull([PAIR]), lambda: list(attach_folder(other))):
+    other = shared_store(PostgresFiles(log_url), tmp_path / "a", clock=ManualClock(NOW))
+    for act in (lambda: other.hosts.pull([PAIR]), lambda: list(attach_folder(other.hosts))):
         with pytest.raises(StorageError, match="another shared store"):
             act()
     assert shared.names({}) == [] and shown(other) == [0, 1, 2]
-    assert host_state(other).state == "not attached"
+    assert host_state(other.hosts).state == "not attached"
 
 
 def test_a_database_without_pl_pgsql_is_refused_with_the_remedy(log_url: str) -> None:
@@ -1199,15 +1219,15 @@ def test_a_folder_that_two_machines_mount_is_refused(
     a.commit(DAILY, bars(0, 3))
     monkeypatch.setattr(notes_module, "this_machine", lambda: machines[1])
     for act in (
-        lambda: b.pull([PAIR]),
+        lambda: b.hosts.pull([PAIR]),
         lambda: b.commit(DAILY, bars(3, 4)),
         lambda: b.clear("AAPL"),
     ):
         with pytest.raises(StorageError, match="in use by another host"):
             act()
-    assert host_state(b).state == "not attached" and shown(b) == [0, 1, 2]
+    assert host_state(b.hosts).state == "not attached" and shown(b) == [0, 1, 2]
     machines[1] = ("two", now + 60)  # started after that: it may be the same one
-    b.pull([PAIR])
+    b.hosts.pull([PAIR])
     monkeypatch.setattr(notes_module, "this_machine", lambda: machines[0])
     later = host("a")
     with pytest.raises(StorageError, match="in use by another host"):
@@ -1232,7 +1252,7 @@ def test_a_folder_with_bars_must_be_attached_before_use(host: Host, tmp_path: Pa
     store_in(tmp_path / "a").commit(DAILY, bars(0, 3))
     with pytest.raises(StorageError, match="onetape hosts attach"):
         host("a").commit(DAILY, bars(3, 4))
-    assert host_state(host("a")).state == "not attached"
+    assert host_state(host("a").hosts).state == "not attached"
 
 
 def test_attach_offers_everything_and_detach_leaves_a_plain_cache(
@@ -1247,10 +1267,10 @@ def test_attach_offers_everything_and_detach_leaves_a_plain_cache(
     own.commit(DAILY, Commit(marks=(mark(3, 5, "suspect", reason="doubt", expires=at(99)),)))
     own.commit(MINUTES, Commit((minutes(0, 50),)))
     view, table = own.view(DAILY), own.read(DAILY, EVER)[0]
-    assert dict(attach_folder(host("a")))["AAPL"] > 0
-    assert dict(attach_folder(host("a"))) == {"AAPL": 1, "BTCUSDT": 1}
+    assert dict(attach_folder(host("a").hosts))["AAPL"] > 0
+    assert dict(attach_folder(host("a").hosts)) == {"AAPL": 1, "BTCUSDT": 1}
     b = host("b")
-    b.pull([PAIR, (MINUTES.symbol, MINUTES.timeframe)])
+    b.hosts.pull([PAIR, (MINUTES.symbol, MINUTES.timeframe)])
     for store in (host("a"), b):
         assert same(store.read(DAILY, EVER)[0], table)
         assert states(store) == states(own) or states(store)
@@ -1276,8 +1296,8 @@ def test_attach_offers_what_the_store_lacks_and_keeps_the_replaced_files(
         b.commit(key, bars(3, 9, shift=1.0))
     own.add_actions("AAPL", [SPLIT], Span(at(0), at(60)), "acme", at(40))
     a = host("a")
-    assert dict(attach_folder(a)) == {"AAPL": 1, "ZM": 1}
-    b.pull([PAIR, (OTHER.symbol, OTHER.timeframe)])
+    assert dict(attach_folder(a.hosts)) == {"AAPL": 1, "ZM": 1}
+    b.hosts.pull([PAIR, (OTHER.symbol, OTHER.timeframe)])
     for key in (DAILY, OTHER):
         assert shown(a, key) == shown(b, key) == list(range(9)) and contents(a, key) == contents(
             b, key
@@ -1304,7 +1324,7 @@ def test_a_detach_after_an_interrupted_attach_leaves_all_bars_in_the_folder(
 
     monkeypatch.setattr(SharedFolder, "_offer_year", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        dict(attach_folder(host("a")))
+        dict(attach_folder(host("a").hosts))
     for _ in range(2):
         detach(tmp_path / "a")
         plain = store_in(tmp_path / "a")
@@ -1330,7 +1350,7 @@ def test_lost_bars_and_splits_of_a_symbol_wait_and_are_kept_side_by_side(
             patch.setattr(SharedFolder, name, Mock(side_effect=StorageError("too many open files")))
         for _ in range(2):
             with pytest.raises(StorageError, match="too many open files"):
-                a.pull([PAIR])
+                a.hosts.pull([PAIR])
     waiting = sorted(p for p in (folder / "aside").rglob("*") if p.name in left)
     lane, book = Path("ohlcv/AAPL/1d/2024.csv.gz"), Path("ohlcv/AAPL/actions.json")
     assert waiting == [folder / "aside" / lane, folder / "aside" / book]
@@ -1338,7 +1358,7 @@ def test_lost_bars_and_splits_of_a_symbol_wait_and_are_kept_side_by_side(
     detach(tmp_path / "plain")
     plain = store_in(tmp_path / "plain")
     assert shown(plain) == [0, 1, 2] and plain.actions("AAPL").splits == (SPLIT,)
-    a.pull([PAIR])
+    a.hosts.pull([PAIR])
     assert shown(a) == [0, 1, 2] and a.actions("AAPL").splits == (SPLIT,)
     assert (folder / "before" / lane).is_file() and (folder / "before" / book).is_file()
 
@@ -1353,15 +1373,15 @@ def test_a_killed_attach_can_be_completed(log_url: str, tmp_path: Path, calls: i
     def work() -> None:
         disk = Deadly()
         disk.left = calls
-        list(attach_folder(new(log_url, tmp_path / "a", disk)))
+        list(attach_folder(new(log_url, tmp_path / "a", disk).hosts))
 
     PostgresFiles(log_url).store_id()
     assert ended(fork(work)) in (0, -signal.SIGKILL)
     a, b = (
-        SharedFolder(PostgresFiles(log_url), tmp_path / n, clock=ManualClock(NOW)) for n in "ab"
+        shared_store(PostgresFiles(log_url), tmp_path / n, clock=ManualClock(NOW)) for n in "ab"
     )
-    list(attach_folder(a))
-    b.pull([PAIR])
+    list(attach_folder(a.hosts))
+    b.hosts.pull([PAIR])
     for store in (a, b):
         assert shown(store) == [0, 1, 2, 3, 4]
         assert states(store)[-1] == (8, 9, "empty")
@@ -1380,13 +1400,13 @@ def test_verify_finds_bytes_that_differ(host: Host) -> None:
     a = host("a")
     a.commit(DAILY, bars(0, 3))
     a.commit(DAILY, bars(3, 6))
-    assert list(verify(a, deep=True)) == []
+    assert list(verify(a.hosts, deep=True)) == []
     path = a.parts.lane(DAILY).paths.data(2024)
     state = path.stat()
     flip(path)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # as a disk that decays
-    assert list(verify(a)) == []
-    assert [(one.series, one.state) for one in verify(a, deep=True)] == [(DAILY, "astray")]
+    assert list(verify(a.hosts)) == []
+    assert [(one.series, one.state) for one in verify(a.hosts, deep=True)] == [(DAILY, "astray")]
 
 
 def test_a_forked_child_has_a_connection_of_its_own(
@@ -1427,7 +1447,7 @@ def test_a_hanging_statement_delays_other_threads_only_briefly(
     hanging = shared._connection.info.backend_pid
     monkeypatch.setattr(postgres, "TURN_S", 0.2)
     os.kill(hanging, signal.SIGSTOP)
-    thread = threading.Thread(target=lambda: a.pull([PAIR]))
+    thread = threading.Thread(target=lambda: a.hosts.pull([PAIR]))
     thread.start()
     try:
         while not shared._lock.locked():
@@ -1492,7 +1512,7 @@ def test_a_process_still_running_after_a_detach_changes_no_bars_of_the_plain_cac
     detach(tmp_path / "a")
     plain = BarStore(tmp_path / "a", clock=ManualClock(NOW))
     plain.commit(DAILY, bars(3, 5))
-    for act in (lambda: a.pull([PAIR]), lambda: a.commit(DAILY, bars(7, 8))):
+    for act in (lambda: a.hosts.pull([PAIR]), lambda: a.commit(DAILY, bars(7, 8))):
         with pytest.raises(StorageError, match="hosts attach"):
             act()
     plain.commit(DAILY, bars(5, 6))

@@ -22,16 +22,6 @@ from ..calendars.finality import settles_at
 from ..calendars.grid import BarGrid
 from ..model.identity.series import SeriesKey
 from ..model.stored.coverage import Covered
-from ..model.stored.stored import (
-    Calculation,
-    CommitNotice,
-    CoverageSpan,
-    KnownAction,
-    LoggedCommit,
-    Quarantined,
-    SessionHours,
-    StoredColumns,
-)
 from ..model.time.instant import DAY_MS, MINUTE_MS, date_of, day_ms, parse_iso
 from ..model.time.span import Span
 from ..model.time.timeframe import Timeframe
@@ -64,6 +54,16 @@ if TYPE_CHECKING:
     from ..model.request.plan import Plan
     from ..model.request.query import BarsQuery
     from ..model.stored.coverage import Coverage
+    from ..model.stored.stored import (
+        Calculation,
+        CommitNotice,
+        CoverageSpan,
+        KnownAction,
+        LoggedCommit,
+        Quarantined,
+        SessionHours,
+        StoredColumns,
+    )
     from ..provider_selector import ProviderSelector
     from .answer.answer import Rows as Rows
     from .batch import BatchListener
@@ -614,6 +614,8 @@ class BarsClient:
         Raises:
             CacheError: The store cannot be read.
         """
+        from ..model.stored.stored import StoredColumns
+
         view, table, coverage = self._store.stored_span(series, span, is_use=is_use)
         spans = tuple(_spans(view, coverage))
         return StoredColumns(series, view.generation, table.read_only(), spans)
@@ -647,6 +649,8 @@ class BarsClient:
         Raises:
             CacheError: The store cannot be read.
         """
+        from ..model.stored.stored import LoggedCommit
+
         pinned = self._store.pins(series)
         return [
             LoggedCommit(
@@ -714,6 +718,8 @@ class BarsClient:
         Raises:
             StorageError: The store cannot be read.
         """
+        from ..model.stored.stored import Quarantined
+
         rows, files = self._store.quarantined(series)
         return Quarantined(
             tuple((row.bar, row.reason) for row in rows),
@@ -988,6 +994,8 @@ class BarsClient:
         Raises:
             ConfigError: The instrument's calendar does not exist.
         """
+        from ..model.stored.stored import SessionHours
+
         calendar = calendar_for(instrument)
         around = calendar.sessions(date_of(span.start) - _TWO_DAYS, date_of(span.end) + _TWO_DAYS)
         inside = [s for s in around if s.open_ms < span.end and span.start < s.close_ms]
@@ -1007,6 +1015,8 @@ class BarsClient:
 
 def _spans(view: SeriesView, coverage: Coverage) -> Iterator[CoverageSpan]:
     """Yield the spans of ``coverage``, each with the time at which to fetch it again."""
+    from ..model.stored.stored import CoverageSpan
+
     for entry in coverage.opened():
         due = entry.expires
         if entry.state == "provisional" and due is None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CacheError, DataError, IncompleteDataError
-from ..cache.actions import ActionBook
 from ..clock import Clock
 from ..model.identity.series import SeriesKey
 from ..model.market.actions import Action
@@ -26,6 +25,7 @@ from .answer.answer import score_of
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from ..cache.actions import ActionBook
     from ..cache.retention.disk_usage import Gauge
     from ..model.request.shape import ShapeChange
     from ..model.stored.stored import CommitNotice
@@ -40,7 +40,7 @@ log = logging.getLogger("onetape.events")
 _ROUTING = logging.getLogger("onetape.routing")
 
 Listener = Callable[["Event"], object]
-Books = Callable[[str], ActionBook]
+Books = Callable[[str], "ActionBook"]
 
 
 class Observer:

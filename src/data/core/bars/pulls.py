@@ -30,7 +30,7 @@ def pull_series(store: BarStore, query: BarsQuery) -> bool:
     if query.offline or query.version is not None or pair in _up_to_date.get():
         return False
     with suppress(CacheError):
-        return store.pull([pair])
+        return store.hosts.pull([pair])
     return False
 
 
@@ -39,7 +39,7 @@ def pulled_together(store: BarStore, queries: Sequence[BarsQuery]) -> Iterator[N
     """Update the series of all ``queries`` at once; queries in the block do not update them again."""
     pairs = frozenset((q.instrument.symbol, q.timeframe) for q in queries if not q.offline)
     with suppress(CacheError):
-        store.pull(pairs)
+        store.hosts.pull(pairs)
     token = _up_to_date.set(pairs)
     try:
         yield

@@ -374,7 +374,7 @@ class SeriesStore:
                 commit has bars, which must be fitted to the new ones unless the error is final.
             CacheError: The query requires storage, and the commit cannot be stored.
         """
-        if self._query.offline and self._store.is_shared(self._key):
+        if self._query.offline and self._store.hosts.is_shared(self._key):
             self.unstored.append(commit)  # no server may be contacted
             return
         based_on = self.snapshot.first if commit.pieces else None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache.legacy.reader import doubted
+from ..calendars.buckets import doubted
 from ..calendars.calendar import (
     MarketCalendar,
     calendar_for,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,6 @@ from ..model.market.actions import Action, amount_on, current
 from ..model.market.bars import NAN, BarTable, inside
 from ..model.time.instant import DAY_MS, HOUR_MS, NEVER_MS, date_of, day_ms
 from ..model.time.span import Span, coalesce, uncovered
-from ..prices.adjustment import BasisPart
 from ..prices.disputes import (
     ActionEvent,
     events_of,
@@ -42,6 +41,9 @@ from .format import json_document
 from .format.documents import BookEntries, load_book_document
 from .layout import ACTIONS, QUARANTINE, Layout
 from .read.document_cache import DocumentCache
+
+if TYPE_CHECKING:
+    from ..prices.adjustment import BasisPart
 
 # Time within which a vendor may still report an action; before that, a missing report means
 # nothing.

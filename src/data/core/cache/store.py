@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,6 @@ from ..model.market.actions import Action
 from ..model.market.bars import BadRow, BarTable
 from ..model.stored.coverage import Coverage, stretches
 from ..model.stored.retention import Retention
-from ..model.stored.stored import CommitNotice
 from ..model.time.edges import merged, spans_of
 from ..model.time.span import Span
 from ..model.time.timeframe import Timeframe
@@ -54,6 +53,7 @@ from .write.coverage_update import years_of
 from .write.write_guard import ReadOnlyError, WriteGuard
 
 if TYPE_CHECKING:
+    from ..model.stored.stored import CommitNotice
     from .acceptances import Acceptances
     from .recovery.quarantine import KeptFile
 
@@ -93,6 +93,7 @@ class BarStore:
         parts: Parts of the store that maintenance uses.
         listener: Retention manager of the folder; until a manager is set, a listener that does
             nothing.
+        hosts: Other hosts that share the files; until they are set, there are none.
         commit_feed: Feed of the commits to this folder by any store in this process.
     """
 
@@ -130,8 +131,10 @@ class BarStore:
         self._actions = ActionStore(layout, disk, self._documents, lock_timeout_s=lock_timeout_s)
         self._guard = WriteGuard(self.root, self._clock)
         self.commit_feed = feed_of(self.root)
-        self.listener = StoreListener()
-        self.parts = StoreParts(layout, disk, self._lane, self._sidecars, lock_timeout_s)
+        self.listener, self.hosts = StoreListener(), OtherHosts()
+        self.parts = StoreParts(
+            layout, disk, self._lane, self._sidecars, self._index, lock_timeout_s
+        )
 
     def make_folder(self) -> None:
         """Create the cache folder.
@@ -154,6 +157,7 @@ class BarStore:
         """
         preview = copy(self)
         preview._lanes, preview._is_preview, preview.listener = {}, True, StoreListener()
+        preview.hosts = self.hosts.preview()
         return preview
 
     def reading_files(self) -> BarStore:
@@ -184,6 +188,7 @@ class BarStore:
         """
         if self._is_of_files(key):
             return self.file_lanes.get(key).view
+        self.hosts.opening(key)
         return self._index.entry(self._lane(key)).view
 
     def tail(self, key: SeriesKey) -> SeriesView:
@@ -343,51 +348,17 @@ class BarStore:
         else:
             from .write.commit import CommitRun  # readers do not need it
 
-            with self._writing(self._lane(key), commit, wait_s, based_on) as lane:
+            lane = self._lane(key)
+            with (
+                self._guard.writing(lane.paths.folder),
+                self.listener.committing(lane, commit),
+                self.hosts.writing(lane, commit, wait_s, based_on) as lane,
+            ):
                 self.changed = True
                 run = CommitRun(lane, commit, check)
                 run.run(min(wait_s, self._lock_timeout_s))
             generation = run.generation
         self.commit_feed.announce(key, commit, generation, self._clock.now_ms())
-
-    # --- stores that many hosts share ------------------------------------------------------
-
-    # `SharedFolder` (`core/hosts/folder.py`) overrides these five, and `view`, `actions`, `clear` and
-    # `clear_years`.
-
-    @contextmanager
-    def _writing(
-        self, lane: LaneFiles, commit: Commit, wait_s: float, based_on: SeriesView | None
-    ) -> Iterator[LaneFiles]:
-        """Yield the files to which the block writes a commit; for arguments, see :meth:`commit`."""
-        with self._guard.writing(lane.paths.folder), self.listener.committing(lane, commit):
-            yield lane
-
-    @contextmanager
-    def _writing_actions(
-        self, symbol: str, wait_s: float = math.inf, source: str = ""
-    ) -> Iterator[ActionStore]:
-        """Yield the splits and dividends that the block changes, by an answer of ``source``."""
-        with self._guard.writing(self._layout.symbol(symbol)):
-            yield self._actions
-
-    def is_shared(self, key: SeriesKey) -> bool:
-        """Return whether other hosts have a series, so that a commit contacts their server."""
-        return False
-
-    def pull(self, pairs: Iterable[tuple[str, Timeframe]], *, is_first: bool = False) -> bool:
-        """Update the series of symbols and timeframes from other hosts; return whether any changed.
-
-        Args:
-            pairs: Symbols, each with a timeframe.
-            is_first: Whether to update only pairs that were never requested from this folder
-                before.
-        """
-        return False
-
-    def elsewhere(self) -> Mapping[SeriesKey, int]:
-        """Return the series that only other hosts have, with the time of the latest commit, UTC ms."""
-        return {}
 
     # --- the past --------------------------------------------------------------------------
 
@@ -467,7 +438,8 @@ class BarStore:
             CorruptEntryError: The document is damaged. The actions must be fetched again; until
                 then, adjusted prices are not available.
         """
-        return self._actions.load(symbol).up_to(self._clock.now_ms())
+        book = self._actions.load(symbol).up_to(self._clock.now_ms())
+        return self.hosts.with_samples(book, symbol)
 
     def add_actions(
         self,
@@ -492,6 +464,17 @@ class BarStore:
         with self._writing_actions(symbol, wait_s, source) as stored:
             answered = Asked(dates, source, fetched_at, until)
             return stored.add(symbol, actions, answered, wait_s, whole)
+
+    @contextmanager
+    def _writing_actions(
+        self, symbol: str, wait_s: float = math.inf, source: str = ""
+    ) -> Iterator[ActionStore]:
+        """Yield the splits and dividends that the block changes, by an answer of ``source``."""
+        with (
+            self._guard.writing(self._layout.symbol(symbol)),
+            self.hosts.writing_actions(self._actions, symbol, wait_s, source) as stored,
+        ):
+            yield stored
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
         """Remove a sample-data vendor's reports of actions; for errors, see :meth:`add_actions`."""
@@ -582,15 +565,18 @@ class BarStore:
         from .retention.clear import clear_symbol  # readers do not need it
 
         self.file_lanes.drop(symbol, timeframe)
-        symbols = {key.symbol for key in self.keys()} if symbol is None else {symbol}
+        others = self.hosts.listed()
+        symbols = {key.symbol for key in self.keys()} | {*others} if symbol is None else {symbol}
         for name in sorted(symbols):
             folder = self._layout.symbol(name)
-            for lane_name in self._disk.list(folder):
-                key = decode_lane(name, lane_name)
+            here = (decode_lane(name, lane_name) for lane_name in self._disk.list(folder))
+            for key in dict.fromkeys((*here, *others.get(name, ()))):
                 if key is not None and timeframe in (None, key.timeframe):
-                    self.clear_series(key, by)
-            if timeframe is None:
-                clear_symbol(self._disk, folder, self._lock_timeout_s)
+                    with self.hosts.removing(key, is_clear=True):
+                        self.clear_series(key, by)
+            if timeframe is None and (name in others or self._disk.stat(folder)):
+                with self.hosts.removing(name, is_clear=True):
+                    clear_symbol(self._disk, folder, self._lock_timeout_s)
 
     def clear_series(self, key: SeriesKey, by: str) -> None:
         """Permanently remove the bars of one series; ``by`` and the errors are those of :meth:`clear`."""
@@ -624,8 +610,9 @@ class BarStore:
         from .retention.clear import clear_years  # readers do not need it
 
         lane, wait_s = self._lane(key), self._lock_timeout_s if wait_s is None else wait_s
-        self._disk.make_folders(lane.paths.folder)
-        removed = clear_years(lane, years, wait_s, by, closed_by)
+        with self.hosts.removing(key, wait_s):
+            self._disk.make_folders(lane.paths.folder)
+            removed = clear_years(lane, years, wait_s, by, closed_by)
         self._sidecars.drop(key)
         return removed
 
@@ -667,7 +654,7 @@ class StoreParts:
     """The parts of a store that other modules in this package use.
 
     Attributes:
-        layout, disk, sidecars: The store's paths, file system, and columnar files.
+        layout, disk, sidecars, index: The store's paths, file system, columnar files, and views of series.
         lane: Function that returns the files of a series.
         lock_timeout_s: Maximum wait for another writer, in seconds.
     """
@@ -676,6 +663,7 @@ class StoreParts:
     disk: Disk
     lane: Callable[[SeriesKey], LaneFiles]
     sidecars: Sidecars
+    index: SeriesIndex
     lock_timeout_s: float
 
 
@@ -709,9 +697,77 @@ class StoreListener:
         return True
 
 
+# --- other hosts -------------------------------------------------------------------------
+
+
+class OtherHosts:
+    """Base class of the hosts that share a store's files, which a store notifies.
+
+    Thread-safe. The methods of the base class do nothing, because there are no other hosts;
+    `core/hosts/folder.py` has the class for those of a shared store.
+    """
+
+    def preview(self) -> OtherHosts:
+        """Return these hosts for a preview of the store, which requests nothing from them."""
+        return self
+
+    def is_shared(self, key: SeriesKey) -> bool:
+        """Return whether other hosts have a series, so that a commit contacts their server."""
+        return False
+
+    def pull(self, pairs: Iterable[tuple[str, Timeframe]], *, is_first: bool = False) -> bool:
+        """Update the series of symbols and timeframes from other hosts; return whether any changed.
+
+        Args:
+            pairs: Symbols, each with a timeframe.
+            is_first: Whether to update only pairs that were never requested from this folder
+                before.
+        """
+        return False
+
+    def elsewhere(self) -> Mapping[SeriesKey, int]:
+        """Return the series that only other hosts have, with the time of the latest commit, UTC ms."""
+        return {}
+
+    def listed(self) -> Mapping[str, Sequence[SeriesKey]]:
+        """Return the series of each symbol of which other hosts have bars or actions."""
+        return {}
+
+    def opening(self, key: SeriesKey) -> None:
+        """Called before a series is summarized; its files may be updated."""
+
+    def with_samples(self, book: ActionBook, symbol: str) -> ActionBook:
+        """Return a symbol's actions with those of samples, which are not in the shared files."""
+        return book
+
+    def writing(
+        self, lane: LaneFiles, commit: Commit, wait_s: float, based_on: SeriesView | None
+    ) -> AbstractContextManager[LaneFiles]:
+        """Return a context manager for the files to write; for arguments, see :meth:`.BarStore.commit`."""
+        return nullcontext(lane)
+
+    def writing_actions(
+        self, stored: ActionStore, symbol: str, wait_s: float, source: str
+    ) -> AbstractContextManager[ActionStore]:
+        """Return a context manager for the actions that an answer of ``source`` changes."""
+        return nullcontext(stored)
+
+    def removing(
+        self, what: SeriesKey | str, wait_s: float = math.inf, *, is_clear: bool = False
+    ) -> AbstractContextManager[object]:
+        """Return a context manager within which bars of a series, or a symbol's actions, are removed.
+
+        Args:
+            what: Series or symbol.
+            wait_s: Maximum wait for another writer, in seconds.
+            is_clear: Whether everything is removed, even files that cannot be read.
+        """
+        return nullcontext()
+
+
 # --- commit feed -------------------------------------------------------------------------
 
-Sink = Callable[[CommitNotice], object]
+Sink = Callable[["CommitNotice"], object]
 
 
 class CommitFeed:
@@ -740,6 +796,8 @@ class CommitFeed:
         """Announce a durable commit; no notice is created without subscribers."""
         if not self._sinks:
             return
+        from ..model.stored.stored import CommitNotice
+
         marks = stretches(commit.marks)
         spans = [*(p.span for p in commit.pieces), *spans_of(merged(marks.where(lambda _: True)))]
         vendors = [*(p.vendor for p in commit.pieces), *(m.vendor for m in marks.sources)]

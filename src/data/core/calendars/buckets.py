@@ -7,9 +7,13 @@ and shorter steps are counted from 1970-01-01, as Binance counts ``3d``; weeks f
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..model.market.bars import Stamps
+from ..model.stored.coverage import Coverage
+from ..model.time.edges import merged, spans_of
 from ..model.time.instant import DAY_MS
 from ..model.time.timeframe import Timeframe
 
@@ -65,3 +69,10 @@ def first_bucket_from(timeframe: Timeframe, ms: int) -> int:
 
 def _origin(timeframe: Timeframe) -> int:
     return _MONDAY_MS if timeframe.unit == "w" else 0
+
+
+def doubted(coverage: Coverage, stamps: Stamps, timeframe: Timeframe, **changes: Any) -> Coverage:
+    """Return the coverage, in which the bars at some timestamps are suspect, with further changes."""
+    edges = np.column_stack([stamps, next_stamps(stamps, timeframe)])
+    entries = [entry for span in spans_of(merged(edges)) for entry in coverage.within(span)]
+    return coverage.overlaid(entry.having(state="suspect", **changes) for entry in entries)

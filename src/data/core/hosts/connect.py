@@ -28,7 +28,7 @@ class HostParts(NamedTuple):
     """What a host uses of a store that many hosts share.
 
     Attributes:
-        make_store: Class of store for a cache folder.
+        make_store: Function that makes the store for a cache folder.
         leases: Function that returns the leases that all hosts share.
         limits: Function that makes the limits of all hosts from the state of this host.
     """
@@ -56,7 +56,7 @@ def connect(rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path)
 
 
 def make_store_of(rules: StoreRules, state_dir: Path | None = None) -> Callable[..., BarStore]:
-    """Return the class of store for a cache folder, without the leases and limits; see :func:`connect`."""
+    """Return the function that makes the store, without the leases and limits; see :func:`connect`."""
     try:
         from .postgres import secrets_in
     except ModuleNotFoundError as exc:
@@ -66,11 +66,11 @@ def make_store_of(rules: StoreRules, state_dir: Path | None = None) -> Callable[
             "a store that many hosts share needs the `postgres` extra",
             hint=install_line("postgres"),
         ) from exc
-    from .folder import SharedFolder
+    from .folder import shared_store
 
     for secret in secrets_in(rules.url):
         note_key(secret)
-    return partial(SharedFolder, _servers.of(rules, state_dir))
+    return partial(shared_store, _servers.of(rules, state_dir))
 
 
 class _Servers:

@@ -1,4 +1,4 @@
-"""A store whose files other hosts have, too; its folder is a copy that can be deleted at any time.
+"""Files of a store that other hosts have, too; its folder is a copy that can be deleted at any time.
 
 A commit changes copies of the files, under the lease of the series, and is then pushed: new bytes at the
 end of a file, or all bytes from the first changed one on. Only after that do they reach this host's files,
@@ -14,6 +14,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from copy import copy
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -37,8 +38,7 @@ from ..cache.format.json_document import DamagedError
 from ..cache.lane_files import LaneFiles
 from ..cache.layout import ACTIONS, QUARANTINE, LanePaths, Layout
 from ..cache.read.document_cache import DocumentCache
-from ..cache.retention.clear import clear_lane, clear_symbol
-from ..cache.store import BarStore
+from ..cache.store import BarStore, OtherHosts
 from ..cache.values import Commit, SeriesView
 from ..cache.write.coverage_update import year_span, years_of
 from ..disk.atomic import link_or_copy, write_atomically
@@ -138,56 +138,52 @@ class _CopyDisk(Disk):
         """Do nothing."""
 
 
-class SharedFolder(BarStore):
-    """A :class:`.BarStore` of one host among many. Thread-safe, and safe across processes.
+class SharedFolder(OtherHosts):
+    """The part of one host in a store that many hosts share. Thread-safe, and safe across processes.
 
     Series from folders of files and sample series stay on the host; see :meth:`is_shared`. While the
     server cannot be reached, reads work as usual and commits raise :class:`.LogUnreachableError`.
 
     Args:
         shared: Files that all hosts share.
-        args, more: As for :class:`.BarStore`. Facts about vendors are not written, because they depend
-            on the rules of a host.
+        store: Store of this host, whose folder has copies of these files.
 
     Attributes:
         shared: Files that all hosts share.
+        store: Store of this host.
         notes: Notes of the folder.
         left_out: Maps each series with bars that could not be offered to the reason.
     """
 
-    def __init__(
-        self, shared: PostgresFiles, *args: Any, vendor_facts: object = None, **more: Any
-    ) -> None:
-        super().__init__(*args, **more)
-        self.shared = shared
-        self.scope = ""  # series are the same on all hosts
-        self.notes = Notes(self.root, self._disk)
+    def __init__(self, shared: PostgresFiles, store: BarStore) -> None:
+        self.shared, self.store = shared, store
+        parts = store.parts
+        self._disk, self._layout, self._lane = parts.disk, parts.layout, parts.lane
+        self._lock_timeout_s = parts.lock_timeout_s
+        self.notes = Notes(store.root, self._disk)
         self.left_out: dict[SeriesKey, str] = {}
-        self._samples = ActionStore(
-            Layout(self.notes.folder / "samples"),
-            self._disk,
-            self._documents,
-            lock_timeout_s=self._lock_timeout_s,
-        )
-        self._has_joined = False
+        self._samples = self._actions_in(self.notes.folder / "samples", self._disk)
+        self._has_joined = self._is_preview = False
         # The hashes of growing files by their digests, so that an append need not read the whole file.
         self._hashes = LruCache(256)
+
+    def preview(self) -> SharedFolder:
+        """Return these hosts for a preview of the store, which requests nothing from them."""
+        preview = copy(self)
+        preview._is_preview = True
+        return preview
 
     def is_shared(self, key: SeriesKey) -> bool:
         """Return whether other hosts have a series: it is not a sample and not from a folder of files."""
         return not (self._is_preview or key.of_folder or key.is_sample)
 
-    def view(self, key: SeriesKey) -> SeriesView:
-        """Return a summary of the stored series, which is updated first if its fetch is beginning.
-
-        If that fails, the next commit reports it. See :meth:`.BarStore.view`.
-        """
+    def opening(self, key: SeriesKey) -> None:
+        """Update a series if its fetch is beginning; if that fails, the next commit reports it."""
         turn = current_lease.get()
         if turn is not None and not turn.is_opened and turn.name == name_of(key):
             turn.is_opened = True
             with suppress(StorageError, LockTimeoutError, CorruptEntryError):
                 self._pull(turn.pairs, None if turn.is_freed else turn.heads)
-        return super().view(key)
 
     # --- joining -----------------------------------------------------------------------------
 
@@ -210,13 +206,13 @@ class SharedFolder(BarStore):
         noted = {mine} if mine else self.notes.stores_noted()
         if noted - {store}:
             raise StorageError(
-                f"the cache folder {self.root} belongs to another shared store",
+                f"the cache folder {self.store.root} belongs to another shared store",
                 hint="name another folder, or run `onetape hosts detach` for this one",
             )
-        has_own = not noted and any(self.is_shared(key) for key in self.keys())
+        has_own = not noted and any(self.is_shared(key) for key in self.store.keys())
         if has_own and not is_attaching:
             raise StorageError(
-                f"the cache folder {self.root} has bars that the shared store does not have",
+                f"the cache folder {self.store.root} has bars that the shared store does not have",
                 hint="run `onetape hosts attach` once, or name an empty folder",
             )
         if join:
@@ -344,8 +340,8 @@ class SharedFolder(BarStore):
 
     def _making_room(self, part: _Part) -> AbstractContextManager[None]:
         """Let the block write bars within the limits for the size of the folder and its disk."""
-        key = key_of(part.name)
-        return nullcontext() if key is None else self.listener.committing(self._lane(key), Commit())
+        key, listener = key_of(part.name), self.store.listener
+        return nullcontext() if key is None else listener.committing(self._lane(key), Commit())
 
     def _apply(
         self, part: _Part, note: Note, stored: StoredSeries, *, is_own: bool = False
@@ -419,6 +415,10 @@ class SharedFolder(BarStore):
                 self._disk.write(handle, body, start)
             finally:
                 self._disk.close(handle)
+
+    def _view(self, key: SeriesKey) -> SeriesView:
+        """Return the summary of a series, without updating its files."""
+        return self.store.parts.index.entry(self._lane(key)).view
 
     # --- files and their notes -----------------------------------------------------------------
 
@@ -534,7 +534,7 @@ class SharedFolder(BarStore):
                     if is_clear and not is_current:
                         note = Note(head)
                     if is_clear or is_current:
-                        if based_on is not None and super().view(based_on.key) != based_on:
+                        if based_on is not None and self._view(based_on.key) != based_on:
                             break
                         with (
                             nullcontext(part) if is_removal else self._copied(part, note) as changed
@@ -553,7 +553,7 @@ class SharedFolder(BarStore):
     def _copied(self, part: _Part, note: Note) -> Iterator[_Part]:
         """Yield a copy of a part, with links to its files, in the folder of another cache."""
         root = self.notes.path(part.name, "changing").with_suffix("")
-        folder = root / part.folder.relative_to(self.root)
+        folder = root / part.folder.relative_to(self.store.root)
         changed = part._replace(folder=folder, copies=_CopyDisk(self._disk))
         self._disk.remove_whole(root)  # of a process that was killed
         book = part.folder.parent / ACTIONS
@@ -577,20 +577,15 @@ class SharedFolder(BarStore):
             lane,
             paths=_CopyPaths(changed.folder, lane.paths),
             disk=changed.copies,
-            document_cache=DocumentCache(changed.copies, self.memory),
+            document_cache=DocumentCache(changed.copies, self.store.memory),
             tainted=set(),
             elsewhere={},
         )
 
-    def _copied_books(self, changed: _Part) -> ActionStore:
-        """Return the splits and dividends of a symbol as a commit changes them."""
-        assert changed.copies is not None
-        return ActionStore(
-            Layout(changed.folder.parents[1]),
-            changed.copies,
-            DocumentCache(changed.copies, self.memory),
-            lock_timeout_s=self._lock_timeout_s,
-        )
+    def _actions_in(self, root: Path, disk: Disk) -> ActionStore:
+        """Return the splits and dividends in a folder."""
+        documents = DocumentCache(disk, self.store.memory)
+        return ActionStore(Layout(root), disk, documents, lock_timeout_s=self._lock_timeout_s)
 
     def _push(
         self,
@@ -717,7 +712,7 @@ class SharedFolder(BarStore):
 
     def _aside(self, part: _Part, name: str = "aside") -> Path:
         """Return the place of a part's files that wait to be offered: a folder, or that of a book."""
-        place = self.notes.folder / name / part.folder.relative_to(self.root)
+        place = self.notes.folder / name / part.folder.relative_to(self.store.root)
         return place / ACTIONS if part.is_book else place
 
     def _is_waiting(self, part: _Part) -> bool:
@@ -746,16 +741,16 @@ class SharedFolder(BarStore):
     def _offer_bars(self, key: SeriesKey) -> bool:
         """Offer the bars of a series that were kept aside; return False if the next pull must try again."""
         self.left_out.pop(key, None)
-        aside, offered = BarStore(self.notes.folder / "aside", self._disk, self._clock), 0
+        aside, offered = BarStore(self.notes.folder / "aside", self._disk, self._lane(key).clock), 0
         try:
             view = aside.view(key)
             spans = [entry.span for entry in view.coverage]
             for year in years_of(Span(spans[0].start, spans[-1].end)) if spans else ():
                 offered += self._offer_year(key, aside, year_span(year))
-            now = self.view(key).known_facts()
+            now = self.store.view(key).known_facts()
             facts = {name: fact for name, fact in view.known_facts().items() if name not in now}
             if facts.pop("source", None) or facts:
-                self.commit(key, Commit(**facts))
+                self.store.commit(key, Commit(**facts))
         except (LogUnreachableError, OvertakenError, FormatVersionError):
             raise
         except DataError as error:
@@ -768,12 +763,12 @@ class SharedFolder(BarStore):
 
     def _offer_year(self, key: SeriesKey, aside: BarStore, year: Span) -> int:
         for _ in range(_TRIES):
-            view = self.view(key)
+            view = self.store.view(key)
             known = [entry.span for entry in view.coverage.within(year)]
             if (offer := lacking(*aside.read(key, year), known)).is_empty:
                 return 0
             try:
-                self.commit(key, offer, based_on=view)
+                self.store.commit(key, offer, based_on=view)
             except OvertakenError:
                 continue
             return len(offer.pieces) + len(offer.marks)
@@ -782,112 +777,106 @@ class SharedFolder(BarStore):
     def _offer_book(self, symbol: str, path: Path) -> None:
         try:
             old = load_book(self._disk.read(path), symbol)
-            new = self.actions(symbol)
+            new = self.store.actions(symbol)
         except (DamagedError, CacheError) as error:
             log.warning("%s: its splits are not offered to the shared store: %s", symbol, error)
             return
         for answer in set(old.answers) - set(new.answers):
             reports = [action for action in old.reports if action.source == answer.source]
-            self.add_actions(symbol, [a for a in reports if a.ex_at in answer.span], *answer)
+            self.store.add_actions(symbol, [a for a in reports if a.ex_at in answer.span], *answer)
         if old.changes and not new.changes:
-            self.record_changes(symbol, old.changes)
+            self.store.record_changes(symbol, old.changes)
 
     # --- changes -------------------------------------------------------------------------------
 
     @contextmanager
-    def _writing(
+    def writing(
         self, lane: LaneFiles, commit: Commit, wait_s: float, based_on: SeriesView | None
     ) -> Iterator[LaneFiles]:
-        """Yield copies of a series' files, and push what the block has changed."""
-        is_shared = self.is_shared(lane.key)
-        if is_shared and lane.elsewhere:  # files of older tools become files of the series first
+        """Yield copies of a series' files, and push what the block has changed.
+
+        Room has been made before the files are compared, because that may evict years of this series.
+        """
+        if not self.is_shared(lane.key):
+            yield lane
+            return
+        if lane.elsewhere:  # files of older tools become files of the series first
             self.check_joined()
-            self.view(lane.key)
-        # Room is made before the files are compared, because that may evict years of this series.
-        with super()._writing(lane, commit, wait_s, based_on):
-            if not is_shared:
-                yield lane
-                return
-            name = name_of(lane.key)
-            with self._changing(name, wait_s, based_on, is_last=commit.is_last) as changed:
-                yield self._copied_lane(lane, changed)
+            self.store.view(lane.key)
+        name = name_of(lane.key)
+        with self._changing(name, wait_s, based_on, is_last=commit.is_last) as changed:
+            yield self._copied_lane(lane, changed)
 
-    def clear(
-        self,
-        symbol: str | None = None,
-        timeframe: Timeframe | None = None,
-        *,
-        by: str = "clear",
-    ) -> None:
-        """Remove bars on all hosts; see :meth:`.BarStore.clear`."""
-        self.file_lanes.drop(symbol, timeframe)
+    def listed(self) -> dict[str, list[SeriesKey]]:
+        """Return the series of each symbol of which other hosts have bars or actions."""
         self.check_joined()
-        names = [row.name for row in self.shared.names({})]
-        keys = dict.fromkeys((*(key for n in names if (key := key_of(n))), *self.keys()))
-        for key in keys:
-            if symbol in (None, key.symbol) and timeframe in (None, key.timeframe):
-                if self.is_shared(key):
-                    with suppress(CorruptEntryError):  # to clear it is the remedy
-                        self.pull([(key.symbol, key.timeframe)])
-                    with self._changing(name_of(key), is_removal=True, is_clear=True):
-                        clear_lane(self._lane(key), self._lock_timeout_s, by)
-                else:
-                    clear_lane(self._lane(key), self._lock_timeout_s, by)
-                self._sidecars.drop(key)
-        books = {found for name in names if (found := symbol_of(name))} | {k.symbol for k in keys}
-        for book in sorted(books if timeframe is None else ()):
-            if symbol in (None, book):
-                with self._changing(book_of(book), is_removal=True, is_clear=True):
-                    clear_symbol(self._disk, self._layout.symbol(book), self._lock_timeout_s)
+        found = dict[str, list[SeriesKey]]()
+        for row in self.shared.names({}):
+            if symbol := symbol_of(row.name):
+                key = key_of(row.name)
+                found.setdefault(symbol, []).extend([] if key is None else [key])
+        return found
 
-    def clear_years(
-        self,
-        key: SeriesKey,
-        years: Iterable[int],
-        *,
-        by: str = "clear",
-        closed_by: int | None = None,
-        wait_s: float | None = None,
-    ) -> int:
-        """Remove years on all hosts; see :meth:`.BarStore.clear_years`."""
-        wanted = list(years)
-        if not self.is_shared(key):
-            return super().clear_years(key, wanted, by=by, closed_by=closed_by, wait_s=wait_s)
-        with self._changing(name_of(key), math.inf if wait_s is None else wait_s, is_removal=True):
-            return super().clear_years(key, wanted, by=by, closed_by=closed_by, wait_s=wait_s)
+    @contextmanager
+    def removing(
+        self, what: SeriesKey | str, wait_s: float = math.inf, *, is_clear: bool = False
+    ) -> Iterator[None]:
+        """Remove bars, or a symbol's splits and dividends, on all hosts."""
+        if isinstance(what, SeriesKey) and not self.is_shared(what):
+            yield
+            return
+        if is_clear and isinstance(what, SeriesKey):
+            with suppress(CorruptEntryError):  # to clear it is the remedy
+                self.pull([(what.symbol, what.timeframe)])
+        name = book_of(what) if isinstance(what, str) else name_of(what)
+        with self._changing(name, wait_s, is_removal=True, is_clear=is_clear):
+            yield
 
     # --- splits, dividends, names ----------------------------------------------------------------
 
-    def actions(self, symbol: str) -> ActionBook:
-        """Return splits and dividends, with the samples of this host; see :meth:`.BarStore.actions`."""
-        book, own = super().actions(symbol), self._samples.load(symbol)
+    def with_samples(self, book: ActionBook, symbol: str) -> ActionBook:
+        """Return splits and dividends, with the samples of this host."""
+        own = self._samples.load(symbol)
         return book if own.samples is None else replace(book, samples=own.samples)
 
     @contextmanager
-    def _writing_actions(
-        self, symbol: str, wait_s: float = math.inf, source: str = ""
+    def writing_actions(
+        self, stored: ActionStore, symbol: str, wait_s: float, source: str
     ) -> Iterator[ActionStore]:
         """Yield a copy of a symbol's splits and dividends, and push what the block has changed.
 
         A sample vendor's answer stays on this host, as its bars do.
         """
-        with super()._writing_actions(symbol, wait_s, source):
-            if is_sample(source):
-                yield self._samples
-                return
-            with self._changing(book_of(symbol), wait_s) as changed:
-                yield self._copied_books(changed)
+        if is_sample(source):
+            yield self._samples
+            return
+        with self._changing(book_of(symbol), wait_s) as changed:
+            assert changed.copies is not None
+            yield self._actions_in(changed.folder.parents[1], changed.copies)
 
     # --- other hosts -----------------------------------------------------------------------------
 
     def elsewhere(self) -> dict[SeriesKey, int]:
-        """Return the series that this folder does not have; see :meth:`.BarStore.elsewhere`."""
+        """Return the series that this folder does not have; see :meth:`.OtherHosts.elsewhere`."""
         self.check_joined()
         noted = set(self.notes.names())
         listed = [row for row in self.shared.names({}) if row.has_bars and row.name not in noted]
         return {
             key: row.at_ms for row in listed if (key := key_of(row.name)) and self.is_shared(key)
         }
+
+
+def shared_store(
+    shared: PostgresFiles, *args: Any, vendor_facts: object = None, **more: Any
+) -> BarStore:
+    """Return the store of one host among many; arguments are those of :class:`.BarStore`.
+
+    Facts about vendors are not written, because they depend on the rules of a host.
+    """
+    store = BarStore(*args, **more)
+    store.scope = ""  # series are the same on all hosts
+    store.hosts = SharedFolder(shared, store)
+    return store
 
 
 def _first_difference(old: bytes, new: bytes) -> int:

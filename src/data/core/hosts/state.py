@@ -109,22 +109,22 @@ class HostState:
         }
 
 
-def host_state(store: object) -> HostState:
-    """Return the state of a store's host.
+def host_state(hosts: object) -> HostState:
+    """Return the state of a host of a store.
 
     Sends four read-only statements.
     """
-    if not isinstance(store, SharedFolder):
+    if not isinstance(hosts, SharedFolder):
         return HostState("alone")
-    shared = store.shared
+    shared = hosts.shared
     try:
         [(*obstacles, is_risky)] = shared.report(STATUS)
         for is_there, what in zip(obstacles, _OBSTACLES, strict=True):
             if is_there:
                 return HostState("cut off", f"the server of the shared store {what}")
-        store.check_joined(join=False)
+        hosts.check_joined(join=False)
         # Before the heads are read, so that none of them is from before a commit of another process.
-        noted = {name: store.notes.read(name) or Note() for name in store.notes.names()}
+        noted = {name: hosts.notes.read(name) or Note() for name in hosts.notes.names()}
         listed = {
             row.name: row for row in shared.names({n: note.head for n, note in noted.items()})
         }
@@ -137,8 +137,8 @@ def host_state(store: object) -> HostState:
         "a standby is attached and synchronous_standby_names is empty: if the server fails, the "
         "commits of the last moments may be lost, and are offered again by the hosts that have them"
     )
-    names = [name for name in dict.fromkeys((*listed, *noted)) if _is_lane(store, name)]
-    series = tuple(_series_states(store, names, listed, noted))
+    names = [name for name in dict.fromkeys((*listed, *noted)) if _is_lane(hosts, name)]
+    series = tuple(_series_states(hosts, names, listed, noted))
     states = {one.state for one in series}
     order: tuple[State, ...] = ("lost tail", "astray", "behind")
     return HostState(
@@ -153,13 +153,13 @@ def host_state(store: object) -> HostState:
     )
 
 
-def _is_lane(store: SharedFolder, name: str) -> bool:
+def _is_lane(hosts: SharedFolder, name: str) -> bool:
     key = key_of(name)
-    return key is not None and store.is_shared(key)
+    return key is not None and hosts.is_shared(key)
 
 
 def _series_states(
-    store: SharedFolder,
+    hosts: SharedFolder,
     names: Iterable[str],
     listed: dict[str, SeriesName],
     noted: dict[str, Note],
@@ -172,21 +172,21 @@ def _series_states(
         behind = max(0, head.gen - (note.head.gen if note else 0))
         if note is not None and (row is None or not row.is_known or note.head.gen > head.gen):
             yield SeriesState(key, "lost tail")
-        elif store.is_astray(key):
+        elif hosts.is_astray(key):
             yield SeriesState(key, "astray", behind)
         elif behind:
             yield SeriesState(key, "behind", behind)
 
 
-def host_metrics(store: object) -> dict[str, Any]:
+def host_metrics(hosts: object) -> dict[str, Any]:
     """Return figures about a host for monitoring: its state, its lag, and the statements it has sent."""
-    state = host_state(store)
+    state = host_state(hosts)
     return {
         "state": state.state,
         "limits": state.limits,
         "series_behind": sum(lane.behind > 0 for lane in state.series),
         "changes_behind": sum(lane.behind for lane in state.series),
-        "statements": store.shared.trips if isinstance(store, SharedFolder) else 0,
+        "statements": hosts.shared.trips if isinstance(hosts, SharedFolder) else 0,
     }
 
 
@@ -206,7 +206,7 @@ def _limits(shared: PostgresFiles) -> Iterator[SharedLimit]:
             yield SharedLimit(vendor, {}, "".join(rest), round(left_s, 1), reason)
 
 
-def attach(store: SharedFolder) -> Iterator[tuple[str, int]]:
+def attach(hosts: SharedFolder) -> Iterator[tuple[str, int]]:
     """Offer a folder's series to the store; yield each symbol and its number of series that it has now.
 
     If the call is interrupted, the next one continues where it stopped. Files that are replaced by those
@@ -215,23 +215,23 @@ def attach(store: SharedFolder) -> Iterator[tuple[str, int]]:
     Raises:
         StorageError: The server cannot be reached, or the folder belongs to another store.
     """
-    store.check_joined(is_attaching=True)
+    hosts.check_joined(is_attaching=True)
     series: dict[str, list[SeriesKey]] = {}
-    for key in store.keys():
-        if store.is_shared(key):
+    for key in hosts.store.keys():
+        if hosts.is_shared(key):
             series.setdefault(key.symbol, []).append(key)
     for symbol, keys in series.items():
         for key in keys:
             try:
-                store.pull([(symbol, key.timeframe)])
+                hosts.pull([(symbol, key.timeframe)])
             except LogUnreachableError:
                 raise
             except CacheError as error:
-                store.left_out[key] = str(error)
-        yield symbol, sum(key not in store.left_out for key in keys)
+                hosts.left_out[key] = str(error)
+        yield symbol, sum(key not in hosts.left_out for key in keys)
 
 
-def verify(store: SharedFolder, *, deep: bool = False) -> Iterator[SeriesState]:
+def verify(hosts: SharedFolder, *, deep: bool = False) -> Iterator[SeriesState]:
     """Yield each series that differs from the store; with ``deep``, compare the digest of every file.
 
     Nothing is repaired: the next request that needs new bars restores the files.
@@ -239,23 +239,23 @@ def verify(store: SharedFolder, *, deep: bool = False) -> Iterator[SeriesState]:
     Raises:
         LogUnreachableError: The server cannot be reached, or no shared store is set.
     """
-    state = host_state(store)
+    state = host_state(hosts)
     if state.state in ("alone", "cut off", "not attached"):
         raise LogUnreachableError(state.reason or "no shared store is configured")
     yield from state.series
     known = {lane.series for lane in state.series}
-    for name in store.notes.names() if deep else ():
-        key, note = key_of(name), store.notes.read(name)
+    for name in hosts.notes.names() if deep else ():
+        key, note = key_of(name), hosts.notes.read(name)
         if key is not None and note is not None and key not in known:
-            for what, reason in _differences(store, key, note):
+            for what, reason in _differences(hosts, key, note):
                 yield SeriesState(key, what, 0, reason)
 
 
 def _differences(
-    store: SharedFolder, key: SeriesKey, note: Note
+    hosts: SharedFolder, key: SeriesKey, note: Note
 ) -> Iterator[tuple[Literal["corrupt", "astray"], str]]:
     """Yield whether a series' files are wrong on the server or on this host, with a file's name."""
-    stored = store.shared.chunks({name_of(key): Seen()}).get(name_of(key))
+    stored = hosts.shared.chunks({name_of(key): Seen()}).get(name_of(key))
     if stored is None or stored.head != note.head:
         return  # it has changed meanwhile
     files = {
@@ -268,8 +268,11 @@ def _differences(
     paths = {file.path for file in stored.files} | {*digests}
     if wrong := [path for path in sorted(paths) if files.get(path, "") != digests.get(path)]:
         yield "corrupt", f"{wrong[0]} differs on the server"
-    folder = store.parts.lane(key).paths.folder
+    folder = hosts.store.parts.lane(key).paths.folder
     for path, digest in digests.items():
-        if sha256(store.parts.disk.read_if_exists(folder / path) or b"").hexdigest() != digest:
+        if (
+            sha256(hosts.store.parts.disk.read_if_exists(folder / path) or b"").hexdigest()
+            != digest
+        ):
             yield "astray", f"{path} differs in this folder"
             return

@@ -342,7 +342,7 @@ def _shared_store(look: _Look) -> Iterator[Check]:
         return
     from ...core.hosts.state import host_state
 
-    state = host_state(make_store(folder, Disk(root=folder), look.place.clock))
+    state = host_state(make_store(folder, Disk(root=folder), look.place.clock).hosts)
     behind = sum(series.behind for series in state.series)
     text = f"{state.state}, {state.total} series"
     text = f"{state.state}: {state.reason}" if state.reason else text

@@ -26,7 +26,7 @@ def series_elsewhere(store: BarStore) -> tuple[Mapping[SeriesKey, int], str]:
     sent to the server of a shared store; without one, the result is empty.
     """
     try:
-        return store.elsewhere(), ""
+        return store.hosts.elsewhere(), ""
     except CacheError as error:
         return {}, str(error)
 
@@ -46,7 +46,7 @@ def pull_elsewhere(store: BarStore, pattern: str = "*") -> None:
     if pairs:
         log.info("copying %s series of other hosts to this folder", len(pairs))
         try:
-            store.pull(pairs)
+            store.hosts.pull(pairs)
         except CacheError as error:
             problem = str(error)
     if problem:
@@ -62,4 +62,4 @@ def is_match(key: SeriesKey | WorkItem, pattern: str) -> bool:
 def pull_first(store: BarStore, symbol: str, timeframe: Timeframe) -> None:
     """Copy a series to this folder if only other hosts have it; do nothing if that fails."""
     with suppress(CacheError):
-        store.pull([(symbol, timeframe)], is_first=True)
+        store.hosts.pull([(symbol, timeframe)], is_first=True)

@@ -22,7 +22,6 @@ from ....errors import (
     KindMismatchError,
     SeriesEndedWarning,
 )
-from ...cache.legacy.reader import SAMPLE_VENDORS
 from ...calendars.calendar import calendar_for
 from ...model.answer.provenance import ATTRS_KEY, Provenance, freeze
 from ...model.identity.kind import Adjustment, Kind
@@ -57,7 +56,7 @@ from ...model.time.edges import Edges, edges_of, spans_of
 from ...model.time.instant import DAY_MS, NEVER_MS, iso
 from ...model.time.span import Span, coalesce, subtract, uncovered
 from ...model.words.caller import warn_user
-from ...registry import is_sample
+from ...registry import MADE_UP, is_sample
 from ...runtime.once import cached_property
 from ..validity import is_unasked
 
@@ -578,7 +577,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "first": iso(int(table.stamps[0])) if len(table) else None,
         "last": iso(int(table.stamps[-1])) if len(table) else None,
         "vendors": vendors,
-        **({"made_up": True} if SAMPLE_VENDORS & set(vendors) else {}),
+        **({"made_up": True} if MADE_UP & set(vendors) else {}),
         **({"sample": True} if any(map(is_sample, vendors)) else {}),
         "pinned": query.provider,
         "substitute": answer.substitute,

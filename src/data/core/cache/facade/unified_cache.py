@@ -20,8 +20,8 @@ from ...disk.atomic import export_csv
 from ...model.identity.series import SeriesKey
 from ...model.request.query import only_given
 from ...model.time.timeframe import Timeframe
-from ...registry import is_of_files, is_sample
-from ..legacy.reader import SAMPLE_LANE, SAMPLE_VENDORS
+from ...registry import MADE_UP, is_of_files, is_sample
+from ..legacy.reader import SAMPLE_LANE
 from ..write.coverage_update import year_span
 from .folder import BARS, CacheFolder, span_to_read
 
@@ -214,7 +214,7 @@ class UnifiedCache(CacheFolder):
             return self.tables(data_type).read(key, span)
         key = replace(key, symbol=self._stored_name(symbol))
         with suppress(StorageError):  # what is not here yet may be on other hosts
-            self.store.pull([(key.symbol, key.timeframe)], is_first=True)
+            self.store.hosts.pull([(key.symbol, key.timeframe)], is_first=True)
         return self._stored_frame(self._catalog.lane_of(key), span, instrument)
 
     # --- private names that tools use ------------------------------------------------------
@@ -254,7 +254,7 @@ class UnifiedCache(CacheFolder):
             log.info("%s: none of the bars in the frame has closed yet", key)
             return False
         vendor = offer.vendor.lower()
-        lane = SAMPLE_LANE if vendor in SAMPLE_VENDORS else (vendor,) if is_sample(vendor) else ()
+        lane = SAMPLE_LANE if vendor in MADE_UP else (vendor,) if is_sample(vendor) else ()
         self.store.commit(replace(key, lane=lane), commit)
         return True
 

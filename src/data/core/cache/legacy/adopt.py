@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from ....errors import CorruptEntryError
+from ...calendars.buckets import doubted
 from ...disk.atomic import link_or_copy
 from ...disk.files import FileState
 from ...model.market.bars import BarTable, among, concat, inside
@@ -33,7 +34,7 @@ from ..values import Commit, CommitPiece
 from ..write.coverage_update import by_year
 from ..write.segments import with_pieces
 from ..write.year_writer import Target, columns_for, compose, state_of
-from .reader import CONTRADICTED, SHARED, describe_legacy, doubted, legacy_coverage, legacy_rows
+from .reader import CONTRADICTED, SHARED, describe_legacy, legacy_coverage, legacy_rows
 
 
 @dataclass(frozen=True)

@@ -29,16 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import BadSymbolError, CorruptEntryError, ResponseFormatError, StorageError
-from ...calendars.buckets import next_stamps
+from ...calendars.buckets import doubted, next_stamps
 from ...model.identity.kind import Basis, Kind
 from ...model.identity.series import SeriesKey
 from ...model.market.bars import BarTable, Stamps
 from ...model.stored.coverage import Coverage, Covered
 from ...model.stored.reasons import DOUBTFUL
-from ...model.time.edges import distinct, merged, spans_of
+from ...model.time.edges import distinct
 from ...model.time.instant import DAY_MS, MINUTE_MS, NEVER_MS, WEEK_MS, parse_iso
 from ...model.time.span import Span
 from ...model.time.timeframe import Timeframe
+from ...registry import MADE_UP
 from ..format.csv_rows import BASE_COLUMNS, read_csv, times_of
 from ..format.gzip_member import inflated, is_ours
 from ..format.json_document import DamagedError
@@ -53,7 +54,6 @@ log = logging.getLogger(__name__)
 # File that one older tool wrote for all years of a series.
 SHARED = "metadata.json"
 YEAR_FILE = re.compile(r"([12][0-9]{3})\.csv\.gz")
-SAMPLE_VENDORS = frozenset({"mock", "sample"})
 SAMPLE_LANE = ("mock",)
 _FRAME_FOLDER = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo|M)")
 _NO_SEPARATOR = frozenset("/\\:\0")
@@ -89,7 +89,7 @@ class LegacyYear:
     @property
     def is_sample(self) -> bool:
         """Whether the vendor's name stands for sample data, which is invented for tests."""
-        return self.vendor.lower() in SAMPLE_VENDORS
+        return self.vendor.lower() in MADE_UP
 
 
 # --- finding -------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ def _vendor(document: Mapping[str, Any]) -> str:
     """Return the vendor in a document: ``mock`` for any sample, ``unknown`` for an impossible name."""
     for name in ("data_source", "provider"):
         if isinstance(document.get(name), str) and (vendor := document[name].strip()):
-            if SAMPLE_VENDORS.intersection(re.findall("[a-z]+", vendor.lower())):
+            if MADE_UP.intersection(re.findall("[a-z]+", vendor.lower())):
                 return SAMPLE_LANE[0]
             if len(vendor) <= _LONGEST_VENDOR and vendor.isprintable() and "," not in vendor:
                 return str(vendor)
@@ -442,13 +442,6 @@ def legacy_coverage(
     )
     is_ahead = next_stamps(table.stamps, timeframe) > max(legacy.fetched_at, written_ms)
     return doubted(coverage, table.stamps[is_ahead], timeframe, **UNCLOSED)
-
-
-def doubted(coverage: Coverage, stamps: Stamps, timeframe: Timeframe, **changes: Any) -> Coverage:
-    """Return the coverage, in which the bars at some timestamps are suspect, with further changes."""
-    edges = np.column_stack([stamps, next_stamps(stamps, timeframe)])
-    entries = [entry for span in spans_of(merged(edges)) for entry in coverage.within(span)]
-    return coverage.overlaid(entry.having(state="suspect", **changes) for entry in entries)
 
 
 # --- stamps ------------------------------------------------------------------------------

@@ -314,8 +314,6 @@ def _eviction(state: YearState, generation: int) -> dict[str, Any]:
 
 def clear_symbol(disk: Disk, folder: Path, lock_timeout_s: float) -> None:
     """Remove a symbol's actions and their quarantine; the symbol's series are not touched."""
-    if disk.stat(folder) is None:
-        return
     with disk.lock(folder / ".lock", lock_timeout_s):
         disk.remove(folder / ACTIONS)
         empty_folder(disk, folder / QUARANTINE)

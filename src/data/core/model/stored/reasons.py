@@ -106,7 +106,7 @@ _OWN = "|".join(
     )
 )
 _DATED = rf"{DATA_ENDS}[\d-]+|{REJECTED}[a-z ]+|{NEAR_SPLIT}split of [\d.:]+ on [\d-]+"
-_IS_OWN = re.compile(rf"(\d+ of \d+ \S+ bars: )*({_OWN}|{_DATED})(; ({_OWN}|{_DATED}))*")
+_IS_OWN = rf"(\d+ of \d+ \S+ bars: )*({_OWN}|{_DATED})(; ({_OWN}|{_DATED}))*"
 
 
 class Cause(Flag):
@@ -173,7 +173,7 @@ def why_ended(reasons: Iterable[str]) -> str:
 
 def is_own(reason: str) -> bool:
     """Return whether a reason is certainly this library's own words; others may quote a vendor."""
-    return _IS_OWN.fullmatch(reason) is not None
+    return re.fullmatch(_IS_OWN, reason) is not None
 
 
 def sentence(reason: str) -> str:
