@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -148,8 +148,14 @@ class Sec(Face):
             (FOREIGN, "LPA", "Logistic Properties of the Americas"),
             (FUND, "SPY", "SPDR S&P 500 ETF TRUST"),
         ]
-        procter = "0000080424-14-000057", "2014-08-08"
-        self.submissions: dict[int, Any] = {
+        self.covers: dict[str, str] = {}
+        self.agents: list[str] = []
+
+    # Thousands of tests start a server, and few of them read filings.
+
+    @cached_property
+    def submissions(self) -> dict[int, Any]:
+        return {
             TESLA: json.loads(stored("tsla-submissions")),
             APPLE: made(APPLE, "Apple Inc.", "AAPL"),
             WALMART: made(WALMART, "Walmart Inc.", "WMT"),
@@ -157,8 +163,12 @@ class Sec(Face):
             FOREIGN: made(FOREIGN, "Logistic Properties of the Americas", "LPA"),
             FUND: made(FUND, "SPDR S&P 500 ETF TRUST", "SPY"),
         }
-        self.facts: dict[int, Any] = {
-            TESLA: json.loads(stored("tsla-facts")),
+
+    @cached_property
+    def facts(self) -> dict[int, Any]:
+        procter = "0000080424-14-000057", "2014-08-08"
+        return {
+            TESLA: facts_of("tsla"),
             APPLE: apple_facts(),
             WALMART: facts_of("wmt"),
             FOREIGN: facts_of("lpa"),
@@ -171,9 +181,10 @@ class Sec(Face):
                 },
             ),
         }
-        self.parts: dict[str, Any] = {TESLA_PART: tesla_part()}
-        self.covers: dict[str, str] = {}
-        self.agents: list[str] = []
+
+    @cached_property
+    def parts(self) -> dict[str, Any]:
+        return {TESLA_PART: tesla_part()}
 
     def spelling(self, listing: Listing) -> str | None:
         """No listing has bars here."""

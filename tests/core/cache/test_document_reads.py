@@ -7,6 +7,7 @@ import gc
 import gzip
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -139,7 +140,9 @@ def test_a_first_read_creates_few_objects_for_the_garbage_collector(tmp_path: Pa
     for key in keys[1:]:
         other.read(key, EVER)
     gc.collect()
-    assert (len(gc.get_objects()) - before) / len(keys[1:]) < 70
+    # Since Python 3.14, dicts of plain values are counted too.
+    most = 70 if sys.version_info < (3, 14) else 85
+    assert (len(gc.get_objects()) - before) / len(keys[1:]) < most
 
 
 def fail(*_: object) -> None:

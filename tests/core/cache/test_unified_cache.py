@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import importlib
 import inspect
 import json
+import os
 import sys
 import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,6 +60,22 @@ def clock() -> ManualClock:
 def cache(tmp_path: Path, clock: ManualClock) -> UnifiedCache:
     """Return an empty cache with a limit of 10 GB and ``clock``."""
     return UnifiedCache(tmp_path / "cache", 10.0, clock=clock)
+
+
+def test_a_folder_below_one_that_may_not_be_searched_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, stat = str(tmp_path / "closed" / "cache"), os.stat
+
+    def refused(path: Any, **options: Any) -> os.stat_result:
+        """Root may search all: the look itself is refused, as it is for other users."""
+        if os.fspath(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", closed)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    with pytest.raises(StorageError, match=f"{closed} cannot be accessed: Permission denied"):
+        UnifiedCache(closed)
 
 
 def another(cache: UnifiedCache) -> UnifiedCache:

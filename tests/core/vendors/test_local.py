@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import math
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -35,6 +37,7 @@ from src.data.errors import (
     ProviderTimeoutError,
     ResponseFormatError,
     SymbolNotFoundError,
+    UnavailableError,
 )
 from tests.core.net.scripted import sender_over
 from tests.core.vendors.acme import query
@@ -234,6 +237,24 @@ def test_the_name_of_a_timeframe_in_files_may_be_written_in_any_way(tmp_path: Pa
     (tmp_path / "BTCUSDT_3hours.csv").write_text(HEADER + "2024-06-03T03:00:00,1,2,1,2,3\n")
     vendor = local(tmp_path, timeframes={"180m": "3hours"})
     assert len(vendor.fetch(query("3h", "2024-06-03", "2024-06-04", COIN)).table) == 1
+
+
+@pytest.mark.parametrize("closed", [("", "/."), ("/AAPL_1d.csv",)])
+def test_a_folder_or_link_that_may_not_be_followed_is_no_missing_file(
+    closed: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "AAPL_1d.csv").write_text(_daily(3))
+    vendor, stat = local(tmp_path), os.stat
+
+    def refused(path: Any, **options: Any) -> os.stat_result:
+        """Root may search all: the look itself is refused, as it is for other users."""
+        if os.fspath(path) in [f"{tmp_path}{name}" for name in closed]:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    with pytest.raises(UnavailableError, match="cannot be read: Permission denied"):
+        fetch(vendor)
 
 
 def _daily(days: int) -> str:

@@ -61,7 +61,6 @@ class Counted(PolarsParquetDailyReader):
         return super().load_raw_arrays(*question)
 
 
-@pytest.mark.filterwarnings("ignore:readers are deprecated")
 def history(folder: Path, cache: Any, catalog: Any = None) -> list[Decimal]:
     """Return closes of AAPL, through a new portal over a bundle."""
     portal = PolarsDataPortal(
@@ -161,6 +160,7 @@ class Plain:
         self.frames[(*symbols, start_date, end_date, resolution, source)] = data
 
 
+@pytest.mark.filterwarnings("ignore:readers are deprecated")
 def test_a_cache_of_five_arguments_gets_the_version_in_the_name_of_the_source(
     tmp_path: Path,
 ) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
+from ..disk.calls import or_none
 from ..model.identity.instrument import Instrument
 from ..model.request.settings import Settings
 from ..symbols.classify import SymbolRefusal, classify
@@ -217,7 +218,8 @@ def path_check(check: Callable[[], bool], path: Path) -> bool:
         ConfigError: The user does not have permission to search the folder, or the disk failed.
     """
     try:
-        return check()
+        # Since Python 3.14, the checks themselves return False.
+        return or_none(path.stat) is not None and check()
     except OSError as exc:
         raise ConfigError(
             f"{path} cannot be accessed: {exc.strerror}",

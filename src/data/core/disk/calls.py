@@ -50,6 +50,14 @@ def or_none(call: Callable[..., T], *args: object) -> T | None:
         return None
 
 
+def is_file(path: Path) -> bool:
+    """Return whether ``path`` is a file; raises ``OSError`` if this user may not search its folder.
+
+    For such a folder, ``Path.is_file`` returns False since Python 3.14.
+    """
+    return (facts := or_none(path.stat)) is not None and stat.S_ISREG(facts.st_mode)
+
+
 def state_of(facts: os.stat_result) -> FileState:
     """Return the attributes that distinguish this version of a file from another."""
     # Without a call in Python, because every answer from the cache comes through here.

@@ -24,6 +24,7 @@ from ...config.settings import (
     shared_store,
     working_dir,
 )
+from ...disk.calls import or_none
 from ...disk.files import Disk
 from ...model.display.texts import counted
 from ...model.identity.instrument import Instrument
@@ -94,7 +95,7 @@ class CacheFolder:
         self._puts = itertools.count(1)
         self._warned: set[str] = set()
         try:
-            is_file = self.cache_dir.exists() and not self.cache_dir.is_dir()
+            is_file = bool(or_none(self.cache_dir.stat)) and not self.cache_dir.is_dir()
         except OSError as exc:  # this user may not search a parent folder
             reason = f"the cache folder {self.cache_dir} cannot be accessed: {exc.strerror}"
             raise StorageError(reason, hint="name another folder") from exc

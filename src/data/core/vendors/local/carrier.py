@@ -22,7 +22,7 @@ from ....errors import (
     install_line,
 )
 from ...clock import Clock, SystemClock
-from ...disk.calls import open_file
+from ...disk.calls import is_file, open_file, or_none
 from ...model.request.http import HttpRequest, HttpResponse
 from ...net.calls.deadline import check_time
 from ...net.http.http import MEBIBYTE
@@ -172,18 +172,18 @@ class FileCarrier:
         wanted, part = self._folder / name, str(request.params.get(AS_WRITTEN, ""))
         names = _spellings(wanted.name)
         folder = wanted.parent.resolve()
-        if not folder.is_dir():
+        if or_none(os.stat, f"{folder}/.") is None:
             return None
         there = os.listdir(folder) if part else names  # the file system may ignore case
         exact = [candidate for candidate in names if candidate in there]
         for candidate in exact:
-            if (path := folder / candidate).is_file() and self._is_inside(path):
+            if is_file(path := folder / candidate) and self._is_inside(path):
                 return path
         folded = {candidate.casefold() for candidate in names}
         alike = (path for path in folder.iterdir() if path.name.casefold() in folded)
         places = [at for at in range(len(wanted.name)) if part and wanted.name.startswith(part, at)]
         paths = sorted(p for p in alike if all(p.name.startswith(part, at) for at in places))
-        return next((path for path in paths if path.is_file() and self._is_inside(path)), None)
+        return next((path for path in paths if is_file(path) and self._is_inside(path)), None)
 
     def _is_inside(self, path: Path) -> bool:
         return path.resolve().is_relative_to(self._folder)
