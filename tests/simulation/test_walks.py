@@ -358,6 +358,16 @@ STORIES = {
          ("wait", 5, 15), ("ask", "1d", 0, 70, "split", ""), ("wait", 40, 21),
          ("ask", "1d", 0, 70, "split", "")),
     ),
+    **{
+        f"a dividend is withdrawn, and {adjustment} bars from before it are asked next": Walk(
+            (vendor,), "AAPL",
+            (("ask", "1d", 5, 40, "split", ""), ("wait", 5, 12),
+             ("change", "dividend", "withdrawn", 0, 9, 2), ("wait", 3, 21),
+             ("ask", "1d", 0, 5, "all", ""), ("wait", 20, 21), ("ask", "1d", 0, 20, "split", ""),
+             ("ask", "1d", 25, 40, adjustment, "")),
+        )
+        for vendor, adjustment in (("tiingo", "split"), ("yahoo", "raw"))
+    },
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

@@ -545,7 +545,12 @@ class ActionBook:
             yield from ((a, is_list and _key(a) not in whole.unproven) for a in missing)
 
     def sure_adj_close(
-        self, table: BarTable, parts: Iterable[BasisPart], instrument: Instrument, step_ms: int = 0
+        self,
+        table: BarTable,
+        parts: Iterable[BasisPart],
+        instrument: Instrument,
+        step_ms: int = 0,
+        until: date | None = None,
     ) -> tuple[BarTable, str]:
         """Return bars without the adjusted closes that may lack an action or reflect a withdrawn one.
 
@@ -554,7 +559,7 @@ class ActionBook:
         that its vendor reported only after a later session had opened, if the ex-date was less than a
         week before: an answer for that day may never have been requested. So it may lack a recent
         action that only another vendor reports. It may reflect an action that the vendor withdrew or
-        moved since. Next to its close it may show that it lacks a split, as it does if the vendor no
+        moved since, or one in doubt, which may also have to be applied to it. Next to its close it may show that it lacks a split, as it does if the vendor no
         longer reports one that counts.
 
         Args:
@@ -563,6 +568,7 @@ class ActionBook:
             instrument: The bars' instrument.
             step_ms: Maximum length of one bar in milliseconds; 0 if the prices are not as stored, so
                 that the adjusted closes cannot be compared with them.
+            until: Last ex-date of the actions that may be applied; None if there is no limit.
 
         Returns:
             The bars and the reason, which is empty if no adjusted close was removed.
@@ -575,18 +581,23 @@ class ActionBook:
             others = (e.action() for e in self.events if e.counts and part.vendor not in e.sources)
             unproven = (a for a in (*own.reports, *others) if (as_of - a.ex_date).days < 7)
             late = ((a, a.fetched_at, a in own.late) for a in (*own.late, *unproven))
-            gone = ((a, last, False) for a, _, last, _ in own.withdrawn)
+            gone = ((a, last, False) for a, _, last, _ in own.lacks)
+            doubted = [a for a, *_ in self.doubted if as_of < a.ex_date <= (until or date.max)]
             lacked = ((a, None, False) for a in self.splits if own._lacks_split(a))
             shown = ((a, None, False) for a in self._left_out(table, part, step_ms))
-            for action, at, is_late in (*late, *gone, *lacked, *shown):
+            unsure = ((a, None, False) for a in doubted)
+            for action, at, is_late in (*late, *gone, *lacked, *shown, *unsure):
                 rows = inside(table.stamps, [part.span]) & (table.stamps < day_ms(action.ex_date))
-                if action.ex_date > as_of or not np.isfinite(adj[rows]).any():
+                is_later = action.ex_date > as_of and action not in doubted
+                if is_later or not np.isfinite(adj[rows]).any():
                     continue
                 opened = () if at is None else opened_and_coming(price_calendar(instrument), at)[0]
                 latest = opened[-1].day if opened else date.min
                 if at is None or as_of < latest or (is_late and as_of == latest):
                     adj = np.where(rows, NAN, adj)
-                    reason = f"it is not known whether that of {part.vendor} reflects the {action}"
+                    unknown = f"it is not known whether that of {part.vendor} reflects the {action}"
+                    undecided = f"{action.source} no longer reports the {action}"
+                    reason = undecided if action in doubted else unknown
         return (table.with_adj_close(adj), reason) if reason else (table, "")
 
     def _left_out(self, table: BarTable, part: BasisPart, step_ms: int) -> Iterator[Action]:

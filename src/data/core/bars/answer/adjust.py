@@ -224,7 +224,9 @@ class BookConversion:
         bars, dates = self.bars, self._dates()
         needs_all = not (dates.awaited or self.accepts_older)  # those up to today, too
         instrument, step_ms = bars.query.instrument, bars.key.timeframe.longest_ms
-        table, reason = self.book.sure_adj_close(bars.table, bars.parts, instrument, step_ms)
+        table, reason = self.book.sure_adj_close(
+            bars.table, bars.parts, instrument, step_ms, self._past_day
+        )
         start = Rebased(table, used=Used(self.book), without_adj_close=reason)
         for as_of in dates.to_try:
             since, named = dates.awaited or self._unknown_since(as_of), dates.named or as_of
