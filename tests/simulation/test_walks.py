@@ -368,6 +368,15 @@ STORIES = {
         )
         for vendor, adjustment in (("tiingo", "split"), ("yahoo", "raw"))
     },
+    **{
+        f"a split is told late, and {words} that end before it are asked with their dividends": Walk(
+            ("yahoo",), "AAPL",
+            (("wait", 4, 21), ("ask", "1d", 0, 40, "split", ""),
+             ("change", "split", "told late", 0, 1.5, 0), ("wait", 2, 23),
+             ("ask", "1M", 25, 40, "raw", ""), ("wait", 1, 15), ("ask", frame, 4, 70, "all", "")),
+        )
+        for frame, words in (("1d", "days"), ("1w", "weeks"))
+    },
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

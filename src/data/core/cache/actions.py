@@ -410,17 +410,14 @@ class ActionBook:
 
         An amount reported before that reflects the splits that the vendor reported then, as in the
         ``earlier`` book without those that its answers already lacked. The same applies to a split
-        that the vendor reports late, but not to one whose ex-date had not been requested.
+        that the vendor reports late, but not to one whose ex-date had not been requested, or if the
+        amount was reported within an hour before the split.
         """
         before = [split for split in earlier.only(vendor).splits if split.is_sound]
         after = [split for split in self.only(vendor).splits if split.is_sound]
         if before == after:
             return self
-        before += [
-            new
-            for new in after
-            if new not in self.late and not any(is_correction(old, new) for old in before)
-        ]
+        new = [a for a in after if not any(is_correction(old, a) for old in before)]
         kept = set(earlier.reports).difference(since := {k.action: k.since for k in self.lacks})
 
         def as_then(action: Action) -> Action:
@@ -429,6 +426,8 @@ class ActionBook:
             if not is_own or action.type == "split":
                 return action
             told = [a for a in before if action.fetched_at < since.get(a, NEVER_MS)]
+            lately = action.fetched_at + HOUR_MS
+            told += [a for a in new if a not in self.late or a.fetched_at < lately]
             paid = amount_on(action, told, None)
             is_same = paid == amount_on(action, after, None)
             return action if is_same else replace(action, amount=float(paid), as_paid=True)
