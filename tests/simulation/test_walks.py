@@ -377,6 +377,18 @@ STORIES = {
         )
         for frame, words in (("1d", "days"), ("1w", "weeks"))
     },
+    **{
+        f"a second vendor tells a split late, and {adjustment} bars of it are from before": Walk(
+            ("tiingo", "yahoo"), "AAPL",
+            (("change", "dividend", "told", 0, 9, 1), ("change", "bar", "told by another", 0, 0.2, 0),
+             ("ask", "1d", 5, 40, "split", ""), ("wait", 12, 21),
+             ("change", "split", "told late", 1, 30, 0), ("wait", 3, 21),
+             ("ask", "1d", 0, 12, "split", ""), ("change", "bar", "told by another", 0, 0.2, 0),
+             ("ask", "1d", 40, 40, adjustment, ""), ("wait", 1, 21),
+             ("ask", "1d", 30, 40, adjustment, "")),
+        )
+        for adjustment in ("split", "all")
+    },
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

@@ -403,7 +403,7 @@ class ActionBook:
             return replace(self, samples=(self.samples or ActionBook())._append(actions, answer))
         known = answer._replace(span=answer.settled) if whole and whole.is_blank else answer
         book = self._append(actions, known)._without_lacking(actions, answer, whole)
-        return book._with_amounts_of(self, answer.source)
+        return book._with_amounts_of(self, answer.source)._with_paid_amounts()
 
     def _with_amounts_of(self, earlier: ActionBook, vendor: str) -> ActionBook:
         """Return the book with amounts as paid where ``vendor`` has changed or withdrawn a split.
@@ -433,6 +433,28 @@ class ActionBook:
             return action if is_same else replace(action, amount=float(paid), as_paid=True)
 
         return replace(self, reports=tuple(sorted(map(as_then, self.reports))))
+
+    def _with_paid_amounts(self) -> ActionBook:
+        """Return the book with amounts as paid that do not reflect a split, because their vendor lacks it.
+
+        The vendor must have answered for the split's date since the amount was reported.
+        """
+        splits = [split for split in self.splits if split.is_sound]
+
+        def paid(action: Action) -> Action:
+            """Return a dividend with the amount that was paid if its vendor lacks a later split."""
+            own = self.only(action.source)
+            since = action.fetched_at - HOUR_MS
+            lacking = [
+                a for a in splits if action.ex_date < a.ex_date and own._lacks_split(a, since)
+            ]
+            if action.as_paid or not (lacking and action.is_sound):
+                return action
+            amount = amount_on(action, [a for a in splits if a not in lacking], None)
+            return replace(action, amount=float(amount), as_paid=True)
+
+        reports = (paid(a) if splits and a.type == "dividend" else a for a in self.reports)
+        return replace(self, reports=tuple(sorted(reports)))
 
     def without(self, source: str) -> ActionBook:
         """Return the book without reports from, and queries to, the sample-data vendor ``source``."""
@@ -620,11 +642,15 @@ class ActionBook:
             if last >= 0 and lacking / size > (_LEFT_OUT if size > 0 else 1 - _LEFT_OUT):
                 yield split
 
-    def _lacks_split(self, split: Action) -> bool:
-        """Return whether this book's vendors answered for a split's date, but report none near it."""
-        day = day_ms(split.ex_date)
-        near = (abs(day_ms(a.ex_date) - day) <= _DATE_TOLERANCE_MS for a in self.splits)
-        return split.is_sound and self.covers(Span(day, day + DAY_MS)) and not any(near)
+    def _lacks_split(self, split: Action, since_ms: int = 0) -> bool:
+        """Return whether this book's vendors answered for a split's date, but report none near it.
+
+        With ``since_ms``, they must have answered since then.
+        """
+        day = Span(day_ms(split.ex_date), day_ms(split.ex_date) + DAY_MS)
+        near = (abs(day_ms(a.ex_date) - day.start) <= _DATE_TOLERANCE_MS for a in self.splits)
+        spans = [a.span for a in self.answers if a.fetched_at >= since_ms]
+        return split.is_sound and not uncovered(day, spans) and not any(near)
 
     def _answered_at(self, day: date) -> set[str]:
         """Return the vendors that answered for an ex-date."""
