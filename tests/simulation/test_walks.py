@@ -389,6 +389,13 @@ STORIES = {
         )
         for adjustment in ("split", "all")
     },
+    "a split that never happened is told, and days between its bars and another vendor's were not asked":
+        Walk(
+            ("tiingo", "yahoo"), "AAPL",
+            (("change", "bar", "told by another", 0, 0.2, 0), ("ask", "1d", 5, 40, "split", ""),
+             ("wait", 12, 21), ("change", "split", "withdrawn", 0, 30, 0), ("wait", 3, 21),
+             ("ask", "1d", 0, 12, "split", "")),
+        ),
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),
