@@ -396,6 +396,15 @@ STORIES = {
              ("wait", 12, 21), ("change", "split", "withdrawn", 0, 30, 0), ("wait", 3, 21),
              ("ask", "1d", 0, 12, "split", "")),
         ),
+    **{
+        f"{adjustment} bars of months are asked before the close of a {words}'s own day": Walk(
+            ("tiingo",), "AAPL",
+            (("ask", "1d", 0, 30, "split", ""), ("wait", 7, 21),
+             ("change", "split", "told", 0, 0.1, size), ("wait", 1, 15),
+             ("ask", "1d", 0, 60, adjustment, "")),
+        )
+        for words, size, adjustment in (("split", 0, "all"), ("reverse split", 3, "raw"))
+    },
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

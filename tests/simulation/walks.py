@@ -23,6 +23,7 @@ import pandas as pd
 from src.data.core.model.identity.kind import Adjustment
 from src.data.core.model.market.actions import Action
 from src.data.core.model.time.instant import DAY_MS, HOUR_MS, date_of, day_ms, iso, parse_iso
+from src.data.core.model.time.span import Span
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
 from tests.vendor_server import Fault, Listing
@@ -369,6 +370,8 @@ class World:
           vendor tells by mistake: others know of none, and nothing decides yet who is right;
         - a dividend that `actions_disputed` names: its amount depends on whose splits count, and who has
           forgotten its report is no longer heard;
+        - a row without a dividend that its vendor has forgotten, if a fresh cache has it from another
+          vendor, which it asked since it doubted the bars of the first;
         - an error that says that the vendor now lacks bars that are stored;
         - an error that says that stored bars cannot be adjusted, since splits and dividends are not known,
           if the vendor has forgotten some. A fresh cache has no such bars: it answers with the few that
@@ -448,6 +451,10 @@ class World:
         # An amount is per share, as the prices of its row are: also if no vendor reports a split yet.
         shares = cached.rows[stamp][3] / ((true and true[4]) or cached.rows[stamp][3])
         actions = [split], [paid, paid * shares]
+        days = Span(stamp, _end_of(stamp, asked.timeframe))
+        was_doubted = any(text.startswith("settled: ") for text in fresh.facts["problems"])
+        is_forgotten = was_doubted and self._has_forgotten(cached.source[stamp], days)
+        is_forgotten &= not cached.more[stamp][2]
         pairs = zip(names, cached.more[stamp], fresh.more[stamp], (told, *actions), strict=True)
         return [
             (name, f"{iso(stamp)[:10]} {a}, a fresh cache has {b}")
@@ -456,7 +463,17 @@ class World:
             and not (is_of_others if name == "adj_close" else is_doubted)
             and not any(_near(a, value) for value in allowed)
             and not (name == "dividend" and cached.disputes_dividend(stamp, asked.timeframe))
+            and not (name == "dividend" and is_forgotten)
         ]
+
+    def _has_forgotten(self, vendor: str, days: Span) -> bool:
+        """Return whether a vendor told dividends of these days once and tells none of them now."""
+        cuts = [c for c in self.history.changes if c.is_cut and c.fact == "dividend"]
+        listing = self.history.telling(vendor, self.now_ms).listing
+        told = (listing and listing.told) or ()
+        own = [a for a in self.history.truth().actions if day_ms(a.ex_date) in days]
+        lost = [a for a in own if a.type == "dividend" and a not in told]
+        return len(lost) > 0 and any(c.vendor == vendor for c in cuts)
 
     def _contradictory(
         self, stamp: int, true: Row | None, cached: Answer, fresh: Answer
