@@ -405,6 +405,14 @@ STORIES = {
         )
         for words, size, adjustment in (("split", 0, "all"), ("reverse split", 3, "raw"))
     },
+    **{
+        f"{vendor} withdraws a dividend and reports others since, and it is the first of 90 days": Walk(
+            (vendor,), "AAPL",
+            (("wait", 40, 21), ("change", "dividend", "withdrawn", 0, 10, 2), ("wait", 9, 21),
+             ("ask", "1d", 0, 40, "all", ""), ("wait", 65, 21), ("ask", "1d", 0, 80, "all", "")),
+        )
+        for vendor in ("fmp", "polygon")
+    },
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

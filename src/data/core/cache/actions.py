@@ -366,21 +366,29 @@ class ActionBook:
             return day  # the usual case, in which the counting actions need not be computed
         return max((a.ex_date for a in self.actions if day < a.ex_date <= until), default=day)
 
-    def recheck_from(self, vendor: str, now_ms: int) -> int | None:
+    def recheck_from(self, vendor: str, now_ms: int, *, is_list: bool = False) -> int | None:
         """Return the start of a request to ``vendor`` that also covers its recent and doubted reports.
 
         The result is a timestamp, or None if there is nothing to check. A report is recent for 90
         days after its ex-date. To decide about one in doubt, the answer must contain another
         action, so the request starts before the previous one of its type or, if none is known, ten
-        years earlier. This is not repeated as long as the answers that follow do not help.
+        years earlier. This is not repeated as long as the answers that follow do not help. A list
+        of actions alone does not show where it begins, so it starts before the one that precedes
+        recent ones, too.
         """
-        own = [report for report in self.reports if report.source == vendor]
-        starts = [day for a in own if 0 <= now_ms - (day := day_ms(a.ex_date)) < YOUNG_MS]
+        own, starts = [report for report in self.reports if report.source == vendor], []
+
+        def earlier(action: Action) -> list[int]:
+            """Return the ex-dates of earlier reports of the same type, as timestamps."""
+            same = (a.ex_date for a in own if a.type == action.type)
+            return [day_ms(day) for day in same if day < action.ex_date]
+
+        for action in own:
+            if 0 <= now_ms - (day := day_ms(action.ex_date)) < YOUNG_MS:
+                starts += [day, *(earlier(action)[-1:] if is_list else ())]
         for action, since, last, _ in self.doubted:
             if action.source == vendor and now_ms - last >= max(DAY_MS, last - since):
-                same = (a.ex_date for a in own if a.type == action.type)
-                before = [day_ms(day) for day in same if day < action.ex_date]
-                starts.append(before[-1] if before else day_ms(action.ex_date) - _LONG_AGO_MS)
+                starts += earlier(action)[-1:] or [day_ms(action.ex_date) - _LONG_AGO_MS]
         return min(starts) - _LEAD_MS if starts else None
 
     def with_answers(self, answers: Sequence[VendorActions]) -> ActionBook:
