@@ -378,7 +378,7 @@ class World:
           the vendor still has, or with those of another company that it takes the symbol for.
 
         After vendors have told the truth for days, and the caller has refreshed, doubts and gaps are
-        over, too.
+        over, too; not bars of another company that their vendor has forgotten, and the gaps beside them.
         """
         if cached.error:
             if fresh.error or _FORGOT in cached.error:
@@ -432,7 +432,11 @@ class World:
         if asked.bars is not None and len(cached.rows) >= len(fresh.rows):
             return found
         lost = [s for s in fresh.rows if s not in cached.rows]
-        silent = [s for s in lost if self.is_settled or not cached.names_gap(s)]
+        # No other vendor's bars are put beside another company's, which their vendor has forgotten.
+        is_unlike = any("do not match those" in gap["reason"] for gap in cached.facts["gaps"])
+        is_stuck = has_namesake and self.history.is_cut and is_unlike
+        is_over = self.is_settled and not is_stuck
+        silent = [s for s in lost if is_over or not cached.names_gap(s)]
         return found + [("missing", f"{iso(s)[:16]}, in silence") for s in silent]
 
     def _unlike(
@@ -617,8 +621,13 @@ class World:
         for stamp, row in self._true_rows(asked, cached, true).items():
             if not is_over or (self.history.is_cut and stamp not in fresh.rows):
                 found[stamp] += [times(row, size) for size in sizes]
-        if is_over:
-            return found
+        told_now = {v: self.history.telling(v, self.now_ms) for v in self.vendors}
+        forgotten = {
+            stamp
+            for stamp, vendor in cached.source.items()
+            if not told_now[vendor].has(stamp, _end_of(stamp, asked.timeframe))
+        }
+        kept = set(cached.rows) if not is_over else forgotten
         mistakes = [c for c in changes if c.fact == "identity"]
         # Before a vendor took the symbol for another company, or none, it told what it knew.
         lost = [*mistakes, *(c for c in changes if c.fact == "listing")]
@@ -626,14 +635,14 @@ class World:
         told_of = [honest.telling(v, c.since_ms).listing for c in lost for v in self.vendors]
         for listing in filter(None, told_of):
             for stamp, row in self._true_rows(asked, cached, listing).items():
-                found[stamp].append(row)
+                found[stamp] += [row] if stamp in kept else []
         if mistakes:
             splits = [a for a in true.actions if a.type == "split" and asked.adjustment == "raw"]
             for stamp, row in self._true_rows(asked, cached, other_company(true)).items():
                 # Another company's bars as traded are without the splits of the right one.
                 days = range(stamp + 1, self._as_of(cached))
                 undone = prod(float(a.ratio) for a in splits if day_ms(a.ex_date) in days)
-                found[stamp] += [row, times(row, undone)]
+                found[stamp] += [row, times(row, undone)] if stamp in kept else []
         return found
 
 
