@@ -624,8 +624,10 @@ class World:
         told_now = {v: self.history.telling(v, self.now_ms) for v in self.vendors}
         forgotten = {
             stamp
-            for stamp, vendor in cached.source.items()
-            if not told_now[vendor].has(stamp, _end_of(stamp, asked.timeframe))
+            for stamp, names in cached.source.items()
+            for vendor in names.split(",")
+            if vendor in told_now
+            and not told_now[vendor].has(stamp, _end_of(stamp, asked.timeframe))
         }
         kept = set(cached.rows) if not is_over else forgotten
         mistakes = [c for c in changes if c.fact == "identity"]

@@ -502,7 +502,15 @@ class BookConversion:
         session = self._prior_sessions.before(day)
         if fault := self._fault_of(session):
             raise DividendError(f"the close for {symbol} before {day} {fault}", day, symbol=symbol)
-        return session
+        return session and session._replace(parts=[*map(self._as_reported, session.parts)])
+
+    def _as_reported(self, part: BasisPart) -> BasisPart:
+        """Return a part whose prices reflect only splits that its vendor reports, as its amounts do."""
+        as_of = part.basis.as_of or date.min
+        lacking = self.book.splits_not_in(part.vendor, as_of) if self.book.splits else ()
+        days = [event.action().ex_date for event in lacking]
+        eve = min([as_of, *(day - _A_DAY for day in days if day <= as_of)])
+        return part if eve == as_of else replace(part, basis=replace(part.basis, as_of=eve))
 
     def _fault_of(self, session: LastSession | None) -> str:
         """Return the reason to fetch a session before it is used; empty if it can be used."""
