@@ -893,3 +893,17 @@ def test_a_number_of_bars_is_counted_back_from_the_end_of_files_of_which_a_part_
         sim.advance(40 * 86_400)
         seen = sim.ask(Question("BTCUSDT", "1d", None, None, 5))
     assert seen is not None and max(seen.rows) == parse_iso("2024-03-09")
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "tiingo"])
+def test_a_number_of_bars_is_counted_back_from_an_end_that_the_same_call_proves(
+    vendor: str,
+) -> None:
+    last_five = Question("AAPL", "1d", None, None, 5)
+    with simulated(shares(vendor), "2024-06-20T15:00") as sim:
+        listing = sim.truth.listing("AAPL")
+        sim.truth.add(replace(listing, delisted="2024-06-10T20:00"))
+        sim.ask(Question("AAPL", "1d", "2024-04-11", "2024-06-20"))
+        sim.advance(46 * 86_400 + 8 * 3600)  # so that the longest search reaches two bars
+        seen = sim.ask(last_five)
+    assert seen is not None and len(seen.rows) == 5 and seen.is_complete

@@ -358,6 +358,61 @@ STORIES = {
          ("wait", 5, 15), ("ask", "1d", 0, 70, "split", ""), ("wait", 40, 21),
          ("ask", "1d", 0, 70, "split", "")),
     ),
+    **{
+        f"a dividend is withdrawn, and {adjustment} bars from before it are asked next": Walk(
+            (vendor,), "AAPL",
+            (("ask", "1d", 5, 40, "split", ""), ("wait", 5, 12),
+             ("change", "dividend", "withdrawn", 0, 9, 2), ("wait", 3, 21),
+             ("ask", "1d", 0, 5, "all", ""), ("wait", 20, 21), ("ask", "1d", 0, 20, "split", ""),
+             ("ask", "1d", 25, 40, adjustment, "")),
+        )
+        for vendor, adjustment in (("tiingo", "split"), ("yahoo", "raw"))
+    },
+    **{
+        f"a split is told late, and {words} that end before it are asked with their dividends": Walk(
+            ("yahoo",), "AAPL",
+            (("wait", 4, 21), ("ask", "1d", 0, 40, "split", ""),
+             ("change", "split", "told late", 0, 1.5, 0), ("wait", 2, 23),
+             ("ask", "1M", 25, 40, "raw", ""), ("wait", 1, 15), ("ask", frame, 4, 70, "all", "")),
+        )
+        for frame, words in (("1d", "days"), ("1w", "weeks"))
+    },
+    **{
+        f"a second vendor tells a split late, and {adjustment} bars of it are from before": Walk(
+            ("tiingo", "yahoo"), "AAPL",
+            (("change", "dividend", "told", 0, 9, 1), ("change", "bar", "told by another", 0, 0.2, 0),
+             ("ask", "1d", 5, 40, "split", ""), ("wait", 12, 21),
+             ("change", "split", "told late", 1, 30, 0), ("wait", 3, 21),
+             ("ask", "1d", 0, 12, "split", ""), ("change", "bar", "told by another", 0, 0.2, 0),
+             ("ask", "1d", 40, 40, adjustment, ""), ("wait", 1, 21),
+             ("ask", "1d", 30, 40, adjustment, "")),
+        )
+        for adjustment in ("split", "all")
+    },
+    "a split that never happened is told, and days between its bars and another vendor's were not asked":
+        Walk(
+            ("tiingo", "yahoo"), "AAPL",
+            (("change", "bar", "told by another", 0, 0.2, 0), ("ask", "1d", 5, 40, "split", ""),
+             ("wait", 12, 21), ("change", "split", "withdrawn", 0, 30, 0), ("wait", 3, 21),
+             ("ask", "1d", 0, 12, "split", "")),
+        ),
+    **{
+        f"{adjustment} bars of months are asked before the close of a {words}'s own day": Walk(
+            ("tiingo",), "AAPL",
+            (("ask", "1d", 0, 30, "split", ""), ("wait", 7, 21),
+             ("change", "split", "told", 0, 0.1, size), ("wait", 1, 15),
+             ("ask", "1d", 0, 60, adjustment, "")),
+        )
+        for words, size, adjustment in (("split", 0, "all"), ("reverse split", 3, "raw"))
+    },
+    **{
+        f"{vendor} withdraws a dividend and reports others since, and it is the first of 90 days": Walk(
+            (vendor,), "AAPL",
+            (("wait", 40, 21), ("change", "dividend", "withdrawn", 0, 10, 2), ("wait", 9, 21),
+             ("ask", "1d", 0, 40, "all", ""), ("wait", 65, 21), ("ask", "1d", 0, 80, "all", "")),
+        )
+        for vendor in ("fmp", "polygon")
+    },
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

@@ -23,6 +23,7 @@ import pandas as pd
 from src.data.core.model.identity.kind import Adjustment
 from src.data.core.model.market.actions import Action
 from src.data.core.model.time.instant import DAY_MS, HOUR_MS, date_of, day_ms, iso, parse_iso
+from src.data.core.model.time.span import Span
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
 from tests.vendor_server import Fault, Listing
@@ -369,13 +370,15 @@ class World:
           vendor tells by mistake: others know of none, and nothing decides yet who is right;
         - a dividend that `actions_disputed` names: its amount depends on whose splits count, and who has
           forgotten its report is no longer heard;
+        - a row without a dividend that its vendor has forgotten, if a fresh cache has it from another
+          vendor, which it asked since it doubted the bars of the first;
         - an error that says that the vendor now lacks bars that are stored;
         - an error that says that stored bars cannot be adjusted, since splits and dividends are not known,
           if the vendor has forgotten some. A fresh cache has no such bars: it answers with the few that
           the vendor still has, or with those of another company that it takes the symbol for.
 
         After vendors have told the truth for days, and the caller has refreshed, doubts and gaps are
-        over, too.
+        over, too; not bars of another company that their vendor has forgotten, and the gaps beside them.
         """
         if cached.error:
             if fresh.error or _FORGOT in cached.error:
@@ -429,7 +432,11 @@ class World:
         if asked.bars is not None and len(cached.rows) >= len(fresh.rows):
             return found
         lost = [s for s in fresh.rows if s not in cached.rows]
-        silent = [s for s in lost if self.is_settled or not cached.names_gap(s)]
+        # No other vendor's bars are put beside another company's, which their vendor has forgotten.
+        is_unlike = any("do not match those" in gap["reason"] for gap in cached.facts["gaps"])
+        is_stuck = has_namesake and self.history.is_cut and is_unlike
+        is_over = self.is_settled and not is_stuck
+        silent = [s for s in lost if is_over or not cached.names_gap(s)]
         return found + [("missing", f"{iso(s)[:16]}, in silence") for s in silent]
 
     def _unlike(
@@ -448,6 +455,10 @@ class World:
         # An amount is per share, as the prices of its row are: also if no vendor reports a split yet.
         shares = cached.rows[stamp][3] / ((true and true[4]) or cached.rows[stamp][3])
         actions = [split], [paid, paid * shares]
+        days = Span(stamp, _end_of(stamp, asked.timeframe))
+        was_doubted = any(text.startswith("settled: ") for text in fresh.facts["problems"])
+        is_forgotten = was_doubted and self._has_forgotten(cached.source[stamp], days)
+        is_forgotten &= not cached.more[stamp][2]
         pairs = zip(names, cached.more[stamp], fresh.more[stamp], (told, *actions), strict=True)
         return [
             (name, f"{iso(stamp)[:10]} {a}, a fresh cache has {b}")
@@ -456,7 +467,17 @@ class World:
             and not (is_of_others if name == "adj_close" else is_doubted)
             and not any(_near(a, value) for value in allowed)
             and not (name == "dividend" and cached.disputes_dividend(stamp, asked.timeframe))
+            and not (name == "dividend" and is_forgotten)
         ]
+
+    def _has_forgotten(self, vendor: str, days: Span) -> bool:
+        """Return whether a vendor told dividends of these days once and tells none of them now."""
+        cuts = [c for c in self.history.changes if c.is_cut and c.fact == "dividend"]
+        listing = self.history.telling(vendor, self.now_ms).listing
+        told = (listing and listing.told) or ()
+        own = [a for a in self.history.truth().actions if day_ms(a.ex_date) in days]
+        lost = [a for a in own if a.type == "dividend" and a not in told]
+        return len(lost) > 0 and any(c.vendor == vendor for c in cuts)
 
     def _contradictory(
         self, stamp: int, true: Row | None, cached: Answer, fresh: Answer
@@ -600,8 +621,15 @@ class World:
         for stamp, row in self._true_rows(asked, cached, true).items():
             if not is_over or (self.history.is_cut and stamp not in fresh.rows):
                 found[stamp] += [times(row, size) for size in sizes]
-        if is_over:
-            return found
+        told_now = {v: self.history.telling(v, self.now_ms) for v in self.vendors}
+        forgotten = {
+            stamp
+            for stamp, names in cached.source.items()
+            for vendor in names.split(",")
+            if vendor in told_now
+            and not told_now[vendor].has(stamp, _end_of(stamp, asked.timeframe))
+        }
+        kept = set(cached.rows) if not is_over else forgotten
         mistakes = [c for c in changes if c.fact == "identity"]
         # Before a vendor took the symbol for another company, or none, it told what it knew.
         lost = [*mistakes, *(c for c in changes if c.fact == "listing")]
@@ -609,14 +637,14 @@ class World:
         told_of = [honest.telling(v, c.since_ms).listing for c in lost for v in self.vendors]
         for listing in filter(None, told_of):
             for stamp, row in self._true_rows(asked, cached, listing).items():
-                found[stamp].append(row)
+                found[stamp] += [row] if stamp in kept else []
         if mistakes:
             splits = [a for a in true.actions if a.type == "split" and asked.adjustment == "raw"]
             for stamp, row in self._true_rows(asked, cached, other_company(true)).items():
                 # Another company's bars as traded are without the splits of the right one.
                 days = range(stamp + 1, self._as_of(cached))
                 undone = prod(float(a.ratio) for a in splits if day_ms(a.ex_date) in days)
-                found[stamp] += [row, times(row, undone)]
+                found[stamp] += [row, times(row, undone)] if stamp in kept else []
         return found
 
 

@@ -523,6 +523,7 @@ def test_a_split_moved_over_a_weekend_replaces_its_report_at_once(told: ActionBo
 def test_a_request_reaches_back_to_recent_reports_and_before_doubted_ones(told: ActionBook) -> None:
     week, now = 7 * DAY_MS, day_ms(date(2020, 9, 20))
     assert told.recheck_from("acme", now) == day_ms(date(2020, 7, 7)) - week
+    assert told.recheck_from("acme", now, is_list=True) == day_ms(date(2020, 6, 7)) - week
     assert told.recheck_from("other", now) is None
     assert told.recheck_from("acme", now + 200 * DAY_MS) is None
     book = answered(told, [], now, MISTAKE)

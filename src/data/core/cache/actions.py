@@ -368,21 +368,29 @@ class ActionBook:
             return day  # the usual case, in which the counting actions need not be computed
         return max((a.ex_date for a in self.actions if day < a.ex_date <= until), default=day)
 
-    def recheck_from(self, vendor: str, now_ms: int) -> int | None:
+    def recheck_from(self, vendor: str, now_ms: int, *, is_list: bool = False) -> int | None:
         """Return the start of a request to ``vendor`` that also covers its recent and doubted reports.
 
         The result is a timestamp, or None if there is nothing to check. A report is recent for 90
         days after its ex-date. To decide about one in doubt, the answer must contain another
         action, so the request starts before the previous one of its type or, if none is known, ten
-        years earlier. This is not repeated as long as the answers that follow do not help.
+        years earlier. This is not repeated as long as the answers that follow do not help. A list
+        of actions alone does not show where it begins, so it starts before the one that precedes
+        recent ones, too.
         """
-        own = [report for report in self.reports if report.source == vendor]
-        starts = [day for a in own if 0 <= now_ms - (day := day_ms(a.ex_date)) < YOUNG_MS]
+        own, starts = [report for report in self.reports if report.source == vendor], []
+
+        def earlier(action: Action) -> list[int]:
+            """Return the ex-dates of earlier reports of the same type, as timestamps."""
+            same = (a.ex_date for a in own if a.type == action.type)
+            return [day_ms(day) for day in same if day < action.ex_date]
+
+        for action in own:
+            if 0 <= now_ms - (day := day_ms(action.ex_date)) < YOUNG_MS:
+                starts += [day, *(earlier(action)[-1:] if is_list else ())]
         for action, since, last, _ in self.doubted:
             if action.source == vendor and now_ms - last >= max(DAY_MS, last - since):
-                same = (a.ex_date for a in own if a.type == action.type)
-                before = [day_ms(day) for day in same if day < action.ex_date]
-                starts.append(before[-1] if before else day_ms(action.ex_date) - _LONG_AGO_MS)
+                starts += earlier(action)[-1:] or [day_ms(action.ex_date) - _LONG_AGO_MS]
         return min(starts) - _LEAD_MS if starts else None
 
     def with_answers(self, answers: Sequence[VendorActions]) -> ActionBook:
@@ -405,24 +413,21 @@ class ActionBook:
             return replace(self, samples=(self.samples or ActionBook())._append(actions, answer))
         known = answer._replace(span=answer.settled) if whole and whole.is_blank else answer
         book = self._append(actions, known)._without_lacking(actions, answer, whole)
-        return book._with_amounts_of(self, answer.source)
+        return book._with_amounts_of(self, answer.source)._with_paid_amounts()
 
     def _with_amounts_of(self, earlier: ActionBook, vendor: str) -> ActionBook:
         """Return the book with amounts as paid where ``vendor`` has changed or withdrawn a split.
 
         An amount reported before that reflects the splits that the vendor reported then, as in the
         ``earlier`` book without those that its answers already lacked. The same applies to a split
-        that the vendor reports late, but not to one whose ex-date had not been requested.
+        that the vendor reports late, but not to one whose ex-date had not been requested, or if the
+        amount was reported within an hour before the split.
         """
         before = [split for split in earlier.only(vendor).splits if split.is_sound]
         after = [split for split in self.only(vendor).splits if split.is_sound]
         if before == after:
             return self
-        before += [
-            new
-            for new in after
-            if new not in self.late and not any(is_correction(old, new) for old in before)
-        ]
+        new = [a for a in after if not any(is_correction(old, a) for old in before)]
         kept = set(earlier.reports).difference(since := {k.action: k.since for k in self.lacks})
 
         def as_then(action: Action) -> Action:
@@ -431,11 +436,35 @@ class ActionBook:
             if not is_own or action.type == "split":
                 return action
             told = [a for a in before if action.fetched_at < since.get(a, NEVER_MS)]
+            lately = action.fetched_at + HOUR_MS
+            told += [a for a in new if a not in self.late or a.fetched_at < lately]
             paid = amount_on(action, told, None)
             is_same = paid == amount_on(action, after, None)
             return action if is_same else replace(action, amount=float(paid), as_paid=True)
 
         return replace(self, reports=tuple(sorted(map(as_then, self.reports))))
+
+    def _with_paid_amounts(self) -> ActionBook:
+        """Return the book with amounts as paid that do not reflect a split, because their vendor lacks it.
+
+        The vendor must have answered for the split's date since the amount was reported.
+        """
+        splits = [split for split in self.splits if split.is_sound]
+
+        def paid(action: Action) -> Action:
+            """Return a dividend with the amount that was paid if its vendor lacks a later split."""
+            own = self.only(action.source)
+            since = action.fetched_at - HOUR_MS
+            lacking = [
+                a for a in splits if action.ex_date < a.ex_date and own._lacks_split(a, since)
+            ]
+            if action.as_paid or not (lacking and action.is_sound):
+                return action
+            amount = amount_on(action, [a for a in splits if a not in lacking], None)
+            return replace(action, amount=float(amount), as_paid=True)
+
+        reports = (paid(a) if splits and a.type == "dividend" else a for a in self.reports)
+        return replace(self, reports=tuple(sorted(reports)))
 
     def without(self, source: str) -> ActionBook:
         """Return the book without reports from, and queries to, the sample-data vendor ``source``."""
@@ -547,7 +576,12 @@ class ActionBook:
             yield from ((a, is_list and _key(a) not in whole.unproven) for a in missing)
 
     def sure_adj_close(
-        self, table: BarTable, parts: Iterable[BasisPart], instrument: Instrument, step_ms: int = 0
+        self,
+        table: BarTable,
+        parts: Iterable[BasisPart],
+        instrument: Instrument,
+        step_ms: int = 0,
+        until: date | None = None,
     ) -> tuple[BarTable, str]:
         """Return bars without the adjusted closes that may lack an action or reflect a withdrawn one.
 
@@ -556,7 +590,9 @@ class ActionBook:
         that its vendor reported only after a later session had opened, if the ex-date was less than a
         week before: an answer for that day may never have been requested. So it may lack a recent
         action that only another vendor reports. It may reflect an action that the vendor withdrew or
-        moved since. Next to its close it may show that it lacks a split, as it does if the vendor no
+        moved since, or one in doubt, which may also have to be applied to it. If that of the latest
+        row was left out because it reflects an action that is not published yet, so are those of the
+        same date. Next to its close it may show that it lacks a split, as it does if the vendor no
         longer reports one that counts.
 
         Args:
@@ -565,6 +601,7 @@ class ActionBook:
             instrument: The bars' instrument.
             step_ms: Maximum length of one bar in milliseconds; 0 if the prices are not as stored, so
                 that the adjusted closes cannot be compared with them.
+            until: Last ex-date of the actions that may be applied; None if there is no limit.
 
         Returns:
             The bars and the reason, which is empty if no adjusted close was removed.
@@ -572,24 +609,40 @@ class ActionBook:
         adj, reason = table.adj_close, ""
         if adj is None:
             return table, ""
+        ahead = {part: inside(table.stamps, [part.span]) for part in parts if self._is_ahead(part)}
+        for vendor in {part.vendor for part in ahead}:
+            rows = np.logical_or.reduce([r for part, r in ahead.items() if part.vendor == vendor])
+            if rows.any() and np.isnan(adj[rows][-1]) and not np.isnan(adj[rows]).all():
+                adj = np.where(rows, NAN, adj)
+                reason = f"that of {vendor} reflects an action that is not published yet"
         for part in parts:
             own, as_of = self.only(part.vendor), part.basis.as_of or date.min
             others = (e.action() for e in self.events if e.counts and part.vendor not in e.sources)
             unproven = (a for a in (*own.reports, *others) if (as_of - a.ex_date).days < 7)
             late = ((a, a.fetched_at, a in own.late) for a in (*own.late, *unproven))
-            gone = ((a, last, False) for a, _, last, _ in own.withdrawn)
+            gone = ((a, last, False) for a, _, last, _ in own.lacks)
+            doubted = [a for a, *_ in self.doubted if as_of < a.ex_date <= (until or date.max)]
             lacked = ((a, None, False) for a in self.splits if own._lacks_split(a))
             shown = ((a, None, False) for a in self._left_out(table, part, step_ms))
-            for action, at, is_late in (*late, *gone, *lacked, *shown):
+            unsure = ((a, None, False) for a in doubted)
+            for action, at, is_late in (*late, *gone, *lacked, *shown, *unsure):
                 rows = inside(table.stamps, [part.span]) & (table.stamps < day_ms(action.ex_date))
-                if action.ex_date > as_of or not np.isfinite(adj[rows]).any():
+                is_later = action.ex_date > as_of and action not in doubted
+                if is_later or not np.isfinite(adj[rows]).any():
                     continue
                 opened = () if at is None else opened_and_coming(price_calendar(instrument), at)[0]
                 latest = opened[-1].day if opened else date.min
                 if at is None or as_of < latest or (is_late and as_of == latest):
                     adj = np.where(rows, NAN, adj)
-                    reason = f"it is not known whether that of {part.vendor} reflects the {action}"
+                    unknown = f"it is not known whether that of {part.vendor} reflects the {action}"
+                    undecided = f"{action.source} no longer reports the {action}"
+                    reason = undecided if action in doubted else unknown
         return (table.with_adj_close(adj), reason) if reason else (table, "")
+
+    def _is_ahead(self, part: BasisPart) -> bool:
+        """Return whether a part's adjusted closes may reflect actions that are not published yet."""
+        day = day_ms(part.basis.as_of or date.min)
+        return any(a.source == part.vendor and day in a.span for a in self.awaited)
 
     def _left_out(self, table: BarTable, part: BasisPart, step_ms: int) -> Iterator[Action]:
         """Yield the splits that a part's adjusted closes lack, as prices as traded show.
@@ -612,11 +665,15 @@ class ActionBook:
             if last >= 0 and lacking / size > (_LEFT_OUT if size > 0 else 1 - _LEFT_OUT):
                 yield split
 
-    def _lacks_split(self, split: Action) -> bool:
-        """Return whether this book's vendors answered for a split's date, but report none near it."""
-        day = day_ms(split.ex_date)
-        near = (abs(day_ms(a.ex_date) - day) <= _DATE_TOLERANCE_MS for a in self.splits)
-        return split.is_sound and self.covers(Span(day, day + DAY_MS)) and not any(near)
+    def _lacks_split(self, split: Action, since_ms: int = 0) -> bool:
+        """Return whether this book's vendors answered for a split's date, but report none near it.
+
+        With ``since_ms``, they must have answered since then.
+        """
+        day = Span(day_ms(split.ex_date), day_ms(split.ex_date) + DAY_MS)
+        near = (abs(day_ms(a.ex_date) - day.start) <= _DATE_TOLERANCE_MS for a in self.splits)
+        spans = [a.span for a in self.answers if a.fetched_at >= since_ms]
+        return split.is_sound and not uncovered(day, spans) and not any(near)
 
     def _answered_at(self, day: date) -> set[str]:
         """Return the vendors that answered for an ex-date."""

@@ -224,7 +224,9 @@ class BookConversion:
         bars, dates = self.bars, self._dates()
         needs_all = not (dates.awaited or self.accepts_older)  # those up to today, too
         instrument, step_ms = bars.query.instrument, bars.key.timeframe.longest_ms
-        table, reason = self.book.sure_adj_close(bars.table, bars.parts, instrument, step_ms)
+        table, reason = self.book.sure_adj_close(
+            bars.table, bars.parts, instrument, step_ms, self._past_day
+        )
         start = Rebased(table, used=Used(self.book), without_adj_close=reason)
         for as_of in dates.to_try:
             since, named = dates.awaited or self._unknown_since(as_of), dates.named or as_of
@@ -500,7 +502,15 @@ class BookConversion:
         session = self._prior_sessions.before(day)
         if fault := self._fault_of(session):
             raise DividendError(f"the close for {symbol} before {day} {fault}", day, symbol=symbol)
-        return session
+        return session and session._replace(parts=[*map(self._as_reported, session.parts)])
+
+    def _as_reported(self, part: BasisPart) -> BasisPart:
+        """Return a part whose prices reflect only splits that its vendor reports, as its amounts do."""
+        as_of = part.basis.as_of or date.min
+        lacking = self.book.splits_not_in(part.vendor, as_of) if self.book.splits else ()
+        days = [event.action().ex_date for event in lacking]
+        eve = min([as_of, *(day - _A_DAY for day in days if day <= as_of)])
+        return part if eve == as_of else replace(part, basis=replace(part.basis, as_of=eve))
 
     def _fault_of(self, session: LastSession | None) -> str:
         """Return the reason to fetch a session before it is used; empty if it can be used."""

@@ -160,7 +160,11 @@ class ActionFetcher:
 
     def _with_recent(self, candidate: Candidate, span: Span) -> Span:
         """Return ``span``, extended to the vendor's recent and doubted reports before it."""
-        first = self._series.book().recheck_from(candidate.name, self.clock.now_ms())
+        is_list, now_ms = (
+            not (caps := candidate.capabilities) or not caps.actions,
+            self.clock.now_ms(),
+        )
+        first = self._series.book().recheck_from(candidate.name, now_ms, is_list=is_list)
         return span if first is None else Span(min(span.start, first), span.end)
 
     def _knowable(self, span: Span) -> Span:

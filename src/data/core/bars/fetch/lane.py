@@ -116,7 +116,7 @@ class LaneRun:
         self._has_closes = has_closes or query.offline
         if query.bars is not None and request.key.is_sample:
             note_end_of_sample(request, self.series)
-        wanted = wanted_span(request, self.series)
+        first = wanted = wanted_span(request, self.series)
         answer = self._answer_for(wanted)
         if query.bars is None or isinstance(answer, Missing):
             return answer
@@ -136,6 +136,8 @@ class LaneRun:
             answer = self._answer_for(wanted)
             if isinstance(answer, Missing):
                 return answer
+        if closed_rows(answer) < query.bars and wanted_span(request, self.series) < first:
+            return self.answer(has_closes=has_closes)  # from an end that has just been proved
         return counted(answer, query.bars, wanted.start)
 
     def _late_bars(self, answer: Answer) -> int:

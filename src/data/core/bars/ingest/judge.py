@@ -96,7 +96,7 @@ class _Judge:
         pairs = ((span, *sorted((span, new))) for span in old for new in answer.spans)
         beside = [s for s, a, b in pairs if b.start <= self.draft.request.grid.next_open(a.end)]
         table = self._beside_each_other(subtract([c.span for c in grave], [*edges, *beside]))
-        new_graves = graves(self._series_of(table)) if len(answer.closed) else []
+        new_graves = self._graves(table) if len(answer.closed) else []
         if not new_graves and not grave:
             return answer
         # 2. Decide on the stored grave bars for which new rows were received.
@@ -232,7 +232,7 @@ class _Judge:
         undecided = (rest for span in spans for rest in subtract([span], touching(decided, span)))
         spans = list(undecided)
         if grave.from_start and len(self.draft.surroundings.rebased):
-            spans += (entry.span for entry in self._entries_before(int(table.stamps[0])))
+            spans += (entry.span for entry in self._entries_before(int(grave.stamps[0])))
         for span in spans:
             yield replace(mark, span=span, expires=next_due(Hole(span.end, expiry), now))
 
@@ -271,6 +271,21 @@ class _Judge:
         return spans
 
     # --- the series that is judged ----------------------------------------------------------
+
+    def _graves(self, table: BarTable) -> list[Grave]:
+        """Return the rows that are almost certainly wrong.
+
+        If splits between the rows were never requested, the last rows for which they were are also
+        judged by these.
+        """
+        series = self._series_of(table)
+        found = graves(series)
+        if series.splits is None and self.draft.is_of_share:
+            days = [day_ms(date_of(stamp)) + DAY_MS for stamp in table.stamps[[0, -1]].tolist()]
+            unknown = self.draft.book.missing(Span(*days))
+            known = table.take(table.stamps >= (unknown[-1].end - DAY_MS if unknown else days[0]))
+            found += [g for g in graves(self._series_of(known)) if g.is_of_actions]
+        return found
 
     def _series_of(self, table: BarTable) -> CheckedSeries:
         """Return the series to judge: bars in the answer's basis, with the known splits and dividends.

@@ -39,6 +39,11 @@ class Grave(NamedTuple):
     cause: str
     from_start: bool = False
 
+    @property
+    def is_of_actions(self) -> bool:
+        """Whether the cause is a finding of a check that needs the reported splits."""
+        return self.cause.partition(":")[0] in _OF_ACTIONS
+
 
 def graves(series: CheckedSeries) -> list[Grave]:
     """Return the rows that are almost certainly wrong, grouped by cause.
