@@ -51,7 +51,8 @@ def notes(make: Make, symbol: str = "TSLA", **options: Any) -> str:
 
 def past(make: Make, symbol: str = "TSLA") -> list[Any]:
     """Return the statements known at each of the points in time."""
-    return [statements(make, symbol, moment) for moment in TIMES]
+    manager = make()
+    return [statements(lambda: manager, symbol, moment) for moment in TIMES]
 
 
 def lines(make: Make, symbol: str = "TSLA") -> pd.DataFrame:
