@@ -1286,7 +1286,8 @@ class DataManager:
 
         Warns:
             IncompleteDataWarning: Filings of the range are not proven to be those of the symbol, or
-                have no usable time of acceptance; or the SEC is down, and its last answer is used.
+                have no usable time of acceptance; the SEC's answer differs from an earlier one; or the
+                SEC is down, and its last answer is used.
         """
         frame: pd.DataFrame = load_part("research.filings.announcements").announcements(
             self._services, symbol, start, end, timeout=timeout
@@ -1328,8 +1329,9 @@ class DataManager:
             DataError: The SEC refused or failed.
 
         Warns:
-            IncompleteDataWarning: Earlier filings are not proven to be those of the symbol; or the SEC
-                is down, and its last answer is used.
+            IncompleteDataWarning: Earlier filings are not proven to be those of the symbol; the SEC's
+                answer differs from an earlier one; an older part of the list of filings was not read;
+                or the SEC is down, and its last answer is used.
         """
         frame: pd.DataFrame = load_part("research.filings.lines").statement_lines(
             self, symbol, adjusted=adjusted, timeout=timeout

@@ -221,8 +221,8 @@ BEHIND_THE_INTERFACES = {
     "core.filings.kept": "cache.format.gzip_member",
     "core.filings.service": (
         "net.calls.deadline net.limits.locks vendors.factory vendors.fundamentals_request "
-        "vendors.sec.acceptance vendors.sec.answers vendors.sec.filings vendors.sec.fundamentals "
-        "vendors.sec.identity vendors.sec.lines vendors.sec.statements"
+        "vendors.sec.acceptance vendors.sec.answers vendors.sec.filings vendors.sec.former "
+        "vendors.sec.fundamentals vendors.sec.identity vendors.sec.lines vendors.sec.statements"
     ),
     "core.hosts.connect": "cache.store net.limits.leases net.limits.state",
     "core.hosts.decisions": "cache.layout cache.values",

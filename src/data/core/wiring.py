@@ -135,8 +135,8 @@ class Services:
         """The service for filings with the SEC."""
         from .filings.service import FilingsService
 
-        changes = self.client.symbol_changes
-        return FilingsService(self.settings.cache_dir, self.selector, self.clock, changes)
+        changes, leases = self.client.symbol_changes, self.networks.leases
+        return FilingsService(self.settings.cache_dir, self.selector, self.clock, changes, leases)
 
     @cached_property
     def macro(self) -> MacroService:

@@ -484,7 +484,8 @@ def _of_reports(
     into: Mapping[str, Values],
 ) -> tuple[str, dict[str, Any]]:
     """Fill in the values of reports that had been filed; return why some are missing, and their sources."""
-    wish = Wish(data_type="statements", needs_filing_days=True)
+    times = (int(closes[0]), int(closes[-1])) if len(closes) else None
+    wish = Wish(data_type="statements", needs_filing_days=True, times=times)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         record = request.manager._services.fundamentals.get(symbol, wish)

@@ -61,6 +61,9 @@ def test_a_holiday_is_before_the_next_session(manager: DataManager, sec: Sec) ->
 def test_the_future_is_refused_with_the_reason(manager: DataManager, sec: Sec) -> None:
     with pytest.raises(QueryError, match="estimates"):
         manager.announcements("AAPL", "2026-01-01", "2026-12-31")
+    for start in ("2026-06-21", "2027", "2026-06-20T15:00:01Z"):
+        with pytest.raises(QueryError, match="dates of future reports are estimates"):
+            manager.announcements("AAPL", start)
     assert sec.agents == []
     assert len(manager.announcements("AAPL", "2026-01-01", "2026-06-20")) == 1  # until today
     assert len(manager.announcements("AAPL")) == 1  # of the last year

@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pandas as pd
 import pytest
 
 from src.data.core.clock import ManualClock
+from src.data.core.model.identity.symbol_changes import SymbolChange
 from src.data.core.model.time.instant import SECOND_MS
 from src.data.core.vendors.sec.filings import SecDataDownloader
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, RulesError, UnavailableError
+from src.data.research.filings.splits import split_report
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
 from tests.vendor_server.sec import (
@@ -267,7 +270,7 @@ def test_many_companies_go_on_after_a_kill_without_asking_again(
 ) -> None:
     assert record(make(), "TSLA") and record(make(), "WMT")
     asked = len(paths(vendors))
-    assert asked == 6  # the list of tickers once, two for each, and Tesla's older part
+    assert asked == 5  # the list of tickers once, and two for each
     again = make()
     for symbol in ("TSLA", "WMT", "AAPL"):
         assert record(again, symbol)
@@ -385,6 +388,120 @@ def test_a_new_symbol_is_not_unknown_because_the_sec_is_down(
 
 
 # --- older parts of the list of filings ----------------------------------------------------------
+
+
+TESLA_LISTS = [*LISTS[:1], LISTS[1].replace("0000320193", "0001318605")]
+TESLA_FACTS = FACTS.replace("0000320193", "0001318605")
+PART = f"/submissions/{TESLA_PART}"
+PAST = "2013-03-07T21:30:00Z"  # when Tesla's report of 2012 was accepted
+
+
+def features(manager: DataManager, first: str, last: str) -> list[float]:
+    recipe = "fund:total_assets"
+    frame = manager.features(["TSLA"], "1d", first, last, [recipe], provider="mock")
+    return list(frame[recipe])
+
+
+@pytest.mark.filterwarnings("ignore::onetape.data.errors.IncompleteDataWarning")
+@pytest.mark.parametrize(
+    "question",
+    [
+        record,
+        lambda manager, symbol: manager.get_fundamentals(symbol),
+        lambda manager, symbol: manager.at("2019-05-01").get_fundamentals(symbol),
+        lambda manager, symbol: manager.at("2014-01-01").get_fundamentals(symbol),
+        lambda manager, symbol: manager.announcements(symbol),
+        lambda manager, symbol: manager.announcements(symbol, "2014-01-01"),
+        lambda manager, symbol: split_report(manager, symbol),
+        lambda manager, symbol: features(manager, "2014-01-02", "2014-01-10"),
+    ],
+)
+def test_a_first_question_about_a_filer_with_older_parts_takes_three_requests(
+    question: Callable[[DataManager, str], Any],
+    make: Callable[[], DataManager],
+    sec: Sec,
+    vendors: VendorServer,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    actions = pd.DataFrame({"type": [], "ratio": []}, pd.DatetimeIndex([], name="ex_date"))
+    monkeypatch.setattr(DataManager, "get_actions", lambda *_, **__: actions)
+
+    def asked() -> list[str]:
+        before = len(vendors.log("sec"))
+        question(make(), "TSLA")
+        return [entry.path.removeprefix("/sec") for entry in vendors.log("sec")[before:]]
+
+    assert asked() in ([*TESLA_LISTS, TESLA_FACTS], TESLA_LISTS)
+    assert asked() == []
+    set_time(clock, "2026-06-21T00:00:01+00:00")
+    assert asked() == TESLA_LISTS[1:]
+
+
+def test_a_question_about_a_time_in_an_older_part_takes_one_request_more(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer
+) -> None:
+    """The report of 2012 counts from the second of its acceptance, whatever was asked before."""
+
+    def asked() -> list[str]:
+        return [entry.path for entry in vendors.log("sec")]
+
+    def years(manager: Any) -> set[str]:
+        return {
+            r["period_end"] for r in record(manager, "TSLA")["statements"] if r["period"] == "FY"
+        }
+
+    rows = record(make(), "TSLA")["statements"]
+    parts = {row["source"].get("part") for row in rows if row["filed_at"] < "2013-12-11"}
+    assert parts == {TESLA_PART}, "the answer names the part that has the time"
+    assert not {r["source"].get("part") for r in rows if r["filed_at"] >= "2013-12-11"} - {None}
+    assert asked() == [*TESLA_LISTS, TESLA_FACTS]
+    assert "2012-12-31" in years(make().at("2014-01-01")) and len(asked()) == 3
+    assert "2012-12-31" not in years(make().at(PAST))
+    assert asked()[3:] == [PART]
+    assert "2012-12-31" in years(make().at("2013-03-07T21:30:01Z"))
+    assert "2012-12-31" in years(make()) and len(asked()) == 4
+    assert not [row for row in record(make(), "TSLA")["statements"] if "part" in row["source"]]
+
+
+@pytest.mark.filterwarnings("ignore::onetape.data.errors.IncompleteDataWarning")
+def test_recipes_count_a_report_in_an_older_part_from_its_acceptance(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer
+) -> None:
+    """At 07:30 in New York, so that it counts on its day; from the end of its day, on the next."""
+    part = sec.parts[TESLA_PART]
+    row = part["filingDate"].index("2013-03-07")
+    part["acceptanceDateTime"][row] = "2013-03-07T07:30:00.000Z"
+    record(make(), "TSLA")
+    found = features(make(), "2013-03-06", "2013-03-08")
+    assert found[0] != found[1] == found[2]
+    assert vendors.count("sec", TESLA_PART) == 1
+
+
+def test_a_part_that_cannot_be_read_is_said_and_requested_again(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer, clock: ManualClock
+) -> None:
+    def then() -> dict[str, Any]:
+        manager: Any = make().at(PAST)
+        return record(manager, "TSLA")
+
+    vendors.fault("sec", Fault.status(503), path="submissions-001")
+    reasons = [row["reason"] for row in then()["_metadata"]["dropped"]]
+    assert any("count from the end of their date of filing" in reason for reason in reasons)
+    vendors.heal("sec")
+    clock.advance(3600)
+    assert then()["_metadata"]["dropped"] == []
+
+
+def test_a_recorded_rename_proves_a_symbol_without_a_cover(
+    make: Callable[[], DataManager], sec: Sec, vendors: VendorServer
+) -> None:
+    recent = sec.submissions[APPLE]["filings"]["recent"]
+    recent["primaryDocument"] = ["form10-k.htm"] * len(recent["form"])
+    rename = SymbolChange(date(2001, 1, 2), "rename", "OLD", "AAPL", "a notice")
+    make().client.record_symbol_changes({"AAPL": [rename]})
+    assert record(make())["revenue"] == 416_161e6
+    assert [entry.path for entry in vendors.log("sec")] == [*LISTS, FACTS]
 
 
 def old(frame: pd.DataFrame) -> pd.DataFrame:

@@ -29,7 +29,9 @@ When = datetime | date | str | None
 class Wish:
     """The facade's arguments for a request for fundamentals, before they are validated.
 
-    With ``needs_filing_days``, vendors whose statements have no filing days are left out.
+    With ``needs_filing_days``, vendors whose statements have no filing days are left out. Between
+    ``times`` (UTC milliseconds), it matters when reports became public, to the second; by default, at
+    ``as_of``.
     """
 
     providers: Any = None
@@ -40,6 +42,7 @@ class Wish:
     as_of: When = None
     timeout: Any = None
     needs_filing_days: bool = False
+    times: tuple[int, int] | None = None
 
 
 def normalized(symbol: Any) -> str:

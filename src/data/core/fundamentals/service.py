@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from ..clock import Clock
 from ..config.fundamentals_file import find_file, load_fundamentals_rules
 from ..config.offered import known_vendor
 from ..model.display.texts import by_reason
-from ..model.market.fundamentals import Snapshot, copied
+from ..model.market.fundamentals import Snapshot, copied, may_be_public_within
 from ..model.request.query import check_switches
 from ..model.request.settings import Settings
 from ..model.time.instant import DAY_MS, date_of
@@ -111,8 +112,10 @@ class _Lookup:
         """The question for the vendors. Its module is imported when a vendor is first queried."""
         from ..vendors.fundamentals_request import TableQuestion
 
-        refresh = self.wish.force_refresh
-        return TableQuestion(self.about.instrument, self.about.data_type, self.now_ms, refresh)
+        wish, about = self.wish, self.about
+        return TableQuestion(
+            about.instrument, about.data_type, self.now_ms, wish.force_refresh, wish.times
+        )
 
 
 class FundamentalsService:
@@ -239,6 +242,8 @@ class FundamentalsService:
         listed = {name: listing[name] for name in _LISTING}
         query = CompanyQuery(instrument, data_type, listed, wish.needs_filing_days)
         day, named = day_of(wish.as_of), vendors_of(wish.providers)
+        if day is not None and wish.times is None:
+            wish = replace(wish, times=(instant_of(wish.as_of, now_ms),) * 2)
         return _Lookup(query, wish, now_ms, self._clock.monotonic(), now_ms - ttl_ms, day, named)
 
     def _answer(self, lookup: _Lookup) -> dict[str, Any]:
@@ -269,7 +274,13 @@ class FundamentalsService:
         self._choose_vendors(lookup)
 
     def _is_current(self, snapshot: Snapshot, lookup: _Lookup) -> bool:
-        """Return whether a copy made of filings is of this day; copies of other vendors always are."""
+        """Return whether a copy made of filings is of this day, with the times that the call needs.
+
+        Copies of other vendors always are.
+        """
+        undated = [s.filed_at for s in snapshot.statements if s.source.get("part")]
+        if any(may_be_public_within(day, lookup.wish.times) for day in undated):
+            return False
         if not row_of(snapshot.vendor).series or lookup.wish.max_age_days is not None:
             return True
         return date_of(snapshot.fetched_at_ms) == date_of(lookup.now_ms)
@@ -332,11 +343,18 @@ class FundamentalsService:
             return
         longest = max(rules.stale_ms, 2 * (lookup.now_ms - lookup.oldest_ms))
         for vendor in lookup.failed:
-            copy = lookup.cached.get(vendor)
+            copy = lookup.cached.get(vendor) or self._of_stored(vendor, lookup)
             if copy is not None and lookup.now_ms - copy.fetched_at_ms <= longest:
                 lookup.answers[vendor] = replace(
                     copy, is_stale=copy.fetched_at_ms < lookup.fresh_from_ms
                 )
+
+    def _of_stored(self, vendor: str, lookup: _Lookup) -> Snapshot | None:
+        """Return the answer of kept filings, however old; None if they do not suffice."""
+        if self._of_filings is not None and row_of(vendor).series:
+            with suppress(DataError):
+                return self._of_filings(replace(lookup.question, is_stored=True))
+        return None
 
     def _record(self, lookup: _Lookup) -> dict[str, Any]:
         if lookup.wish.needs_filing_days:

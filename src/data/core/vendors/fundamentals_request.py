@@ -46,12 +46,24 @@ _NOT_SERVED = (NoDataError, RefusedError, UnsupportedError)
 
 @dataclass(frozen=True)
 class TableQuestion:
-    """A request for fundamentals: instrument, type of data, time (UTC milliseconds), freshness."""
+    """A request for fundamentals.
+
+    Attributes:
+        instrument: Instrument.
+        data_type: Type of data.
+        now_ms: Time of the request, UTC milliseconds.
+        refresh: Whether kept answers do not suffice.
+        times: First and last time (UTC milliseconds) between which it matters when reports became
+            public, to the second; None if it does not.
+        is_stored: Whether only kept filings are used, however old.
+    """
 
     instrument: Instrument
     data_type: str
     now_ms: int
     refresh: bool = False
+    times: tuple[int, int] | None = None
+    is_stored: bool = False
 
     @property
     def symbol(self) -> str:

@@ -13,10 +13,10 @@ from ...core.filings.service import known_ms as known_since
 from ...core.model.answer.provenance import ATTRS_KEY, freeze
 from ...core.model.display.texts import counted
 from ...core.model.identity.instrument import Instrument
-from ...core.model.time.instant import DAY_MS, date_of, from_ms, iso
+from ...core.model.time.instant import DAY_MS, SECOND_MS, date_of, from_ms, iso
 from ...core.model.words.caller import warn_user
 from ...errors import IncompleteDataWarning, QueryError
-from .company import american_stock, known_ms_of, warn_of_unproven
+from .company import american_stock, known_ms_of, warn_of_notes, warn_of_unproven
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,14 +41,12 @@ def announcements(
     """
     instrument, known_ms = american_stock(services, symbol), known_ms_of(services)
     first = from_ms(known_ms) - _YEAR if start is None else start
-    span = resolve_instants(instrument, first, from_ms(known_ms) if end is None else end, known_ms)
-    if span.end > known_ms + DAY_MS:
-        raise QueryError(
-            f"announcements after {iso(known_ms)} are not available: they are read from filings, and dates "
-            "of future reports are estimates",
-            symbol=instrument.symbol,
-            hint="end the range today, or leave out the end",
+    if end is None:  # a later start is not an end before it
+        _check_past(
+            instrument, resolve_instants(instrument, first, first, known_ms).start, known_ms
         )
+    span = resolve_instants(instrument, first, from_ms(known_ms) if end is None else end, known_ms)
+    _check_past(instrument, span.end - DAY_MS, known_ms)
     since = date_of(span.start - DAY_MS).isoformat()
 
     def answer() -> pd.DataFrame:
@@ -57,6 +55,7 @@ def announcements(
             instrument, since=since, copy_from_ms=span.start
         )
         warn_of_unproven(company, since)
+        warn_of_notes(company)
         until = min(span.end, known_ms)
         about = [
             f for f in company.filings if f.form.removesuffix("/A") == "8-K" and _ITEM in f.items
@@ -84,6 +83,17 @@ def announcements(
 
     frame: pd.DataFrame = services.filings.within(timeout, instrument.symbol, answer)
     return frame
+
+
+def _check_past(instrument: Instrument, time_ms: int, known_ms: int) -> None:
+    """Raise ``QueryError`` if a time is in the future."""
+    if time_ms > known_ms:
+        raise QueryError(
+            f"announcements after {iso(known_ms // SECOND_MS * SECOND_MS)} are not available: "
+            "they are read from filings, and dates of future reports are estimates",
+            symbol=instrument.symbol,
+            hint="use a range that ends today, or leave out the end",
+        )
 
 
 def timing_of(instrument: Instrument, accepted_ms: int) -> tuple[str, str, bool]:
@@ -136,6 +146,7 @@ def _frame(
             "rows": len(frame),
             "proven_since": company.proof.since,
             "undated": undated,
+            "notes": list(company.notes),
             "fetched_at": iso(company.fetched_ms),
         }
     )

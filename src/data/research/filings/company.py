@@ -30,6 +30,12 @@ def known_ms_of(services: Any) -> int:
     return int(getattr(services, "known_ms", services.clock.now_ms()))
 
 
+def warn_of_notes(company: Company) -> None:
+    """Warn if the SEC's answers differ from earlier ones, or a part of them is missing."""
+    for note in company.notes:
+        warn_user(f"{company.symbol}: {note}", IncompleteDataWarning)
+
+
 def warn_of_unproven(company: Company, since: str = "") -> None:
     """Warn if filings since a date of filing (ISO; empty for all) are left out as unproven."""
     if since < company.proof.since:

@@ -10,7 +10,7 @@ from ...core.model.answer.provenance import ATTRS_KEY, freeze
 from ...core.model.market.fundamentals import FIELDS
 from ...core.model.time.instant import from_ms, iso
 from ...errors import QueryError
-from .company import american_stock, known_ms_of, warn_of_unproven
+from .company import american_stock, known_ms_of, warn_of_notes, warn_of_unproven
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +40,10 @@ def statement_lines(
 
     def answer() -> tuple[Company, CompanyLines]:
         """Return the company and its lines."""
-        company, lines = services.filings.reports(instrument)
+        times = known_ms, known_ms
+        company, lines = services.filings.reports(instrument, times, for_all=True)
         warn_of_unproven(company)
+        warn_of_notes(company)
         return company, lines
 
     company, found = services.filings.within(timeout, instrument.symbol, answer)
@@ -63,6 +65,7 @@ def statement_lines(
             "proven_since": company.proof.since,
             "classes": list(company.proof.classes),
             "withheld": dict(found.withheld),
+            "notes": list(company.notes),
             "fetched_at": iso(company.fetched_ms),
         }
     )

@@ -8,16 +8,11 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Literal
 
-from ...core.filings.service import Company, CompanyFacts, RawFact
+from ...core.filings.service import RATIOS, SHARES, Company, CompanyFacts, RawFact
 from ...core.model.display.texts import counted
 from ...core.model.time.instant import date_of
-from .company import american_stock, known_ms_of
+from .company import american_stock, known_ms_of, warn_of_notes
 
-_RATIOS = (
-    "StockholdersEquityNoteStockSplitConversionRatio1",
-    "StockholdersEquityNoteStockSplitConversionRatio",
-)
-_SHARES = "dei:EntityCommonStockSharesOutstanding"
 # A ratio filed later, or for a longer period, may describe an older split.
 _LATEST, _LONGEST_DAYS = timedelta(days=280), 31
 # A filing dates a split by its announcement, record date or effective date.
@@ -92,8 +87,9 @@ def split_report(manager: Any, symbol: Any, *, timeout: Any = None) -> SplitRepo
 
     def answer() -> tuple[Company, CompanyFacts]:
         """Return the company and its facts."""
-        company = services.filings.company(instrument)
-        return company, services.filings.facts(company)
+        company, facts = services.filings.facts(services.filings.company(instrument))
+        warn_of_notes(company)
+        return company, facts
 
     company, facts = services.filings.within(timeout, instrument.symbol, answer)
     until = date_of(known_ms_of(services))
@@ -133,7 +129,7 @@ def evidence_on(
 def _stated(facts: CompanyFacts, since: str, until: date) -> Iterator[RawFact]:
     """Yield the ratios that filings state: one for each year and ratio, from the first filing."""
     found = set[tuple[int, float]]()
-    rows = [fact for tag in _RATIOS for fact in facts.of(tag)]
+    rows = [fact for tag in RATIOS for fact in facts.of(tag)]
     for fact in sorted(rows, key=lambda fact: (fact.filed, fact.end)):
         is_dated = fact.days <= _LONGEST_DAYS and _day(fact.filed) - _day(fact.end) <= _LATEST
         place = _day(fact.end).year, fact.value
@@ -146,7 +142,7 @@ def _stated(facts: CompanyFacts, since: str, until: date) -> Iterator[RawFact]:
 def _counts(facts: CompanyFacts, since: str, until: date) -> list[RawFact]:
     """Return the share counts of covers, by date; the first one filed for each date."""
     by_day: dict[str, RawFact] = {}
-    for fact in sorted(facts.of(_SHARES), key=lambda fact: fact.filed):
+    for fact in sorted(facts.of(SHARES), key=lambda fact: fact.filed):
         if since <= fact.filed <= until.isoformat() and fact.value > 0:
             by_day.setdefault(fact.end, fact)
     return [by_day[day] for day in sorted(by_day)]

@@ -13,11 +13,13 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any, Literal
 
-from ..time.instant import iso
+from ..time.instant import DAY_MS, day_ms, iso
 
 # ``money`` and ``price`` (per share or coin) have a currency; ``shares`` also counts coins.
 Unit = Literal["text", "money", "price", "ratio", "fraction", "shares", "days", ""]
 Value = float | str
+# A report that is accepted in the evening or before holidays is dated some days later.
+_LONGEST_MS = 11 * DAY_MS
 
 _UNITS: dict[Unit, str] = {
     "text": "symbol ticker company_name sector industry country exchange exchange_code currency "
@@ -202,6 +204,17 @@ class Snapshot:
     data_types: tuple[str, ...] = ()
     names_symbol: bool = False
     is_stale: bool = False
+
+
+def may_be_public_within(filed: str, times: tuple[int, int] | None) -> bool:
+    """Return whether a report filed on an ISO date may have become public within a span.
+
+    Args:
+        filed: Date of filing, which is at most ten days after the report became public.
+        times: First and last instant of the span (UTC milliseconds); None for an empty one.
+    """
+    end_ms = day_ms(date.fromisoformat(filed)) + DAY_MS
+    return times is not None and end_ms - _LONGEST_MS <= times[1] and times[0] <= end_ms
 
 
 # --- possible values, and the quality of an answer --------------

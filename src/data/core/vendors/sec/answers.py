@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,6 +22,14 @@ _PART = re.compile(r"CIK\d{10}-submissions-\d{3}\.json")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 # Reports of American filers; all others, such as 20-F, describe foreign ones.
 REPORTS = frozenset({"10-K", "10-Q", "10-KT", "10-QT", "10-K405"})
+Row = TypeVar("Row")
+# Maps the key of each row to the row and the time of the first answer that lacked or changed it.
+Former = Mapping[Any, tuple[Row, int]]
+# Ratios of splits.
+RATIOS = (
+    "StockholdersEquityNoteStockSplitConversionRatio1",
+    "StockholdersEquityNoteStockSplitConversionRatio",
+)
 FOREIGN = frozenset({"20-F", "40-F", "6-K", "20-F/A", "40-F/A", "6-K/A"})
 
 
@@ -56,6 +64,7 @@ class Filing:
         has_facts: Whether the filing has structured facts.
         accepted_ms: Time of acceptance (UTC milliseconds); None if it is unknown.
         is_certain: Whether the time zone of ``accepted_raw`` is proven.
+        part: Older part of the list that has the time of acceptance, if it was not requested.
     """
 
     accession: str
@@ -68,6 +77,7 @@ class Filing:
     has_facts: bool = False
     accepted_ms: int | None = None
     is_certain: bool = False
+    part: str = ""
 
     @property
     def accepted(self) -> str:
@@ -136,13 +146,25 @@ class CompanyFacts:
         cik: Number of the filer.
         name: Name of the filer.
         tags: Maps each taxonomy to its tags, each with unparsed values.
+        kept: Maps each tag to values of earlier answers, by unit, period and filing; they take the
+            place of the values of this answer.
+        withdrawn: Accession numbers of filings whose values do not count.
     """
 
     cik: int
     name: str
     tags: Mapping[str, Mapping[str, msgspec.Raw]] = field(default_factory=dict, repr=False)
+    kept: Mapping[str, Mapping[tuple[str, ...], tuple[RawFact, ...]]] = field(default_factory=dict)
+    withdrawn: frozenset[str] = frozenset()
 
     def of(self, tag: str) -> list[RawFact]:
+        """Return the usable values of a tag by all answers; see :meth:`sent`."""
+        kept = self.kept.get(tag, {})
+        found = [f for f in self.sent(tag) if (f.unit, f.start, f.end, f.accession) not in kept]
+        found += [fact for rows in kept.values() for fact in rows]
+        return [fact for fact in found if fact.accession not in self.withdrawn]
+
+    def sent(self, tag: str) -> list[RawFact]:
         """Return the usable values of a tag; one without accession number or date of filing is dropped.
 
         Args:
@@ -278,7 +300,25 @@ def parse_facts(body: bytes, cik: int) -> CompanyFacts:
     """
     answer = _decoded(body, _FACTS, "company facts")
     _check_filer(answer.cik, cik)
+    if not any(answer.facts.values()):
+        raise ResponseFormatError(f"sec returned no fact of the filer {cik}")
     return CompanyFacts(cik, answer.entityName or "", answer.facts)
+
+
+def packed(former: Former[Any]) -> bytes:
+    """Return rows of earlier answers as JSON."""
+    return msgspec.json.encode([(key, row, since) for key, (row, since) in former.items()])
+
+
+def unpacked(body: bytes, row: Any) -> dict[Any, tuple[Any, int]]:
+    """Parse rows that :func:`packed` wrote.
+
+    Raises:
+        ResponseFormatError: The text is something else.
+    """
+    decoder = msgspec.json.Decoder(list[tuple[str | tuple[str, ...], row, int]])
+    rows = _decoded(body, decoder, "rows of earlier answers")
+    return {key: (value, since_ms) for key, value, since_ms in rows}
 
 
 def letters(symbol: str) -> str:

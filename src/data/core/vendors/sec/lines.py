@@ -16,7 +16,7 @@ from typing import Any
 
 from ...model.display.texts import counted
 from ...model.time.instant import DAY_MS, day_ms
-from .answers import FOREIGN, REPORTS, CompanyFacts, Filing, RawFact
+from .answers import FOREIGN, REPORTS, CompanyFacts, Filing, Part, RawFact
 
 QUARTER, YEAR, INSTANT = "Q", "FY", ""
 _QUARTER_DAYS, _YEAR_DAYS = range(80, 101), range(350, 381)
@@ -143,7 +143,10 @@ def rules_of(mapping: Mapping[str, Any]) -> tuple[LineRule, ...]:
 
 
 def lines_of(
-    facts: CompanyFacts, filings: Iterable[Filing], rules: Sequence[LineRule]
+    facts: CompanyFacts,
+    filings: Iterable[Filing],
+    rules: Sequence[LineRule],
+    missing: Sequence[Part] = (),
 ) -> CompanyLines:
     """Return the lines of a company's reports.
 
@@ -152,6 +155,7 @@ def lines_of(
         filings: Known filings with their times of acceptance; a fact of another filing counts from
             the end of its day of filing.
         rules: Table of lines.
+        missing: Older parts of the list of filings that were not requested.
 
     Raises:
         ResponseFormatError: The values of a tag are something else.
@@ -167,7 +171,7 @@ def lines_of(
                 forms.add(fact.form)
                 if _is_usable(rule, fact):
                     by_period[fact.accession, fact.start, fact.end].append((tag, fact))
-        chosen += _chosen(rule, by_period, known, withheld)
+        chosen += _chosen(rule, by_period, known, withheld, missing)
     reported = _reported(chosen)
     lines = _versions(_scaled(_checked(chosen, rules, withheld), withheld))
     lines += _fourth_quarters(lines, rules)
@@ -199,6 +203,7 @@ def _chosen(
     by_period: Mapping[tuple[str, str, str], list[tuple[str, RawFact]]],
     known: Mapping[str, Filing],
     withheld: Counter[str],
+    missing: Sequence[Part],
 ) -> Iterator[Line]:
     """Yield the value of a line for each filing and period."""
     for (accession, start, end), found in by_period.items():
@@ -219,7 +224,10 @@ def _chosen(
         tag = max(tags, key=lambda tag: single[tag][0]) if rule.choose == "largest" else tags[0]
         value, unit = single[tag]
         first = found[0][1]
-        filing = known.get(accession) or Filing(accession, first.form, first.filed, "")
+        filing = known.get(accession)
+        if filing is None:
+            parts = (part.name for part in missing if part.first <= first.filed <= part.last)
+            filing = Filing(accession, first.form, first.filed, "", part=next(parts, ""))
         yield Line(rule.name, rule.statement, value, unit, start, end, filing, tag)
 
 

@@ -88,6 +88,8 @@ def _statement(place: _Place, lines: Sequence[Line]) -> Statement:
         "accepted_raw": filing.accepted_raw,
         "is_certain": filing.is_certain,
     }
+    if filing.part:
+        source["part"] = filing.part
     currency = next((line.unit[:3] for line in lines if FIELDS[line.name] in WITH_CURRENCY), "")
     values = {name: line.value for name, line in by_name.items()}
     return Statement(kind, period, end, filing.filed, currency, values, filing.accepted, source)
