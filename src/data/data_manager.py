@@ -1083,9 +1083,9 @@ class DataManager:
             >>> page = manager.report("AAPL", "1d").html()
 
         The report on one series contains, for each of its lanes: a chart, coverage by month, gaps
-        with their class and evidence, findings, confirmations by second vendors, the commit log,
-        the vendors in the rules, and the fingerprint of the bars. The report on everything contains
-        the coverage of all series by month, their counts, gaps and incidents. No vendor is queried.
+        with their class and evidence, findings, the commit log, the vendors in the rules, and the
+        fingerprint of the bars. The report on everything contains the coverage of all series by
+        month, their counts, gaps and incidents. No vendor is queried.
         If a part cannot be read, for example because of a damaged file, the report gives the reason
         instead.
 

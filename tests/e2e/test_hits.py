@@ -31,7 +31,7 @@ rows = [len(manager.get_ohlcv(*request, **{options!r})) for request in {requests
 heavy = ("requests", "urllib3", "exchange_calendars", "tenacity", "sqlite3", "yfinance", "binance",
          "matplotlib", "onetape.data.show")
 of_a_miss = ("onetape.data.core.vendors.", "onetape.data.core.bars.fetch.", "onetape.data.core.bars.ingest.",
-             "onetape.data.core.cache.recovery", "onetape.data.core.cache.retention.clear",
+             "onetape.data.core.cache.recovery", "onetape.data.core.cache.clear",
              "onetape.data.core.cache.retention.trim", "onetape.data.core.cache.write.commit",
              "onetape.data.core.cache.write.year", "onetape.data.core.cache.acceptances",
              "onetape.data.core.cache.legacy.migrate", "onetape.data.core.cache.upkeep.maintenance",

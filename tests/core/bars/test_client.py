@@ -17,7 +17,7 @@ import pytest
 from src.data.core.bars.client import BarsClient, Wishes
 from src.data.core.bars.lookup import Derived, Hit, LookupResult, Miss, PartialHit
 from src.data.core.bars.service import BarsService
-from src.data.core.cache.retention.clear import evict_year
+from src.data.core.cache.clear import evict_year
 from src.data.core.cache.retention.eviction import PINNED
 from src.data.core.cache.retention.inventory import Inventory
 from src.data.core.cache.retention.trim import drop_derived

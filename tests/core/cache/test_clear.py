@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from src.data.core.cache.clear import evict_year
 from src.data.core.cache.facade.unified_cache import UnifiedCache
 from src.data.core.cache.format.json_document import load
-from src.data.core.cache.retention.clear import evict_year
 from src.data.core.cache.store import Commit
 from src.data.core.clock import ManualClock
 from src.data.core.disk.files import Disk

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from src.data.core.cache.clear import evict_year
 from src.data.core.cache.read import columnar_reader, columnar_writer
 from src.data.core.cache.read.columnar_reader import ColumnarFile
-from src.data.core.cache.retention.clear import evict_year
 from src.data.core.cache.retention.inventory import Inventory
 from src.data.core.cache.retention.trim import drop_derived
 from src.data.core.cache.store import BarStore, Commit

@@ -18,13 +18,12 @@ from src.data.core.cache.write.coverage_update import (
     by_year,
     carried,
     takes_trust,
-    years_of,
 )
 from src.data.core.model.identity.kind import Basis
 from src.data.core.model.stored.coverage import Coverage, Covered
 from src.data.core.model.stored.reasons import DOUBTFUL, GRAVE
 from src.data.core.model.time.edges import Edges, spans_of
-from src.data.core.model.time.span import Span
+from src.data.core.model.time.span import Span, years_of
 from tests.core.cache.bars import at, days, mark, piece
 from tests.core.cache.counts import examples
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.core.cache import document_cache as module
 from src.data.core.cache import lane_files as lanes
+from src.data.core.cache.document_cache import DocumentCache
 from src.data.core.cache.format.documents import load_meta, load_series
 from src.data.core.cache.format.gzip_member import file_id
-from src.data.core.cache.read import document_cache as module
-from src.data.core.cache.read.document_cache import DocumentCache
 from src.data.core.cache.store import BarStore, Commit
 from src.data.core.disk.files import Disk
 from src.data.core.model.identity.series import SeriesKey

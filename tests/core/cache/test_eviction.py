@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from src.data.core.cache import values
+from src.data.core.cache.clear import evict_year
 from src.data.core.cache.retention import eviction, manager, time_mark
-from src.data.core.cache.retention.clear import evict_year
 from src.data.core.cache.retention.eviction import StoredYear, choose, keep_all
 from src.data.core.cache.retention.inventory import Inventory
 from src.data.core.cache.retention.manager import LastUses, RetentionLimits, RetentionManager

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.core.cache import history
+from src.data.core.cache.clear import evict_year
 from src.data.core.cache.format.gzip_member import build, file_id, walk
 from src.data.core.cache.history import PastStates, commits_of
-from src.data.core.cache.retention.clear import evict_year
 from src.data.core.cache.store import Commit, CommitPiece
 from src.data.core.cache.upkeep.compact import compact_series
 from src.data.core.cache.upkeep.maintenance import repair_series

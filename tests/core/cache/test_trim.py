@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from src.data.core.cache import lane_files as lane_module
+from src.data.core.cache import log_file
 from src.data.core.cache.lane_files import LaneFiles
+from src.data.core.cache.log_file import folded
 from src.data.core.cache.recovery.quarantine import keep_bytes, keep_rows
 from src.data.core.cache.retention import trim
 from src.data.core.cache.retention.trim import Trimmed, trim_quarantine
 from src.data.core.cache.store import BarStore, Commit
-from src.data.core.cache.write import log_file
-from src.data.core.cache.write.log_file import folded
 from src.data.core.clock import ManualClock
 from src.data.core.disk.files import Disk
 from src.data.core.model.market.bars import BadRow, Bar

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from src.data.core.cache.read.document_cache import DocumentCache
+from src.data.core.cache.document_cache import DocumentCache
 from src.data.core.cache.read.series_reader import read_state, read_year
 from src.data.core.cache.store import Commit
 from src.data.core.disk.files import Disk, DiskStep, FileState

@@ -21,8 +21,8 @@ import psycopg
 import pytest
 
 from src.data.core.bars.series import SeriesStore
+from src.data.core.cache.clear import clear_years
 from src.data.core.cache.facade.unified_cache import UnifiedCache
-from src.data.core.cache.retention.clear import clear_years
 from src.data.core.cache.store import BarStore, OtherHosts
 from src.data.core.cache.values import Commit
 from src.data.core.clock import ManualClock

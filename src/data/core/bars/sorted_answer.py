@@ -22,7 +22,6 @@ from ..cache.faults import (
     FaultGroup,
     faults_by_year,
 )
-from ..cache.write.coverage_update import year_span, years_of
 from ..calendars.calendar import first_unclosed
 from ..calendars.finality import Finality, finality_of, first_unsettled
 from ..calendars.gaps import hole_edges, holes
@@ -33,7 +32,7 @@ from ..model.stored.coverage import Covered
 from ..model.stored.reasons import DID_NOT_COME, NO_TRADE
 from ..model.time.edges import Edges, difference, edges_of, meets, merged, spans_of
 from ..model.time.instant import HOUR_MS, MINUTE_MS, date_of
-from ..model.time.span import Span, coalesce, intersect
+from ..model.time.span import Span, coalesce, intersect, year_span, years_of
 from ..prices.quality import CheckedRows, no_stamps
 from ..runtime.once import cached_property
 

@@ -37,10 +37,10 @@ from ..prices.disputes import (
 )
 from ..registry import is_sample, is_whole_sample
 from ..runtime.once import cached_property
+from .document_cache import DocumentCache
 from .format import json_document
 from .format.documents import BookEntries, load_book_document
 from .layout import ACTIONS, QUARANTINE, Layout
-from .read.document_cache import DocumentCache
 
 if TYPE_CHECKING:
     from ..prices.adjustment import BasisPart

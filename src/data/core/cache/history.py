@@ -13,13 +13,13 @@ from ..disk.files import Disk
 from ..model.display.texts import written
 from ..model.market.bars import BarTable, concat
 from ..model.stored.coverage import Coverage
-from ..model.time.span import Span
+from ..model.time.span import Span, year_span
 from .format.gzip_member import Member, file_id, walk
 from .lane_files import LaneFiles
 from .pins import pin_file, pins_in
 from .read.series_reader import read_series
 from .read.year_file import MismatchError, rows_of
-from .write.coverage_update import after_members, year_span
+from .write.coverage_update import after_members
 from .write.year_writer import versions
 
 Entry = Mapping[str, Any]

@@ -16,6 +16,7 @@ from ..model.identity.series import SeriesKey
 from ..model.stored.retention import Retention
 from ..model.time.instant import DAY_MS
 from .actions import ActionBook, load_book
+from .document_cache import DocumentCache
 from .format.documents import (
     SeriesMeta,
     YearMeta,
@@ -28,10 +29,9 @@ from .format.documents import (
 from .format.gzip_member import file_id
 from .format.json_document import DamagedError
 from .layout import ACTIONS, LEGACY, LOG, METADATA, QUARANTINE, SERIES, LanePaths, years_in
+from .log_file import MOST_LOG_BYTES, entries_of, line_of, trim_log
 from .pins import pins_in
-from .read.document_cache import DocumentCache
 from .values import LaneUse
-from .write.log_file import MOST_LOG_BYTES, entries_of, line_of, trim_log
 
 log = logging.getLogger(__name__)
 

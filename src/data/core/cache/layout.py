@@ -38,7 +38,7 @@ _DATA_TYPE = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _TIMEFRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
 # The files of a year begin with its number. A new one is already included wherever a whole folder is
 # removed or counted. Add it to these, each of which needs other files:
-# `_FILE_ENDINGS` in `lane_files.py` (what may bar the lane), `clear_years` in `retention/clear.py`,
+# `_FILE_ENDINGS` in `lane_files.py` (what may bar the lane), `clear_years` in `clear.py`,
 # `_KEPT_FILE` in `retention/trim.py` (if it can be quarantined), and `_SHARED` in `core/hosts/decisions.py`.
 DATA, METADATA, LOG = ".csv.gz", ".metadata.json", ".log"
 # Rejected rows of a year, in the folder for quarantined files.

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -27,19 +26,20 @@ from ..model.market.bars import BadRow, BarTable
 from ..model.stored.coverage import Coverage, stretches
 from ..model.stored.retention import Retention
 from ..model.time.edges import merged, spans_of
-from ..model.time.span import Span
+from ..model.time.span import Span, years_of
 from ..model.time.timeframe import Timeframe
 from ..model.words.frozen import filled
 from ..runtime.lru_cache import LruCache
 from .actions import ActionBook, ActionStore, Asked, WholeAnswer
+from .document_cache import NO_FILE, DocumentCache
 from .file_lanes import FileLanes
 from .lane_files import LaneFiles
 from .layout import Layout, decode_lane, decode_symbol
 from .legacy.reader import look_elsewhere
 from .pins import pins_in
 from .read.columnar_cache import Columnar, Sidecars
-from .read.document_cache import NO_FILE, DocumentCache
 from .read.series_reader import RangeReader, SeriesIndex
+from .store_parts import StoreParts
 from .values import (
     Commit,
     CommitPiece,
@@ -49,7 +49,6 @@ from .values import (
     StoredSpan,
     no_check,
 )
-from .write.coverage_update import years_of
 from .write.write_guard import ReadOnlyError, WriteGuard
 
 if TYPE_CHECKING:
@@ -562,7 +561,7 @@ class BarStore:
         Raises:
             LockTimeoutError, StorageError: The removal failed; anything not removed yet is intact.
         """
-        from .retention.clear import clear_symbol  # readers do not need it
+        from .clear import clear_symbol  # readers do not need it
 
         self.file_lanes.drop(symbol, timeframe)
         others = self.hosts.listed()
@@ -580,7 +579,7 @@ class BarStore:
 
     def clear_series(self, key: SeriesKey, by: str) -> None:
         """Permanently remove the bars of one series; ``by`` and the errors are those of :meth:`clear`."""
-        from .retention.clear import clear_lane  # readers do not need it
+        from .clear import clear_lane  # readers do not need it
 
         clear_lane(self._lane(key), self._lock_timeout_s, by)
         self._sidecars.drop(key)
@@ -607,7 +606,7 @@ class BarStore:
         Raises:
             LockTimeoutError, StorageError: The removal failed; anything not removed yet is intact.
         """
-        from .retention.clear import clear_years  # readers do not need it
+        from .clear import clear_years  # readers do not need it
 
         lane, wait_s = self._lane(key), self._lock_timeout_s if wait_s is None else wait_s
         with self.hosts.removing(key, wait_s):
@@ -644,27 +643,6 @@ class BarStore:
         if paths.is_there:
             self._lanes[key] = lane
         return lane
-
-
-# --- parts for the maintenance -----------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class StoreParts:
-    """The parts of a store that other modules in this package use.
-
-    Attributes:
-        layout, disk, sidecars, index: The store's paths, file system, columnar files, and views of series.
-        lane: Function that returns the files of a series.
-        lock_timeout_s: Maximum wait for another writer, in seconds.
-    """
-
-    layout: Layout
-    disk: Disk
-    lane: Callable[[SeriesKey], LaneFiles]
-    sidecars: Sidecars
-    index: SeriesIndex
-    lock_timeout_s: float
 
 
 # --- listener ----------------------------------------------------------------------------

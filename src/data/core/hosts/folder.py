@@ -34,18 +34,17 @@ from ...errors import (
     StorageError,
 )
 from ..cache.actions import ActionBook, ActionStore, load_book
+from ..cache.document_cache import DocumentCache
 from ..cache.format.json_document import DamagedError
 from ..cache.lane_files import LaneFiles
 from ..cache.layout import ACTIONS, QUARANTINE, LanePaths, Layout
-from ..cache.read.document_cache import DocumentCache
 from ..cache.store import BarStore, OtherHosts
 from ..cache.values import Commit, SeriesView
-from ..cache.write.coverage_update import year_span, years_of
 from ..disk.atomic import link_or_copy, write_atomically
 from ..disk.calls import FileState
 from ..disk.files import Disk, Handle
 from ..model.identity.series import SeriesKey
-from ..model.time.span import Span
+from ..model.time.span import Span, year_span, years_of
 from ..model.time.timeframe import Timeframe
 from ..registry import is_sample
 from ..runtime.lru_cache import LruCache

@@ -20,7 +20,7 @@ from ...disk.atomic import sweep, write_atomically
 from ...model.market.fundamentals import Snapshot, canonical_type, plain_of, quality, snapshot_of
 from ...model.time.instant import DAY_MS, SECOND_MS, from_ms, to_ms
 from ...registry import canonical_vendor
-from ..write.log_file import append_entry
+from ..log_file import append_entry
 from . import fundamentals_folder as files
 from .fundamentals_folder import (
     COMBINED,

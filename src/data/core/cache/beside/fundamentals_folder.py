@@ -32,8 +32,8 @@ from ...model.time.instant import DAY_MS, SECOND_MS, from_ms, parse_iso, to_ms
 from ...registry import canonical_vendor
 from ..format import json_document
 from ..layout import decode_symbol, encode_symbol
+from ..log_file import append_entry, entries_of_log
 from ..recovery.quarantine import Damage, Quarantine
-from ..write.log_file import append_entry, entries_of_log
 
 log = logging.getLogger(__name__)
 

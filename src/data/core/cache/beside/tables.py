@@ -26,7 +26,7 @@ from ...disk.files import Disk
 from ...model.identity.series import SeriesKey
 from ...model.market.figures import MEASURES
 from ...model.time.instant import from_ms, to_ms
-from ...model.time.span import Span, coalesce, subtract
+from ...model.time.span import Span, coalesce, subtract, year_span, years_of
 from ..format import json_document as metadata
 from ..format.csv_rows import csv_text, read_csv, times_of
 from ..format.gzip_member import inflated
@@ -43,9 +43,8 @@ from ..layout import (
     year_of_name,
     years_in,
 )
+from ..log_file import append_entry, entries_of_log, logged_years
 from ..recovery.quarantine import Damage, Quarantine
-from ..write.coverage_update import year_span, years_of
-from ..write.log_file import append_entry, entries_of_log, logged_years
 
 if TYPE_CHECKING:
     import pandas as pd

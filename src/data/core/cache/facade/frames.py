@@ -24,7 +24,7 @@ from ...model.market.bars import BadRow, BarTable, Stamps, among, merge, union
 from ...model.stored.coverage import Coverage, Covered
 from ...model.stored.reasons import CLOSED, NOT_SUPPLIED, sentence
 from ...model.time.instant import DAY_MS, HOUR_MS, date_of
-from ...model.time.span import Span, intersect, subtract
+from ...model.time.span import Span, intersect, subtract, year_span, years_of
 from ...model.time.timeframe import Timeframe
 from ...prices.adjustment import ClosesBefore, basis_parts, common_as_of, rebase
 from ...prices.quality import CheckedRows, check, off_grid_rows
@@ -34,7 +34,6 @@ from ..faults import BAD, CONTRADICTED, DUPLICATE, MISSING, MISSING_VOLUME, Faul
 from ..legacy.reader import session_stamps
 from ..store import BarStore
 from ..values import Commit, CommitPiece
-from ..write.coverage_update import year_span, years_of
 from .listing import Catalog
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ...disk.files import Disk
 from ...model.identity.series import SeriesKey
 from ...model.market.bars import BarTable, merge
 from ...model.time.instant import from_ms, parse_iso
-from ...model.time.span import Span
+from ...model.time.span import Span, years_of
 from ...model.time.timeframe import Timeframe
 from ..format.documents import dump_meta
 from ..format.gzip_member import PEEK_BYTES, is_ours
@@ -32,7 +32,6 @@ from ..legacy.reader import (
 )
 from ..retention.eviction import BYTES_IN_GB
 from ..store import BarStore
-from ..write.coverage_update import years_of
 from .summaries import YearInfo
 
 if TYPE_CHECKING:

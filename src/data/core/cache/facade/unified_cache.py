@@ -19,10 +19,10 @@ from ....errors import CacheError, DataError, QueryError, StorageError
 from ...disk.atomic import export_csv
 from ...model.identity.series import SeriesKey
 from ...model.request.query import only_given
+from ...model.time.span import year_span
 from ...model.time.timeframe import Timeframe
 from ...registry import MADE_UP, is_of_files, is_sample
 from ..legacy.reader import SAMPLE_LANE
-from ..write.coverage_update import year_span
 from .folder import BARS, CacheFolder, span_to_read
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
 from ..read.year_file import MismatchError, open_year
 from ..recovery.recover import sound_meta
-from ..store import StoreParts
+from ..store_parts import StoreParts
 from .adopt import OldYear, merged, read_older, remove_original, set_aside
 from .reader import (
     describe_legacy,

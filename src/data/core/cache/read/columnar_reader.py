@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ....errors import CorruptEntryError, StorageError
 from ...disk.files import Disk, Handle
 from ...model.market.bars import BarTable, concat
-from ...model.time.span import Span
+from ...model.time.span import Span, year_span
 from ..format.columnar import (
     ADJ_CLOSE,
     BLOCK,
@@ -26,7 +26,6 @@ from ..format.columnar import (
     read_head,
 )
 from ..format.gzip_member import summing
-from ..write.coverage_update import year_span
 
 # A file of up to this size is read as a whole, because mapping it would take longer.
 MOST_READ = 1 << 20

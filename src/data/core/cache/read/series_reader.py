@@ -19,18 +19,17 @@ from ...model.identity.kind import Kind
 from ...model.identity.series import SeriesKey
 from ...model.market.bars import BarTable, concat
 from ...model.stored.coverage import Coverage, Covered
-from ...model.time.span import Span
+from ...model.time.span import Span, year_span
 from ...model.words.caller import warn_user
 from ...model.words.frozen import filled
 from ...runtime.lru_cache import LruCache
+from ..document_cache import NO_FILE
 from ..format.documents import SeriesMeta, YearState
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
 from ..layout import QUARANTINE, SERIES
 from ..values import SeriesView
-from ..write.coverage_update import year_span
 from .columnar_cache import Sidecars, WholeYear
-from .document_cache import NO_FILE
 from .year_file import MismatchError, YearFile, open_year
 
 T = TypeVar("T")

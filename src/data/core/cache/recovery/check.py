@@ -19,7 +19,7 @@ from ...model.identity.series import SeriesKey
 from ...model.market.bars import BarTable
 from ...model.stored.coverage import WITH_BARS
 from ...model.time.instant import SECOND_MS
-from ...model.time.span import Span, coalesce, uncovered
+from ...model.time.span import Span, coalesce, uncovered, year_span
 from ..acceptances import ACCEPTED, parsed
 from ..actions import load_book
 from ..format.documents import YearState
@@ -30,8 +30,7 @@ from ..lane_files import LaneFiles
 from ..layout import ACTIONS, SERIES
 from ..read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
 from ..read.year_file import MismatchError, open_year, rows_of, same_bits
-from ..store import StoreParts
-from ..write.coverage_update import year_span
+from ..store_parts import StoreParts
 from .recover import Diagnosis, examine
 
 _ACCEPTED_LOST = "it is kept in quarantine; its findings count until they are accepted again"

@@ -28,12 +28,11 @@ from ...model.market.bars import BadRow, Bar, BarTable, inside
 from ...model.stored.coverage import Coverage
 from ...model.stored.reasons import OFF_GRID, WITHDRAWN
 from ...model.time.instant import SECOND_MS, from_ms, iso, parse_iso, year_of
-from ...model.time.span import Span
+from ...model.time.span import Span, year_span
 from ..format import json_document
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.gzip_member import inflated, zipped
 from ..lane_files import LaneFiles
-from ..write.coverage_update import year_span
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,9 @@ from ....errors import CacheError, DataError
 from ...disk.files import Disk
 from ...model.identity.series import SeriesKey
 from ...model.time.instant import MINUTE_MS, iso
+from ...model.time.span import year_span
 from ..beside.tables import TableStore
+from ..clear import bars_in, files_aside
 from ..facade.listing import Catalog
 from ..layout import BARS
 from ..legacy.reader import older_path
@@ -24,8 +26,6 @@ from ..pins import pins_in
 from ..recovery.check import years_listed
 from ..store import BarStore
 from ..values import Use
-from ..write.coverage_update import year_span
-from .clear import bars_in, files_aside
 
 BY = "retention"
 # Clocks of machines that share a folder may differ by this much without being wrong.

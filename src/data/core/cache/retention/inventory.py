@@ -41,7 +41,7 @@ from ..layout import (
 from ..legacy.reader import folder_timeframes, is_plain, older_symbols
 from ..pins import pins_in
 from ..read.columnar_cache import FOLDER as COLUMNAR
-from ..store import StoreParts
+from ..store_parts import StoreParts
 from .index import LaneIndex, LearnedFacts
 
 # Time for which a folder must be unchanged before an entry is stored, because file times may be

@@ -304,7 +304,7 @@ class RetentionManager(StoreListener):
         return drop_derived(self._parts, lanes, lambda lane: uses.get(lane, Use()).last_ms, need)
 
     def _evict(self, year: StoredYear) -> bool:
-        from .clear import evict_year  # readers do not need it
+        from ..clear import evict_year  # readers do not need it
 
         try:
             return evict_year(self._parts.lane(year.key), year.year, year.generation)

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ....errors import CacheError
 from ...model.time.instant import DAY_MS, parse_iso
-from ...model.time.span import Span, uncovered
+from ...model.time.span import Span, uncovered, year_span
 from ..layout import DATA, VERSIONS
 from ..pins import pins_in
 from ..read.columnar_cache import FOLDER, series_of
-from ..store import StoreParts
-from ..write.coverage_update import year_span
+from ..store_parts import StoreParts
 
 if TYPE_CHECKING:
     from ..lane_files import LaneFiles

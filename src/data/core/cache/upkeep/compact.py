@@ -19,7 +19,7 @@ from ..read.columnar_reader import open_columns
 from ..read.year_file import MismatchError, YearFile, open_year
 from ..recovery.check import is_current
 from ..recovery.recover import sound_meta
-from ..store import StoreParts
+from ..store_parts import StoreParts
 from ..write.segments import compacted, of_file, split_by_state, unified
 from ..write.year_writer import Target, compose, expired, rewrite, state_of
 

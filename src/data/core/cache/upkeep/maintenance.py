@@ -36,7 +36,7 @@ from ..recovery.check import (
 )
 from ..recovery.recover import rebuild, recover
 from ..retention.trim import Trimmed, drop_file, purge_quarantine
-from ..store import StoreParts
+from ..store_parts import StoreParts
 from .compact import CompactResult, compact_series
 from .other_data import OtherData, OtherLog, OtherPart
 

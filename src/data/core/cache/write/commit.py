@@ -12,6 +12,7 @@ from ....errors import CorruptEntryError, KindMismatchError
 from ...model.identity.kind import Kind
 from ...model.stored.coverage import Coverage, Covered, Stretches
 from ...model.stored.lifetime import Lifetime
+from ...model.time.span import year_span
 from ..format.documents import SeriesMeta, YearMeta, YearState
 from ..format.json_document import DamagedError
 from ..lane_files import LaneFiles
@@ -21,7 +22,7 @@ from ..read.year_file import MismatchError
 from ..recovery import quarantine
 from ..recovery.recover import matched_meta, recover
 from ..values import Commit, SeriesChangedError, no_check
-from .coverage_update import YearChange, after_marks, by_year, marks_after_repair, year_span
+from .coverage_update import YearChange, after_marks, by_year, marks_after_repair
 from .year_commit import YearCommit
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache
 from itertools import chain, pairwise
 from operator import attrgetter
 
@@ -23,8 +22,17 @@ from ...model.stored.coverage import (
     stretches,
 )
 from ...model.stored.reasons import Cause
-from ...model.time.instant import NEVER_MS, year_of, year_start
-from ...model.time.span import Span, clipped, coalesce, subtract, touching, uncovered
+from ...model.time.instant import NEVER_MS, year_of
+from ...model.time.span import (
+    Span,
+    clipped,
+    coalesce,
+    subtract,
+    touching,
+    uncovered,
+    year_span,
+    years_of,
+)
 from ..format.gzip_member import MOST_HOLES, Header
 from ..values import Commit, CommitPiece
 
@@ -66,19 +74,6 @@ def by_year(commit: Commit) -> dict[int, YearChange]:
             whole, last = year_span(year), parts.setdefault(year, YearChange())
         last.suspects.append(suspect)
     return dict(sorted(parts.items()))
-
-
-def years_of(span: Span) -> range:
-    """Return the years that ``span`` overlaps."""
-    if span.is_empty:
-        return range(0)
-    return range(year_of(span.start), year_of(span.end - 1) + 1)
-
-
-@cache
-def year_span(year: int) -> Span:
-    """Return the span of ``year``."""
-    return Span(year_start(year), year_start(year + 1))
 
 
 def marks_after_repair(part: YearChange, covered: Coverage) -> Stretches[Covered]:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from ....errors import CacheError, ReadOnlyCacheWarning, StorageError
 from ...clock import Clock
 from ...disk.files import Disk, Space, errno_of
+from ...model.time.span import years_of
 from ...model.words.caller import warn_user
 from ..lane_files import LaneFiles
 from ..values import Commit
-from .coverage_update import years_of
 
 if TYPE_CHECKING:
     from types import TracebackType

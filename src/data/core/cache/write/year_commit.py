@@ -16,7 +16,7 @@ from ...model.stored.coverage import WITH_BARS, Coverage, Covered
 from ...model.stored.reasons import Cause
 from ...model.time.edges import Edges, edges_of
 from ...model.time.instant import date_of
-from ...model.time.span import Span, coalesce, subtract
+from ...model.time.span import Span, coalesce, subtract, year_span
 from ...model.words.canonical import canonical
 from ...runtime.once import cached_property
 from ..faults import Fault, faults_after, faults_within, quality_of
@@ -27,14 +27,7 @@ from ..lane_files import LaneFiles
 from ..read.year_file import YearFile, open_year
 from ..recovery import quarantine
 from ..values import Commit, CommitPiece, no_check
-from .coverage_update import (
-    YearChange,
-    after_marks,
-    after_pieces,
-    around,
-    takes_trust,
-    year_span,
-)
+from .coverage_update import YearChange, after_marks, after_pieces, around, takes_trust
 from .segments import Change, compacted, of_file, split_by_state, unified, with_pieces
 from .year_writer import Target, append, appended, columns_for, compose, rewrite, state_of
 

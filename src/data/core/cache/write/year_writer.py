@@ -27,7 +27,7 @@ from ...model.identity.series import SeriesKey
 from ...model.market.bars import concat
 from ...model.stored.coverage import Coverage
 from ...model.time.instant import DAY_MS, date_of, parse_iso
-from ...model.time.span import Span
+from ...model.time.span import Span, year_span
 from ..format.csv_rows import ALL_COLUMNS, BASE_COLUMNS, encode_rows, header_line
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import Header, Member, build, file_id
@@ -35,7 +35,6 @@ from ..lane_files import LaneFiles
 from ..layout import DATA
 from ..pins import needed, needs, pins_in
 from ..values import CommitPiece, no_check
-from .coverage_update import year_span
 from .segments import FEW_ROWS, YearSegment, of_piece
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import NamedTuple
+
+from .instant import year_of, year_start
 
 
 class Span(NamedTuple):
@@ -121,3 +124,16 @@ def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
             common.append(span.clip(other_merged[at]))
             at += 1
     return common
+
+
+def years_of(span: Span) -> range:
+    """Return the years that ``span`` overlaps."""
+    if span.is_empty:
+        return range(0)
+    return range(year_of(span.start), year_of(span.end - 1) + 1)
+
+
+@cache
+def year_span(year: int) -> Span:
+    """Return the span of ``year``."""
+    return Span(year_start(year), year_start(year + 1))

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ....errors import StorageError
-from ...clock import Clock
-from ...disk.atomic import append_line, write_atomically
-from ...disk.files import Disk
-from ...model.time.instant import iso
-from ..layout import LOG
+from ...errors import StorageError
+from ..clock import Clock
+from ..disk.atomic import append_line, write_atomically
+from ..disk.files import Disk
+from ..model.time.instant import iso
+from .layout import LOG
 
 log = logging.getLogger(__name__)
 _compact = json.JSONEncoder(separators=(",", ":")).encode

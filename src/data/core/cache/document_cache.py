@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ...disk.files import Disk, FileState
-from ...runtime.lru_cache import LruCache
+from ..disk.files import Disk, FileState
+from ..runtime.lru_cache import LruCache
 
 T = TypeVar("T")
 

@@ -12,19 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ....errors import FormatVersionError
-from ...disk.calls import what_bars
-from ...disk.files import Disk
-from ...model.time.instant import DAY_MS
-from ...model.time.span import Span
-from ..format.documents import SeriesMeta, YearState
-from ..format.json_document import DamagedError
-from ..lane_files import LaneFiles
-from ..layout import ACTIONS, LOG, QUARANTINE
-from ..legacy.reader import files_elsewhere, look_elsewhere, older_path
-from ..pins import pins_in
-from ..read.series_reader import read_series
-from ..write.coverage_update import year_span
+from ...errors import FormatVersionError
+from ..disk.calls import what_bars
+from ..disk.files import Disk
+from ..model.time.instant import DAY_MS
+from ..model.time.span import Span, year_span
+from .format.documents import SeriesMeta, YearState
+from .format.json_document import DamagedError
+from .lane_files import LaneFiles
+from .layout import ACTIONS, LOG, QUARANTINE
+from .legacy.reader import files_elsewhere, look_elsewhere, older_path
+from .pins import pins_in
+from .read.series_reader import read_series
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +145,7 @@ def bars_in(lane: LaneFiles, year: int) -> YearContents | None:
 
 def _older_state(lane: LaneFiles, year: int) -> YearState | None:
     """Return the state that a year will have once its file from another tool is converted."""
-    from ..recovery.recover import examine  # not needed for this library's files
+    from .recovery.recover import examine  # not needed for this library's files
 
     return examine(lane, year).state
 
