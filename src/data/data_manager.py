@@ -214,8 +214,19 @@ class DataManager:
             start_date, end_date, force_refresh = _bounds(
                 (start_date, start), (end_date, end), (force_refresh, refresh)
             )
-        options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
-        wishes = Wishes(*options, columns, version, timeout, session=session)
+        wishes = Wishes(
+            provider=provider,
+            adjustment=adjustment,
+            include_forming=include_forming,
+            offline=offline,
+            strict=strict,
+            refresh=force_refresh,
+            closed_by=closed_by,
+            columns=columns,
+            version=version,
+            timeout=timeout,
+            session=session,
+        )
         client = self._services.client
         start = start_date if period is None else _start(symbol, start_date, period)
         if not force_refresh:
@@ -319,8 +330,18 @@ class DataManager:
             start_date, end_date, force_refresh = _bounds(
                 (start_date, start), (end_date, end), (force_refresh, refresh)
             )
-        options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
-        wishes = Wishes(*options, (), version, timeout, session=session)
+        wishes = Wishes(
+            provider=provider,
+            adjustment=adjustment,
+            include_forming=include_forming,
+            offline=offline,
+            strict=strict,
+            refresh=force_refresh,
+            closed_by=closed_by,
+            version=version,
+            timeout=timeout,
+            session=session,
+        )
         bounds = (
             _start(symbol if isinstance(symbol, str) else "a plot", start_date, period),
             end_date,
@@ -468,8 +489,18 @@ class DataManager:
             from .core.model.answer.wide import check_layout, wide_frame
 
             check_layout(layout)
-        options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
-        wishes = Wishes(*options, columns, timeout=timeout, session=session)
+        wishes = Wishes(
+            provider=provider,
+            adjustment=adjustment,
+            include_forming=include_forming,
+            offline=offline,
+            strict=strict,
+            refresh=force_refresh,
+            closed_by=closed_by,
+            columns=columns,
+            timeout=timeout,
+            session=session,
+        )
         bounds = (_start("a batch", start_date, period), end_date, bars)
         from .jobs.progress.bar import listening
 
@@ -778,8 +809,16 @@ class DataManager:
             start_date, end_date, force_refresh = _bounds(
                 (start_date, start), (end_date, end), (force_refresh, refresh)
             )
-        options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
-        client, wishes = self._services.client, Wishes(*options, session=session)
+        wishes = Wishes(
+            provider=provider,
+            adjustment=adjustment,
+            include_forming=include_forming,
+            offline=offline,
+            refresh=force_refresh,
+            closed_by=closed_by,
+            session=session,
+        )
+        client = self._services.client
         if recipes or not isinstance(symbol, str):
             from .jobs.progress.by_symbol import Plans
 
@@ -854,7 +893,8 @@ class DataManager:
         """
         if start is not None or end is not None:
             start_date, end_date, _ = _bounds((start_date, start), (end_date, end))
-        client, wishes = self._services.client, Wishes(provider, adjustment, session=session)
+        client = self._services.client
+        wishes = Wishes(provider=provider, adjustment=adjustment, session=session)
         if not isinstance(symbol, str):
             from .jobs.progress.by_symbol import Explanations
 

@@ -68,9 +68,11 @@ def _bundle(args: argparse.Namespace) -> Bundle:
 
 def _create(args: argparse.Namespace) -> Report:
     """Write the bars of some symbols to a bundle."""
+    from ..research.bundles.request import DEFAULTS
+
     bundle = _bundle(args)
     what = args.symbols, args.timeframe, args.start, args.end
-    options = given(args, "adjustment provider session offline timeout")
+    options = given(args, " ".join(["offline timeout", *DEFAULTS]))
     outcome = bundle.create(manager_of(args, makes_folder=True), *what, **options)
     return _report(bundle, outcome, "written")
 

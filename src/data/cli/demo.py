@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
 
 def ask(services: Services, question: DemoQuestion, timeout: float | None = None) -> DemoAnswer:
     """Send a query twice and time both calls; a failure is returned rather than raised."""
-    client, wishes = services.client, Wishes(question.provider, timeout=timeout)
+    client, wishes = services.client, Wishes(provider=question.provider, timeout=timeout)
 
     def query() -> Any:
         """Return the query; its time is that of the call."""

@@ -244,7 +244,7 @@ class Facts:
         The result is None if it is not past, or if later bars may be requested.
         """
         if query.key.is_sample and not query.key.of_folder:
-            daily = (query.instrument.symbol, "1d", None, None, 1, Wishes(query.provider))
+            daily = (query.instrument.symbol, "1d", None, None, 1, Wishes(provider=query.provider))
             last = self.manager.client.get(self.manager.client.query(*daily))
             return None if last.empty else str(last.index[-1].date())
         if not (query.offline or query.key.is_sample):
@@ -384,7 +384,7 @@ class Facts:
         They are those of the rules, or of one vendor; ``1d`` is added if it can be requested.
         """
         client = self.manager.client
-        query = client.query(symbol, "1d", wishes=Wishes(provider))
+        query = client.query(symbol, "1d", wishes=Wishes(provider=provider))
         keys = client.series(escape(query.instrument.symbol))
         keys = client.of_vendor(keys, provider) if provider else client.answering(keys)
         labels = dict.fromkeys(key.timeframe.label for key in keys)
@@ -434,7 +434,7 @@ class Facts:
             cost |= {"cost": plan.verdict, "is_hit": plan.is_hit}
             facts = self._facts(plan.units, symbol=plan.symbol, timeframe=timeframe)
             quoted = [health.reason for health in plan.health] + of_others(plan.rejected)
-            query = client.query(symbol, timeframe, wishes=Wishes(asked.get("provider")))
+            query = client.query(symbol, timeframe, wishes=Wishes(provider=asked.get("provider")))
             stored = [one for key in self.stored_for(query) for one in client.coverage(key)]
             quoted += [sentence(one.reason) for one in stored if not is_own_reason(one.reason)]
             return Answer(facts | cost, _rows_of_lines(plan.lines(), quoted), "No request.")
@@ -473,7 +473,7 @@ class Facts:
                 hint="use only symbol, timeframe, start, end, provider and against",
             )
         for vendor in filter(None, (asked.get("provider"), against)):
-            query = self.manager.client.query(symbol, timeframe, wishes=Wishes(vendor))
+            query = self.manager.client.query(symbol, timeframe, wishes=Wishes(provider=vendor))
             if not self.may_ask(query):
                 raise QueryError(f"comparing {query.provider} sends requests", hint=MAY_FETCH)
         question = VerifyQuestion(symbol, timeframe, **asked, against=against)
@@ -494,7 +494,7 @@ class Facts:
     def actions(self, symbol: str, provider: str | None = None) -> Answer:
         """Return the known splits and dividends whose ex-date has come, with amounts as paid."""
         client = self.manager.client
-        query = client.query(symbol, "1d", wishes=Wishes(provider))
+        query = client.query(symbol, "1d", wishes=Wishes(provider=provider))
         if self.may_ask(query):
             self.manager.get_actions(symbol, provider=provider)
         day = client.last_ex_date(symbol)

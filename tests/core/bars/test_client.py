@@ -89,6 +89,13 @@ def vendor(services: Services, clock: ManualClock, monkeypatch: pytest.MonkeyPat
 # --- bars ----------------------------------------------------------------------------------
 
 
+def test_options_of_a_query_are_passed_by_name() -> None:
+    """Four switches in a row would otherwise be swapped without an error of any kind."""
+    given: Any = ("mock", "raw", True)
+    with pytest.raises(TypeError, match="positional argument"):
+        Wishes(*given)
+
+
 def test_a_lookup_describes_stored_bars_as_get_does_and_builds_no_frame(
     client: BarsClient, services: Services, vendor: FixedVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,7 +183,7 @@ def main(change: str, cache: Path, before: Path, folder: Path, every: int) -> in
     # What each child needs, once: modules and calendars, but nothing of Polars.
     manager.get_ohlcv_batch(SYMBOLS, *RANGE, provider="mock", offline=True)
     for symbol in SYMBOLS:
-        manager.client.lookup(manager.client.query(symbol, *RANGE, wishes=Wishes("mock")))
+        manager.client.lookup(manager.client.query(symbol, *RANGE, wishes=Wishes(provider="mock")))
         instrument = manager.client.query(symbol, *RANGE).instrument
         grid = grid_of(
             Market(calendar_for(instrument), ()), Timeframe.parse("1d"), np.array([], np.int64)

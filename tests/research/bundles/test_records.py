@@ -111,7 +111,8 @@ def test_create_and_ingest_pass_on_each_option_and_refuse_another(
             raise BundleError("queried")
 
     call = partial(getattr(Bundle("new", tmp_path), method), Manager(), ["NVDA"], "1d")
-    values = {name: f"a {name}" for name in DEFAULTS}
+    listed = {"adjustment": "raw", "session": "extended"}
+    values = {name: listed.get(name, f"a {name}") for name in DEFAULTS}
     with pytest.raises(BundleError, match="queried"):
         call(**values)
     assert {name: given[0][name] for name in DEFAULTS} == values
@@ -153,6 +154,6 @@ def test_only_a_bundle_without_a_provider_is_said_to_have_the_vendors_in_the_rul
     key: str, recorded: object, wanted: object, shown: str
 ) -> None:
     """Another option can also have a value that is empty or false."""
-    request = request_of(["NVDA"], "1d", (None, None), provider="mock", adjustment="splits")
+    request = request_of(["NVDA"], "1d", (None, None), provider="mock", adjustment="all")
     with pytest.raises(BundleError, match=f"^bundle mine {shown}"):
         extended("mine", request | {key: recorded}, request | {key: wanted}, str)

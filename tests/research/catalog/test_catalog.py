@@ -819,7 +819,7 @@ def test_a_catalog_in_a_read_only_folder_finds_bundles_and_registers_no_dataset(
     create(manager, path.parent, "mine", "AAPL")
     own = None
     if is_there:
-        own = register(DataCatalog(path, manager=manager), "X")
+        own = register(DataCatalog(path, manager=manager), "X", adjustment="split")
 
         refused_error = sqlite3.OperationalError("unable to open database file")
         refused_error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
@@ -885,7 +885,7 @@ def test_two_processes_register_datasets_without_loss_or_warnings(
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             for n in range(count):
-                own = register(catalog, f"{name}{n}", "B")
+                own = register(catalog, f"{name}{n}", "B", adjustment="split")
                 catalog.link_backtest_to_dataset(name, own, "2024-05-01")
                 assert catalog.find_dataset([f"{name}{n}", "B"], *YEAR, "1d") == own
 

@@ -835,7 +835,12 @@ class BarsClient:
         """
         from .read_again import read_again
 
-        wishes = Wishes(read.provider, read.adjustment, offline=True, session=read.series.session)
+        wishes = Wishes(
+            provider=read.provider,
+            adjustment=read.adjustment,
+            offline=True,
+            session=read.series.session,
+        )
         query = self.query(read.series.symbol, read.series.timeframe, bars=1, wishes=wishes)
         return read_again(self._store, self._clock, query, read)
 
@@ -937,7 +942,7 @@ class BarsClient:
         instrument = self._selector.instrument(symbol)
         with self._observer.call_beside(symbol, "1d"):
             seconds, get = seconds_of(timeout, symbol), self._action_service.get
-            pinned = provider and self.query(symbol, "1d", wishes=Wishes(provider))
+            pinned = provider and self.query(symbol, "1d", wishes=Wishes(provider=provider))
             result = run_call(self._clock, seconds, get, instrument, first, last, pinned or None)
         if result.missing:
             why = "; ".join(dict.fromkeys(result.problems)) or "no vendor in the rules has them"

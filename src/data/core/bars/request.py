@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..provider_selector import ProviderSelector
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wishes:
     """Options of a query, other than which bars to return; they are keyword arguments of the facade.
 

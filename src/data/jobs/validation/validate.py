@@ -306,7 +306,7 @@ def add_cost(
     for check, verification in _comparisons(services, spelled, key, bounds, skipped):
         series = (verification.symbol, verification.timeframe, verification.start, verification.end)
         vendor = verification.against or verification.provider or ""
-        requested_again = client.query(*series, wishes=Wishes(vendor, refresh=True))
+        requested_again = client.query(*series, wishes=Wishes(provider=vendor, refresh=True))
         try:
             _add_vendor(services, requested_again, vendor, costs)
         except DataError as error:
@@ -409,7 +409,7 @@ def _verified(services: Services, key: SeriesKey, question: VerifyQuestion) -> V
 
     bounds, vendor = (question.start, question.end, None), question.against
     supplier = question.provider if vendor is None else None
-    query = services.client.query(key.symbol, key.timeframe, *bounds, Wishes(supplier))
+    query = services.client.query(key.symbol, key.timeframe, *bounds, Wishes(provider=supplier))
     stored = StoredBars(services, query, None)
     if vendor is None:
         compared = tuple(stored.of_lane(key))

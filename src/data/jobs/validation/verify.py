@@ -282,7 +282,9 @@ def verify_with(services: Services, question: VerifyQuestion) -> Verification:
 def _query(
     services: Services, question: VerifyQuestion, bounds: tuple[Any, Any, Any], provider: str | None
 ) -> BarsQuery:
-    return services.client.query(question.symbol, question.timeframe, *bounds, Wishes(provider))
+    return services.client.query(
+        question.symbol, question.timeframe, *bounds, Wishes(provider=provider)
+    )
 
 
 def _compare_vendors(services: Services, question: VerifyQuestion) -> Verification:

@@ -27,7 +27,7 @@ from ...core.model.answer.interchange import to_polars
 from ...core.model.answer.proof import fingerprint
 from ...core.model.answer.provenance import ATTRS_KEY
 from ...core.model.display.texts import counted
-from ...core.model.time.instant import day_ms, iso
+from ...core.model.time.instant import day_ms, iso, parse_iso
 from ...core.model.words.caller import warn_user
 from ...data_manager import get_data_manager
 from ...errors import (
@@ -52,7 +52,16 @@ from ..frames.frames import (
 from ..frames.panel import Market, grid_of
 from ..settings.folder import bundles_folder, registered
 from .bundle_files import BundleFiles, checked_name
-from .bundle_records import Records, SymbolSource, changed, damaged, digest_of, measured, parsed
+from .bundle_records import (
+    Records,
+    SymbolSource,
+    bound_of,
+    changed,
+    damaged,
+    digest_of,
+    measured,
+    parsed,
+)
 from .bundle_writer import files_of, new_records, split
 from .partitions import last_day, partitions
 from .request import Options, extended, is_daily, options_of, request_of
@@ -61,6 +70,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...core.bars.client import BarsClient
+    from ...core.calendars.grid import BarGrid
     from ...core.model.request.query import BarsQuery
     from ...data_manager import DataManager
 
@@ -614,6 +624,7 @@ def _answer(
         return _Answer(rows, SymbolSource(0, missing=missing), error["message"], error["reason"])
     query = _query(client, symbol, request)
     assert query is not None  # never None for an answered query
+    since, until = _answered(query, request, stamps, parse_iso(facts["asked_at"]))
     source = SymbolSource(
         0,
         lane=facts["lane"],
@@ -624,6 +635,8 @@ def _answer(
         exchange=query.instrument.exchange,
         quality=facts["quality"]["score"],
         missing=missing,
+        since=since,
+        until=until,
     )
     return _Answer(rows, source)
 
@@ -680,10 +693,34 @@ def _count_missing(
         )
     if query.bars is not None:  # no start: this many bars up to the end
         return max(0, query.bars - len(stamps))
+    _, expected = _expected(query, stamps, query.now_ms)
+    return int((~np.isin(expected, stamps)).sum())
+
+
+def _expected(
+    query: BarsQuery, stamps: NDArray[np.int64], by_ms: int
+) -> tuple[BarGrid, NDArray[np.int64]]:
+    """Return the grid of an answer's bars, and the bars that a query expects by a time."""
     grid = grid_of(Market(calendar_for(query.instrument), ()), query.timeframe, stamps)
     expected = grid.opens(query.span)
-    expected = expected[grid.closes(expected) <= query.now_ms]
-    return int((~np.isin(expected, stamps)).sum())
+    return grid, expected[grid.closes(expected) <= by_ms]
+
+
+def _answered(
+    query: BarsQuery, request: Mapping[str, Any], stamps: NDArray[np.int64], asked_ms: int
+) -> tuple[int, int]:
+    """Return the range of an answer, whichever option ends it: up to the next bar, or to the request's end.
+
+    Args:
+        query, request: Query and request.
+        stamps: Timestamps of the answer's bars.
+        asked_ms: Time of the query.
+    """
+    start = query.span.start
+    grid, expected = _expected(query, stamps, asked_ms)
+    until = grid.next_open(int(expected[-1]) + 1) if len(expected) else start
+    since = min(start, bound_of(request["start_date"], "start", start))
+    return since, min(until, bound_of(request["end_date"], "end", until) + 1)
 
 
 def _differences(

@@ -28,7 +28,7 @@ from ..frames.frames import FIELDS, SCHEMA_VERSION, pl
 from ..frames.seal import BLANK, MARK, check_seal, sealed
 from .catalog_tables import CoveredRange, Dataset, RangeRow, SymbolRow, make, request_key
 from .partitions import frequency_of
-from .request import instant_of
+from .request import bar_options, instant_of
 
 __all__ = ["BundleOrigin", "FileRecord", "Records", "SymbolSource", "file_metadata", "measured"]
 
@@ -56,6 +56,8 @@ class SymbolSource:
         asset_type, exchange: Type of the asset, such as ``stock``, and its market.
         quality: Score of the answer, 0 to 1, or None if the answer has no bars.
         missing: Number of bars that the calendar expects but the answer lacks.
+        since, until: Range (UTC milliseconds, end exclusive) in which the answer has every bar that it
+            could have. None for answers recorded by an earlier version.
     """
 
     sid: int
@@ -67,6 +69,8 @@ class SymbolSource:
     exchange: str | None = None
     quality: float | None = None
     missing: int = 0
+    since: int | None = None
+    until: int | None = None
 
     @property
     def has_gaps(self) -> bool | None:
@@ -379,6 +383,7 @@ class Records:
             tuple((r.place, r.sha256) for r in self.files.values()),
             tuple(self._covers(names)),
             {r.place: r.validated_ms // 1000 for r in self.files.values() if r.validated_ms},
+            None if origin.request is None else bar_options(origin.request),
         )
 
     def request_key(self) -> str | None:
@@ -388,13 +393,14 @@ class Records:
             return None
         source, symbols = self.origin.source_type, request["symbols"]
         start, end = _full_time(request["start_date"]), _full_time(request["end_date"])
-        return request_key(source, symbols, start, end, request["timeframe"])
+        options = bar_options(request)
+        return request_key(source, symbols, start, end, request["timeframe"], options)
 
     def _covers(self, names: Mapping[int, str]) -> Iterator[CoveredRange]:
         """Yield the range that the bundle covers for each symbol.
 
         The range extends from the first bar to the last and, if the bundle answers a request, over
-        the requested range up to the time of the last change.
+        the range of the symbol's answer.
         """
         origin = self.origin
         request = origin.request or {}
@@ -402,10 +408,12 @@ class Records:
             for sid, (_, first, last) in self.spans(f"{frequency}_bars/").items():
                 source = origin.symbols.get(names[sid], SymbolSource(sid))
                 if source.fingerprint is not None and request.get("timeframe") == resolution:
-                    first = min(first, _bound(request["start_date"], "start", first))
-                    # The time after the answer has not been requested yet.
-                    end = _bound(request["end_date"], "end", last)
-                    last = max(last, min(end, origin.ingested_at))
+                    if source.since is None or source.until is None:  # of an earlier version
+                        since = bound_of(request["start_date"], "start", first)
+                        end = min(bound_of(request["end_date"], "end", last), origin.ingested_at)
+                    else:
+                        since, end = source.since, source.until - 1
+                    first, last = min(first, since), max(last, end)
                 yield CoveredRange(names[sid], resolution, first // 1000, last // 1000)
 
 
@@ -426,7 +434,7 @@ def _full_time(given: str | None) -> str | None:
         return given
 
 
-def _bound(given: str | None, which: str, otherwise: int) -> int:
+def bound_of(given: str | None, which: str, otherwise: int) -> int:
     """Return a bound of a request in UTC milliseconds; ``otherwise`` if it is relative or None."""
     instant = instant_of(given or "", which)
     return otherwise if instant is None else int(instant[0].timestamp() * 1000)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import BundleError, FormatVersionError
+from .request import bar_options
 
 if TYPE_CHECKING:
     import sqlite3
@@ -92,6 +93,8 @@ class Dataset:
         validated: Maps the path of a file to the time (UTC seconds) at which its digest was last
             verified. If a file has no entry, or one from before the last update, the time of that
             update counts.
+        options: Adjustment, session and other options of the query that the dataset answers; None if
+            they are unknown. The catalog keeps them in a table of its own.
     """
 
     dataset_id: str
@@ -110,6 +113,7 @@ class Dataset:
     files: tuple[tuple[str, str], ...] = ()
     covers: tuple[CoveredRange, ...] = ()
     validated: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, Any] | None = None
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of the dataset's row in ``datasets``."""
@@ -140,13 +144,21 @@ COLUMNS = tuple(Dataset.__dataclass_fields__)[:11]
 
 
 def request_key(
-    source: str, symbols: Iterable[str], start: str | None, end: str | None, resolution: str
+    source: str,
+    symbols: Iterable[str],
+    start: str | None,
+    end: str | None,
+    resolution: str,
+    options: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the SHA256 of a request as 64 hex digits; the order of the symbols does not matter.
 
-    ``start`` and ``end`` are full times as formatted by ``iso``; None means open.
+    ``start`` and ``end`` are full times as formatted by ``iso``; None means open. ``options`` are those
+    of :func:`.bar_options`; the key of the default ones is that of none.
     """
-    facts = [source, sorted(symbols), start, end, resolution]
+    facts: list[Any] = [source, sorted(symbols), start, end, resolution]
+    if options and options != bar_options({}):
+        facts.append(sorted(options.items()))
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

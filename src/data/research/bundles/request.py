@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any, TypedDict, Unpack
 
@@ -10,32 +10,93 @@ import pandas as pd
 
 from ...core.calendars.ranges import moment_of
 from ...core.calendars.written_times import days_of
+from ...core.model.identity.kind import ADJUSTMENTS, SESSIONS
 from ...core.model.request.query import check_no_string
 from ...core.model.time.timeframe import Timeframe
 from ...errors import BundleError, QueryError
 
-__all__ = ["DEFAULTS", "Options", "extended", "instant_of", "is_daily", "options_of", "request_of"]
+__all__ = [
+    "DEFAULTS",
+    "BarOptions",
+    "Options",
+    "bar_options",
+    "checked_bar_options",
+    "extended",
+    "instant_of",
+    "is_daily",
+    "options_of",
+    "request_of",
+]
 
 
-class Options(TypedDict, total=False):
-    """The options of a bundle's query: keyword arguments of ``Bundle.create`` and ``Bundle.ingest``.
+class BarOptions(TypedDict, total=False):
+    """The options by which bars for the same symbols and range differ.
 
-    ``get_ohlcv_batch`` and ``Wishes`` have an argument of the same name for each; a value is a
-    string, a number or a boolean. To add an option, add a line here and its default below. If the
-    command should have it, also add it to ``onetape bundle create`` (``cli/bundle.py``).
-    ``ingest_to_bundle`` of a source passes on ``adjustment`` and ``provider`` alone.
-
-    The key of a request in the catalog (``request_key``) does not contain options, because programs
-    compute it without them, from the source, symbols, range and timeframe.
+    The catalog records them for each dataset, and a search matches only datasets with the same ones.
     """
 
-    provider: str | None
     adjustment: Any
     session: Any
 
 
+class Options(BarOptions, total=False):
+    """The options of a bundle's query: keyword arguments of ``Bundle.create`` and ``Bundle.ingest``.
+
+    ``get_ohlcv_batch`` and ``Wishes`` have an argument of the same name for each; a value is a
+    string, a number or a boolean. To add an option, add a line to :class:`BarOptions`, its default
+    below, and its values to ``_ACCEPTED`` if they can be listed. If the command should have it, also
+    declare it for ``onetape bundle create`` (``cli/bundle.py``). ``ingest_to_bundle`` of a source
+    passes on ``adjustment`` and ``provider`` alone.
+    """
+
+    provider: str | None
+
+
 # An option that a call does not give, or that a recorded request of an earlier version lacks.
 DEFAULTS: Options = {"provider": None, "adjustment": "split", "session": "regular"}
+_ACCEPTED: Mapping[str, Sequence[str]] = {"adjustment": ADJUSTMENTS, "session": SESSIONS}
+_NO_OPTIONS = ("symbols", "timeframe", "start_date", "end_date", "provider")
+
+
+def checked_bar_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of :class:`BarOptions`, with those that a call gives checked.
+
+    Raises:
+        QueryError, TypeError: See :func:`_check`.
+    """
+    _check(options, "a dataset", bar_options({}))
+    return bar_options(options)
+
+
+def _check(options: Mapping[str, Any], what: str, known: Iterable[str]) -> None:
+    """Check the options that a call gives.
+
+    Raises:
+        QueryError: A value is not accepted.
+        TypeError: There is no such option.
+    """
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(f"{what} has no option {name!r}; it has {', '.join(known)}")
+        if name in _ACCEPTED:
+            accepted = f"one of {', '.join(_ACCEPTED[name])}"
+            is_valid = isinstance(value, str) and value in _ACCEPTED[name]
+        elif name == "provider":
+            accepted, is_valid = "a string", value is None or isinstance(value, str)
+        else:
+            accepted = "a string, a number or a boolean"
+            is_valid = value is None or isinstance(value, str | int | float)
+        if not is_valid:
+            raise QueryError(f"{name} must be {accepted}, not {value!r:.80}")
+
+
+def bar_options(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options in a request by which its bars differ from those of other requests.
+
+    These are all but the vendor, which is the source of the bars. Options of later versions are
+    included, so that a request with them equals none without them.
+    """
+    return {key: value for key, value in {**DEFAULTS, **request}.items() if key not in _NO_OPTIONS}
 
 
 def options_of(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,11 +119,11 @@ def request_of(
         Except for the symbols and the range, they are the same for all requests of one bundle.
 
     Raises:
-        QueryError: The symbols are not a list or are empty, or the timeframe is invalid.
+        QueryError: The symbols are not a list or are empty, or the timeframe or the value of an
+            option is invalid.
         TypeError: There is no such option.
     """
-    for name in options.keys() - DEFAULTS.keys():
-        raise TypeError(f"a bundle has no option {name!r}; it has {', '.join(DEFAULTS)}")
+    _check(options, "a bundle", DEFAULTS)
     check_no_string(symbols, hint=f"[{symbols!r}]")
     request = {
         "symbols": list(dict.fromkeys(symbols)),

@@ -179,7 +179,7 @@ def _bars(manager: DataManager, symbol: str, timeframe: str, provider: str) -> p
         CacheError: Nothing is stored for the series.
     """
     try:
-        wishes = Wishes(provider or None, offline=True)
+        wishes = Wishes(provider=provider or None, offline=True)
         frame = stored_frame(manager.client, symbol, timeframe, wishes)
     except (AllProvidersFailedError, NoProviderError) as error:
         known = {str(key): _call_for(key) for key in manager.client.series()}

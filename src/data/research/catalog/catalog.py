@@ -20,7 +20,7 @@ from datetime import datetime
 from functools import partial
 from math import ceil, floor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar, Unpack
 
 import pandas as pd
 
@@ -31,6 +31,7 @@ from ...core.disk.files import Disk
 from ...core.model.time.instant import DAY_MS, iso
 from ...core.model.time.span import Span
 from ...core.model.time.timeframe import Timeframe
+from ...core.model.words.caller import warn_user
 from ...errors import DataError, QueryError
 from ..bundles.bundle import Bundle
 from ..bundles.bundle_files import METADATA, BundleFiles, checked_name
@@ -43,6 +44,7 @@ from ..bundles.catalog_tables import (
     SymbolRow,
     request_key,
 )
+from ..bundles.request import BarOptions, bar_options, checked_bar_options
 from ..frames.frames import SCHEMA_VERSION
 from ..lineage.lineage import client_of
 from ..lineage.run_records import RunFolder, RunRecord, key_of
@@ -161,6 +163,7 @@ class DataCatalog:
         ranges: Sequence[RangeRow] = (),
         files: Sequence[tuple[str, str, int]] = (),
         markets: Mapping[str, tuple[str, str | None]] = _NO_MARKETS,
+        **options: Unpack[BarOptions],
     ) -> str:
         """Register a dataset; the registration is durable when this returns.
 
@@ -175,6 +178,8 @@ class DataCatalog:
                 covers the whole range.
             files: Path, SHA256 and size in bytes of each file.
             markets: Maps each symbol to its type, such as ``stock``, and its exchange.
+            **options: ``adjustment`` and ``session`` of the bars, as for ``get_ohlcv``. If one is
+                given, the other has its default; if none is given, both are unknown.
 
         Returns:
             The id of the dataset, a new UUID (version 4) for each call.
@@ -183,6 +188,7 @@ class DataCatalog:
             QueryError: An argument is invalid (a ``ValueError``); nothing is registered.
             StorageError, LockTimeoutError: The dataset is not registered.
         """
+        known = checked_bar_options(options)
         timeframe = Timeframe.parse(resolution)
         start, end = _span(start_date, end_date, timeframe)
         names, label, now = _symbols(symbols), timeframe.label, int(time.time())
@@ -203,6 +209,7 @@ class DataCatalog:
             ranges=tuple(ranges),
             files=tuple((place, sha256) for place, sha256, _ in files),
             covers=tuple(CoveredRange(name, label, *ends) for name, ends in covers.items()),
+            options=known if options else None,
         )
         self._write(lambda db: _put(db, dataset, time.time_ns()))
         return dataset.dataset_id
@@ -214,12 +221,18 @@ class DataCatalog:
         end_date: Any,
         resolution: str,
         source: str | None = None,
+        **options: Unpack[BarOptions],
     ) -> str | None:
         """Return the id of a dataset that covers the whole range for each symbol, or None.
 
-        If there are several, the one with the fewest symbols is returned; on a tie, the latest. For
-        a single symbol, the dataset can be a lane of the store: the lane from which the rules would
-        answer or, with ``source``, any lane with that source.
+        The dataset has the adjustment and the session that the call names, by default those of
+        ``get_ohlcv``. If there are several, the one with the fewest symbols is returned; on a tie,
+        the latest. For a single symbol, the dataset can be a lane of the store: the lane from which
+        the rules would answer or, with ``source``, any lane with that source. The bars of a lane are
+        adjusted when they are read, so a lane has every adjustment.
+
+        Data whose adjustment and session are unknown are found last, with a warning, and only if the
+        call names neither: those that user code registered or wrote without them.
 
         Args:
             symbols: Symbols that must all be in the dataset.
@@ -231,24 +244,36 @@ class DataCatalog:
             resolution: Timeframe.
             source: Source as registered; for a lane, its vendor, or its vendor and lane
                 (``yahoo/1d@raw``).
+            **options: ``adjustment`` and ``session``, as for ``get_ohlcv``.
 
         Raises:
             QueryError: An argument is invalid.
+
+        Warns:
+            UserWarning: The adjustment and the session of the dataset are unknown.
         """
+        known = checked_bar_options(options)
         wanted = _symbols(symbols)
         timeframe = Timeframe.parse(resolution)
         label, (start, end) = timeframe.label, _span(start_date, end_date, timeframe)
         given = start_date, end_date
         if timeframe.is_intraday and any(map(_is_date, given)):
             start, end = self._bars_on_dates(wanted, timeframe, (start, end), given)
-        bounds = {"symbol": wanted[0], "resolution": label, "size": len(wanted), "start": start,
+        bounds = {"symbol": wanted[0], "size": len(wanted), "start": start,
                   "end": end, "source": source, "others": json.dumps(wanted[1:])}  # fmt: skip
-        best = next(iter(self._rows(_BEST_MATCH, **bounds)), None)
-        is_one = len(wanted) == 1
-        lane = self._lanes.find(wanted[0], label, start, end, source) if is_one else None
+        best = next(iter(self._rows(_BEST_MATCH, **bounds, resolution=_bars(label, known))), None)
+        is_one, place = len(wanted) == 1, (wanted[0], label, start, end, source)
+        lane = self._lanes.find(*place, known["session"]) if is_one else None
         if lane is not None and (best is None or (1, -lane.dataset.last_updated * _NS) < best[:2]):
             self._add_lanes([lane])
             return lane.dataset.dataset_id
+        if best is None and not options:
+            best = next(iter(self._rows(_BEST_MATCH, **bounds, resolution=label)), None)
+            if best is not None:
+                warn_user(
+                    f"dataset {best[2]} matches, but its adjustment and session are unknown: pass them "
+                    "to register_dataset(), or to find_dataset() to find only known data"
+                )
         return str(best[2]) if best else None
 
     def get_dataset_info(self, dataset_id: str) -> dict[str, Any]:
@@ -256,8 +281,10 @@ class DataCatalog:
 
         Returns:
             The columns of ``datasets`` (times are UTC seconds), ``kind``, ``symbols``,
-            ``date_ranges`` and ``checksums``. The kind is ``bundle``, ``lane``, ``line`` (a
-            registered dataset) or ``read`` (a lane that is no longer stored here).
+            ``date_ranges``, ``checksums``, ``adjustment`` and ``session``. The kind is ``bundle``,
+            ``lane``, ``line`` (a registered dataset) or ``read`` (a lane that is no longer stored
+            here). The last two are None if they are unknown; the adjustment of a lane, whose bars are
+            adjusted when they are read, is None too.
 
         Raises:
             QueryError: The dataset does not exist.
@@ -273,8 +300,11 @@ class DataCatalog:
         for row in ranges:
             row["has_gaps"] = None if row["has_gaps"] is None else bool(row["has_gaps"])
         files = rows("checksums", "file_path, checksum")
+        options = [json.loads(row["options"]) for row in rows("catalog_options", "options")]
         return {
             **rows("datasets", "*")[0],
+            **dict.fromkeys(bar_options({})),
+            **(options[0] if options else {}),
             "kind": kind,
             "symbols": [row["symbol"] for row in rows("symbols", "symbol")],
             "date_ranges": ranges,
@@ -333,7 +363,9 @@ class DataCatalog:
         moment = pd.Timestamp.now("UTC") if cached_at is None else _instant("cached_at", cached_at)
         backtest, at = _text("backtest_id", backtest_id), int(moment.timestamp())
         start, end = (iso(info[bound] * 1000) for bound in ("start_date", "end_date"))
-        key = request_key(info["source"], info["symbols"], start, end, info["resolution"])
+        options = {name: info[name] for name in bar_options({}) if info[name] is not None}
+        series = info["source"], info["symbols"], start, end, info["resolution"]
+        key = request_key(*series, options)
         self._write(lambda db: _link(db, backtest, dataset_id, at, key))
 
     def get_datasets_for_backtest(self, backtest_id: str) -> list[str]:
@@ -486,16 +518,21 @@ class DataCatalog:
     def find_cached_bundle(self, cache_key: str) -> dict[str, Any] | None:
         """Return the bundle that answers the request with this :func:`cache_key`, or None.
 
+        Its adjustment and session are those of the key.
+
         Returns:
             ``cache_key``, ``bundle_name``, ``bundle_path``, ``symbols``, ``start``, ``end``,
             ``frequency``, ``fetch_timestamp`` (UTC seconds), ``size_bytes`` and ``row_count``.
         """
         query = "SELECT bundle_name FROM bundle_metadata WHERE request_key = ? ORDER BY 1"
-        name = next(iter(self._ids(query, cache_key)), "")
-        records = _records_in(self._folder / name) if name else None
-        if records is None or records.origin.request is None:
+        for name in self._ids(query, cache_key):
+            records = _records_in(self._folder / name)
+            # An earlier version, which may use the same file, writes keys without options.
+            if records is not None and records.request_key() == cache_key:
+                break
+        else:
             return None
-        request, dataset = records.origin.request, records.dataset()
+        request, dataset = records.origin.request or {}, records.dataset()
         return {
             "cache_key": cache_key,
             "bundle_name": name,
@@ -915,12 +952,16 @@ def _put(db: sqlite3.Connection, dataset: Dataset, at_ns: int | None) -> None:
     """Add a dataset's rows, within a transaction; searches find it if it has a time ``at_ns``."""
     remove(db, dataset.dataset_id)
     dataset.put(db)
+    options = dataset.options
+    if options is not None:
+        row = dataset.dataset_id, json.dumps(options)
+        db.execute("INSERT INTO catalog_options VALUES (?, ?)", row)
     if at_ns is not None:
         key, size, source = dataset.dataset_id, len(dataset.symbols), dataset.source
         db.executemany(
             "INSERT OR IGNORE INTO catalog_search VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (c.symbol, c.resolution, size, -at_ns, key, c.start, c.end, source)
+                (c.symbol, _bars(c.resolution, options), size, -at_ns, key, c.start, c.end, source)
                 for c in dataset.covers
             ],
         )
@@ -1012,8 +1053,18 @@ def _to_sql(field: str, value: Any) -> Any:
     )
 
 
+def _bars(resolution: str, options: Mapping[str, Any] | None) -> str:
+    """Return the timeframe as searches compare it: with the options of the query, if they are known."""
+    return resolution if options is None else f"{resolution} {json.dumps(options, sort_keys=True)}"
+
+
 def cache_key(
-    source: str, symbols: Sequence[str], start_date: Any, end_date: Any, resolution: str
+    source: str,
+    symbols: Sequence[str],
+    start_date: Any,
+    end_date: Any,
+    resolution: str,
+    **options: Unpack[BarOptions],
 ) -> str:
     """Return the SHA256 of a request as 64 hex digits; the order of the symbols does not matter.
 
@@ -1023,16 +1074,18 @@ def cache_key(
         start_date, end_date: Bounds of the range, to the millisecond: text, a date or a time. Naive
             means UTC; None means no bound.
         resolution: Timeframe.
+        **options: ``adjustment`` and ``session``, by default those of ``get_ohlcv``.
 
     Raises:
         QueryError: An argument is invalid.
     """
+    known = checked_bar_options(options)
     start, end = (
         None if value is None else iso(int(_instant("bound", value).timestamp() * 1000))
         for value in (start_date, end_date)
     )
     label = Timeframe.parse(resolution).label
-    return request_key(_text("source", source), _symbols(symbols), start, end, label)
+    return request_key(_text("source", source), _symbols(symbols), start, end, label, known)
 
 
 def _path_of(wanted: str | os.PathLike[str] | None, folder: str | os.PathLike[str] | None) -> Path:

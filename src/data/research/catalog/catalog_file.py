@@ -38,16 +38,20 @@ Work = Callable[[sqlite3.Connection], T]
 BUSY_S = 30.0
 # Runs whose reads are links, with the state of their records.
 _RUNS = "CREATE TABLE IF NOT EXISTS catalog_runs (file TEXT PRIMARY KEY, state TEXT NOT NULL)"
+# The options of the queries that datasets answer, as JSON; a dataset without a row has unknown ones.
+_OPTIONS = "CREATE TABLE catalog_options (dataset_id TEXT PRIMARY KEY, options TEXT NOT NULL)"
 _TABLES = (
     *TABLES,
     # Where the store has a lane.
     "CREATE TABLE catalog_lanes (dataset_id TEXT PRIMARY KEY, place TEXT NOT NULL)",
-    # In this order, the best match comes first: the one with the fewest symbols, then the latest.
+    # In this order, the best match comes first: the one with the fewest symbols, then the latest. The
+    # resolution is followed by the options of the query, if they are known.
     """CREATE TABLE catalog_search (symbol TEXT, resolution TEXT, size INTEGER, newness INTEGER,
     dataset_id TEXT, start_date INTEGER, end_date INTEGER, source TEXT NOT NULL,
     PRIMARY KEY (symbol, resolution, size, newness, dataset_id, start_date, end_date))
     WITHOUT ROWID""",
     _RUNS,
+    _OPTIONS,
     TABLE,
     "CREATE INDEX idx_bundle_metadata_dataset ON bundle_metadata(dataset_id)",
     """CREATE TABLE bundle_symbols (bundle_name TEXT NOT NULL, symbol_id INTEGER NOT NULL,
@@ -138,6 +142,8 @@ class CatalogFile:
             check_owner(application, version, str(self.path), CATALOG_ID)
             db.execute(_RUNS)
             columns = {row[1] for row in db.execute("PRAGMA table_info(bundle_metadata)")}
+            if not db.execute("PRAGMA table_info(catalog_options)").fetchall():
+                transact(db, lambda: _add_options(db))
             if added := ROW.keys() - columns:
                 transact(db, lambda: _add_columns(db, added))
         except BaseException:
@@ -166,6 +172,12 @@ def _make(db: sqlite3.Connection) -> None:
         make(db, _TABLES, CATALOG_ID)
 
 
+def _add_options(db: sqlite3.Connection) -> None:
+    """Add the table of options, unless another process has just done so, and mark all bundles as changed."""
+    db.execute(_OPTIONS.replace("TABLE", "TABLE IF NOT EXISTS"))
+    db.execute("UPDATE bundle_metadata SET state = ''")
+
+
 def _add_columns(db: sqlite3.Connection, names: Iterable[str]) -> None:
     """Add the columns of fields that are new in this version, and mark all bundles as changed."""
     for name in names:
@@ -181,7 +193,7 @@ def remove(db: sqlite3.Connection, dataset_id: str) -> None:
         "AND dataset_id = :id",
         key,
     )
-    for table in ("symbols", "date_ranges", "checksums", "datasets"):
+    for table in ("symbols", "date_ranges", "checksums", "datasets", "catalog_options"):
         db.execute(f"DELETE FROM {table} WHERE dataset_id = :id", key)  # noqa: S608 - constant names
 
 

@@ -17,6 +17,7 @@ from ..lineage.run_records import key_of
 if TYPE_CHECKING:
     from ...core.bars.client import BarsClient
     from ...core.model.identity.instrument import Instrument
+    from ...core.model.identity.kind import AskedSession
     from ...core.model.identity.series import SeriesKey
     from ...core.model.stored.stored import CoverageSpan
 
@@ -44,7 +45,13 @@ class LaneDatasets:
         self._measured: dict[SeriesKey, tuple[tuple[CoverageSpan, ...], Dataset]] = {}
 
     def find(
-        self, symbol: str, resolution: str, start: int, end: int, source: str | None
+        self,
+        symbol: str,
+        resolution: str,
+        start: int,
+        end: int,
+        source: str | None,
+        session: AskedSession = "regular",
     ) -> Lane | None:
         """Return the lane that covers a range for a symbol, or None if there is none.
 
@@ -53,12 +60,14 @@ class LaneDatasets:
             start, end: Range in UTC seconds, ends included.
             source: Vendor, or vendor and lane; None means the lane from which the rules would
                 answer.
+            session: Trading hours of the lane's bars.
 
         Raises:
             CacheError: The store cannot be read.
         """
         asset = self.instrument(symbol, resolution)
         keys = self._client().lanes(asset.symbol, Timeframe.parse(resolution)) if asset else []
+        keys = [key for key in keys if key.session == session]
         for key in keys if source else keys[:1]:
             # These lanes answer only queries that name them.
             if not source and (key.is_sample or key.made_of):
@@ -152,6 +161,7 @@ class LaneDatasets:
             tuple(row for row in ranges if row.bars),
             (),
             tuple(CoveredRange(key.symbol, label, row.start, row.end) for row in ranges),
+            options={"session": key.session},
         )
 
 

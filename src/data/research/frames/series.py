@@ -75,8 +75,8 @@ def scan_series(
         )
     names = _check_columns(columns)
     wishes = Wishes(
-        provider,
-        adjustment,
+        provider=provider,
+        adjustment=adjustment,
         offline=True,
         session=session,
         columns=[name for name in names if name in EXTRA_COLUMNS],

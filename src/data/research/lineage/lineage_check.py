@@ -240,7 +240,8 @@ def _read_file(client: BarsClient, read: SeriesRead) -> None:
     Raises:
         DataError: The file cannot be read, or the rules name another folder now.
     """
-    key, wishes = read.key, Wishes(read.provider, read.adjustment, session=read.key.session)
+    key, session = read.key, read.key.session
+    wishes = Wishes(provider=read.provider, adjustment=read.adjustment, session=session)
     for span in read.spans:
         bounds = iso(span.start), iso(max(span.start, span.end - 1))
         query = client.query(key.symbol, key.timeframe, *bounds, wishes=wishes)
@@ -298,8 +299,8 @@ def _requested(client: BarsClient, read: SeriesRead, *, timeout: float | None) -
     if read.opened_by_ms is not None:
         client = client.at(read.opened_by_ms + 1, read.opened_by_ms)
     wishes = Wishes(
-        read.provider,
-        read.adjustment,
+        provider=read.provider,
+        adjustment=read.adjustment,
         columns=("source", "state"),
         session=key.session,
         timeout=timeout,

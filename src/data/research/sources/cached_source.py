@@ -389,7 +389,8 @@ def _is_withheld(
     """
     client, timeframe = source.manager.client, Timeframe.parse(label)
     first, last = bound_of(start, timeframe), bound_of(end, timeframe)
-    wishes, now_ms = Wishes(source.provider, source.adjustment), client.clock.now_ms()
+    wishes = Wishes(provider=source.provider, adjustment=source.adjustment)
+    now_ms = client.clock.now_ms()
     for symbol in symbols:
         try:
             query = client.query(symbol, timeframe, first, last, wishes=wishes)

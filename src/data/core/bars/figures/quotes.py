@@ -358,7 +358,7 @@ class QuoteService:
         end = None if end_ms is None else aware(end_ms - 1)
         bounds = (start, end, 1 if start_ms is None else None)
         wishes = Wishes(
-            self._provider,
+            provider=self._provider,
             include_forming=start_ms is not None and end_ms is None,
             session=instrument.session,
         )
@@ -370,7 +370,9 @@ class QuoteService:
         return self._last(self._days(instrument), now_ms)
 
     def _days(self, instrument: Instrument) -> Answer:
-        query = self._parser.query(instrument.symbol, "1d", (None, None, 2), Wishes(self._provider))
+        query = self._parser.query(
+            instrument.symbol, "1d", (None, None, 2), Wishes(provider=self._provider)
+        )
         return self._bars.answered(query)
 
     def _last(self, answer: Answer, now_ms: int, day: date | None = None) -> _Price | None:
