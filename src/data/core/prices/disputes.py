@@ -211,12 +211,12 @@ def is_repeated(old: Action, new: Action) -> bool:
 
 def _groups(words: Sequence[_Word], answered: Queried) -> list[list[_Word]]:
     groups: list[list[_Word]] = []
-    often = list(_paid_often(words))
     for word in words:
         near = groups[: -_MOST_NEAR - 1 : -1]
         same = [g for g in near if any(_is_one(other, word) for other in g)]
-        if not (same or any(abs(word.action.ex_date - day) <= _OFTEN for day in often)):
-            same = [g for g in near if _is_moved(g, word, answered)]
+        moved = [] if same else [g for g in near if _is_moved(g, word, answered)]
+        if moved and not any(abs(word.action.ex_date - d) <= _OFTEN for d in _paid_often(words)):
+            same = moved
         home = next(iter(same), None)
         if home is None:
             groups.append(home := [])
