@@ -413,6 +413,16 @@ STORIES = {
         )
         for vendor in ("fmp", "polygon")
     },
+    **{
+        f"a split of Friday is told on Saturday, and the bars of {symbol} up to Friday are asked next": Walk(
+            ("fmp",), symbol,
+            (("wait", 2, 21), ("ask", "1d", 0, 40, "raw", ""),
+             ("change", "split", "told late", 0, 1.3, 0), ("wait", 1, 23),
+             ("ask", "1d", 30, 10, "raw", "refresh"), ("wait", 2, 23),
+             ("ask", "1d", 0, 40, "split", "")),
+        )
+        for symbol in ("AAPL", "YNG")
+    },
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

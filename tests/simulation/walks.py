@@ -23,7 +23,6 @@ import pandas as pd
 from src.data.core.model.identity.kind import Adjustment
 from src.data.core.model.market.actions import Action
 from src.data.core.model.time.instant import DAY_MS, HOUR_MS, date_of, day_ms, iso, parse_iso
-from src.data.core.model.time.span import Span
 from src.data.data_manager import DataManager
 from src.data.errors import DataError
 from tests.vendor_server import Fault, Listing
@@ -370,8 +369,8 @@ class World:
           vendor tells by mistake: others know of none, and nothing decides yet who is right;
         - a dividend that `actions_disputed` names: its amount depends on whose splits count, and who has
           forgotten its report is no longer heard;
-        - a row without a dividend that its vendor has forgotten, if a fresh cache has it from another
-          vendor, which it asked since it doubted the bars of the first;
+        - the dividend of a row as its vendor tells it now, forgotten or on another day, if a fresh cache
+          asks a second vendor for bars, too, since that of the row lacks some or they are doubted;
         - an error that says that the vendor now lacks bars that are stored;
         - an error that says that stored bars cannot be adjusted, since splits and dividends are not known,
           if the vendor has forgotten some. A fresh cache has no such bars: it answers with the few that
@@ -455,10 +454,11 @@ class World:
         # An amount is per share, as the prices of its row are: also if no vendor reports a split yet.
         shares = cached.rows[stamp][3] / ((true and true[4]) or cached.rows[stamp][3])
         actions = [split], [paid, paid * shares]
-        days = Span(stamp, _end_of(stamp, asked.timeframe))
-        was_doubted = any(text.startswith("settled: ") for text in fresh.facts["problems"])
-        is_forgotten = was_doubted and self._has_forgotten(cached.source[stamp], days)
-        is_forgotten &= not cached.more[stamp][2]
+        # A fresh cache may know more of another vendor, which it asks if it doubts the bars of the first.
+        others = set(fresh.facts["vendors"]) - {cached.source[stamp]}
+        was_asked = others or any(p.startswith("settled: ") for p in fresh.facts["problems"])
+        listing = self.history.telling(cached.source[stamp], self.now_ms).listing
+        told_now = self._true_actions(asked, stamp, cached, (listing and listing.told) or ())[1]
         pairs = zip(names, cached.more[stamp], fresh.more[stamp], (told, *actions), strict=True)
         return [
             (name, f"{iso(stamp)[:10]} {a}, a fresh cache has {b}")
@@ -467,17 +467,8 @@ class World:
             and not (is_of_others if name == "adj_close" else is_doubted)
             and not any(_near(a, value) for value in allowed)
             and not (name == "dividend" and cached.disputes_dividend(stamp, asked.timeframe))
-            and not (name == "dividend" and is_forgotten)
+            and not (name == "dividend" and was_asked and _near(a, told_now))
         ]
-
-    def _has_forgotten(self, vendor: str, days: Span) -> bool:
-        """Return whether a vendor told dividends of these days once and tells none of them now."""
-        cuts = [c for c in self.history.changes if c.is_cut and c.fact == "dividend"]
-        listing = self.history.telling(vendor, self.now_ms).listing
-        told = (listing and listing.told) or ()
-        own = [a for a in self.history.truth().actions if day_ms(a.ex_date) in days]
-        lost = [a for a in own if a.type == "dividend" and a not in told]
-        return len(lost) > 0 and any(c.vendor == vendor for c in cuts)
 
     def _contradictory(
         self, stamp: int, true: Row | None, cached: Answer, fresh: Answer
@@ -556,9 +547,12 @@ class World:
         day = cached.facts["as_of"]
         return parse_iso(day) + DAY_MS if day else self.now_ms
 
-    def _true_actions(self, asked: Asked, stamp: int, cached: Answer) -> tuple[float, float]:
-        """Return the split and the dividend that truly belong to a row."""
-        known = [a for a in self.history.truth().actions if day_ms(a.ex_date) < self._as_of(cached)]
+    def _true_actions(
+        self, asked: Asked, stamp: int, cached: Answer, told: Sequence[Action] | None = None
+    ) -> tuple[float, float]:
+        """Return the split and the dividend that truly belong to a row, or those of what is ``told``."""
+        actions = self.history.truth().actions if told is None else told
+        known = [a for a in actions if day_ms(a.ex_date) < self._as_of(cached)]
         ratio, paid = 1.0, 0.0
         # What happened where bars are missing belongs to the next row, but not to the first.
         before = [s for s in cached.rows if s < stamp]

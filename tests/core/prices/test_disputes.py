@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -51,6 +52,18 @@ class TestOneEvent:
         tomorrow = MONDAY + timedelta(days=1)
         assert len(of(by("a", 4), by("b", 2, day=tomorrow))) == 2
         assert len(of(pays("a", 0.5), pays("b", 0.6, tomorrow))) == 2
+
+    @pytest.mark.parametrize("apart", [7, 14])
+    def test_weekly_payments_of_one_amount_that_vendors_omit_in_part_are_one_each(
+        self, apart: int
+    ) -> None:
+        days = [MONDAY + timedelta(days=apart * n) for n in range(6)]
+        for of_a, of_b in product(combinations(days, 5), combinations(days, 3)):
+            words = [*(pays("a", 0.1, day) for day in of_a), *(pays("b", 0.1, day) for day in of_b)]
+            found = events_of(words, lambda _: (), lambda _: ("a", "b"))
+            assert [{r.ex_date for r in event.reports} for event in found] == [
+                {day} for day in days if day in (*of_a, *of_b)
+            ]
 
     @pytest.mark.parametrize("name", ["a", "b"])
     def test_two_weeks_apart_if_a_vendor_lacks_what_the_other_reports(self, name: str) -> None:

@@ -4,7 +4,8 @@ Reports from several vendors concern one event if they have the same type, and e
 ex-date, or the same value and dates at most four days apart, because some vendors use UTC dates and
 some put an ex-date on a weekend. The dates may be two weeks apart if one vendor was queried for the
 other's date and does not report it, because vendors report wrong dates more often than the same
-value twice within two weeks. Ratios count as the same value if they agree to one part in ten
+value twice within two weeks; but not if a vendor reports the same amount twice within two weeks
+around then, as funds that pay weekly do. Ratios count as the same value if they agree to one part in ten
 thousand. Amounts are compared per share as of their ex-date, and count as the same value if they
 differ by no more than the rounding of the coarser one.
 
@@ -20,7 +21,7 @@ In a tie it counts, because vendors omit actions more often than they invent the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -31,6 +32,8 @@ from ..model.market.actions import Action, ActionType, amount_on
 from ..runtime.once import cached_property
 
 _APART, _MOVED = timedelta(days=4), timedelta(days=14)
+# Time around two payments of one amount within two weeks, in which a fund may pay it again.
+_OFTEN = timedelta(days=42)
 _SAME_RATIO = Fraction(1, 10_000)
 # Digits of an amount beyond these are binary noise; amounts with fewer than two digits are precise
 # to a cent.
@@ -211,11 +214,25 @@ def _groups(words: Sequence[_Word], answered: Queried) -> list[list[_Word]]:
     for word in words:
         near = groups[: -_MOST_NEAR - 1 : -1]
         same = [g for g in near if any(_is_one(other, word) for other in g)]
-        home = next(iter(same or [g for g in near if _is_moved(g, word, answered)]), None)
+        moved = [] if same else [g for g in near if _is_moved(g, word, answered)]
+        if moved and not any(abs(word.action.ex_date - d) <= _OFTEN for d in _paid_often(words)):
+            same = moved
+        home = next(iter(same), None)
         if home is None:
             groups.append(home := [])
         home.append(word)
     return groups
+
+
+def _paid_often(words: Sequence[_Word]) -> Iterator[date]:
+    """Yield the ex-dates of dividends whose vendor reports the same amount in the two weeks before."""
+    latest: dict[str, _Word] = {}
+    for word in words:
+        last = latest.get(word.action.source, word)
+        is_soon = timedelta(0) < word.action.ex_date - last.action.ex_date <= _MOVED
+        if is_soon and word.action.type == "dividend" and word.is_value(last):
+            yield word.action.ex_date
+        latest[word.action.source] = word
 
 
 def _is_one(word: _Word, other: _Word) -> bool:

@@ -299,7 +299,8 @@ class ActionFetcher:
         if candidate.name != names[0]:  # the vendors before it may report a split much later
             first_ms = max(first_ms, day.end - YOUNG_MS)
             recent = Span(min(recent.start, first_ms + DAY_MS), day.end)
-        due = own.missing(recent, day.news_ms)
+        # Those after the current session's date are not needed before the next one opens.
+        due = own.missing(recent.clip(Span(0, day_ms(day.day) + DAY_MS)), day.news_ms)
         if not due:
             early_ms = self.clock.now_ms() - HOUR_MS
             after = Span(first_ms + DAY_MS, day_ms(day.day) + 1)
