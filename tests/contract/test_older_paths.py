@@ -316,7 +316,9 @@ def test_folders_with_only_compiled_files_hide_nothing(tmp_path: Path) -> None:
         "print(len(src.data.catalog.__all__), onetape.__file__)"
     )
     said = run(["-c", code], tmp_path, copied)
-    assert re.fullmatch(rf"\d+ {re.escape(str(copied))}/onetape/__init__\.py\n", said.stdout), said.stderr
+    assert re.fullmatch(rf"\d+ {re.escape(str(copied))}/onetape/__init__\.py\n", said.stdout), (
+        said.stderr
+    )
 
 
 def test_modules_of_a_user_named_like_older_paths_stay_theirs(tmp_path: Path) -> None:
