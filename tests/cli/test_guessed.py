@@ -155,6 +155,7 @@ UNCERTAIN = (
     ["fetch", "AAPL", "1d", "--format", "xlsx"], ["fetch", "AAPL", "1d", "-o", "out.xlsx"],
     ["fetch", "AAPL", "1d", "--source"], ["quote", "ZZZZ", "--provider", "demo", "--zzzz"],
     ["download", "a\nb"], ["fetch", "\x1b[31m", "1d", "--since", "2024"], ["get", "A" * 500],
+    ["cache", "export", "--for", "zipline", "x", "--cache-dir", "c"],
 )  # fmt: skip
 PAIRS = list(zip(LINES.splitlines()[1::2], map(str.strip, LINES.splitlines()[2::2]), strict=True))
 

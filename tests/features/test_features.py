@@ -838,7 +838,9 @@ _QUARTERS = every("15m", "2023-06-01T00:00:00Z", "2024-06-02T23:45:00Z")
 def short_history(market: Market) -> FixedVendor:
     """Return a vendor whose bars of 15 minutes reach back 59 days."""
     vendor = FixedVendor(market.clock, _QUARTERS, "binance")
-    vendor.capabilities = replace(vendor.capabilities, depth_days={"15m": 59})
+    # Without shorter bars: those of a century would be looked for, to build earlier ones.
+    own = {"15m": vendor.capabilities.timeframes["15m"]}
+    vendor.capabilities = replace(vendor.capabilities, depth_days={"15m": 59}, timeframes=own)
     return vendor
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
+
+from src.data.core.runtime.once import cached_property
 
 from .face import STATUS, Context, Face, Reason, Reply, Request
 from .listings import Listing

@@ -146,7 +146,8 @@ class _Line:
         if not equals and (meaning := switched(guess, mine)):
             has_next, values = has_next and left[0] in (action.choices or ()), [meaning]
         if not equals and has_next and action.nargs != 0:
-            values = [left.pop(0)]
+            count = action.nargs if isinstance(action.nargs, int) else 1
+            values = [left.pop(0) for _ in left[:count]]
         self._options.append([name, *values])
         return bool(values) != (action.nargs == 0)
 

@@ -51,10 +51,13 @@ def times(face: Sec, cik: int) -> dict[str, datetime]:
     return found
 
 
-def visible(face: Sec, cik: int, moment: datetime) -> dict[tuple[str, str, str], float]:
-    """Return the value of each line and period that the latest filing accepted before ``moment`` states."""
+Place = tuple[str, str, str]
+
+
+def stated(face: Sec, cik: int) -> list[tuple[datetime, Place, float]]:
+    """Return each value of a line and period that a filing states, in the order of acceptance."""
     accepted = times(face, cik)
-    found: dict[tuple[str, str, str], tuple[datetime, float]] = {}
+    found: list[tuple[datetime, Place, float]] = []
     for name, tags in _PLAIN.items():
         for tag in tags:
             for rows in face.facts[cik]["facts"]["us-gaap"].get(tag, {}).get("units", {}).values():
@@ -68,10 +71,9 @@ def visible(face: Sec, cik: int, moment: datetime) -> dict[tuple[str, str, str],
                     days = (date.fromisoformat(row["end"]) - start).days + 1 if start else 0
                     if days and not (80 <= days <= 100 or 350 <= days <= 380):
                         continue
-                    place = name, row.get("start", ""), row["end"]
-                    if since < moment and (place not in found or since > found[place][0]):
-                        found[place] = since, row["val"]
-    return {place: value for place, (_, value) in found.items()}
+                    found.append((since, (name, row.get("start", ""), row["end"]), row["val"]))
+    found.reverse()  # of two values of one filing, the first counts
+    return sorted(found, key=lambda one: one[0])
 
 
 def dated_balances(face: Sec, cik: int) -> set[tuple[float, str]]:
@@ -109,9 +111,10 @@ def shown(record: dict[str, Any]) -> dict[tuple[str, str, str], float]:
 def moments(face: Sec, count: int) -> list[tuple[str, datetime]]:
     """Return symbols with random points in time, half of them within a day of an acceptance."""
     dice, found = random.Random(SEED), []
+    accepted = {symbol: list(times(face, cik).values()) for symbol, cik in _SYMBOLS.items()}
     for number in range(count):
         symbol = dice.choice(list(_SYMBOLS))
-        near = dice.choice(list(times(face, _SYMBOLS[symbol]).values()))
+        near = dice.choice(accepted[symbol])
         if number % 2:
             moment = near + timedelta(seconds=dice.randint(-86_400, 86_400))
         elif number % 4:
@@ -128,10 +131,12 @@ def moments(face: Sec, count: int) -> list[tuple[str, datetime]]:
 def differences(manager: DataManager, face: Sec, count: int) -> list[str]:
     """Return the points in time at which a record shows something else than was known."""
     wrong, balances = [], {s: dated_balances(face, cik) for s, cik in _SYMBOLS.items()}
+    values = {symbol: stated(face, cik) for symbol, cik in _SYMBOLS.items()}
     for symbol, moment in moments(face, count):
         at = manager.at(moment)
         record = at.get_fundamentals(symbol, providers=["sec"], data_type="statements")
-        known = visible(face, _SYMBOLS[symbol], moment)
+        # Of each line and period, the value of the latest filing that was accepted before.
+        known = {place: value for since, place, value in values[symbol] if since < moment}
         # A balance is in a statement if a period that ends with it was known when it was filed.
         expected = {p: v for p, v in known.items() if p[1] or (v, p[2]) in balances[symbol]}
         if shown(record) != expected:

@@ -229,6 +229,7 @@ def test_the_awaited_twin_gives_the_same(filled: DataManager) -> None:
     assert report.as_dict() == filled.validate(BAD, "1d").as_dict()
 
 
+@pytest.mark.enable_socket  # the server of `forkserver`, the default since Python 3.14, listens on one
 def test_a_report_from_another_process_is_the_same_plain_values(filled: DataManager) -> None:
     folder = str(filled.cache.cache_dir)
     ours = filled.validate(BAD, "1d").as_dict()
