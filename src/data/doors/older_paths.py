@@ -172,6 +172,11 @@ feed.yahoo_live_feed
     feed.backtrader.live: YahooLiveDataFeed
 fundamentals.combiner
     * core.fundamentals.combiner
+jobs.alerts
+    jobs.alerting.alert: Alert ~AlertRecords ~AlertState ~StoredAlert
+    jobs.alerting.bars: ~ClosedBars ~Problem read_bars
+    jobs.alerting.job: AlertJob Message ~RunReport
+    jobs.alerting.types: crossings evaluate ~bars_needed
 layer.freshness
     * research.sources.source_due
 layer.stored
