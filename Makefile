@@ -99,6 +99,7 @@ py-tested: $(VENV)/.installed-dev
 # A list that cannot be made leaves the one before.
 lists: $(VENV)/.installed-dev  ## write the lists that tests compare: public names and their types, files of the core
 	$(RUN)/python -m tests.contract.public_types
+	$(RUN)/python -m tests.contract.live_keys
 	$(RUN)/python -m tests.contract.public_names > build-list && mv build-list tests/contract/public_names.txt
 	$(RUN)/python -m tests.contract.core_page > build-list && mv build-list docs/core.md
 

@@ -13,7 +13,7 @@ import pytest
 
 from src.data.core.clock import ManualClock
 from src.data.core.model.time.instant import MINUTE_MS, iso
-from src.data.jobs.alerts import Message
+from src.data.jobs.alerting.job import Message
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.bot_api import TOKEN, units
 

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 import src.data.cli.alerts as command
-import src.data.jobs.alerts as jobs
+import src.data.jobs.alerting.alert as stored
 from src.data.core.clock import ManualClock
 from src.data.core.model.time.instant import MINUTE_MS
+from src.data.jobs.alerting.types import TYPES
 from tests.cli.conftest import Run
 from tests.core.net.scripted import reply, serving
 from tests.jobs.test_alerts import Drop
@@ -82,10 +83,10 @@ def test_an_alert_is_added_listed_and_removed(run: Run, bare: Run) -> None:
 def test_the_texts_and_refusals_of_another_type_of_alert_are_its_own(
     run: Run, bare: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(jobs.KINDS, "drop", Fallen())
-    keys = {"_OWN_KEYS": {**dict.fromkeys(jobs._OWN_KEYS), "drop": None}.keys()}
-    for name, value in (keys | {"ALERT_KEYS": [*jobs.ALERT_KEYS, "drop"]}).items():
-        monkeypatch.setattr(jobs, name, value)
+    monkeypatch.setitem(TYPES, "drop", Fallen())
+    keys = {"OWN_KEYS": {**dict.fromkeys(stored.OWN_KEYS), "drop": None}.keys()}
+    for name, value in (keys | {"ALERT_KEYS": [*stored.ALERT_KEYS, "drop"]}).items():
+        monkeypatch.setattr(stored, name, value)
     for words in (("above", "5"), ("above",)):
         ran = run("alerts", "add", "AAPL", *words, "--drop", "5", "--timeframe", "1d")
         assert ran.code == 2 and "drop has no condition: 'above'" in ran.err.replace("\n", " ")

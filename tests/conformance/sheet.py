@@ -200,6 +200,10 @@ def inapplicable(vendor: str) -> Mapping[str, str]:
         found["a_range_deeper_than_declared_is_not_asked"] = "it declares no `depth_days`"
     if not cls.requires_api_key:
         found["a_missing_key_is_said"] = "it does not declare `requires_api_key`"
+    if not sheet.paging:
+        found["pages_travel_over_one_connection"] = (
+            "its sheet has no `paging`: one answer has any range"
+        )
     if not cls.secrets:
         found["a_key_is_sent_and_never_shown"] = "it declares no `secrets`"
     if declared.kinds[asset_class].anchor == "clock":

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.core.model.time.span import Span
+from src.data.core.vendors.factory import downloader_class
 from src.data.core.vendors.paging import windows
 from tests.core.cache.counts import FULL, MANY
 
 from .bench import Bench
-from .sheet import examined, sheet_of
+from .sheet import examined, inapplicable, sheet_of
 
 EXAMPLES = MANY if FULL else 6
 PAGED = [vendor for vendor in examined() if sheet_of(vendor).paging]
@@ -49,6 +50,12 @@ def test_pages_of_any_size_join_without_lost_or_doubled_bars(
     join()
 
 
-def test_a_vendor_without_pages_gives_the_reason() -> None:
-    for vendor in set(examined()) - set(PAGED):
-        assert sheet_of(vendor).excused["pages_travel_over_one_connection"]
+def test_a_class_with_pages_has_a_sheet_with_paging() -> None:
+    """Without `paging`, the checks of pages are not run, which only a vendor without pages may have."""
+    without = [vendor for vendor in examined() if not sheet_of(vendor).paging]
+    for vendor in without:
+        declared = downloader_class(sheet_of(vendor).vendor).capabilities
+        assert not (declared.page_bars or declared.page_days), (
+            f"{vendor}: name `paging` in its sheet"
+        )
+        assert "pages_travel_over_one_connection" in inapplicable(vendor)

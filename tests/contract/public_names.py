@@ -1,8 +1,9 @@
 """The snapshot ``public_names.txt``: every public name with its signature, and every command.
 
-``make lists`` writes it anew. Its diff is what a change means for programs: each line that goes or changes
-needs an entry in ``CHANGELOG.md``. A member is listed at the class that defines it: the classes below it,
-whose lines name their bases, have it too. Names of ring A are promised; the others may change.
+``make lists`` writes it anew. Its diff is what a change means for programs: each line that goes or
+changes needs an entry in ``CHANGELOG.md`` if it was in the last release. A member is listed at the
+class that defines it: the classes below it, whose lines name their bases, have it too. Names of
+ring A are promised; the others may change.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ FLOORS = {
 _CORE = frozenset({"errors", "core"})
 _BELOW_THE_FACADE = _CORE | {"feed", "features", "jobs"}
 _FACADE = _BELOW_THE_FACADE | {"data_manager"}
-RINGS = {
+LAYERS = {
     "errors": frozenset[str](),
     "core": frozenset({"errors"}),
     "feed": _CORE,
@@ -60,21 +60,21 @@ RINGS = {
 ROOT_MODULES = {"", "__main__", "_version"}
 
 
-def outside_the_rings(source: Module) -> set[tuple[str, str]]:
+def outside_the_layers(source: Module) -> set[tuple[str, str]]:
     """Return what ``source`` imports of folders that its own folder may not import."""
     folder = source.name.partition(".")[0]
     if folder in ROOT_MODULES:
         return set()
-    allowed = {folder, *ROOT_MODULES, *RINGS.get(folder, ())}
+    allowed = {folder, *ROOT_MODULES, *LAYERS.get(folder, ())}
     return {(source.name, t) for t, _ in targets(source) if t.partition(".")[0] not in allowed}
 
 
 def test_each_folder_imports_only_the_folders_of_its_row() -> None:
-    assert {pair for m in modules() for pair in outside_the_rings(m)} == set()
+    assert {pair for m in modules() for pair in outside_the_layers(m)} == set()
 
 
 def test_every_folder_has_a_row() -> None:
-    assert {m.name.partition(".")[0] for m in modules()} == RINGS.keys() | ROOT_MODULES
+    assert {m.name.partition(".")[0] for m in modules()} == LAYERS.keys() | ROOT_MODULES
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_every_folder_has_a_row() -> None:
     ],
 )
 def test_an_import_of_another_folder_is_found(name: str, code: str) -> None:
-    assert len(outside_the_rings(Module(name, code))) == 1
+    assert len(outside_the_layers(Module(name, code))) == 1
 
 
 # Where ring A imports rings B and C (``weight.json``): the names of the root, the facade's methods, and the

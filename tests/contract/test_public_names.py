@@ -13,7 +13,7 @@ KEPT = Path(__file__).with_name("public_names.txt").read_text("utf-8")
 def test_public_names_are_those_of_the_snapshot() -> None:
     kept, now = KEPT.splitlines(), snapshot(DEEP_PATHS).splitlines()
     gone, new = sorted(set(kept) - set(now)), sorted(set(now) - set(kept))
-    assert (gone, new) == ([], []), "add these to the changelog, then: make lists"
+    assert (gone, new) == ([], []), "make lists; what was in the last release: also the changelog"
     assert kept == now, "a name has moved between the parts"
     assert len(now) > 1_000
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from src.data.core.registry import FAMILIES, SERVED, lies_apart
 from src.data.jobs.vendors.extras import EXTRAS
 from tests.pages import pages
 from tests.programs import PYTHONPATH
@@ -24,6 +25,11 @@ PAGES = {
 
 def test_the_readme_is_short() -> None:
     assert len(TEXT.splitlines()) <= 200
+
+
+def test_there_are_as_many_vendors_as_the_readme_says() -> None:
+    assert "| more than ten vendors, all ccxt exchanges" in TEXT
+    assert len([name for name in SERVED if not lies_apart(name) and name not in FAMILIES]) > 10
 
 
 LINKS = sorted(

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from src.data.core.registry import SERVED, key_names
+from src.data.core import registry
+from src.data.core.registry import VENDORS, VendorRow
+from tests.contract import live_keys
 from tests.contract.source import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = {path.name: yaml.safe_load(path.read_text("utf-8")) for path in FOLDER.glob("*.yml")}
-# Binance's bars need no key; a key for another plan of CoinGecko is sent to another address.
-NOT_NEEDED = {"BINANCE_API_KEY", "BINANCE_API_SECRET", "COINGECKO_PRO_API_KEY"}
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 
 
@@ -55,11 +55,26 @@ def test_a_tag_is_published_only_by_what_refuses_the_placeholder() -> None:
     assert "secrets." not in (FOLDER / "release.yml").read_text("utf-8")
 
 
+def live_environment() -> dict[str, str]:
+    (found,) = (step["env"] for step in steps("live.yml") if "env" in step)
+    return dict(found)
+
+
 def test_the_keys_of_real_vendors_come_from_secrets_and_go_to_one_step() -> None:
-    (step,) = (step for step in steps("live.yml") if "run" in step)
-    assert all(text == f"${{{{ secrets.{name} }}}}" for name, text in step["env"].items())
-    needed = {name for vendor in SERVED for name in key_names(vendor)}
-    assert set(step["env"]) == needed - NOT_NEEDED
+    assert all(text == f"${{{{ secrets.{name} }}}}" for name, text in live_environment().items())
+    assert {"FMP_API_KEY", "EODHD_API_KEY"} < set(live_environment())
+    assert not live_keys.NOT_NEEDED & set(live_environment())
+    text = live_keys.PATH.read_text("utf-8")
+    assert text == live_keys.replaced(text), "run `make lists`"
+
+
+def test_the_key_of_a_new_vendor_is_written_by_make_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {**VENDORS, "acme": VendorRow(bars="acme.bars:Acme", keys=("ACME_API_KEY",))}
+    monkeypatch.setattr(registry, "VENDORS", rows)
+    monkeypatch.setattr(live_keys, "SERVED", [*live_keys.SERVED, "acme"])
+    written = yaml.safe_load(live_keys.replaced(live_keys.PATH.read_text("utf-8")))
+    (env,) = (step["env"] for step in written["jobs"]["live"]["steps"] if "env" in step)
+    assert set(env) == {*live_environment(), "ACME_API_KEY"}
 
 
 def test_continuous_integration_runs_what_everybody_runs() -> None:

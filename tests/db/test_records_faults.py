@@ -35,15 +35,21 @@ from src.data.db.repos import repo_jobs, repo_trading, rows
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.trading_service import TradingService
 from src.data.errors import DatabaseError
-from src.data.jobs import alerts as job
-from src.data.jobs.alerts import LEASE_MS, LOCAL, AlertJob, ClosedBars, Message
+from src.data.jobs.alerting import alert as alert_values
+from src.data.jobs.alerting import bars as alert_bars
+from src.data.jobs.alerting import job
+from src.data.jobs.alerting import types as alert_types
+from src.data.jobs.alerting.alert import LEASE_MS, LOCAL
+from src.data.jobs.alerting.bars import ClosedBars
+from src.data.jobs.alerting.job import AlertJob, Message
 from tests.core.cache.counts import FULL, some
 from tests.db.test_faults import end_connections
 from tests.processes import ended, fork, killed_at, places
 
 # Of ours all that records and the job of alerts run, and of SQLAlchemy where each statement is sent.
 KILLED = {str(module.__file__) for module in
-          (alert_records, databases, engine, default, job, repo_jobs, repo_trading, rows)}  # fmt: skip
+          (alert_records, databases, engine, default, job, alert_values, alert_bars, alert_types,
+           repo_jobs, repo_trading, rows)}  # fmt: skip
 T0 = parse_iso("2024-06-10T10:00:00")
 NOW_MS = T0 + 2 * MINUTE_MS
 KILLS = 75

@@ -30,7 +30,7 @@ from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import QueryError
-from src.data.jobs.alerts import AlertState, StoredAlert
+from src.data.jobs.alerting.alert import AlertState, StoredAlert
 
 NOW = 1_790_000_000
 NOW_MS = NOW * 1000

@@ -5,6 +5,7 @@ A job has thousands of them, and all of its threads share one interpreter.
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -15,9 +16,11 @@ import pytest
 
 from src.data.core.bars.answer.answer import Answer
 from src.data.core.bars.fetch.lane import LaneRun
+from src.data.core.bars.selection.candidates import Candidate
 from src.data.core.clock import ManualClock
 from src.data.core.model.time.instant import parse_iso
 from src.data.data_manager import DataManager
+from tests.contract.source import PACKAGE, ROOT
 from tests.effort import effort_of
 
 pytestmark = pytest.mark.usefixtures("young_files")
@@ -93,3 +96,34 @@ def test_a_miss_calls_seven_functions_before_its_lane_is_filled(
         "MissHandler.answer", "MissRun.answer", "MissRun._try_lanes", "MissRun._answer_from_lane",
         "MissRun._answer_of",
     ]  # fmt: skip
+
+
+def test_the_page_shows_the_frames_of_a_miss(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the facade to the thread of the vendor; what a line says with "first" has returned by then."""
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    block = page.partition("### A miss, frame by frame")[2].split("```")[1]
+    lines = [re.split(" {2,}", line.strip(), maxsplit=1) for line in block.strip().splitlines()]
+    shown = [
+        frame
+        for frames, text in lines
+        if not text.startswith("first,")
+        for frame in frames.split(" → ")
+    ]
+    found: list[str] = []
+    fetch = Candidate.fetch
+
+    def seen(self: Candidate, *args: Any, **named: Any) -> Any:
+        stack = [frame.f_code for frame, _ in traceback.walk_stack(sys._getframe(1))]
+        ours = [code for code in stack if Path(code.co_filename).is_relative_to(PACKAGE)]
+        found[:] = reversed([code.co_qualname for code in ours])
+        return fetch(self, *args, **named)
+
+    monkeypatch.setattr(Candidate, "fetch", seen)
+    assert len(manager.get_ohlcv("QQQQ", "1d", *MONTH)) == 22
+    recorded = found[found.index("DataManager.get_ohlcv") :]
+    before = shown[: shown.index("Candidate.fetch")]
+    assert len(before) > 15
+    for frame, name in zip(recorded, before, strict=True):
+        assert frame == name or frame.endswith(f".{name}")

@@ -23,23 +23,10 @@ from src.data.errors import (
     QueryError,
     UnavailableError,
 )
-from src.data.jobs.alerts import (
-    KINDS,
-    LEASE_MS,
-    Alert,
-    AlertJob,
-    AlertKind,
-    AlertState,
-    BarAlert,
-    ClosedBars,
-    Message,
-    Problem,
-    RunReport,
-    StoredAlert,
-    crossings,
-    evaluate,
-    read_bars,
-)
+from src.data.jobs.alerting.alert import LEASE_MS, Alert, AlertState, StoredAlert
+from src.data.jobs.alerting.bars import ClosedBars, Problem, read_bars
+from src.data.jobs.alerting.job import AlertJob, Message, RunReport
+from src.data.jobs.alerting.types import TYPES, AlertType, BarAlert, crossings, evaluate
 from src.data.jobs.validation.validate import accept_finding
 from tests.e2e.fixed_vendor import Market, every
 from tests.e2e.share_vendors import ShareVendor, Truth
@@ -283,7 +270,7 @@ def test_empty_keys_of_other_types_are_no_part_of_an_alert() -> None:
             assert Alert.parse(config) == Alert.parse({"ticker": "AAPL", **given})
 
 
-class EveryBar(AlertKind):
+class EveryBar(AlertType):
     """A type of alert for a test: fires on each bar whose volume is the given value or more."""
 
     keys = ("value",)
@@ -309,9 +296,9 @@ class EveryBar(AlertKind):
 
 def test_another_type_of_alert_is_one_class_and_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"alert_type": "volume", "ticker": "AAPL", "timeframe": "1h", "value": 5}
-    with pytest.raises(QueryError, match="price, indicator, custom, data"):
+    with pytest.raises(QueryError, match=f"one of {', '.join(TYPES)}"):
         Alert.parse(config)
-    monkeypatch.setitem(KINDS, "volume", EveryBar())
+    monkeypatch.setitem(TYPES, "volume", EveryBar())
     alert = Alert.parse(config, 1)
     alert.check()
     assert Alert.parse(alert.to_json(), 1) == alert and str(alert) == "AAPL 1h volume 5"
@@ -344,7 +331,7 @@ class Drop(BarAlert):
 
 
 def test_a_type_of_alert_on_bars_is_its_rule_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "drop", Drop())
+    monkeypatch.setitem(TYPES, "drop", Drop())
     closes = [9, 4, 5, 1, 3, 0]
     once = price(5, type="drop", since_ms=T0 + 2 * HOUR_MS)
     after = evaluate(once, AlertState(), hourly(closes[:3]), T0 + 3 * HOUR_MS)

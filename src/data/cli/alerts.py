@@ -12,8 +12,10 @@ from ..core.model.request.outcome import Outcome
 from ..core.model.time.instant import iso
 from ..core.net.http.webhook import Webhook
 from ..errors import DataError
-from ..jobs import alerts as jobs
-from ..jobs.alerts import CONDITIONS, KINDS, LOCAL, Alert, AlertState, Message
+from ..jobs.alerting.alert import LOCAL, Alert, AlertState
+from ..jobs.alerting.bars import read_bars
+from ..jobs.alerting.job import AlertJob, Message, RunReport
+from ..jobs.alerting.types import CONDITIONS, TYPES, bars_needed, evaluate
 from ..jobs.run.signals import job_signals
 from .arguments import Actions, add_timeout, every, option, positive
 from .output import complain_about, note, print_line
@@ -36,9 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(add, "value? VALUE", "a price, or a value of --indicator")
     option(add, "--timeframe TIMEFRAME", "timeframe of the bars (default 15m)", default="15m")
     what = add.add_mutually_exclusive_group()
-    for kind in KINDS.values():
-        if kind.option:
-            option(what, *kind.option)
+    for type in TYPES.values():
+        if type.option:
+            option(what, *type.option)
     actions.add(_list, has_cache=False)
     remove = actions.add(_remove, has_cache=False)
     option(remove, "ids+ ID", "an id from `onetape alerts list`", type=positive)
@@ -83,7 +85,7 @@ def _add(args: argparse.Namespace) -> Report:
         QueryError: The alert is invalid.
         DataError: Its bars cannot be read.
     """
-    own = {kind.keys[0]: getattr(args, kind.keys[0]) for kind in KINDS.values() if kind.option}
+    own = {type.keys[0]: getattr(args, type.keys[0]) for type in TYPES.values() if type.option}
     value = {"price" if set(own.values()) == {None} else "value": args.value}
     shared = {"ticker": args.symbol, "timeframe": args.timeframe, "condition": args.condition}
     config = {key: given for key, given in (shared | value | own).items() if given is not None}
@@ -91,17 +93,17 @@ def _add(args: argparse.Namespace) -> Report:
     now_ms = services.clock.now_ms()
     draft = Alert.parse(config, since_ms=now_ms)
     draft.check()
-    count = jobs.bars_needed(draft, AlertState(), now_ms)
+    count = bars_needed(draft, AlertState(), now_ms)
     wanted = [(draft.symbol, draft.timeframe, count)]
     query = services.client.query(draft.symbol, draft.timeframe, bars=1)
-    (bars,) = jobs.read_bars(services.client, wanted, args.timeout)
+    (bars,) = read_bars(services.client, wanted, args.timeout)
     if isinstance(bars, str):
         raise DataError(f"cannot add an alert on {draft.series}: {bars}", symbol=draft.symbol)
     alert = records.add_alert(LOCAL, config | {"ticker": query.instrument.symbol}, now_ms)
     lines = [Line(f"alert {alert.id}: {alert}")]
-    is_beyond = jobs.evaluate(alert, AlertState(), bars, now_ms).is_beyond
+    is_beyond = evaluate(alert, AlertState(), bars, now_ms).is_beyond
     if is_beyond:
-        text = f"already {KINDS[alert.type].beyond(alert)}"
+        text = f"already {TYPES[alert.type].beyond(alert)}"
         lines.append(
             Line(f"{text}: it fires once the value has moved back and crosses again", "yellow")
         )
@@ -142,11 +144,11 @@ def _run(args: argparse.Namespace) -> int:
     """
     services = _services(args)
     hook = None if args.webhook is None else Webhook(args.webhook, services.clock)
-    read = partial(jobs.read_bars, services.client, timeout_s=args.timeout)
+    read = partial(read_bars, services.client, timeout_s=args.timeout)
     deliver = partial(_deliver, hook, args.json)
-    job = jobs.AlertJob(_records(), read, {LOCAL: deliver}, services.clock)
+    job = AlertJob(_records(), read, {LOCAL: deliver}, services.clock)
     while True:
-        report = jobs.RunReport()
+        report = RunReport()
         with job_signals() as signals:
             try:
                 report = job.run()

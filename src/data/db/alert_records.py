@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, bindparam, func, select, type_coerce, update
 
 from ..errors import DataError
-from ..jobs.alerts import LOCAL, Alert, AlertState, StoredAlert
+from ..jobs.alerting.alert import LOCAL, Alert, AlertState, StoredAlert
 from .core.database import Database, get_database, once_more
 from .models.model_jobs import Alert as AlertRow
 from .models.model_users import AuthIdentity
@@ -41,7 +41,7 @@ _ROWS = (
 
 
 class StoredAlerts:
-    """Stores alerts in a database, as ``AlertRecords`` (see ``jobs.alerts``). Thread-safe.
+    """Stores alerts in a database, as ``AlertRecords`` (see ``jobs.alerting.alert``). Thread-safe.
 
     Each method is one unit of work.
 

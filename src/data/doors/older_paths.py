@@ -24,8 +24,8 @@ from typing import NamedTuple, NoReturn
 
 _CACHE = "there is only one cache: use onetape.UnifiedCache"
 _MANAGER = "one manager queries all vendors: use onetape.get_data_manager()"
-_FACTORY = "use onetape.data.downloader.DataDownloaderFactory"
-_VENDOR_CLASS = "subclass onetape.data.downloader.BaseDataDownloader"
+_FACTORY = "use onetape.vendors.DataDownloaderFactory"
+_VENDOR_CLASS = "subclass onetape.vendors.BaseDataDownloader"
 _FAST = "frames are already read from memory-mapped columns; there is no replacement"
 _BARS = "use get_ohlcv() of onetape.get_data_manager(), and validate_ohlcv_data()"
 _EXPIRY = "freshness is decided for each bar, by cache.default_ttl_hours in the rules"
@@ -35,11 +35,11 @@ _CONFIRM = (
     "bars of a second vendor are compared on request: use verify() of onetape.jobs, or "
     "validate(..., level='corroborated') of onetape.get_data_manager()"
 )
-_WEB = "onetape report creates pages; users' rights are in onetape.data.db.services.users_service"
-_DOMAIN = "it belongs to one program: keep its tables there, using onetape.data.db.Database"
+_WEB = "onetape report creates pages; users' rights are in onetape.db.services.users_service"
+_DOMAIN = "it belongs to one program: keep its tables there, using onetape.db.Database"
 _CATALOG = (
     "onetape.data.catalog is deprecated and will be removed in December 2027 at the "
-    "earliest: import DataCatalog from onetape.data.bundles"
+    "earliest: import DataCatalog from onetape.bundles"
 )
 
 PATHS = f"""
@@ -172,6 +172,11 @@ feed.yahoo_live_feed
     feed.backtrader.live: YahooLiveDataFeed
 fundamentals.combiner
     * core.fundamentals.combiner
+jobs.alerts
+    jobs.alerting.alert: Alert ~AlertRecords ~AlertState ~StoredAlert
+    jobs.alerting.bars: ~ClosedBars ~Problem read_bars
+    jobs.alerting.job: AlertJob Message ~RunReport
+    jobs.alerting.types: crossings evaluate ~bars_needed
 layer.freshness
     * research.sources.source_due
 layer.stored
@@ -311,11 +316,11 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "DataAggregator": _MANAGER,
         "get_data_source_factory": _FACTORY,
         "register_data_source": "register the class as an entry point in the group onetape.providers",
-        "create_data_source": "use DataDownloaderFactory.create_downloader()",
+        "create_data_source": "use create_downloader() of onetape.vendors.DataDownloaderFactory",
         "get_data_source": _MANAGER,
         "get_data_handler": _BARS,
         "DataHandler": _BARS,
-        "DataCache": f"{_CACHE}, or onetape.data.v2.DataCache",
+        "DataCache": f"{_CACHE}, or onetape.sources.DataCache",
         "get_advanced_cache": _CACHE,
         "configure_advanced_cache": _CACHE,
         "LazyDataLoader": _FAST,

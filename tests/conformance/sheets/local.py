@@ -32,7 +32,6 @@ SHEET = Sheet(
     )
     | dict.fromkeys(
         (
-            "pages_travel_over_one_connection",
             "answers_may_be_compressed",
             "a_drip_is_left_at_the_deadline",
             "pages_that_repeat_come_to_an_end",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from src.data.core.model.display.texts import by_reason, duration, plain_number, time_until
@@ -46,7 +47,8 @@ def test_names_with_one_reason_are_told_together_where_they_are_many() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [(70000.0, "70000"), (0.00001, "0.00001"), (12345678901.25, "12345678901.25"), (1e22, "1" + "0" * 22),
-     (0.1, "0.1"), (-0.5, "-0.5"), (100.01, "100.01"), (1000000.0, "1000000")],
+     (0.1, "0.1"), (-0.5, "-0.5"), (100.01, "100.01"), (1000000.0, "1000000"),
+     (np.float64(0.25), "0.25"), (np.float64(1e22), "1" + "0" * 22)],
 )  # fmt: skip
 def test_a_number_has_all_its_digits_and_no_exponent(value: float, text: str) -> None:
     assert plain_number(value) == text and float(text) == value

@@ -46,9 +46,9 @@ def blocks(section: str, language: str = "python") -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
-((CLASS,), (ROW,), (NOTEBOOK,), (USE,), (TEST,), (KIT,)) = map(
-    blocks, (CODE, HERE, PACKAGE, USE_, TEST_, KIT_)
-)
+((CLASS,), (NOTEBOOK,), (USE,), (TEST,), (KIT,)) = map(blocks, (CODE, PACKAGE, USE_, TEST_, KIT_))
+IMPORTS, FROM_ROW, ROW, FACE, FACE_TEST, SHEET = blocks(HERE)
+((PACKAGED_RULES),) = blocks(HERE, "yaml")
 COINS, LIVE, USE_MORE = blocks(MORE_)
 (LEDGER, USE_LEDGER), (RELAY, USE_RELAY) = map(blocks, (LEDGER_, RELAY_))
 (RULES,), (RULES_OF_RELAY,) = (
@@ -57,7 +57,7 @@ COINS, LIVE, USE_MORE = blocks(MORE_)
 # A test of this file runs each of these, and holds the excerpts of the first section against the files.
 _CODE = {
     CLASS,
-    ROW,
+    *blocks(HERE),
     NOTEBOOK,
     USE,
     TEST,
@@ -191,21 +191,65 @@ def test_the_helpers_that_the_page_names_are_public() -> None:
     assert named <= {*importlib.import_module("onetape.vendors").__all__}
 
 
-def test_a_folder_and_a_registry_row_are_enough_for_a_vendor(tmp_path: Path) -> None:
-    """The package is copied; the folder and the row of the page are all that is added."""
-    package = tmp_path / "src" / "data"
+def copied(top: Path) -> Path:
+    """Return the package in a copy of the checkout, with the folder and the row of the page."""
+    package = top / "src" / "data"
     # Files that another process compiles just now vanish under the copy.
     unfinished = shutil.ignore_patterns("*.pyc.*")
     shutil.copytree(ROOT / "src" / "data", package, ignore=unfinished)
-    shutil.copytree(ROOT / "config" / "data", tmp_path / "config" / "data")
-    shutil.copytree(ROOT / "onetape", tmp_path / "onetape", symlinks=True, ignore=unfinished)
+    shutil.copytree(ROOT / "config" / "data", top / "config" / "data")
+    shutil.copytree(ROOT / "onetape", top / "onetape", symlinks=True, ignore=unfinished)
     folder, registry = package / "core" / "vendors" / "acme", package / "core" / "registry.py"
     folder.mkdir()
     (folder / "__init__.py").write_text('"""Acme: bars of its crypto exchange."""\n')
-    (folder / "bars.py").write_text(CLASS)
-    rows, first = registry.read_text("utf-8"), '        "alpaca": VendorRow('
-    assert rows.count(first) == 1
-    registry.write_text(rows.replace(first, ROW + first))
+    of_package = re.compile(
+        r"from onetape\.errors .+\nfrom onetape\.vendors import \((?:\n .+)+\n\)\n"
+    )
+    code, imports = of_package.subn(lambda _: IMPORTS, CLASS)
+    keys = '    secrets = ("ACME_API_KEY",)\n    requires_api_key = True\n'
+    assert imports == 1 and keys in code
+    (folder / "bars.py").write_text(code.replace(keys, FROM_ROW))
+    added(registry, '        "alpaca": VendorRow(', ROW)
+    return package
+
+
+def added(path: Path, first: str, text: str) -> None:
+    """Add a text to a file, before its only line that begins with ``first``."""
+    before = path.read_text("utf-8")
+    assert before.count(first) == 1
+    path.write_text(before.replace(first, text + first))
+
+
+def test_a_vendor_made_by_the_page_passes_the_kit(tmp_path: Path) -> None:
+    """The checkout is copied; what the second section prints is all that is added."""
+    copied(tmp_path)
+    shutil.copytree(
+        ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy(ROOT / "setup.cfg", tmp_path)
+    added(
+        tmp_path / "config" / "data" / "provider_rules.yaml", "  finnhub:\n", PACKAGED_RULES + "\n"
+    )
+    tests = {
+        "vendor_server/acme.py": FACE,
+        "vendor_server/test_acme.py": FACE_TEST,
+        "conformance/sheets/acme.py": SHEET,
+    }
+    for name, code in tests.items():
+        (tmp_path / "tests" / name).write_text(code)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "acme", "--timeout", "300",
+         "tests/conformance", "tests/vendor_server/test_acme.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout[-3000:]
+    assert int(re.findall(r"(\d+) passed", ran.stdout)[0]) > 50, ran.stdout
+    assert re.findall(r"(\d+) skipped", ran.stdout) == ["5"], ran.stdout
+
+
+def test_a_folder_and_a_registry_row_are_enough_for_a_vendor(tmp_path: Path) -> None:
+    """The package is copied; the folder and the row of the page are all that is added."""
+    package = copied(tmp_path)
     with serving(acme_server) as server:
         rules = json.loads(json.dumps(RULES))
         rules["providers"]["acme"]["base_url"] = server.base

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from dataclasses import replace
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -24,13 +24,29 @@ from src.data.core.model.stored.stored import LoggedCommit
 from src.data.core.model.time.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.core.model.time.span import Span
 from src.data.core.model.time.timeframe import Timeframe
-from src.data.jobs.validation.gap_classes import classify_gaps
+from src.data.jobs.validation.gap_classes import CLASSES, FINAL_CLASSES, GapClass, classify_gaps
 from src.data.jobs.validation.vendor_days import VendorDays
+from src.data.show.reports.attention import HOLES
+from tests.pages import ROOT
 
 DAILY = Timeframe.parse("1d")
 GRID = BarGrid(calendar_for(Instrument("X", "stock", "XNYS", "America/New_York")), DAILY)
 SERIES, NOW = SeriesKey("X", DAILY), parse_iso("2024-06-12T15:00:00")
 BELIEVED = NOW - DAY_MS
+
+
+def test_the_classes_are_rows_of_one_table_that_the_page_explains() -> None:
+    assert get_args(GapClass) == (*CLASSES,)
+    page = (ROOT / "docs" / "gaps.md").read_text("utf-8")
+    rows = page.partition("| class | meaning | requested again? |\n|---|---|---|\n")[2].partition(
+        "\n\n"
+    )[0]
+    assert [row.split("`")[1] for row in rows.splitlines()] == [*CLASSES]
+    assert {"closed", "before_listing", "after_delisting", "halt"} == FINAL_CLASSES
+    assert {*HOLES} == {"vendor_hole", "common_hole", "vendor_outage"}
+    assert not FINAL_CLASSES & {*HOLES}
+    notable = {name for name, facts in CLASSES.items() if facts.is_notable}
+    assert {*CLASSES} - notable == {"closed", "vendor_outage"}
 
 
 def bars(first: str, last: str, vendor: str = "yahoo") -> Covered:

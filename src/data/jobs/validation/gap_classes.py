@@ -7,9 +7,10 @@ no class is a guess.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ...core.calendars.calendar import first_unclosed
 from ...core.calendars.finality import settling
@@ -45,9 +46,46 @@ GapClass = Literal[
     "not_published",
     "never_asked",
 ]
-# Classes of gaps for which no bars exist, because the market was closed, or two or more vendors
-# agreed when queried twice.
-FINAL_CLASSES = frozenset({"closed", "before_listing", "after_delisting", "halt"})
+
+
+class ClassFacts(NamedTuple):
+    """The facts about a class of gaps.
+
+    Attributes:
+        is_final: Whether no bars exist, because the market was closed, or two or more vendors agreed
+            when queried twice.
+        is_hole: Whether bars are expected and vendors had none, so that the series needs attention.
+        is_notable: Whether reports list the gap.
+    """
+
+    is_final: bool
+    is_hole: bool
+    is_notable: bool
+
+
+# All classes; docs/gaps.md explains them.
+CLASSES: Mapping[GapClass, ClassFacts] = MappingProxyType(
+    {
+        # No bar is expected.
+        "closed": ClassFacts(is_final=True, is_hole=False, is_notable=False),
+        "before_listing": ClassFacts(is_final=True, is_hole=False, is_notable=True),
+        # The symbol has ended or been renamed.
+        "after_delisting": ClassFacts(is_final=True, is_hole=False, is_notable=True),
+        # Two or more vendors, queried twice, report no bars, and there are bars on both sides.
+        "halt": ClassFacts(is_final=True, is_hole=False, is_notable=True),
+        # Its vendor lacks that session for most of its symbols.
+        "vendor_outage": ClassFacts(is_final=False, is_hole=True, is_notable=False),
+        # One vendor has no bars, or sent a row that cannot be one, and no other has answered.
+        "vendor_hole": ClassFacts(is_final=False, is_hole=True, is_notable=True),
+        # None of the vendors queried has bars, but this is not proved yet.
+        "common_hole": ClassFacts(is_final=False, is_hole=True, is_notable=True),
+        # The bars closed only a short time ago.
+        "not_published": ClassFacts(is_final=False, is_hole=False, is_notable=True),
+        # No vendor has answered for it.
+        "never_asked": ClassFacts(is_final=False, is_hole=False, is_notable=True),
+    }
+)
+FINAL_CLASSES = frozenset(name for name, facts in CLASSES.items() if facts.is_final)
 _SETTLE_MS = 2 * MINUTE_MS
 _NO_SESSION = "no session by the market's calendar"
 
@@ -59,15 +97,7 @@ class ClassifiedGap:
     Attributes:
         series: Series with the gap.
         span: Half-open span of the gap, in UTC milliseconds.
-        gap_class: ``closed`` (no bar is expected); ``before_listing``; ``after_delisting`` (the
-            symbol has ended or been renamed);
-            ``halt`` (two or more vendors, queried twice, report no bars, and there are bars on both
-            sides); ``vendor_outage`` (its vendor lacks that session for most of its symbols);
-            ``vendor_hole`` (one vendor has no bars, or sent a row that cannot be one, and no other has
-            answered); ``common_hole``
-            (none of the vendors queried has bars, but this is not proved yet); ``not_published``
-            (the bars closed only a short time ago); ``never_asked`` (no vendor has answered for
-            it).
+        gap_class: Name from :data:`CLASSES`.
         bars: Number of bars expected in the gap.
         vendors: Vendors that have no bars for the gap.
         evidence: Observations on which the class is based.
@@ -87,7 +117,7 @@ class ClassifiedGap:
     @property
     def is_notable(self) -> bool:
         """Whether reports list the gap; they leave out closed markets and vendor outages."""
-        return self.gap_class not in ("closed", "vendor_outage")
+        return CLASSES[self.gap_class].is_notable
 
     @property
     def text(self) -> str:
@@ -98,7 +128,7 @@ class ClassifiedGap:
     @property
     def may_be_filled(self) -> bool:
         """Whether a vendor may have the missing bars."""
-        return self.gap_class not in FINAL_CLASSES
+        return not CLASSES[self.gap_class].is_final
 
     def as_dict(self) -> dict[str, Any]:
         """Return the gap as a JSON-compatible dictionary."""

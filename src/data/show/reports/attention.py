@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...core.model.display.texts import counted
+from ...jobs.validation.gap_classes import CLASSES
 
 # Classes of gaps in which bars are expected and vendors had none; other gaps are closed, recent or
 # never requested.
-HOLES = ("vendor_hole", "common_hole", "vendor_outage")
+HOLES = tuple(name for name, facts in CLASSES.items() if facts.is_hole)
 # Reasons for attention, worst first; those from `holes` on should be examined but are not bad.
 SEVERITIES = ("unreadable", "error", "holes", "warning")
 _BAD = SEVERITIES[:2]

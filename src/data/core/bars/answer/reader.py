@@ -161,14 +161,13 @@ class Reader:
            comparisons that are no longer at the border of two vendors (:func:`at_borders`), mark
            older tools' bars that the calendar does not expect (:func:`with_strays`), and count the
            bars whose volume is missing.
-        2. Add the rejected rows, which the answer flags; drop bars that have not closed; add the
-           forming bar if it was requested. Leave out the volume of vendors that do not count it as
-           the series does (:func:`own_volume`).
+        2. Drop bars that have not closed, and add the forming bar if it was requested. Leave out the
+           volume of vendors that do not count it as the series does (:func:`own_volume`).
         3. For a share, convert the bars to the requested basis (:func:`.adjust.convert`).
         4. Determine when the series begins and ends, and read the faults of vendors' answers before
            its end.
-        5. List the gaps: spans without coverage or without a bar, bars that could not be read, and
-           bars that cannot be adjusted.
+        5. List the gaps: spans without coverage or without a bar, rejected rows, bars that could not
+           be read, and bars that cannot be adjusted.
         6. Add the provenance: what the vendors' answers and the conversion left in doubt.
 
         ``to`` says which results of the conversion are accepted. The result is

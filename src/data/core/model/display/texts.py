@@ -87,7 +87,7 @@ def counted(count: float, noun: str) -> str:
 
 def plain_number(value: float) -> str:
     """Return a number with all its digits and without an exponent: ``70000``, ``0.00001``."""
-    return format(Decimal(repr(value)), "f").removesuffix(".0")
+    return format(Decimal(repr(float(value))), "f").removesuffix(".0")
 
 
 def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Alerts on closed bars: their types, their stored form, their bars, and the job that sends messages."""
