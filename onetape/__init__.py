@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from . import db as db
     from . import errors as errors
     from . import feeds as feeds
+    from . import futures as futures
     from . import jobs as jobs
     from . import sources as sources
     from . import testing as testing

@@ -111,6 +111,7 @@ PUBLIC = {
         "doors.compat.data_feed_factory": "DataFeedFactory",
         "core.config.feed_presets": "load_preset",
     },
+    "onetape.futures": {"research.futures": "stitch rolls_by_days rolls_by_volume"},
     "onetape.jobs": {
         "jobs.fill.populate": "populate_cache populate_series sync_cache",
         "jobs.fill.refresh_plan": "Choice",
