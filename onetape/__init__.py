@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     # Made by `make lists`.
     from . import aio as aio
     from . import bundles as bundles
+    from . import currencies as currencies
     from . import db as db
     from . import errors as errors
     from . import feeds as feeds

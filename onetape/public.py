@@ -46,6 +46,7 @@ PUBLIC = {
         "research.frames.frames": "decimal_frame float_frame",
         "research.catalog.migration": "HDF5ToParquetMigrator",
     },
+    "onetape.currencies": {"research.currencies": "convert"},
     "onetape.db": {
         "db.core.database": "Database SessionLocal get_database adapted locked",
         "db.symbols.models": "Symbol",

@@ -33,7 +33,7 @@ LISTED = """
     NoDataError IncompleteDataError IncompleteDataWarning __version__
 """.split()
 MODULES = """
-    aio bundles db db.models db.repos db.services errors feeds futures jobs sources testing
+    aio bundles currencies db db.models db.repos db.services errors feeds futures jobs sources testing
     vendors yf
 """.split()
 # What the root has besides for programs of earlier versions: these, and the errors.
