@@ -40,9 +40,11 @@ if TYPE_CHECKING:
     # Made by `make lists`.
     from . import aio as aio
     from . import bundles as bundles
+    from . import currencies as currencies
     from . import db as db
     from . import errors as errors
     from . import feeds as feeds
+    from . import futures as futures
     from . import jobs as jobs
     from . import sources as sources
     from . import testing as testing

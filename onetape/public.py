@@ -46,6 +46,7 @@ PUBLIC = {
         "research.frames.frames": "decimal_frame float_frame",
         "research.catalog.migration": "HDF5ToParquetMigrator",
     },
+    "onetape.currencies": {"research.currencies": "convert"},
     "onetape.db": {
         "db.core.database": "Database SessionLocal get_database adapted locked",
         "db.symbols.models": "Symbol",
@@ -111,6 +112,7 @@ PUBLIC = {
         "doors.compat.data_feed_factory": "DataFeedFactory",
         "core.config.feed_presets": "load_preset",
     },
+    "onetape.futures": {"research.futures": "stitch rolls_by_days rolls_by_volume"},
     "onetape.jobs": {
         "jobs.fill.populate": "populate_cache populate_series sync_cache",
         "jobs.fill.refresh_plan": "Choice",

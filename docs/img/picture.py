@@ -348,6 +348,41 @@ def timeframes() -> str:
     )
 
 
+def futures() -> str:
+    """Return a year of four made-up contracts, joined, with their prices as traded and the rolls."""
+    import numpy as np
+    import pandas as pd
+
+    from onetape import plot
+    from onetape.futures import stitch
+
+    days = pd.date_range("2024-01-02", "2024-12-20", freq="B")
+    rng = np.random.default_rng(3)
+    spot = 5000 + np.cumsum(rng.normal(2, 22, len(days)))
+    volume = rng.uniform(1e6, 2e6, len(days) - 1)
+    frames = {}
+    for number, name in enumerate(("H24", "M24", "U24", "Z24")):
+        close = spot + 45 * (number + 1)  # further contracts cost more
+        frame = pd.DataFrame(
+            {"open": np.roll(close, 1), "high": close + 14, "low": close - 14, "close": close}, days
+        )
+        frame["high"] = frame[["open", "close", "high"]].max(axis=1)
+        frame["low"] = frame[["open", "close", "low"]].min(axis=1)
+        frames[name] = frame.iloc[1:].assign(volume=volume)
+    rolls = [
+        ("2024-03-14", "H24", "M24"),
+        ("2024-06-13", "M24", "U24"),
+        ("2024-09-12", "U24", "Z24"),
+    ]
+    series = stitch(frames, rolls)
+    marks = [
+        {"time": at, "text": f"{old} to {new}, offset {series['offset'].loc[:at].iloc[-2]:+g}"}
+        for at, old, new in rolls
+    ]
+    traded = {"as traded": series["close"] - series["offset"]}
+    return plot({"H24 to Z24": series}, lines=traded, marks=marks).svg(600, 420) + "\n"
+
+
 PICTURES: dict[str, Callable[[], str]] = {
     "demo.svg": terminal,
     "chart.svg": chart,
@@ -359,6 +394,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "vintages.svg": vintages,
     "timeframes.svg": timeframes,
     "telegram.svg": message,
+    "futures.svg": futures,
 }
 
 

@@ -32,7 +32,10 @@ LISTED = """
     fingerprint plot to_polars to_arrow Listing Quote Quotes DataError QueryError ProviderError
     NoDataError IncompleteDataError IncompleteDataWarning __version__
 """.split()
-MODULES = "aio bundles db db.models db.repos db.services errors feeds jobs sources testing vendors yf".split()
+MODULES = """
+    aio bundles currencies db db.models db.repos db.services errors feeds futures jobs sources testing
+    vendors yf
+""".split()
 # What the root has besides for programs of earlier versions: these, and the errors.
 UNLISTED = """
     DataFeedFactory RateLimiter coerce_ohlcv_timestamp_column get_data_quality_score

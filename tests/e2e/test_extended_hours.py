@@ -209,6 +209,7 @@ def test_regular_bars_are_not_returned_for_extended_hours(by: Make, vendors: Ven
         (("BTC-USD", "1m", "extended"), "BTCUSD has no extended hours here"),
         (("VOD.L", "1m", "extended"), "VOD.L has no extended hours here"),
         (("AAPL", "1m", "overnight"), "unknown session 'overnight' for AAPL; use one of regular, extended"),
+        (("AAPL", "1h", "overnight"), "overnight .20:00 to 04:00 in New York. is another kind: a vendor"),
         (("AAPL", "1m", ""), "session '' for AAPL"),
         (("AAPL", "1m", None), "session None for AAPL"),
         (("AAPL", "1m", ["extended"]), "session \\['extended'\\] for AAPL"),

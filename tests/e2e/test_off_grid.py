@@ -373,3 +373,32 @@ def test_a_downloader_called_directly_returns_rows_off_the_grid(vendors: VendorS
     vendors.fault("binance", late(9, 12))
     loader: Any = BinanceDataDownloader(base_url=vendors.base_url("binance"))
     assert len(loader.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")) == 24
+
+
+def nightly(rows: list[Bar]) -> list[Bar]:
+    """Return the rows, and a bar for each hour of trade overnight before and after them."""
+    night = [rows[0]._replace(stamp_ms=ms(hour)) for hour in NIGHT] if rows else []
+    return sorted([*rows, *night])
+
+
+# Sunday 20:00 and Monday 03:00 in New York.
+NIGHT = ("2024-06-03T00:00", "2024-06-03T07:00")
+
+
+def test_overnight_rows_are_quarantined_and_belong_to_the_next_session(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a vendor's other bars stay; what it sends at night is neither a bar nor a gap."""
+    vendor = TestOutsideTheCalendar().share(vendors)
+    vendor.spoil = nightly
+    route_to(monkeypatch, manager, yahoo=vendor)
+    frame = manager.get_ohlcv("AAPL", "1h", "2024-05-31", "2024-06-07", strict=True)
+    assert provenance(frame)["complete"]
+    assert not {*frame.index} & {pd.Timestamp(hour) for hour in NIGHT}
+    assert set(states(frame).values()) == {"final"}
+    assert provenance(frame)["quality"]["score"] == 1.0
+    rows = quarantined(tmp_path / "cache")
+    assert [row["reason"] for row in rows] == [
+        "off_grid: overnight trading at 2024-06-03T00:00:00Z, before the session of 2024-06-03",
+        "off_grid: overnight trading at 2024-06-03T07:00:00Z, before the session of 2024-06-03",
+    ]

@@ -6,6 +6,7 @@ scripted server. The tables list the pages that need another environment, and th
 
 from __future__ import annotations
 
+import ast
 import doctest
 import inspect
 import io
@@ -35,6 +36,7 @@ from src.data.core.observability.logs import LOGGERS
 from src.data.core.vendors.base import BaseDataDownloader
 from src.data.core.wiring import MANAGER
 from src.data.data_manager import DataManager
+from src.data.jobs.doctor.documentation import find_page
 from tests.core.fundamentals import test_page as of_fundamentals
 from tests.core.vendors import test_adding_a_provider as of_adding
 from tests.core.vendors.packages import forget
@@ -52,6 +54,7 @@ PROGRAMS = ("README.md", "asyncio.md")
 # Page to the fixture that gives the names among which it runs.
 PLACES = {
     "charts.md": "empty_folder",
+    "cheat.md": "empty_folder",
     "coming-from-freqtrade.md": "empty_folder",
     "errors.md": "outage",
     "features.md": "own_process",
@@ -143,6 +146,18 @@ def test_the_blocks_of_a_page_print_the_output_shown_below_them(
     names = request.getfixturevalue(CASES[case].place)
     for block in CASES[case].blocks:
         block.run(names)
+
+
+def test_the_cheat_sheet_has_thirty_calls_each_with_its_task() -> None:
+    """They are run one after another, like the blocks of all pages."""
+    (block,) = PAGES["cheat.md"]
+    lines = block.code.splitlines()
+    assert len(lines) == 30
+    for line in lines:
+        call, _, task = line.partition("  # ")
+        assert len(ast.parse(call).body) == 1
+        assert task and len(line) <= 110
+    assert find_page("cheat") is not None, "onetape docs cheat"
 
 
 @pytest.mark.parametrize("page", PROGRAMS)

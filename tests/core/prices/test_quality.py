@@ -107,6 +107,33 @@ class TestWithAGrid:
         # Two of four rows are bars, and of three of four slots something came, if not a bar.
         assert result.score == pytest.approx(2 / 4 * 3 / 4)
 
+    @pytest.mark.parametrize(
+        ("at", "session"),
+        [
+            ("2024-03-11T00:00", "2024-03-11"),  # Sunday 20:00 in New York, in summer
+            ("2024-03-11T07:59", "2024-03-11"),
+            ("2024-03-08T01:00", "2024-03-08"),  # Thursday 20:00, in winter
+            ("2024-03-09T01:00", "2024-03-11"),  # Friday 20:00
+            ("2024-03-29T00:00", "2024-04-01"),  # before Good Friday
+            ("2024-03-11T08:00", None),  # 04:00
+            ("2024-03-08T00:59", None),  # 19:59
+        ],
+    )
+    @pytest.mark.parametrize("hours", ["XNYS", "XNYS@extended"])
+    def test_rows_at_night_belong_to_the_next_session(
+        self, at: str, session: str | None, hours: str
+    ) -> None:
+        row, day = bar(stamp_ms=parse_iso(at)), bar(stamp_ms=parse_iso("2024-03-08T15:00"))
+        share = Instrument("AAPL", "stock", calendar=hours, timezone="America/New_York")
+        minutes = BarGrid(calendar_for(share), Timeframe.parse("1m"), "session")
+        result = judged(*sorted((day, row)), timeframe=minutes.timeframe, grid=minutes, nights=True)
+        nights = [one.reason for one in result.off_grid if "overnight" in one.reason]
+        told = f"off_grid: overnight trading at {at}:00Z, before the session of {session}"
+        assert nights == ([told] if session else [])
+        assert (row in result.good.bars()) is (session is None)
+        unmarked = judged(*sorted((day, row)), timeframe=minutes.timeframe, grid=minutes)
+        assert not unmarked.off_grid, "of another market, which trades then"
+
     def test_good_rows_where_none_is_expected_are_told(self) -> None:
         saturday = parse_iso("2024-01-06")
         rows = [bar(stamp_ms=saturday - DAY_MS), bar(stamp_ms=saturday)]

@@ -9,15 +9,18 @@ and other merely suspicious values are not judged here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from ...errors import QualityError
+from ..calendars.calendar import MarketCalendar
 from ..calendars.grid import BarGrid
+from ..calendars.localtime import local_date, offset_ms
 from ..calendars.session import ALWAYS_OPEN, FOREX
 from ..model.market.bars import NAN, BadRow, BarTable, Stamps, among, distinct, union
 from ..model.stored.reasons import OFF_GRID_ROW
-from ..model.time.instant import DAY_MS, SECOND_MS, iso
+from ..model.time.instant import DAY_MS, HOUR_MS, SECOND_MS, date_of, day_ms, iso
 from ..model.time.span import Span
 from ..model.time.timeframe import Timeframe
 from .bar_rule import Mask, are_bars, are_prices, faults_of, latest_stamp
@@ -35,6 +38,8 @@ _CALENDAR = Span(-62_135_596_800_000, 253_402_300_800_000)
 _ROWS_FOR_SPACING = 5
 # Bars of rarely traded instruments are all at midnight by chance in one of so many answers.
 _BY_CHANCE = 10**6
+
+_NEW_YORK = ZoneInfo("America/New_York")
 
 
 def no_stamps() -> Stamps:
@@ -93,6 +98,7 @@ def check(
     expected: Stamps | None = None,
     grid: BarGrid | None = None,
     volume: bool = False,
+    nights: bool = False,
 ) -> CheckedRows:
     """Validate the rows that a vendor returned for ``span``.
 
@@ -108,6 +114,8 @@ def check(
             (sparse series), or if ``grid`` provides them.
         grid: Grid of the series; if None, no row counts as off-grid or unexpected.
         volume: Whether the vendor declares volume, so that a bar without it is a problem.
+        nights: Whether unexpected rows of 20:00 to 04:00 in New York are overnight trading, which is
+            another kind. They count as off-grid, but do not lower the score.
 
     Raises:
         QualityError: None of the rows can be used: all are outside the span or in the future, the
@@ -131,7 +139,7 @@ def check(
     stray, unexpected = rows.take(slice(0)), no_stamps()
     if grid is not None:
         expected = grid.opens(span) if expected is None else expected
-        if (off := _off_grid(rows.stamps, expected, grid)).any():
+        if (off := _off_grid(rows.stamps, expected, grid, nights=nights)).any():
             stray, rows, ok = rows.take(off), rows.take(~off), ok[~off]
             contradicting = contradicting[~among(contradicting, stray.stamps)]
         unexpected = rows.stamps[ok & ~among(rows.stamps, expected)]
@@ -139,7 +147,13 @@ def check(
     good = rows if ok.all() else rows.take(ok)
     _refuse_worthless(good, bad)
     good, odd_adj = _without_odd_adj_close(good)
-    off_grid = off_grid_rows(stray, timeframe)
+    off_grid, calendar = off_grid_rows(stray, timeframe), grid.calendar if grid and nights else None
+    if calendar is not None and (dark := _is_overnight(stray.stamps)).any():
+        off_grid = tuple(
+            row._replace(reason=_night_of(row, calendar)) if is_night else row
+            for row, is_night in zip(off_grid, dark.tolist(), strict=True)
+        )
+        stray = stray.take(~dark)
     # A bad row does not also count as a missing bar.
     sent = union(good.stamps, np.array([r.bar.stamp_ms for r in bad], dtype=np.int64))
     problems = _stamp_problems(good, sent, expected, timeframe)
@@ -189,12 +203,26 @@ def unique_rows(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
     return rows.take(last), ok[last], distinct(rows.stamps[1:][is_duplicate & differs])
 
 
-def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
-    """Return a mask of the timestamps at which no bar can open."""
+def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid, *, nights: bool) -> Mask:
+    """Return a mask of the timestamps at which no bar can open, and of those in the night."""
     off = ~among(stamps, expected)
     if off.any():
-        off[off] = ~grid.aligned(stamps[off])
+        off[off] = ~grid.aligned(stamps[off]) | (nights & _is_overnight(stamps[off]))
     return off
+
+
+def _is_overnight(stamps: Stamps) -> Mask:
+    """Return a mask of the instants between 20:00 and 04:00 in New York."""
+    hours = [(ms + offset_ms(_NEW_YORK, ms)) // HOUR_MS % 24 for ms in stamps.tolist()]
+    return np.array([not 4 <= hour < 20 for hour in hours], bool)
+
+
+def _night_of(row: BadRow, calendar: MarketCalendar) -> str:
+    """Return the reason for an overnight row: the next session, to which Sunday's evening belongs."""
+    at = row.bar.stamp_ms
+    day = day_ms(local_date(_NEW_YORK, at + 4 * HOUR_MS))
+    session = date_of(calendar.next_open(Timeframe(1, "d"), day))
+    return f"{OFF_GRID_ROW}overnight trading at {_time_text(at)}, before the session of {session}"
 
 
 def off_grid_rows(rows: BarTable, timeframe: Timeframe) -> tuple[BadRow, ...]:

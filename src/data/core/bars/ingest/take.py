@@ -161,15 +161,17 @@ def _check(draft: AnswerDraft) -> None:
 
 def _check_rows(draft: AnswerDraft) -> None:
     """Check the rows on the grid of the answer's bars."""
-    fetched, asset_class = draft.fetched, draft.request.query.instrument.asset_class
+    fetched, instrument = draft.fetched, draft.request.query.instrument
     draft.grid = _grid_of(draft.request, fetched)
+    is_share = instrument.asset_class == "stock" and instrument.timezone == "America/New_York"
     draft.check = check(
         fetched.table,
         draft.span,
         timeframe=draft.grid.timeframe,
         now_ms=draft.local_ms,
         grid=draft.grid,
-        volume=fetched.kind.needs_volume(asset_class, row_of(fetched.vendor).no_volume),
+        volume=fetched.kind.needs_volume(instrument.asset_class, row_of(fetched.vendor).no_volume),
+        nights=is_share and draft.grid.timeframe.is_intraday,
     )
 
 

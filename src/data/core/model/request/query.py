@@ -91,7 +91,7 @@ def check_session(session: Any, symbol: str) -> None:
         raise QueryError(
             f"unknown session {session!r:.80} for {symbol}; use one of {', '.join(SESSIONS)}",
             symbol=symbol,
-            hint="overnight sessions (20:00 to 04:00) are not served",
+            hint="overnight (20:00 to 04:00 in New York) is another kind: a vendor must send it apart",
         )
 
 
