@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from . import errors as errors
     from . import feeds as feeds
     from . import jobs as jobs
+    from . import receipts as receipts
     from . import sources as sources
     from . import testing as testing
     from . import vendors as vendors

@@ -624,6 +624,7 @@ def _answer(
         exchange=query.instrument.exchange,
         quality=facts["quality"]["score"],
         missing=missing,
+        vendors=tuple(facts["vendors"]),
     )
     return _Answer(rows, source)
 

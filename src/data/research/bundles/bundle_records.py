@@ -56,6 +56,7 @@ class SymbolSource:
         asset_type, exchange: Type of the asset, such as ``stock``, and its market.
         quality: Score of the answer, 0 to 1, or None if the answer has no bars.
         missing: Number of bars that the calendar expects but the answer lacks.
+        vendors: Vendors of the bars.
     """
 
     sid: int
@@ -67,6 +68,7 @@ class SymbolSource:
     exchange: str | None = None
     quality: float | None = None
     missing: int = 0
+    vendors: tuple[str, ...] = ()
 
     @property
     def has_gaps(self) -> bool | None:
