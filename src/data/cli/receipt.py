@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's actions to its parser."""
     actions = Actions(parser)
     made = actions.add(_make)
-    option(made, "run RUN", "id of a run (`onetape bundle lineage list`), or name of a bundle")
+    option(made, "id ID", "id of a run (`onetape bundle lineage list`), or name of a bundle")
     option(made, "-o --out FILE", "file to write; .months is written beside it", required=True)
     option(made, "--bundles DIR", "bundle folder (default: the configured one)")
     verified = actions.add(
@@ -61,7 +61,7 @@ def _make(args: argparse.Namespace) -> Report:
     """Make the receipt of a run or of a bundle."""
     from ..research.receipts.made import make
 
-    receipt = make(args.run, args.out, folder=args.bundles, manager=manager_of(args))
+    receipt = make(args.id, args.out, folder=args.bundles, manager=manager_of(args))
     document = {
         "file": args.out,
         "all": receipt.digest,
