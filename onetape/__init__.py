@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from . import feeds as feeds
     from . import futures as futures
     from . import jobs as jobs
+    from . import receipts as receipts
     from . import sources as sources
     from . import testing as testing
     from . import vendors as vendors

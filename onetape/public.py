@@ -134,6 +134,12 @@ PUBLIC = {
         "core.observability.logs": "ContextFilter JsonFormatter TextFormatter",
         "core.observability.prometheus": "MetricsCollector start_exporter",
     },
+    "onetape.receipts": {
+        "research.receipts.made": "make",
+        "research.receipts.receipt": "Line Receipt read_receipt",
+        "research.receipts.verify": "Finding Findings verify",
+        "research.receipts.compare": "differences in_toto",
+    },
     "onetape.sources": {
         "research.sources.sources": "DataSource DataSourceConfig DataSourceMetadata",
         "research.sources.vendor_sources": (

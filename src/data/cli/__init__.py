@@ -49,6 +49,7 @@ COMMANDS = {
     "doctor": "check keys, extras, network, cache and state",
     "demo": "a quick demonstration on this machine, without a key",
     "bundle": "bars as folders of Parquet files, and which bars a backtest read",
+    "receipt": "what a backtest read, as a file that anybody can verify",
     "sql": "query stored series and bundles with DuckDB; sends no request",
     "serve": "pages on what needs attention, and bars for other programs; read-only",
     "mcp": "tools for agents, over standard input and output; read-only",

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from ..core.config.terms import terms_of
 from ..core.model.time.instant import date_of, iso
 from ..errors import BundleError, DataError, QueryError
 from . import ingest, lineage_command, migrate
@@ -155,6 +156,7 @@ def _info(args: argparse.Namespace) -> Report:
         "path": str(bundle.path),
         "request": records.origin.request,
         "sources": {name: asdict(source) for name, source in sources.items()},
+        "terms": terms_of(vendor for source in sources.values() for vendor in source.vendors),
         "files": {
             place: {"sha256": record.sha256, "rows": record.row_count, "bytes": record.size_bytes}
             for place, record in records.files.items()
@@ -166,6 +168,8 @@ def _info(args: argparse.Namespace) -> Report:
         yield from ingest.stored_shown(stored, bundle)
         written = moment(iso(records.origin.ingested_at))
         yield f"written {written}, {counted(len(records.files), 'file')}"
+        said = [f"{vendor} {terms['word']}" for vendor, terms in document["terms"].items()]
+        yield from [f"terms: {', '.join(said)}"] if said else []
         rows = [
             asdict(source)
             | {"symbol": symbol[:_MOST_TEXT], "bars": spans.get(source.sid, (0,))[0]}

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ..core.registry import FAMILIES, family_of, is_sample
+from ..core.config.terms import terms_of
+from ..core.registry import FAMILIES, SERVED, family_of, is_of_market, is_sample
 from ..errors import QueryError
 from .arguments import add_timeout, command, option
 from .result import Report, Shown, show
@@ -52,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=_ALL,
     )
+    option(either, "--terms", "what vendors say about the use of their data; no legal opinion")
     add_timeout(parser, "with --probe: time for each request; default: 30 s without a response")
     command(parser, run)
 
@@ -69,9 +71,9 @@ def run(args: argparse.Namespace) -> Report:
             hint="add --probe, or omit --timeout",
         )
     if args.vendor is not None:
-        if args.matrix or args.probe is not None:
+        if args.matrix or args.terms or args.probe is not None:
             raise QueryError(
-                f"vendor {args.vendor} cannot be combined with --matrix or --probe",
+                f"vendor {args.vendor} cannot be combined with --matrix, --terms or --probe",
                 hint=f"omit one of them; --probe {args.vendor} probes only that vendor",
             )
         if args.vendor.strip().lower() in FAMILIES:
@@ -79,6 +81,9 @@ def run(args: argparse.Namespace) -> Report:
         return _vendor(args)
     if args.probe is not None:
         return _probe(args)
+    if args.terms:
+        rows = [{"name": name, **row} for name, row in terms_of(_with_terms()).items()]
+        return Report.rows(rows, "name word read? address?")
     from ..core.config.settings import load_settings
     from ..jobs.vendors.vendors import describe_vendors, routes, selector_of
 
@@ -88,6 +93,11 @@ def run(args: argparse.Namespace) -> Report:
     vendors = [_row(vendor) for vendor in describe_vendors(selector)]
     ways = [way | {"order": _order(way)} for way in routes(selector)]
     return Report({"providers": vendors, "routes": ways}, _vendors_shown(vendors, ways))
+
+
+def _with_terms() -> list[str]:
+    """Return the vendors that are not on this machine."""
+    return [name for name in [*SERVED, "fred", "sec"] if is_of_market(name) or name not in SERVED]
 
 
 def _vendors_shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) -> Shown:

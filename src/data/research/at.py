@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import wraps
@@ -19,6 +19,7 @@ from ..core.model.identity.universe import Members, Universes
 from ..core.model.market.figures import FUNDING, Measure
 from ..core.model.time.instant import date_of, from_ms, iso
 from ..core.model.time.timeframe import Timeframe
+from ..core.observability.reads import missed, reads
 from ..data_manager import DataManager
 from ..errors import QueryError
 
@@ -129,6 +130,18 @@ class ManagerAt(DataManager):
             frame["amount"] = frame["paid"] / later.loc[frame.index].to_numpy()
         return _noted(frame, facts, f"actions whose ex-date had not come by {iso(self.known_ms)}")
 
+    def announcements(self, symbol: str, *args: Any, **options: Any) -> pd.DataFrame:
+        """Return the announcements that had been filed; see :meth:`DataManager.announcements`."""
+        frame = super().announcements(symbol, *args, **options)
+        _record(symbol, lambda lines: lines.filing_lines(symbol, frame))
+        return frame
+
+    def statement_lines(self, symbol: str, **options: Any) -> pd.DataFrame:
+        """Return the values that had been filed; see :meth:`DataManager.statement_lines`."""
+        frame = super().statement_lines(symbol, **options)
+        _record(symbol, lambda lines: lines.filing_lines(symbol, frame))
+        return frame
+
     def sessions(self, symbol: str, start: Any, end: Any) -> pd.DataFrame:
         """Return the sessions that had opened; see :meth:`DataManager.sessions`."""
         frame = super().sessions(symbol, self._services.since(start), self._services.until(end))
@@ -204,6 +217,7 @@ class _MacroAt(_Limited):
         as_of, bounds = self._mine.until(as_of), tuple(map(self._mine.since, bounds))
         frame = self._services.macro.get(series, *bounds, as_of=as_of, **options)
         facts = frame.attrs[ATTRS_KEY]
+        _record(series, lambda lines: lines.macro_lines(series, frame, facts["vintage"]))
         return _noted(frame, facts, f"values published after {facts['as_of']}")
 
 
@@ -219,7 +233,27 @@ class _UniversesAt:
         """Return the members; see :class:`Universes`."""
         # The end of a date is the start of the next one, of which nothing is known yet.
         day = date_of((closing_time(_ANY, as_of, self._known_ms) or self._known_ms) - 1)
-        return self._universes.members(name, day, strict=strict, since=since)
+        found = self._universes.members(name, day, strict=strict, since=since)
+        reach = f"{found.since}..{found.as_of}" if found.since else f"{found.as_of}"
+        _record(name, lambda lines: [lines.members_line(name, found, reach)])
+        return found
+
+
+def _record(name: str, make: Callable[[Any], Iterable[Any]]) -> None:
+    """Report a read of something other than bars to the run that records reads, if there is one.
+
+    Args:
+        name: What was read.
+        make: Function that returns the lines of a receipt, given the module that builds them.
+    """
+    record = reads.get()
+    if record is None:
+        missed(name)
+        return
+    from .receipts import lines  # most managers of a past time are not recorded
+
+    for line in make(lines):
+        record.noted(line.text)
 
 
 def _noted(frame: pd.DataFrame, facts: Mapping[str, Any], withheld: str) -> pd.DataFrame:

@@ -637,6 +637,7 @@ def _answer(
         missing=missing,
         since=since,
         until=until,
+        vendors=tuple(facts["vendors"]),
     )
     return _Answer(rows, source)
 

@@ -58,6 +58,7 @@ class SymbolSource:
         missing: Number of bars that the calendar expects but the answer lacks.
         since, until: Range (UTC milliseconds, end exclusive) in which the answer has every bar that it
             could have. None for answers recorded by an earlier version.
+        vendors: Vendors of the bars.
     """
 
     sid: int
@@ -71,6 +72,7 @@ class SymbolSource:
     missing: int = 0
     since: int | None = None
     until: int | None = None
+    vendors: tuple[str, ...] = ()
 
     @property
     def has_gaps(self) -> bool | None:

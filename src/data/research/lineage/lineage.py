@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ...core.bars.client import BarsClient
     from ...core.disk.files import Disk
     from ...data_manager import DataManager
+    from ..receipts.receipt import Receipt
     from .lineage_check import CheckReport
 
 # New reads within this time after a write are not written immediately, but together with later
@@ -128,6 +129,7 @@ class LineageRun:
         self._noted: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._by_key: dict[Hashable, _KeptReads] = {}
         self._failed: dict[tuple[str, str, str], FailedRead] = {}
+        self._others: dict[str, None] = {}
         self._applied: dict[tuple[Any, ...], tuple[Any, AppliedActions, bytes]] = {}
         self._before_writing: list[Callable[..., object]] = []
         self._written_s: float | None = None
@@ -224,9 +226,16 @@ class LineageRun:
         with self._lock:
             self._failed.setdefault(key, FailedRead(*key, str(error)))
 
-    def missed(self, query: BarsQuery) -> None:
+    def noted(self, text: str) -> None:
+        """Record a read of something other than bars, as the line of a receipt."""
+        if self._outer is not None:
+            self._outer.noted(text)
+        with self._lock:
+            self._others[text] = None
+
+    def missed(self, query: BarsQuery | str) -> None:
         """Note a call from a thread outside the run, and warn about the first such call."""
-        name = f"{query.instrument.symbol} {query.timeframe}"
+        name = query if isinstance(query, str) else f"{query.instrument.symbol} {query.timeframe}"
         with self._lock:
             is_first = not self._outside
             if len(self._outside) < _MOST_OUTSIDE:
@@ -263,6 +272,21 @@ class LineageRun:
         """Record the remaining reads and the end of the run; raises the errors of :meth:`save`."""
         self._save(is_last=True)
 
+    def receipt(self, path: str | os.PathLike[str] | None = None) -> Receipt:
+        """Return the receipt of the run, which has ended; see :func:`onetape.receipts.make`.
+
+        Args:
+            path: File to write it to; None means that nothing is written.
+
+        Raises:
+            QueryError: The run has not ended, something was read and not recorded, or bars no longer
+                exist.
+            StorageError: A file could not be read or written.
+        """
+        from ..receipts.made import make
+
+        return make(self.id, path, folder=self.folder, manager=self._manager)
+
     def _save(self, *, is_last: bool) -> None:
         # The callbacks use other locks, so the run's lock must not be held.
         for callback in list(self._before_writing):
@@ -295,6 +319,7 @@ class LineageRun:
                 record.keep_until_ms = self._age.after(self._clock.now_ms())
             record.reads = [kept.value(self._client) for kept in every]
             record.failed, record.unrecorded = list(self._failed.values()), list(self._outside)
+            record.others = list(self._others)
             self._runs.write(record)
             for kept in new if record.keep else ():
                 self._client().pin(kept.read.series, kept.read.generation or 0)

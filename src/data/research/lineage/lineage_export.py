@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from ...core.config.terms import terms_of
 from ...core.disk.atomic import csv_text, put_folder
 from ...core.disk.files import Disk
 from ...core.model.market.bars import BarTable
@@ -44,7 +45,8 @@ def export(client: BarsClient, record: RunRecord, folder: str | os.PathLike[str]
 
     ``lineage.json`` contains the record. For each of its reads, in their order, ``bars-0000.csv``
     and so on contain the bars that the run received. Each line is a bar, with its stamp in UTC
-    milliseconds; floats are written so that they are bit-for-bit identical when read back.
+    milliseconds; floats are written so that they are bit-for-bit identical when read back. ``terms``
+    in the record say what the vendors state about the use of their data.
 
     Args:
         client: Client that reads the stored bars.
@@ -55,9 +57,10 @@ def export(client: BarsClient, record: RunRecord, folder: str | os.PathLike[str]
         QueryError: Some of the run's bars no longer exist; nothing is written.
         StorageError: The folder is not empty, or cannot be written; nothing is left behind.
     """
-    tables = [bars_of(client, read) for read in record.reads]
-    files = {_NAME.format(number): _csv(table).encode() for number, table in enumerate(tables)}
+    found = [_with_vendors(client, read) for read in record.reads]
+    files = {_NAME.format(number): _csv(table).encode() for number, (table, _) in enumerate(found)}
     document = {**record.to_json(), "fingerprint": fingerprint_of_run(record.reads)}
+    document["terms"] = terms_of(vendor for _, vendors in found for vendor in vendors)
     files[RECORD] = json.dumps(document, indent=1).encode() + b"\n"
     path = Path(folder).expanduser().absolute()
     Disk().make_folders(path.parent)
@@ -70,12 +73,17 @@ def bars_of(client: BarsClient, read: SeriesRead) -> BarTable:
     Raises:
         QueryError: The bars no longer exist.
     """
+    return _with_vendors(client, read)[0]
+
+
+def _with_vendors(client: BarsClient, read: SeriesRead) -> tuple[BarTable, set[str]]:
+    """Return the bars in one recorded read, and their vendors; see :func:`bars_of`."""
     if not read.pieces:
-        return BarTable.empty()
+        return BarTable.empty(), set()
     then, _, why = of_then(client, read)
     if then is None:
         raise QueryError(f"{read.series} cannot be exported as it was read: {why}")
-    return read.with_unstored(then.table)
+    return read.with_unstored(then.table), {entry.vendor for entry in then.coverage} - {""}
 
 
 def _csv(table: BarTable) -> str:

@@ -190,6 +190,8 @@ class RunRecord:
         failed: Calls that failed, one for each symbol, timeframe and error.
         unrecorded: Symbol and timeframe of up to 100 series that were read in threads outside the
             run.
+        others: Members, macro values and filings that were read through a manager as of a past time,
+            each as the line of a receipt.
         format: Number of the file format.
     """
 
@@ -201,6 +203,7 @@ class RunRecord:
     reads: list[SeriesRead] = field(default_factory=list)
     failed: list[FailedRead] = field(default_factory=list)
     unrecorded: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     format: int = FORMAT
 
     def pins(self) -> set[tuple[str, str, int]]:

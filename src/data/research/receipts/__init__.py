@@ -1,0 +1,1 @@
+"""Receipts: what a run read, as digests that anybody with access to the vendors can check."""

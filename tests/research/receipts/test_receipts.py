@@ -1,0 +1,172 @@
+"""Receipts of runs: made, read, and verified on another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from itertools import product
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.data.bundles import lineage
+from src.data.core.model.time.instant import day_ms, parse_iso
+from src.data.errors import AuthenticationError, NoDataError, UnavailableError
+from src.data.research.receipts.verify import Finding, Findings, verify
+from tests.core.cache.counts import FULL
+from tests.e2e.fixed_vendor import Market
+
+from .many_shares import Shares, change, dividend, split
+
+ASKED = "1d", "2022-06-01", "2024-05-31"
+CHECKED = parse_iso("2024-06-27T22:30:00")
+
+
+def made(market: Market, shares: Shares, adjustment: str = "all", *symbols: str) -> Path:
+    """Return the receipt of a run that read shares, on a machine of its own."""
+    manager = market.manager(shares, folder="maker")
+    folder = market.folder / "bundles"
+    with lineage("momentum", folder=folder, manager=manager) as run:
+        for symbol in symbols or shares.bars:
+            manager.get_ohlcv(symbol, *ASKED, adjustment=adjustment)
+    path = market.folder / "x.receipt"
+    run.receipt(path)
+    return path
+
+
+def checked(market: Market, path: Path, shares: Shares, **options: Any) -> Findings:
+    """Return what another machine finds, with an empty folder and its own vendor."""
+    market.clock.set(CHECKED)
+    manager = market.manager(shares, folder="reader")
+    return verify(path, fetch=True, manager=manager, **options)
+
+
+def test_series_are_the_same_despite_noise_and_a_later_split_and_dividend(market: Market) -> None:
+    """A full run has 300 of them."""
+    count = 300 if FULL else 12
+    names = [f"QZ{a}{b}" for a, b in product(ascii_uppercase, repeat=2)][:count]
+    path = made(market, Shares(market.clock, names, 1))
+    later = Shares(market.clock, names, 2)
+    for name in names:
+        plus = split(date(2024, 6, 11), 3.0), dividend(date(2024, 6, 18), 0.31)
+        change(later, name, plus=plus)
+    found = checked(market, path, later)
+    states = {
+        one.line.kind: [f.state for f in found.findings if f.line.kind == one.line.kind]
+        for one in found.findings
+    }
+    assert found.code == 0
+    assert states == {
+        "bars": ["same"] * count, "actions": ["same"] * count, "calendar": ["same"], "all": ["same"],
+    }  # fmt: skip
+
+
+@dataclass
+class Case:
+    """A change at the vendor between the run and the check.
+
+    Attributes:
+        change: Makes it.
+        bars, actions: States of the two lines.
+        months: Months that are named.
+        detail: Part of the text about the actions or, without one, about the bars.
+        code: Exit code.
+    """
+
+    change: Callable[[Shares], object]
+    bars: str = "same"
+    actions: str = "same"
+    months: tuple[str, ...] = ()
+    detail: str = ""
+    code: int = 1
+
+
+def _row(shares: Shares, day: str) -> Any:
+    rows = shares.bars["AAPL"]
+    return rows[rows[:, 0] == day_ms(date.fromisoformat(day))][0:1], rows[:, 0] == day_ms(
+        date.fromisoformat(day)
+    )
+
+
+def _revise(shares: Shares, day: str, column: int, change: float) -> None:
+    shares.bars["AAPL"][_row(shares, day)[1], column] += change
+
+
+def _keep(shares: Shares, keep: Callable[[Any], Any]) -> None:
+    months = shares.bars["AAPL"][:, 0].astype("M8[ms]").astype("M8[M]").astype(str)
+    shares.bars["AAPL"] = shares.bars["AAPL"][keep(months)]
+
+
+def _scale(shares: Shares) -> None:
+    is_2023 = shares.bars["AAPL"][:, 0].astype("M8[ms]").astype("M8[Y]").astype(str) == "2023"
+    shares.bars["AAPL"][is_2023, 1:5] *= 0.97
+
+
+def _event(shares: Shares, kind: str, place: int = 0) -> Any:
+    return [action for action in shares.events["AAPL"] if action.type == kind][place]
+
+
+def _move(shares: Shares) -> None:
+    old = _event(shares, "dividend", 3)
+    new = dividend(old.ex_date - timedelta(1), old.amount)
+    change(shares, "AAPL", without=[old], plus=[new])
+
+
+def _raise(shares: Shares) -> None:
+    old = _event(shares, "dividend", 3)
+    change(shares, "AAPL", without=[old], plus=[replace(old, amount=old.amount + 0.02)])
+
+
+def _fail(error: Any) -> Callable[[Shares], None]:
+    def change_it(shares: Shares) -> None:
+        """Let every request fail."""
+        shares.error = error("it says no", provider="yahoo")
+
+    return change_it
+
+
+_2023 = tuple(f"2023-{month:02d}" for month in range(1, 13))
+CASES = {
+    "nothing": Case(lambda _: None, code=0),
+    "one close": Case(lambda s: _revise(s, "2023-03-15", 4, 0.01), "revised", months=("2023-03",)),
+    "one volume": Case(lambda s: _revise(s, "2024-05-30", 5, 1), "revised", months=("2024-05",)),
+    "a month gone": Case(
+        lambda s: _keep(s, lambda m: m != "2023-08"), "revised", months=("2023-08",), detail="-23 rows"
+    ),
+    "a bar gone": Case(
+        lambda s: _keep(s, lambda m: np.arange(len(m)) != 300), "revised", months=("2023-03",),
+        detail="-1 rows",
+    ),
+    "a year of another basis": Case(_scale, "revised", months=_2023),
+    "a dividend moved": Case(_move, actions="rebased", detail="moved since then from 2022-11-30: "),
+    "a dividend raised": Case(_raise, actions="rebased", detail="another amount since then: dividend of"),
+    "a dividend added": Case(
+        lambda s: change(s, "AAPL", plus=[dividend(date(2023, 2, 14), 0.5)]), actions="rebased",
+        detail="added: dividend of 0.5 on 2023-02-14",
+    ),
+    "a split taken back": Case(
+        lambda s: change(s, "AAPL", without=[_event(s, "split")]), actions="rebased",
+        detail="taken back since then: split of",
+    ),
+    "no key": Case(_fail(AuthenticationError), "closed", "closed", code=3),
+    "an outage": Case(_fail(UnavailableError), "unread", "unread", code=3),
+    "no longer served": Case(_fail(NoDataError), "missing", "missing", code=3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_change_at_the_vendor_has_its_state_and_month(market: Market, name: str) -> None:
+    case = CASES[name]
+    path = made(market, Shares(market.clock, ["AAPL"], 1))
+    now = Shares(market.clock, ["AAPL"], 2)
+    case.change(now)
+    found = checked(market, path, now)
+    by_kind: dict[str, Finding] = {one.line.kind: one for one in found.findings}
+    bars, actions = by_kind["bars"], by_kind["actions"]
+    assert (bars.state, actions.state, bars.months) == (case.bars, case.actions, case.months), found
+    assert case.detail in f"{bars.detail} {actions.detail}"
+    assert found.code == case.code
