@@ -66,10 +66,11 @@ def test_every_error_can_be_imported_from_the_module_of_errors() -> None:
 
 def test_the_names_of_onetape_are_its_own() -> None:
     names = [name for name in dir(onetape) if not name.startswith("__")]
-    modules = "aio bundles currencies db errors feeds futures jobs receipts sources testing vendors yf"
-    modules_of_the_root = modules.split()
-    assert names == sorted({*onetape.__all__, *modules_of_the_root} - {"__version__"})
-    for name in modules_of_the_root:
+    modules = """
+        aio bundles currencies db errors feeds futures jobs receipts sources testing vendors yf
+    """.split()
+    assert names == sorted({*onetape.__all__, *modules} - {"__version__"})
+    for name in modules:
         assert getattr(onetape, name) is importlib.import_module(f"onetape.{name}")
 
 
