@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from .data.doors.compat.gap_files import fill_gaps as fill_gaps
     from .data.doors.compat.gap_files import validate_gaps as validate_gaps
     from .data.doors.compat.pipeline import DataPipelineRunner as DataPipelineRunner
-    from .data.jobs.alerting.alert import Alert as Alert
     from .data.jobs.alerting.bars import read_bars as read_bars
     from .data.jobs.alerting.job import AlertJob as AlertJob
     from .data.jobs.alerting.job import Message as Message
+    from .data.jobs.alerting.types import Alert as Alert
     from .data.jobs.fill.populate import populate_cache as populate_cache
     from .data.jobs.fill.populate import populate_series as populate_series
     from .data.jobs.fill.populate import sync_cache as sync_cache

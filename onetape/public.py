@@ -124,7 +124,7 @@ PUBLIC = {
         "jobs.validation.validate": "validate_series",
         "jobs.validation.verify": "verify",
         "core.prices.judgement.precision": "MEASURED",
-        "jobs.alerting.alert": "Alert",
+        "jobs.alerting.types": "Alert",
         "jobs.alerting.job": "AlertJob Message",
         "jobs.alerting.bars": "read_bars",
         "core.model.request.outcome": "Outcome",

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import src.data.cli.alerts as command
-import src.data.jobs.alerting.alert as stored
+import src.data.jobs.alerting.types as stored
 from src.data.core.clock import ManualClock
 from src.data.core.model.time.instant import MINUTE_MS
 from src.data.jobs.alerting.types import TYPES

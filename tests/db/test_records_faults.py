@@ -35,13 +35,14 @@ from src.data.db.repos import repo_jobs, repo_trading, rows
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.trading_service import TradingService
 from src.data.errors import DatabaseError
-from src.data.jobs.alerting import alert as alert_values
 from src.data.jobs.alerting import bars as alert_bars
 from src.data.jobs.alerting import job
+from src.data.jobs.alerting import state as alert_values
 from src.data.jobs.alerting import types as alert_types
-from src.data.jobs.alerting.alert import LEASE_MS, LOCAL
 from src.data.jobs.alerting.bars import ClosedBars
 from src.data.jobs.alerting.job import AlertJob, Message
+from src.data.jobs.alerting.state import LEASE_MS
+from src.data.jobs.alerting.types import LOCAL
 from tests.core.cache.counts import FULL, some
 from tests.db.test_faults import end_connections
 from tests.processes import ended, fork, killed_at, places

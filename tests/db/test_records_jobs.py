@@ -30,7 +30,8 @@ from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import QueryError
-from src.data.jobs.alerting.alert import AlertState, StoredAlert
+from src.data.jobs.alerting.job import StoredAlert
+from src.data.jobs.alerting.state import AlertState
 
 NOW = 1_790_000_000
 NOW_MS = NOW * 1000

@@ -23,10 +23,10 @@ from src.data.errors import (
     QueryError,
     UnavailableError,
 )
-from src.data.jobs.alerting.alert import LEASE_MS, Alert, AlertState, StoredAlert
 from src.data.jobs.alerting.bars import ClosedBars, Problem, read_bars
-from src.data.jobs.alerting.job import AlertJob, Message, RunReport
-from src.data.jobs.alerting.types import TYPES, AlertType, BarAlert, crossings, evaluate
+from src.data.jobs.alerting.job import AlertJob, Message, RunReport, StoredAlert
+from src.data.jobs.alerting.state import LEASE_MS, AlertState
+from src.data.jobs.alerting.types import TYPES, Alert, AlertType, BarAlert, crossings, evaluate
 from src.data.jobs.validation.validate import accept_finding
 from tests.e2e.fixed_vendor import Market, every
 from tests.e2e.share_vendors import ShareVendor, Truth

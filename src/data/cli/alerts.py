@@ -12,10 +12,10 @@ from ..core.model.request.outcome import Outcome
 from ..core.model.time.instant import iso
 from ..core.net.http.webhook import Webhook
 from ..errors import DataError
-from ..jobs.alerting.alert import LOCAL, Alert, AlertState
 from ..jobs.alerting.bars import read_bars
 from ..jobs.alerting.job import AlertJob, Message, RunReport
-from ..jobs.alerting.types import CONDITIONS, TYPES, bars_needed, evaluate
+from ..jobs.alerting.state import AlertState
+from ..jobs.alerting.types import CONDITIONS, LOCAL, TYPES, Alert, bars_needed, evaluate
 from ..jobs.run.signals import job_signals
 from .arguments import Actions, add_timeout, every, option, positive
 from .output import complain_about, note, print_line

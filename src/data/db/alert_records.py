@@ -10,7 +10,9 @@ from typing import Any
 from sqlalchemy import JSON, bindparam, func, select, type_coerce, update
 
 from ..errors import DataError
-from ..jobs.alerting.alert import LOCAL, Alert, AlertState, StoredAlert
+from ..jobs.alerting.job import StoredAlert
+from ..jobs.alerting.state import AlertState
+from ..jobs.alerting.types import LOCAL, Alert
 from .core.database import Database, get_database, once_more
 from .models.model_jobs import Alert as AlertRow
 from .models.model_users import AuthIdentity
@@ -41,7 +43,7 @@ _ROWS = (
 
 
 class StoredAlerts:
-    """Stores alerts in a database, as ``AlertRecords`` (see ``jobs.alerting.alert``). Thread-safe.
+    """Stores alerts in a database, as ``AlertRecords`` (see ``jobs.alerting.job``). Thread-safe.
 
     Each method is one unit of work.
 

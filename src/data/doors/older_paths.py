@@ -173,10 +173,10 @@ feed.yahoo_live_feed
 fundamentals.combiner
     * core.fundamentals.combiner
 jobs.alerts
-    jobs.alerting.alert: Alert ~AlertRecords ~AlertState ~StoredAlert
     jobs.alerting.bars: ~ClosedBars ~Problem read_bars
-    jobs.alerting.job: AlertJob Message ~RunReport
-    jobs.alerting.types: crossings evaluate ~bars_needed
+    jobs.alerting.job: AlertJob ~AlertRecords Message ~RunReport ~StoredAlert
+    jobs.alerting.state: ~AlertState
+    jobs.alerting.types: Alert crossings evaluate ~bars_needed
 layer.freshness
     * research.sources.source_due
 layer.stored

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 
 from ...core.model.words.suggestion import check_names
 from ...errors import QueryError
-from ...jobs.alerting.alert import LOCAL, AlertState
-from ...jobs.alerting.alert import Alert as AlertValue
-from ...jobs.alerting.types import ALERT_KEYS, retyped
+from ...jobs.alerting.state import AlertState
+from ...jobs.alerting.types import ALERT_KEYS, LOCAL, retyped
+from ...jobs.alerting.types import Alert as AlertValue
 from ..core.database import locked
 from ..core.texts import checked_text
 from ..cron import Cron, cron_line
@@ -63,7 +63,7 @@ class AlertsRepo(Repository):
         re_arm_config: str | dict[str, Any] | None = None,
         since_ms: int | None = None,
     ) -> Alert:
-        """Add an alert whose configuration, JSON, is read by ``jobs.alerting.alert.Alert.parse``.
+        """Add an alert whose configuration, JSON, is read by ``jobs.alerting.types.Alert.parse``.
 
         With ``re_arm_config`` (JSON), the alert job keeps the alert active after it has fired. Its
         content is stored for the user's own program; the job does not use it.

@@ -16,17 +16,38 @@ message is sent again, marked as perhaps repeated.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ...core.clock import Clock
 from ...core.interface import call_foreign
 from ...core.model.request.outcome import Outcome
 from ...errors import DataError, QueryError
-from .alert import LONGEST_WAIT_MS, Alert, AlertRecords, AlertState, StoredAlert
 from .bars import ClosedBars
-from .types import TYPES, bars_needed, evaluate
+from .state import LONGEST_WAIT_MS, AlertState
+from .types import TYPES, Alert, bars_needed, evaluate
+
+
+class StoredAlert(NamedTuple):
+    """An alert with its state."""
+
+    alert: Alert
+    state: AlertState
+
+
+class AlertRecords(Protocol):
+    """The stored alerts, as the job uses them; ``db/alert_records.py`` implements them."""
+
+    def active_alerts(self, channels: Collection[str]) -> Sequence[StoredAlert]:
+        """Return the active alerts whose messages go to these channels, ordered by ID."""
+
+    def save(self, changes: Sequence[StoredAlert]) -> Sequence[bool]:
+        """Store new states in one transaction; return for each of them whether it was stored.
+
+        A state is stored only if the alert is unchanged and active, and the serial number of its stored state
+        is one less than that of the new one. An alert that is no longer active is disabled.
+        """
 
 
 class Message(NamedTuple):
@@ -72,7 +93,7 @@ class AlertJob:
 
     Args:
         records: Store of the alerts.
-        read: Function that returns closed bars, such as :func:`read_bars` with a client.
+        read: Function that returns closed bars, such as :func:`.bars.read_bars` with a client.
         deliver: Maps each channel to the function that sends its messages and returns the outcome; an
             exception counts as an unknown outcome. Alerts with other channels are left to other processes.
         clock: Source of the current time.

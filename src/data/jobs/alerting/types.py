@@ -1,10 +1,10 @@
-"""The types of alert: the keys of each, and when it fires on closed bars. Pure."""
+"""Alerts and their types: the form in which they are stored, and when each fires on closed bars. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -12,16 +12,19 @@ import numpy as np
 from ...core.model.display.texts import plain_number
 from ...core.model.time.instant import DAY_MS, NEVER_MS, date_of, iso
 from ...core.model.time.timeframe import Timeframe
-from ...core.model.words.suggestion import did_you_mean
+from ...core.model.words.suggestion import check_names, did_you_mean
 from ...errors import QueryError
 from ...features.recipes import parse_watched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .alert import Alert, AlertState
     from .bars import ClosedBars
+    from .state import AlertState
 
+# Channel of the command line, and the name of its only recipient.
+LOCAL = "local"
+_USUAL_TIMEFRAME = "15m"
 CONDITIONS = ("above", "below")
 PROBLEMS = ("gap", "stale", "grave", "rejected")
 _MOST_TEXT = 64
@@ -29,6 +32,100 @@ _MOST_TEXT = 64
 _FIRED, _SPLIT = "fired", "split: set it again"
 _MOST_BARS, _BARS_BEFORE, _MOST_REPORTED = 50_000, 3, 100
 _SHORTEST_MONTH_MS = 28 * DAY_MS
+
+
+@dataclass(frozen=True)
+class Alert:
+    """An alert on closed bars of a series: a crossing, or a problem with the data.
+
+    The row in which it is stored is another class, ``onetape.db.models.Alert``.
+
+    Attributes:
+        id: ID of the row; 0 if the alert is not stored.
+        recipient: Person or account that gets the messages, under the name that the channel uses.
+        type: Name from :data:`TYPES`.
+        symbol, timeframe: Series to watch.
+        channel: Means of delivery, such as ``local`` (the command line) or ``telegram``.
+        since_ms: Time at which the alert was last set, UTC milliseconds; it fires only on later bars.
+        is_repeating: Whether the alert stays active after it has fired, and fires at each crossing.
+        condition: ``above`` or ``below``; empty for a problem with the data.
+        value: Threshold that the watched quantity must cross.
+        quantity: Recipe to watch, such as ``rsi:14``; ``close`` for a price.
+        problem: Name from ``PROBLEMS``; empty for a crossing.
+    """
+
+    id: int
+    recipient: str
+    type: str
+    symbol: str
+    timeframe: str
+    channel: str = LOCAL
+    since_ms: int = 0
+    is_repeating: bool = False
+    condition: str = ""
+    value: float = 0.0
+    quantity: str = "close"
+    problem: str = ""
+
+    @classmethod
+    def parse(
+        cls, config: Any, id: int = 0, recipient: str = LOCAL, since_ms: int = 0, rearm: Any = None
+    ) -> Alert:
+        """Parse an alert from its stored form or from a user's input.
+
+        Args:
+            config: Mapping with ``ticker``, ``timeframe`` (default ``15m``), ``alert_type`` (by default
+                inferred from the other keys), ``alert_action`` (the channel), and ``price`` and
+                ``condition``, ``indicator``, ``value`` and ``condition``, or ``problem``. A key whose
+                value is None or an empty string may also be one of another type.
+            id, recipient, since_ms: See the attributes.
+            rearm: The ``re_arm_config``; anything but None makes the alert fire at each crossing.
+
+        Raises:
+            QueryError: The alert is not an object, has an unknown key or one of another type, or contains
+                an invalid value, such as the condition ``abvoe`` or a price that is not a number above 0.
+        """
+        if not isinstance(config, Mapping):
+            raise QueryError(f"an alert must be a JSON object, not {config!r:.80}")
+        check_names(config, ALERT_KEYS, "an alert")
+        given = {key for key, value in config.items() if value not in (None, "")}
+        evaluated = [name for name in reversed(TYPES) if TYPES[name].is_evaluated]
+        inferred = (
+            name for keys in (given, config) for name in evaluated if TYPES[name].keys[0] in keys
+        )
+        type = word_of("alert_type", config.get("alert_type", next(inferred, "price")), [*TYPES])
+        own = TYPES[type].keys
+        if foreign := [key for key in config if key in given & OWN_KEYS - {*own}]:
+            hint = f"its keys are {', '.join(own)}; omit {', '.join(foreign)}"
+            wrong = f"{foreign[0]}: {config[foreign[0]]!r:.80}"
+            raise QueryError(f"an alert of the type {type} has no {wrong}", hint=hint)
+        timeframe = Timeframe.parse(config.get("timeframe") or _USUAL_TIMEFRAME).label
+        ticker, channel = text_of(config, "ticker"), text_of(config, "alert_action", LOCAL)
+        fields = TYPES[type].parse(config)
+        return cls(
+            id, recipient, type, ticker, timeframe, channel, since_ms, rearm is not None, **fields
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON-compatible dictionary that :meth:`parse` reads as ``config``."""
+        shared = {"alert_type": self.type, "ticker": self.symbol, "timeframe": self.timeframe}
+        return shared | {"alert_action": self.channel} | TYPES[self.type].to_json(self)
+
+    def check(self) -> None:
+        """Check that a job can evaluate this alert.
+
+        Raises:
+            QueryError: The indicator is unknown, or can never cross the value.
+        """
+        TYPES[self.type].check(self)
+
+    @property
+    def series(self) -> str:
+        """Symbol and timeframe as text."""
+        return f"{self.symbol} {self.timeframe}"
+
+    def __str__(self) -> str:
+        return TYPES[self.type].text(self)
 
 
 class AlertType(Protocol):
