@@ -26,6 +26,7 @@ from ...core.model.time.instant import date_of, iso
 from ...core.model.time.span import Span, coalesce, uncovered
 from ...core.model.words.caller import warn_user
 from ...core.observability.reads import open_records, reads
+from ...core.parts import load_part
 from ...errors import DataError, QueryError
 from ..settings.folder import bundles_folder
 from .run_records import (
@@ -283,9 +284,10 @@ class LineageRun:
                 exist.
             StorageError: A file could not be read or written.
         """
-        from ..receipts.made import make
-
-        return make(self.id, path, folder=self.folder, manager=self._manager)
+        made: Receipt = load_part("research.receipts.made").make(
+            self.id, path, folder=self.folder, manager=self._manager
+        )
+        return made
 
     def _save(self, *, is_last: bool) -> None:
         # The callbacks use other locks, so the run's lock must not be held.

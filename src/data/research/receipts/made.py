@@ -63,7 +63,9 @@ def make(
     folder: str | os.PathLike[str] | None = None,
     manager: DataManager | None = None,
 ) -> Receipt:
-    """Return the receipt of a recorded run, or of a bundle; no vendor is queried.
+    """Return the receipt of a recorded run, or of a bundle.
+
+    No bars are fetched; splits and dividends that are not stored are.
 
     Args:
         run: Id of a run (see :func:`onetape.bundles.lineage`), or name of a bundle that was built from
