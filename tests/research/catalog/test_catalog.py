@@ -1074,7 +1074,7 @@ def test_the_old_path_warns_once_and_names_the_users_line(tmp_path: Path) -> Non
         names["DataCatalog"](tmp_path / "metadata.db").popular_datasets()
     (warning,) = [w for w in caught if w.category is DeprecationWarning]
     assert (warning.filename, warning.lineno) == ("theirs.py", 2)
-    assert "onetape.data.bundles" in str(warning.message)
+    assert "from onetape.bundles" in str(warning.message)
     assert names["DataCatalog"] is DataCatalog
 
 

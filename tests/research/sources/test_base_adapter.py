@@ -690,6 +690,8 @@ def test_dataset_info_contains_every_documented_field_of_an_ingest(tmp_path: Pat
         "kind": "line",
         "symbols": ["AAPL", "MSFT"],
         "resolution": "1d",
+        "adjustment": None,
+        "session": None,
         "start_date": first,
         "end_date": first + 8 * 86400 - 1,
         "row_count": 13,

@@ -284,7 +284,8 @@ class _Judge:
             days = [day_ms(date_of(stamp)) + DAY_MS for stamp in table.stamps[[0, -1]].tolist()]
             unknown = self.draft.book.missing(Span(*days))
             known = table.take(table.stamps >= (unknown[-1].end - DAY_MS if unknown else days[0]))
-            found += [g for g in graves(self._series_of(known)) if g.is_of_actions]
+            if len(known):
+                found += [g for g in graves(self._series_of(known)) if g.is_of_actions]
         return found
 
     def _series_of(self, table: BarTable) -> CheckedSeries:

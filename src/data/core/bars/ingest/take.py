@@ -162,6 +162,7 @@ def _check(draft: AnswerDraft) -> None:
 def _check_rows(draft: AnswerDraft) -> None:
     """Check the rows on the grid of the answer's bars."""
     fetched, instrument = draft.fetched, draft.request.query.instrument
+    row = row_of(fetched.vendor)
     draft.grid = _grid_of(draft.request, fetched)
     is_share = instrument.asset_class == "stock" and instrument.timezone == "America/New_York"
     draft.check = check(
@@ -170,8 +171,12 @@ def _check_rows(draft: AnswerDraft) -> None:
         timeframe=draft.grid.timeframe,
         now_ms=draft.local_ms,
         grid=draft.grid,
-        volume=fetched.kind.needs_volume(instrument.asset_class, row_of(fetched.vendor).no_volume),
-        nights=is_share and draft.grid.timeframe.is_intraday,
+        volume=fetched.kind.needs_volume(instrument.asset_class, row.no_volume),
+        # A user's own files and classes say what their bars are.
+        nights=is_share
+        and bool(row.bars)
+        and not row.of_files
+        and draft.grid.timeframe.is_intraday,
     )
 
 
