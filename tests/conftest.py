@@ -128,7 +128,7 @@ def pytest_terminal_summary(
     """Print how many cases this run left out."""
     if cases := config.stash.get(_LEFT_OUT, 0):
         terminalreporter.write_line(
-            f"{cases} cases left out (tests/thinned.py, tests/left_out.txt); ONETAPE_FULL=1 runs all"
+            f"cases left out: {cases} (tests/thinned.py, tests/left_out.txt); ONETAPE_FULL=1 runs all"
         )
 
 

@@ -138,7 +138,7 @@ def test_only_the_cases_taken_are_made_unless_all_or_one_is_requested(
     assert len(of_test._calls) == (kept + 5 if argument or is_full else kept)
     written: list[str] = []
     suite.pytest_terminal_summary(SimpleNamespace(write_line=written.append), 0, of_test.config)
-    said = "5 cases left out (tests/thinned.py, tests/left_out.txt); ONETAPE_FULL=1 runs all"
+    said = "cases left out: 5 (tests/thinned.py, tests/left_out.txt); ONETAPE_FULL=1 runs all"
     assert written == ([] if argument or is_full else [said])
 
 
