@@ -15,25 +15,31 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from .data.core.clock import ManualClock, SystemClock
-from .data.core.model.request.capabilities import Limits
+from .data.core.model.market.bars import BarTable
+from .data.core.model.request.capabilities import BarPage, FetchQuery, Limits
 from .data.core.model.request.http import HttpRequest, HttpResponse
 from .data.core.model.request.shape import ShapeChange
+from .data.core.model.time.instant import DAY_MS, iso
+from .data.core.model.time.span import Span
 from .data.core.net.http.recordings import Recording
 from .data.core.net.http.retry import RetryPolicy
 from .data.core.net.http.send_records import SendRecord
 from .data.core.net.http.sender import Sender
+from .data.core.net.http.status import server_time_ms
 from .data.core.net.limits.limiter import Limiter
 from .data.core.net.limits.state import State
 from .data.core.vendors.base import BaseDataDownloader
+from .data.core.vendors.paging import read_page
 from .data.data_manager import DataManager
 from .data.errors import AllProvidersFailedError, DataError, RateLimitedError
 
@@ -71,6 +77,9 @@ def examine(
 
     - It returns bars, all of them valid, and the same ones each time.
     - The recorded responses have the shape that it declares, if it declares one.
+    - No row is on two pages, and a range that ends one millisecond after the stamp of a bar contains
+      that bar. Both can be seen only if the recording has several pages, or was made at least a day
+      after the bar that follows the range.
     - No key appears where it could be displayed.
     - Anything that is not a response of its vendor (an HTML page, a different document, half a
       body) causes an error; it is never mistaken for bars, or for a statement that no bars exist.
@@ -100,6 +109,21 @@ def examine(
     return bars
 
 
+class _Page(NamedTuple):
+    """A page as the provider parsed it, and the time of its response in UTC milliseconds."""
+
+    query: FetchQuery
+    page: BarPage
+    server_ms: int | None
+
+    @property
+    def stamps(self) -> set[int]:
+        """The timestamps of its rows."""
+        bars = self.page.bars
+        table = bars if isinstance(bars, BarTable) else BarTable.from_bars(bars)
+        return set(table.stamps.tolist())
+
+
 class _Bench:
     """Queries the provider on recorded responses, each time with an empty cache."""
 
@@ -114,6 +138,7 @@ class _Bench:
         self._question, self._adjustment = question, adjustment
         self.requests: list[HttpRequest] = []
         self.shapes: dict[ShapeChange, None] = {}
+        self.pages: list[_Page] = []  # of the last query
 
     def ask(self, spoil: _Spoil = lambda response: response) -> pd.DataFrame:
         """Return the provider's bars for the recorded responses, each modified by ``spoil``.
@@ -121,15 +146,17 @@ class _Bench:
         Raises:
             DataError: The provider returned no bars.
         """
-        carrier = _Carrier(Recording(self._folder), spoil, self.requests)
         clock = ManualClock(SystemClock().now_ms())  # waiting takes no time
-        name = self._provider.name
-        limiter = Limiter(name, Limits(), State(None, clock), is_local=True)
-        names = [key if isinstance(key, str) else key[0] for key in self._provider.secrets]
-        downloader = self._provider(
-            credentials=dict.fromkeys(names, _KEY),
-            sender=Sender(carrier, limiter, clock, RetryPolicy(attempts=1), self._note),
-        )
+        downloader = self.downloader(clock, spoil)
+        name, parse_bars = downloader.name, downloader.parse_bars
+        self.pages = []
+
+        def parse_and_note(response: HttpResponse, query: FetchQuery) -> BarPage:
+            page = parse_bars(response, query)
+            self.pages.append(_Page(query, page, server_time_ms(response)))
+            return page
+
+        downloader.parse_bars = parse_and_note  # type: ignore[method-assign]
         with TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             manager = DataManager(folder, clock=clock)
@@ -139,6 +166,18 @@ class _Bench:
                 provider=name,
                 adjustment=self._adjustment,  # type: ignore[arg-type]
             )
+
+    def downloader(
+        self, clock: ManualClock, spoil: _Spoil = lambda response: response
+    ) -> BaseDataDownloader:
+        """Return a new instance of the provider that gets the recorded responses."""
+        carrier = _Carrier(Recording(self._folder), spoil, self.requests)
+        limiter = Limiter(self._provider.name, Limits(), State(None, clock), is_local=True)
+        names = [key if isinstance(key, str) else key[0] for key in self._provider.secrets]
+        return self._provider(
+            credentials=dict.fromkeys(names, _KEY),
+            sender=Sender(carrier, limiter, clock, RetryPolicy(attempts=1), self._note),
+        )
 
     def _note(self, record: SendRecord) -> None:
         if record.shape is not None:
@@ -164,6 +203,9 @@ def _broken_promises(bench: _Bench, bars: pd.DataFrame) -> Iterator[str]:
         yield "- it returned no bars"
     if flagged := proof.get("flagged"):
         yield f"- {len(flagged)} of its rows are not valid bars"
+    pages = bench.pages
+    yield from _overlaps(pages)
+    yield from _lost_end(bench, pages)
     for change in bench.shapes:
         yield f"- the recorded answers differ from its `shapes`: {change}"
     if not bars.equals(bench.ask()):
@@ -176,6 +218,53 @@ def _broken_promises(bench: _Bench, bars: pd.DataFrame) -> Iterator[str]:
     for status in (401, 403, 429, 500, 503):
         spoil = partial(_change, status=status, headers={}, body=_PAGE)
         yield from _not_refused(bench, f"HTTP {status}", spoil)
+
+
+def _overlaps(pages: list[_Page]) -> Iterator[str]:
+    """Yield a sentence if a row in the range is on two pages, the second of which continues the first."""
+    earlier: set[int] = set()
+    twice: set[int] = set()
+    for one in pages:
+        span, stamps = one.query.span, one.stamps
+        twice |= {stamp for stamp in earlier & stamps if stamp < span.end}
+        continues = one.page.cursor is not None or one.page.next_ms is not None
+        earlier = earlier | stamps if continues else set()
+    if twice:
+        others = f" and {len(twice) - 1} more" if len(twice) > 1 else ""
+        yield (
+            f"- pages overlap: the bar of {iso(min(twice))}{others} is on two pages; `next_ms` is "
+            "the start of the next page, after the last row of this one"
+        )
+
+
+def _lost_end(bench: _Bench, pages: list[_Page]) -> Iterator[str]:
+    """Yield a sentence if a range that ends just after the stamp of a bar is answered without it.
+
+    The library requests ranges up to the stamp of the next bar. A provider that sends the same
+    requests for an end one millisecond later must get that bar in the same responses.
+    """
+    if not pages:  # the provider has its own `get_ohlcv`
+        return
+    query, _, server_ms = max(pages, key=lambda one: one.query.span.end)
+    stamp = query.span.end
+    closed_ms = stamp + (query.timeframe.step_ms or 31 * DAY_MS) + DAY_MS
+    if server_ms is None or server_ms < closed_ms:  # the vendor may not have had the bar
+        return
+    downloader = bench.downloader(ManualClock(query.now_ms))
+    found: set[int] = set()
+    cursor = None
+    with suppress(DataError):  # other requests, which were not recorded
+        for one in pages:
+            if one.query.span.end == stamp:
+                longer = replace(one.query, span=Span(one.query.span.start, stamp + 1))
+                response = downloader.send(downloader.bars_request(longer, cursor))
+                found.update(read_page(downloader, response, longer)[1].stamps.tolist())
+            cursor = one.page.cursor
+        if stamp not in found:
+            yield (
+                f"- a range that ends 1 ms after {iso(stamp)} lacks the bar of that time; the end of "
+                "a span is exclusive and in milliseconds, so round it up if the vendor's unit is longer"
+            )
 
 
 def _bodies() -> dict[str, bytes]:

@@ -32,6 +32,7 @@ WEDNESDAY = parse_iso("2024-06-12T15:00:30")
 
 
 _numbers = itertools.count()
+_LEFT_OUT = pytest.StashKey[int]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -80,6 +81,10 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+def _note_left_out(config: pytest.Config, cases: int) -> None:
+    config.stash[_LEFT_OUT] = config.stash.get(_LEFT_OUT, 0) + cases
+
+
 def _is_thinned(config: pytest.Config) -> bool:
     return not FULL and not any("::" in argument for argument in config.args)
 
@@ -90,6 +95,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
     yield
     if (calls := metafunc._calls) and _is_thinned(metafunc.config):
         numbers = chosen(metafunc.definition.nodeid, [call.params for call in calls])
+        # A test without cases is left out below, as one.
+        _note_left_out(metafunc.config, len(calls) - max(1, len(numbers)))
         calls[:] = [calls[n] for n in numbers]
 
 
@@ -100,6 +107,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     gone = [item for item in items if is_left_out(item.nodeid)]
     config.hook.pytest_deselected(items=gone)
     items[:] = [item for item in items if not is_left_out(item.nodeid)]
+    _note_left_out(config, len(gone))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Pass the number of cases left out to the process that started this one, if any."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["left_out"] = session.config.stash.get(_LEFT_OUT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the number of cases left out from a process, each of which collects all tests."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Print how many cases this run left out."""
+    if cases := config.stash.get(_LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f"cases left out: {cases} (tests/thinned.py, tests/left_out.txt); ONETAPE_FULL=1 runs all"
+        )
 
 
 @pytest.fixture(scope="module", autouse=True)

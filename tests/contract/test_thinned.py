@@ -1,4 +1,4 @@
-"""What `make test` leaves out: cases of tests that exist, and never all of them."""
+"""The lists of tests name tests that exist; `make test` leaves out cases, and never all of a test."""
 
 from __future__ import annotations
 
@@ -38,6 +38,12 @@ def test_each_thinned_test_exists() -> None:
         for file, tests in table.items():
             assert set(tests) <= names_in(file), file
     assert not [name for name in thinned.LEFT_OUT if not exists(name)]
+
+
+def test_each_test_of_a_promise_exists() -> None:
+    lines = (ROOT / "tests" / "rows.tsv").read_text("utf-8").splitlines()
+    fields = [line.split("\t") for line in lines]
+    assert [line for line in fields if len(line) != 3 or not exists(line[1])] == []
 
 
 def test_a_test_only_in_full_runs_is_a_control_or_fails_with_another_test() -> None:
@@ -126,10 +132,14 @@ def test_only_the_cases_taken_are_made_unless_all_or_one_is_requested(
     of_test = SimpleNamespace(
         _calls=[SimpleNamespace(params={"n": n}) for n in range(kept + 5)],
         definition=SimpleNamespace(nodeid=f"{file}::{test}"),
-        config=SimpleNamespace(args=[f"{file}{argument}"]),
+        config=SimpleNamespace(args=[f"{file}{argument}"], stash={}),
     )
     assert len(list(suite.pytest_generate_tests(of_test))) == 1
     assert len(of_test._calls) == (kept + 5 if argument or is_full else kept)
+    written: list[str] = []
+    suite.pytest_terminal_summary(SimpleNamespace(write_line=written.append), 0, of_test.config)
+    said = "cases left out: 5 (tests/thinned.py, tests/left_out.txt); ONETAPE_FULL=1 runs all"
+    assert written == ([] if argument or is_full else [said])
 
 
 def test_this_run_has_no_other_cases_than_those_taken(request: pytest.FixtureRequest) -> None:

@@ -54,9 +54,21 @@ def _ring(path: str) -> str:
     """Return the ring of a file; empty if its lines are free."""
     if path.startswith(_DOOR):
         return "B"
-    name = path.removeprefix(_PACKAGE).removesuffix(".py").replace("/", ".")
-    module = Module(name.removesuffix(".__init__"), "", name.endswith("__init__"))
+    module = _module(path, "")
     return "" if module.is_vendor else ring_of(module)
+
+
+def _module(path: str, text: str) -> Module:
+    name = path.removeprefix(_PACKAGE).removesuffix(".py").replace("/", ".")
+    return Module(name.removesuffix(".__init__"), text, name.endswith("__init__"))
+
+
+def _lines_that_count(path: str, text: str) -> int:
+    """Return the number of code lines of a file with this text, without those that are free."""
+    if path.startswith(_DOOR):
+        return public_lines(text)
+    module = _module(path, text)
+    return len(code_lines(module) - rows_of_vendors(module))
 
 
 def _git(root: Path, *words: str) -> str:
@@ -69,14 +81,14 @@ def _git(root: Path, *words: str) -> str:
 
 
 def grown_files(root: Path) -> dict[str, int]:
-    """Return the new code lines of each file of the package that has more than in git's HEAD."""
+    """Return the new lines that count of each file of the package that has more than in git's HEAD."""
     where = ("--", _PACKAGE, _DOOR)
     names = _git(root, "diff", "--name-only", "--diff-filter=d", "HEAD", *where)
     names += _git(root, "ls-files", "--others", "--exclude-standard", *where)
     grown = {}
     for path in filter(lambda name: name.endswith(".py"), names.splitlines()):
         texts = (root / path).read_text("utf-8"), _git(root, "show", f"HEAD:{path}")
-        new, old = (len(code_lines(Module("", text))) for text in texts)
+        new, old = (_lines_that_count(path, text) for text in texts)
         grown |= {path: new - old} if new > old else {}
     return grown
 
@@ -131,6 +143,21 @@ def test_new_and_longer_files_are_compared_with_the_last_commit(tmp_path: Path) 
     subprocess.run(["git", "add", "src/data/staged.py"], cwd=tmp_path, check=True)
     of_names = {"longer": 1, "staged": 2, "new": 3}
     assert grown_files(tmp_path) == {f"src/data/{name}.py": n for name, n in of_names.items()}
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_file_whose_new_lines_are_free_has_not_grown(tmp_path: Path) -> None:
+    registry, door = tmp_path / "src/data/core/registry.py", tmp_path / "onetape/vendors.py"
+    for path in (registry, door):
+        path.parent.mkdir(parents=True)
+    row = '    "acme": VendorRow(\n        bars="acme.bars:Acme",\n    ),\n'
+    registry.write_text(f"VENDORS = {{\n{row}}}\n")
+    door.write_text((ROOT / "onetape" / "vendors.py").read_text("utf-8"))
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert grown_files(tmp_path) == {
+        "src/data/core/registry.py": 2,
+        "onetape/vendors.py": public_lines(door.read_text("utf-8")),
+    }
 
 
 def test_the_row_of_a_vendor_in_the_registry_is_free() -> None:

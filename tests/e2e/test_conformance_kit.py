@@ -14,10 +14,12 @@ import pytest
 from onetape import testing
 from onetape.testing import examine
 from src.data.core.clock import ManualClock
+from src.data.core.model.market.bars import BarTable
 from src.data.core.model.request.capabilities import BarPage, FetchQuery
 from src.data.core.model.request.http import HttpRequest, HttpResponse
+from src.data.core.vendors.base import BaseDataDownloader
 from src.data.core.vendors.binance.bars import BinanceDataDownloader
-from src.data.core.vendors.factory import downloader_class
+from src.data.core.vendors.factory import downloader_class, downloader_for
 from src.data.data_manager import DataManager
 from src.data.errors import DataError, NoDataError, UnavailableError
 from tests.conformance.sheet import sheet_of
@@ -33,9 +35,16 @@ Record = Callable[..., Path]
 def record(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> Record:
-    """Return what records a question to a vendor, and returns the folder."""
+    """Return what records a question to a vendor, and returns the folder.
 
-    def ask(vendor: str, question: tuple[str, str, str, str]) -> Path:
+    With a class, its methods read the vendor's answers.
+    """
+
+    def ask(
+        vendor: str,
+        question: tuple[str, str, str, str],
+        provider: type[BaseDataDownloader] | None = None,
+    ) -> Path:
         with monkeypatch.context() as patch:
             patch.setenv("ONETAPE_RECORD", str(tmp_path / "seen"))
             for name, value in sheet_of(vendor).keys.items():
@@ -44,6 +53,9 @@ def record(
             own = {"base_url": vendors.base_url(vendor), "transport": "http"}
             rules.write_text(json.dumps({"providers": {vendor: own}}))
             manager = DataManager(tmp_path / "cache", rules, clock=clock)
+            if provider is not None:
+                downloader = downloader_for(manager.provider_selector, vendor)
+                patch.setattr(downloader, "__class__", provider)
             manager.get_ohlcv(*question, provider=vendor, adjustment="raw")
         return tmp_path / "seen" / vendor
 
@@ -134,6 +146,75 @@ def test_the_kit_names_a_broken_promise_of_a_provider(
     with pytest.raises(AssertionError, match=provider.__name__) as caught:
         examine(provider, record("binance", COIN), *COIN)
     assert [part for part in said if part not in str(caught.value)] == []
+
+
+class Pages(BinanceDataDownloader):
+    """Pages of ten rows, each of which begins a millisecond after the last row of the one before."""
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        request = super().bars_request(query, cursor)
+        return replace(request, params={**request.params, "limit": 10})
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        bars = super().parse_bars(response, query).bars
+        assert not isinstance(bars, BarTable)
+        return BarPage(bars, next_ms=bars[-1].stamp_ms + 1 if len(bars) == 10 else None)
+
+
+class FloorsNext(Pages):
+    """Rounds the start of the next page down to a second, which is the last row again."""
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        page = super().parse_bars(response, query)
+        return page if page.next_ms is None else replace(page, next_ms=page.next_ms // 1000 * 1000)
+
+
+class FloorsEnd(Pages):
+    """Rounds an exclusive end down to a second, so a bar that begins in that second is lost."""
+
+    # The range is as long as a window, and one millisecond more is another window.
+    capabilities = replace(BinanceDataDownloader.capabilities, page_days={"1h": 1})
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        request = super().bars_request(query, cursor)
+        end = query.span.end // 1000 * 1000 - 1
+        return replace(request, params={**request.params, "endTime": end})
+
+
+class EndsLate(Pages):
+    """Requests more than the range, up to a full second that is inclusive, which loses nothing."""
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        request = super().bars_request(query, cursor)
+        end = query.span.end // 1000 * 1000
+        return replace(request, params={**request.params, "endTime": end})
+
+
+DOUBLED = """\
+- pages overlap: the bar of 2024-05-01T09:00:00Z and 1 more is on two pages; `next_ms` is the start of \
+the next page, after the last row of this one"""
+LOST = """\
+- a range that ends 1 ms after 2024-05-02T00:00:00Z lacks the bar of that time; the end of a span is \
+exclusive and in milliseconds, so round it up if the vendor's unit is longer"""
+
+
+@pytest.mark.parametrize(("provider", "said"), [(FloorsNext, DOUBLED), (FloorsEnd, LOST)])
+def test_the_kit_names_a_fault_of_paging(
+    provider: type[BaseDataDownloader], said: str, record: Record
+) -> None:
+    folder = record("binance", COIN, provider)
+    with pytest.raises(AssertionError) as caught:
+        examine(provider, folder, *COIN)
+    assert str(caught.value) == f"{provider.__name__} breaks 1 promises:\n{said}"
+
+
+@pytest.mark.parametrize("provider", [Pages, EndsLate])
+def test_pages_that_join_and_ends_that_lose_nothing_pass(
+    provider: type[BaseDataDownloader], record: Record
+) -> None:
+    folder = record("binance", COIN, provider)
+    assert len(list(folder.iterdir())) == 3
+    assert len(examine(provider, folder, *COIN)) == 24
 
 
 def test_promises_are_checked_even_if_python_leaves_out_asserts() -> None:

@@ -223,17 +223,17 @@ def build(
             cache_dir_from="cache.enabled: false in the rules",
         )
     observer = observer or Observer(ticking, Gauge(lambda: cache.holdings(), ticking))
+    shared, hosts = shared_store(rules), None
+    if shared.url:
+        from .hosts.connect import connect
+
+        hosts = connect(shared, ticking, settings.state_dir)
+    limits = hosts.limits if hosts else None
     networks = _Networks(lambda: network_of(settings, rules, ticking, retry, observer, limits))
     selector = ProviderSelector(
         settings=settings, make_sender=networks.sender, own_sender=networks.own_sender
     )
-    shared = shared_store(rules)
-    leases, limits = networks.leases, None
-    make_store: Callable[..., BarStore] = BarStore
-    if shared.url:
-        from .hosts.connect import connect
-
-        make_store, leases, limits = connect(shared, ticking, leases, settings.state_dir)
+    leases = hosts.share_leases(networks.leases) if hosts else networks.leases
     cache = UnifiedCache(
         settings.cache_dir,
         settings.max_size_gb,
@@ -247,7 +247,7 @@ def build(
         retention=rules.cache.versions,
         max_age=rules.cache.max_age,
         may_do_without=True,
-        make_store=make_store,
+        make_store=hosts.make_store if hosts else BarStore,
     )
     ttl_hours = min(rules.cache.default_ttl_hours, 87_600)  # ten years
     expiry = Expiry(recent_ms=round(ttl_hours * HOUR_MS))

@@ -29,16 +29,17 @@ class HostParts(NamedTuple):
 
     Attributes:
         make_store: Function that makes the store for a cache folder.
-        leases: Function that returns the leases that all hosts share.
+        share_leases: Function of one that returns this host's own leases, or None; it returns one
+            that returns the leases that all hosts share.
         limits: Function that makes the limits of all hosts from the state of this host.
     """
 
     make_store: Callable[..., BarStore]
-    leases: Callable[[], SharedLeases]
+    share_leases: Callable[[FindLeases], Callable[[], SharedLeases]]
     limits: Callable[[State], SharedLimits]
 
 
-def connect(rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path) -> HostParts:
+def connect(rules: StoreRules, clock: Clock, state_dir: Path) -> HostParts:
     """Return the store, the leases and the limits that all hosts share.
 
     Nothing is sent; the first read that the folder cannot answer opens the connection.
@@ -51,8 +52,12 @@ def connect(rules: StoreRules, clock: Clock, local: FindLeases, state_dir: Path)
     from .limits import SharedLimits
 
     shared = _servers.of(rules, state_dir)
-    leases = SharedLeases(shared, clock, local)
-    return HostParts(make_store, lambda: leases, partial(SharedLimits, shared))
+
+    def share_leases(local: FindLeases) -> Callable[[], SharedLeases]:
+        leases = SharedLeases(shared, clock, local)
+        return lambda: leases
+
+    return HostParts(make_store, share_leases, partial(SharedLimits, shared))
 
 
 def make_store_of(rules: StoreRules, state_dir: Path | None = None) -> Callable[..., BarStore]:
