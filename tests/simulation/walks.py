@@ -483,7 +483,16 @@ class World:
             if _alike((row[3], told), other):
                 return []
         off = abs(log(told / true.adj_close))
-        ratios = [float(a.ratio) for a in self.history.truth().actions if a.type == "split"]
+        # Nothing shows a split that the row's vendor has never told if no bar after it is known.
+        unknown = {
+            c.hides
+            for c in self.history.changes
+            if c.hides is not None and c.vendor == cached.source[stamp]
+            and c.since_ms <= c.hides.ex_at < c.until_ms and self.now_ms < c.until_ms
+            and max(cached.rows) < day_ms(c.hides.ex_date) and not fresh.rows
+        }  # fmt: skip
+        splits = [a for a in self.history.truth().actions if a.type == "split"]
+        ratios = [float(a.ratio) for a in splits if a not in unknown]
         is_off = any(isclose(off, abs(log(ratio)), abs_tol=0.1) for ratio in ratios)
         text = f"{iso(stamp)[:10]} {told} beside {row[3]}, truly {true.adj_close}"
         return [("adj_close", text)] * is_off
