@@ -42,7 +42,7 @@ def checked(market: Market, path: Path, shares: Shares, **options: Any) -> Findi
     """Return what another machine finds, with an empty folder and its own vendor."""
     market.clock.set(CHECKED)
     manager = market.manager(shares, folder="reader")
-    return verify(path, fetch=True, manager=manager, **options)
+    return verify(path, manager=manager, **options)
 
 
 def test_series_are_the_same_despite_noise_and_a_later_split_and_dividend(market: Market) -> None:
