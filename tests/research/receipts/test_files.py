@@ -119,6 +119,8 @@ def test_what_is_not_a_receipt_is_exit_2(data: bytes, tmp_path: Path) -> None:
 def test_a_later_version_and_an_unknown_kind_are_named_and_exit_3(tmp_path: Path) -> None:
     with pytest.raises(FormatVersionError, match="version 2 of the format"):
         reread(b"onetape-receipt 2\nrun x\n")
+    with pytest.raises(FormatVersionError, match="version 999999999 of the format"):
+        reread(b"onetape-receipt " + b"9" * 5000 + b"\nrun x\n")
     (tmp_path / "2").write_bytes(b"onetape-receipt 2\nrun x\n")
     assert verify(tmp_path / "2", offline=True).code == 3
     known = [Line.of("onetape-receipt 1"), run_line("x", 0), Line.of("options AAPL 2024 rows 3")]
@@ -130,6 +132,16 @@ def test_a_later_version_and_an_unknown_kind_are_named_and_exit_3(tmp_path: Path
         ("unread", "options"),
         ("same", "all"),
     ]
+
+
+def test_a_receipt_of_nothing_and_gaps_without_bars_are_never_the_same(tmp_path: Path) -> None:
+    empty = Receipt.of([run_line("x", 0), Line.of("terms yahoo not-read")])
+    empty.write(tmp_path / "x")
+    assert empty.fault == "it has no line of what was read"
+    assert verify(tmp_path / "x", offline=True).code == 2
+    receipt(f"gaps AAPL 1d regular 3 bars 1 spans {A}").write(tmp_path / "x")
+    found = verify(tmp_path / "x", offline=True)
+    assert (found.code, found.findings[0].state) == (3, "unread")
 
 
 def test_ten_megabytes_are_read(tmp_path: Path) -> None:
@@ -300,6 +312,12 @@ def test_one_revised_bar_is_one_sentence() -> None:
         "AAPL 1d, bars from yahoo: values differ in 2023-02, and all other months are equal."
     ]
     assert differences(first, first) == []
+    later = Receipt.of([run_line("x", 0), Line.of(BARS)])
+    more = Receipt((*later.lines[:-1], Line.of("options AAPL rows 3"), later.lines[-1]))
+    assert differences(later, later) == []
+    assert differences(later, more) == [
+        "options AAPL rows 3: only in the second receipt; a kind of line of a later version."
+    ]
     assert differences(receipt(BARS), receipt(ACTIONS)) == [
         "AAPL 1d, bars from yahoo: only in the first receipt.",
         "AAPL, splits and dividends from yahoo: only in the second receipt.",

@@ -26,7 +26,7 @@ from tests.e2e.fixed_vendor import Market
 from tests.e2e.oracle import ms
 from tests.universe_doubles import DatedUniverse
 from tests.vendor_server import VendorServer
-from tests.vendor_server.listings import dividend
+from tests.vendor_server.listings import dividend, split
 
 from .many_shares import Shares
 from .test_receipts import ASKED, made
@@ -79,6 +79,31 @@ def test_a_run_is_made_read_and_verified_without_and_with_requests(
     assert not vendors.count()
     assert set(states(path, other).values()) == {"same"}
     assert vendors.count()
+
+
+def test_fetching_again_uses_nothing_that_is_stored_here(
+    manager: DataManager, bundles: Path, vendors: VendorServer, tmp_path: Path
+) -> None:
+    """Stored are a dividend that its vendor took back, and a split that it reported and took back."""
+    for day in ("2024-01-12", "2024-02-12", "2024-03-12", "2024-04-12", "2024-06-05"):
+        vendors.truth.act("AAPL", dividend(day, 0.25))
+    known = vendors.truth.listing("AAPL").actions
+    with lineage("momentum", folder=bundles, manager=manager) as run:
+        manager.get_ohlcv("AAPL", "1d", "2023-10-02", "2024-05-31", adjustment="all")
+    run.receipt(tmp_path / "x")
+
+    def now() -> dict[str, str]:
+        """Return the states of the bars and actions that the vendor sends now."""
+        found = states(tmp_path / "x", manager, fetch=True)
+        return {name.split()[0]: state for name, state in found.items()}
+
+    vendors.truth.change("AAPL", actions=known[:-1])
+    assert now() == {"bars": "same", "actions": "rebased", "calendar": "same", "all": "same"}
+    vendors.truth.change("AAPL", actions=(*known, split("2024-06-06", 3)))
+    manager.get_ohlcv("AAPL", "1d", "2024-05-31", "2024-06-10", refresh=True)
+    vendors.truth.change("AAPL", actions=known)
+    assert set(now().values()) == {"same"}
+    assert "2024-06-06" in str(manager.get_actions("AAPL"))  # the user's own cache is as it was
 
 
 def test_the_receipt_at_a_past_time_has_only_dividends_that_had_come(

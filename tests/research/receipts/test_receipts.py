@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 
 from src.data.bundles import lineage
+from src.data.core.model.market.bars import BarTable
 from src.data.core.model.time.instant import day_ms, parse_iso
 from src.data.errors import AuthenticationError, NoDataError, UnavailableError
+from src.data.research.receipts.digests import Grid, digests_of
+from src.data.research.receipts.receipt import Line, Receipt, read_receipt
 from src.data.research.receipts.verify import Finding, Findings, verify
 from tests.core.cache.counts import FULL
 from tests.e2e.fixed_vendor import Market
@@ -42,7 +45,7 @@ def checked(market: Market, path: Path, shares: Shares, **options: Any) -> Findi
     """Return what another machine finds, with an empty folder and its own vendor."""
     market.clock.set(CHECKED)
     manager = market.manager(shares, folder="reader")
-    return verify(path, fetch=True, manager=manager, **options)
+    return verify(path, manager=manager, **options)
 
 
 def test_series_are_the_same_despite_noise_and_a_later_split_and_dividend(market: Market) -> None:
@@ -170,3 +173,29 @@ def test_each_change_at_the_vendor_has_its_state_and_month(market: Market, name:
     assert (bars.state, actions.state, bars.months) == (case.bars, case.actions, case.months), found
     assert case.detail in f"{bars.detail} {actions.detail}"
     assert found.code == case.code
+
+
+def test_lines_that_are_made_up_are_never_the_same(market: Market) -> None:
+    """Their digest is that of the bars, but the number of rows, or the grid, is not."""
+    path = made(market, Shares(market.clock, ["AAPL"], 1))
+    receipt = read_receipt(path)
+    (line,) = receipt.of_kind("bars")
+    manager = market.manager(Shares(market.clock, ["AAPL"], 2), folder="reader")
+    frame = manager.get_ohlcv("AAPL", *ASKED, adjustment="raw")
+    stamps = frame.index.astype("datetime64[ms]").astype("int64").to_numpy()
+    columns = [frame[c].to_numpy() for c in ("open", "high", "low", "close", "volume")]
+    coarse = Grid(-4, False, False)
+    (digest,) = digests_of(BarTable.of_columns(stamps, columns), coarse, None)
+    grid, right = line.values["grid"], line.digests[0]
+
+    def state(old: str, new: str) -> tuple[str, str]:
+        """Return state and detail of the bars, for a receipt with a changed line."""
+        rows = [Line.of(x.text.replace(old, new)) for x in receipt.lines[1:-1]]
+        Receipt.of(rows).write(path)
+        found = verify(path, manager=manager).findings
+        return next((one.state, one.detail) for one in found if one.line.kind == "bars")
+
+    assert state("rows 503", "rows 503") == ("same", "")
+    assert state("rows 503", "rows 504") == ("revised", "-1 rows")
+    hidden = f"the grid raw/-4 hides differences; it must be {grid}"
+    assert state(f"{grid} {right}", f"{coarse} {digest}") == ("unread", hidden)

@@ -32,6 +32,10 @@ def differences(first: Receipt, second: Receipt) -> list[str]:
             )
         elif a.text != b.text:
             found.append(f"{_what(a)}: {_difference(first, second, a, b)}.")
+    unknown = [{line.text for line in one.lines[1:] if not line.values} for one in (first, second)]
+    for text in sorted(unknown[0] ^ unknown[1]):
+        which = "first" if text in unknown[0] else "second"
+        found.append(f"{text}: only in the {which} receipt; a kind of line of a later version.")
     return found
 
 

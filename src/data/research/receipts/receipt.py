@@ -195,8 +195,8 @@ class Receipt:
                 raise ValueError(f"its first line is not `{NAME} {VERSION}`")
         except ValueError as exc:
             raise CorruptEntryError(f"{name} is not a receipt: {exc}") from exc
-        if int(version) != VERSION:
-            text = f"{name} has version {int(version)} of the format; this version reads {VERSION}"
+        if version != str(VERSION):
+            text = f"{name} has version {version[:9]} of the format; this version reads {VERSION}"
             raise FormatVersionError(text, hint="update onetape")
         return cls(tuple(lines), months)
 
@@ -221,6 +221,8 @@ class Receipt:
         kinds = [line.kind for line in self.lines]
         if kinds.count("run") != 1 or kinds.count("all") != 1 or kinds[-1] != "all":
             return "it needs one line `run`, and one line `all` at its end"
+        if {*kinds[1:]} <= {"run", "terms", "all"}:
+            return "it has no line of what was read"
         if self.lines[-1].digests != (digest_of(self.lines),):
             return "the digest `all` is not that of the lines"
         return ""
