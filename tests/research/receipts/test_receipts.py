@@ -199,3 +199,17 @@ def test_lines_that_are_made_up_are_never_the_same(market: Market) -> None:
     assert state("rows 503", "rows 504") == ("revised", "-1 rows")
     hidden = f"the grid raw/-4 hides differences; it must be {grid}"
     assert state(f"{grid} {right}", f"{coarse} {digest}") == ("unread", hidden)
+
+
+def test_a_run_that_adjusted_only_its_last_bars_has_all_splits_and_dividends(
+    market: Market,
+) -> None:
+    manager = market.manager(Shares(market.clock, ["AAPL"], 1), folder="maker")
+    with lineage("parts", folder=market.folder / "bundles", manager=manager) as run:
+        manager.get_ohlcv("AAPL", "1d", bars=3, adjustment="all")
+        manager.get_ohlcv("AAPL", "1d", "2022-06-01", "2022-08-01", adjustment="raw")
+    receipt = run.receipt(market.folder / "x")
+    (line,) = receipt.of_kind("actions")
+    assert (line.values["splits"], line.values["dividends"]) == ("1", "9")
+    found = checked(market, market.folder / "x", Shares(market.clock, ["AAPL"], 2))
+    assert {one.state for one in found.findings} == {"same"}

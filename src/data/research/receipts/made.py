@@ -299,14 +299,20 @@ def _actions(
 ) -> list[Paid]:
     """Return the splits and dividends for a vendor's bars, from its first bar to the end of a span.
 
-    They are those that fully adjusted prices had; without such prices, those that are known now.
+    They are those that fully adjusted prices had, from their first bar on; before that, and without
+    such prices, those that are known now.
     """
-    adjusted = [read.actions for read in reads if read.adjustment == "all"]
+    known = known_actions(client.actions(reads[0].key.symbol, reads[0].key.action_key), span)
+    adjusted = [read for read in reads if read.adjustment == "all"]
     if not adjusted:
-        return known_actions(client.actions(reads[0].key.symbol, reads[0].key.action_key), span)
-    lists = [current(used.own.get(vendor, used.rows)) for used in adjusted]
+        return known
+    first = date_of(min(read.spans[0].start for read in adjusted))
+    lists = [current(used.own.get(vendor, used.rows)) for used in (r.actions for r in adjusted)]
     latest = {(action.ex_date, action.type): action for rows in lists for action in rows}
     splits = [action for action in latest.values() if action.type == "split"]
-    return sorted(
-        paid(a, amount_on(a, splits, None)) for a in latest.values() if is_within(a, span)
-    )
+    then = [
+        paid(a, amount_on(a, splits, None))
+        for a in latest.values()
+        if a.ex_date >= first and is_within(a, span)
+    ]
+    return sorted([*(a for a in known if a.day < first), *then])
