@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import sys
 import threading
 import warnings
@@ -121,7 +122,11 @@ def test_a_cached_source_has_the_metadata_of_its_source(folder: Path) -> None:
 
 # --- keys ---------------------------------------------------------------------------------------
 
-SYMBOLS = st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=4, unique=True)
+# A timeframe, such as `1d`, is refused as a symbol.
+NAMES = st.text(min_size=1, max_size=6).filter(
+    lambda text: not re.fullmatch(r"\s*\d+\s*\w+\s*", text)
+)
+SYMBOLS = st.lists(NAMES, min_size=1, max_size=4, unique=True)
 MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1))
 QUESTIONS = st.tuples(SYMBOLS, MOMENTS, MOMENTS, st.sampled_from(["1m", "1h", "1d", "1M"]))
 
