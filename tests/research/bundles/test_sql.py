@@ -194,6 +194,14 @@ def test_memory_is_bounded(manager: DataManager, tmp_path: Path) -> None:
     assert "Out of Memory" in result.stdout, result.stderr
 
 
+def printed(words: list[str]) -> str:
+    """Return what the command prints, in a process of its own."""
+    command = [sys.executable, "-m", "onetape", *words]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 def test_the_command_prints_rows_as_text_and_json(
     manager: DataManager, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,13 +209,13 @@ def test_the_command_prints_rows_as_text_and_json(
     columns = "symbol, date, close, NULL AS none"
     statement = f"SELECT {columns} FROM bundle('coins') ORDER BY symbol, date LIMIT 2"
     options = ["--bundles", str(tmp_path / "bundles"), "--cache-dir", str(tmp_path / "cache")]
-    assert main(["sql", statement, *options, "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    output = printed(["sql", statement, *options, "--json"])
+    rows = json.loads(output)
     assert [row["date"] for row in rows] == ["2024-01-01 00:00:00", "2024-01-02 00:00:00"]
     close = scan("coins", folder=tmp_path / "bundles").collect()["close"][0]
     assert rows[0] == rows[0] | {"symbol": "BTCUSDT", "close": float(close), "none": None}
-    assert main(["sql", statement, *options]) == 0
-    assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["BTCUSDT", "2024-01-01"]
+    output = printed(["sql", statement, *options])
+    assert output.splitlines()[2].split()[:2] == ["BTCUSDT", "2024-01-01"]
     assert main(["sql", "SELECT * FROM bars('ETHUSD', '1d')", *options]) == 1
     assert "nearest: bars('ETHUSDT', '1d')" in capsys.readouterr().err
 
