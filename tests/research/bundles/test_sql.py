@@ -15,7 +15,6 @@ import polars as pl
 import pytest
 
 from src.data.bundles import scan
-from src.data.cli import main
 from src.data.core.model.time.instant import DAY_MS, parse_iso
 from src.data.data_manager import DataManager
 from src.data.errors import BundleNotFoundError, CacheError, DataError, QueryError
@@ -202,9 +201,7 @@ def printed(words: list[str]) -> str:
     return result.stdout
 
 
-def test_the_command_prints_rows_as_text_and_json(
-    manager: DataManager, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_rows_as_text_and_json(manager: DataManager, tmp_path: Path) -> None:
     """S001-107."""
     columns = "symbol, date, close, NULL AS none"
     statement = f"SELECT {columns} FROM bundle('coins') ORDER BY symbol, date LIMIT 2"
@@ -216,8 +213,9 @@ def test_the_command_prints_rows_as_text_and_json(
     assert rows[0] == rows[0] | {"symbol": "BTCUSDT", "close": float(close), "none": None}
     output = printed(["sql", statement, *options])
     assert output.splitlines()[2].split()[:2] == ["BTCUSDT", "2024-01-01"]
-    assert main(["sql", "SELECT * FROM bars('ETHUSD', '1d')", *options]) == 1
-    assert "nearest: bars('ETHUSDT', '1d')" in capsys.readouterr().err
+    wrong = [sys.executable, "-m", "onetape", "sql", "SELECT * FROM bars('ETHUSD', '1d')", *options]
+    result = subprocess.run(wrong, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 1 and "nearest: bars('ETHUSDT', '1d')" in result.stderr
 
 
 def test_a_statement_that_runs_too_long_is_stopped(
