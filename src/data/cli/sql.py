@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..core.runtime.resources import data_bytes
 from .arguments import command, option
 from .cached import manager_of
 from .result import Report
@@ -53,8 +54,8 @@ def _limited_memory() -> Iterator[None]:
         yield
         return
     limits = resource.getrlimit(resource.RLIMIT_DATA)
-    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    most = usage + _MOST_BYTES if limits[1] < 0 else min(usage + _MOST_BYTES, limits[1])
+    most = data_bytes() + _MOST_BYTES
+    most = most if limits[1] < 0 else min(most, limits[1])
     resource.setrlimit(resource.RLIMIT_DATA, (most, limits[1]))
     try:
         yield

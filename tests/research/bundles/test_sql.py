@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import resource
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import polars as pl
 import pytest
 
 from src.data.bundles import scan
+from src.data.cli import main
 from src.data.core.model.time.instant import DAY_MS, parse_iso
 from src.data.data_manager import DataManager
 from src.data.errors import BundleNotFoundError, CacheError, DataError, QueryError
@@ -170,52 +172,41 @@ def test_sample_bars_are_named_by_their_vendor(manager: DataManager) -> None:
     assert frame["close"].to_list() == asked["close"].to_list()
 
 
-OUT_OF_MEMORY = """
-import sys
-from src.data.data_manager import DataManager
-from src.data.errors import QueryError
-from src.data.research.bundles import sql
-sql._CONFIG["memory_limit"] = "20MB"
-statement = "SELECT count(*) FROM (SELECT DISTINCT range, hash(range) FROM range(9000000))"
-try:
-    sql.query(statement, manager=DataManager(sys.argv[1]))
-except QueryError as error:
-    print(error)
-"""
-
-
-def test_memory_is_bounded(manager: DataManager, tmp_path: Path) -> None:
+def test_memory_is_bounded(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """S001-107."""
     assert query("SELECT current_setting('memory_limit')", manager=manager).iat[0, 0] == "953.6 MiB"
-    # In a process of its own: after it, a process with many threads may be unable to start another.
-    command = [sys.executable, "-c", OUT_OF_MEMORY, str(tmp_path / "cache")]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert "Out of Memory" in result.stdout, result.stderr
+    monkeypatch.setitem(sql._CONFIG, "memory_limit", "20MB")
+    with pytest.raises(QueryError, match="Out of Memory"):
+        query("SELECT count(*) FROM (SELECT DISTINCT range, hash(range) FROM range(9000000))",
+              manager=manager)  # fmt: skip
 
 
-def printed(words: list[str]) -> str:
-    """Return what the command prints, in a process of its own."""
-    command = [sys.executable, "-m", "onetape", *words]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def test_the_command_prints_rows_as_text_and_json(manager: DataManager, tmp_path: Path) -> None:
+def test_the_command_prints_rows_as_text_and_json(
+    manager: DataManager, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """S001-107."""
     columns = "symbol, date, close, NULL AS none"
     statement = f"SELECT {columns} FROM bundle('coins') ORDER BY symbol, date LIMIT 2"
     options = ["--bundles", str(tmp_path / "bundles"), "--cache-dir", str(tmp_path / "cache")]
-    output = printed(["sql", statement, *options, "--json"])
-    rows = json.loads(output)
+    assert main(["sql", statement, *options, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
     assert [row["date"] for row in rows] == ["2024-01-01 00:00:00", "2024-01-02 00:00:00"]
     close = scan("coins", folder=tmp_path / "bundles").collect()["close"][0]
     assert rows[0] == rows[0] | {"symbol": "BTCUSDT", "close": float(close), "none": None}
-    output = printed(["sql", statement, *options])
-    assert output.splitlines()[2].split()[:2] == ["BTCUSDT", "2024-01-01"]
-    wrong = [sys.executable, "-m", "onetape", "sql", "SELECT * FROM bars('ETHUSD', '1d')", *options]
-    result = subprocess.run(wrong, cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert result.returncode == 1 and "nearest: bars('ETHUSDT', '1d')" in result.stderr
+    assert main(["sql", statement, *options]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["BTCUSDT", "2024-01-01"]
+    assert main(["sql", "SELECT * FROM bars('ETHUSD', '1d')", *options]) == 1
+    assert "nearest: bars('ETHUSDT', '1d')" in capsys.readouterr().err
+
+
+def test_the_command_runs_in_a_process_that_has_reserved_much_memory(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As idle threads do by their stacks: the limit is about what the statement needs besides."""
+    monkeypatch.setattr("src.data.cli.sql._MOST_BYTES", 1_000_000_000)
+    with mmap.mmap(-1, 1_500_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS):
+        words = ["sql", "SELECT 1 AS one", "--cache-dir", str(manager.cache.cache_dir)]
+        assert main(words) == 0
 
 
 def test_a_statement_that_runs_too_long_is_stopped(

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 _PROC = Path("/proc")
+# Fields of `statm`, in pages: memory in use, and private memory with stacks.
+_RESIDENT, _DATA = 1, 5
 # Assumed if the size of the memory is unknown.
 _MEMORY = 2 << 30
 # The memory limit of a container.
@@ -91,9 +93,18 @@ def memory(proc: Path = _PROC) -> Memory:
     return Memory(_used_bytes(proc), _peak(), _free(proc))
 
 
-def _used_bytes(proc: Path) -> int | None:
+def data_bytes() -> int:
+    """Return the private memory of this process, as ``RLIMIT_DATA`` counts it.
+
+    It includes memory that is reserved and not used, such as the stacks of idle threads. On systems
+    that do not report it, the result is the peak of the memory in use.
+    """
+    return _used_bytes(_PROC, _DATA) or _peak() or 0
+
+
+def _used_bytes(proc: Path, field: int = _RESIDENT) -> int | None:
     try:
-        pages = (proc / "self" / "statm").read_text("ascii").split()[1]
+        pages = (proc / "self" / "statm").read_text("ascii").split()[field]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError, AttributeError):
         return None  # only Linux has this file
