@@ -289,7 +289,7 @@ def _contract(name: str, frame: pd.DataFrame) -> GivenBars:
 
 
 def _differences(one: GivenBars, other: GivenBars) -> dict[str, tuple[Any, Any]]:
-    """Return what two contracts differ in; what one of them does not state is not compared."""
+    """Return the differences of two contracts; facts that one of them does not state are not compared."""
     kinds = [each.facts.get("kind", {}) for each in (one, other)]
     found: dict[str, tuple[Any, Any]] = {}
     if all(kinds):
@@ -522,7 +522,7 @@ def _provenance(
     adjust: Adjust,
     closed_by: Any,
 ) -> Any:
-    """Return what ``attrs["onetape"]`` of a continuous series contains."""
+    """Return the content of ``attrs["onetape"]`` of a continuous series."""
     stated = [part.facts for part in parts]
     rolled = [
         {

@@ -26,7 +26,7 @@ def _table() -> dict[str, dict[str, str | None]]:
 
 
 def terms_of(vendors: Iterable[str]) -> dict[str, dict[str, str | None]]:
-    """Return what each vendor says: ``word``, day of reading (``read``, ISO) and ``address``.
+    """Return each vendor's terms: ``word``, day of reading (``read``, ISO) and ``address``.
 
     ``word`` is ``personal-use``, ``no-redistribution``, ``attribution``, ``no-statement`` or
     ``public-domain``; for a vendor whose terms have not been read it is ``not-read``, and the others

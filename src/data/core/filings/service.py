@@ -402,7 +402,7 @@ class FilingsService:
         return nullcontext() if leases is None else leases.hold(f"filings {name}")
 
     def _former(self, name: str, row: Any) -> dict[Any, tuple[Any, int]]:
-        """Return what earlier answers contained and the kept one lacks or states differently."""
+        """Return the differences of earlier answers from the kept one."""
         kept = self._kept.read(_beside(name), self._clock.now_ms())
         try:
             return {} if kept is None else unpacked(kept.body, row)

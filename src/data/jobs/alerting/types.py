@@ -170,7 +170,7 @@ class AlertType(Protocol):
         """Return the state after the bars that the alert has not seen, and the lines of its message."""
 
     def text(self, alert: Alert) -> str:
-        """Return what the alert watches, as one line."""
+        """Return the alert's condition, as one line."""
 
     def beyond(self, alert: Alert) -> str:
         """Return a word for the state of a value that is already beyond the threshold of a new alert."""
@@ -187,7 +187,7 @@ class BarAlert(AlertType, Protocol):
     def fires(
         self, alert: Alert, state: AlertState, bars: ClosedBars, first: int
     ) -> tuple[dict[int, str], bool | None]:
-        """Return what the bars say from the index ``first`` on, which the alert has not seen.
+        """Return the events in the bars from the index ``first`` on, which are new to the alert.
 
         Returns:
             The index of each bar on which the alert fires, ascending, with a few words about it; and the

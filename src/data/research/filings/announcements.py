@@ -10,13 +10,12 @@ from ...core.calendars.localtime import local_date
 from ...core.calendars.ranges import resolve_instants
 from ...core.filings.service import NEW_YORK, Company, Filing, address_of
 from ...core.filings.service import known_ms as known_since
-from ...core.model.answer.provenance import ATTRS_KEY, freeze
 from ...core.model.display.texts import counted
 from ...core.model.identity.instrument import Instrument
 from ...core.model.time.instant import DAY_MS, SECOND_MS, date_of, from_ms, iso
 from ...core.model.words.caller import warn_user
 from ...errors import IncompleteDataWarning, QueryError
-from .company import american_stock, known_ms_of, warn_of_notes, warn_of_unproven
+from .company import american_stock, known_ms_of, warn_of_notes, warn_of_unproven, with_facts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,17 +136,4 @@ def _frame(
     frame = pd.DataFrame(rows, columns=names.split())
     for name in ("accepted", "session"):
         frame[name] = pd.to_datetime(frame[name]).astype("datetime64[ns]")
-    frame.attrs[ATTRS_KEY] = freeze(
-        {
-            "symbol": instrument.symbol,
-            "vendor": "sec",
-            "filer": company.cik,
-            "company": company.submissions.name,
-            "rows": len(frame),
-            "proven_since": company.proof.since,
-            "undated": undated,
-            "notes": list(company.notes),
-            "fetched_at": iso(company.fetched_ms),
-        }
-    )
-    return frame
+    return with_facts(frame, company, undated=undated)

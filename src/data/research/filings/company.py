@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.filings.service import Company
+from ...core.model.answer.provenance import ATTRS_KEY, freeze
 from ...core.model.identity.instrument import Instrument
+from ...core.model.time.instant import iso
 from ...core.model.words.caller import warn_user
 from ...errors import IncompleteDataWarning, QueryError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def american_stock(services: Any, symbol: Any) -> Instrument:
@@ -44,3 +49,21 @@ def warn_of_unproven(company: Company, since: str = "") -> None:
             "and are left out"
         )
         warn_user(message, IncompleteDataWarning)
+
+
+def with_facts(frame: pd.DataFrame, company: Company, **own: Any) -> pd.DataFrame:
+    """Return a frame with the facts about its company, and its ``own`` facts, in its ``attrs``."""
+    frame.attrs[ATTRS_KEY] = freeze(
+        {
+            "symbol": company.symbol,
+            "vendor": "sec",
+            "filer": company.cik,
+            "company": company.submissions.name,
+            "rows": len(frame),
+            "proven_since": company.proof.since,
+            **own,
+            "notes": list(company.notes),
+            "fetched_at": iso(company.fetched_ms),
+        }
+    )
+    return frame

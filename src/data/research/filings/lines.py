@@ -6,11 +6,10 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from ...core.filings.service import Company, CompanyLines, Line
-from ...core.model.answer.provenance import ATTRS_KEY, freeze
 from ...core.model.market.fundamentals import FIELDS
-from ...core.model.time.instant import from_ms, iso
+from ...core.model.time.instant import from_ms
 from ...errors import QueryError
-from .company import american_stock, known_ms_of, warn_of_notes, warn_of_unproven
+from .company import american_stock, known_ms_of, warn_of_notes, warn_of_unproven, with_facts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,22 +53,13 @@ def statement_lines(
     if adjusted:
         actions = manager.get_actions(instrument.symbol, timeout=timeout)
         _adjust(frame, actions[actions["type"] == "split"])
-    frame.attrs[ATTRS_KEY] = freeze(
-        {
-            "symbol": instrument.symbol,
-            "vendor": "sec",
-            "filer": company.cik,
-            "company": company.submissions.name,
-            "rows": len(frame),
-            "adjusted": adjusted,
-            "proven_since": company.proof.since,
-            "classes": list(company.proof.classes),
-            "withheld": dict(found.withheld),
-            "notes": list(company.notes),
-            "fetched_at": iso(company.fetched_ms),
-        }
+    return with_facts(
+        frame,
+        company,
+        adjusted=adjusted,
+        classes=list(company.proof.classes),
+        withheld=dict(found.withheld),
     )
-    return frame
 
 
 def _frame(lines: list[Line]) -> pd.DataFrame:

@@ -70,7 +70,7 @@ def run_line(run: str, at_ms: int) -> Line:
 
 
 def terms_lines(vendors: Iterable[str]) -> list[Line]:
-    """Return what the terms of vendors say."""
+    """Return the terms of vendors."""
     rows = terms_of(vendors).items()
     said = {v: f" read {row['read']} {row['address']}" if row["read"] else "" for v, row in rows}
     return [Line.of(f"terms {encoded(v)} {row['word']}{said[v]}") for v, row in rows]

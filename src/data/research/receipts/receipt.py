@@ -50,7 +50,7 @@ GRAMMAR = {
     "all": _END,
 }
 _PATTERNS = {kind: re.compile(f"{kind} {rest}") for kind, rest in GRAMMAR.items()}
-# What tells two lines of a kind apart.
+# The fields that identify a line among those of its kind.
 _IDENTITY = ("name", "timeframe", "lane", "vendor", "day", "accession")
 _OF_SERIES = ("bars", "actions", "gaps")
 
@@ -112,7 +112,7 @@ class Line:
         return range(month_of(self.spans[0].start), month_of(self.spans[-1].end - 1) + 1)
 
     def __str__(self) -> str:
-        """Return what the line is about."""
+        """Return the subject of the line."""
         return " ".join(filter(None, self.identity[1:])) or self.kind
 
 
