@@ -28,8 +28,8 @@ class _Interrupter:
             return
         is_generator = frame.f_code.co_flags & inspect.CO_GENERATOR
         begins = event == "call" and not (is_generator and frame.f_lasti > 0)
-        # CPython 3.14 and 3.15 deliver it between a lock's `__enter__` and the block too, by a fault of
-        # theirs (gh-148874), so that no program can release the lock: docs/known-limits.md.
+        # CPython 3.14 delivers it between a lock's `__enter__` and the block too, by a fault of its own
+        # (gh-148874), so that no program can release the lock: docs/known-limits.md.
         has_returned = event == "c_return" and arg.__name__ != "__enter__"
         if begins or has_returned:
             self._left -= 1

@@ -346,7 +346,9 @@ def _answering(cls: type, method: _Method) -> _Method:
             elif isinstance(error, TypeError):  # the arguments do not fit
                 text = _right_arguments(cls, method, args[1:], kwargs)
                 if text:
-                    raise TypeError(f"{error}{text}") from None
+                    # Python 3.15 adds a name like the given one, which may be of another meaning.
+                    said = str(error).partition(". Did you mean ")[0]
+                    raise TypeError(f"{said}{text}") from None
             raise
 
     return call
