@@ -346,7 +346,7 @@ def _answering(cls: type, method: _Method) -> _Method:
             elif isinstance(error, TypeError):  # the arguments do not fit
                 text = _right_arguments(cls, method, args[1:], kwargs)
                 if text:
-                    # Python 3.15 adds a name like the given one, which may be of another meaning.
+                    # Since 3.14 Python adds a name like the given one, which may be of another meaning.
                     said = str(error).partition(". Did you mean ")[0]
                     raise TypeError(f"{said}{text}") from None
             raise
