@@ -492,6 +492,10 @@ class World:
             and max(cached.rows) < day_ms(c.hides.ex_date) and not fresh.rows
         }  # fmt: skip
         splits = [a for a in self.history.truth().actions if a.type == "split"]
+        # Nor one that its vendor, which now ends before it, would report with a later bar: the answer
+        # names the day that its prices are as of, and a fresh cache does not have the row at all.
+        if stamp not in fresh.rows:
+            unknown |= {a for a in splits if day_ms(a.ex_date) >= self._as_of(cached)}
         ratios = [float(a.ratio) for a in splits if a not in unknown]
         is_off = any(isclose(off, abs(log(ratio)), abs_tol=0.1) for ratio in ratios)
         text = f"{iso(stamp)[:10]} {told} beside {row[3]}, truly {true.adj_close}"
