@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,9 @@ def test_export_for_freqtrade_reports_missing_bars(
     code, reported = run("BTCUSDT", "1h", "--for", "freqtrade", str(tmp_path / "data"))
     assert (code, reported[0]["rows"], reported[0]["missing"]) == (1, 47, 1)
     assert "known: freqtrade" in json.dumps(run("--for", "zipline", "x")[1])
+    with suppress(SystemExit):  # by the parser itself before Python 3.15
+        assert run("--for", "freqtrade", "--json")[0] == 2
+    assert not Path("--json").exists()
     for words in (("--raw",), ("--adjustment", "all"), ("--adjustment", "split")):
         told = json.dumps(run(*words, "--for", "freqtrade", str(tmp_path / "data"))[1])
         assert f"{words[0]} cannot be combined" in told

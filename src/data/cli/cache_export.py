@@ -97,6 +97,8 @@ def _for_freqtrade(args: argparse.Namespace) -> Report:
     others = ("out", "all", "format", "start", "end", "lane", "raw", "adjustment")
     if tool != "freqtrade":
         raise QueryError(f"cannot export for {tool!r}", hint="known: freqtrade")
+    if folder.startswith("--"):  # the parser of Python 3.15 takes an option for the folder
+        raise QueryError("argument --for: expected 2 arguments", hint="freqtrade DIR")
     if refused := [name for name in others if getattr(args, name)]:
         raise QueryError(
             f"--{refused[0]} cannot be combined with --for", hint="give only symbol and timeframe"
