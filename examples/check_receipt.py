@@ -44,7 +44,7 @@ def bits(value: float) -> int:
 
 
 def bars_digest(bars: pd.DataFrame, words: str, actions: bytes) -> str:
-    """Return the digest of bars on a grid."""
+    """Return the digest of bars on a grid; of prices alone if the words end with ``prices``."""
     data = [f"onetape-bars-1 {words}\n".encode()]
     is_exact = words == "exact"
     decimals = 0 if is_exact else int(words.split()[0].removeprefix("raw/"))
@@ -59,7 +59,8 @@ def bars_digest(bars: pd.DataFrame, words: str, actions: bytes) -> str:
     exact_volume = is_exact or words.endswith("exact-volume")
     for stamp, opened, high, low, close, volume in bars.itertuples():
         row = [stamp, price(opened), price(high), price(low), price(close)]
-        row.append(bits(volume) if exact_volume else round(volume))
+        if not words.endswith("prices"):
+            row.append(bits(volume) if exact_volume else round(volume))
         data += [value.to_bytes(8, "little", signed=True) for value in row]
     return digest(b"".join(data) + actions)
 
@@ -83,6 +84,12 @@ def actions_text(path: str, first: str, last: str) -> bytes:
     return text.encode()
 
 
+def within(bars: pd.DataFrame, first: str, last: str) -> pd.DataFrame:
+    """Return the bars from one stamp to another."""
+    start, end = (int(pd.Timestamp(text).value // 1_000_000) for text in (first, last))
+    return bars[(bars.index >= start) & (bars.index <= end)]
+
+
 def main(path: str, symbol: str, timeframe: str, csv: str, actions_csv: str = "") -> int:
     """Print whether the bars in a file are those of the receipt; return 0 if they are."""
     lines = lines_of(path)
@@ -96,19 +103,19 @@ def main(path: str, symbol: str, timeframe: str, csv: str, actions_csv: str = ""
         fields = line.split()
         if fields[:3] != ["bars", symbol, timeframe] or "none" in fields:
             continue
-        first, last = fields[5].split("..")  # several ranges are left to the reader
-        ends = [int(pd.Timestamp(end).value // 1_000_000) for end in (first, last)]
-        mine = bars[(bars.index >= ends[0]) & (bars.index <= ends[1])]
+        mine = pd.concat([within(bars, *one.split("..")) for one in fields[5].split(",")])
         words = [word for word in fields[8:] if not word.startswith("sha256:")]
         beside = next(
             (x.split() for x in lines if x.split()[:3] == ["actions", symbol, fields[4]]), []
         )
         joined = actions_text(actions_csv, *beside[3].split("..")) if "joined" in beside else b""
-        is_same = (
-            bars_digest(mine, "exact" if words[0] == "exact" else " ".join(words), joined) in fields
-        )
-        print(f"{symbol} {timeframe}: {'same' if is_same else 'not the same'}, {len(mine)} rows")
-        return 0 if is_same else 1
+        on_grid = " ".join(word for word in words if word != "exact")
+        kinds = [(kind, "same") for kind in ["exact"] * ("exact" in words) + [on_grid]]
+        kinds.append((f"{on_grid.split()[0]} prices", "the same prices, other volumes"))
+        found = [text for kind, text in kinds if bars_digest(mine, kind, joined) in fields]
+        state = found[0] if found and len(mine) == int(fields[7]) else "not the same"
+        print(f"{symbol} {timeframe}: {state}, {len(mine)} rows")
+        return 0 if state == "same" else 1
     print(f"the receipt has no bars of {symbol} {timeframe}")
     return 3
 

@@ -47,6 +47,7 @@ class Shares(BaseDataDownloader):
     Attributes:
         bars: Maps each symbol to a row for each session: stamp, open, high, low, close, volume, as traded.
         events: Maps each symbol to its splits and dividends, with amounts as paid.
+        has_fractions: Whether volumes in today's shares are sent with their fractions.
         error: Raised instead of an answer.
     """
 
@@ -63,6 +64,7 @@ class Shares(BaseDataDownloader):
         days = sessions(*reach)
         self.events = {symbol: happened(symbol, days) for symbol in names}
         self.bars = {symbol: traded(symbol, days, self.events[symbol]) for symbol in names}
+        self.has_fractions = False
         self.error: DataError | None = None
         self._noise = np.random.default_rng(seed)
 
@@ -81,6 +83,7 @@ class Shares(BaseDataDownloader):
                 before = rows[:, 0] < day_ms(action.ex_date)
                 rows[before, 1:5] /= float(action.ratio)
                 rows[before, 5] *= float(action.ratio)
+        rows[:, 5] = rows[:, 5] if self.has_fractions else np.rint(rows[:, 5])
         noise = 1 + JITTER * self._noise.uniform(-1, 1, len(rows))
         prices = (rows[:, 1:5] * noise[:, None]).astype(np.float32).astype(np.float64)
         columns = [*prices.T.copy(), rows[:, 5].copy()]

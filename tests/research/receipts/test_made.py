@@ -258,11 +258,22 @@ def test_a_checker_without_onetape_agrees(market: Market, tmp_path: Path) -> Non
     assert check("AAPL", "AAPL.csv") == (0, "AAPL 1d: same, 503 rows")
     assert check("MSFT", "MSFT.csv", "MSFT-actions.csv") == (0, "MSFT 1d: same, 503 rows")
     frame = pd.read_csv(tmp_path / "AAPL.csv", index_col=0)
+    frame.assign(volume=frame["volume"] + 1).to_csv(tmp_path / "AAPL.csv")
+    prices = "AAPL 1d: the same prices, other volumes, 503 rows"
+    assert check("AAPL", "AAPL.csv") == (1, prices)
     frame.iloc[100, 3] += 0.01
     frame.to_csv(tmp_path / "AAPL.csv")
     assert check("AAPL", "AAPL.csv") == (1, "AAPL 1d: not the same, 503 rows")
-    path.write_text(path.read_text().replace("rows 503", "rows 504"))
+    text = path.read_text()
+    path.write_text(text.replace("rows 503", "rows 504"))
     assert check("AAPL", "AAPL.csv")[0] == 2
+    manager = market.manager(shares, folder="maker")
+    with lineage("parts", folder=market.folder / "bundles", manager=manager) as run:
+        for span in (("2022-06-01", "2022-07-29"), ("2023-01-03", "2023-03-31")):
+            manager.get_ohlcv("MSFT", "1d", *span)
+    (line,) = run.receipt(path).of_kind("bars")
+    assert line.values["ranges"] == "2022-06-01..2022-07-29,2023-01-03..2023-03-31"
+    assert check("MSFT", "MSFT.csv", "MSFT-actions.csv") == (0, "MSFT 1d: same, 103 rows")
     assert "onetape" not in "".join(
         line
         for line in program.read_text().splitlines()

@@ -176,7 +176,7 @@ def test_each_change_at_the_vendor_has_its_state_and_month(market: Market, name:
 
 
 def test_lines_that_are_made_up_are_never_the_same(market: Market) -> None:
-    """Their digest is that of the bars, but the number of rows, or the grid, is not."""
+    """Their digest is that of the bars or actions, but another field is not theirs."""
     path = made(market, Shares(market.clock, ["AAPL"], 1))
     receipt = read_receipt(path)
     (line,) = receipt.of_kind("bars")
@@ -185,20 +185,85 @@ def test_lines_that_are_made_up_are_never_the_same(market: Market) -> None:
     stamps = frame.index.astype("datetime64[ms]").astype("int64").to_numpy()
     columns = [frame[c].to_numpy() for c in ("open", "high", "low", "close", "volume")]
     coarse = Grid(-4, False, False)
-    (digest,) = digests_of(BarTable.of_columns(stamps, columns), coarse, None)
-    grid, right = line.values["grid"], line.digests[0]
+    digest = " ".join(digests_of(BarTable.of_columns(stamps, columns), coarse, None))
+    grid, right = line.values["grid"], line.values["digests"]
 
-    def state(old: str, new: str) -> tuple[str, str]:
-        """Return state and detail of the bars, for a receipt with a changed line."""
+    def state(old: str, new: str, kind: str = "bars") -> tuple[str, str]:
+        """Return state and detail of a line, for a receipt with a changed one."""
         rows = [Line.of(x.text.replace(old, new)) for x in receipt.lines[1:-1]]
         Receipt.of(rows).write(path)
         found = verify(path, manager=manager).findings
-        return next((one.state, one.detail) for one in found if one.line.kind == "bars")
+        return next((one.state, one.detail) for one in found if one.line.kind == kind)
 
     assert state("rows 503", "rows 503") == ("same", "")
     assert state("rows 503", "rows 504") == ("revised", "-1 rows")
     hidden = f"the grid raw/-4 hides differences; it must be {grid}"
     assert state(f"{grid} {right}", f"{coarse} {digest}") == ("unread", hidden)
+    assert state("1d regular", "1d spot") == ("unread", "its bars are 'regular', not 'spot'")
+    # 28 May 2022 was a Saturday: the same bars are in both ranges.
+    assert state("2022-06-01..", "2022-06-01..") == ("same", "")
+    assert state("..2024-05-31", "..2024-06-01") == ("unread", "its ranges are not from bar to bar")
+    counted = state("dividends 9", "dividends 7", "actions")
+    assert counted == ("changed", "it counts others than its digest has")
+
+
+def test_a_grid_without_the_fractions_of_volumes_is_no_proof(market: Market) -> None:
+    shares = Shares(market.clock, ["AAPL"], 1)
+    shares.has_fractions = True
+    shares.bars["AAPL"][:, 5] += 0.25
+    path = made(market, shares)
+    receipt = read_receipt(path)
+    (line,) = receipt.of_kind("bars")
+    assert line.values["grid"] == "raw/3 exact-volume"
+    manager = market.manager(shares, folder="reader")
+    frame = manager.get_ohlcv("AAPL", *ASKED, adjustment="raw")
+    stamps = frame.index.astype("datetime64[ms]").astype("int64").to_numpy()
+    columns = [frame[c].to_numpy() for c in ("open", "high", "low", "close", "volume")]
+    rounded = " ".join(
+        digests_of(BarTable.of_columns(stamps, columns), Grid(3, False, False), None)
+    )
+    new = line.text.replace(f"exact-volume {line.values['digests']}", rounded)
+    rows = [Line.of(new) if x == line else x for x in receipt.lines[1:-1]]
+    Receipt.of(rows).write(path)
+    (found,) = (f for f in checked(market, path, shares).findings if f.line.kind == "bars")
+    assert found.state == "unread" and "hides fractions of volumes" in found.detail
+
+
+@pytest.mark.parametrize("ratio", [1 / 20, 1.5, 3.0])
+@pytest.mark.parametrize("revised", [False, True])
+def test_a_split_that_rounds_volumes_is_no_revision(
+    market: Market, ratio: float, revised: bool
+) -> None:
+    """Vendors send whole volumes in today's shares; a revised volume is noticed if no split loses them."""
+    path = made(market, Shares(market.clock, ["AAPL"], 1))
+    later = Shares(market.clock, ["AAPL"], 2)
+    change(later, "AAPL", plus=[split(date(2024, 6, 11), ratio)])
+    if revised:
+        _revise(later, "2024-05-30", 5, 100)
+    found = checked(market, path, later)
+    (bars,) = (one for one in found.findings if one.line.kind == "bars")
+    lost = "volumes differ: vendors round them for a split of 1/20 on 2024-06-11"
+    if ratio < 1:
+        assert (bars.state, bars.detail, found.code) == ("same values", lost, 0)
+    elif revised:
+        assert (bars.state, bars.detail) == ("revised", "prices are equal, volumes differ")
+    else:
+        assert (bars.state, bars.detail) == ("same", "")
+
+
+@pytest.mark.parametrize("ratio", [1.5, 1 / 20])
+def test_volumes_before_a_split_of_the_past_are_compared(market: Market, ratio: float) -> None:
+    """They have fractions, or are multiples; as long as the vendor sends the same, they are equal."""
+
+    def shares(seed: int) -> Shares:
+        """Return a vendor with a split in the bars, whose volumes are whole in today's shares."""
+        made = Shares(market.clock, ["AAPL"], seed)
+        change(made, "AAPL", without=[_event(made, "split")], plus=[split(date(2023, 4, 3), ratio)])
+        return made
+
+    path = made(market, shares(1))
+    (bars,) = (one for one in checked(market, path, shares(2)).findings if one.line.kind == "bars")
+    assert (bars.state, bars.detail) == ("same", "")
 
 
 def test_a_run_that_adjusted_only_its_last_bars_has_all_splits_and_dividends(

@@ -74,18 +74,34 @@ class Grid(NamedTuple):
         )
 
 
-def grid_of(table: BarTable) -> Grid:
-    """Return the grid for bars: the finest whose cells are wide enough for the highest price."""
-    prices = np.concatenate(table.values()[:4])
-    top = float(np.max(np.abs(prices), initial=0.0))
+def finest_of(table: BarTable) -> tuple[int, float]:
+    """Return the most decimals whose cells are wide enough for the highest price, and the least half cell."""
+    top = float(np.max(np.abs(np.concatenate(table.values()[:4])), initial=0.0))
     step = _STEPS * float(np.spacing(np.float32(top)))
     finest = range(_FINEST, _COARSEST, -1)
-    decimals = next((d for d in finest if 0.5 * 10.0**-d > step), _COARSEST)
-    scaled = _scaled(prices, decimals)
-    margin = 0.5 - np.abs(scaled - np.rint(scaled))
+    return next((d for d in finest if 0.5 * 10.0**-d > step), _COARSEST), step
+
+
+def grid_of(table: BarTable) -> Grid:
+    """Return the grid for bars: the finest one if no price is near the edge of a cell.
+
+    Else it is the next one, if all prices are in the middle of its cells, so that it hides nothing; else
+    their bits count.
+    """
+    prices, (finest, step) = np.concatenate(table.values()[:4]), finest_of(table)
     volume = table.volume
     whole = (np.abs(volume - np.rint(volume)) <= _NEAR_VOLUME) & (np.abs(volume) < _MOST_EXACT)
-    return Grid(decimals, not bool(np.all(margin > _scaled(step, decimals))), not bool(whole.all()))
+    coarser = max(finest - 1, _COARSEST)
+    is_apart = np.all(_off_middle(prices, finest) < 0.5 - _scaled(step, finest))
+    is_coarser = not is_apart and np.all(_off_middle(prices, coarser) <= _scaled(step, coarser))
+    decimals = coarser if is_coarser else finest
+    return Grid(decimals, not (is_apart or is_coarser), not bool(whole.all()))
+
+
+def _off_middle(prices: NDArray[np.float64], decimals: int) -> NDArray[np.float64]:
+    """Return how far prices are from the middle of their cells, in cells."""
+    scaled = _scaled(prices, decimals)
+    return np.abs(scaled - np.rint(scaled))
 
 
 def _scaled(values: NDArray[np.float64] | float, decimals: int) -> NDArray[np.float64]:
@@ -127,17 +143,20 @@ def has_digest(table: BarTable, grid: Grid) -> bool:
 
 
 def digests_of(table: BarTable, grid: Grid, joined: Sequence[Paid] | None) -> tuple[str, ...]:
-    """Return the digests of bars: of their exact values if the grid says so, and on the grid.
+    """Return the digests of bars: of exact values if the grid says so, on the grid, of its prices alone.
 
-    ``joined`` are actions that are part of the digest, or None.
+    ``joined`` are actions that are part of the digests, or None.
     """
-    kinds = (grid, grid._replace(is_exact=False)) if grid.is_exact else (grid,)
-    return tuple(_digest(table, kind, joined) for kind in kinds)
+    on_grid = grid._replace(is_exact=False)
+    exact = (_digest(table, grid, joined),) if grid.is_exact else ()
+    return (*exact, _digest(table, on_grid, joined), _digest(table, on_grid, joined, "prices"))
 
 
-def _digest(table: BarTable, grid: Grid, joined: Sequence[Paid] | None) -> str:
-    data = f"onetape-bars-1 {'exact' if grid.is_exact else grid.words}\n".encode()
-    data += _rows(table, grid).tobytes()
+def _digest(table: BarTable, grid: Grid, joined: Sequence[Paid] | None, only: str = "") -> str:
+    words = "exact" if grid.is_exact else f"raw/{grid.decimals} prices" if only else grid.words
+    rows = _rows(table, grid)
+    rows = np.ascontiguousarray(rows[:, :5]) if only else rows
+    data = f"onetape-bars-1 {words}\n".encode() + rows.tobytes()
     return sha256(data if joined is None else data + actions_text(joined))
 
 

@@ -32,6 +32,7 @@ _MONTHS = b"onetape-months-1\n"
 # Characters that a symbol or name has as they are; others are percent-encoded.
 _PLAIN = "^=/.:@&+$!*(),;'~-_"
 _DIGEST, _RANGES, _ROWS = r"sha256:[0-9a-f]{64}", r"(?P<ranges>\S+\.\.\S+)", r"rows (?P<rows>\d+)"
+_TWO = f"{_DIGEST} {_DIGEST}"
 _NAME, _END = r"(?P<name>\S+)", rf"(?P<digests>none|joined|{_DIGEST})"
 _SERIES = rf"{_NAME} (?P<timeframe>\S+) (?P<lane>\S+)"
 _GRID = r"(?P<grid>(exact )?raw/(-\d|\d|1[0-5])( exact-volume)?)"
@@ -40,7 +41,7 @@ _COUNTS = r"splits (?P<splits>\d+) dividends (?P<dividends>\d+)"
 GRAMMAR = {
     "run": rf"{_NAME} at (?P<at>\S+)( made-by .+)?",
     "terms": rf"{_NAME} \S+( read \S+ \S+)?",
-    "bars": rf"{_SERIES} (?P<vendor>\S+) {_RANGES} {_ROWS} {_GRID} (?P<digests>none|{_DIGEST}( {_DIGEST})?)",
+    "bars": rf"{_SERIES} (?P<vendor>\S+) {_RANGES} {_ROWS} {_GRID} (?P<digests>none|{_TWO}( {_DIGEST})?)",
     "actions": rf"{_NAME} (?P<vendor>\S+) {_RANGES} {_COUNTS} {_END}",
     "gaps": rf"{_SERIES} \d+ bars \d+ spans {_END}",
     "members": rf"{_NAME} as-known (?P<day>\S+) {_ROWS} {_END}",

@@ -18,20 +18,33 @@ from ... import errors
 from ...core.bars.client import Wishes
 from ...core.disk.scratch import scratch_folder
 from ...core.model.answer.reads import StoredRead
+from ...core.model.identity.kind import SESSIONS
 from ...core.model.market.bars import BarTable, inside
 from ...core.model.time.instant import date_of, iso, parse_iso
 from ...core.model.time.span import Span
 from ...core.model.time.timeframe import Timeframe
 from ...data_manager import DataManager, get_data_manager
 from ...errors import CorruptEntryError, DataError, FormatVersionError, QueryError
-from .digests import Grid, Paid, actions_text, digests_of, grid_of, month_of, months_of, sha256
+from .digests import (
+    Grid,
+    Paid,
+    actions_text,
+    digests_of,
+    finest_of,
+    grid_of,
+    month_of,
+    months_of,
+    sha256,
+)
 from .lines import (
     NOBODY,
     Series,
+    actions_line,
     calendar_line,
     filing_lines,
     gaps_lines,
     known_actions,
+    lane_word,
     macro_lines,
     members_line,
     vendor_word,
@@ -157,7 +170,9 @@ class _Check:
         self._receipt, self._manager, self._client = receipt, manager, manager.client
         self._given, self._offline = given, offline
         self._at_ms = parse_iso(receipt.run.values["at"])
+        # By symbol and vendor; the splits are those up to now.
         self._actions: dict[tuple[str, str], list[list[Paid]]] = {}
+        self._splits: dict[tuple[str, str], list[Paid]] = {}
         self._beside = {_owner_of(one): one for one in receipt.of_kind("actions")}
         # The state of all bars, and those that are the same.
         self._states: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -221,6 +236,8 @@ class _Check:
 
     def _compared(self, line: Line, key: SeriesKey, faults: str) -> Finding:
         """Return the finding for a line of bars and a stored series."""
+        if (word := lane_word(self._client.instrument(key))) != line.values["lane"]:
+            return Finding(line, UNREAD, (), f"its bars are {word!r}, not {line.values['lane']!r}")
         try:
             bars, mine, others = self._stored(line, key)
         except DataError as error:
@@ -251,29 +268,42 @@ class _Check:
 
     def _state(self, line: Line, table: BarTable) -> tuple[str, tuple[str, ...], str]:
         """Return the state of a line of bars, the months that differ, and what differs."""
-        grid = Grid.parse(line.values["grid"])
+        grid, words = Grid.parse(line.values["grid"]), list[str]()
         beside = self._beside.get(_owner_of(line))
         joined = beside if beside and beside.digests == ("joined",) else None
-        for actions in self._actions_of(joined) if joined else [None]:
-            now_and_then = zip(digests_of(table, grid, actions), line.digests, strict=False)
-            equal = [now == then for now, then in now_and_then]
-            if any(equal) and len(table) == int(line.values["rows"]):
-                finest = grid_of(table).decimals
-                if grid.decimals + 1 < finest:  # noise of float32 changes it by one at most
-                    return UNREAD, (), f"the grid {grid} hides differences; it must be raw/{finest}"
-                return SAME if equal[0] else SAME_VALUES, (), ""
+        rows = int(line.values["rows"])
+        is_whole = len(table) == rows
+        for actions in self._actions_of(joined) if joined and is_whole else [None] * is_whole:
+            found = digests_of(table, grid, actions)
+            *equal, has_prices = (a == b for a, b in zip(found, line.digests, strict=False))
+            if any(equal) or has_prices:
+                splits = self._splits_with_fractions(line)
+                if fault := _imprecision(line, grid, table, may_round=bool(splits)):
+                    return UNREAD, (), fault
+                if any(equal):
+                    return SAME if equal[0] else SAME_VALUES, (), ""
+                # Of other splits, whole volumes are restored by rounding.
+                if lost := [a for a in splits if a.value < 1 or grid.has_fractions]:
+                    return SAME_VALUES, (), f"volumes differ: vendors round them for a {lost[0]}"
+                words = ["prices are equal, volumes differ"]
         then, now = self._receipt.months_of_line(line), _months_now(table, grid)
         known = {month: part for month, part in then.items() if any(part)}
         months = [
             m for m in sorted({*known, *now}) if then and known.get(m, _NONE) != now.get(m, _NONE)
         ]
-        words = [f"{len(table) - int(line.values['rows']):+d} rows"]
-        words = [] if words == ["+0 rows"] else words
+        words += [] if is_whole else [f"{len(table) - rows:+d} rows"]
         if then and not months:
             words.append("no month with a digest of its own differs")
         if joined:
             words.append("splits and dividends are part of the digest")
         return REVISED, tuple(months), "; ".join(words)
+
+    def _splits_with_fractions(self, line: Line) -> list[Paid]:
+        """Return the known splits since the first bar of which vendors round volumes in today's shares."""
+        if line.values["lane"] not in SESSIONS:
+            return []
+        self._actions_of(line)
+        return [a for a in self._splits[_owner_of(line)] if a.value.denominator != 1]
 
     def _equal_rows(self, line: Line, table: BarTable, months: Sequence[str]) -> str:
         """Return how many rows are in months that are equal, as text; ``?`` if there are no months."""
@@ -303,7 +333,8 @@ class _Check:
         symbol, vendor = line.values["name"], line.values["vendor"]
         if (symbol, vendor) in self._actions:
             return self._actions[symbol, vendor]
-        days, found = (date_of(line.spans[0].start), date_of(self._at_ms)), []
+        now_ms, found = self._client.clock.now_ms(), []
+        days = date_of(line.spans[0].start), date_of(now_ms)
         if not self._offline:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
@@ -314,23 +345,35 @@ class _Check:
             found = [known.actions]
         elif not self._client.lacks_actions(symbol, line.spans[0], None):
             found = [self._client.actions(symbol), self._client.actions(symbol, vendor)]
-        span = Span(line.spans[0].start, self._at_ms)
-        rows = [known_actions(one, span) for one in found]
+        spans = [Span(line.spans[0].start, ms) for ms in (self._at_ms, now_ms)]
+        rows, later = ([known_actions(one, span) for one in found] for span in spans)
         self._actions[symbol, vendor] = rows
+        self._splits[symbol, vendor] = [a for one in later for a in one if a.type == "split"]
         return rows
 
     def _of_actions(self, line: Line) -> Finding:
-        bars = self._states[_owner_of(line)]
+        bars, lists = self._states[_owner_of(line)], self._actions_of(line)
         if line.digests == ("joined",):
             worst = max(bars, key=_PLACES.__getitem__, default=UNREAD)
-            return Finding(line, worst, (), "part of the digest of the bars")
-        lists = self._actions_of(line)
+            if worst not in (SAME, SAME_VALUES) or self._has_counts(line, lists):
+                return Finding(line, worst, (), "part of the digest of the bars")
+            return Finding(line, CHANGED, (), "it counts others than the bars' digest has")
         if not lists:
             return Finding(line, UNREAD, (), "splits and dividends are not stored here")
         if any(sha256(actions_text(rows)) == line.digests[0] for rows in lists):
-            return Finding(line, SAME)
+            is_made = self._has_counts(line, lists)
+            return (
+                Finding(line, SAME)
+                if is_made
+                else Finding(line, CHANGED, (), "it counts others than its digest has")
+            )
         is_same = {*bars} <= {SAME, SAME_VALUES}
         return Finding(line, REBASED if is_same else REVISED, (), _what_changed(line, lists[0]))
+
+    def _has_counts(self, line: Line, lists: Iterable[Sequence[Paid]]) -> bool:
+        """Return whether a line is that of one of some lists of actions."""
+        name, span = _owner_of(line), Span(line.spans[0].start, self._at_ms)
+        return any(actions_line(*name, span, rows) == line for rows in lists)
 
     # --- what is beside the bars -----------------------------------------------------------
 
@@ -381,6 +424,17 @@ class _Check:
         now = calendar_line(line.values["name"], first, last, date_of(self._at_ms))
         detail = "sessions differ: another version of the calendar"
         return Finding(line, SAME) if now == line else Finding(line, REVISED, (), detail)
+
+
+def _imprecision(line: Line, grid: Grid, table: BarTable, *, may_round: bool) -> str:
+    """Return why equal digests are no proof for a line: it is less precise than its bars allow."""
+    finest, _ = finest_of(table)
+    if grid.decimals + 1 < finest:  # the next coarser one is allowed
+        return f"the grid {grid} hides differences; it must be raw/{finest}"
+    if grid_of(table).has_fractions and not grid.has_fractions and not may_round:
+        return f"the grid {grid} hides fractions of volumes; it must have exact-volume"
+    edges = [ms for span in line.spans for ms in (span.start, span.end - 1)]
+    return "" if np.isin(edges, table.stamps).all() else "its ranges are not from bar to bar"
 
 
 def _owner_of(line: Line) -> tuple[str, str]:
