@@ -20,6 +20,7 @@ from ...core.model.market.actions import amount_on, current
 from ...core.model.market.bars import BarTable, among, concat
 from ...core.model.time.instant import SECOND_MS, date_of, iso, parse_iso
 from ...core.model.time.span import Span, coalesce
+from ...core.registry import MADE_UP
 from ...data_manager import get_data_manager
 from ...errors import QueryError
 from ..bundles.bundle import Bundle
@@ -139,6 +140,8 @@ def receipt_of(client: BarsClient, record: RunRecord) -> Receipt:
             f"run {record.run!r} has no receipt: {named} was read in another thread, without a record",
             hint="start threads with contextvars.copy_context().run",
         )
+    if any(read.key.action_key in MADE_UP for read in record.reads):
+        raise QueryError(f"run {record.run!r} has no receipt: it read bars that are made up (mock)")
     others = [Line.of(text) for text in record.others]
     if not record.reads and not others:
         raise QueryError(f"run {record.run!r} has no receipt: nothing was read")
