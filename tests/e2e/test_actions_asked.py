@@ -13,7 +13,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import DataError
 from tests.conformance.sheet import sheet_of
 from tests.core.cache.counts import crossed
-from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server import Fault, VendorServer, split
 
 from .oracle import ms
 
@@ -67,6 +67,22 @@ def test_a_request_for_raw_prices_fetches_only_bars(
     frame = alone(vendor).get_ohlcv("NVDA", timeframe, *DAYS, adjustment="raw", **pin)  # type: ignore[arg-type]
     assert len(frame)
     assert vendors.count(path=RAW[vendor]) == 0
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "finnhub"])
+def test_the_last_bar_of_the_next_night_costs_one_request_until_prices_jump_as_after_a_split(
+    vendor: str, alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager = alone(vendor)
+    manager.get_ohlcv("AAPL", "1d", *DAYS)
+    vendors.clear_log()
+    clock.advance(86_400)
+    manager.get_ohlcv("AAPL", "1d", bars=1)
+    assert vendors.count() == 1
+    vendors.truth.act("AAPL", split("2024-06-17", 1, 10))
+    clock.advance(3 * 86_400)
+    manager.get_ohlcv("AAPL", "1d", bars=1)
+    assert vendors.count(path="split")
 
 
 @pytest.mark.parametrize(

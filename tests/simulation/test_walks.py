@@ -423,6 +423,19 @@ STORIES = {
         )
         for symbol in ("AAPL", "YNG")
     },
+    **{
+        f"a reverse split is not told by {vendor}, and {what} come next": Walk(
+            (vendor,), "AAPL",
+            (("wait", 0, 21), ("ask", "1d", 0, 70, first, ""),
+             ("change", "split", "told by another", 0, 60, 3),
+             ("wait", days, 21), *(("ask", "1d", 0, length, then, "") for length in lengths)),
+        )
+        for vendor, what, first, then, days, lengths in (
+            ("fmp", "two bars", "split", "all", 2, (70,)),
+            ("fmp", "ten bars", "raw", "split", 14, (70,)),
+            ("finnhub", "bars of a week alone", "split", "split", 7, (6, 70)),
+        )
+    },
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

@@ -341,7 +341,7 @@ class _BarCounter(Fetcher):
             self._action_fetcher.check(candidate, query.span)
             with missing_symbol_as_outage(self._series, candidate.name, query):
                 self._count.add(candidate, query)
-            self._action_fetcher.fetch_beside(candidate, query.span)
+            self._action_fetcher.fetch_beside(candidate, query.span, BarTable.empty())
         except FAILOVER_ERRORS as error:
             error.provider = error.provider or candidate.name
             self._journal.note(VendorReply(candidate.name, question.span, error=error).attempt())

@@ -20,12 +20,15 @@ from ...calendars.calendar import opened_and_coming, price_calendar
 from ...clock import Clock
 from ...model.identity.kind import Adjustment, Basis
 from ...model.market.actions import Action
+from ...model.market.bars import BarTable, merge
 from ...model.stored.coverage import WITH_BARS
 from ...model.time.instant import DAY_MS, HOUR_MS, date_of, day_ms
 from ...model.time.span import Span, coalesce, intersect, subtract, uncovered
 from ...net.calls.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
+from ...prices.bar_rule import ordered
 from ...prices.splice import COMPARED
+from ..ingest.commit import may_be_splits
 from ..ingest.missing_reports import due_at_new_splits, whole_answer
 from ..selection.candidates import Candidate
 from ..series import LATE_BY_MS, Journal, LaneRequest, SeriesStore
@@ -263,10 +266,11 @@ class ActionFetcher:
         if refused is not None and _is_locked_out(refused):
             raise refused  # the vendor rejects the key, so it would also reject this query
 
-    def fetch_beside(self, candidate: Candidate, span: Span) -> None:
+    def fetch_beside(self, candidate: Candidate, span: Span, sent: BarTable) -> None:
         """Fetch the actions since the stored bars around ``span``, so that new bars are judged by these.
 
-        Bars after all stored ones are judged by the bars before them that are requested with them.
+        For the bars ``sent`` after all stored ones, this is done only if prices jump as far as after a
+        split: usually, the bars before them that are requested with them are enough.
         """
         query, grid, basis = self._request.query, self._request.grid, candidate.adjustment
         if query.instrument.asset_class != "stock" or basis == "unknown":
@@ -274,8 +278,13 @@ class ActionFetcher:
         reach = COMPARED * grid.timeframe.longest_ms
         around = Span(span.start - reach, span.end + reach)
         stored = [c for c in self._series.coverage().within(around) if c.state in WITH_BARS]
-        if not stored or stored[-1].span.end <= span.end:
+        if not stored:
             return
+        if stored[-1].span.end <= span.end:
+            stored_rows = self._series.read_with_unstored(around)[0]
+            beside = merge(stored_rows, sent.take(ordered(sent)))
+            if not may_be_splits(beside).any():
+                return
         parts = [BasisPart(entry.span, entry.basis) for entry in stored]
         missing = self._missing(around, parts, basis, intraday=grid.timeframe.is_intraday)
         if missing:

@@ -224,7 +224,7 @@ class Fetcher:
         try:
             with missing_symbol_as_outage(self._series, candidate.name, query):
                 fetched = run_part(self._clock, has_others, candidate.fetch, query)
-            self._action_fetcher.fetch_beside(candidate, query.span)
+            self._action_fetcher.fetch_beside(candidate, query.span, fetched.table)
             return fetched
         finally:
             self._series.end_phase()

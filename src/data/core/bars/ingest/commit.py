@@ -345,7 +345,13 @@ def _jumps_beside_earlier(draft: AnswerDraft) -> bool:
     table = merge(old, new)
     is_new = among(table.stamps, new.stamps)
     is_edge = (is_new[1:] != is_new[:-1]) & (np.diff(table.stamps) < _NEAR_MS)
-    return bool((np.abs(np.log(table.open[1:] / table.close[:-1]))[is_edge] > _SPLIT).any())
+    return bool((is_edge & may_be_splits(table)).any())
+
+
+def may_be_splits(table: BarTable) -> NDArray[np.bool_]:
+    """Return a mask of the pairs of adjacent rows between which prices jump as far as after a split."""
+    is_far: NDArray[np.bool_] = np.abs(np.log(table.open[1:] / table.close[:-1])) > _SPLIT
+    return is_far
 
 
 def _withdrawn_stamps(draft: AnswerDraft, lost: Sequence[int]) -> list[int]:
