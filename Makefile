@@ -101,7 +101,6 @@ lists: $(VENV)/.installed-dev  ## write the lists that tests compare: public nam
 	$(RUN)/python -m tests.contract.public_types
 	$(RUN)/python -m tests.contract.live_keys
 	$(RUN)/python -m tests.contract.public_names > build-list && mv build-list tests/contract/public_names.txt
-	$(RUN)/python -m tests.contract.core_page > build-list && mv build-list docs/core.md
 
 docs: $(VENV)/.installed-dev  ## write what is made of the code and of the packaged rules
 	$(RUN)/python .ci/pages.py
