@@ -23,7 +23,10 @@ from onetape.data.errors import MissingExtraError, StorageError, install_line  #
 from onetape.data.show.charts.pages import packaged  # noqa: E402 - of this tree, not of an installed one
 
 # What the pages link to, beside the pages themselves.
-FILES = ("LICENSE", "setup.cfg", "config/data/provider_rules.yaml")
+FILES = (
+    "LICENSE", "setup.cfg", "config/data/provider_rules.yaml", "src/data/README.md", "tests/README.md",
+    "tests/corpus/README.md", "tests/live/README.md",
+)  # fmt: skip
 FOLDERS = {
     "docs": "*.md",
     "docs/img": "*.[sp][vn]g",

@@ -22,8 +22,8 @@ known-limits live-feeds many-hosts observability other-tools own-files pipeline 
 providers quotes receipt-format receipts recording records reference releasing reports search second-layer
 server sources symbols telegram-bot times trouble universes validation vendors vendors/alpaca
 vendors/alpha_vantage vendors/binance vendors/ccxt vendors/coingecko vendors/demo vendors/eodhd
-vendors/finnhub vendors/fmp vendors/ibkr vendors/local vendors/mock vendors/polygon vendors/tiingo vendors/twelvedata
-vendors/yahoo
+vendors/finnhub vendors/fmp vendors/ibkr vendors/local vendors/mock vendors/polygon
+vendors/tiingo vendors/twelvedata vendors/yahoo
 """.split()
 
 

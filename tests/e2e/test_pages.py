@@ -161,7 +161,7 @@ def test_a_page_runs_as_one_program(page: str, tmp_path: Path, fresh: Fresh) -> 
     """As a user would paste its blocks, one after another, into a program in an empty folder."""
     blocks = PAGES[page]
     if find_spec("polars") is None:
-        blocks = [block for block in blocks if "to_polars" not in block.code]
+        blocks = [block for block in blocks if "lineage" not in block.code]
     begin = f"import os, warnings; os.chdir({str(tmp_path)!r})"
     begin += "; warnings.simplefilter('ignore', SyntaxWarning)"
     code = "\n".join(block.code for block in blocks)
