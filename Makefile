@@ -111,7 +111,7 @@ site: $(VENV)/.installed-dev  ## the documentation as pages that open from disk,
 pictures: $(VENV)/.installed-dev  ## draw the pictures of README and docs anew
 	$(RUN)/python docs/img/picture.py
 
-bench: $(VENV)/.installed-dev  ## measure what is claimed of speed, into docs/benchmarks.md
+bench: $(VENV)/.installed-dev  ## measure what is claimed of speed, into benchmarks/results.md
 	$(RUN)/python -m benchmarks
 
 soak: $(VENV)/.installed-dev  ## live feeds on breaking connections for an hour: nothing may grow

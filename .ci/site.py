@@ -31,7 +31,7 @@ FOLDERS = {
     "docs": "*.md",
     "docs/img": "*.[sp][vn]g",
     "examples": "*.py",
-    "benchmarks": "README.md",
+    "benchmarks": "*.md",
     "tests/vendor_server": "README.md",
 }
 # What a page would load by itself when it is opened, from a place with a host.
