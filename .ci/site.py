@@ -25,7 +25,7 @@ from onetape.data.show.charts.pages import packaged  # noqa: E402 - of this tree
 # What the pages link to, beside the pages themselves.
 FILES = (
     "LICENSE", "setup.cfg", "config/data/provider_rules.yaml", "src/data/README.md", "tests/README.md",
-    "tests/corpus/README.md", "tests/live/README.md",
+    "tests/corpus/README.md", "tests/live/README.md", "tests/packaging/README.md",
 )  # fmt: skip
 FOLDERS = {
     "docs": "*.md",

@@ -55,7 +55,7 @@ PROGRAMS = ("README.md", "asyncio.md")
 PLACES = {
     "charts.md": "empty_folder",
     "cheat.md": "empty_folder",
-    "coming-from-freqtrade.md": "empty_folder",
+    "coming-from-others.md": "empty_folder",
     "compatibility.md": "empty_folder",
     "database.md": "empty_folder",
     "errors.md": "outage",
