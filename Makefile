@@ -101,7 +101,6 @@ lists: $(VENV)/.installed-dev  ## write the lists that tests compare: public nam
 	$(RUN)/python -m tests.contract.public_types
 	$(RUN)/python -m tests.contract.live_keys
 	$(RUN)/python -m tests.contract.public_names > build-list && mv build-list tests/contract/public_names.txt
-	$(RUN)/python -m tests.contract.core_page > build-list && mv build-list docs/core.md
 
 docs: $(VENV)/.installed-dev  ## write what is made of the code and of the packaged rules
 	$(RUN)/python .ci/pages.py
@@ -112,7 +111,7 @@ site: $(VENV)/.installed-dev  ## the documentation as pages that open from disk,
 pictures: $(VENV)/.installed-dev  ## draw the pictures of README and docs anew
 	$(RUN)/python docs/img/picture.py
 
-bench: $(VENV)/.installed-dev  ## measure what is claimed of speed, into docs/benchmarks.md
+bench: $(VENV)/.installed-dev  ## measure what is claimed of speed, into benchmarks/results.md
 	$(RUN)/python -m benchmarks
 
 soak: $(VENV)/.installed-dev  ## live feeds on breaking connections for an hour: nothing may grow

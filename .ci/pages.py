@@ -1,6 +1,6 @@
 """Write the files that are made of the code and of other pages: run by ``make docs``.
 
-``docs/providers.md`` and ``docs/vendors`` (one page a vendor), ``docs/reference.md`` (what is public),
+``docs/providers.md`` (what each vendor serves), ``docs/reference.md`` (what is public),
 ``docs/llms.txt`` (every page in one line), ``.ci/description.md`` (README as package indexes show it) and
 ``src/data/core/config/packaged_rules.json`` (the packaged rules in parsed form, which can be read faster).
 """
@@ -25,8 +25,6 @@ import vendor_pages  # noqa: E402 - as above
 import onetape  # noqa: E402 - of this tree, not of an installed one
 from onetape.data.core.config.rules_file import AS_READ, packaged_bytes  # noqa: E402 - as above
 from onetape.data.core.config.rules_parser import read_rules  # noqa: E402 - as above
-from onetape.data.core.registry import SERVED  # noqa: E402 - as above
-from onetape.data.core.vendors.factory import downloader_class  # noqa: E402 - as above
 from onetape.public import PUBLIC, UNLISTED, homes, homes_of  # noqa: E402 - as above
 
 DOCS = ROOT / "docs"
@@ -35,12 +33,8 @@ LINK = re.compile(r"(?<!!)\[((?:[^\]\[]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 
 def main() -> None:
-    """Write every page, and remove those of vendors that are gone."""
-    pages = generated()
-    (DOCS / "vendors").mkdir(exist_ok=True)
-    for path in set((DOCS / "vendors").glob("*.md")) - set(pages):
-        path.unlink()
-    for path, text in pages.items():
+    """Write every page."""
+    for path, text in generated().items():
         path.write_text(text, "utf-8")
 
 
@@ -49,7 +43,6 @@ def generated() -> dict[Path, str]:
     return {
         AS_READ: rules_as_read(),
         DOCS / "providers.md": vendor_pages.providers_page(),
-        **{DOCS / "vendors" / f"{name}.md": vendor_pages.vendor_page(name) for name in SERVED},
         DOCS / "reference.md": reference(),
         DOCS / "llms.txt": llms(),
         ROOT / ".ci" / "description.md": description((ROOT / "README.md").read_text("utf-8")),
@@ -191,10 +184,6 @@ def llms() -> str:
         lines.append(f"- [{entry.title}]({entry.target}): {entry.line}")
     lines.append("\n## Modules\n")
     lines += [f"- `{module}`: {_first_line(import_module(module))}" for module in PUBLIC]
-    lines.append("\n## One vendor\n")
-    for name in SERVED:
-        title = downloader_class(name).display_name
-        lines.append(f"- [{title}](vendors/{name}.md): what `{name}` serves, its keys and limits")
     return "\n".join(lines) + "\n"
 
 
@@ -215,7 +204,7 @@ def _without_file(link: re.Match[str]) -> str:
     text, target = link.groups()
     if re.match(r"https?:|#", target):
         return link[0]
-    page = re.fullmatch(r"docs/(?:vendors/)?([\w-]+)\.md(?:#.*)?", target)
+    page = re.fullmatch(r"docs/([\w-]+)\.md(?:#.*)?", target)
     return f"{text} (`onetape docs {page[1]}`)" if page else text
 
 

@@ -23,12 +23,15 @@ from onetape.data.errors import MissingExtraError, StorageError, install_line  #
 from onetape.data.show.charts.pages import packaged  # noqa: E402 - of this tree, not of an installed one
 
 # What the pages link to, beside the pages themselves.
-FILES = ("LICENSE", "setup.cfg", "config/data/provider_rules.yaml")
+FILES = (
+    "LICENSE", "setup.cfg", "config/data/provider_rules.yaml", "src/data/README.md", "tests/README.md",
+    "tests/corpus/README.md", "tests/live/README.md", "tests/packaging/README.md",
+)  # fmt: skip
 FOLDERS = {
     "docs": "*.md",
     "docs/img": "*.[sp][vn]g",
     "examples": "*.py",
-    "benchmarks": "README.md",
+    "benchmarks": "*.md",
     "tests/vendor_server": "README.md",
 }
 # What a page would load by itself when it is opened, from a place with a host.
@@ -37,6 +40,12 @@ _LOADED = re.compile(
     r"""|<link\b[^>]*\shref=["']?\s*(?:https?:)?//[^>]*>|url\(\s*["']?(?:https?:)?//[^)]*\)|@import[^;]*;""",
     re.IGNORECASE,
 )
+
+_MOVED = """\
+<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={target}">
+<title>Moved</title><main><h1>Moved</h1><p>This page is now <a href="{target}">here</a>.</p></main></html>
+"""
 
 _OWN_PROPERTY = re.compile(r"^from \.+once import (cached_property)$", re.MULTILINE)
 
@@ -85,6 +94,7 @@ def build(root: Path, pages: Path, site: Path) -> int:
     for page in sources:
         shutil.copyfile(page, site / page.relative_to(pages))
     finish(site)
+    redirect(root, site)
     if external := loaded_from_elsewhere(site):
         raise SystemExit("\n".join(["loaded from another host:", *external]))
     return len(sources)
@@ -152,6 +162,16 @@ def searched(sections: list[dict[str, str]]) -> list[dict[str, str]]:
             text = " ".join(one["text"].split())
             rows.append({"location": one["location"], "title": title, "text": text})
     return rows
+
+
+def redirect(root: Path, site: Path) -> None:
+    """Write a page in the place of each earlier page, which leads to the section that has its text now."""
+    for line in (root / "docs" / "moved.tsv").read_text("utf-8").splitlines():
+        old, new = line.split("\t")
+        path = (site / "docs" / old).with_suffix(".html")
+        target = "../" * old.count("/") + new.replace(".md", ".html")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(_MOVED.format(target=target), "utf-8")
 
 
 def _plain_docstrings(page: str) -> str:

@@ -1,4 +1,4 @@
-"""The pages about vendors, made of what the vendors' files declare; see ``pages.py``."""
+"""The page about vendors, made of what the vendors' files declare; see ``pages.py``."""
 
 from __future__ import annotations
 
@@ -11,17 +11,10 @@ from typing import Any
 
 from onetape.data.core.config.rules_file import packaged_rules
 from onetape.data.core.model.request.capabilities import Limits
-from onetape.data.core.registry import FAMILIES, SERVED, is_sample, row_of
+from onetape.data.core.registry import SERVED, is_sample, row_of
 from onetape.data.core.vendors.factory import downloader_class
 from onetape.data.core.vendors.fundamentals_table import table_of
-from onetape.data.jobs.vendors.matrix import (
-    BOUNDS,
-    KIND_COLUMNS,
-    ServedRow,
-    bounds_table,
-    kinds_table,
-    served,
-)
+from onetape.data.jobs.vendors.matrix import BOUNDS, KIND_COLUMNS, bounds_table, kinds_table, served
 
 _HEAD = """# What each vendor serves
 
@@ -42,11 +35,12 @@ def providers_page() -> str:
     entries = [entry for cls in classes for entry in served(cls.name, cls.capabilities)]
     vendors = [
         [
-            f"[{cls.name}](vendors/{cls.name}.md)",
-            cls.display_name,
+            f"`{cls.name}`",
+            *_about(cls),
             ", ".join(cls.aliases) or "-",
             _keys(cls),
             _limits(cls.limits),
+            *_served(cls.name),
         ]
         for cls in classes
     ]
@@ -57,79 +51,40 @@ def providers_page() -> str:
         "unknown until the first request.\n",
         _table(KIND_COLUMNS, kinds_table(entries)),
         _order(),
-        "## Names, keys and limits\n\nThe limits apply unless the rules set others.\n",
-        _table(("vendor", "title", "other names", "keys", "limits"), vendors),
+        "## Names, keys and limits\n\nThe limits apply unless the rules set others. *Live*: whether bars are "
+        "streamed, or polled as they close. `onetape providers NAME` shows the state on your machine, and "
+        "`help(onetape.vendors.YahooDataDownloader)` prints what is particular to a vendor.\n",
+        _table(_COLUMNS, vendors),
     ]
     return "\n".join(parts)
 
 
-def vendor_page(name: str) -> str:
-    """Return the page about one vendor of this package, generated from its declarations.
-
-    Args:
-        name: One of :data:`~onetape.data.core.registry.SERVED`.
-    """
-    cls = downloader_class(name)
-    entries = served(name, cls.capabilities)
-    intro = _paragraphs(import_module(cls.__module__).__doc__) + _paragraphs(cls.__doc__)
-    parts = [f"# {cls.display_name}\n", *(f"{text}\n" for text in intro), _calls(name, entries)]
-    parts.append(_table(("", ""), _facts(name, cls)))
-    if entries:
-        parts += [
-            "## Bars\n\nThe columns are explained under [what each vendor serves](../providers.md), "
-            "the terms in the [glossary](../glossary.md).\n",
-            _table(BOUNDS[1:], [row[1:] for row in bounds_table(entries)]),
-            _table(KIND_COLUMNS[1:], [row[1:] for row in kinds_table(entries)]),
-        ]
-    row, more = row_of(name), ""
-    if row.of_files:
-        more = "More: [your own files](../own-files.md). "
-    elif row.is_family:
-        more = "More: [SDKs are carriers](../decisions.md#sdks-are-carriers). "
-    parts.append(
-        f"{more}`make docs` generates this page from what the vendor's files declare. All vendors: "
-        "[vendors and their order](../vendors.md).\n"
-    )
-    return "\n".join(parts)
+_COLUMNS = (
+    "vendor",
+    "what it is",
+    "other names",
+    "keys",
+    "limits",
+    "extra",
+    "fundamentals",
+    "live",
+    "search",
+)
 
 
-# An example symbol for each asset class.
-_SYMBOLS = {"stock": "AAPL", "crypto": "BTCUSDT", "forex": "EURUSD=X", "index": "^VIX"}
+def _about(cls: Any) -> list[str]:
+    """Return the first sentence of a vendor's package."""
+    return [_paragraphs(import_module(cls.__module__).__doc__)[0].replace("\n", " ").rstrip(".")]
 
 
-def _calls(name: str, entries: Sequence[ServedRow]) -> str:
-    vendor = f"{name}:kraken" if name in FAMILIES else name
-    classes = {asset_class for entry in entries for asset_class in entry.kinds}
-    symbol = next((text for served, text in _SYMBOLS.items() if served in classes), "BTCUSDT")
-    labels = [entry.timeframe for entry in entries]
-    timeframe = "1d" if "1d" in labels or not labels else labels[-1]
-    span = "--start 2012-01-03 --end 2012-01-31" if is_sample(name) else "--bars 20"
-    return f"""```sh
-onetape fetch {symbol} {timeframe} {span} --provider {vendor}
-onetape providers {vendor}      # its keys, limits and state on your machine
-```
-"""
-
-
-def _facts(name: str, cls: Any) -> list[list[str]]:
+def _served(name: str) -> list[str]:
+    """Return a vendor's extra, its fundamentals, how its bars arrive live, and whether names are searched."""
     row, table = row_of(name), table_of(name)
-    orders = {rule: order.vendors for rule, order in packaged_rules().rules.items()}
-    positions = [
-        f"{rule} ({vendors.index(name) + 1} of {len(vendors)})"
-        for rule, vendors in orders.items()
-        if name in vendors
-    ]
-    fields = ", ".join(sorted(table.types)) if table else row.no_fundamentals or "none"
-    live = "streams bars" if row.stream else "polled as bars close"
     return [
-        ["`provider=`", ", ".join(f"`{text}`" for text in (name, *cls.aliases))],
-        ["keys", _keys(cls)],
-        ["extra", f"`{name}`: {row.distribution} {row.package_use}" if row.package else "none"],
-        ["limits", _limits(cls.limits)],
-        ["in the packaged rules", ", ".join(positions) or "none: only for calls that name it"],
-        ["[fundamentals](../fundamentals.md)", fields],
-        ["[live](../live-feeds.md)", "none" if is_sample(name) else live],
-        ["[symbols by name](../search.md)", "searched" if row.search else "not searched"],
+        f"`{name}`: {row.distribution}" if row.package else "-",
+        ", ".join(sorted(table.types)) if table else "-",
+        "-" if is_sample(name) else "streamed" if row.stream else "polled",
+        "yes" if row.search else "-",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Run every script and write the results into ``docs/benchmarks.md``, or run some and print them.
+"""Run every script and write the results into ``results.md`` here, or run some and print them.
 
 ``--large`` measures more series in more rounds, which takes several times as long.
 """
@@ -33,7 +33,7 @@ from . import (
 from .harness import LARGE, Report
 from .page import worse
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PAGE = Path(__file__).with_name("results.md")
 SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (

@@ -383,7 +383,61 @@ def futures() -> str:
     return plot({"H24 to Z24": series}, lines=traded, marks=marks).svg(600, 420) + "\n"
 
 
+def answer() -> str:
+    """Return one answer with its provenance: bars of two vendors, and one that is missing."""
+    from onetape import describe
+    from onetape.data.core.clock import ManualClock
+    from onetape.data.data_manager import DataManager
+
+    clock, days = ManualClock(1_356_436_800_000), ("2012-01-03", "2012-01-11")
+    with (
+        tempfile.TemporaryDirectory(prefix="onetape-pictures-") as folder,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", UserWarning)
+        samples = DataManager(Path(folder) / "samples")
+        bars = samples.get_ohlcv("IBM", "1d", *days, provider="demo", adjustment="raw")
+        manager = DataManager(Path(folder) / "cache", clock=clock)
+        manager.cache.put(bars.iloc[:4], "IBM", "1d", days[0], "2012-01-06", provider="yahoo")
+        manager.cache.put(bars.iloc[5:], "IBM", "1d", "2012-01-09", days[1], provider="fmp")
+        columns = ("source", "state")
+        frame = manager.get_ohlcv("IBM", "1d", *days, offline=True, columns=columns)
+        facts = [line.split(maxsplit=1) for line in str(describe(frame)).splitlines()]
+    rows = [
+        (f"{day:%Y-%m-%d}", f"{row.close:.2f}", row.source, row.state)
+        for day, row in frame.iterrows()
+    ]
+    lacking = sorted({f"{day:%Y-%m-%d}" for day in bars.index} - {row[0] for row in rows})
+    rows = sorted([*rows, *((day, "missing", "-", "not supplied") for day in lacking)])
+    left, parts = (12, 150, 178, 262), []
+    for number, row in enumerate([("IBM 1d", "close", "vendor", "state"), *rows]):
+        y = 24 + 22 * number
+        kind = "g" if number == 0 else "m" if row[1] == "missing" else row[2]
+        parts.append(f'<rect class="{kind}" x="4" y="{y - 15}" width="382" height="20"/>')
+        parts += [
+            f'<text x="{x}" y="{y}" text-anchor="{"end" if x == left[1] else "start"}">{cell}</text>'
+            for x, cell in zip(left, row, strict=True)
+        ]
+    told = {name: text for name, text in facts if name in ("series", "complete", "bars")}
+    prices = told["series"].rpartition(", ")[2].removesuffix(" prices")
+    lines = [("complete", told["complete"]), ("prices adjusted for", f"{prices}s")]
+    lines += [("hash of the bars", f"{told['bars'][:19]}...")]
+    height = 24 + 22 * (len(rows) + 1) + 18 * len(lines)
+    parts += [
+        f'<text x="12" y="{height - 18 * (len(lines) - number) + 6}">{name}: {text}</text>'
+        for number, (name, text) in enumerate(lines)
+    ]
+    colours = {"yahoo": "#d8e8fb", "fmp": "#dcf2dc", "m": "#fbd9d9", "g": "#eceff3", "w": "#fff"}
+    style = "".join(f".{name}{{fill:{colour}}}" for name, colour in colours.items())
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 390 {height}" role="img" '
+        'font-family="DejaVu Sans, Helvetica, sans-serif" font-size="13" fill="#1b2430">'
+        f'<style>{style}</style><rect class="w" width="390" height="{height}"/>{"".join(parts)}</svg>\n'
+    )
+
+
 PICTURES: dict[str, Callable[[], str]] = {
+    "answer.svg": answer,
     "demo.svg": terminal,
     "chart.svg": chart,
     "report.svg": report,

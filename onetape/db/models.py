@@ -1,4 +1,4 @@
-"""The tables of users, alerts, jobs and bots as classes; see ``docs/records.md``."""
+"""The tables of users, alerts, jobs and bots as classes; see ``docs/database.md``."""
 
 from __future__ import annotations
 

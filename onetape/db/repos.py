@@ -1,4 +1,4 @@
-"""The repositories of a unit of work; see ``docs/records.md``."""
+"""The repositories of a unit of work; see ``docs/database.md``."""
 
 from __future__ import annotations
 

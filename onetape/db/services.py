@@ -1,4 +1,4 @@
-"""Functions that read and change records, each call in a unit of work; see ``docs/records.md``."""
+"""Functions that read and change records, each call in a unit of work; see ``docs/database.md``."""
 
 from __future__ import annotations
 

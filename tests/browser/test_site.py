@@ -28,8 +28,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_page_opens_from_disk(site: Path, open_page: Open) -> None:
-    paths = sorted(site.rglob("*.html"))
-    assert len(paths) > 80
+    paths = [
+        path
+        for path in sorted(site.rglob("*.html"))
+        if "Moved" not in path.read_text("utf-8")[:200]
+    ]
+    assert len(paths) > 50
     opened = open_page(paths[0])
     for path in paths:
         opened.page.goto(path.as_uri())
@@ -53,7 +57,7 @@ def test_the_pictures_of_the_first_page_are_drawn(site: Path, open_page: Open) -
     widths = opened.page.locator("main img").evaluate_all(
         "all => all.map(i => i.complete && i.naturalWidth && i.clientWidth)"
     )
-    assert len(widths) == 2 and all(width > 500 for width in widths), (
+    assert len(widths) == 1 and all(width > 500 for width in widths), (
         "an SVG is as wide as its place"
     )
     opened.check()
@@ -111,7 +115,7 @@ def test_a_reader_of_yfinance_finds_it_within_two_clicks(
 
 
 def test_the_search_leads_to_a_section(site: Path, open_page: Open) -> None:
-    opened = open_page(site / "docs" / "vendors" / "yahoo.html")
+    opened = open_page(site / "docs" / "providers.html")
     opened.page.fill("#search", "provisional")
     first = opened.page.locator("#results li a").first
     assert first.inner_text() == "Glossary · Provisional"

@@ -1,6 +1,6 @@
-"""The page ``docs/core.md``: the files that decide, the others that a request uses, and the rest.
+"""The files of the core: those that decide, the others that a request uses, and the rest.
 
-``python -m tests.contract.core_page > docs/core.md`` writes it anew; a test compares it with a run.
+``python -m tests.contract.core_page`` prints the list, as Markdown.
 """
 
 from __future__ import annotations
@@ -48,16 +48,12 @@ SPINE = (
     "core/bars/answer/answer.py",
 )
 _TOP = """\
-# The core in one hour
+# The files of the core
 
 Read the files of the first list in their order to follow a request through the library: from the argument to
 the socket, and back from the file to the frame. Each line names a file and says what it decides or does.
-For the same way in words, see [the path of a request](architecture.md#the-path-of-a-request).
-
-```
-python -m tests.contract.way          # the files and functions that each request enters, counted
-python -m tests.contract.core_page    # this page
-```
+For the same way in words, read *The path of a request* in docs/architecture.md;
+`python -m tests.contract.way` counts the files and functions that each request enters.
 
 ## The files that decide
 """
@@ -66,8 +62,8 @@ _OTHERS = """
 
 These are the files that a run with five requests to a local server uses, beside those above: a share over
 a split, ten days of a coin's hourly bars, its last 50 hours, the hour that is still forming, and three-hour
-bars. The run makes them first with an empty cache, then in a new process with a full one. A test repeats
-the run and compares it with this page. Look a file up here if one of the list above uses it."""
+bars. The run makes them first with an empty cache, then in a new process with a full one.
+Look a file up here if one of the list above uses it."""
 _SECOND = """
 ## The second floor
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from benchmarks.__main__ import PAGE
 from benchmarks.harness import Figure, Report, Row
 from benchmarks.page import worse
+from tests.contract.source import ROOT
+
+USERS = ROOT / "docs" / "benchmarks.md"
 
 
 def _report(
@@ -52,3 +57,11 @@ def test_the_page_of_today_is_read() -> None:
                   more=("bare",))  # fmt: skip
     (line,) = worse(PAGE.read_text("utf-8"), [gone])
     assert "the page has 0." in line
+
+
+def test_each_figure_that_users_read_is_one_of_the_results() -> None:
+    results, shown = PAGE.read_text("utf-8"), USERS.read_text("utf-8")
+    figures = re.findall(r"[\d,.]+ \[[\d,.]+\]", shown)
+    assert len(figures) > 20
+    assert [figure for figure in figures if f"| {figure} |" not in results] == []
+    assert len(shown.split()) <= 600

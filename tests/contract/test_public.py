@@ -253,7 +253,7 @@ def test_a_module_that_is_not_in_the_list_has_no_door() -> None:
 # What programs of older tools run, and has no other name.
 OLDER_COMMAND = r"python -m onetape\.data\.(?:pipeline\.\w+|cache\.(?:validate|fill)_gaps)"
 # Pages about paths and folders: of older programs, and of this repository.
-ABOUT_PATHS = {"compatibility.md", "architecture.md", "core.md", "decisions.md"}
+ABOUT_PATHS = {"compatibility.md", "architecture.md", "decisions.md"}
 SHOWN = [
     ROOT / "README.md",
     SKILL,

@@ -24,11 +24,12 @@ PAGES = {
 
 
 def test_the_readme_is_short() -> None:
-    assert len(TEXT.splitlines()) <= 200
+    assert len(TEXT.splitlines()) <= 100
+    assert len(TEXT.split()) <= 900
 
 
-def test_there_are_as_many_vendors_as_the_readme_says() -> None:
-    assert "| more than ten vendors, all ccxt exchanges" in TEXT
+def test_there_are_as_many_vendors_as_the_comparison_says() -> None:
+    assert "| more than ten vendors, all ccxt exchanges" in PAGES["trouble.md"]
     assert len([name for name in SERVED if not lies_apart(name) and name not in FAMILIES]) > 10
 
 
@@ -79,15 +80,13 @@ def test_the_first_line_installs_what_the_first_block_needs_and_later_ones_name_
     assert _installed(line) == ["demo"] == re.findall(r"-e '\.\[([\w,]+)\]'", line)
     assert int(re.findall(r"install, (\d+) MB", line)[0]) <= 300, "what it takes"
     assert set(_installed(TEXT)) <= set(EXTRAS)
-    assert "yahoo" in _installed(TEXT[: TEXT.index("**Why?**")]), (
-        "the next example fetches a US share"
-    )
+    assert "yahoo" in _installed(TEXT[: TEXT.index("![")]), "the next example fetches a US share"
 
 
 def test_its_blocks_run_after_its_own_line_that_installs(tmp_path: Path) -> None:
     """For each block only the extras exist that lines above it or in it install; one process runs all."""
     blocks = pages()["README.md"]
-    assert len(blocks) > 4
+    assert len(blocks) >= 4
     parts, lines = [f"BARRED = []\n{_BARRED}"], TEXT.splitlines()
     for block in blocks:
         installed = _installed("\n".join(lines[: block.line + block.code.count("\n")]))
@@ -108,8 +107,8 @@ def test_every_relative_link_of_the_pages_exists() -> None:
     assert len(LINKS) > 60
 
 
-def test_each_test_that_the_page_for_contributors_names_exists() -> None:
-    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+def test_each_test_that_readme_and_the_map_of_tests_name_exists() -> None:
+    page = (ROOT / "tests" / "README.md").read_text("utf-8") + TEXT
     named = set(re.findall(r"`(?:tests/)?([a-z_0-9/]+/test_\w+\.py)`", page))
     assert len(named) > 120
     assert sorted(name for name in named if not (ROOT / "tests" / name).is_file()) == []
@@ -138,7 +137,7 @@ def test_examples_without_a_network_run(
 
 
 def test_the_readme_opens_with_the_install_line_and_one_call() -> None:
-    order = ["pip install 'onetape[demo]'", "manager.get_ohlcv(", "![onetape demo", "\n## "]
+    order = ["pip install 'onetape[demo]'", "manager.get_ohlcv(", "![An answer", "\n## "]
     places = [TEXT.index(one) for one in order]
     assert places == sorted(places)
     assert len(TEXT[: places[1]].splitlines()) < 15

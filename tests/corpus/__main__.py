@@ -1,8 +1,8 @@
 """``python -m tests.corpus``: measure every check over the labelled corpus, and answers, some minutes.
 
-``--half first`` leaves the held-out half and answers out; ``--write`` writes ``docs/precision.md`` and the
-table beside the registry; ``--examples N`` prints N alarms that are wrong and N defects that are not found,
-of each kind.
+``--half first`` leaves the held-out half and answers out; ``--write`` writes ``README.md`` here, and the
+tables beside the registry and in ``docs/validation.md``; ``--examples N`` prints N alarms that are wrong
+and N defects that are not found, of each kind.
 ``--by-series market/`` prints one line for each series whose name begins so instead: what a user is told.
 """
 

@@ -1,4 +1,4 @@
-"""The part of ``docs/precision.md`` that says how often checks are right, and the table in the code."""
+"""How often checks are right: the figures in README here, and the tables in the code and the docs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from .planting import KINDS, Kind
 from .splits import Puts, lines
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "precision.md"
+PAGE = Path(__file__).with_name("README.md")
+SUMMARY = ROOT / "docs" / "validation.md"
 BEGIN, END = "<!-- written by python -m tests.corpus --write -->", "<!-- end -->"
 _CODE = Path(precision.__file__)
 _CODE_BEGIN, _CODE_END = "# --- written by `python -m tests.corpus --write` ---", "# --- end ---"
@@ -45,6 +46,16 @@ def row_of(cause: str, one: Precision, first: Count, held_out: Count) -> str:
     most = "its own" if one.lower >= LEAST_PRECISION else "`info`"
     halves = f"{first.right} of {first.raised} | {held_out.right} of {held_out.raised}"
     return f"| `{cause}` | {one.right} of {one.raised} | {one.series} | {halves} | {one.lower:.1%} | {most} |"
+
+
+def summary(table: Mapping[str, Precision]) -> str:
+    """Return the table for users."""
+    lines = ["| Cause | Right of raised | Lower bound |", "|---|---|---|"]
+    lines += [
+        f"| `{cause}` | {one.right} of {one.raised} | {one.lower:.1%} |"
+        for cause, one in sorted(table.items())
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def part(halves: Halves, answers: Answered, puts: Puts) -> str:
@@ -115,7 +126,7 @@ def write(halves: Halves, answers: Answered, puts: Puts) -> None:
 
 
 def write_table(halves: Halves) -> None:
-    """Write the table in the code, by which findings are as grave as they are."""
+    """Write the table in the code, by which findings are as grave as they are, and the one for users."""
     before, rest = _CODE.read_text("utf-8").split(_CODE_BEGIN)
     after = rest.split(_CODE_END)[1]
     rows = "".join(
@@ -124,3 +135,7 @@ def write_table(halves: Halves) -> None:
     )
     table = f'CORPUS = "{digest()}"\nMEASURED: Mapping[str, Precision] = {{\n{rows}}}\n'
     _CODE.write_text(f"{before}{_CODE_BEGIN}\n{table}{_CODE_END}{after}", "utf-8")
+    before, rest = SUMMARY.read_text("utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    text = summary(precisions(total(halves)))
+    SUMMARY.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", "utf-8")

@@ -26,7 +26,7 @@ from .__main__ import measured_halves
 from .answers import answered
 from .labels import digest, entries
 from .measure import clean_series, measure
-from .page import part, precisions, title_of, total, written
+from .page import SUMMARY, part, precisions, summary, title_of, total, written
 from .planting import KINDS
 from .splits import (
     IGNORED_EVERY,
@@ -103,6 +103,10 @@ def test_the_page_has_the_table_of_the_code_and_the_digest_of_the_list() -> None
         assert cells[5] == ("its own" if is_ground(cause) else "`info`")
         halves = [[int(n) for n in cell.split(" of ")] for cell in cells[2:4]]
         assert [sum(column) for column in zip(*halves, strict=True)] == [one.right, one.raised]
+
+
+def test_the_page_for_users_has_the_table_of_the_code() -> None:
+    assert f"\n\n{summary(MEASURED)}\n<!-- end -->" in SUMMARY.read_text("utf-8")
 
 
 def test_the_page_lists_reports_for_each_kind_of_defect_and_none_for_clean_series() -> None:

@@ -55,7 +55,9 @@ PROGRAMS = ("README.md", "asyncio.md")
 PLACES = {
     "charts.md": "empty_folder",
     "cheat.md": "empty_folder",
-    "coming-from-freqtrade.md": "empty_folder",
+    "coming-from-others.md": "empty_folder",
+    "compatibility.md": "empty_folder",
+    "database.md": "empty_folder",
     "errors.md": "outage",
     "features.md": "own_process",
     "format.md": "year_file",
@@ -63,12 +65,8 @@ PLACES = {
     "keys.md": "loggers",
     "live-feeds.md": "streams",
     "observability.md": "observed",
-    "other-tools.md": "own_process",
     "own-files.md": "empty_folder",
-    "pipeline.md": "empty_folder",
     "sources.md": "empty_folder",
-    "recording.md": "recorded",
-    "records.md": "empty_folder",
     "reports.md": "empty_folder",
     "symbols.md": "empty_folder",
     "validation.md": "two_vendors",
@@ -87,18 +85,16 @@ NEEDS = {
         "Zipline": ["zipline"],
         "NautilusTrader": ["nautilus_trader"],
         "Backtrader": ["backtrader"],
+        "Bundles in other tools": ["polars", "duckdb"],
     },
     "features.md": {"": [], "Blocks": [], "Your own recipes": [], "Check your own features": []},
-    "other-tools.md": {
-        "": ["polars"],
-        "DuckDB": ["polars", "duckdb"],
-        "vectorbt": ["polars", "vectorbt"],
-        "Zipline": ["polars", "zipline"],
-    },
 }
 
 # Page to a place in which some of its sections run, without the page's first block.
-APART = {"features.md": ("installation", ("One date over everything", "Macro series"))}
+APART = {
+    "features.md": ("installation", ("One date over everything", "Macro series")),
+    "adding-a-provider.md": ("recorded", ("11. Recordings",)),
+}
 
 
 class Case(NamedTuple):
@@ -165,7 +161,7 @@ def test_a_page_runs_as_one_program(page: str, tmp_path: Path, fresh: Fresh) -> 
     """As a user would paste its blocks, one after another, into a program in an empty folder."""
     blocks = PAGES[page]
     if find_spec("polars") is None:
-        blocks = [block for block in blocks if "to_polars" not in block.code]
+        blocks = [block for block in blocks if "lineage" not in block.code]
     begin = f"import os, warnings; os.chdir({str(tmp_path)!r})"
     begin += "; warnings.simplefilter('ignore', SyntaxWarning)"
     code = "\n".join(block.code for block in blocks)

@@ -23,7 +23,8 @@ from tests.core.cache.counts import FULL
 from tests.processes import ended, fork
 
 PACKED = (
-    ".ci", ".github", ".gitignore", "benchmarks", "CHANGELOG.md", "config", "CONTRIBUTING.md", "data-cache",
+    ".ci", ".github", ".gitignore", "AGENTS.md", "benchmarks",
+    "CHANGELOG.md", "config", "CONTRIBUTING.md", "data-cache",
     "docs", "examples", "LICENSE", "Makefile", "MANIFEST.in", "mkdocs.yml", "onetape", "pyproject.toml",
     "README.md", "ruff.toml", "SECURITY.md", "setup.cfg", "setup.py", "src", "tests",
 )  # fmt: skip

@@ -151,7 +151,7 @@ def test_the_documentation_is_in_the_wheel(wheel: Path, site: Path, tmp_path: Pa
     docs = ROOT / "docs"
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    pages = {p.relative_to(docs).as_posix() for p in docs.rglob("*.md")} | {"llms.txt"}
+    pages = {p.relative_to(docs).as_posix() for p in docs.rglob("*.md")} | {"llms.txt", "moved.tsv"}
     pictures = {f"img/{p.name}" for p in (docs / "img").glob("*.svg")}
     packed = {n.removeprefix(DOCUMENTATION) for n in names if n.startswith(DOCUMENTATION)}
     assert packed == pages | pictures

@@ -30,8 +30,6 @@ _WIDEST = 100
 # Markdown characters around words.
 _MARKS = str.maketrans("", "", "`*")
 _MOST_FOUND = 12
-# The group of pages that takes only one line, with the names of its pages.
-_VENDORS = "One vendor"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -80,15 +78,13 @@ def _page_json(page: Page) -> dict[str, Any]:
 
 
 def _list(pages: Sequence[Page]) -> Shown:
-    groups = dict.fromkeys(page.group for page in pages if page.group not in ("", _VENDORS))
+    groups = dict.fromkeys(page.group for page in pages if page.group)
     for group in groups:  # the list of pages itself has none
         rows = [page for page in pages if page.group == group]
         yield table(
             [_page_json(p) | {"line": p.line.translate(_MARKS)} for p in rows], "page line", group
         )
         yield ""
-    vendors = ", ".join(page.name for page in pages if page.group == _VENDORS)
-    yield styled(f"one vendor: {vendors}", "dim")
 
 
 def _search_results(hits: Sequence[PageHit]) -> Shown:

@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SECTIONS = re.split(
     r"^## ", (ROOT / "docs" / "adding-a-provider.md").read_text("utf-8"), flags=re.MULTILINE
 )
-READ, CODE, HERE, PACKAGE, RULES_, USE_, TEST_, KIT_, MORE_, LEDGER_, RELAY_ = SECTIONS[1:]
+READ, CODE, HERE, PACKAGE, RULES_, USE_, TEST_, KIT_, MORE_, LEDGER_, RELAY_, _ = SECTIONS[1:]
 
 
 def blocks(section: str, language: str = "python") -> list[str]:

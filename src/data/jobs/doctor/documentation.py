@@ -15,10 +15,12 @@ from ...errors import QueryError, StorageError
 
 # Pattern of a line in the list of all pages, which `make docs` writes.
 _LIST = "llms.txt"
+# Maps each page of an earlier version to the page and section that have its text now.
+_MOVED = "moved.tsv"
 _ROW = re.compile(r"- \[(?P<title>.+?)\]\((?P<file>[\w./-]+)\): (?P<line>.+)")
 _MARKUP = re.compile(r"[*`]|\]\([^)]*\)|\[")
 # Groups of pages that explain how to use the package; all others are ranked after them.
-_FOR_USE = ("Begin", "Use", "Run", "Vendors")
+_FOR_USE = ("Begin", "Guides", "Concepts", "Vendors", "Reference", "Layers", "On trial")
 # Maps the name of a page to the folder of the example program that it describes.
 EXAMPLES = {"telegram-bot": ("bot.py",)}
 # Directives that the site builder replaces with docstrings.
@@ -64,20 +66,32 @@ def all_pages() -> tuple[Page, ...]:
         if text.startswith("## "):
             group = text[3:]
         elif (row := _ROW.fullmatch(text)) and not row["file"].startswith(".."):
-            name = row["file"].rpartition("/")[2].removesuffix(".md")
-            pages.append(Page(name, row["title"], row["line"], group, row["file"]))
+            pages.append(Page(_name(row["file"]), row["title"], row["line"], group, row["file"]))
     return tuple(pages)
+
+
+@cache
+def moved_pages() -> dict[str, str]:
+    """Return the names of earlier pages; each is mapped to the name of the page that has its text.
+
+    Raises:
+        StorageError: The documentation is missing from the installation.
+    """
+    rows = [line.split("\t") for line in _text(_MOVED).splitlines()]
+    return {_name(old): _name(new.partition("#")[0]) for old, new in rows}
 
 
 def find_page(name: str) -> Page | None:
     """Return the page with a name (with or without ``.md``), or None if there is none.
 
-    The name is only compared with the pages' names; it is never used as a path.
+    The name of an earlier page finds the page that has its text now. The name is only compared with
+    the pages' names; it is never used as a path.
 
     Raises:
         StorageError: The documentation is missing from the installation.
     """
     wanted = name.strip().lower().removesuffix(".md")
+    wanted = moved_pages().get(wanted, wanted)
     return next((page for page in (*all_pages(), *_UNLISTED) if page.name == wanted), None)
 
 
@@ -116,7 +130,10 @@ def search_pages(text: str) -> list[PageHit]:
     pages = all_pages()
     ranked = [(_rank(hit, words), hit) for page in pages if (hit := _page_hit(page, words))]
     if not ranked:
-        near = did_you_mean(text.strip().lower().rpartition("/")[2], [page.name for page in pages])
+        near = did_you_mean(
+            text.strip().lower().rpartition("/")[2],
+            [*(page.name for page in pages), *moved_pages()],
+        )
         raise QueryError(
             f"no page has the name or contains the words {text[:60]!r}",
             hint=f"{near}`onetape docs` lists the pages",
@@ -184,6 +201,10 @@ def example_of(page: Page | None) -> dict[str, bytes]:
         commands = ", ".join(f"`onetape docs {name} --example DIR`" for name in EXAMPLES)
         raise QueryError(what, hint=f"pages with an example: {commands}")
     return {name: _bytes(example_path(name)) for name in names}
+
+
+def _name(file: str) -> str:
+    return file.rpartition("/")[2].removesuffix(".md")
 
 
 def _readme() -> str:

@@ -1,7 +1,7 @@
 """The measured precision of each cause of findings, and the severity that it allows.
 
 ``python -m tests.corpus --write`` measures it again and writes :data:`MEASURED`;
-``docs/precision.md`` shows the result.
+``docs/validation.md`` shows the result.
 """
 
 from __future__ import annotations
