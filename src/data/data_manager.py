@@ -195,7 +195,7 @@ class DataManager:
             strict: Raise an error if the answer is incomplete.
             version: Number of a commit; the series is returned as of it.
             columns: Extra columns: ``source``, ``state``, ``is_final``, ``fetched_at``,
-                ``dividend``, ``split``.
+                ``dividend``, ``split``, ``capital_gain``.
             timeout: Seconds after which the call returns.
             session: ``regular`` or ``extended`` (04:00 to 20:00 New York time, US shares).
 
@@ -936,7 +936,8 @@ class DataManager:
             >>> actions = manager.get_actions("AAPL", start="2020-01-01")
             >>> splits = actions[actions["type"] == "split"]
 
-        The frame has one row for each action that counts, in ascending order of ex-date. Index
+        The frame has one row for each action that counts, in ascending order of ex-date; two if a
+        fund's dividend is partly a capital gain. Index
         ``ex_date``: session dates of the venue at 00:00 (``datetime64[ns]``). Columns: ``type``
         (``split``, ``dividend``); ``ratio`` (new shares per old share; NaN for a dividend);
         ``amount`` (cash per share in terms of today's shares, which fits prices adjusted for
@@ -944,7 +945,10 @@ class DataManager:
         ``currency`` (of both amounts, as reported by the vendor, or else the currency of the
         share's prices; empty for a split, or if neither is known); ``pay_date``
         (``datetime64[ns]``; NaT if no vendor that reports the dividend gives one); ``source`` (the
-        trusted vendor); ``dispute`` (the differing reports of other vendors; empty if they agree).
+        trusted vendor); ``dispute`` (the differing reports of other vendors; empty if they agree);
+        ``kind`` (``split``, ``dividend`` for income, or ``capital_gain`` for the part of a fund's
+        dividend that a vendor reports as such: its ``type`` is ``dividend``, too, so that the sum
+        of all rows of that type is what was paid).
         ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates for which
         no vendor answered), ``awaited`` (ex-dates whose actions will be known once that day's bar
         is available) and ``left_out`` (actions that are reported by too few vendors to count, or that

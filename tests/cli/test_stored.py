@@ -22,7 +22,7 @@ def test_actions_are_shown_as_table_and_json(run: Run, vendors: VendorServer) ->
     (split,) = [row for row in told["rows"] if row["type"] == "split"]
     assert split == {"ex_date": "2020-08-31", "type": "split", "ratio": 4.0, "amount": None,
                      "paid": None, "currency": "", "pay_date": None,
-                     "source": "yahoo", "dispute": ""}  # fmt: skip
+                     "source": "yahoo", "dispute": "", "kind": "split"}  # fmt: skip
     assert told["provenance"]["complete"]
 
 

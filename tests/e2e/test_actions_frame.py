@@ -35,7 +35,8 @@ from src.data.errors import (
 from .scripted_vendor import route_to
 from .share_vendors import DIVIDENDS, SPLIT, Script, ShareVendor, Truth, dividend, split
 
-COLUMNS = ["type", "ratio", "amount", "paid", "currency", "pay_date", "source", "dispute"]
+COLUMNS = ["type", "ratio", "amount", "paid", "currency", "pay_date", "source", "dispute",
+           "kind"]  # fmt: skip
 SPLIT_DAY = pd.Timestamp("2020-08-31")
 # As reported before the split.
 IN_TODAYS_SHARES = [SPLIT, *(replace(paid, as_paid=False) for paid in DIVIDENDS)]
@@ -450,3 +451,34 @@ def test_a_pinned_vendor_supplies_its_own_splits_and_dividends(
         ["AAPL"], *question[1:], provider="demo", columns=ROWS, layout="wide"
     )
     assert wide["dividend"]["AAPL"].sum() == pytest.approx(2 * 2.65)
+
+
+def test_a_gain_of_a_fund_is_a_row_of_its_own(manager: DataManager, clock: ManualClock) -> None:
+    """VWILX paid 1.437 and distributed gains of 6.42; one of its vendors reports only the sum."""
+    store, now = manager.cache.store, clock.now_ms()
+    day, ever = date(2023, 8, 11), Span(0, day_ms(date(2024, 6, 13)))
+    one, two = dividend(date(2022, 12, 16), 0.5), dividend(day, 7.857)
+    store.add_actions("AAPL", [one, replace(two, gain=6.42)], ever, "x", now)
+    store.add_actions("AAPL", [one, two], ever, "y", now)
+    store.add_actions("AAPL", [one, replace(two, amount=7.8571)], ever, "z", now)
+    frame = manager.get_actions("AAPL", "2022-01-01", "2023-12-31")
+    assert frame["type"].tolist() == ["dividend"] * 3
+    assert frame["kind"].tolist() == ["dividend", "dividend", "capital_gain"]
+    assert frame["dispute"].tolist() == [""] * 3
+    assert frame["amount"].tolist() == pytest.approx([0.5, 1.437, 6.42], rel=1e-4)
+    assert frame["paid"].tolist() == frame["amount"].tolist()
+    bars = manager.get_ohlcv(
+        "AAPL", "1d", "2023-08-10", "2023-08-11", columns=("dividend", "capital_gain")
+    )
+    assert bars["dividend"].tolist() == [0.0, pytest.approx(7.857, rel=1e-4)]
+    assert bars["capital_gain"].tolist() == [0.0, pytest.approx(6.42, rel=1e-4)]
+    seen = manager.at("2024-01-02").get_actions("AAPL", "2023-01-01")
+    assert seen["amount"].tolist() == pytest.approx([1.437, 6.42], rel=1e-4)
+
+
+def test_a_dividend_that_is_a_gain_is_one_row(manager: DataManager, clock: ManualClock) -> None:
+    ever = Span(0, day_ms(date(2024, 6, 13)))
+    gain = replace(dividend(date(2023, 8, 11), 6.42), gain=6.42)
+    manager.cache.store.add_actions("AAPL", [gain], ever, "x", clock.now_ms())
+    frame = manager.get_actions("AAPL", "2023-01-01", "2023-12-31")
+    assert frame[["kind", "amount"]].to_numpy().tolist() == [["capital_gain", 6.42]]

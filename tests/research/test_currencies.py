@@ -9,6 +9,7 @@ import pytest
 
 from onetape import IncompleteDataWarning, QueryError
 from onetape.currencies import convert
+from onetape.futures import stitch
 from src.data.core.model.answer.provenance import ATTRS_KEY, freeze
 from src.data.data_manager import DataManager
 
@@ -211,11 +212,25 @@ def test_a_volume_that_is_money_is_converted() -> None:
         (in_dollars(1.0), "EUR", bars(1.1, facts=FOREX | {"kind": {"unit": "GBP"}}), "in GBP, not"),
         (in_dollars(1.0), "€", {"EURUSD": bars(1.1)}, "'€' is not a currency"),
         (bars(1.0), "EUR", {"EURUSD": bars(1.1)}, "the currency of the prices is unknown"),
+        (in_dollars(1.0), "eur", {"EURUSD": bars(1.1)}, "'eur' is not a currency .*capitals"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_converted_is_named(frame: Any, to: str, rates: Any, message: str) -> None:
     with pytest.raises(QueryError, match=message):
         convert(frame, to, rates)
+
+
+def test_a_continuous_series_of_differences_is_refused() -> None:
+    """Its offsets are amounts: at a rate of each bar they would no longer lead back to the prices."""
+    one = in_dollars(10.0, 11.0, 12.0)
+    frames = {"H24": one, "M24": (one + 3).assign(volume=one["volume"])}
+    frames["M24"].attrs["currency"] = "USD"
+    rates = {"EURUSD": bars(1.1, 1.2, 1.3)}
+    series = stitch(frames, [(DAYS[2], "H24", "M24")])
+    with pytest.raises(QueryError, match=r"offsets.*convert the contracts"):
+        convert(series, "EUR", rates)
+    ratios = stitch(frames, [(DAYS[2], "H24", "M24")], "backward_ratio")
+    assert (convert(ratios, "EUR", rates)["factor"] == ratios["factor"]).all()
 
 
 def test_another_fix_is_refused() -> None:

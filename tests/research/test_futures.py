@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from onetape import QueryError
+from onetape import QueryError, describe, fingerprint
 from onetape.errors import BadRangeError, StorageError
 from onetape.futures import rolls_by_days, rolls_by_volume, stitch
 from src.data.core.model.answer.provenance import ATTRS_KEY, freeze
@@ -130,6 +130,28 @@ def test_input_is_not_changed_and_provenance_is_kept() -> None:
         False, True, "backward_difference",
     )  # fmt: skip
     assert facts["contracts"]["H24"] == {"complete": False, "made_up": True}
+
+
+def test_a_continuous_series_has_a_fingerprint_and_a_description(manager: DataManager) -> None:
+    frames, rolls = four_contracts()
+    got = stitch(frames, rolls)
+    assert fingerprint(got) == fingerprint(got.copy())
+    assert fingerprint(got) != fingerprint(stitch(frames, rolls, "none"))
+    text = str(describe(got))
+    assert f"continuous   backward_difference, {len(got)} bars, 2024-" in text
+    assert "H24          no provenance" in text and "has none" not in text
+    bars = manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-01-05", adjustment="raw")
+    got = stitch({"A": bars, "B": bars}, [("2024-01-04", "A", "B")])
+    part = describe(got.iloc[1:])
+    assert part.told["rolls"][0]["to"] == "B" and "this frame has 3 rows" in part.changed
+    assert "B            4 bars, 2024-01-02" in str(part)
+    assert "roll         2024-01-04T00:00:00Z: A to B" in str(part)
+
+
+def test_a_fingerprint_names_the_column_that_is_not_numeric() -> None:
+    frame = contract(1.0, 2.0).assign(note="x")
+    with pytest.raises(ValueError, match=r"the column 'note' is not numeric: .*; leave it out"):
+        fingerprint(frame)
 
 
 # --- what is known by a time --------------------------------------------------------------------
@@ -358,6 +380,32 @@ def test_contracts_that_differ_in_kind_are_refused(
 def test_frames_that_cannot_be_used_are_named(frame: Any, message: str) -> None:
     with pytest.raises(QueryError, match=message):
         stitch({"A": contract(1.0, 2.0), "B": frame}, [(DAYS[1], "A", "B")])
+
+
+def test_bars_of_two_lengths_are_refused_without_provenance_too() -> None:
+    """Days and hours share the bar at midnight, at which a roll would join them."""
+    hours = contract(*range(1, 13)).set_axis(pd.date_range(DAYS[0], periods=12, freq="h"))
+    days = contract(*range(1, 13))
+    for one, other in ((days, hours), (hours, days)):
+        with pytest.raises(QueryError, match=r"different distances between bars.*state the length"):
+            stitch({"A": one, "B": other}, [(DAYS[0] + pd.Timedelta(hours=1), "A", "B")])
+    # Two bars of hours on either side of a pause are bars of hours.
+    few = contract(5.0, 6.0).set_axis(hours.index[[5, 8]])
+    with pytest.raises(QueryError, match="different distances"):
+        stitch({"A": hours, "B": few}, [(hours.index[8], "A", "B")])
+    stated = [noted(hours, timeframe="1h"), noted(few, timeframe="1h")]
+    got = stitch(dict(zip("AB", stated, strict=True)), [(hours.index[8], "A", "B")])
+    assert len(got) == 9 and got.attrs[ATTRS_KEY]["timeframe"] == "1h"
+    with pytest.raises(QueryError, match="different timeframes: 1h and 1d"):
+        stitch({"A": stated[0], "B": noted(days, timeframe="1d")}, [(DAYS[0], "A", "B")])
+    weekend = contract(1.0, 2.0).set_axis(DAYS[[4, 5]])
+    assert len(stitch({"A": days, "B": weekend}, [(DAYS[5], "A", "B")])) == 6
+
+
+def test_the_currency_of_the_contracts_is_kept() -> None:
+    frames, rolls = four_contracts()
+    frames = {name: noted(frame, currency="USD", multiplier=50) for name, frame in frames.items()}
+    assert {"currency": "USD", "multiplier": 50}.items() <= stitch(frames, rolls).attrs.items()
 
 
 def test_an_equal_adjusted_close_is_no_adjustment() -> None:

@@ -56,7 +56,7 @@ class Client:
 
     def chart(self, symbol: str = "AAPL", /, **params: Any) -> dict[str, Any]:
         """Ask Yahoo for a chart that must come; ``period1`` and ``period2`` are seconds."""
-        ask = {"interval": "1d", "events": "div|split"} | params
+        ask = {"interval": "1d", "events": "div|split|capitalGains"} | params
         answer = self.get(f"/v8/finance/chart/{symbol}", **ask)
         assert answer.status == 200, answer.body
         result: dict[str, Any] = answer.json()["chart"]["result"][0]

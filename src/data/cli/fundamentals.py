@@ -212,7 +212,7 @@ def _actions(args: argparse.Namespace) -> Report:
     def shown() -> Shown:
         """Yield the actions, those that are not applied, and the requests."""
         yield table(
-            rows, "ex_date type ratio# amount# paid#? currency? pay_date? source? dispute?", title
+            rows, "ex_date kind ratio# amount# paid#? currency? pay_date? source? dispute?", title
         )
         for action in provenance["left_out"]:
             text = f"not applied: {action['type']} on {action['ex_date']}"

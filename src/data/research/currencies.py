@@ -22,7 +22,7 @@ from .given_bars import GivenBars
 if TYPE_CHECKING:
     import pandas as pd
 
-_CODE = re.compile(r"[A-Za-z]{3,5}")
+_CODE = re.compile(r"[A-Z]{3,5}")
 _PAIR = re.compile(r"([A-Za-z]{3})([A-Za-z]{3})|([A-Za-z]{3,5})[/-]([A-Za-z]{3,5})")
 # Rates without a calendar may be missing for so long, as from Maundy Thursday to Easter Monday.
 _LONGEST_MS = 4 * DAY_MS
@@ -74,8 +74,15 @@ def convert(
     if fix != "close":
         raise QueryError(f"unknown fix {written(fix):.80}", hint="use fix='close'")
     bars = GivenBars.of("frame", frame)
-    if not isinstance(to, str) or not _CODE.fullmatch(to):
-        raise QueryError(f"{written(to):.80} is not a currency", hint="use a code such as EUR")
+    for code in (to, bars.unit or to):
+        if not isinstance(code, str) or not (code in HUNDREDTHS or _CODE.fullmatch(code)):
+            hint = "use a code in capitals such as EUR, or GBp for pence"
+            raise QueryError(f"{written(code):.80} is not a currency", hint=hint)
+    if str(bars.facts.get("adjustment")).endswith("_difference"):
+        raise QueryError(
+            "the offsets of this continuous series are amounts in its own currency",
+            hint="convert the contracts, then call stitch",
+        )
     if not bars.unit:
         hint = "set frame.attrs['currency'] = 'USD'"
         raise QueryError("the currency of the prices is unknown", hint=hint)

@@ -20,7 +20,7 @@ from ..core.model.answer.provenance import ATTRS_KEY, freeze
 from ..core.model.display.texts import stamp, written
 from ..core.model.identity.kind import Kind
 from ..core.model.market.bars import PRICES, concat
-from ..core.model.time.instant import DAY_MS, iso
+from ..core.model.time.instant import DAY_MS, MINUTE_MS, iso
 from ..core.model.words.suggestion import did_you_mean
 from ..errors import QueryError, StorageError
 from .given_bars import GivenBars, instant_of
@@ -34,6 +34,8 @@ Adjust = Literal[
 _COLUMNS = ("at", "from", "to")
 # Yahoo's ending for its own continuous series.
 _SPLICED = "=F"
+# Days, of which fewer bars may all be on either side of a weekend or holiday.
+_FEW = 8
 
 
 class _Roll(NamedTuple):
@@ -88,8 +90,9 @@ def stitch(
 
     Args:
         frames: Maps the name of each contract to its bars as traded: an answer of ``get_ohlcv``, or any
-            frame of bars. Naive times are UTC. ``currency`` and ``multiplier`` in ``frame.attrs`` are
-            compared, if they are there.
+            frame of bars. Naive times are UTC. ``currency``, ``multiplier`` and ``timeframe`` in
+            ``frame.attrs`` are compared, if they are there; without a timeframe, the shortest distances
+            between bars are.
         rolls: Table with the columns ``at``, ``from`` and ``to``, such a table as a CSV file (its path),
             or tuples. ``at`` is the time of a bar that both contracts have; a date is that daily bar.
         adjust: ``backward_difference``, ``backward_ratio``, ``forward_difference``, ``forward_ratio`` or
@@ -136,7 +139,12 @@ def stitch(
     frame["contract"] = frame["contract"].astype("str")
     column = "factor" if adjust.endswith("ratio") else "offset"
     frame[column] = np.repeat(np.array([float(step) for step in steps]), lengths)
-    frame.attrs[ATTRS_KEY] = _provenance(parts, chain, gaps, adjust, closed_by)
+    facts = _provenance(parts, chain, gaps, adjust, closed_by)
+    ends = [iso(int(part.table.stamps[at])) for part, at in ((parts[0], 0), (parts[-1], -1))]
+    extent = {"rows": len(frame), "first": ends[0], "last": ends[1]}
+    notes = contracts[first].notes
+    frame.attrs = {name: notes[name] for name in ("currency", "multiplier") if name in notes}
+    frame.attrs[ATTRS_KEY] = freeze({**facts, **extent})
     return frame
 
 
@@ -299,8 +307,20 @@ def _differences(one: GivenBars, other: GivenBars) -> dict[str, tuple[Any, Any]]
         "multipliers": (one.notes.get("multiplier"), other.notes.get("multiplier")),
         "timeframes": (one.timeframe, other.timeframe),
     }
+    if not (one.timeframe and other.timeframe):
+        first, second = (_length(each) for each in (one, other))
+        if first and second and first != second:
+            lengths = tuple(f"{ms / MINUTE_MS:g} minutes" for ms in (first, second))
+            stated = "(state the length, if it is the same: frame.attrs['timeframe'] = '1h')"
+            found["distances between bars"] = (lengths[0], f"{lengths[1]} {stated}")
     found.pop("unit", None)
     return {k: p for k, p in pairs.items() if all(p) and p[0] != p[1]} | found
+
+
+def _length(contract: GivenBars) -> int:
+    """Return the shortest distance between bars; a day if it may be one across a pause."""
+    found = contract.distance_ms
+    return min(found, DAY_MS) if len(contract.table) < _FEW else found
 
 
 def _common(old: GivenBars, new: GivenBars) -> Any:
@@ -521,7 +541,7 @@ def _provenance(
     gaps: Sequence[_Gap],
     adjust: Adjust,
     closed_by: Any,
-) -> Any:
+) -> dict[str, Any]:
     """Return the content of ``attrs["onetape"]`` of a continuous series."""
     stated = [part.facts for part in parts]
     rolled = [
@@ -545,4 +565,4 @@ def _provenance(
     }
     facts |= {"timeframe": timeframes[0]} if timeframes else {}
     warned = {k: True for k in ("made_up", "sample") if any(one.get(k) for one in stated)}
-    return freeze(facts | warned)
+    return facts | warned

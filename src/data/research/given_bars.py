@@ -76,8 +76,8 @@ class GivenBars:
 
     @property
     def timeframe(self) -> Timeframe | None:
-        """Timeframe in the provenance, or None."""
-        label = self.facts.get("timeframe")
+        """Timeframe in the provenance, else ``timeframe`` in ``attrs``; or None."""
+        label = self.facts.get("timeframe") or self.notes.get("timeframe")
         return Timeframe.parse(label) if label else None
 
     def closes(self, stamps: Stamps) -> Stamps:
@@ -106,15 +106,21 @@ class GivenBars:
         calendar = calendar_for(instrument.in_session(kind.get("session") or "regular"))
         return BarGrid(calendar, timeframe, kind.get("anchor") or "session")
 
-    def _step_ms(self, timeframe: Timeframe | None) -> int:
+    @property
+    def distance_ms(self) -> int:
+        """Shortest distance between two bars; 0 for a single one."""
         distances = np.diff(self.table.stamps)
-        found = int(distances.min()) if len(distances) else 0
+        return int(distances.min()) if len(distances) else 0
+
+    def _step_ms(self, timeframe: Timeframe | None) -> int:
+        found = self.distance_ms
         step = timeframe.step_ms or 0 if timeframe else found
         if not 0 < step <= _LONGEST_PART_MS and step not in _WHOLE_MS:
             raise QueryError(
                 f"{self.name}: it is unknown when these bars close; the shortest distance between two is "
                 f"{found / DAY_MS:g} days",
-                hint="use bars of up to 12 hours, a day or a week, or an answer of get_ohlcv",
+                hint="use bars of up to 12 hours, a day or a week, an answer of get_ohlcv, or state the "
+                "length: frame.attrs['timeframe'] = '1d'",
             )
         return step
 

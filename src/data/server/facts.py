@@ -500,7 +500,8 @@ class Facts:
         day = client.last_ex_date(symbol)
         known = client.actions(symbol, query.action_key, is_alone=True)
         rows = []
-        for one in (action.to_json() for action in known if action.action.ex_date <= day):
+        come = (row for action in known if action.action.ex_date <= day for row in action.by_kind)
+        for one in (row.to_json() for row in come):
             del one["amount"]  # in terms of today's shares
             rows.append(_plain(one))
         facts = self._facts((row["source"] for row in rows), symbol=symbol)

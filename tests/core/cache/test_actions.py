@@ -541,3 +541,37 @@ def test_only_what_comes_after_the_end_of_a_sample_is_never_requested_again() ->
         assert book.awaited_from(long_after, 6) == first, source
         assert bool(book.answers_awaited(6)) == (first is not None)
         assert book.awaited_from(EX, 5) == EX  # within the span and time of the request
+
+
+def test_a_gain_is_the_word_of_its_vendors_latest_answer(tmp_path: Path) -> None:
+    """It is told late, changed and withdrawn; the amount, which prices are adjusted for, stays."""
+    store = store_in(tmp_path)
+    for at, gain in enumerate([0.0, 6.42, 6.4, 0.0], 5):
+        store.add_actions("FUND", [replace(dividend(7.857), gain=gain)], YEAR, "acme", at)
+        book = store_in(tmp_path).actions("FUND")
+        (kept,) = book.actions
+        assert (kept.amount, kept.gain, kept.fetched_at) == (7.857, gain, 5)
+        without = replace(book, reports=(replace(kept, gain=0.0),))
+        assert book.digest == without.digest, "bundles keep it, and no price depends on a gain"
+        document = json.loads((tmp_path / "ohlcv/FUND/actions.json").read_bytes())
+        assert document["actions"][0].get("gain", 0.0) == gain
+        assert ("gain" in document["actions"][0]) == bool(gain)
+
+
+def test_a_gain_has_the_shares_of_its_amount() -> None:
+    """An amount that is converted to shares as of the ex-date takes its gain with it."""
+    paid = replace(dividend(0.5, "acme", EX.replace(month=3)), gain=0.2)
+    early = split(4.0, "acme", EX.replace(month=5))
+    book = ActionBook().with_answer([paid, early], Asked(YEAR, "acme", YEAR.end))
+    assert [(a.amount, a.gain, a.as_paid) for a in book.dividends] == [(0.5, 0.2, False)]
+    # The first vendor lacks the later split, so its amount is in terms of the shares before that.
+    others = [replace(early, source="other"), split(3.0, "other")]
+    book = book.with_answer(others, Asked(YEAR, "other", YEAR.end))
+    for known in (book, load_book(dump_book("FUND", book), "FUND")):
+        assert [(a.amount, a.gain, a.as_paid) for a in known.dividends] == [(2.0, 0.8, True)]
+
+
+def test_gains_of_one_day_are_added_up() -> None:
+    told = [replace(dividend(1.0), gain=0.25), replace(dividend(3.0), gain=3.0)]
+    (kept,) = ActionBook().with_answer(told, Asked(YEAR, "acme", 5)).dividends
+    assert (kept.amount, kept.gain, sorted(kept.parts)) == (4.0, 3.25, [1.0, 3.0])

@@ -155,6 +155,7 @@ def test_extra_columns_have_their_types_also_without_rows(
         "fetched_at": "timestamp[ns]",
         "dividend": "double",
         "split": "double",
+        "capital_gain": "double",
     }
     assert types(converted) == {"timestamp": "timestamp[ns]"} | BARS | extra
     if rows:

@@ -115,7 +115,7 @@ def test_a_request_for_minutes_covers_exactly_the_span() -> None:
     asked = vendor.bars_request(query("5m", OPEN * 1000, (OPEN + 600) * 1000 + 1, AAPL), None)
     assert asked.url == "https://query1.finance.yahoo.com/v8/finance/chart/AAPL"
     assert asked.params == {
-        "interval": "5m", "period1": OPEN, "period2": OPEN + 601, "events": "div|split",
+        "interval": "5m", "period1": OPEN, "period2": OPEN + 601, "events": "div|split|capitalGains",
         "includePrePost": "false",
     }  # fmt: skip
 
@@ -335,7 +335,50 @@ def test_weeks_of_a_fund_with_capital_gains_are_complete(place: int) -> None:
     assert checked.good.stamps.tolist() == weeks
     assert checked.good.close.tolist() == [10, 11, 12, 13]
     assert (checked.bad, checked.duplicates) == ((), 0)
-    assert [(one.type, one.amount) for one in got.actions or ()] == [("dividend", 0.5)]
+    # The gain is larger than the dividend, so it is paid in addition to it.
+    paid_out = [(one.type, one.amount, one.gain) for one in got.actions or ()]
+    assert paid_out == [("dividend", 1.75, 1.25)]
+
+
+@pytest.mark.parametrize(
+    ("dividends", "gains", "expected"),
+    [
+        # VWILX on 2025-12-17: Yahoo's dividend is the sum of 1.437 and the gain.
+        ([7.857], [6.42], (7.857, 6.42, ())),
+        ([1.437], [], (1.437, 0.0, ())),
+        ([], [6.42], (6.42, 6.42, ())),
+        ([1.437], [6.42], (7.857, 6.42, (1.437, 6.42))),
+        ([6.419], [6.42], (6.419, 6.419, ())),
+        ([1.437, 6.42], [6.42], (7.857, 6.42, (1.437, 6.42))),
+        ([7.857], [6.0, 0.42], (7.857, 6.42, ())),
+        ([0.5], [0.0], (0.5, 0.0, ())),
+    ],
+)
+def test_a_gain_is_counted_once_in_the_amount_of_its_day(
+    dividends: list[float], gains: list[float], expected: tuple[float, float, tuple[float, ...]]
+) -> None:
+    events = {
+        name: {f"{OPEN + at}": {"amount": value, "date": OPEN + at} for at, value in enumerate(values)}
+        for name, values in (("dividends", dividends), ("capitalGains", gains))
+    }  # fmt: skip
+    page = yahoo()[0].parse_bars(
+        chart([OPEN], events=events), query("1d", "2024-01-02", "2024-01-03", AAPL)
+    )
+    (paid,) = current(page.actions or ())
+    assert paid.amount == pytest.approx(expected[0]) and paid.gain == pytest.approx(expected[1])
+    assert (paid.ex_date, paid.source, paid.parts) == (date(2024, 1, 2), "yahoo", expected[2])
+
+
+@pytest.mark.parametrize("gain", [-1.0, "1e400", None])
+def test_an_impossible_gain_makes_the_actions_unknown(gain: Any) -> None:
+    events = {
+        "dividends": {"1": {"amount": 2.0, "date": OPEN}},
+        "capitalGains": {"1": {"amount": gain, "date": OPEN}},
+    }
+    page = yahoo()[0].parse_bars(
+        chart([OPEN], events=events), query("1d", "2024-01-02", "2024-01-03", AAPL)
+    )
+    assert page.actions is None and len(page.bars) == 1
 
 
 def test_a_chart_without_bars_can_contain_actions() -> None:

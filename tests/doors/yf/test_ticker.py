@@ -234,3 +234,21 @@ def test_the_last_price_of_a_coin_that_yahoo_alone_has_is_no_exchanges(
     assert coin.fast_info.last_price == closes.iloc[-1]
     assert coin.fast_info.previous_close == closes.iloc[-2]
     assert vendors.count("binance") == 0
+
+
+def test_gains_of_a_fund_are_a_column_of_their_own(manager: DataManager) -> None:
+    """Yahoo's dividend contains the gain; income is the rest."""
+    ticker, store = yf.Ticker("AAPL"), manager.cache.store
+    before = ticker.history(period="2y")
+    assert "Capital Gains" not in before and ticker.capital_gains.empty
+    book = store.actions("AAPL")
+    last, answer = book.dividends[-1], book.answers[0]
+    store.add_actions("AAPL", [replace(last, gain=0.15)], answer.span, "yahoo", answer.fetched_at)
+    for frame in (ticker.history(period="2y"), ticker.history(period="2y", auto_adjust=False)):
+        paid = frame[frame["Dividends"] > 0].iloc[-1]
+        assert (paid["Dividends"], paid["Capital Gains"]) == (0.1, 0.15)
+        assert frame["Dividends"].sum() + frame["Capital Gains"].sum() == before["Dividends"].sum()
+    assert list(ticker.capital_gains) == [0.15] and ticker.dividends.iloc[-1] == 0.1
+    assert list(ticker.actions) == ["Dividends", "Stock Splits", "Capital Gains"]
+    wide = yf.download(["AAPL", "MSFT"], period="2y", actions=True)
+    assert wide["Capital Gains"]["AAPL"].max() == 0.15 and "MSFT" not in wide["Capital Gains"]

@@ -289,12 +289,14 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
         # The vendor of the amount may not report the pay date, so reports of vendors that agree
         # with it are used, too.
         agreeing = [action, *(a for a in event.reports if a.ex_date == action.ex_date)]
+        gain = next((a for a in agreeing if a.gain and a not in event.dissent(action)), action)
         return replace(
             known,
             amount=amount,
             paid=paid,
             currency=action.currency or currency,
             pay_date=next((report.pay_date for report in agreeing if report.pay_date), ""),
+            gain_share=gain.gain_share,
         )
 
     withdrawn = [

@@ -217,7 +217,7 @@ class BarsService:
         return query.offline or query.version is not None or not row_actions.problems
 
     def _add_actions(self, frame: pd.DataFrame, answer: Answer) -> None:
-        """Fill the columns ``dividend`` and ``split``; unknown values count as missing.
+        """Fill the columns about splits and dividends; unknown values count as missing.
 
         Raises:
             IncompleteDataError: ``strict`` is set and a value is unknown.

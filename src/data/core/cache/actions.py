@@ -440,7 +440,7 @@ class ActionBook:
             told += [a for a in new if a not in self.late or a.fetched_at < lately]
             paid = amount_on(action, told, None)
             is_same = paid == amount_on(action, after, None)
-            return action if is_same else replace(action, amount=float(paid), as_paid=True)
+            return action if is_same else action.as_amount_paid(paid)
 
         return replace(self, reports=tuple(sorted(map(as_then, self.reports))))
 
@@ -460,8 +460,8 @@ class ActionBook:
             ]
             if action.as_paid or not (lacking and action.is_sound):
                 return action
-            amount = amount_on(action, [a for a in splits if a not in lacking], None)
-            return replace(action, amount=float(amount), as_paid=True)
+            told = [a for a in splits if a not in lacking]
+            return action.as_amount_paid(amount_on(action, told, None))
 
         reports = (paid(a) if splits and a.type == "dividend" else a for a in self.reports)
         return replace(self, reports=tuple(sorted(reports)))
@@ -495,7 +495,8 @@ class ActionBook:
                 pay_date = action.pay_date or older[0].pay_date
                 currency = action.currency or older[0].currency
                 parts = action.parts or older[0].parts
-                action = replace(older[0], pay_date=pay_date, currency=currency, parts=parts)
+                known = replace(older[0], pay_date=pay_date, currency=currency, parts=parts)
+                action = replace(known, gain=action.gain)
             # Adjusted closes reflect the split as of its former date.
             moved = [a for a in older if a.ex_date != action.ex_date]
             late += [replace(a, fetched_at=action.fetched_at) for a in moved]
@@ -862,13 +863,13 @@ def set_aside(disk: Disk, folder: Path) -> None:
     write_atomically(disk, folder / QUARANTINE / name, content)
 
 
-def _reported_details(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
-    """Return each report's values that do not affect prices: pay date, currency and parts.
+def _reported_details(book: ActionBook) -> list[tuple[str, str, tuple[float, ...], float]]:
+    """Return each report's values that do not affect prices: pay date, currency, parts and gain.
 
     They are compared only to detect changed reports.
     """
     reports = (*book.reports, *(book.samples.reports if book.samples else ()))
-    return [(action.pay_date, action.currency, action.parts) for action in reports]
+    return [(action.pay_date, action.currency, action.parts, action.gain) for action in reports]
 
 
 def dump_book(symbol: str, book: ActionBook) -> bytes:

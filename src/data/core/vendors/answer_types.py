@@ -199,7 +199,7 @@ _OF_ACTION: _Checks = {
     "ex_date": _is_day,
     "type": _one_of("split", "dividend"),
     **dict.fromkeys(("ex_at", "fetched_at"), _is_instant),
-    **dict.fromkeys(("numerator", "denominator", "amount"), _is_number),
+    **dict.fromkeys(("numerator", "denominator", "amount", "gain"), _is_number),
     "as_paid": _is(bool),
     "source": _is(str),
     **dict.fromkeys(("pay_date", "currency"), _is_word),

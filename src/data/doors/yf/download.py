@@ -235,7 +235,7 @@ def _fetch(
             request_s.reset(limit)
 
     kept: dict[str, Rows] = {}
-    columns = ("dividend", "split") if asked.actions else ()
+    columns = ("dividend", "split", "capital_gain") if asked.actions else ()
     rows = ask(list(members), include_forming=bounds.may_be_forming, columns=columns)
     for ticker, answer in rows.items():
         facts = answer.facts

@@ -25,7 +25,9 @@ DAY_UNIT: Any = pd.DatetimeIndex(pd.to_datetime([date(2024, 1, 1)])).unit
 TIME_UNIT: Any = pd.DatetimeIndex(pd.to_datetime([0], unit="s")).unit
 _PRICES = ("Open", "High", "Low", "Close")
 _EMPTY = (*_PRICES, "Adj Close", "Volume")
-_ACTIONS = {"dividend": "Dividends", "split": "Stock Splits"}
+_ACTIONS = {"dividend": "Dividends", "split": "Stock Splits", "capital_gain": "Capital Gains"}
+# Decimals of the income that remains of a dividend without its gain.
+_CASH_DIGITS = 9
 # The order of one ticker's columns.
 _ORDER = (*_EMPTY, *_ACTIONS.values())
 
@@ -84,6 +86,11 @@ def shown_columns(
         columns["Adj Close"] = adjusted
     columns["Volume"] = volume = np.where(np.isnan(given["volume"]), 0, given["volume"])
     columns |= {shown: given[name] for name, shown in _ACTIONS.items() if name in given}
+    gains = columns.get("Capital Gains")
+    if gains is not None and (gains > 0).any():
+        columns["Dividends"] = np.round(columns["Dividends"] - gains, _CASH_DIGITS)
+    else:
+        columns.pop("Capital Gains", None)
     if digits is not None:
         columns = {name: np.round(column, digits) for name, column in columns.items()}
     # Coins are traded in fractions; only Yahoo's volumes are whole.

@@ -22,7 +22,6 @@ _OF_TICKERS = {
         "quarterly_earnings shares shares_full valuation valuation_measures"
     ),
     _LIVE: "live ws",
-    "use actions for splits and dividends; gains that funds distribute are not known": "capital_gains",
     _ALONGSIDE: (
         "isin options option_chain news calendar sec_filings recommendations recommendations_summary "
         "upgrades_downgrades earnings_dates earnings_estimate revenue_estimate earnings_history "

@@ -183,9 +183,9 @@ class Ticker:
     # --- splits and dividends
 
     def get_actions(self, period: str = "max") -> pd.DataFrame:
-        """Return splits and dividends by ex-date; a column without any values is left out."""
+        """Return dividends, splits and gains by ex-date; a column without any values is left out."""
         frame = self.history(period=period, auto_adjust=False)
-        actions = frame.filter(["Dividends", "Stock Splits"]).fillna(0.0)
+        actions = frame.filter(["Dividends", "Stock Splits", "Capital Gains"]).fillna(0.0)
         return actions.loc[(actions != 0).any(axis=1), (actions != 0).any()]
 
     def get_dividends(self, period: str = "max") -> pd.Series:
@@ -195,6 +195,10 @@ class Ticker:
     def get_splits(self, period: str = "max") -> pd.Series:
         """Return the number of new shares per old share, by the open of each ex-date."""
         return self._events(period, "Stock Splits")
+
+    def get_capital_gains(self, period: str = "max") -> pd.Series:
+        """Return the capital gains that a fund paid out, as :meth:`get_dividends` does for income."""
+        return self._events(period, "Capital Gains")
 
     def _events(self, period: str, name: str) -> pd.Series:
         actions = self.get_actions(period)
@@ -208,6 +212,7 @@ class Ticker:
     actions = property(get_actions)
     dividends = property(get_dividends)
     splits = property(get_splits)
+    capital_gains = property(get_capital_gains)
 
     # --- figures
 

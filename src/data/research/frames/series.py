@@ -51,7 +51,7 @@ def scan_series(
         manager: Data manager that reads the bars, or None for the one that ``get_data_manager``
             returns.
         columns: Further columns, as in ``get_ohlcv``: ``source``, ``state``, ``is_final``,
-            ``fetched_at``, ``dividend``, ``split``; also ``adj_close``.
+            ``fetched_at``, ``dividend``, ``split``, ``capital_gain``; also ``adj_close``.
         adjustment, provider, session: See ``get_ohlcv``.
 
     Returns:

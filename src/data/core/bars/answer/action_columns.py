@@ -48,16 +48,16 @@ def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
 def action_columns(
     query: BarsQuery, stamps: Stamps, row_actions: KnownActions
 ) -> dict[str, Floats]:
-    """Return the columns ``dividend`` and ``split`` for rows that open at ``stamps``.
+    """Return the columns ``dividend``, ``split`` and ``capital_gain`` for rows that open at ``stamps``.
 
     Each action is reported in the row that contains its ex-date or, for bars shorter than a day, in
     the first row of its session; if that bar is missing, in the next row, but not if there is no row
     before it: none of the actions in a gap at the start is reported. ``dividend`` is the sum
-    of cash per share, in terms of the shares that the frame's prices refer to; ``split`` is the
-    product of new shares per old share. Both are 0.0 without an action, and NaN if it is unknown
-    whether there was an action.
+    of cash per share, in terms of the shares that the frame's prices refer to; ``capital_gain`` is
+    the part of it that funds paid out of capital gains; ``split`` is the product of new shares per
+    old share. All are 0.0 without an action, and NaN if it is unknown whether there was an action.
     """
-    dividends, splits = np.zeros(len(stamps)), np.zeros(len(stamps))
+    dividends, splits, gains = (np.zeros(len(stamps)) for _ in range(3))
     for known in row_actions.actions:
         if not (known.counts and known.action.is_sound):
             continue
@@ -67,11 +67,15 @@ def action_columns(
         if known.action.type == "split":
             splits[row] = (splits[row] or 1.0) * float(known.action.ratio)
         else:
-            dividends[row] += known.paid if query.adjustment == "raw" else known.amount
+            for part in known.by_kind:
+                cash = part.paid if query.adjustment == "raw" else part.amount
+                dividends[row] += cash
+                gains[row] += cash if part.kind == "capital_gain" else 0.0
     is_unknown = _lies_in(query, stamps, row_actions.unknown)
-    for column in (dividends, splits):
+    columns = {"dividend": dividends, "split": splits, "capital_gain": gains}
+    for column in columns.values():
         column[is_unknown] = np.nan
-    return {"dividend": dividends, "split": splits}
+    return columns
 
 
 def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndarray:

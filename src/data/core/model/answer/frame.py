@@ -41,9 +41,9 @@ def build_frame(
     The columns are ``open high low close volume``, then ``adj_close`` if the table has it, then the
     columns ``extra``, in their order, filled from ``coverage``: ``source`` (text, the vendor),
     ``state`` (text: ``final``, ``provisional``, ``suspect`` or ``forming``), ``is_final`` (bool),
-    ``fetched_at`` (naive UTC in ns; NaT if unknown). ``dividend`` and ``split`` (float64) contain
-    zeros, which the caller replaces. The caller may write to the frame, which owns its values. The
-    timestamps are read-only: frames that have the same ones share them.
+    ``fetched_at`` (naive UTC in ns; NaT if unknown). ``dividend``, ``split`` and ``capital_gain``
+    (float64) contain zeros, which the caller replaces. The caller may write to the frame, which
+    owns its values. The timestamps are read-only: frames that have the same ones share them.
 
     Args:
         table: Bars; rows keep their order.

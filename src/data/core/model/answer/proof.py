@@ -20,8 +20,9 @@ from .provenance import ATTRS_KEY, thaw
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
-_NOT_BARS = {*EXTRA_COLUMNS, "adj_close"}
+_NOT_BARS = {*EXTRA_COLUMNS, "adj_close", "contract"}
 
 
 def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
@@ -35,9 +36,10 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
     Two frames have the same digest if and only if they contain the same bars. The digest of a batch
     covers the symbol and the digest of each of its frames, regardless of their order. The digest
     does not depend on where and when the bars were fetched, so the columns that describe this
-    (``source``, ``state``, ``is_final``, ``fetched_at``) are left out. ``adj_close`` is also left
-    out, because it is computed from the closes and all later dividends, and its last digits depend
-    on when the dividends were fetched. ``-0.0`` and ``0.0`` differ; all NaNs are equal.
+    (``source``, ``state``, ``is_final``, ``fetched_at``, and ``contract`` of a continuous series)
+    are left out. ``adj_close`` is also left out, because it is computed from the closes and all later
+    dividends, and its last digits depend on when the dividends were fetched. ``-0.0`` and ``0.0``
+    differ; all NaNs are equal.
 
     The result is ``sha256:`` and 64 hex digits. The hash covers the version line
     ``onetape-frame-2``, then for each column its name, a line feed, and its values as little-endian
@@ -57,8 +59,19 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
         raise ValueError(f"a frame of bars needs a DatetimeIndex, not {type(df.index).__name__}")
     index = df.index.tz_convert("UTC") if df.index.tz is not None else df.index
     names = (column for column in df.columns if _field(column) not in _NOT_BARS)
-    columns = ((name, pd.to_numeric(df[name]).to_numpy(np.float64)) for name in names)
+    columns = ((name, _numbers(df[name])) for name in names)
     return fingerprint_of(np.asarray(index.as_unit("ms").asi8), columns)
+
+
+def _numbers(column: pd.Series) -> NDArray[np.float64]:
+    import pandas as pd
+
+    try:
+        return pd.to_numeric(column).to_numpy(np.float64)
+    except (ValueError, TypeError) as exc:
+        raise ValueError(
+            f"the column {column.name!r} is not numeric: {exc}; leave it out of the frame"
+        ) from exc
 
 
 def _field(column: Any) -> Any:
@@ -108,6 +121,14 @@ class Description(InLines):
         if "symbols" in facts:
             each = [(name, extent_of(answer)) for name, answer in facts["symbols"].items()]
             lines = [("complete", "yes" if facts["complete"] else "no"), *each]
+            lines += [("changed", self.changed)] if self.changed else []
+            return [*lines, ("bars", self.fingerprint)]
+        if "contracts" in facts:
+            lines = [("continuous", f"{facts['adjustment']}, {_extent(facts)}")]
+            lines += [("complete", "yes" if facts["complete"] else "no")]
+            for name, answer in facts["contracts"].items():
+                lines += [(name, extent_of(answer) if "rows" in answer else "no provenance")]
+            lines += [("roll", f"{r['at']}: {r['from']} to {r['to']}") for r in facts["rolls"]]
             lines += [("changed", self.changed)] if self.changed else []
             return [*lines, ("bars", self.fingerprint)]
         lines = [
@@ -164,7 +185,7 @@ def describe(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Description:
             hint=f"pass the result of get_ohlcv({str(df)[:80]!r}, '1d')",
         )
     provenance = thaw(df.attrs.get(ATTRS_KEY, {}))
-    complete = provenance if {"spans", "symbols"} & set(provenance) else {}
+    complete = provenance if {"spans", "symbols", "contracts"} & set(provenance) else {}
     return Description(complete, _difference(df, complete), fingerprint(df))
 
 

@@ -54,8 +54,9 @@ class Action:
             date.
         currency: Currency of ``amount``, as given by the source; empty if the source gives none.
         parts: Amounts of the day's dividends, which add up to ``amount``; empty for a single
-            dividend. ``pay_date``, ``currency`` and ``parts`` are ignored in comparisons: two
-            reports that differ only in these attributes are the same dividend.
+            dividend. ``pay_date``, ``currency``, ``parts`` and ``gain`` are ignored in comparisons:
+            two reports that differ only in these attributes are the same dividend.
+        gain: Part of ``amount`` that a fund pays out of capital gains; 0 if the source reports none.
     """
 
     ex_date: date
@@ -70,6 +71,8 @@ class Action:
     pay_date: str = field(default="", compare=False)
     currency: str = field(default="", compare=False)
     parts: tuple[float, ...] = field(default=(), compare=False)
+    # Bundles store a digest of reports' texts, which therefore stay as they were.
+    gain: float = field(default=0.0, compare=False, repr=False)
 
     @property
     def ratio(self) -> Fraction:
@@ -79,14 +82,23 @@ class Action:
         return Fraction(str(self.numerator)) / Fraction(str(self.denominator))
 
     @property
+    def gain_share(self) -> Fraction:
+        """Part of a sound dividend that is a capital gain, from 0 to 1."""
+        return Fraction(str(self.gain)) / Fraction(str(self.amount)) if self.gain else Fraction(0)
+
+    def as_amount_paid(self, paid: Fraction) -> Action:
+        """Return the dividend with its amount, and the gain in it, per share as of the ex-date."""
+        return replace(self, amount=float(paid), gain=float(paid * self.gain_share), as_paid=True)
+
+    @property
     def is_sound(self) -> bool:
         """Whether the values are possible.
 
         A split's two terms must be finite and above zero; a dividend's amount must be finite and
-        must not be negative.
+        must not be negative, and a gain must not be above it.
         """
         if self.type != "split":
-            return math.isfinite(self.amount) and self.amount >= 0
+            return math.isfinite(self.amount) and 0 <= self.gain <= self.amount
         return all(math.isfinite(n) and n > 0 for n in (self.numerator, self.denominator))
 
     def is_in(self, adjustment: str, as_of: date | None) -> bool:
@@ -115,6 +127,7 @@ class Action:
             "pay_date": self.pay_date,
             "currency": self.currency,
             "parts": list(self.parts),
+            "gain": self.gain,
         }
         return entry | {name: value for name, value in optional.items() if value}
 
@@ -165,7 +178,8 @@ def _combined(group: list[Action]) -> Action:
     """
     if group[0].type == "dividend":
         parts = tuple(part for action in group for part in action.parts or (action.amount,))
-        return replace(group[-1], amount=sum(action.amount for action in group), parts=parts)
+        amount, gain = sum(one.amount for one in group), sum(one.gain for one in group)
+        return replace(group[-1], amount=amount, gain=gain, parts=parts)
     splits: list[Action] = []
     sound = [action for action in group if action.is_sound]
     for split in sorted(sound, key=lambda action: action.ratio.denominator):

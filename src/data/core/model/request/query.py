@@ -15,10 +15,12 @@ from ..time.span import Span
 from ..time.timeframe import LABEL, Timeframe
 
 # Extra columns that a caller may request in addition to the bars themselves.
-ExtraColumn = Literal["source", "state", "is_final", "fetched_at", "dividend", "split"]
+ExtraColumn = Literal[
+    "source", "state", "is_final", "fetched_at", "dividend", "split", "capital_gain"
+]
 EXTRA_COLUMNS: tuple[ExtraColumn, ...] = get_args(ExtraColumn)
 # Columns about corporate actions rather than the origin of a bar.
-ACTION_COLUMNS = frozenset({"dividend", "split"})
+ACTION_COLUMNS = frozenset({"dividend", "split", "capital_gain"})
 
 _DAY = Timeframe(1, "d")
 _ONE = "give at most one timeframe, after the symbols; quotes have none"

@@ -7,8 +7,9 @@ frames, which the caller may write to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -87,6 +88,8 @@ class KnownAction:
             one.
         others: Maps each disagreeing vendor to its report, or to ``no split then`` if it should
             know about the action but does not report it. Empty if the vendors agree.
+        gain_share: Part of a dividend that a vendor of this amount reports as a capital gain, 0 to 1.
+        kind: ``split``, ``dividend`` or ``capital_gain``; empty before :attr:`by_kind`.
     """
 
     action: Action
@@ -97,6 +100,21 @@ class KnownAction:
     currency: str = ""
     pay_date: str = ""
     others: Mapping[str, str] = field(default_factory=dict)
+    gain_share: Fraction = Fraction(0)
+    kind: str = ""
+
+    @property
+    def by_kind(self) -> list[KnownAction]:
+        """The action as one row for each kind: a dividend can be income, a capital gain, or both."""
+        if not self.gain_share:
+            return [replace(self, kind=self.action.type)]
+        shares = {"dividend": 1 - self.gain_share, "capital_gain": self.gain_share}
+        amount, paid = Fraction(str(self.amount)), Fraction(str(self.paid))
+        return [
+            replace(self, kind=kind, amount=float(amount * share), paid=float(paid * share))
+            for kind, share in shares.items()
+            if share
+        ]
 
     @property
     def dispute(self) -> str:
@@ -117,6 +135,7 @@ class KnownAction:
             "source": self.action.source,
             "dispute": self.dispute,
             "counts": self.counts,
+            "kind": self.kind or self.action.type,
         }
 
 
@@ -295,15 +314,15 @@ class Quarantined:
 
 
 def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:
-    """Return a frame with one row per action that counts, ordered by ex-date.
+    """Return a frame with one row per action that counts and kind, ordered by ex-date.
 
     Index ``ex_date`` (session dates at 00:00); columns ``type``, ``ratio`` (new shares per old
     share; NaN for a dividend), ``amount`` and ``paid`` (NaN for a split), ``currency`` (empty for a
-    split), ``pay_date`` (NaT if unknown), ``source``, ``dispute``.
+    split), ``pay_date`` (NaT if unknown), ``source``, ``dispute``, ``kind``.
     """
     import pandas as pd
 
-    rows = [row for row in actions if row.counts]
+    rows = [row for action in actions if action.counts for row in action.by_kind]
     is_split = [row.action.type == "split" and row.action.is_sound for row in rows]
     ratios = [
         float(row.action.ratio) if split else _NAN
@@ -318,6 +337,7 @@ def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:
         "pay_date": _times([_date_ms(row.pay_date) for row in rows]),
         "source": _texts([row.action.source for row in rows]),
         "dispute": _texts([row.dispute for row in rows]),
+        "kind": _texts([row.kind for row in rows]),
     }
     index = pd.DatetimeIndex(_times([day_ms(row.action.ex_date) for row in rows]), name="ex_date")
     return pd.DataFrame(columns, index=index)

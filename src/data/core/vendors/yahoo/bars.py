@@ -28,7 +28,7 @@ from ...calendars.calendar import calendar_for
 from ...calendars.localtime import local_date
 from ...model.identity.instrument import Instrument
 from ...model.identity.kind import Kind
-from ...model.market.actions import Action, vendor_currency
+from ...model.market.actions import Action, current, vendor_currency
 from ...model.market.bars import Bar
 from ...model.request.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ...model.request.http import HttpRequest, HttpResponse
@@ -67,7 +67,7 @@ _META = {
 _EVENTS = {
     "dividends?": {"*?": {"date|amount": "number", "currency?": "text"}},
     "splits?": {"*?": {"date|numerator|denominator": "number", "splitRatio?": "text"}},
-    "capitalGains?": "any",
+    "capitalGains?": {"*?": {"date|amount": "number"}},
 }
 _QUOTE, _ADJUSTED = {"open|high|low|close|volume": ["number"]}, [{"adjclose?": ["number"]}]
 _ROWS = {
@@ -81,6 +81,8 @@ _NO_ROWS = {
     "events?": _EVENTS,
     "indicators": {"quote": [{}], "adjclose?": _ADJUSTED},
 }
+# A gain that is larger by up to this part is the whole dividend, rounded.
+_ROUNDING = 0.01
 _NO_RESULT = re.compile(rb'"result"\s*:\s*null')
 # The label of a daily or longer bar is its session's open in UTC: up to 14 hours before midnight on
 # its date (Auckland), and up to 12 hours after the next midnight (Honolulu).
@@ -204,7 +206,7 @@ class YahooDataDownloader(BaseDataDownloader):
                 "interval": self.capabilities.timeframes[query.timeframe.label],
                 "period1": labels.start // SECOND_MS,
                 "period2": -(-labels.end // SECOND_MS),
-                "events": "div|split",
+                "events": "div|split|capitalGains",
                 "includePrePost": "true" if query.instrument.is_extended else "false",
             },
         )
@@ -436,12 +438,37 @@ def _actions(result: Mapping[str, Any], query: FetchQuery) -> list[Action]:
         event_ms = event["date"] * SECOND_MS
         new, old = amount(event["numerator"]), amount(event["denominator"])
         actions.append(Action(local_date(zone, event_ms), "split", event_ms, new, old))
-    for event in (events.get("dividends") or {}).values():
-        event_ms, paid = event["date"] * SECOND_MS, amount(event["amount"])
-        paid_in = vendor_currency(event.get("currency"))
-        day = local_date(zone, event_ms)
-        actions.append(Action(day, "dividend", event_ms, amount=paid, currency=paid_in))
+    paid_out: dict[str, list[Action]] = {"dividends": [], "capitalGains": []}
+    for name, found in paid_out.items():
+        for event in (events.get(name) or {}).values():
+            event_ms, paid = event["date"] * SECOND_MS, amount(event["amount"])
+            paid_in = vendor_currency(event.get("currency"))
+            day = local_date(zone, event_ms)
+            found.append(Action(day, "dividend", event_ms, amount=paid, currency=paid_in))
+    actions += _with_gains(*paid_out.values())
     actions = [replace(a, source="yahoo", fetched_at=query.now_ms) for a in sorted(actions)]
     if wrong := wrong_actions(actions, ("yahoo",)):
         raise ResponseFormatError(f"yahoo returned {wrong}")
     return actions
+
+
+def _with_gains(dividends: list[Action], gains: list[Action]) -> list[Action]:
+    """Return dividends with the capital gains that funds pay out, each in the amount of its day once.
+
+    Yahoo's dividends normally contain the gain of their day. A gain that is larger than the dividend
+    (by more than the rounding of both), or without one, was paid in addition.
+
+    Raises:
+        ValueError: A gain is negative or not finite.
+    """
+    for gain in current(gains):
+        if not gain.is_sound:
+            raise ValueError(f"a capital gain of {gain.amount}")
+        same = [paid for paid in dividends if paid.ex_date == gain.ex_date]
+        paid = next(iter(current(same)), gain)
+        if gain.amount > paid.amount * (1 + _ROUNDING):
+            parts = (*(paid.parts or (paid.amount,)), gain.amount)
+            paid = replace(paid, amount=paid.amount + gain.amount, parts=parts)
+        paid = replace(paid, gain=min(gain.amount, paid.amount))
+        dividends = [*(other for other in dividends if other not in same), paid]
+    return dividends
