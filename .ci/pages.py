@@ -67,8 +67,10 @@ _PARTS = {
     "Vendors": "ProviderSelector get_provider_selector register",
     "Cache and logs": "UnifiedCache configure_logging",
 }
-# Of the other modules, those whose docstrings are on the page; all have a table.
+# Of the other modules, those whose docstrings are on the page; of all, the names.
 _IN_FULL = ("onetape.errors", "onetape.aio", "onetape.yf")
+# The heading of an error on its page.
+_ERROR = re.compile(r"^### `(\w+)`$", re.MULTILINE)
 
 
 def reference() -> str:
@@ -84,33 +86,45 @@ def reference() -> str:
     parts = [_REFERENCE]
     for title, names in _PARTS.items():
         parts.append(f"## {title}\n")
-        parts += _section("onetape", names.split(), is_full=True)
+        parts += _section("onetape", names.split())
     for module in (one for one in PUBLIC if one != "onetape"):
         parts.append(f"## {module}\n\n{_first_line(import_module(module))}\n")
-        parts += _section(module, [*homes_of(module)], is_full=module in _IN_FULL)
+        parts += _names(module, [*homes_of(module)])
     parts.append(f"## Other names of the root\n\n{_UNLISTED}\n")
-    parts += _section("onetape", [*homes(UNLISTED)], is_full=False)
+    parts += _names("onetape", [*homes(UNLISTED)])
     return "\n".join(parts)
 
 
-def _section(module: str, names: list[str], *, is_full: bool) -> Iterator[str]:
+def _names(module: str, names: list[str]) -> Iterator[str]:
+    """Yield a list of names, errors with links, and the places of the docstrings on the page."""
+    explained = set(_ERROR.findall((DOCS / "errors.md").read_text("utf-8")))
+    links = {name: f"[`{name}`](errors.md#{name.lower()})" for name in explained}
+    yield ", ".join(links.get(name, f"`{name}`") for name in names) + "\n"
+    if module in _IN_FULL:
+        yield from _docstrings(module, names)
+
+
+def _section(module: str, names: list[str]) -> Iterator[str]:
     """Yield the table of some names of a module, and the places of their docstrings."""
     yield _table(("name", "what it is"), ((n, getattr(import_module(module), n)) for n in names))
     if "DataManager" in names:
         methods = inspect.getmembers(onetape.DataManager, inspect.isfunction)
         rows = [(name, one) for name, one in methods if not name.startswith("_")]
         yield _table(("method of `DataManager`", "what it does"), rows)
-    if is_full:
-        for name in names:
-            home = homes_of(module)[name]
-            yield f"::: {module if home == '.' else f'onetape.data.{home}'}.{name}\n"
+    yield from _docstrings(module, names)
+
+
+def _docstrings(module: str, names: list[str]) -> Iterator[str]:
+    for name in names:
+        home = homes_of(module)[name]
+        yield f"::: {module if home == '.' else f'onetape.data.{home}'}.{name}\n"
 
 
 _REFERENCE = """# Reference
 
-Look up any public name: first those of `onetape`, then those of each module beside it. On the built site,
-the docstrings of the root, the errors, coroutines and yfinance's calls are below their tables; in Python,
-`help(DataManager.get_ohlcv)` prints any of them. `make docs` generates this page.
+Look up any public name: first those of `onetape`, then those of each module beside it. In Python,
+`help(DataManager.get_ohlcv)` prints what a name does; on the built site, the docstrings of the root, the
+errors, coroutines and yfinance's calls are on this page. `make docs` generates it.
 """
 _UNLISTED = "Every error can be imported from `onetape` as well, and so can these:"
 

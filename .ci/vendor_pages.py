@@ -46,10 +46,10 @@ def providers_page() -> str:
     ]
     parts = [
         _HEAD,
-        _table(BOUNDS, bounds_table(entries)),
+        _table(("vendor", "timeframes: page", *BOUNDS[3:]), _joined(bounds_table(entries), 2)),
         "## Kinds of bars\n\nBars of different kinds are never mixed. `-` stands for a property that is "
         "unknown until the first request.\n",
-        _table(KIND_COLUMNS, kinds_table(entries)),
+        _table(KIND_COLUMNS, _joined(kinds_table(entries), 1)),
         _order(),
         "## Names, keys and limits\n\nThe limits apply unless the rules set others. *Live*: whether bars are "
         "streamed, or polled as they close. `onetape providers NAME` shows the state on your machine, and "
@@ -111,11 +111,17 @@ def _order() -> str:
 If all keys are set, `ProviderSelector().get_provider_with_failover("AAPL", "5m")` returns
 `{json.dumps(share)}`, and
 `get_provider_with_failover("BTCUSDT", "1h")` returns `{json.dumps(coin)}`.
-Vendors whose key is not set are left out: if no key is set, the first call returns `["yahoo"]`.
-
-Older documentation of this call shows the lists without Yahoo, which needs no key and comes last so that a
-fresh installation works. Nothing is added to the vendors in your own rules file.
+Vendors whose key is not set are left out. Yahoo, which needs none, comes last, so that a fresh installation
+works. Nothing is added to the vendors in your own rules file.
 """
+
+
+def _joined(rows: Sequence[Sequence[str]], count: int) -> list[list[str]]:
+    """Return rows, those of a vendor that differ only in the ``count`` cells after its name as one."""
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for vendor, *cells in rows:
+        lines.setdefault((vendor, *cells[count:]), []).append(": ".join(cells[:count]))
+    return [[vendor, "; ".join(cells), *rest] for (vendor, *rest), cells in lines.items()]
 
 
 def _keys(cls: Any) -> str:

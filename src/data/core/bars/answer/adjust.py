@@ -1,4 +1,12 @@
-"""Converts the stored bars of a series to the requested basis (price adjustment and its date)."""
+"""Converts the stored bars of a series to the requested basis (price adjustment and its date).
+
+The vendor's own adjusted close (``adj_close``) is brought to the same date. A value is NaN, until it
+is fetched again, if it is unknown which actions it reflects: its vendor reported an action only after
+it had sent the value (on the ex-date or in the week after it, or later if an answer for that day had
+lacked it), withdrew or moved one since, or only other vendors report one; or its ratio to the price
+shows that a split is missing. So are values that need daily bars or actions that cannot be had, or a
+dividend in another currency. The prices do not depend on this.
+"""
 
 from __future__ import annotations
 
