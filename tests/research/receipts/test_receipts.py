@@ -266,6 +266,26 @@ def test_volumes_before_a_split_of_the_past_are_compared(market: Market, ratio: 
     assert (bars.state, bars.detail) == ("same", "")
 
 
+@pytest.mark.parametrize("seed", [2, 3])
+def test_noise_at_the_edge_of_a_cell_is_never_a_revision(market: Market, seed: int) -> None:
+    def vendor(seed: int) -> Shares:
+        """Return a vendor with six closes at the edge of a cell."""
+        shares = Shares(market.clock, ["AAPL"], seed)
+        shares.bars["AAPL"][[320, 330, 340, 350, 400, 450], 4] += 0.0005
+        return shares
+
+    path = made(market, vendor(1))
+    (line,) = read_receipt(path).of_kind("bars")
+    assert line.values["grid"] == "exact raw/3"
+    (bars,) = (one for one in checked(market, path, vendor(seed)).findings if one.line == line)
+    assert bars.state == "same values"
+    wrong = vendor(seed)
+    wrong.bars["AAPL"][320, 4] += 0.002
+    (market.folder / "reader").rename(market.folder / "before")
+    (bars,) = (one for one in checked(market, path, wrong).findings if one.line == line)
+    assert bars.state == "revised"
+
+
 def test_a_run_that_adjusted_only_its_last_bars_has_all_splits_and_dividends(
     market: Market,
 ) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from fractions import Fraction
+from itertools import product
 from struct import pack
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ _LEAST_BITS = 128
 _PAID, _NEAR_PAID, _NEAR_VOLUME = 4, 0.4, 0.01
 _MOST_EXACT = float(1 << 53)
 _MONTH_BYTES = 8
+# Both cells are tried for this many prices at the edge of one.
+_MOST_EDGES = 10
 Ints = NDArray[np.int64]
 
 
@@ -96,6 +99,20 @@ def grid_of(table: BarTable) -> Grid:
     is_coarser = not is_apart and np.all(_off_middle(prices, coarser) <= _scaled(step, coarser))
     decimals = coarser if is_coarser else finest
     return Grid(decimals, not (is_apart or is_coarser), not bool(whole.all()))
+
+
+def readings(table: BarTable, grid: Grid) -> Iterator[BarTable]:
+    """Yield bars, then those with some of the prices near the edge of a cell in the other cell."""
+    yield table
+    prices, (_, step) = np.concatenate(table.values()[:4]), finest_of(table)
+    is_near = _off_middle(prices, grid.decimals) >= 0.5 - _scaled(step, grid.decimals)
+    near = np.flatnonzero(is_near)
+    for chosen in product((False, True), repeat=len(near)) if len(near) <= _MOST_EDGES else ():
+        at, moved = near[np.array(chosen, bool)], prices.copy()
+        scaled = _scaled(prices[at], grid.decimals)
+        cells = np.floor(scaled + 0.5)
+        moved[at] = _scaled(cells + np.where(scaled < cells, -1, 1), -grid.decimals)
+        yield BarTable.of_columns(table.stamps, [*np.split(moved, 4), table.volume])
 
 
 def _off_middle(prices: NDArray[np.float64], decimals: int) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from .digests import (
     grid_of,
     month_of,
     months_of,
+    readings,
     sha256,
 )
 from .lines import (
@@ -273,15 +274,16 @@ class _Check:
         joined = beside if beside and beside.digests == ("joined",) else None
         rows = int(line.values["rows"])
         is_whole = len(table) == rows
-        for actions in self._actions_of(joined) if joined and is_whole else [None] * is_whole:
-            found = digests_of(table, grid, actions)
+        lists = self._actions_of(joined) if joined and is_whole else [None]
+        for reading, actions in product(readings(table, grid) if is_whole else (), lists):
+            found = digests_of(reading, grid, actions)
             *equal, has_prices = (a == b for a, b in zip(found, line.digests, strict=False))
             if any(equal) or has_prices:
                 splits = self._splits_with_fractions(line)
                 if fault := _imprecision(line, grid, table, may_round=bool(splits)):
                     return UNREAD, (), fault
                 if any(equal):
-                    return SAME if equal[0] else SAME_VALUES, (), ""
+                    return SAME if equal[0] and reading is table else SAME_VALUES, (), ""
                 # Of other splits, whole volumes are restored by rounding.
                 if lost := [a for a in splits if a.value < 1 or grid.has_fractions]:
                     return SAME_VALUES, (), f"volumes differ: vendors round them for a {lost[0]}"
