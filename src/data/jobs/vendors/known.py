@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 
 from ..._version import __version__
 from ...core.clock import Clock
-from ...core.interface import BaseDataDownloader, downloader_class, is_ours, reach_all, run_call
+from ...core.interface import (
+    BaseDataDownloader,
+    downloader_class,
+    fetch_bars,
+    is_ours,
+    reach_all,
+    run_call,
+)
 from ...core.model.identity.instrument import AssetClass
 from ...core.model.request.capabilities import Fetched, FetchQuery
 from ...core.model.time.instant import DAY_MS, date_of, parse_iso
@@ -21,7 +28,6 @@ from ...core.model.time.span import Span
 from ...core.model.time.timeframe import Timeframe
 from ...core.provider_selector import ProviderSelector
 from ...core.registry import FAMILIES, SERVED, is_of_market
-from ...core.vendors.foreign import fetch_bars
 from ...errors import (
     AuthenticationError,
     DataError,
