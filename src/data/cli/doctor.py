@@ -16,7 +16,7 @@ from .tables import counted, findings, moment, styled
 if TYPE_CHECKING:
     from ..jobs.vendors.checks import Check
 
-EXAMPLES = ("doctor", "doctor --watch --every 5", "doctor --vendors")
+EXAMPLES = ("doctor --watch --every 5", "doctor --vendors")
 
 # Default time between two updates of ``--watch``, in seconds.
 _EVERY_S = 5.0
