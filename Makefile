@@ -76,8 +76,8 @@ test-full: $(VENV)/.installed-full lint types  ## all tests, at least 90 % cover
 	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 3000 $(COUNTED)
 
 # Never part of the others: it asks real vendors, and says first whom for what.
-test-live: $(VENV)/.installed-dev  ## one small question to each real vendor: those without a key, others by their keys
-	ONETAPE_LIVE=1 $(RUN)/python -m pytest -rs tests/live
+test-live: $(VENV)/.installed-dev  ## one or two small questions to each real vendor: those without a key, others by their keys
+	ONETAPE_LIVE=1 $(RUN)/python -m pytest -q tests/live
 
 # Its own extra, for what drives the browser is large. The browser itself is the system's, or CHROMIUM=...
 test-browser: $(VENV)/.installed-browser  ## reports and charts opened from disk in Chromium; fails without it

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.vendors import announcement, asked_vendors
+from tests.live.vendors import TABLE, announcement
 
 WANTED = bool(os.environ.get("ONETAPE_LIVE"))
 collect_ignore_glob = [] if WANTED else ["test_*.py"]
@@ -26,19 +26,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
-        for line in announcement(asked_vendors()):
+        for line in announcement():
             reporter.write_line(line)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail where no vendor answered: nothing was proved then."""
+    """Print the table of the answers, and fail where no vendor answered: nothing was proved then."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if not WANTED or reporter is None or exitstatus != pytest.ExitCode.OK:
+    if not WANTED or reporter is None:
+        return
+    for line in ("", *session.config.stash.get(TABLE, ())):
+        reporter.write_line(line)
+    if exitstatus != pytest.ExitCode.OK:
         return
     if not reporter.stats.get("passed"):
-        reporter.write_line("\nno vendor answered, so nothing is proved:", red=True)
-        for report in reporter.stats.get("skipped", ()):
-            reporter.write_line(f"  {report.longrepr[2].removeprefix('Skipped: ')}")
+        reporter.write_line("\nno vendor answered, so nothing is proved", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ..core.model.time.instant import iso
 from ..errors import QueryError
 from .arguments import command, option, seconds
-from .result import OK, Report, Shown
+from .output import note
+from .result import OK, Line, Report, Shown
 from .tables import counted, findings, moment, styled
 
 if TYPE_CHECKING:
     from ..jobs.vendors.checks import Check
 
-EXAMPLES = ("doctor", "doctor --watch --every 5")
+EXAMPLES = ("doctor --watch --every 5", "doctor --vendors")
 
 # Default time between two updates of ``--watch``, in seconds.
 _EVERY_S = 5.0
@@ -33,6 +34,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--full", "read every data file, however long it takes")
     option(parser, "--watch", "repeat until Ctrl-C")
     option(parser, "--every SECONDS", "interval of --watch (default: 5)", type=seconds)
+    option(
+        parser,
+        "--vendors",
+        (
+            "ask each vendor for bars whose closes are known, at most two requests each, and print "
+            "a dated table"
+        ),
+    )
     command(parser, run)
 
 
@@ -40,18 +49,46 @@ def run(args: argparse.Namespace) -> Report | int:
     """Return the checks, section by section; the exit code is 1 if any of them failed.
 
     Raises:
-        QueryError: ``--every`` was given without ``--watch``, or ``--full`` with it.
+        QueryError: ``--every`` was given without ``--watch``, ``--full`` with it, or another option
+            with ``--vendors``.
     """
     if args.every and not args.watch:
         raise QueryError("--every needs --watch", hint="add --watch, or omit --every")
     if args.full and args.watch:
         raise QueryError("--full and --watch cannot be used together", hint="omit one of them")
+    if args.vendors:
+        if args.watch or args.full or args.no_network:
+            raise QueryError(
+                "--vendors cannot be combined with other options", hint="omit the other options"
+            )
+        return _vendors(args)
     if args.watch:
         return watch(args)
     from ..jobs.doctor.health import checkup
 
     checks = checkup(args.cache_dir, args.config, network=not args.no_network, full=args.full)
     return _report(checks, lambda: _checks_shown(checks))
+
+
+def _vendors(args: argparse.Namespace) -> Report:
+    """Ask the vendors, and return their answers; the exit code is 0 only if all answers are right.
+
+    Vendors that were not asked, or refused, do not count, but at least one answer must be right.
+    """
+    from ..core.clock import SystemClock
+    from ..core.config.settings import load_settings
+    from ..jobs.vendors.known import MOST_REQUESTS, market_vendors, table_of, vendor_answers
+    from ..jobs.vendors.vendors import selector_of
+
+    clock = SystemClock()
+    selector = selector_of(load_settings(args.cache_dir, args.config), clock)
+    names = [name for name in market_vendors() if selector.downloader(name) is not None]
+    note(f"at most {MOST_REQUESTS} requests for bars each: {', '.join(names) or 'no vendor'}")
+    answers = vendor_answers(selector, market_vendors(), clock)
+    found = {answer.answer for answer in answers}
+    lines = [Line(line) for line in table_of(answers, clock.now_ms())]
+    document = {"at": iso(clock.now_ms()), "answers": [answer.to_json() for answer in answers]}
+    return Report(document, lines, ok="right" in found and "differs" not in found)
 
 
 def watch(args: argparse.Namespace) -> Report | int:

@@ -21,7 +21,7 @@ HOMES = {
     "net.http.retry": "RetryPolicy",
     "net.http.reach": "ReachResult reach_all",
     # Calls of a user's or plug-in's code, with errors whose texts contain no keys.
-    "vendors.foreign": "call_foreign error_text mask_keys masked run_foreign",
+    "vendors.foreign": "call_foreign error_text fetch_bars mask_keys masked run_foreign",
     # The classes of all vendors, and their streams.
     "vendors.base": "BaseDataDownloader is_ours status_for",
     "vendors.factory": (
