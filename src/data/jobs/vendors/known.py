@@ -77,7 +77,7 @@ class Known(NamedTuple):
 
 
 # Closes of the consolidated tape and of Yahoo; of Binance (Coinbase's differ by 0.1 %); of S&P (a
-# tenth is the price of SPY, within 0.6 %); mid prices of FXCM at 24:00 UTC. Each differs from those
+# tenth is the price of SPY, within 0.7 %); mid prices of FXCM at 24:00 UTC. Each differs from those
 # of the days beside it by more than the tolerance.
 KNOWN: Mapping[AssetClass, Known] = {
     "stock": Known(

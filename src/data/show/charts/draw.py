@@ -151,7 +151,7 @@ class _Drawing:
         own |= {"svg.fonttype": "none", "svg.hashsalt": "onetape", "hatch.linewidth": 0.5}
         target = io.BytesIO()
         with _drawing.lock, mpl.rc_context(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            warnings.filterwarnings("ignore", "Glyph .* missing from (current )?font")
             mpl.rcdefaults()
             mpl.rcParams.update(own)
             # The canvas truncates fractions, and a quotient may be just below an integer.
