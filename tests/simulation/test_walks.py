@@ -436,6 +436,11 @@ STORIES = {
             ("finnhub", "bars of a week alone", "split", "split", 7, (6, 70)),
         )
     },
+    "a reverse split is not told by the first vendor, and raw bars of before and after it come next": Walk(
+        ("yahoo", "fmp"), "AAPL",
+        (("ask", "1d", 20, 30, "all", ""), ("change", "split", "told by another", 0, 60, 3),
+         ("wait", 9, 21), ("ask", "1d", 0, 40, "raw", "")),
+    ),
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

@@ -8,14 +8,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from src.data.core.cache.actions import ActionBook, Asked, WholeAnswer, dump_book, load_book
 from src.data.core.cache.format.json_document import dump, load
+from src.data.core.model.identity.instrument import Instrument
+from src.data.core.model.identity.kind import Basis
 from src.data.core.model.market.actions import Action, amount_on
+from src.data.core.model.market.bars import BarTable
 from src.data.core.model.time.instant import DAY_MS, day_ms, parse_iso
 from src.data.core.model.time.span import Span
 from src.data.core.prices import disputes
+from src.data.core.prices.adjustment import BasisPart
 from src.data.errors import CorruptEntryError, FormatVersionError
 from tests.core.cache.bars import no_temps, store_in
 from tests.core.cache.disks import FailingDisk, RecordingDisk
@@ -217,6 +222,25 @@ def test_a_vendor_is_silent_about_an_action_it_omits_a_week_later_or_more(
     assert silent(Span(ex - 4 * DAY_MS, YEAR.end), late) == [("other",)]
     assert silent(Span(ex, YEAR.end), late) == [()], "the vendor may date it a day earlier"
     assert silent(Span(YEAR.start, ex), late) == [()]
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_an_adjusted_close_is_left_out_if_its_vendor_answered_without_a_split_that_counts(
+    is_asked: bool,
+) -> None:
+    """Its prices, already as of a later day, are not as traded, so they do not show whether it lacks it."""
+    days, later = np.array([day_ms(EX) - n * DAY_MS for n in (3, 2, -1)]), YEAR.end
+    close = np.full(3, 50.0)
+    table = BarTable(days, *[close] * 4, np.ones(3), close - 1.0)
+    part = BasisPart(YEAR, Basis("split", date(2020, 12, 31)), "beta")
+    book = ActionBook((split(4.0, "acme"),), (Asked(YEAR, "acme", later),))
+    if is_asked:
+        book = book.with_answer([], Asked(YEAR, "beta", later), None)
+    apple = Instrument("AAPL", "stock", "XNYS", "America/New_York")
+    found, reason = book.sure_adj_close(table, [part], apple, DAY_MS)
+    assert found.adj_close is not None
+    assert np.isnan(found.adj_close).tolist() == [is_asked, is_asked, False]
+    assert bool(reason) == is_asked
 
 
 def test_joining_two_answered_spans_keeps_the_earlier_query_time(tmp_path: Path) -> None:

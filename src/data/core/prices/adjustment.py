@@ -78,6 +78,7 @@ def rebase(
     fetched_dates: Sequence[Span] | None = None,
     timeframe: Timeframe | None = None,
     own: OwnActions | None = None,
+    own_adj_close: OwnActions | None = None,
     adj_close_dates: Sequence[Span] | None = None,
     lost: list[KindMismatchError] | None = None,
 ) -> BarTable:
@@ -108,6 +109,7 @@ def rebase(
         timeframe: If given, bars that span several days and contain an ex-date are rejected.
         own: Function that returns the actions to apply to a vendor's bars instead of ``actions``,
             if vendors disagree.
+        own_adj_close: Same as ``own``, for the conversion of ``adj_close``; None for ``own``.
         adj_close_dates: Same as ``fetched_dates``, for the conversion of ``adj_close``; None for
             ``fetched_dates``.
         lost: List to which the reasons are added why rows lose their ``adj_close``.
@@ -133,11 +135,10 @@ def rebase(
     factors = [(piece.rows, piece.price) for piece in pieces]
     first, high, low, close = (scaled(column, factors) for column in table.values()[:4])
     volume = scaled(table.volume, [(piece.rows, 1 / piece.splits) for piece in pieces])
-    adj = (
-        None
-        if table.adj_close is None
-        else _adj_close(table.adj_close, jobs, adj_close_dates, lost)
-    )
+    adj = table.adj_close
+    if adj is not None:
+        jobs = [_Job(group, _with_own(base, group, own_adj_close or own)) for group in groups]
+        adj = _adj_close(adj, jobs, adj_close_dates, lost)
     done = BarTable(table.stamps, first, high, low, close, volume, adj)
     same = all(new is old for new, old in zip(done.values(), table.values(), strict=True))
     return table if same else done

@@ -433,6 +433,7 @@ class BookConversion:
                 answer.own or query.adjustment,
                 as_of=as_of,
                 own=removed if any(absent.values()) else actions_of,
+                own_adj_close=applied.of,
                 adj_close_dates=self._known_ex_dates,
                 lost=lost,
                 intraday=self._is_intraday,
