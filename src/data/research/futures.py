@@ -135,7 +135,7 @@ def stitch(
     frame["contract"] = np.repeat(np.array(names, dtype=object), lengths)
     frame["contract"] = frame["contract"].astype("str")
     column = "factor" if adjust.endswith("ratio") else "offset"
-    frame[column] = np.repeat(np.array([float(step) for step in steps]), lengths)
+    frame[column] = np.repeat(np.array([float(step) for step in steps], np.float64), lengths)
     frame.attrs[ATTRS_KEY] = _provenance(parts, chain, gaps, adjust, closed_by)
     return frame
 

@@ -242,7 +242,10 @@ def _series_of(
     found = []
     for vendor in sorted(set(owners)):
         mine = owners == vendor
-        part, runs = table.take(mine), np.cumsum(~mine)[mine] + len(table) * place[mine]
+        part, runs = (
+            table.take(mine),
+            np.cumsum(~mine, dtype=np.int64)[mine] + len(table) * place[mine],
+        )
         cuts = np.flatnonzero(np.diff(runs, prepend=-1, append=-1))
         pieces = [Span(int(part.stamps[a]), int(part.stamps[b - 1]) + 1) for a, b in pairwise(cuts)]
         found.append(Series(*name, vendor, pieces, part))
