@@ -23,7 +23,7 @@ def test_columns_are_shown_exported_and_in_the_json(
     assert head.split() == ["session", *"open high low close volume adj_close".split(),
                             *EXTRA_COLUMNS]  # fmt: skip
     (row,) = [line for line in shown.out.splitlines() if line.startswith("2024-06-11")]
-    assert row.split()[-7:] == ["yahoo", "final", "yes", "2024-06-12", "15:00:30", "-", "-"]
+    assert row.split()[-8:] == ["yahoo", "final", "yes", "2024-06-12", "15:00:30", "-", "-", "-"]
     (bar,) = run("fetch", "AAPL", "1d", *DAYS, "--columns", ALL, "--json").json["bars"]
     assert (bar["source"], bar["state"], bar["is_final"]) == ("yahoo", "final", True)
     assert (bar["timestamp"], bar["fetched_at"]) == ("2024-06-11T00:00:00Z", "2024-06-12T15:00:30Z")
@@ -34,6 +34,7 @@ def test_columns_are_shown_exported_and_in_the_json(
         "final",
         "True",
         "2024-06-12 15:00:30",
+        "0.0",
         "0.0",
         "0.0",
     ]

@@ -35,7 +35,7 @@ CAPS = Capabilities(
 
 def test_generated_files_are_up_to_date() -> None:
     pages = runpy.run_path(str(ROOT / ".ci" / "pages.py"))["generated"]()
-    assert len(pages) > len(SERVED)
+    assert {path.name for path in pages} >= {"providers.md", "reference.md", "llms.txt"}
     for path, text in pages.items():
         assert path.read_text("utf-8") == text, f"{path.name}: run `make docs`"
 

@@ -305,7 +305,7 @@ class _Check:
             calls.append(deviations(base, numbers))
         lists = []
         for place in range(len(base)):
-            array = np.array([call[place] for call in calls])
+            array = np.array([call[place] for call in calls], np.float64)
             lists.append(suspects(array, len(self._bars) // 5))
         return list(_interleaved(lists))
 

@@ -156,7 +156,7 @@ def features(
     series = {name: tapes[name] for name in answered if name in tapes}
     columns = [name for use in given for name in use.names]
     # Of all symbols, so that no value is copied once more.
-    ends = np.cumsum([0, *(len(one.closes) for one in series.values())])
+    ends = np.cumsum([0, *(len(one.closes) for one in series.values())], dtype=np.int64)
     table = np.empty((len(columns), ends[-1]))
     found = {
         name: dict(zip(columns, part, strict=True))
@@ -386,9 +386,9 @@ def _session_columns(
     sessions = calendar.sessions(
         date_of(int(stamps[0]) - 4 * DAY_MS), date_of(int(stamps[-1]) + DAY_MS)
     )
-    opens = np.array([session.open_ms for session in sessions])
-    closes = np.array([session.close_ms for session in sessions])
-    days = np.array([day_ms(session.day) // DAY_MS for session in sessions])
+    opens = np.array([session.open_ms for session in sessions], np.int64)
+    closes = np.array([session.close_ms for session in sessions], np.int64)
+    days = np.array([day_ms(session.day) // DAY_MS for session in sessions], np.int64)
     rows = np.maximum(opens.searchsorted(stamps, "right") - 1, 0)
     # A bar by the clock may begin before its session opens.
     later = np.minimum(rows + 1, len(opens) - 1)

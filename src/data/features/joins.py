@@ -96,7 +96,7 @@ def values_of_report(
     filed.sort(key=lambda pair: (pair[0], pair[1]["period_end"]))
     steps = list(_latest(filed, use.field))
     rows = np.array([since for since, _ in steps], np.int64).searchsorted(closes, "right")
-    values = np.array([np.nan, *(report.get(use.field, np.nan) for _, report in steps)])
+    values = np.array([np.nan, *(report.get(use.field, np.nan) for _, report in steps)], np.float64)
     used = [steps[row - 1][1] for row in np.unique(rows).tolist() if row]
     lacks = [
         f"the report for {r['period_end']} has no {use.text}" for r in used if use.field not in r

@@ -54,7 +54,7 @@ def changed(bars: pd.DataFrame, factors: Floats) -> pd.DataFrame:
 
 def factors_of(rows: int, factor: float) -> Floats:
     """Return a factor for each bar, near the given one and different for neighbours."""
-    factors: Floats = factor ** (1 + 0.2 * np.sin(np.arange(rows) * 2.4))
+    factors: Floats = factor ** (1 + 0.2 * np.sin(np.arange(rows, dtype=np.int64) * 2.4))
     return factors
 
 
@@ -107,15 +107,17 @@ def suspects(calls: Floats, reach: int) -> list[tuple[int, float]]:
     Returns:
         Positions of bars, each with the factor of the round that showed it most clearly.
     """
-    edges = np.cumsum((0, *_STEPS))
+    edges = np.cumsum((0, *_STEPS), dtype=np.int64)
     few = len(_SMALL)
     surprises = [*_surprises(calls[: edges[few]], _STEPS[:few])]
     surprises += _surprises(calls[edges[few] :], _STEPS[few:])
     rows = calls.shape[1]
     best = np.zeros((3, rows))
-    ahead = np.ones((3, rows), dtype=int)
+    ahead = np.ones((3, rows), dtype=np.int64)
     for horizon in range(1, min(reach, rows - 1) + 1):
-        seen = np.array([s[-horizon % step] for s, step in zip(surprises, _STEPS, strict=True)])
+        seen = np.array(
+            [s[-horizon % step] for s, step in zip(surprises, _STEPS, strict=True)], np.float64
+        )
         seen[:, rows - horizon :] = 0
         if horizon == 1:  # a signal may react to a rise or to a fall only
             best[0] = seen[0]
@@ -142,12 +144,14 @@ def _surprises(calls: Floats, steps: tuple[int, ...]) -> Iterator[Floats]:
     same distance from a changed bar.
     """
     rows = calls.shape[1]
-    index = np.arange(rows)
-    ages = np.concatenate([(index - np.arange(step)[:, None]) % step for step in steps])
+    index = np.arange(rows, dtype=np.int64)
+    ages = np.concatenate(
+        [(index - np.arange(step, dtype=np.int64)[:, None]) % step for step in steps]
+    )
     is_settled = ages > _LAGS
     errors = _errors(calls, is_settled)
     # Where a changed bar leaves a window, the next bars cannot be predicted either.
-    for start, end in pairwise(np.cumsum((0, *steps))):
+    for start, end in pairwise(np.cumsum((0, *steps), dtype=np.int64)):
         step = end - start
         near = [np.median(errors[start:end][ages[start:end] == age]) for age in range(step)]
         loud = np.flatnonzero(near > 10 * np.median(near) + _NOTHING)
@@ -160,9 +164,11 @@ def _surprises(calls: Floats, steps: tuple[int, ...]) -> Iterator[Floats]:
     typical = float(np.median(size[size > 0])) if size.any() else 1.0
     settled = np.where(is_settled, errors, np.nan)
     ratios = errors / (np.nanmedian(settled, axis=0) + _FLOOR * typical)
-    for start, end in pairwise(np.cumsum((0, *steps))):
+    for start, end in pairwise(np.cumsum((0, *steps), dtype=np.int64)):
         step = end - start
-        aged = np.array([ratios[start:end][(index - age) % step, index] for age in range(step)])
+        aged = np.array(
+            [ratios[start:end][(index - age) % step, index] for age in range(step)], np.float64
+        )
         yield aged / (1 + np.quantile(aged, 0.9, axis=1, keepdims=True))
 
 

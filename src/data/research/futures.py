@@ -138,7 +138,7 @@ def stitch(
     frame["contract"] = np.repeat(np.array(names, dtype=object), lengths)
     frame["contract"] = frame["contract"].astype("str")
     column = "factor" if adjust.endswith("ratio") else "offset"
-    frame[column] = np.repeat(np.array([float(step) for step in steps]), lengths)
+    frame[column] = np.repeat(np.array([float(step) for step in steps], np.float64), lengths)
     facts = _provenance(parts, chain, gaps, adjust, closed_by)
     ends = [iso(int(part.table.stamps[at])) for part, at in ((parts[0], 0), (parts[-1], -1))]
     extent = {"rows": len(frame), "first": ends[0], "last": ends[1]}

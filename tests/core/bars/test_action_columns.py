@@ -52,7 +52,7 @@ def test_daily_rows_hold_the_dividends_and_splits_of_their_date() -> None:
     found = columns(
         "1d", DAYS, paid("2024-06-04", 0.5), split("2024-06-06", 4), split("2024-06-03", 2)
     )
-    assert found == {"dividend": [0, 0.5, 0], "split": [2, 0, 4]}
+    assert found == {"dividend": [0, 0.5, 0], "capital_gain": [0, 0, 0], "split": [2, 0, 4]}
     assert columns("1d", DAYS, paid("2024-06-04", 0.5), adjustment="raw")["dividend"] == [0, 2, 0]
 
 
@@ -71,14 +71,14 @@ def test_a_dividend_on_a_day_without_a_bar_is_in_the_next_row(day: str, row: int
 def test_unused_actions_are_not_in_the_columns() -> None:
     odd = KnownAction(Action(date(2024, 6, 4), "split", day_ms(date(2024, 6, 4)), math.nan, 1.0))
     found = columns("1d", DAYS, paid("2024-06-04", counts=False), odd)
-    assert found == {"dividend": [0, 0, 0], "split": [0, 0, 0]}
+    assert found == {"dividend": [0, 0, 0], "capital_gain": [0, 0, 0], "split": [0, 0, 0]}
 
 
 def test_weekly_and_monthly_bars_sum_dividends_and_multiply_splits() -> None:
     weeks = ["2024-05-27", "2024-06-03"]
     found = columns("1w", weeks, paid("2024-05-31"), paid("2024-05-28"), split("2024-06-04", 4),
                     split("2024-06-06", 0.5))  # fmt: skip
-    assert found == {"dividend": [2, 0], "split": [0, 2]}
+    assert found == {"dividend": [2, 0], "capital_gain": [0, 0], "split": [0, 2]}
     assert columns("1M", ["2024-04-01", "2024-05-01"], paid("2024-05-31"))["dividend"] == [0, 1]
 
 

@@ -147,6 +147,11 @@ def test_every_bar_before_the_first_unclosed_one_is_closed(
 # --- next due --------------------------------------------------------------------------------
 
 
+def test_weeks_of_january_1970_close_where_integers_may_have_32_bits() -> None:
+    now_ms = parse_iso("1970-01-23T00:00")
+    assert first_unclosed(ALWAYS, Timeframe.parse("1w"), now_ms) == parse_iso("1970-01-19T00:00")
+
+
 def due(
     calendar: MarketCalendar,
     timeframe: str,

@@ -50,6 +50,12 @@ def closed(found: Iterable[LiveBar]) -> list[LiveBar]:
     return [bar for bar in found if bar.is_closed]
 
 
+@pytest.mark.parametrize("volume", [1_500_000_000, 2**62])
+def test_volumes_given_as_integers_do_not_wrap_around(volume: int) -> None:
+    found = closed(bars_of(bars(), *(minute(n, volume=volume) for n in range(5))))
+    assert [bar.volume for bar in found] == [5.0 * volume]
+
+
 def test_a_bar_closes_with_its_last_minute() -> None:
     found = bars_of(bars(), *(minute(n, 10.0 + n) for n in range(6)))
     assert [(b.is_closed, b.volume) for b in found] == [

@@ -189,7 +189,7 @@ def beside_filled(coverage: Coverage, stamps: Stamps, now_ms: int) -> list[Cover
     filled = index[(stamps < entries.ends[index]) & is_empty[index]]
     if not len(filled):
         return []
-    runs = np.cumsum(has_bars)
+    runs = np.cumsum(has_bars, dtype=np.int64)
     beside = Coverage.of(entries.take(is_empty & np.isin(runs, runs[filled])))
     return [replace(entry, expires=now_ms) for entry in beside if entry.is_valid(now_ms)]
 

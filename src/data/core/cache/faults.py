@@ -127,7 +127,7 @@ class FaultGroup(NamedTuple):
         years = self.edges[:, 0].astype("M8[ms]").astype("M8[Y]")
         cuts = np.append(np.flatnonzero(np.append(True, years[1:] != years[:-1])), count)
         for begin, end in pairwise(cuts.tolist()):
-            firsts = np.arange(begin, end, every)
+            firsts = np.arange(begin, end, every, dtype=np.int64)
             lasts = np.minimum(firsts + every, end) - 1
             spans = spans_of(np.column_stack([self.edges[firsts, 0], self.edges[lasts, 1]]))
             numbers = np.add.reduceat(self.numbers[:end], firsts).tolist()

@@ -318,4 +318,4 @@ def _fold_minutes(span: Span, minutes: dict[int, LiveBar], *, is_closed: bool = 
 
 def _sum(volumes: Iterable[float]) -> float:
     # The order of additions affects the last bit.
-    return float(np.add.reduceat(np.array([*volumes]), [0])[0])
+    return float(np.add.reduceat(np.array([*volumes], np.float64), [0])[0])

@@ -255,7 +255,7 @@ def first_unclosed(
         start = start_at(timeframe, bucket_at(timeframe, now_ms) - 1)
     while True:
         stamp = calendar.next_open(timeframe, start, anchor)
-        if int(calendar.closes(timeframe, np.array([stamp]), anchor)[0]) > now_ms:
+        if int(calendar.closes(timeframe, np.array([stamp], np.int64), anchor)[0]) > now_ms:
             return stamp
         start = stamp + 1
 

@@ -154,7 +154,7 @@ def series_due(
         coming = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
     else:
         coming = grid.next_open(last_stamp + 1)
-    due = int(grid.closes(np.array([coming]))[0])
+    due = int(grid.closes(np.array([coming], np.int64))[0])
     if provisional_from is None:
         return due
     return min(due, settles_at(provisional_from, grid, settle_ms))

@@ -114,8 +114,9 @@ class BarGrid:
             return -(-span.start // DAY_MS) * DAY_MS < span.end
         if span.end - span.start >= step_ms:
             return True
-        minutes = np.arange(-(-span.start // MINUTE_MS) * MINUTE_MS, span.end, MINUTE_MS)
-        return bool(self.aligned(minutes.astype(np.int64)).any())
+        first = -(-span.start // MINUTE_MS) * MINUTE_MS
+        minutes = np.arange(first, span.end, MINUTE_MS, dtype=np.int64)
+        return bool(self.aligned(minutes).any())
 
     def closes(self, stamps: Stamps) -> Stamps:
         """Return the instant at which each bar closes."""

@@ -55,7 +55,7 @@ def days_of_trading(calendar: Any, dates: Span) -> NDArray[np.datetime64]:
         calendar: Instance of an ``exchange_calendars`` class, which need not have been built.
         dates: Half-open range of dates, in milliseconds.
     """
-    days = np.arange(dates.start // DAY_MS, dates.end // DAY_MS).astype("M8[D]")
+    days = np.arange(dates.start // DAY_MS, dates.end // DAY_MS, dtype=np.int64).astype("M8[D]")
     weekdays = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
     trading = _mask(calendar.weekmask)[weekdays]
     for first, last, mask in getattr(calendar, "special_weekmasks", None) or ():
@@ -71,7 +71,7 @@ def days_of_trading(calendar: Any, dates: Span) -> NDArray[np.datetime64]:
 
 
 def _mask(text: str) -> NDArray[np.bool_]:
-    return np.array([mark == "1" for mark in text])
+    return np.array([mark == "1" for mark in text], np.bool_)
 
 
 def _dates(moments: Iterable[Any]) -> NDArray[np.datetime64]:
@@ -107,7 +107,8 @@ def _mend_calendar(declared: Any) -> Any:
             """Return the offset from one trading day to the next."""
             from pandas.tseries.offsets import CustomBusinessDay
 
-            days = np.arange(self.dates.start // DAY_MS, self.dates.end // DAY_MS).astype("M8[D]")
+            first, end = self.dates.start // DAY_MS, self.dates.end // DAY_MS
+            days = np.arange(first, end, dtype=np.int64).astype("M8[D]")
             closed = np.setdiff1d(days, days_of_trading(self, self.dates), assume_unique=True)
             return CustomBusinessDay(holidays=closed.tolist(), weekmask="1111111")
 

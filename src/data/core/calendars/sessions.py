@@ -261,7 +261,8 @@ class SessionCalendar:
         if on_clock:
             begins = begins - (begins + self._offsets(begins)) % step_ms
         counts = -((begins - ends) // step_ms)
-        ordinals = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        ordinals = np.arange(len(before), dtype=np.int64) - before
         stamps: Stamps = np.repeat(begins, counts) + step_ms * ordinals
         # On the clock, one bar may contain the end of one trading period and the start of the next.
         fresh = np.ones(len(stamps), dtype=bool)

@@ -226,7 +226,7 @@ def differing_actions(
         return None
     more = f", and {len(odd) - 1} more" if len(odd) > 1 else ""
     text = odd[0][1] + more
-    return Difference("actions", np.array([at for at, _ in odd]), None, None, text)
+    return Difference("actions", np.array([at for at, _ in odd], np.int64), None, None, text)
 
 
 def _close(ours: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> Mask:
@@ -277,7 +277,7 @@ def _ratios(left: BarTable, right: BarTable) -> tuple[Floats, Mask]:
     if not len(left):
         return np.empty(0), np.empty(0, dtype=bool)
     with np.errstate(divide="ignore", invalid="ignore"):
-        four = np.array([getattr(right, n) / getattr(left, n) for n in PRICES])
+        four = np.array([getattr(right, n) / getattr(left, n) for n in PRICES], np.float64)
         ratio = np.median(four, axis=0)
         even = (np.abs(four / ratio - 1) <= _EVEN).all(axis=0)
     return ratio, even & np.isfinite(ratio) & (ratio > 0)
@@ -288,7 +288,9 @@ def _change(left: BarTable, right: BarTable) -> Floats:
     if not len(left):
         return np.empty(0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        four = np.array([np.abs(getattr(right, n) / getattr(left, n) - 1) for n in PRICES])
+        four = np.array(
+            [np.abs(getattr(right, n) / getattr(left, n) - 1) for n in PRICES], np.float64
+        )
     return np.where(np.isnan(four).any(axis=0), np.inf, four.max(axis=0))
 
 
@@ -364,7 +366,7 @@ def _by_cause(
     ratio, _ = _ratios(left, right)
     for cause in CAUSES:
         rows = causes == cause
-        runs = [np.arange(run.start, run.stop) for run in _runs(ratio, rows)]
+        runs = [np.arange(run.start, run.stop, dtype=np.int64) for run in _runs(ratio, rows)]
         for at in runs if cause == "split" else [np.flatnonzero(rows)]:
             if len(at):
                 text = _describe_cause(cause, left.stamps[at], ratio[at], terms)

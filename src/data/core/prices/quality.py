@@ -192,7 +192,7 @@ def unique_rows(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
     for order in (slice(None), slice(None, None, -1)):
         if (np.diff(rows.stamps[order]) > 0).all():
             return rows.take(order), ok[order], none
-    by_stamp = np.lexsort((np.arange(len(rows)), ok, rows.stamps))
+    by_stamp = np.lexsort((np.arange(len(rows), dtype=np.int64), ok, rows.stamps))
     rows, ok = rows.take(by_stamp), ok[by_stamp]
     is_duplicate = rows.stamps[1:] == rows.stamps[:-1]
     differs = np.zeros(len(is_duplicate), dtype=bool)
@@ -252,7 +252,7 @@ def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
     """Raise an error if all rows are bad and none of them has a usable price."""
     if len(good) or not bad:
         return
-    if not are_prices(np.array([row.bar[1:5] for row in bad])).any():
+    if not are_prices(np.array([row.bar[1:5] for row in bad], np.float64)).any():
         at = _time_text(bad[0].bar.stamp_ms)
         raise QualityError(
             f"no row ({len(bad)} in all) has a usable price: {bad[0].reason} at {at}"

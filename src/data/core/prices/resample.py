@@ -285,7 +285,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
         part_closes, behind = parts, np.searchsorted(parts, ends)
         part_ends = _ends(source, parts, parts)
         crossed = (behind > 0) & (np.append(part_ends, 0)[behind - 1] > ends)
-    owners = np.repeat(np.arange(len(stamps)), np.diff(behind, prepend=0))
+    owners = np.repeat(np.arange(len(stamps), dtype=np.int64), np.diff(behind, prepend=0))
     low, high = np.searchsorted(parts[: len(owners)], span)
     if low >= high:
         return None
@@ -325,7 +325,7 @@ class _Ranges(NamedTuple):
 
 def _ranges(owners: Positions, count: int) -> _Ranges:
     """Return the row range of each bar; ``owners`` contains the bar of each row, in ascending order."""
-    edges = np.searchsorted(owners, np.arange(count + 1))
+    edges = np.searchsorted(owners, np.arange(count + 1, dtype=np.int64))
     bars = np.flatnonzero(np.diff(edges))
     return _Ranges(bars, edges[bars], edges[bars + 1] - 1)
 

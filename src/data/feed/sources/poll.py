@@ -161,7 +161,7 @@ class PollSource(ThreadedSource):
         if lacking.start < poll.loaded_ms:
             self._tell(sink, StreamState.INCOMPLETE, hole_in_history(lacking, reason))
             return False
-        late = self.clock.now_ms() - int(self._grid.closes(np.array([lacking.start]))[0])
+        late = self.clock.now_ms() - int(self._grid.closes(np.array([lacking.start], np.int64))[0])
         if poll.line.waiting:
             self._tell(
                 sink, StreamState.DELAYED, reason or "a bar is missing; later bars are held back"
@@ -177,7 +177,7 @@ class PollSource(ThreadedSource):
     def _look_until_due(self, poll: _Poll, sink: Sink, halt: Halt) -> None:
         """Wait until the next bar closes, requesting the forming bar from time to time."""
         stamp = self._grid.next_open(poll.line.frontier)
-        close = int(self._grid.closes(np.array([stamp]))[0])
+        close = int(self._grid.closes(np.array([stamp], np.int64))[0])
         while not halt.is_set and (left := self._left_s(close)) > 0:
             if self.fetch_forming is not None and stamp <= self.clock.now_ms():
                 self._poll_forming(self.fetch_forming, sink)

@@ -293,7 +293,7 @@ class StreamThread:
         """Handle a bar from the stream: forming, closed, or the correction of a delivered bar."""
         continuation = self._continuation
         if bar.is_closed and (continuation is None or bar.stamp_ms > continuation.newest):
-            close = int(self._source.grid.closes(np.array([bar.stamp_ms]))[0])
+            close = int(self._source.grid.closes(np.array([bar.stamp_ms], np.int64))[0])
             if self._now.set_by(close):
                 self._set_time()
         self._silence.market_spoke()

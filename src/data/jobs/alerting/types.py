@@ -263,7 +263,7 @@ class IndicatorAlert(BarAlert):
         """Return the bars on which the recipe crosses the value, each with the recipe's value."""
         use, ends = parse_watched(alert.quantity), range(first + 1, len(bars.stamps) + 1)
         windows = ({name: column[:n] for name, column in bars.columns.items()} for n in ends)
-        values = np.array([use.last_value(window) for window in windows])
+        values = np.array([use.last_value(window) for window in windows], np.float64)
         found, is_beyond = crossings(values, alert.value, alert.condition, state.is_beyond)
         bound = f"is {alert.condition} {plain_number(alert.value)}"
         crossed = {first + int(n): plain_number(float(f"{values[n]:.10g}")) for n in found}

@@ -187,7 +187,7 @@ def bar_table(frame: pl.DataFrame) -> BarTable:
     Without a time column, timestamps are negative numbers in ascending order.
     """
     time, count = time_of(frame), len(frame)
-    stamps: Stamps = np.arange(count) - count
+    stamps: Stamps = np.arange(count, dtype=np.int64) - count
     if time in frame.columns:
         column = frame[time]
         is_date = column.dtype == pl.Date

@@ -140,8 +140,6 @@ def receipt_of(client: BarsClient, record: RunRecord) -> Receipt:
             f"run {record.run!r} has no receipt: {named} was read in another thread, without a record",
             hint="start threads with contextvars.copy_context().run",
         )
-    if any(read.key.action_key in MADE_UP for read in record.reads):
-        raise QueryError(f"run {record.run!r} has no receipt: it read bars that are made up (mock)")
     others = [Line.of(text) for text in record.others]
     if not record.reads and not others:
         raise QueryError(f"run {record.run!r} has no receipt: nothing was read")
@@ -205,12 +203,15 @@ def _complete_actions(
 
     Raises:
         DataError: They could not be fetched.
+        QueryError: A share is made up.
     """
     for (symbol, _, word), reads in groups.items():
         starts = [read.spans[0].start for read in reads if read.pieces]
         pinned = {read.key.action_key for read in reads}
         for vendor in pinned if word in SESSIONS and starts else ():
             span = Span(min(starts), at_ms)
+            if vendor in MADE_UP:
+                raise QueryError(f"the run has no receipt: {symbol} from {vendor} is made up")
             if client.lacks_actions(symbol, span, vendor):
                 client.get_actions(symbol, date_of(span.start), date_of(span.end), provider=vendor)
 
@@ -245,7 +246,10 @@ def _series_of(
     found = []
     for vendor in sorted(set(owners)):
         mine = owners == vendor
-        part, runs = table.take(mine), np.cumsum(~mine)[mine] + len(table) * place[mine]
+        part, runs = (
+            table.take(mine),
+            np.cumsum(~mine, dtype=np.int64)[mine] + len(table) * place[mine],
+        )
         cuts = np.flatnonzero(np.diff(runs, prepend=-1, append=-1))
         pieces = [Span(int(part.stamps[a]), int(part.stamps[b - 1]) + 1) for a, b in pairwise(cuts)]
         found.append(Series(*name, vendor, pieces, part))

@@ -58,7 +58,7 @@ class Months(NamedTuple):
     @property
     def bounds(self) -> _Floats:
         """The start of each month and the end of the last; UTC milliseconds, shape (number + 1,)."""
-        months = np.arange(self.first, self.first + self.number + 1) - 12 * 1970
+        months = np.arange(self.first, self.first + self.number + 1, dtype=np.int64) - 12 * 1970
         return months.astype("M8[M]").astype("M8[ms]").astype(np.int64).astype(np.float64)
 
 

@@ -263,7 +263,12 @@ class _Part:
             with suppress(ConfigError):  # the exchange has no calendar
                 return BarGrid(calendar_for(self.instrument), timeframe, anchor).opens(span)
         steps = (
-            np.arange(gap.start, gap.end, max(step_ms, (gap.end - gap.start) // _WIDEST_GAP))
+            np.arange(
+                gap.start,
+                gap.end,
+                max(step_ms, (gap.end - gap.start) // _WIDEST_GAP),
+                dtype=np.int64,
+            )
             for gap, _ in self.gap_spans
         )
         return np.concatenate([np.empty(0, np.int64), *steps])
@@ -302,7 +307,7 @@ class _Part:
         if self.facts.get("gaps_total", 0) > len(self.facts.get("gaps", ())) and len(stamps):
             # The list of gaps is incomplete, so a line is broken at every empty slot of its own.
             slots = self.slots().searchsorted(stamps)
-            segments = segments + np.cumsum(np.diff(slots, prepend=slots[0]) > 1)
+            segments = segments + np.cumsum(np.diff(slots, prepend=slots[0]) > 1, dtype=np.int64)
         return segments.astype(np.int64)
 
     @property

@@ -29,7 +29,7 @@ def time_ticks(axis: Axis, most: int) -> list[tuple[int, str]]:
     """
     if len(axis) < 3:
         return [(slot, axis.text(slot)) for slot in range(len(axis))]
-    walls, room = axis.walls(np.arange(len(axis))), 0.75 * len(axis) / most
+    walls, room = axis.walls(np.arange(len(axis), dtype=np.int64)), 0.75 * len(axis) / most
     dates = _begins(walls, "1D")
     is_short = not axis.is_daily and most < len(dates) < most * _SHORT_DATES
     found = ((unit, _begins(walls, unit)) for unit in _UNITS)
@@ -74,7 +74,11 @@ def price_ticks(low: float, high: float, most: int) -> tuple[list[float], list[s
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(s * power for s in (1.0, 2.0, 2.5, 5.0, 10.0) if s * power >= rough * 0.999)
     first, last = np.ceil(low / step), np.floor(high / step)
-    ticks = [n * step for n in np.arange(first, last + 1)] if last - first <= 2 * most + 2 else []
+    ticks = (
+        [n * step for n in np.arange(first, last + 1, dtype=np.float64)]
+        if last - first <= 2 * most + 2
+        else []
+    )
     ticks = ticks or [low / 2 + high / 2]
     places = max(0, -int(np.floor(np.log10(step) + 1e-9))) + (step == 2.5 * power and power < 10)
     if places > 12 or max(map(abs, (low, high))) >= 1e12:

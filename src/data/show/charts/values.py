@@ -27,7 +27,7 @@ def chart_values(chart: Chart) -> dict[str, Any]:
     axis = chart.axis
     least = axis.each(MOST_COLUMNS)
     each = next((number for number in _ROUND if number >= least), least)
-    starts = np.arange(0, len(axis), each)
+    starts = np.arange(0, len(axis), each, dtype=np.int64)
     seconds = _seconds(axis, starts)
     ends = _seconds(axis, np.minimum(starts + each, len(axis)) - 1)
     prices = [np.abs(series.values[:4]).max() for series in chart.series if len(series)]
@@ -108,7 +108,7 @@ def _vendors(series: Series, first: Ints, last: Ints) -> tuple[list[str], list[i
     A column with bars of several vendors has a name that lists them.
     """
     names, codes = list(series.vendor_names), series.vendors[first].tolist()
-    runs = np.cumsum(np.diff(series.vendors, prepend=0) != 0)
+    runs = np.cumsum(np.diff(series.vendors, prepend=0) != 0, dtype=np.int64)
     for column in np.flatnonzero(runs[first] != runs[last]).tolist():
         found = np.unique(series.vendors[first[column] : last[column] + 1])
         name = ", ".join(series.vendor_names[code] for code in found if code >= 0)
@@ -124,7 +124,7 @@ def _seconds(axis: Axis, slots: Ints) -> Ints:
     repeated time becomes one second later than the one before.
     """
     local = axis.walls(slots) // 1000
-    order = np.arange(len(local))
+    order = np.arange(len(local), dtype=np.int64)
     return np.asarray(np.maximum.accumulate(local - order) + order, dtype=np.int64)
 
 
@@ -139,7 +139,7 @@ def _length(timeframe: str, each: int) -> str:
 
 def _last_values(values: Floats, starts: Ints) -> list[float | None]:
     """Return the last finite value of each column, or None if all are missing."""
-    index = np.where(np.isfinite(values), np.arange(len(values)), -1)
+    index = np.where(np.isfinite(values), np.arange(len(values), dtype=np.int64), -1)
     last = np.maximum.reduceat(index, starts) if len(values) else index
     return _numbers(np.where(last >= 0, values[last], np.nan))
 

@@ -671,8 +671,8 @@ def _spans(answer: Answer) -> list[dict[str, Any]]:
     with_rows = [at for at, rows in enumerate(counts) if rows]
     if len(with_rows) <= _MOST_SPANS:
         return [_span_entry(answer.coverage[at], counts[at], answer.kind) for at in with_rows]
-    columns = answer.coverage.columns.take(np.array(with_rows))
-    row_counts = np.array(counts)[with_rows]
+    columns = answer.coverage.columns.take(np.array(with_rows, np.int64))
+    row_counts = np.array(counts, np.int64)[with_rows]
     groups = columns.by(lambda c: (c.vendor, c.state, Cause.GRAVE in c.cause)).values()
     return [
         _merged_entry(columns.take(rows), row_counts[rows], answer.kind)

@@ -330,7 +330,7 @@ def rejected_gaps(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
         return Stretches()
     columns = entries.columns
     gaps = tuple(Gap(source.span, f"{REJECTED}{source.reason}") for source in columns.sources)
-    has_no_bar = np.array(table.counts(columns.edges)) == 0
+    has_no_bar = np.array(table.counts(columns.edges), np.int64) == 0
     return Stretches.of(columns.take(has_no_bar)._replace(sources=gaps))
 
 

@@ -395,7 +395,7 @@ class QuoteService:
             if timeframe == _MINUTE and is_quiet and self._may_fill(entry):
                 continue
             anchor = entry.kind.anchor or answer.kind.anchor or "session"
-            closes = calendar_for(instrument).closes(timeframe, np.array([stamp]), anchor)
+            closes = calendar_for(instrument).closes(timeframe, np.array([stamp], np.int64), anchor)
             return _Price(close, min(int(closes[0]), now_ms), entry, answer)
         return None
 

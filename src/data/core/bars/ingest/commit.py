@@ -294,7 +294,7 @@ def _refuse_if_many_lost(draft: AnswerDraft, lost: Sequence[int]) -> None:
         return
     firsts = [*answer.closed.stamps[:1].tolist(), *(row.bar.stamp_ms for row in answer.bad[:1])]
     first = min(firsts, default=lost[0])
-    front = np.array(lost)[: bisect_left(lost, first)]
+    front = np.array(lost, np.int64)[: bisect_left(lost, first)]
     own = draft.stored.coverage.where(lambda entry: entry.vendor == draft.vendor)
     is_kept = inside(front, own) & among(front, draft.surroundings.rebased.stamps)
     if len(front) and is_kept.all():

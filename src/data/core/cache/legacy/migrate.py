@@ -251,7 +251,9 @@ def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
     entry = next(iter(coverage.touching(Span(stamp, stamp + 1))), None)
     if entry is None or (entry.state in WITH_BARS and entry.basis.adjustment == "unknown"):
         return ""
-    is_doubted = entry.state == "suspect" and not among(np.array([stamp]), now.stamps).any()
+    is_doubted = (
+        entry.state == "suspect" and not among(np.array([stamp], np.int64), now.stamps).any()
+    )
     return "" if is_doubted else entry.vendor
 
 

@@ -132,11 +132,16 @@ def _after_answers(
     """Return the coverage after adding new answers; gaps in an answer count as not requested."""
     marks = [
         Columns(
-            edges[:-1], edges[1:], np.arange(len(edges) - 1) % 2, (whole.at(_NO_SPAN), FORGOTTEN)
+            edges[:-1],
+            edges[1:],
+            np.arange(len(edges) - 1, dtype=np.int64) % 2,
+            (whole.at(_NO_SPAN), FORGOTTEN),
         )
         for whole, holes in answers
         for span in (whole.span,)
-        for edges in (np.array([span.start, *chain(*clipped(coalesce(holes), span)), span.end]),)
+        for edges in (
+            np.array([span.start, *chain(*clipped(coalesce(holes), span)), span.end], np.int64),
+        )
     ]
     return coverage.revised(
         Stretches.of(Columns.chained(marks)),

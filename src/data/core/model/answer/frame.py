@@ -102,7 +102,7 @@ def _names(columns: tuple[str, ...]) -> pd.Index[str]:
 def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
     """Return the index of the coverage entry that contains each row, or -1 if none does."""
     if not coverage:
-        return np.full(len(table), -1)
+        return np.full(len(table), -1, np.int64)
     starts, ends = np.array([entry.span for entry in coverage], dtype=np.int64).T
     positions = np.searchsorted(starts, table.stamps, side="right") - 1
     return np.where((positions >= 0) & (table.stamps < ends[positions]), positions, -1)

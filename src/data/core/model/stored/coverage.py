@@ -129,7 +129,8 @@ class Covered:
         """The same entries as :attr:`opened`, as columns."""
         blocks = [np.array(edges, np.int64).reshape(-1, 2) for _, edges in self.parts[1:]]
         small = np.concatenate([_NO_EDGES, *blocks])
-        codes = np.repeat(np.arange(1, len(blocks) + 1), [len(block) for block in blocks])
+        lengths = [len(block) for block in blocks]
+        codes = np.repeat(np.arange(1, len(blocks) + 1, dtype=np.int64), lengths)
         order = np.argsort(small[:, 0], kind="stable")
         starts = self.span.start + small[order, 0]
         ends = starts + small[order, 1]
@@ -137,8 +138,9 @@ class Covered:
         pairs = np.column_stack(
             [np.append(self.span.start, ends), np.append(starts, self.span.end)]
         )
-        edges = np.insert(pairs, np.arange(1, len(pairs)), np.column_stack([starts, ends]), axis=0)
-        owners = np.insert(np.zeros(len(pairs), np.intp), np.arange(1, len(pairs)), codes[order])
+        between = np.arange(1, len(pairs), dtype=np.int64)
+        edges = np.insert(pairs, between, np.column_stack([starts, ends]), axis=0)
+        owners = np.insert(np.zeros(len(pairs), np.intp), between, codes[order])
         is_there = edges[:, 0] < edges[:, 1]
         sources = tuple(_open_source(self, source) for source, _ in self.parts)
         starts, ends = edges[is_there].T
@@ -280,7 +282,7 @@ class Columns(NamedTuple):
         if len(starts) < 2 or is_new.all():
             return self
         firsts = np.flatnonzero(is_new)
-        by_time = np.array([_time(source) for source in sources]).argsort(kind="stable")
+        by_time = np.array([_time(source) for source in sources], np.int64).argsort(kind="stable")
         latest = np.maximum.reduceat(by_time.argsort()[codes], firsts)
         return Columns(
             starts[firsts], ends[np.append(firsts[1:], len(ends)) - 1], by_time[latest], sources
@@ -678,7 +680,7 @@ def _revise(before: Columns, marks: Columns, after: After, has_bars: HasBars | N
         _owners(before, starts) * radix + _owners(marks, starts), return_inverse=True
     )
     index: dict[Covered, int] = {}
-    outcomes = np.full((2, len(pairs)), -1)
+    outcomes = np.full((2, len(pairs)), -1, np.int64)
     for at, (old, new) in enumerate(divmod(pair, radix) for pair in pairs.tolist()):
         source = before.sources[old - 1] if old else None
         for has in (0, 1):
@@ -779,7 +781,7 @@ def _fold_runs(columns: Columns) -> list[Covered]:
     # The entries by class; keys count the entries of other classes before each one.
     order = classes.argsort(kind="stable")
     behind = classes[order].searchsorted(classes[order], "right").tolist()
-    keys = (order - np.arange(len(order))).tolist()
+    keys = (order - np.arange(len(order), dtype=np.int64)).tolist()
     ranks, positions = order.argsort().tolist(), order.tolist()
     folded: list[Covered] = []
     position = done = 0
@@ -816,7 +818,7 @@ def _limits(columns: Columns, classes: NDArray[np.intp]) -> list[int]:
         np.intp,
     )[codes]
     is_empty = np.array([source.state == "empty" for source in sources], bool)[codes]
-    everywhere = np.arange(count)
+    everywhere = np.arange(count, dtype=np.int64)
     gaps = np.append(np.flatnonzero(starts[1:] != ends[:-1]) + 1, count)
     long = np.append(np.flatnonzero(ends - starts > _SMALL_MS), count)
     next_long = long[long.searchsorted(everywhere)]

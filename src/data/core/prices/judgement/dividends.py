@@ -251,7 +251,7 @@ def _median_of(series: CheckedSeries, payment: _Payment) -> float:
 
 
 def _repair(series: CheckedSeries, payment: _Payment, factor: float) -> Repair:
-    return Repair("adj_close", np.array([series.table.stamps[payment.row]]), factor)
+    return Repair("adj_close", np.array([series.table.stamps[payment.row]], np.int64), factor)
 
 
 def _scaled(group: Sequence[_Payment], factor: float) -> Repair:
@@ -304,7 +304,7 @@ def _all_wrong(group: Sequence[_Payment]) -> Defect:
 
 def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
     """Yield defects for amounts that do not match the price drop; ``adj_close`` may be equally wrong."""
-    yields, together = np.array([p.paid for p in payments]), _amounts_in_cents(payments)
+    yields, together = np.array([p.paid for p in payments], np.float64), _amounts_in_cents(payments)
     if together:
         yield _all_wrong(together)
     for index, payment in enumerate(payments):

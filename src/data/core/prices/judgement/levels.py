@@ -262,7 +262,9 @@ def _distance(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -
     """
     near = np.column_stack([column[outer] for column in series.prices])
     level = near[levels[outer] == 0]
-    wrong = np.array([column[inner] for column in series.prices]) * 100.0 ** -levels[inner]
+    wrong = (
+        np.array([column[inner] for column in series.prices], np.float64) * 100.0 ** -levels[inner]
+    )
     wrong = wrong[levels[inner] != 0]
     if not len(level):
         return None
@@ -272,7 +274,7 @@ def _distance(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -
 def _unit_finding(
     series: CheckedSeries, levels: Levels, run: tuple[int, int], is_certain: bool
 ) -> Defect:
-    rows = np.arange(*run)
+    rows = np.arange(*run, dtype=np.int64)
     stamps, repairs = series.table.stamps, []
     for pattern in np.unique(levels[rows], axis=0) if is_certain else ():
         for sign in {-1, 1} & set(pattern.tolist()):
@@ -296,7 +298,7 @@ def _unit_finding(
     if not run[0] and len(series) < 2 * run[1] < 2 * len(series):
         # If these are most of the bars, up to a change of unit, the change itself should be
         # examined.
-        rows = np.arange(run[1], len(series))
+        rows = np.arange(run[1], len(series), dtype=np.int64)
         text += f"; from {iso(int(stamps[rows[0]]))[:10]} on, {counted(len(rows), 'row')} in another unit"
     if not is_certain:
         # Rows with both units, at which one begins and the other ends.
@@ -420,7 +422,7 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
     jumps = np.where(is_like & (moves * np.sign(gaps) > size / 2), np.sign(gaps), 0.0)
     # If only the open on the ex-date is wrong, its close still jumps, farther than in these weeks.
     is_move = (jumps[at] == 0) & (np.abs(np.abs(moves[at]) - size) <= slack[at])
-    days = np.array([local_noise(series.move_ratios, row) for row in at.tolist()])
+    days = np.array([local_noise(series.move_ratios, row) for row in at.tolist()], np.float64)
     is_move &= size >= _GAP_RATIO * np.maximum(series.move_noise, days)
     jumps[at] = np.where(is_move, np.sign(moves[at]), jumps[at])
     for row in np.flatnonzero(jumps).tolist():
@@ -572,7 +574,8 @@ def _volume_follows(series: CheckedSeries, run: tuple[int, int, float], size: fl
 def split_finding(series: CheckedSeries, run: tuple[int, int, float], size: float) -> Defect:
     """Return the defect for a run of rows that are off by a split of the given size."""
     first, end, level = run
-    return _defect(series, np.arange(first, end), (level, size), _volume_ratio(series, first, end))
+    rows = np.arange(first, end, dtype=np.int64)
+    return _defect(series, rows, (level, size), _volume_ratio(series, first, end))
 
 
 def _defect(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: float) -> Defect:
@@ -590,7 +593,7 @@ def _defect(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: 
     # A vendor that does not apply a split to prices does not apply it to volume either, unless the
     # volume shows otherwise.
     is_kept = abs(change) + size / 3 < abs(change + level * size)
-    others = np.delete(np.arange(len(series)), rows)
+    others = np.delete(np.arange(len(series), dtype=np.int64), rows)
     neighbour = close[first - 1] if first else close[others[0] if len(others) else -1]
     way = "high" if level > 0 else "low"
     text = (

@@ -127,7 +127,7 @@ def _closed_days(series: CheckedSeries, expected: Stamps, extra: Stamps) -> Iter
     """Yield defects for bars on weekdays on which the market is never open."""
     if len(expected) < _FEW_EXPECTED or series.timeframe.longest_ms > DAY_MS:
         return
-    is_open = np.isin(np.arange(7), _weekdays(expected))
+    is_open = np.isin(np.arange(7, dtype=np.int64), _weekdays(expected))
     rows = extra[~is_open[_weekdays(extra)]]
     weeks = (series.table.stamps[-1] - series.table.stamps[0]) / (7 * DAY_MS)
     days = np.unique(rows // DAY_MS)
@@ -250,7 +250,7 @@ def _unlikely_repeats(series: CheckedSeries, same: Mask, what: str) -> Iterator[
     if not same.any():
         return
     repeats = sorted(runs(same), key=lambda run: run[0] - run[1])
-    lengths = np.array([b - a for a, b in repeats])
+    lengths = np.array([b - a for a, b in repeats], np.int64)
     rows = len(same)
     # For each run, the position at which the shorter runs begin, and the number of bars in these.
     starts = np.searchsorted(-lengths, -lengths, side="right").tolist()
@@ -336,7 +336,7 @@ def _wicks(series: CheckedSeries, flagged: set[int]) -> Iterator[Defect]:
     """Yield defects for single highs and lows far beyond the other prices nearby, with ordinary volume."""
     table = series.table
     before, after = np.append(table.open[:1], table.close[:-1]), np.append(table.open[1:], NAN)
-    ends = np.array([table.open, table.close, before, after])
+    ends = np.array([table.open, table.close, before, after], np.float64)
     # Only the opens and closes beside the series are NaN, which these functions ignore.
     highest, lowest = np.fmax.reduce(ends), np.fmin.reduce(ends)
     away = np.log([table.high / highest, lowest / table.low])
@@ -456,7 +456,7 @@ def zero_volume(series: CheckedSeries) -> list[Defect] | str:
     moving = none & (series.table.high > series.table.low)
     long_runs = [run for run in runs(moving) if run[1] - run[0] >= _QUIET_RUN]
     if share < _NO_VOLUME_SHARE and long_runs:
-        rows = np.concatenate([np.arange(*run) for run in long_runs])
+        rows = np.concatenate([np.arange(*run, dtype=np.int64) for run in long_runs])
         return [
             Defect(
                 stamps[rows], f"{text}; {len(rows)} of them in runs whose prices move", "warning"

@@ -172,7 +172,7 @@ def _in_utc(wall: Stamps, zone: ZoneInfo) -> Stamps:
     once = distinct(hours)
     # The offset changes at most once an hour.
     first, last = (
-        np.array([at - local_to_utc(zone, at) for at in (once * HOUR_MS + plus).tolist()])
+        np.array([at - local_to_utc(zone, at) for at in (once * HOUR_MS + plus).tolist()], np.int64)
         for plus in (0, HOUR_MS - 1)
     )
     places = once.searchsorted(hours)
