@@ -1,0 +1,146 @@
+"""Each kind of line: made from a run, verified on another machine, and after a change at the vendor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.bundles import lineage
+from src.data.core.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.polars import PolarsDataPortal
+from src.data.research.receipts.verify import Findings, verify
+from tests.core.filings.conftest import NOW, set_time
+from tests.e2e.fixed_vendor import Market
+from tests.vendor_server import VendorServer
+from tests.vendor_server.fred import Fred
+from tests.vendor_server.keyed import KEY
+from tests.vendor_server.sec import APPLE, CONTACT, TESLA, Sec
+
+from .many_shares import Shares
+from .test_made import texts
+
+FAST = "rate_limits: {requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
+
+
+def states(found: Findings, *kinds: str) -> list[tuple[str, str]]:
+    """Return subject and state of the lines of some kinds, in order of the subject."""
+    return sorted((str(one.line), one.state) for one in found.findings if one.line.kind in kinds)
+
+
+def test_what_a_portal_read_is_the_same_on_another_machine(market: Market) -> None:
+    """Its record has the bars that were returned, not those that it read ahead."""
+    manager = market.manager(Shares(market.clock, ["AAPL", "MSFT"], 1), folder="maker")
+    path = market.folder / "x"
+    with lineage("portal", folder=market.folder / "bundles", manager=manager) as run:
+        portal = PolarsDataPortal(data_source=manager)
+        for day in (date(2024, 2, 1), date(2024, 2, 2), date(2024, 5, 1)):
+            portal.get_history_window(["AAPL", "MSFT"], day, 20, "1d", "close", "daily")
+    ranges = "2024-01-04..2024-02-02,2024-04-04..2024-05-01"
+    lines = run.receipt(path).of_kind("bars")
+    read = [(line.values["name"], line.values["ranges"], line.values["rows"]) for line in lines]
+    assert read == [("AAPL", ranges, "41"), ("MSFT", ranges, "41")]
+    reader = market.manager(Shares(market.clock, ["AAPL", "MSFT"], 2), folder="reader")
+    found = verify(path, manager=reader)
+    assert {one.state for one in found.findings} == {"same"}, found
+    assert found.code == 0
+
+
+# --- macro series and filings -------------------------------------------------------------------
+
+
+@pytest.fixture
+def others(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], DataManager]:
+    """Return a function that creates managers whose FRED and SEC are the local server, by folder."""
+    monkeypatch.setenv("FRED_API_KEY", KEY)
+    monkeypatch.setenv("SEC_CONTACT", CONTACT)
+    set_time(clock, NOW)
+    path = tmp_path / "rules.yaml"
+    rows = [
+        f"  {name}: {{base_url: '{vendors.base_url(name)}', {FAST}}}" for name in ("fred", "sec")
+    ]
+    path.write_text("\n".join(["providers:", *rows, ""]))
+    return lambda folder: DataManager(tmp_path / folder, path, clock=clock)
+
+
+# Values that were published on one day.
+CPI = [("2024-06-12", f"2023-{month:02d}-01", f"{300 + month / 8}") for month in range(1, 13)]
+
+
+def test_macro_values_of_a_past_day_are_the_same_until_one_is_revised(
+    others: Callable[[str], DataManager], vendors: VendorServer, tmp_path: Path, bundles: Path
+) -> None:
+    fred = vendors.face("fred")
+    assert isinstance(fred, Fred)
+    fred.series["CPIAUCSL"] = [*CPI, ("2024-07-11", "2023-12-01", "999")]
+    maker, path = others("maker"), tmp_path / "x"
+    with lineage("macro", folder=bundles, manager=maker) as run:
+        maker.at("2024-06-28").get_series("CPIAUCSL")
+        maker.at("2024-06-28").get_series("CPIAUCSL", "2023-06-01", "2023-10-01")
+        maker.at("2024-06-28").get_series("CPIAUCSL", "2023-06-01", "2023-07-01")
+    vintage = "macro CPIAUCSL vintage 2024-06-12"
+    assert texts(run.receipt(path), "macro", "terms")[1:] == [
+        f"{vintage} 2023-01-01..2023-12-01 rows 12",
+        f"{vintage} 2023-06-01..2023-07-01 rows 2 none",
+        f"{vintage} 2023-06-01..2023-10-01 rows 5",
+    ]  # fmt: skip
+
+    def now(folder: str, **options: Any) -> list[str]:
+        """Return the states of the three lines, on a machine of its own."""
+        found = verify(path, manager=others(folder), **options)
+        return [state for _, state in states(found, "macro")]
+
+    assert now("reader") == ["same", "unread", "same"]
+    fred.series["CPIAUCSL"] = [*CPI[:-1], ("2024-06-12", "2023-12-01", "301.51")]
+    assert now("later") == ["revised", "unread", "same"]
+    vendors.clear_log()
+    assert now("maker", offline=True) == ["unread"] * 3 and not vendors.count()
+    fred.series["CPIAUCSL"] = [("2025-01-01", "2024-12-01", "310")]
+    assert now("without") == ["missing", "unread", "missing"]
+    del fred.series["CPIAUCSL"]
+    assert now("gone") == ["missing", "unread", "missing"]
+
+
+def test_filings_are_the_same_until_they_are_gone(
+    others: Callable[[str], DataManager], vendors: VendorServer, tmp_path: Path, bundles: Path
+) -> None:
+    sec = vendors.face("sec")
+    assert isinstance(sec, Sec)
+    maker, path = others("maker"), tmp_path / "x"
+    with lineage("filings", folder=bundles, manager=maker) as run:
+        maker.at("2024-06-28").announcements("TSLA", "2017-06-01", "2017-08-01")
+        maker.at("2024-06-28").statement_lines("AAPL")
+    tesla, apple = "TSLA 0001564590-17-0132", "AAPL 0001193125-"
+    names = [f"{apple}09-214859", f"{apple}10-012091", f"{tesla}76", f"{tesla[:-2]}3176"]
+    assert texts(run.receipt(path), "filing") == [
+        f"filing {apple}09-214859 accepted 2009-10-27T20:18:29Z",
+        f"filing {apple}10-012091 accepted 2010-01-25T21:25:58Z",
+        f"filing {tesla[:-2]}3176 accepted 2017-07-03T19:21:19Z",
+        f"filing {tesla}76 accepted 2017-07-07T19:00:33Z",
+    ]
+
+    def now(folder: str, **options: Any) -> dict[str, str]:
+        """Return the states of the four lines, on a machine of its own."""
+        return dict(states(verify(path, manager=others(folder), **options), "filing"))
+
+    assert now("reader") == dict.fromkeys(names, "same")
+    recent = sec.submissions[TESLA]["filings"]["recent"]
+    place = recent["accessionNumber"].index("0001564590-17-013276")
+    recent["acceptanceDateTime"][place] = "2017-07-07T15:00:34.000Z"
+    assert now("later") == dict.fromkeys(names, "same") | {names[2]: "revised"}
+    for column in recent.values():
+        del column[place]
+    for concept in sec.facts[APPLE]["facts"]["us-gaap"].values():
+        for unit, rows in concept["units"].items():
+            concept["units"][unit] = [row for row in rows if row["accn"] != names[0][5:]]
+    gone = {names[0]: "missing", names[2]: "missing"}
+    assert now("gone") == dict.fromkeys(names, "same") | gone
+    assert verify(path, manager=others("gone")).code == 3
+    vendors.clear_log()
+    assert now("maker", offline=True) == dict.fromkeys(names, "unread") and not vendors.count()
