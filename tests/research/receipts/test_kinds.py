@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -9,10 +11,14 @@ from typing import Any
 
 import pytest
 
-from src.data.bundles import lineage
+from src.data.bundles import Lineages, lineage
+from src.data.cli import main
 from src.data.core.clock import ManualClock
+from src.data.core.config.terms import terms_of
+from src.data.core.model.time.instant import parse_iso
 from src.data.data_manager import DataManager
 from src.data.polars import PolarsDataPortal
+from src.data.research.bundles.bundle import Bundle
 from src.data.research.receipts.verify import Findings, verify
 from tests.core.filings.conftest import NOW, set_time
 from tests.e2e.fixed_vendor import Market
@@ -23,6 +29,7 @@ from tests.vendor_server.sec import APPLE, CONTACT, TESLA, Sec
 
 from .many_shares import Shares
 from .test_made import texts
+from .test_receipts import ASKED
 
 FAST = "rate_limits: {requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
 
@@ -144,3 +151,100 @@ def test_filings_are_the_same_until_they_are_gone(
     assert verify(path, manager=others("gone")).code == 3
     vendors.clear_log()
     assert now("maker", offline=True) == dict.fromkeys(names, "unread") and not vendors.count()
+
+
+# --- two kinds of hours, two vendors ------------------------------------------------------------
+
+
+def test_regular_and_extended_hours_are_lines_of_their_own(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path, bundles: Path
+) -> None:
+    vendors.truth.change("AAPL", extended=True)
+    week = "AAPL", "30m", "2024-06-03", "2024-06-07"
+    with lineage("hours", folder=bundles, manager=manager) as run:
+        manager.get_ohlcv(*week)
+        manager.get_ohlcv(*week, session="extended")
+    path = tmp_path / "x"
+    kinds = [(one.values["lane"], one.values["rows"]) for one in run.receipt(path).of_kind("bars")]
+    assert kinds == [("extended", "160"), ("regular", "65")]
+    assert {one.state for one in verify(path, manager=manager, offline=True).findings} == {"same"}
+    other = DataManager(tmp_path / "other", tmp_path / "rules.yaml", clock=clock)
+    assert {one.state for one in verify(path, manager=other).findings} == {"same"}
+    vendors.truth.change("AAPL", extended=False)
+    regular = DataManager(tmp_path / "regular", tmp_path / "rules.yaml", clock=clock)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = verify(path, manager=regular)
+    expected = [("AAPL 30m extended yahoo", "revised"), ("AAPL 30m regular yahoo", "same")]
+    assert states(found, "bars") == expected
+
+
+def spliced(market: Market, seed: int, revised: str = "") -> tuple[Shares, Shares]:
+    """Return a vendor with bars up to March 2023 and another one; both lack a day in February.
+
+    The close of the second one's bar of a day is another, if ``revised`` is a day.
+    """
+    early, late = (Shares(market.clock, ["AAPL"], seed, name) for name in ("yahoo", "tiingo"))
+    rows = early.bars["AAPL"]
+    rows = rows[rows[:, 0] != parse_iso("2023-02-15")]
+    early.bars["AAPL"] = rows[rows[:, 0] < parse_iso("2023-04-01")]
+    late.bars["AAPL"] = rows
+    if revised:
+        rows[rows[:, 0] == parse_iso(revised), 4] += 0.01
+    return early, late
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+def test_a_splice_has_a_line_for_each_vendor(market: Market) -> None:
+    """Of which only one is revised if its vendor sends another bar."""
+    manager, path = market.manager(*spliced(market, 1), folder="maker"), market.folder / "x"
+    with lineage("splice", folder=market.folder / "bundles", manager=manager) as run:
+        manager.get_ohlcv("AAPL", *ASKED)
+    assert texts(run.receipt(path), "bars", "actions", "gaps") == [
+        "bars AAPL 1d regular tiingo 2023-04-03..2024-05-31 rows 293 raw/3",
+        "bars AAPL 1d regular yahoo 2022-06-01..2023-03-31 rows 209 raw/3",
+        "actions AAPL tiingo 2023-04-03..2024-06-04 splits 0 dividends 5",
+        "actions AAPL yahoo 2022-06-01..2024-06-04 splits 1 dividends 9",
+        "gaps AAPL 1d regular 1 bars 1 spans",
+    ]
+    for options in ({"offline": True}, {}):
+        assert {one.state for one in verify(path, manager=manager, **options).findings} == {"same"}
+    reader = market.manager(*spliced(market, 2), folder="reader")
+    found = verify(path, manager=reader)
+    assert {one.state for one in found.findings} == {"same"}, found
+    reader = market.manager(*spliced(market, 3, "2023-11-15"), folder="later")
+    found = verify(path, manager=reader)
+    assert states(found, "bars", "gaps") == [
+        ("AAPL 1d regular", "unread"),
+        ("AAPL 1d regular tiingo", "revised"),
+        ("AAPL 1d regular yahoo", "same"),
+    ]
+    assert [one.months for one in found.findings if one.state == "revised"] == [("2023-11",)]
+
+
+# --- terms --------------------------------------------------------------------------------------
+
+
+def test_terms_of_each_vendor_are_in_exports_bundles_and_receipts(
+    market: Market, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager, folder = market.manager(*spliced(market, 1)), market.folder / "bundles"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with lineage("splice", folder=folder, manager=manager) as run:
+            manager.get_ohlcv("AAPL", *ASKED)
+        Bundle("mine", folder).create(manager, ["AAPL"], *ASKED)
+    expected = terms_of(["tiingo", "yahoo"])
+    assert expected["yahoo"]["word"] == "personal-use"
+    lines = [
+        f"terms {v} {t['word']}" + f" read {t['read']} {t['address']}" * bool(t["read"])
+        for v, t in expected.items()
+    ]
+    assert texts(run.receipt(), "terms") == lines
+    out = Lineages(folder, manager).export("splice", market.folder / "out")
+    assert json.loads((out / "lineage.json").read_text())["terms"] == expected
+    assert main(["bundle", "info", "mine", "--bundles", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["terms"] == expected
+    assert main(["bundle", "info", "mine", "--bundles", str(folder)]) == 0
+    words = ", ".join(f"{vendor} {terms['word']}" for vendor, terms in expected.items())
+    assert f"terms: {words}" in capsys.readouterr().out
