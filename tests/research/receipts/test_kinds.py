@@ -19,6 +19,7 @@ from src.data.core.model.time.instant import parse_iso
 from src.data.data_manager import DataManager
 from src.data.polars import PolarsDataPortal
 from src.data.research.bundles.bundle import Bundle
+from src.data.research.receipts.receipt import Line, Receipt, read_receipt
 from src.data.research.receipts.verify import Findings, verify
 from tests.core.filings.conftest import NOW, set_time
 from tests.e2e.fixed_vendor import Market
@@ -29,7 +30,7 @@ from tests.vendor_server.sec import APPLE, CONTACT, TESLA, Sec
 
 from .many_shares import Shares
 from .test_made import texts
-from .test_receipts import ASKED
+from .test_receipts import ASKED, made
 
 FAST = "rate_limits: {requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
 
@@ -248,3 +249,23 @@ def test_terms_of_each_vendor_are_in_exports_bundles_and_receipts(
     assert main(["bundle", "info", "mine", "--bundles", str(folder)]) == 0
     words = ", ".join(f"{vendor} {terms['word']}" for vendor, terms in expected.items())
     assert f"terms: {words}" in capsys.readouterr().out
+
+
+# --- edited lines -------------------------------------------------------------------------------
+
+
+def test_edited_lines_with_a_right_digest_of_all_are_not_the_same(market: Market) -> None:
+    path = made(market, Shares(market.clock, ["AAPL"], 1))
+    manager, lines = market.manager(folder="maker"), read_receipt(path).lines[1:-1]
+
+    def code(old: str, new: str) -> int:
+        """Return the exit code for a receipt with a text in place of another one."""
+        assert any(old in line.text for line in lines)
+        Receipt.of(Line.of(line.text.replace(old, new)) for line in lines).write(path)
+        return verify(path, manager=manager, offline=True).code
+
+    assert code("AAPL", "AAPL") == 0
+    assert code("actions AAPL yahoo", "actions AAPL tiingo") == 2
+    assert code("actions AAPL yahoo 2022-06-01", "actions AAPL yahoo 2022-06-02") == 2
+    assert code("..2024-05-31 ", "..2024-05-31T00:00Z ") == 2
+    assert code("XNYS 2022..2024", "XNYS 2022..2025") == 1

@@ -352,7 +352,11 @@ class _Check:
         return rows
 
     def _of_actions(self, line: Line) -> Finding:
-        bars, lists = self._states[_owner_of(line)], self._actions_of(line)
+        owner = _owner_of(line)
+        starts = [x.spans[0].start for x in self._receipt.of_kind("bars") if _owner_of(x) == owner]
+        if not starts or date_of(min(starts)) != date_of(line.spans[0].start):
+            return Finding(line, CHANGED, (), "it does not begin with the bars of its vendor")
+        bars, lists = self._states[owner], self._actions_of(line)
         if line.digests == ("joined",):
             worst = max(bars, key=_PLACES.__getitem__, default=UNREAD)
             if worst not in (SAME, SAME_VALUES) or self._has_counts(line, lists):
@@ -421,7 +425,8 @@ class _Check:
 
     def _of_calendar(self, line: Line) -> Finding:
         first, last = (date(int(year), 1, 1) for year in line.values["years"].split(".."))
-        now = calendar_line(line.values["name"], first, last, date_of(self._at_ms))
+        until = date_of(self._at_ms)
+        now = calendar_line(line.values["name"], first, min(last, until), until)
         detail = "sessions differ: another version of the calendar"
         return Finding(line, SAME) if now == line else Finding(line, REVISED, (), detail)
 
