@@ -105,6 +105,10 @@ def test_macro_values_of_a_past_day_are_the_same_until_one_is_revised(
         return [state for _, state in states(found, "macro")]
 
     assert now("reader") == ["same", "unread", "same"]
+    lines = [Line.of(x.text.replace("06-12", "06-13")) for x in read_receipt(path).lines[1:-1]]
+    Receipt.of(lines).write(path)
+    assert now("edited") == ["missing", "unread", "missing"]  # no value was published on that day
+    run.receipt(path)
     fred.series["CPIAUCSL"] = [*CPI[:-1], ("2024-06-12", "2023-12-01", "301.51")]
     assert now("later") == ["revised", "unread", "same"]
     vendors.clear_log()

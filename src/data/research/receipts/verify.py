@@ -17,6 +17,7 @@ import numpy as np
 from ... import errors
 from ...core.bars.client import Wishes
 from ...core.disk.scratch import scratch_folder
+from ...core.model.answer.provenance import ATTRS_KEY
 from ...core.model.answer.reads import StoredRead
 from ...core.model.identity.kind import SESSIONS
 from ...core.model.market.bars import BarTable, inside
@@ -409,8 +410,13 @@ class _Check:
     def _of_macro(self, line: Line) -> Finding:
         name, day = line.values["name"], line.values["day"]
         first, last = line.values["ranges"].split("..")
-        get = self._manager.get_series
-        return self._online(line, lambda: macro_lines(name, get(name, first, last, as_of=day), day))
+
+        def now() -> list[Line]:
+            """Return the line with the day on which the newest of the values was published."""
+            frame = self._manager.get_series(name, first, last, as_of=day)
+            return macro_lines(name, frame, frame.attrs[ATTRS_KEY]["vintage"])
+
+        return self._online(line, now)
 
     def _of_filing(self, line: Line) -> Finding:
         symbol, day = line.values["name"], date_of(parse_iso(line.values["at"]))
