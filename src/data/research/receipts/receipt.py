@@ -219,6 +219,8 @@ class Receipt:
                 )
             except (ValueError, OverflowError) as exc:
                 return f"{line.kind} {line}: {exc}"
+            if "ranges" in line.values and ranges(line.spans) != line.values["ranges"]:
+                return f"{line.kind} {line}: its ranges are not written as {ranges(line.spans)}"
         kinds = [line.kind for line in self.lines]
         if kinds.count("run") != 1 or kinds.count("all") != 1 or kinds[-1] != "all":
             return "it needs one line `run`, and one line `all` at its end"

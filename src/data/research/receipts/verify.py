@@ -17,6 +17,7 @@ import numpy as np
 from ... import errors
 from ...core.bars.client import Wishes
 from ...core.disk.scratch import scratch_folder
+from ...core.model.answer.provenance import ATTRS_KEY
 from ...core.model.answer.reads import StoredRead
 from ...core.model.identity.kind import SESSIONS
 from ...core.model.market.bars import BarTable, inside
@@ -354,7 +355,11 @@ class _Check:
         return rows
 
     def _of_actions(self, line: Line) -> Finding:
-        bars, lists = self._states[_owner_of(line)], self._actions_of(line)
+        owner = _owner_of(line)
+        starts = [x.spans[0].start for x in self._receipt.of_kind("bars") if _owner_of(x) == owner]
+        if not starts or date_of(min(starts)) != date_of(line.spans[0].start):
+            return Finding(line, CHANGED, (), "it does not begin with the bars of its vendor")
+        bars, lists = self._states[owner], self._actions_of(line)
         if line.digests == ("joined",):
             worst = max(bars, key=_PLACES.__getitem__, default=UNREAD)
             if worst not in (SAME, SAME_VALUES) or self._has_counts(line, lists):
@@ -407,8 +412,13 @@ class _Check:
     def _of_macro(self, line: Line) -> Finding:
         name, day = line.values["name"], line.values["day"]
         first, last = line.values["ranges"].split("..")
-        get = self._manager.get_series
-        return self._online(line, lambda: macro_lines(name, get(name, first, last, as_of=day), day))
+
+        def now() -> list[Line]:
+            """Return the line with the day on which the newest of the values was published."""
+            frame = self._manager.get_series(name, first, last, as_of=day)
+            return macro_lines(name, frame, frame.attrs[ATTRS_KEY]["vintage"])
+
+        return self._online(line, now)
 
     def _of_filing(self, line: Line) -> Finding:
         symbol, day = line.values["name"], date_of(parse_iso(line.values["at"]))
@@ -423,7 +433,8 @@ class _Check:
 
     def _of_calendar(self, line: Line) -> Finding:
         first, last = (date(int(year), 1, 1) for year in line.values["years"].split(".."))
-        now = calendar_line(line.values["name"], first, last, date_of(self._at_ms))
+        until = date_of(self._at_ms)
+        now = calendar_line(line.values["name"], first, min(last, until), until)
         detail = "sessions differ: another version of the calendar"
         return Finding(line, SAME) if now == line else Finding(line, REVISED, (), detail)
 
