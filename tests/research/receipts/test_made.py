@@ -213,6 +213,18 @@ def test_a_bundle_has_a_receipt_while_it_is_equal_to_the_store(
         make("mine", folder=bundles, manager=manager)
 
 
+@pytest.mark.parametrize("symbol", ["AAPL", "IBM"])
+def test_a_run_over_samples_is_the_same_on_its_machine_without_requests(
+    manager: DataManager, bundles: Path, tmp_path: Path, symbol: str
+) -> None:
+    """Its vendor knows no splits and dividends after its last bar; AAPL's are part of the digest of bars."""
+    pytest.importorskip("bokeh_sampledata.stocks")
+    with lineage("samples", folder=bundles, manager=manager) as run:
+        manager.get_ohlcv(symbol, "1d", "2012-01-03", "2012-12-31", provider="demo")
+    run.receipt(tmp_path / "x")
+    assert set(states(tmp_path / "x", manager, offline=True).values()) == {"same"}
+
+
 def test_members_of_a_past_day_are_a_line(
     manager: DataManager, bundles: Path, tmp_path: Path
 ) -> None:

@@ -203,6 +203,9 @@ def test_lines_that_are_made_up_are_never_the_same(market: Market) -> None:
     # 28 May 2022 was a Saturday: the same bars are in both ranges.
     assert state("2022-06-01..", "2022-06-01..") == ("same", "")
     assert state("..2024-05-31", "..2024-06-01") == ("unread", "its ranges are not from bar to bar")
+    first, second = right.split()
+    forged = "changed", "its digests are not those of one series"
+    assert state(f"{first} {second}", f"{first} {first}") == forged
     counted = state("dividends 9", "dividends 7", "actions")
     assert counted == ("changed", "it counts others than its digest has")
 
