@@ -39,7 +39,7 @@ IN_OWN_FOLDER = folder=$$(mktemp -d "$(or $(TEMPORARY),$${TMPDIR:-/tmp})/onetape
 	trap 'rm -rf "$$folder"' EXIT && trap 'exit 130' INT && trap 'exit 143' HUP TERM && \
 	PYTEST_DEBUG_TEMPROOT="$$folder"
 
-test: lint  ## lint, types and all tests; needs no network but the package index, no key
+test: lint  ## lint, types and the tests but those in tests/left_out.txt (9 minutes); needs no network but the package index, no key
 	@$(MAKE) --no-print-directory -j2 types tested
 
 # Types are checked beside them: tests wait for servers and programs now and then.
@@ -75,7 +75,7 @@ test-full: $(VENV)/.installed-full lint types  ## all tests, at least 90 % cover
 	$(RUN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-branch --cov-report=term --cov-fail-under=90
 	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 3000 $(COUNTED)
 
-# Never part of the others: it asks real vendors, and says first whom for what.
+# Never part of the others: it sends requests to real vendors, and first prints which ones and for what.
 test-live: $(VENV)/.installed-dev  ## one or two small questions to each real vendor: those without a key, others by their keys
 	ONETAPE_LIVE=1 $(RUN)/python -m pytest -q tests/live
 

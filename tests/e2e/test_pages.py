@@ -60,6 +60,7 @@ PLACES = {
     "database.md": "empty_folder",
     "errors.md": "outage",
     "features.md": "own_process",
+    "futures.md": "empty_folder",
     "format.md": "year_file",
     "handing-on.md": "own_process",
     "keys.md": "loggers",
