@@ -441,6 +441,16 @@ STORIES = {
         (("ask", "1d", 20, 30, "all", ""), ("change", "split", "told by another", 0, 60, 3),
          ("wait", 9, 21), ("ask", "1d", 0, 40, "raw", "")),
     ),
+    **{
+        f"a second vendor tells a {words} that never happened, and sends the bars in doubt {how}": Walk(
+            ("tiingo", "yahoo"), "AAPL",
+            (("wait", 0, 21), ("change", "bar", "told by another", 0, 0.1, 0),
+             ("ask", "1d", 40, 6, "split", ""), ("wait", 1, 21), ("ask", "1d", 0, 30, "split", ""),
+             ("change", "split", "withdrawn", 1, 30, size), ("wait", 2, 15),
+             ("ask", "1d", 0, 60, "split", how)),
+        )
+        for words, size, how in (("split of 2:1", 0, ""), ("split of 10:1", 1, "refresh"))
+    },
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

@@ -456,7 +456,7 @@ class ActionBook:
             own = self.only(action.source)
             since = action.fetched_at - HOUR_MS
             lacking = [
-                a for a in splits if action.ex_date < a.ex_date and own._lacks_split(a, since)
+                a for a in splits if action.ex_date < a.ex_date and own.lacks_split(a, since)
             ]
             if action.as_paid or not (lacking and action.is_sound):
                 return action
@@ -623,7 +623,7 @@ class ActionBook:
             late = ((a, a.fetched_at, a in own.late) for a in (*own.late, *unproven))
             gone = ((a, last, False) for a, _, last, _ in own.lacks)
             doubted = [a for a, *_ in self.doubted if as_of < a.ex_date <= (until or date.max)]
-            lacked = ((a, None, False) for a in self.splits if own._lacks_split(a))
+            lacked = ((a, None, False) for a in self.splits if own.lacks_split(a))
             shown = ((a, None, False) for a in self._left_out(table, part, step_ms))
             unsure = ((a, None, False) for a in doubted)
             for action, at, is_late in (*late, *gone, *lacked, *shown, *unsure):
@@ -666,7 +666,7 @@ class ActionBook:
             if last >= 0 and lacking / size > (_LEFT_OUT if size > 0 else 1 - _LEFT_OUT):
                 yield split
 
-    def _lacks_split(self, split: Action, since_ms: int = 0) -> bool:
+    def lacks_split(self, split: Action, since_ms: int = 0) -> bool:
         """Return whether this book's vendors answered for a split's date, but report none near it.
 
         With ``since_ms``, they must have answered since then.
