@@ -35,7 +35,7 @@ from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import unit_jumps
 from ...prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
 from ..sorted_answer import ClassifiedAnswer
-from ..validity import Hole, is_hole, next_due, postponed, waited_ms
+from ..validity import Hole, is_hole, next_due, postponed, split_marks, waited_ms
 from .commit import same_rows
 from .draft import AnswerDraft
 
@@ -244,7 +244,10 @@ class _Judge:
         spans = list(undecided)
         if grave.from_start and len(self.draft.surroundings.rebased):
             spans += (entry.span for entry in self._entries_before(int(grave.stamps[0])))
-        for span in spans:
+        # Bars that their vendor's later report has made suspect are due immediately, without a verdict.
+        others = split_marks(self.draft.coverage, self.draft.book)
+        due = [entry.span for entry in others if entry.expires is not None and entry.expires <= now]
+        for span in subtract(coalesce(spans), subtract(due, self._answer.spans)):
             yield replace(mark, span=span, expires=next_due(Hole(span.end, expiry), now))
 
     def _entries_before(self, stamp: int) -> Iterator[Covered]:
