@@ -405,6 +405,12 @@ STORIES = {
         )
         for words, size, adjustment in (("split", 0, "all"), ("reverse split", 3, "raw"))
     },
+    "bars are asked before the close of a split's own day that never happened, and some again later": Walk(
+        ("tiingo",), "AAPL",
+        (("ask", "1d", 0, 30, "split", ""), ("wait", 0, 21),
+         ("change", "split", "withdrawn", 0, 9, 3), ("wait", 1, 15),
+         ("ask", "1d", 0, 70, "split", ""), ("wait", 13, 15), ("ask", "1w", 5, 480, "all", "")),
+    ),
     **{
         f"{vendor} withdraws a dividend and reports others since, and it is the first of 90 days": Walk(
             (vendor,), "AAPL",
