@@ -405,6 +405,12 @@ STORIES = {
         )
         for words, size, adjustment in (("split", 0, "all"), ("reverse split", 3, "raw"))
     },
+    "bars are asked before the close of a split's own day that never happened, and some again later": Walk(
+        ("tiingo",), "AAPL",
+        (("ask", "1d", 0, 30, "split", ""), ("wait", 0, 21),
+         ("change", "split", "withdrawn", 0, 9, 3), ("wait", 1, 15),
+         ("ask", "1d", 0, 70, "split", ""), ("wait", 13, 15), ("ask", "1w", 5, 480, "all", "")),
+    ),
     **{
         f"{vendor} withdraws a dividend and reports others since, and it is the first of 90 days": Walk(
             (vendor,), "AAPL",
@@ -441,6 +447,16 @@ STORIES = {
         (("ask", "1d", 20, 30, "all", ""), ("change", "split", "told by another", 0, 60, 3),
          ("wait", 9, 21), ("ask", "1d", 0, 40, "raw", "")),
     ),
+    **{
+        f"a second vendor tells a {words} that never happened, and sends the bars in doubt {how}": Walk(
+            ("tiingo", "yahoo"), "AAPL",
+            (("wait", 0, 21), ("change", "bar", "told by another", 0, 0.1, 0),
+             ("ask", "1d", 40, 6, "split", ""), ("wait", 1, 21), ("ask", "1d", 0, 30, "split", ""),
+             ("change", "split", "withdrawn", 1, 30, size), ("wait", 2, 15),
+             ("ask", "1d", 0, 60, "split", how)),
+        )
+        for words, size, how in (("split of 2:1", 0, ""), ("split of 10:1", 1, "refresh"))
+    },
     "dividends are known for some of the months that a vendor no longer has": Walk(
         ("yahoo",), "AAPL",
         (("wait", 50, 19), ("change", "bar", "cut at the front", 0, 0.1, 2), ("wait", 1, 21),

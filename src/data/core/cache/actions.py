@@ -456,7 +456,7 @@ class ActionBook:
             own = self.only(action.source)
             since = action.fetched_at - HOUR_MS
             lacking = [
-                a for a in splits if action.ex_date < a.ex_date and own._lacks_split(a, since)
+                a for a in splits if action.ex_date < a.ex_date and own.lacks_split(a, since)
             ]
             if action.as_paid or not (lacking and action.is_sound):
                 return action
@@ -579,7 +579,7 @@ class ActionBook:
     def sure_adj_close(
         self,
         table: BarTable,
-        parts: Iterable[BasisPart],
+        parts: Sequence[BasisPart],
         instrument: Instrument,
         step_ms: int = 0,
         until: date | None = None,
@@ -591,9 +591,9 @@ class ActionBook:
         that its vendor reported only after a later session had opened, if the ex-date was less than a
         week before: an answer for that day may never have been requested. So it may lack a recent
         action that only another vendor reports. It may reflect an action that the vendor withdrew or
-        moved since, or one in doubt, which may also have to be applied to it. If that of the latest
-        row was left out because it reflects an action that is not published yet, so are those of the
-        same date. Next to its close it may show that it lacks a split, as it does if the vendor no
+        moved since, or one in doubt, which may also have to be applied to it. If the latest row of a
+        date has none, because it reflects an action that was not published yet, those of the same
+        date are left out. Next to its close it may show that it lacks a split, as it does if the vendor no
         longer reports one that counts.
 
         Args:
@@ -610,12 +610,14 @@ class ActionBook:
         adj, reason = table.adj_close, ""
         if adj is None:
             return table, ""
-        ahead = {part: inside(table.stamps, [part.span]) for part in parts if self._is_ahead(part)}
-        for vendor in {part.vendor for part in ahead}:
-            rows = np.logical_or.reduce([r for part, r in ahead.items() if part.vendor == vendor])
+        spans: dict[tuple[str, date | None], list[Span]] = {}
+        for part in parts if step_ms else ():
+            spans.setdefault((part.vendor, part.basis.as_of), []).append(part.span)
+        for (vendor, _), dated in spans.items():
+            rows = inside(table.stamps, coalesce(dated))
             if rows.any() and np.isnan(adj[rows][-1]) and not np.isnan(adj[rows]).all():
                 adj = np.where(rows, NAN, adj)
-                reason = f"that of {vendor} reflects an action that is not published yet"
+                reason = f"that of {vendor} may reflect an action that was not published yet"
         for part in parts:
             own, as_of = self.only(part.vendor), part.basis.as_of or date.min
             others = (e.action() for e in self.events if e.counts and part.vendor not in e.sources)
@@ -623,7 +625,7 @@ class ActionBook:
             late = ((a, a.fetched_at, a in own.late) for a in (*own.late, *unproven))
             gone = ((a, last, False) for a, _, last, _ in own.lacks)
             doubted = [a for a, *_ in self.doubted if as_of < a.ex_date <= (until or date.max)]
-            lacked = ((a, None, False) for a in self.splits if own._lacks_split(a))
+            lacked = ((a, None, False) for a in self.splits if own.lacks_split(a))
             shown = ((a, None, False) for a in self._left_out(table, part, step_ms))
             unsure = ((a, None, False) for a in doubted)
             for action, at, is_late in (*late, *gone, *lacked, *shown, *unsure):
@@ -639,11 +641,6 @@ class ActionBook:
                     undecided = f"{action.source} no longer reports the {action}"
                     reason = undecided if action in doubted else unknown
         return (table.with_adj_close(adj), reason) if reason else (table, "")
-
-    def _is_ahead(self, part: BasisPart) -> bool:
-        """Return whether a part's adjusted closes may reflect actions that are not published yet."""
-        day = day_ms(part.basis.as_of or date.min)
-        return any(a.source == part.vendor and day in a.span for a in self.awaited)
 
     def _left_out(self, table: BarTable, part: BasisPart, step_ms: int) -> Iterator[Action]:
         """Yield the splits that a part's adjusted closes lack, as prices as traded show.
@@ -666,7 +663,7 @@ class ActionBook:
             if last >= 0 and lacking / size > (_LEFT_OUT if size > 0 else 1 - _LEFT_OUT):
                 yield split
 
-    def _lacks_split(self, split: Action, since_ms: int = 0) -> bool:
+    def lacks_split(self, split: Action, since_ms: int = 0) -> bool:
         """Return whether this book's vendors answered for a split's date, but report none near it.
 
         With ``since_ms``, they must have answered since then.

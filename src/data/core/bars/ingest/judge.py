@@ -35,7 +35,7 @@ from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import unit_jumps
 from ...prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
 from ..sorted_answer import ClassifiedAnswer
-from ..validity import Hole, is_hole, next_due, postponed, waited_ms
+from ..validity import Hole, is_hole, next_due, postponed, split_marks, waited_ms
 from .commit import same_rows
 from .draft import AnswerDraft
 
@@ -175,7 +175,8 @@ class _Judge:
         ):
             overlap = span.clip(entry.span)
             origin, cause = _origin(entry), entry.reason.removeprefix(GRAVE)
-            if entry.vendor != self.draft.vendor and repeat.is_same:
+            is_confirmed = entry.vendor != self.draft.vendor and repeat.is_same
+            if is_confirmed and not self._differ_on_splits(entry, overlap):
                 yield _final_again(
                     entry, overlap, f"{self.draft.vendor} has the same: {cause}", now
                 )
@@ -191,6 +192,16 @@ class _Judge:
             else:
                 why = f"{self.draft.vendor} sent the same again for more than a week: {cause}"
                 yield _final_again(entry, overlap, why, now)
+
+    def _differ_on_splits(self, entry: Covered, span: Span) -> bool:
+        """Return whether this vendor reports a split after a span's start that the entry's vendor lacks.
+
+        The stored bars are then compared in a basis that their vendor contradicts.
+        """
+        book = self.draft.book
+        splits = book.only(self.draft.vendor).splits
+        later = (a for a in splits if span.start < day_ms(a.ex_date))
+        return any(map(book.only(entry.vendor).lacks_split, later))
 
     def _has_doubted_action(self, span: Span) -> bool:
         """Return whether an action that this vendor no longer reports may cause findings in ``span``."""
@@ -233,7 +244,10 @@ class _Judge:
         spans = list(undecided)
         if grave.from_start and len(self.draft.surroundings.rebased):
             spans += (entry.span for entry in self._entries_before(int(grave.stamps[0])))
-        for span in spans:
+        # Bars that their vendor's later report has made suspect are due immediately, without a verdict.
+        others = split_marks(self.draft.coverage, self.draft.book)
+        due = [entry.span for entry in others if entry.expires is not None and entry.expires <= now]
+        for span in subtract(coalesce(spans), subtract(due, self._answer.spans)):
             yield replace(mark, span=span, expires=next_due(Hole(span.end, expiry), now))
 
     def _entries_before(self, stamp: int) -> Iterator[Covered]:
