@@ -515,6 +515,13 @@ STORIES = {
          ("last", "1w", 30, "raw"), ("wait", 0, 15), ("ask", "1d", 0, 6, "all", ""),
          ("wait", 5, 12), ("pieces", "1d", (3, 2, 1, 0), "raw")),
     ),
+    "only another vendor reports a dividend, and adjusted closes are from both sides of it": Walk(
+        ("yahoo", "eodhd"), "VOD.L",
+        (("ask", "1d", 0, 50, "split", ""), ("change", "dividend", "told late", 0, 30, 2),
+         ("wait", 12, 12), ("ask", "1d", 0, 70, "all", ""), ("wait", 1, 12),
+         ("ask", "1d", 0, 70, "all", ""), ("change", "zone", "withdrawn", 0, 3, 3),
+         ("wait", 2, 21), ("ask", "1d", 0, 70, "raw", "")),
+    ),
     "the only split of a vendor is withdrawn, and dividends are asked as paid": Walk(
         ("eodhd", "alpaca", "yahoo"), "AAPL",
         (("change", "split", "withdrawn", 0, 3, 3), ("wait", 1, 23),

@@ -371,6 +371,8 @@ class World:
           forgotten its report is no longer heard;
         - the dividend of a row as its vendor tells it now, forgotten or on another day, if a fresh cache
           asks a second vendor for bars, too, since that of the row lacks some or they are doubted;
+        - a row adjusted for the dividends that its own vendor reports, if that vendor omits one and a
+          fresh cache also asks another vendor for bars, which reports it: nobody has told the cache;
         - an error that says that the vendor now lacks bars that are stored;
         - an error that says that stored bars cannot be adjusted, since splits and dividends are not known,
           if the vendor has forgotten some. A fresh cache has no such bars: it answers with the few that
@@ -399,6 +401,7 @@ class World:
         truth = self._true_rows(asked, cached, self.history.truth())
         told_before = self._told_before(asked, cached, fresh)
         reported = self._rows_as_reported(asked, cached)
+        own_dividends = self._rows_with_own_dividends(asked, cached, fresh)
         for stamp, row in cached.rows.items():
             other = fresh.rows.get(stamp)
             found += self._contradictory(stamp, truth.get(stamp), cached, fresh)
@@ -418,6 +421,8 @@ class World:
             if asked.timeframe in ("1w", "1M") and stamp in truth:
                 is_kept = is_kept or _is_between(row, [truth[stamp], *kept])
             if other is None and _is_among(row, reported.get(stamp, [])):
+                continue
+            if _is_among(row, own_dividends.get(stamp, [])):
                 continue
             if is_doubted or is_kept or (stamp in truth and _is_among(row, (truth[stamp],))):
                 continue
@@ -610,6 +615,23 @@ class World:
         actions = (*(action for action in true.actions if action not in hidden), *told)
         is_true = not (hidden or told)
         rows = {} if is_true else self._true_rows(asked, cached, replace(true, told=actions))
+        return {stamp: [row] for stamp, row in rows.items()}
+
+    def _rows_with_own_dividends(
+        self, asked: Asked, cached: Answer, fresh: Answer
+    ) -> dict[int, list[Row]]:
+        """Return the rows without the dividends that their vendors omit, if a fresh cache asks others."""
+        vendors = set(cached.facts["vendors"])
+        true, now = self.history.truth(), self.now_ms
+        omitted = [
+            c.hides
+            for c in self.history.changes
+            if c.fact == "dividend" and c.vendor in vendors and c.since_ms <= now < c.until_ms
+        ]
+        if fresh.error or not any(omitted) or not set(fresh.facts["vendors"]) - vendors:
+            return {}
+        told = tuple(action for action in true.actions if action not in omitted)
+        rows = self._true_rows(asked, cached, replace(true, told=told))
         return {stamp: [row] for stamp, row in rows.items()}
 
     def _told_before(self, asked: Asked, cached: Answer, fresh: Answer) -> dict[int, list[Row]]:

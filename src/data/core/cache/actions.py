@@ -590,11 +590,11 @@ class ActionBook:
         (:attr:`late`), unless a session opened between the report and the bars. It may also lack one
         that its vendor reported only after a later session had opened, if the ex-date was less than a
         week before: an answer for that day may never have been requested. So it may lack a recent
-        action that only another vendor reports. It may reflect an action that the vendor withdrew or
-        moved since, or one in doubt, which may also have to be applied to it. If the latest row of a
-        date has none, because it reflects an action that was not published yet, those of the same
-        date are left out. Next to its close it may show that it lacks a split, as it does if the vendor no
-        longer reports one that counts.
+        action that only another vendor reports, and one of any date that its vendor's answers lack. It
+        may reflect an action that the vendor withdrew or moved since, or one in doubt, which may also
+        have to be applied to it. If the latest row of a date has none, because it reflects an action
+        that was not published yet, those of the same date are left out. Next to its close it may show
+        that it lacks a split, as it does if the vendor no longer reports one that counts.
 
         Args:
             table: Ascending bars.
@@ -620,15 +620,15 @@ class ActionBook:
                 reason = f"that of {vendor} may reflect an action that was not published yet"
         for part in parts:
             own, as_of = self.only(part.vendor), part.basis.as_of or date.min
-            others = (e.action() for e in self.events if e.counts and part.vendor not in e.sources)
+            others = [e.action() for e in self.events if e.counts and part.vendor not in e.sources]
             unproven = (a for a in (*own.reports, *others) if (as_of - a.ex_date).days < 7)
             late = ((a, a.fetched_at, a in own.late) for a in (*own.late, *unproven))
             gone = ((a, last, False) for a, _, last, _ in own.lacks)
             doubted = [a for a, *_ in self.doubted if as_of < a.ex_date <= (until or date.max)]
-            lacked = ((a, None, False) for a in self.splits if own.lacks_split(a))
-            shown = ((a, None, False) for a in self._left_out(table, part, step_ms))
-            unsure = ((a, None, False) for a in doubted)
-            for action, at, is_late in (*late, *gone, *lacked, *shown, *unsure):
+            unheard = (a for a in others if own._answered_at(a.ex_date))
+            lacked = (a for a in self.splits if own.lacks_split(a))
+            shown = (*unheard, *lacked, *self._left_out(table, part, step_ms), *doubted)
+            for action, at, is_late in (*late, *gone, *((a, None, False) for a in shown)):
                 rows = inside(table.stamps, [part.span]) & (table.stamps < day_ms(action.ex_date))
                 is_later = action.ex_date > as_of and action not in doubted
                 if is_later or not np.isfinite(adj[rows]).any():
