@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from fractions import Fraction
-from itertools import product
+from itertools import islice, product
 from struct import pack
 from typing import NamedTuple
 
@@ -107,7 +107,8 @@ def readings(table: BarTable, grid: Grid) -> Iterator[BarTable]:
     prices, (_, step) = np.concatenate(table.values()[:4]), finest_of(table)
     is_near = _off_middle(prices, grid.decimals) >= 0.5 - _scaled(step, grid.decimals)
     near = np.flatnonzero(is_near)
-    for chosen in product((False, True), repeat=len(near)) if len(near) <= _MOST_EDGES else ():
+    choices = product((False, True), repeat=len(near) if len(near) <= _MOST_EDGES else 0)
+    for chosen in islice(choices, 1, None):
         at, moved = near[np.array(chosen, bool)], prices.copy()
         scaled = _scaled(prices[at], grid.decimals)
         cells = np.floor(scaled + 0.5)
